@@ -1,0 +1,135 @@
+"""One librdkafka admin client behind coroutines: bounded calls in threads, errors of our tree."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from replicator.admin.client_config import client_config
+from replicator.admin.faults import AUTHENTICATION, error_of, fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+    from concurrent.futures import Future
+
+    from replicator.model.security import ClusterSpec
+
+_POLL_SECONDS = 0.1
+_MARGIN_SECONDS = 2.0
+"""librdkafka ends a request at its time-out by itself; past this margin we end it."""
+
+K = TypeVar("K", bound="Hashable")
+
+
+class Connection:
+    """An admin client that is made at first use and answers in the terms of `replicator.errors`.
+
+    Calls may come from several tasks at once. A cancelled call leaves its thread to end within the time-out.
+    """
+
+    def __init__(self, cluster: ClusterSpec) -> None:
+        self.cluster = cluster
+        self._client: AdminClient | None = None
+        self._making = threading.Lock()
+        self._seen: Code | None = None
+
+    async def call(
+        self,
+        start: Callable[[AdminClient], Mapping[K, Future[Any]]],
+        *,
+        doing: str,
+        api: str,
+        right: tuple[str, str],
+        absent: frozenset[int] = frozenset(),
+    ) -> dict[K, Any]:
+        """Start one request and return the result of each of its parts.
+
+        Args:
+            start: Starts it on the client and returns its futures.
+            doing: Completes "could not ...".
+            api: Kafka's name of the request.
+            right: (operation, resource option) that it needs, for the message.
+            absent: Error codes that leave a part out of the result instead of raising.
+
+        Raises:
+            KafkaError: The first part that failed, in the terms of our tree.
+        """
+        return await asyncio.to_thread(self._call, start, doing, api, right, absent)
+
+    async def close(self) -> None:
+        """Let go of the client; a later call makes a new one."""
+        with self._making:
+            client, self._client = self._client, None
+        if client is not None:
+            # Serve what is queued (log lines, errors), then drop: the destructor joins librdkafka's threads.
+            await asyncio.to_thread(client.poll, 0)
+
+    def _call(
+        self,
+        start: Callable[[AdminClient], Mapping[K, Future[Any]]],
+        doing: str,
+        api: str,
+        right: tuple[str, str],
+        absent: frozenset[int],
+    ) -> dict[K, Any]:
+        client = self._made()
+        results: dict[K, Any] = {}
+        self._seen = None
+        try:
+            futures = start(client)
+            self._wait(client, futures)
+            for key, future in futures.items():
+                try:
+                    results[key] = future.result(timeout=0)
+                except KafkaException as error:
+                    if error_of(error).code() not in absent:
+                        raise
+        except KafkaException as error:
+            raise fault(error_of(error), self.cluster, doing=doing, api=api, right=right, seen=self._seen) from None
+        return results
+
+    def _wait(self, client: AdminClient, futures: Mapping[K, Future[Any]]) -> None:
+        """Poll until every part has ended: polling serves log lines, error and token callbacks.
+
+        Raises:
+            KafkaException: A login was refused (librdkafka would go on trying), or time is up.
+        """
+        deadline = time.monotonic() + self.cluster.request_timeout_seconds + _MARGIN_SECONDS
+        pending = list(futures.values())
+        pause = 0.001
+        while pending := [future for future in pending if not future.done()]:
+            client.poll(pause)
+            pause = min(_POLL_SECONDS, pause * 2)
+            if self._seen is not None and self._seen.code() in AUTHENTICATION:
+                raise KafkaException(self._seen)
+            if time.monotonic() > deadline:
+                raise KafkaException(Code(Code.REQUEST_TIMED_OUT))
+
+    def _made(self) -> AdminClient:
+        with self._making:
+            if self._client is None:
+                config = client_config(self.cluster)
+                config["error_cb"] = self._note
+                try:
+                    self._client = AdminClient(config)
+                except KafkaException as error:  # an unreadable certificate, an unknown mechanism
+                    raise fault(
+                        error_of(error),
+                        self.cluster,
+                        doing="set up a client",
+                        api="configuration",
+                        right=("DESCRIBE", "--cluster"),
+                        seen=Code(Code._SSL, error_of(error).str()),  # noqa: SLF001 - only TLS files are read there
+                    ) from None
+            return self._client
+
+    def _note(self, error: Code) -> None:
+        # Once all brokers are down the reason is in the error before; keep the more telling one.
+        if error.code() != Code._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self._seen = error

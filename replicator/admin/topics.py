@@ -1,0 +1,269 @@
+"""Topics, partitions, configs and log ends of one cluster, over librdkafka's admin client."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import IsolationLevel
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import TopicPartition as Position
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from replicator.admin.client import Connection
+from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from confluent_kafka.admin import AdminClient
+
+    from replicator.model.security import ClusterSpec
+
+_TOPICS_PER_REQUEST = 200
+_ABSENT = frozenset({Code.UNKNOWN_TOPIC_OR_PART, Code.UNKNOWN_TOPIC_ID})
+_CLUSTER_RIGHT = ("DESCRIBE", "--cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigValue:
+    """One effective setting. `value` None: not set, or sensitive. `source` as in `dynamic_topic_config`."""
+
+    value: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfig:
+    """Settings of one topic: those set on the topic itself, and all that are in force with their source."""
+
+    name: str
+    dynamic: Mapping[str, str] = field(default_factory=dict)
+    effective: Mapping[str, ConfigValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What a cluster says of itself. `operations` None: it does not tell what this user may do."""
+
+    cluster_id: str | None
+    broker_ids: tuple[int, ...]
+    operations: frozenset[str] | None
+
+    @property
+    def brokers(self) -> int:
+        """How many brokers are up."""
+        return len(self.broker_ids)
+
+
+class TopicAdmin:
+    """Topic administration of one cluster.
+
+    Every method ends within the cluster's request time-out (and two seconds), and raises the errors of
+    `replicator.errors.KafkaError`: AuthenticationFailed, AuthorizationFailed (naming the ACL command),
+    ConnectionFailed, BrokerRefused. No method ever creates a topic by asking about it.
+    """
+
+    def __init__(self, cluster: ClusterSpec) -> None:
+        self._timeout = cluster.request_timeout_seconds
+        self._connection = Connection(cluster)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._connection.close()
+
+    async def describe_cluster(self) -> ClusterFacts:
+        """Return the cluster's id, its brokers and what this user may do to the cluster."""
+
+        def start(client: AdminClient) -> dict[str, Future[Any]]:
+            return {"": client.describe_cluster(include_authorized_operations=True, request_timeout=self._timeout)}
+
+        answer = await self._connection.call(
+            start, doing="describe the cluster", api="DescribeCluster", right=_CLUSTER_RIGHT
+        )
+        found = answer[""]
+        allowed = found.authorized_operations
+        return ClusterFacts(
+            cluster_id=found.cluster_id,
+            broker_ids=tuple(sorted(node.id for node in found.nodes)),
+            operations=None if allowed is None else frozenset(operation.name for operation in allowed),
+        )
+
+    async def topics(self) -> dict[str, int]:
+        """Return every topic this user may see, internal ones included, with its partition count."""
+
+        def start(client: AdminClient) -> dict[str, Future[Any]]:
+            # Without a topic name this is a request for all topics, which creates none.
+            return {"": _completed(client.list_topics(timeout=self._timeout))}
+
+        answer = await self._connection.call(
+            start, doing="list topics", api="Metadata", right=("DESCRIBE", "--topic '*'")
+        )
+        return {name: len(found.partitions) for name, found in answer[""].topics.items() if not found.error}
+
+    async def describe_configs(self, topics: Iterable[str]) -> dict[str, TopicConfig]:
+        """Return the settings of each topic; topics that do not exist are left out."""
+        names = list(topics)
+        found: dict[str, TopicConfig] = {}
+        for first in range(0, len(names), _TOPICS_PER_REQUEST):
+            part = names[first : first + _TOPICS_PER_REQUEST]
+            answer = await self._describe(ResourceType.TOPIC, part, f"--topic {part[0]}")
+            found.update({name: _topic_config(name, entries) for name, entries in answer.items()})
+        return found
+
+    async def broker_configs(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Return settings of the broker with the lowest id; a name it does not know is left out."""
+        facts = await self.describe_cluster()
+        answer = await self._describe(ResourceType.BROKER, [str(facts.broker_ids[0])], "--cluster", absent=frozenset())
+        entries = answer[str(facts.broker_ids[0])]
+        return {name: entries[name].value for name in names if name in entries}
+
+    async def create_topic(
+        self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
+    ) -> None:
+        """Create one topic and wait until the controller has.
+
+        Raises:
+            BrokerRefused: It exists already, a policy refuses it, too many replicas, or a bad setting.
+        """
+        new = NewTopic(name, partitions, replication_factor, config=dict(configs))
+        await self._connection.call(
+            lambda client: client.create_topics([new], **self._waits),
+            doing=f"create topic {name} ({partitions} partitions, {replication_factor} replicas)",
+            api="CreateTopics",
+            right=("CREATE", f"--topic {name}"),
+        )
+
+    async def create_partitions(self, name: str, total: int) -> None:
+        """Grow one topic to `total` partitions.
+
+        Raises:
+            BrokerRefused: It has as many or more already, or does not exist.
+        """
+        await self._connection.call(
+            lambda client: client.create_partitions([NewPartitions(name, total)], **self._waits),
+            doing=f"grow topic {name} to {total} partitions",
+            api="CreatePartitions",
+            right=("ALTER", f"--topic {name}"),
+        )
+
+    async def alter_configs(self, name: str, values: Mapping[str, str], delete: Iterable[str] = ()) -> None:
+        """Set and remove settings of one topic; every other setting stays as it is.
+
+        Raises:
+            BrokerRefused: The cluster does not know a name, refuses a value, or a policy does.
+        """
+        changes = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
+        ]
+        changes += [ConfigEntry(key, None, incremental_operation=AlterConfigOpType.DELETE) for key in delete]
+        if not changes:
+            return
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=changes)
+        await self._connection.call(
+            lambda client: client.incremental_alter_configs([resource], request_timeout=self._timeout),
+            doing=f"change settings of topic {name} ({', '.join(change.name for change in changes)})",
+            api="IncrementalAlterConfigs",
+            right=("ALTER_CONFIGS", f"--topic {name}"),
+        )
+
+    async def delete_records(self, before: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Delete the records below an offset of each partition; return each log start afterwards.
+
+        Raises:
+            BrokerRefused: An offset beyond the high watermark, or a topic whose cleanup policy is compact only.
+        """
+        wanted = [Position(part.topic, part.partition, offset) for part, offset in before.items()]
+        if not wanted:
+            return {}
+        answer = await self._connection.call(
+            lambda client: client.delete_records(wanted, **self._waits),
+            doing=f"delete records of {wanted[0].topic}",
+            api="DeleteRecords",
+            right=("DELETE", f"--topic {wanted[0].topic}"),
+        )
+        return {_name(part): result.low_watermark for part, result in answer.items()}
+
+    async def start_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return each partition's log start."""
+        return await self._offsets(
+            partitions,
+            OffsetSpec.earliest(),  # type: ignore[no-untyped-call]
+            Isolation.READ_UNCOMMITTED,
+        )
+
+    async def end_offsets(
+        self, partitions: Iterable[TopicPartition], isolation: Isolation
+    ) -> dict[TopicPartition, int]:
+        """Return each partition's end: the last stable offset for read_committed, else the high watermark."""
+        return await self._offsets(
+            partitions,
+            OffsetSpec.latest(),  # type: ignore[no-untyped-call]
+            isolation,
+        )
+
+    async def _offsets(
+        self, partitions: Iterable[TopicPartition], spec: OffsetSpec, isolation: Isolation
+    ) -> dict[TopicPartition, int]:
+        wanted = {Position(part.topic, part.partition): spec for part in partitions}
+        if not wanted:
+            return {}
+        level = IsolationLevel[isolation.name]
+        answer = await self._connection.call(
+            lambda client: client.list_offsets(wanted, isolation_level=level, request_timeout=self._timeout),
+            doing="list offsets",
+            api="ListOffsets",
+            right=("DESCRIBE", f"--topic {next(iter(wanted)).topic}"),
+        )
+        return {_name(part): result.offset for part, result in answer.items()}
+
+    async def _describe(
+        self,
+        kind: ResourceType,
+        names: list[str],
+        resource: str,
+        absent: frozenset[int] = _ABSENT,
+    ) -> dict[str, dict[str, ConfigEntry]]:
+        wanted = [ConfigResource(kind, name) for name in names]
+        answer = await self._connection.call(
+            lambda client: client.describe_configs(wanted, request_timeout=self._timeout),
+            doing=f"read settings of {kind.name.lower()} {names[0]}",
+            api="DescribeConfigs",
+            right=("DESCRIBE_CONFIGS", resource),
+            absent=absent,
+        )
+        return {found.name: entries for found, entries in answer.items()}
+
+    @property
+    def _waits(self) -> dict[str, float]:
+        return {"request_timeout": self._timeout, "operation_timeout": self._timeout}
+
+
+def _topic_config(name: str, entries: Mapping[str, ConfigEntry]) -> TopicConfig:
+    effective = {
+        key: ConfigValue(entry.value, ConfigSource(entry.source).name.lower()) for key, entry in entries.items()
+    }
+    own = ConfigSource.DYNAMIC_TOPIC_CONFIG.name.lower()
+    dynamic = {key: found.value for key, found in effective.items() if found.source == own and found.value is not None}
+    return TopicConfig(name, dynamic, effective)
+
+
+def _name(part: Position) -> TopicPartition:
+    return TopicPartition(part.topic, part.partition)
+
+
+def _completed(value: Any) -> Future[Any]:
+    done: Future[Any] = Future()
+    done.set_result(value)
+    return done

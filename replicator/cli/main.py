@@ -1,0 +1,106 @@
+"""The command `replicator`: puts the nouns together, and turns every error into text and an exit code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from replicator import __version__
+from replicator.cli import config, demo, dev, flow, mirror, run, validate, verify
+from replicator.cli.remote import WATCH_DEFAULT
+from replicator.errors import BugError, ConfigError, ReplicatorError
+
+INTERRUPTED = 130
+_DURATION = re.compile(r"\d+(\.\d+)?(ms|s|m|h|d)")
+
+app = typer.Typer(
+    name="replicator",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # errors are told here, in one way
+    rich_markup_mode=None,  # plain help: 0.2 s and 14 MiB less than with rich (measured), and fit for pipes
+    help="Exactly-once, offset-identical replication between Apache Kafka clusters.",
+)
+app.command("run")(run.command)
+app.command("validate")(validate.command)
+app.command("verify")(verify.command)
+app.command("demo")(demo.command)
+app.add_typer(flow.app, name="flow")
+app.add_typer(mirror.app, name="mirror")
+app.add_typer(config.app, name="config")
+app.add_typer(dev.app, name="dev")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit with its code (CONTRACTS section 2)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(args=expand_watch(words), prog_name="replicator")
+    except ReplicatorError as error:
+        sys.stderr.write(describe(error))
+        if isinstance(error, BugError):
+            _write_traceback()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  # the one place where the unexpected becomes an exit code
+        sys.stderr.write(describe(BugError(f"unexpected {type(error).__name__}: {error}")))
+        _write_traceback()
+        sys.exit(BugError.exit_code)
+    sys.exit(0)
+
+
+def describe(error: ReplicatorError) -> str:
+    """Return what, why and next of an error as lines; a configuration error with each of its problems."""
+    lines = [f"error: {error.what}"]
+    if isinstance(error, ConfigError):
+        lines += [f"  {problem}" for problem in error.problems]
+    if error.why:
+        lines.append(f"why: {error.why}")
+    if isinstance(error, BugError):
+        lines.append("why: this is a bug in replicator, not a mistake of yours")
+    if error.next_step:
+        lines.append(f"next: {error.next_step}")
+    elif isinstance(error, BugError):
+        lines.append("next: please report it with the text below")
+    return "\n".join(lines) + "\n"
+
+
+def expand_watch(words: Sequence[str]) -> list[str]:
+    """Give a bare `-w` or `--watch` its default interval; typer has no options with an optional value."""
+    expanded: list[str] = []
+    for at, word in enumerate(words):
+        expanded.append(word)
+        following = words[at + 1] if at + 1 < len(words) else ""
+        if word in {"-w", "--watch"} and not _DURATION.fullmatch(following):
+            expanded.append(WATCH_DEFAULT)
+    return expanded
+
+
+def _write_traceback() -> None:
+    import traceback  # noqa: PLC0415  # only when something is broken
+
+    traceback.print_exc(file=sys.stderr)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"replicator {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Exactly-once, offset-identical replication between Apache Kafka clusters."""
+    del version  # its callback has done it
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The one way commands print: tables, JSON, YAML, names; and numbers as people read them.
+
+Data goes to standard output, everything else to standard error. rich, json and ruamel.yaml are imported where
+they are used, since most invocations need none or one of them.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_GAP = 2
+_STYLES = {"ACTIVE": "green", "PAUSED": "yellow", "SEEDING": "cyan", "PENDING": "cyan", "FAULTED": "red"}
+_UNLIMITED = 100_000
+UNKNOWN = "-"
+
+
+class Format(enum.StrEnum):
+    """How a command prints its data."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+
+FormatOption = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    `rank` orders what a narrow terminal drops: the highest first, 0 never. A column that `folds` may break its
+    text over lines there. `wide` columns show with `-o wide` only.
+    """
+
+    title: str
+    right: bool = False
+    rank: int = 0
+    folds: bool = False
+    wide: bool = False
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
+    """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe."""
+    from rich.table import Table  # noqa: PLC0415  # 50 ms, only for tables
+    from rich.text import Text  # noqa: PLC0415
+
+    console = _console()
+    fitted = console.is_terminal and not wide
+    shown = [at for at, column in enumerate(columns) if wide or not column.wide]
+    if fitted:
+        shown = _fit(columns, rows, shown, console.width)
+    else:
+        console = _console(width=_UNLIMITED)
+    grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="")
+    for at in shown:
+        column = columns[at]
+        grid.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            overflow="fold",
+            no_wrap=not (fitted and column.folds),
+        )
+    for row in rows:
+        grid.add_row(*(Text(row[at], style=_STYLES.get(row[at], "")) for at in shown))
+    with console.capture() as capture:
+        console.print(grid)
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def line(text: str = "") -> None:
+    """Print one line of data."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Print a remark to standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def names(of: Iterable[str]) -> None:
+    """Print one name per line."""
+    for name in of:
+        line(name)
+
+
+def document(form: Format, value: dict[str, Any], *, stream: bool = False) -> None:
+    """Print a JSON or YAML document; as one of a stream it is a JSON line, or begins with `---`."""
+    import json  # noqa: PLC0415
+
+    text = json.dumps(value, indent=None if stream else 2)
+    if form is Format.JSON:
+        line(text)
+        return
+    from ruamel.yaml import YAML  # noqa: PLC0415  # 70 ms
+
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    if stream:
+        line("---")
+    # Through JSON, so that both show the very same values (enums as their names).
+    writer.dump(json.loads(text), sys.stdout)
+
+
+def fresh_screen() -> None:
+    """Clear a terminal before the next picture of a watch; nothing elsewhere."""
+    console = _console()
+    if console.is_terminal:
+        console.clear()
+
+
+def number(value: int | None) -> str:
+    """Return a count with thousands separators."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def age(seconds: float | None) -> str:
+    """Return a span such as `3.2s`, `1m35s`, `2h03m` or `4d06h`."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 60:  # noqa: PLR2004  # a minute
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if not hours:
+        return f"{minutes}m{rest:02}s"
+    return f"{days}d{hours_left:02}h" if days else f"{hours}h{minutes_left:02}m"
+
+
+def text(value: object) -> str:
+    """Return a value as it is, or a dash for unknown."""
+    return UNKNOWN if value is None or value == "" else str(value)
+
+
+def _console(width: int | None = None) -> Console:
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: list[int], width: int) -> list[int]:
+    """Return the columns that remain once the least important are dropped for want of room."""
+    widths = {at: max(len(columns[at].title), *(len(row[at]) for row in rows), 0) for at in shown}
+    by_importance = sorted((at for at in shown if columns[at].rank), key=lambda at: -columns[at].rank)
+    kept = list(shown)
+    for at in by_importance:
+        if sum(widths[one] + _GAP for one in kept) - _GAP <= width:
+            break
+        kept.remove(at)
+    return kept

@@ -1,0 +1,95 @@
+"""What all commands that talk to a daemon share: options, the connection, watching."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from replicator.cli import output
+from replicator.errors import UsageError
+from replicator.model.status import DaemonStatus
+from replicator.model.units import parse_duration
+from replicator.rpc.address import DEFAULT_ADDRESS
+
+if TYPE_CHECKING:
+    from replicator.rpc.client import ControlClient
+
+WATCH_DEFAULT = "2s"
+
+AddressOption = Annotated[
+    str,
+    typer.Option("--address", envvar="REPLICATOR_ADDRESS", metavar="HOST:PORT", help="Where a daemon answers."),
+]
+CaOption = Annotated[
+    Path | None,
+    typer.Option("--tls-ca", envvar="REPLICATOR_TLS_CA", help="Authority of the daemon's certificate."),
+]
+CertOption = Annotated[Path | None, typer.Option("--tls-cert", envvar="REPLICATOR_TLS_CERT", help="Our certificate.")]
+KeyOption = Annotated[
+    Path | None, typer.Option("--tls-key", envvar="REPLICATOR_TLS_KEY", help="Key of our certificate.")
+]
+WatchOption = Annotated[
+    str | None,
+    typer.Option("--watch", "-w", metavar="[INTERVAL]", help=f"Show again each interval ({WATCH_DEFAULT})."),
+]
+
+ADDRESS = DEFAULT_ADDRESS
+
+
+@contextlib.contextmanager
+def connect(address: str, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None) -> Iterator[ControlClient]:
+    """Open a client for the block; nothing is sent until it is used.
+
+    Raises:
+        UsageError: The address or a TLS file cannot be meant.
+    """
+    # Else gRPC's C core tells of failed handshakes on standard error, beside our own message.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from replicator.rpc.client import ControlClient, Endpoint  # noqa: PLC0415  # grpc takes 100 ms
+
+    with ControlClient(Endpoint(address, tls_ca, tls_cert, tls_key)) as client:
+        yield client
+
+
+def show(
+    client: ControlClient, flow: str | None, watch: str | None, view: Callable[[DaemonStatus, bool], None]
+) -> None:
+    """Call `view` with one snapshot, or again and again; its second argument says which.
+
+    Raises:
+        UsageError: The interval is not a duration.
+    """
+    if watch is None:
+        view(client.status(flow), False)
+        return
+    for status in client.watch(duration(watch, "--watch"), flow):
+        output.fresh_screen()
+        view(status, True)
+
+
+def duration(text: str, option: str) -> float:
+    """Return the seconds of an option's value.
+
+    Raises:
+        UsageError: It is not a duration.
+    """
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def actor() -> str:
+    """Return who we are as far as this machine knows; with mutual TLS the daemon goes by the certificate."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in many containers
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,235 @@
+"""`replicator verify`: every record of a flow, source against target."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from replicator.cli import output
+from replicator.errors import NotAvailable, TimedOut, Unequal, UsageError
+from replicator.model.spec import Offsets
+from replicator.model.units import parse_duration
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from replicator.engine.verify import VerifyProgress
+    from replicator.engine.verify_result import TopicVerdict, VerifyResult
+    from replicator.model.spec import FlowSpec, Spec
+
+    Tell = Callable[[VerifyProgress], None]
+
+_LINE_SECONDS = 5.0
+_FORMATS = (output.Format.TABLE, output.Format.WIDE, output.Format.JSON, output.Format.YAML)
+
+_COLUMNS = (
+    output.Column("TOPIC"),
+    output.Column("TARGET", rank=2),
+    output.Column("PARTITIONS", right=True, rank=3),
+    output.Column("RECORDS", right=True),
+    output.Column("BYTES", right=True, rank=4),
+    output.Column("DIFFERENCES", right=True),
+    output.Column("BEHIND", right=True, rank=1),
+    output.Column("RESULT", folds=True),
+)
+_DIFFERENCE_COLUMNS = (
+    output.Column("TOPIC"),
+    output.Column("PARTITION", right=True),
+    output.Column("OFFSET", right=True),
+    output.Column("KIND"),
+    output.Column("SOURCE | TARGET", folds=True),
+)
+
+
+def command(
+    flow: Annotated[str, typer.Argument(help="Flow of the file.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="The flow file.")],
+    topic: Annotated[
+        list[str] | None, typer.Option("--topic", help="Source topic; repeat for more. Default: all of the flow.")
+    ] = None,
+    form: output.FormatOption = output.Format.TABLE,
+    wait: Annotated[
+        str, typer.Option("--wait", help="How long the target may take to reach the source's end as it is now.")
+    ] = "30s",
+) -> None:
+    """Compare both sides of a flow: offset, time, key, value and headers of every record.
+
+    Exits with 0 if all are equal, 1 with the first differences, 5 if what is there is equal and the target had
+    not reached the source's end in time.
+    """
+    from replicator.config.load import load  # noqa: PLC0415  # pydantic and ruamel.yaml, only when used
+
+    if form not in _FORMATS:
+        raise UsageError(f"verify has no output {form}", next_step="use -o table, wide, json or yaml")
+    seconds = _seconds(wait)
+    spec = load(config, os.environ)
+    chosen = _flow(spec, flow)
+    result = _compare(spec, chosen, tuple(topic or ()), seconds)
+    _print(result, form)
+    _judge(result, wait)
+
+
+def _seconds(wait: str) -> float:
+    try:
+        return parse_duration(wait)
+    except ValueError as error:
+        raise UsageError(f"--wait: {error}") from None
+
+
+def _flow(spec: Spec, name: str) -> FlowSpec:
+    try:
+        flow = spec.flow(name)
+    except KeyError:
+        raise _unknown("flow", name, [flow.name for flow in spec.flows], str(spec.path)) from None
+    if flow.offsets is Offsets.MAPPED:
+        raise NotAvailable(
+            f"flow {name} has mapped offsets, verify compares records at equal offsets",
+            next_step="verify flows with `offsets: auto` or `identical`",
+        )
+    return flow
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> UsageError:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")  # noqa: PLR2004  # fits a line or two
+    step = f"did you mean {near[0]}?" if near else f"there are: {some or 'none'}"
+    return UsageError(f"no {kind} {name} in {where}", next_step=step)
+
+
+def _compare(spec: Spec, flow: FlowSpec, topics: tuple[str, ...], wait_seconds: float) -> VerifyResult:
+    from replicator.engine.verify import VerifyOptions, flow_topics, verify  # noqa: PLC0415  # librdkafka, 40 ms
+
+    source, target = spec.cluster(flow.source), spec.cluster(flow.target)
+    options = VerifyOptions(isolation=flow.isolation, wait_seconds=wait_seconds)
+
+    async def compare(tell: Tell) -> VerifyResult:
+        found = await flow_topics(source, flow)
+        for name in topics:
+            if name not in found:
+                raise _unknown("topic", name, found, f"flow {flow.name}")
+        if not found:
+            raise UsageError(
+                f"flow {flow.name} selects no topic of cluster {flow.source}",
+                next_step="check topics.include, and this user's DESCRIBE right on the topics",
+            )
+        return await verify(source, target, {name: found[name] for name in topics or found}, options, progress=tell)
+
+    with _progress() as tell:
+        return asyncio.run(compare(tell))
+
+
+def _progress() -> AbstractContextManager[Tell]:
+    return _bar() if sys.stderr.isatty() else _lines()
+
+
+def _lines() -> AbstractContextManager[Tell]:
+    """Tell of progress in lines on standard error, one in five seconds."""
+    from contextlib import nullcontext  # noqa: PLC0415
+
+    told = 0.0
+
+    def tell(now: VerifyProgress) -> None:
+        nonlocal told
+        if now.seconds - told >= _LINE_SECONDS:
+            told = now.seconds
+            output.note(_text(now))
+
+    return nullcontext(tell)
+
+
+def _bar() -> AbstractContextManager[Tell]:
+    """Tell of progress with a bar on standard error, gone at the end."""
+    from contextlib import contextmanager  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+    @contextmanager
+    def shown() -> Iterator[Tell]:
+        columns = (BarColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("asking both clusters", total=None)
+
+            def tell(now: VerifyProgress) -> None:
+                bar.update(task, total=now.offsets_total, completed=now.offsets_done, description=_text(now))
+
+            yield tell
+
+    return shown()
+
+
+def _text(now: VerifyProgress) -> str:
+    rate = int(now.records / now.seconds) if now.seconds else 0
+    share = 100 * now.offsets_done // now.offsets_total if now.offsets_total else 100
+    return (
+        f"{share} %, {output.number(now.records)} records, {output.number(rate)} records/s, "
+        f"{now.partitions_done} of {now.partitions_total} partitions"
+    )
+
+
+def _print(result: VerifyResult, form: output.Format) -> None:
+    from replicator.engine.verify_result import to_json  # noqa: PLC0415
+
+    if form in {output.Format.JSON, output.Format.YAML}:
+        output.document(form, to_json(result))
+        return
+    output.table(_COLUMNS, [_row(topic) for topic in result.topics], wide=form is output.Format.WIDE)
+    rows = [
+        (topic.topic, str(found.partition), str(found.offset), found.kind.value, found.detail)
+        for topic in result.topics
+        for found in topic.first
+    ]
+    if rows:
+        output.line()
+        output.table(_DIFFERENCE_COLUMNS, rows, wide=form is output.Format.WIDE)
+    for topic in result.topics:
+        if topic.not_comparable:
+            output.note(f"{topic.topic}: {topic.not_comparable}")
+    rate = int(result.records / result.seconds) if result.seconds else 0
+    output.note(f"{output.number(result.records)} records in {result.seconds:.1f} s ({output.number(rate)} records/s)")
+
+
+def _row(topic: TopicVerdict) -> tuple[str, ...]:
+    outcome = topic.problem or ("equal" if topic.equal else "DIFFERENT")
+    return (
+        topic.topic,
+        topic.target_topic,
+        str(len(topic.partitions)),
+        output.number(topic.records),
+        output.number(topic.bytes),
+        output.number(topic.differences),
+        output.number(topic.behind),
+        "behind" if outcome == "equal" and topic.behind else outcome,
+    )
+
+
+def _judge(result: VerifyResult, wait: str) -> None:
+    """Return if all is equal.
+
+    Raises:
+        Unequal: Records differ, or a topic cannot be compared.
+        TimedOut: All that was compared is equal, and the target has not got everything yet.
+    """
+    if not result.equal:
+        bad = [topic for topic in result.topics if not topic.equal]
+        total = sum(topic.differences for topic in bad)
+        first = bad[0].first[0] if bad[0].first else None
+        raise Unequal(
+            f"{len(bad)} of {len(result.topics)} topics differ, {output.number(total)} records",
+            why=bad[0].problem
+            or (f"{bad[0].topic}-{first.partition}@{first.offset} {first.kind}: {first.detail}" if first else ""),
+            next_step="`replicator mirror describe` tells the mirror's history; `mirror resolve` repairs it",
+        )
+    if result.behind:
+        raise TimedOut(
+            f"equal so far; after {wait} the target is still {output.number(result.behind)} offsets behind",
+            next_step="`replicator flow status` tells why; repeat with a longer --wait",
+        )

@@ -1,0 +1,188 @@
+"""Status as tables: which columns there are, what stands in them, and what is said about a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from replicator.cli import output
+from replicator.cli.output import Column, age, number, text
+from replicator.model.events import Event
+from replicator.model.states import MirrorState, Reason
+from replicator.model.status import FlowStatus, MirrorStatus, PartitionStatus
+
+FLOW_COLUMNS = (
+    Column("FLOW", folds=True),
+    Column("SOURCE", rank=3),
+    Column("TARGET", rank=4),
+    Column("STATE"),
+    Column("LAG", right=True),
+    Column("RPO", right=True),
+    Column("SEEN", right=True, rank=5),
+    Column("MIRRORS", right=True, rank=2),
+    Column("FAULTED", right=True, rank=1),
+    Column("REASON", rank=6),
+    Column("EPOCH", right=True, wide=True),
+    Column("RECORDS", right=True, wide=True),
+    Column("BYTES", right=True, wide=True),
+    Column("UID", wide=True),
+)
+MIRROR_COLUMNS = (
+    Column("TOPIC", folds=True),
+    Column("TARGET TOPIC", rank=4, folds=True),
+    Column("STATE"),
+    Column("PARTITIONS", right=True, rank=3),
+    Column("LAG", right=True),
+    Column("OFFSETS", rank=2),
+    Column("SEED ETA", right=True, rank=5),
+    Column("REASON", rank=1, folds=True),
+)
+PARTITION_COLUMNS = (
+    Column("PART", right=True),
+    Column("STATE"),
+    Column("SRC START", right=True, rank=5),
+    Column("SRC END", right=True, rank=2),
+    Column("TGT START", right=True, rank=6),
+    Column("TGT END", right=True, rank=3),
+    Column("LAG", right=True),
+    Column("OFFSETS", rank=1),
+    Column("GUARD", rank=7),
+    Column("HOLDER", rank=8),
+    Column("REASON", rank=4),
+)
+EVENT_COLUMNS = (
+    Column("AT"),
+    Column("PART", right=True),
+    Column("CHANGE"),
+    Column("REASON", rank=1),
+    Column("TEXT", folds=True),
+)
+
+_MEANING = {
+    Reason.OVERTAKEN_BY_RETENTION: "the source deleted records before they were copied",
+    Reason.SOURCE_TRUNCATED: "the source lost records that were copied (unclean leader election)",
+    Reason.SOURCE_RECREATED: "the source topic was deleted and created again",
+    Reason.SOURCE_MISSING: "the source topic is gone",
+    Reason.TARGET_MISSING: "the target topic is gone",
+    Reason.TARGET_RECREATED: "the target topic was deleted and created again",
+    Reason.FOREIGN_WRITER: "somebody else wrote to the target topic",
+    Reason.CONTENT_MISMATCH: "the last record on the target is not the source's record at that offset",
+    Reason.RECORD_TOO_LARGE: "a batch is larger than the target allows",
+    Reason.TOMBSTONES_MAY_BE_LOST: "the copy stood still for longer than the source keeps tombstones",
+    Reason.CORRUPT_BATCH: "the source delivers a damaged batch",
+    Reason.UNSUPPORTED_BATCH: "this version cannot copy that form of batch",
+    Reason.PARTITION_COUNT: "source and target have different numbers of partitions",
+    Reason.TARGET_REFUSED: "the target refuses writes",
+    Reason.FENCED: "the target was promoted, or another writer took over",
+}
+
+
+def flow_row(flow: FlowStatus) -> Sequence[str]:
+    """Return the cells of FLOW_COLUMNS."""
+    active = sum(mirror.state is MirrorState.ACTIVE for mirror in flow.mirrors)
+    here = not flow.remote
+    return (
+        flow.flow,
+        flow.source,
+        flow.target,
+        flow.state if here else "REMOTE",
+        number(flow.lag_records),
+        age(flow.rpo_seconds),
+        age(flow.source_seen_age_seconds),
+        f"{active}/{len(flow.mirrors)}" if here else output.UNKNOWN,
+        number(sum(1 for _ in faults(flow))) if here else output.UNKNOWN,
+        text(flow.reason),
+        text(flow.epoch),
+        number(flow.totals.records_total) if here else output.UNKNOWN,
+        number(flow.totals.bytes_total) if here else output.UNKNOWN,
+        text(flow.flow_uid),
+    )
+
+
+def flow_headline(flow: FlowStatus) -> str:
+    """Return one line about a flow; what is unknown is left out."""
+    parts = [f"{flow.flow}: {flow.source} -> {flow.target}", flow.state]
+    if flow.remote:
+        return "  ".join([*parts, "run by another daemon"])
+    known = (
+        (flow.reason, f"({flow.reason})"),
+        (flow.lag_records, f"lag {number(flow.lag_records)}"),
+        (flow.rpo_seconds, f"rpo {age(flow.rpo_seconds)}"),
+        (flow.source_seen_age_seconds, f"source seen {age(flow.source_seen_age_seconds)} ago"),
+        (flow.epoch, f"epoch {flow.epoch}"),
+    )
+    return "  ".join([*parts, *(shown for value, shown in known if value is not None)])
+
+
+def mirror_row(mirror: MirrorStatus) -> Sequence[str]:
+    """Return the cells of MIRROR_COLUMNS."""
+    active = sum(partition.state is MirrorState.ACTIVE for partition in mirror.partitions)
+    offsets = sorted({partition.offsets for partition in mirror.partitions if partition.offsets})
+    return (
+        mirror.topic,
+        mirror.target_topic,
+        mirror.state,
+        f"{active}/{len(mirror.partitions)}",
+        number(mirror_lag(mirror)),
+        ",".join(offsets) or output.UNKNOWN,
+        age(mirror.seed_eta_seconds),
+        text(mirror.reason),
+    )
+
+
+def mirror_lag(mirror: MirrorStatus) -> int | None:
+    """Return the records behind over all partitions; unknown as soon as one is, since a part is not the sum."""
+    lags = [partition.lag_records for partition in mirror.partitions]
+    known = [lag for lag in lags if lag is not None]
+    return sum(known) if known and len(known) == len(lags) else None
+
+
+def partition_row(partition: PartitionStatus) -> Sequence[str]:
+    """Return the cells of PARTITION_COLUMNS."""
+    return (
+        str(partition.partition),
+        partition.state,
+        number(partition.source_start),
+        number(partition.source_end),
+        number(partition.target_start),
+        number(partition.target_end),
+        number(partition.lag_records),
+        text(partition.offsets),
+        text(partition.guard),
+        text(partition.holder),
+        text(partition.reason),
+    )
+
+
+def event_row(event: Event) -> Sequence[str]:
+    """Return the cells of EVENT_COLUMNS."""
+    change = f"{text(event.before)} -> {text(event.after)}" if event.before or event.after else output.UNKNOWN
+    return (event.at, text(event.partition), change, text(event.reason), event.text)
+
+
+def faults(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
+    """Yield what has stopped: partitions, or a mirror as a whole where no partition says why."""
+    for mirror in flow.mirrors:
+        stopped = [one for one in mirror.partitions if one.state is MirrorState.FAULTED]
+        if stopped:
+            yield from ((mirror, partition) for partition in stopped)
+        elif mirror.state is MirrorState.FAULTED:
+            yield mirror, None
+
+
+def fault_lines(
+    flow: FlowStatus, found: Iterable[tuple[MirrorStatus, PartitionStatus | None]], *, explained: bool = False
+) -> Iterator[str]:
+    """Yield the text about each fault: where, the reason, its meaning and the detail.
+
+    Unless `explained`, also the command that shows what led to it.
+    """
+    for mirror, partition in found:
+        stopped = partition or mirror
+        where = mirror.topic if partition is None else f"{mirror.topic}-{partition.partition}"
+        yield f"{where} {MirrorState.FAULTED}: {text(stopped.reason)}"
+        if stopped.reason in _MEANING:
+            yield f"  why:    {_MEANING[stopped.reason]}"
+        if stopped.detail:
+            yield f"  detail: {stopped.detail}"
+        if not explained:
+            yield f"  next:   replicator mirror describe {flow.flow} {mirror.topic} --events"

@@ -1,0 +1,104 @@
+"""The sound shape of a file as the values every other package reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from replicator.config.shape import ClusterShape, DaemonShape, FileShape, FlowShape, PrefixShape, RegexShape
+from replicator.model.security import ClusterSpec, Security
+from replicator.model.spec import (
+    CoordinatorSpec,
+    DaemonSpec,
+    FlowSpec,
+    Limits,
+    Objectives,
+    Pattern,
+    PatternKind,
+    Rename,
+    Selection,
+    Spec,
+    TlsSpec,
+    TopicConfigs,
+)
+
+
+def to_spec(shape: FileShape, path: Path) -> Spec:
+    """Return the file's meaning; relative paths were resolved before."""
+    return Spec(
+        path=path,
+        daemon=_daemon(shape.daemon, path.parent),
+        coordinator=CoordinatorSpec(
+            lease_ttl_seconds=shape.coordinator.lease_ttl,
+            lease_margin_seconds=shape.coordinator.lease_margin,
+            store=shape.coordinator.store,
+        ),
+        clusters=tuple(_cluster(alias, cluster) for alias, cluster in shape.clusters.items()),
+        flows=tuple(_flow(name, flow) for name, flow in shape.flows.items()),
+    )
+
+
+def _daemon(daemon: DaemonShape, base: Path) -> DaemonSpec:
+    tls = daemon.tls
+    return DaemonSpec(
+        state_dir=base / daemon.state_dir,
+        site=daemon.site,
+        http=daemon.http,
+        rpc=daemon.rpc,
+        tls=None if tls is None else TlsSpec(tls.cert_file, tls.key_file, tls.ca_file),
+    )
+
+
+def _cluster(alias: str, cluster: ClusterShape) -> ClusterSpec:
+    security = cluster.security
+    return ClusterSpec(
+        alias=alias,
+        bootstrap=cluster.bootstrap,
+        cluster_id=cluster.cluster_id,
+        security=Security(
+            protocol=security.protocol,
+            mechanism=security.mechanism,
+            username=security.username,
+            password=security.password,
+            password_file=security.password_file,
+            token_file=security.token_file,
+            token_command=security.token_command,
+            ca_file=security.ca_file,
+            cert_file=security.cert_file,
+            key_file=security.key_file,
+            check_hostname=security.check_hostname,
+        ),
+        connections_per_broker=cluster.client.connections_per_broker,
+        request_timeout_seconds=cluster.client.request_timeout,
+        doubt_margin_seconds=cluster.client.doubt_margin,
+    )
+
+
+def _flow(name: str, flow: FlowShape) -> FlowSpec:
+    rename = flow.topics.rename
+    return FlowSpec(
+        name=name,
+        source=flow.source,
+        target=flow.target,
+        topics=Selection(_patterns(flow.topics.include), _patterns(flow.topics.exclude)),
+        rename=Rename(rename.prefix, rename.regex, rename.to),
+        start=flow.start,
+        offsets=flow.offsets,
+        isolation=flow.isolation,
+        replication_factor=flow.replication_factor,
+        topic_configs=TopicConfigs(flow.topic_configs.exclude, tuple(flow.topic_configs.override.items())),
+        shards=flow.shards,
+        limits=Limits(flow.limits.in_flight_bytes, flow.limits.bytes_per_second),
+        objectives=Objectives(flow.objectives.rpo, flow.objectives.lag_records),
+    )
+
+
+def _patterns(patterns: tuple[str | PrefixShape | RegexShape, ...]) -> tuple[Pattern, ...]:
+    return tuple(_pattern(pattern) for pattern in patterns)
+
+
+def _pattern(pattern: str | PrefixShape | RegexShape) -> Pattern:
+    if isinstance(pattern, PrefixShape):
+        return Pattern(PatternKind.PREFIX, pattern.prefix)
+    if isinstance(pattern, RegexShape):
+        return Pattern(PatternKind.REGEX, pattern.regex)
+    return Pattern(PatternKind.GLOB, pattern)

@@ -1,0 +1,175 @@
+"""Rules about one flow's topics, and about two flows that meet."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+
+from replicator.config.mistakes import KeyPath, did_you_mean
+from replicator.config.rule import Rule
+from replicator.core.selection import legal_topic_name, literal, matches, reserved, target_name
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Spec
+
+FORCED_CONFIGS = (
+    "compression.type",
+    "message.timestamp.type",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.after.max.ms",
+)
+"""Topic configs that an exact copy forces on the target; held back and set again at promotion."""
+
+_CONFIG_NAME = re.compile(r"[a-z][a-z0-9.]*")
+_WILDCARDS = re.compile(r"[*?]")
+
+
+def flow_rules(rule: Rule, flow: FlowSpec) -> None:
+    """Note every mistake within one flow."""
+    path: KeyPath = ("flows", flow.name)
+    _patterns(rule, (*path, "topics", "include"), flow.topics)
+    _rename(rule, (*path, "topics", "rename"), flow.rename)
+    _renamed_literals(rule, (*path, "topics", "include"), flow)
+    _topic_configs(rule, (*path, "topic_configs"), flow)
+
+
+def _patterns(rule: Rule, path: KeyPath, topics: Selection) -> None:
+    for index, pattern in enumerate(topics.include):
+        where = (*path, index)
+        if pattern.kind is not PatternKind.REGEX and reserved(pattern.text):
+            rule.note(where, "matches nothing: topics __* and replicator.* are never copied")
+        elif pattern in topics.exclude:
+            rule.note(where, "matches nothing: the same pattern is in topics.exclude")
+        elif literal(pattern) and not matches(Selection((pattern,), topics.exclude), pattern.text):
+            rule.note(where, "matches nothing: topics.exclude takes it away again")
+        elif pattern in topics.include[:index]:
+            rule.note(where, "is there twice")
+
+
+def _rename(rule: Rule, path: KeyPath, rename: Rename) -> None:
+    prefix, regex, to = (*path, "prefix"), (*path, "regex"), (*path, "to")
+    if rename.prefix is not None and (rename.regex is not None or rename.to is not None):
+        rule.note(prefix, "excludes regex and to; allowed: prefix, or regex with to", about=[regex, to])
+    elif rename.regex is not None and rename.to is None:
+        rule.note(to, "is missing; needed: what regex is replaced with", about=[regex])
+    elif rename.to is not None and rename.regex is None:
+        rule.note(regex, "is missing; needed: the regex whose match is replaced", about=[to])
+    elif rename.regex is not None and rename.to is not None:
+        try:
+            re.compile(rename.regex).sub(rename.to, "")
+        except (re.error, IndexError) as error:
+            rule.note(to, f"does not fit regex: {error}", about=[regex])
+
+
+def _target_name(rename: Rename, name: str) -> str | None:
+    """Return the target's name, or None where the rename is wrong (noted by `_rename`)."""
+    try:
+        return target_name(rename, name)
+    except (re.error, IndexError):
+        return None
+
+
+def _renamed_literals(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
+    for index, pattern in enumerate(flow.topics.include):
+        name = _target_name(flow.rename, pattern.text) if literal(pattern) else None
+        if name is not None and not legal_topic_name(name):
+            rule.note(
+                (*path, index),
+                f"its name on the target, {name!r}, is not legal; allowed: 1 to 249 letters, digits, '.', '_', '-'",
+                about=[(*path[:-1], "rename")],
+            )
+
+
+def _topic_configs(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
+    names: list[tuple[KeyPath, str]] = [(("override", name), name) for name, _ in flow.topic_configs.override]
+    names += [(("exclude", index), name) for index, name in enumerate(flow.topic_configs.exclude)]
+    for where, name in names:
+        if where[0] == "override" and name in FORCED_CONFIGS:
+            rule.note(
+                (*path, *where),
+                "is set by the replicator itself, for an exact copy; allowed: any config but "
+                + ", ".join(FORCED_CONFIGS),
+            )
+        elif not _CONFIG_NAME.fullmatch(name):
+            hint = did_you_mean(name.replace("_", "."), [name.lower().replace("_", ".").replace("-", ".")])
+            rule.note((*path, *where), f"is no name of a topic config; example: retention.ms{hint}")
+
+
+def same_cluster(spec: Spec, left: str, right: str) -> str:
+    """Return why two aliases are one cluster, or an empty string."""
+    if left == right:
+        return "is the same alias"
+    one, other = spec.cluster(left), spec.cluster(right)
+    if one.cluster_id is not None and one.cluster_id == other.cluster_id:
+        return f"and '{right}' have the same cluster_id"
+    if not set(one.bootstrap).isdisjoint(other.bootstrap):
+        return f"and '{right}' have a bootstrap address in common"
+    return ""
+
+
+def bootstraps(*aliases: str) -> list[KeyPath]:
+    """Return the paths of the addresses by which `same_cluster` compares."""
+    return [("clusters", alias, "bootstrap") for alias in aliases]
+
+
+def shared_targets(rule: Rule, spec: Spec) -> None:
+    """Note every pair of flows that certainly feeds one topic of one cluster.
+
+    Overlaps that hang on which topics exist are found at run time, by the mirror record.
+    """
+    known = {cluster.alias for cluster in spec.clusters}
+    flows = [flow for flow in spec.flows if flow.target in known]
+    for one, other in combinations(flows, 2):
+        if not same_cluster(spec, one.target, other.target):
+            continue
+        topic = shared_target_topic(one, other)
+        if topic is not None:
+            rule.note(
+                ("flows", other.name, "topics"),
+                f"feeds the same topics of '{other.target}' as flow '{one.name}' (for example {topic!r});"
+                " allowed: one flow per target topic: narrow include, add exclude, or rename",
+                about=[*_feeding(one), *_feeding(other), *bootstraps(one.target, other.target)],
+            )
+
+
+def _feeding(flow: FlowSpec) -> list[KeyPath]:
+    """Return the paths that decide which target topics a flow writes."""
+    topics = ("flows", flow.name, "topics")
+    excludes = ((*topics, "exclude", index) for index in range(len(flow.topics.exclude) + 1))
+    keys = ("include", "exclude", "rename")
+    renames = ((*topics, "rename", key) for key in ("prefix", "regex", "to"))
+    return [("flows", flow.name, "to"), *((*topics, key) for key in keys), *excludes, *renames]
+
+
+def shared_target_topic(one: FlowSpec, other: FlowSpec) -> str | None:
+    """Return a target topic that both flows would write, if such a name can be given."""
+    for name in (*_candidates(one), *_candidates(other)):
+        if _writes(one, name) and _writes(other, name):
+            return name
+    return None
+
+
+def _candidates(flow: FlowSpec) -> list[str]:
+    """Return a few names on the target that the flow's includes could lead to."""
+    sources = [name for pattern in flow.topics.include for name in _samples(pattern)]
+    targets = [_target_name(flow.rename, name) for name in sources]
+    return [name for name in targets if name and legal_topic_name(name)]
+
+
+def _samples(pattern: Pattern) -> list[str]:
+    if pattern.kind is PatternKind.PREFIX:
+        return [f"{pattern.text}x"]
+    if pattern.kind is PatternKind.REGEX:
+        # A regex without special signs is a name; any other is left to run time.
+        return [pattern.text] if re.fullmatch(r"[A-Za-z0-9_-]+", pattern.text) else []
+    return list(dict.fromkeys(_WILDCARDS.sub(with_, pattern.text) for with_ in ("x", "")))
+
+
+def _writes(flow: FlowSpec, name: str) -> bool:
+    """Return whether the flow certainly writes this target topic, if the source has the topic behind it."""
+    rename = flow.rename
+    if rename.prefix is not None:
+        return name.startswith(rename.prefix) and matches(flow.topics, name.removeprefix(rename.prefix))
+    if rename.regex is None:
+        return matches(flow.topics, name)
+    # A replacement cannot be turned back: only names that samples lead to, or that stay as they are.
+    sources = [name, *(sample for pattern in flow.topics.include for sample in _samples(pattern))]
+    return any(matches(flow.topics, source) and _target_name(rename, source) == name for source in sources)

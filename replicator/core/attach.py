@@ -1,0 +1,231 @@
+"""What to do with a partition before the first Produce: the attach table and log matching (DESIGN section 4).
+
+The facts are read by `engine.attach`; the decision is made here, from facts only.
+
+Why so careful.
+ListOffsets gives clients the high watermark, while a broker's lastSequence includes the tail that is not committed
+yet; trusting the two apart doubled records within a minute on a real three-node cluster (KAFKA.md 0b.14).
+So the last data batch below the end is read back and must end at lastSequence, and its last record must equal the
+source's at the same offset.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from replicator.model.batch import SEQUENCE_MODULUS, sequence_after
+from replicator.model.states import Reason
+
+
+class Role(enum.StrEnum):
+    """What the writer record on the target allows."""
+
+    COPYING = "copying"
+    FENCING = "fencing"
+    PROMOTED = "promoted"
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The flow's identity on the target, as the writer record has it."""
+
+    producer_id: int
+    producer_epoch: int
+    role: Role
+    filler_id: int
+    filler_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the target's broker remembers of our producer id on this partition. Time in ms."""
+
+    producer_epoch: int
+    last_sequence: int
+    last_timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The last data batch below the target's end.
+
+    `content` is its last record without the offset (any comparable value); `last_offset` that record's offset.
+    """
+
+    last_offset: int
+    producer_id: int
+    producer_epoch: int
+    last_sequence: int
+    max_timestamp: int
+    content: object
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLog:
+    """The target's partition. `end` is the high watermark.
+
+    `entry` is None where the broker holds no state for our producer id; `entry_known` is False where the broker
+    does not offer DescribeProducers at all, and the tail's header has to serve.
+    """
+
+    start: int
+    end: int
+    entry: Entry | None
+    tail: Tail | None
+    entry_known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLog:
+    """The source's partition.
+
+    `end` is what a reader of the flow's isolation level may read up to, `high_watermark` the end of what exists.
+    `content` is the record at the target tail's last offset: None when the source has none there.
+    `epoch_end` is where the stored leader epoch ends in the source's present history, or None if nothing is stored.
+    """
+
+    start: int
+    end: int
+    high_watermark: int
+    content: object | None
+    epoch_end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Copy on from `offset` with `sequence`.
+
+    `state_time_ms` is the newest record time the target's producer state rests on; None where there is no state.
+    """
+
+    offset: int
+    sequence: int
+    state_time_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeedTo:
+    """Bring the target's log start to `offset` before anything is copied."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Read the facts again a little later."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Stop the partition."""
+
+    reason: Reason
+    detail: str
+
+
+Decision = Resume | SeedTo | Wait | Fault
+
+
+def decide(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
+    """Return what to do.
+
+    Args:
+        writer: The flow's identity.
+        target: The target's partition.
+        source: The source's partition.
+        ours: Whether the mirror record says that this partition was ACTIVE under this flow before.
+            If not, the topic was empty when the flow registered it: only our own seed can have moved its offsets.
+        begin_at: Where a partition that is not ours yet begins: the source's start, or its end (`start: latest`).
+    """
+    refusal = _refuse_by_epoch(writer, target)
+    if refusal is not None:
+        return refusal
+    if target.end > source.high_watermark:
+        return Fault(
+            Reason.SOURCE_TRUNCATED if ours else Reason.FOREIGN_WRITER,
+            f"the target ends at {target.end}, the source only at {source.high_watermark}",
+        )
+    if target.tail is not None:
+        return _go_on(writer, target, target.tail, source, ours=ours, begin_at=begin_at)
+    if ours:
+        return _overtaken(target, source) if target.end < source.start else _resume(target, target.tail)
+    return _begin(target, begin_at)
+
+
+def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
+    epoch = target.entry.producer_epoch if target.entry else writer.producer_epoch
+    if writer.role is not Role.COPYING:
+        why = f"the writer record on the target says {writer.role.value}"
+    elif epoch > writer.producer_epoch:
+        why = f"epoch {epoch} stands on the target, ours is {writer.producer_epoch}"
+    elif epoch < writer.producer_epoch:
+        why = f"a fence to epoch {writer.producer_epoch} was not finished here (found {epoch})"
+    else:
+        return None
+    return Fault(Reason.FENCED, why)
+
+
+def _begin(target: TargetLog, begin_at: int) -> Decision:
+    """Decide for a partition that was never active and holds no data: new, or just seeded."""
+    if target.end > begin_at:
+        return Fault(
+            Reason.FOREIGN_WRITER, f"the target is empty but ends at {target.end}, beyond the copy's start {begin_at}"
+        )
+    if begin_at > 0:
+        return SeedTo(begin_at)
+    return _resume(target, None)
+
+
+def _go_on(writer: Writer, target: TargetLog, tail: Tail, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
+    """Decide for a target log that holds data."""
+    if tail.producer_id == writer.filler_id:
+        return SeedTo(max(target.end, begin_at))
+    if tail.producer_id != writer.producer_id:
+        return Fault(
+            Reason.FOREIGN_WRITER,
+            f"producer {tail.producer_id} wrote offset {tail.last_offset} of the target; "
+            f"this flow writes as {writer.producer_id}",
+        )
+    entry = target.entry
+    if entry is not None and tail.last_sequence != entry.last_sequence:
+        return Wait(
+            Reason.WAITING_FOR_TAIL,
+            f"the broker has our sequence {entry.last_sequence}, the committed log shows {tail.last_sequence}",
+        )
+    if target.end < source.start and ours:
+        return _overtaken(target, source)
+    return _match(tail, target, source) or _resume(target, tail)
+
+
+def _resume(target: TargetLog, tail: Tail | None) -> Resume:
+    if target.entry is not None:
+        return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
+    if tail is not None and not target.entry_known:
+        return Resume(target.end, sequence_after(tail.last_sequence, 1), None)
+    # Without state the broker takes any sequence. One that follows from the offset makes two racing daemons collide
+    # instead of both fitting.
+    return Resume(target.end, target.end % SEQUENCE_MODULUS, None)
+
+
+def _match(tail: Tail, target: TargetLog, source: SourceLog) -> Fault | None:
+    """Log matching: is what we wrote last still what the source has there?"""
+    if source.epoch_end is not None and source.epoch_end < target.end:
+        return Fault(
+            Reason.SOURCE_TRUNCATED,
+            f"the source's history ends at {source.epoch_end} in the epoch that was copied up to {target.end}",
+        )
+    if source.content is not None and source.content != tail.content:
+        return Fault(Reason.CONTENT_MISMATCH, f"source and target hold different records at offset {tail.last_offset}")
+    return None
+
+
+def _overtaken(target: TargetLog, source: SourceLog) -> Fault:
+    lost = source.start - target.end
+    return Fault(
+        Reason.OVERTAKEN_BY_RETENTION,
+        f"the source now starts at {source.start}, the copy stands at {target.end}: {lost} offsets are gone",
+    )

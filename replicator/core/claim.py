@@ -1,0 +1,68 @@
+"""The claim on a shard: who alone may fill and do unguarded work, decided from what the state topic shows.
+
+Wall clocks of machines are never compared: a watcher measures, on its own monotonic clock, how long it has seen no
+sign of life, and a holder measures how long ago it *began* its last successful renewal.
+The holder stops a margin before the TTL, the watcher starts after it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A claim as last seen. `renewal` counts signs of life; `since` is when this pair was first seen (monotonic)."""
+
+    number: int
+    holder: str
+    renewal: int
+    released: bool
+    since: float
+
+
+class Move(enum.Enum):
+    """What to do now."""
+
+    TAKE = "take"
+    RENEW = "renew"
+    WATCH = "watch"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """TTL and margin in seconds."""
+
+    ttl_seconds: float
+    margin_seconds: float
+
+    @property
+    def renew_every_seconds(self) -> float:
+        """Three tries fit between a renewal and the end of the holder's right."""
+        return (self.ttl_seconds - self.margin_seconds) / 4
+
+
+def next_move(seen: Seen | None, me: str, now: float, timing: Timing) -> Move:
+    """Return what this daemon does about the claim.
+
+    Args:
+        seen: The claim as last seen, None where there never was one.
+        me: This daemon's name; it changes with every start.
+        now: Monotonic time.
+        timing: TTL and margin.
+    """
+    if seen is None or seen.released:
+        return Move.TAKE
+    if seen.holder == me:
+        return Move.RENEW
+    return Move.TAKE if now - seen.since >= timing.ttl_seconds else Move.WATCH
+
+
+def effective_from(seen: Seen | None, taken_at: float, doubt_seconds: float) -> float:
+    """Return when unguarded work may begin after taking over from `seen`.
+
+    A claim that was given back had nothing outstanding. Otherwise a write of the earlier holder may still arrive
+    for the doubt time.
+    """
+    return taken_at if seen is None or seen.released else taken_at + doubt_seconds

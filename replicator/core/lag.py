@@ -1,0 +1,62 @@
+"""Numbers that cannot lie: lag in records and seconds of data at risk (DESIGN 2.8).
+
+`rpo` is now less the latest time at which the source end observed *then* had been reached on the target.
+It rests on our own clock and on offsets, never on record times, and grows while the source is unseen.
+"""
+
+from __future__ import annotations
+
+
+class LagMeter:
+    """Follows one partition. Times are seconds of one monotonic clock; offsets are next records.
+
+    Attributes:
+        observed_end: Last source end seen, None before the first.
+        observed_at: When.
+        caught_up_at: Latest observation whose end the target has reached, None before the first.
+    """
+
+    __slots__ = ("_mark_at", "_mark_end", "_reached", "caught_up_at", "observed_at", "observed_end")
+
+    def __init__(self) -> None:
+        self.observed_end: int | None = None
+        self.observed_at: float | None = None
+        self.caught_up_at: float | None = None
+        self._reached = 0
+        self._mark_end: int | None = None
+        self._mark_at = 0.0
+
+    def observe(self, end: int, now: float) -> None:
+        """Take a source end as seen at `now`."""
+        self.observed_end = end
+        self.observed_at = now
+        if end <= self._reached:
+            self.caught_up_at = now
+            self._mark_end = None
+        elif self._mark_end is None:
+            # One mark is followed at a time: it is the oldest observation not reached yet, so the figure is never
+            # smaller than the truth.
+            self._mark_end = end
+            self._mark_at = now
+
+    def reach(self, offset: int) -> None:
+        """Take the target's proven end."""
+        self._reached = offset
+        if self._mark_end is None or offset < self._mark_end:
+            return
+        self.caught_up_at = self._mark_at
+        self._mark_end = None
+        if self.observed_end is not None and self.observed_at is not None:
+            if offset >= self.observed_end:
+                self.caught_up_at = self.observed_at
+            else:
+                self._mark_end = self.observed_end
+                self._mark_at = self.observed_at
+
+    def lag_records(self) -> int | None:
+        """Records behind the last observed end; None while no end was observed."""
+        return None if self.observed_end is None else max(0, self.observed_end - self._reached)
+
+    def rpo_seconds(self, now: float) -> float | None:
+        """Seconds of data at risk; None while the target never reached an observed end."""
+        return None if self.caught_up_at is None else max(0.0, now - self.caught_up_at)

@@ -1,0 +1,461 @@
+"""The copy machine of one partition: what may be sent, what an answer means, when to stop.
+
+No I/O, no clock: headers, answers and times come in; accepted batches and a phase go out.
+One machine is driven by `engine.pump`, by the model broker of the tests, and by the simulator.
+
+The life of a partition::
+
+    ATTACHING ──Resume──► COPYING ──answer lost, refused, leader moved──► SETTLING ──nothing outstanding──► ATTACHING
+        │                    │
+        ├──SeedTo──► SEEDING ┘            any ──Fault──► FAULTED        any ──pause──► PAUSED
+
+An *episode* is the time from one attach to the next.
+What was accepted but not sent when an episode ends is dropped and fetched again: the target's log is the only memory.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicator.core.answers import ProduceOutcome
+from replicator.errors import BugError
+from replicator.model.batch import (
+    CONTROL_BIT,
+    LOG_APPEND_TIME_BIT,
+    SEQUENCE_MODULUS,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+)
+from replicator.model.states import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicator.core.attach import Resume
+    from replicator.model.names import TopicPartition
+
+IN_FLIGHT_BATCHES_MAX = 5
+"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA.md A28)."""
+_MAGIC_V2 = 2
+_NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
+
+
+class Phase(enum.Enum):
+    """Where a partition is in its life."""
+
+    ATTACHING = "attaching"
+    SEEDING = "seeding"
+    COPYING = "copying"
+    SETTLING = "settling"
+    PAUSED = "paused"
+    FAULTED = "faulted"
+
+
+_NEXT: dict[Phase, frozenset[Phase]] = {
+    Phase.ATTACHING: frozenset({Phase.SEEDING, Phase.COPYING, Phase.PAUSED, Phase.FAULTED}),
+    Phase.SEEDING: frozenset({Phase.ATTACHING, Phase.PAUSED, Phase.FAULTED}),
+    Phase.COPYING: frozenset({Phase.SETTLING, Phase.PAUSED, Phase.FAULTED}),
+    Phase.SETTLING: frozenset({Phase.ATTACHING, Phase.PAUSED, Phase.FAULTED}),
+    Phase.PAUSED: frozenset({Phase.ATTACHING, Phase.FAULTED}),
+    Phase.FAULTED: frozenset({Phase.ATTACHING}),
+}
+
+
+class Batch(NamedTuple):
+    """One batch accepted for the target. `payload` and `owner` are opaque here (a view of a frame, and the frame)."""
+
+    base_offset: int
+    record_count: int
+    max_timestamp: int
+    size: int
+    payload: object
+    owner: object
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLimits:
+    """What the target's topic accepts, and how long its brokers remember a producer. Bytes and ms."""
+
+    batch_bytes_max: int
+    guard_ms: int
+
+
+class PartitionCopy:
+    """The machine.
+
+    Attributes:
+        where: The source's partition.
+        phase: See `Phase`.
+        reason: Why it is FAULTED, or what it waits for.
+        detail: The same in words.
+        episode: Counts attaches; answers to an older episode change nothing here.
+        next_offset: The source offset expected next.
+        acked_offset: The target's end as proven by acknowledgements.
+        outstanding: Produces sent and not answered, of any episode.
+        last_epoch: Leader epoch of the last source batch accepted, -1 when unknown.
+        doubtful: Whether a Produce may have taken effect without our knowing, since the last attach.
+        waits_for_claim: Whether only the lack of a claim keeps a batch back.
+        queued_bytes: Bytes accepted and not sent.
+    """
+
+    __slots__ = (
+        "_alone",
+        "_held",
+        "_in_flight",
+        "_limits",
+        "_matched_offset",
+        "_queue",
+        "_sequence",
+        "_state_time_ms",
+        "acked_offset",
+        "detail",
+        "doubtful",
+        "episode",
+        "last_epoch",
+        "next_offset",
+        "outstanding",
+        "phase",
+        "queued_bytes",
+        "reason",
+        "waits_for_claim",
+        "where",
+    )
+
+    def __init__(self, where: TopicPartition, limits: TargetLimits) -> None:
+        self.where = where
+        self.phase = Phase.ATTACHING
+        self.reason: Reason | None = None
+        self.detail: str | None = None
+        self.episode = 0
+        self.next_offset = 0
+        self.acked_offset = 0
+        self.outstanding = 0
+        self.last_epoch = -1
+        self.doubtful = False
+        self.waits_for_claim = False
+        self.queued_bytes = 0
+        self._limits = limits
+        self._queue: deque[Batch] = deque()
+        self._in_flight: deque[Batch] = deque()
+        self._sequence = 0
+        self._state_time_ms: int | None = None
+        self._matched_offset = -1
+        self._held = False
+        self._alone = False
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def _go(self, phase: Phase, reason: Reason | None = None, detail: str | None = None) -> list[Batch]:
+        if phase is not self.phase and phase not in _NEXT[self.phase]:
+            raise BugError(f"{self.where}: illegal step {self.phase} -> {phase}")
+        self.phase = phase
+        self.reason = reason
+        self.detail = detail
+        self.waits_for_claim = False
+        dropped = list(self._queue)
+        self._queue.clear()
+        self.queued_bytes = 0
+        self._held = False
+        return dropped
+
+    def is_copying(self) -> bool:
+        """Return whether an episode is open."""
+        return self.phase is Phase.COPYING
+
+    @property
+    def limits(self) -> TargetLimits:
+        """What the target accepts, as last told."""
+        return self._limits
+
+    def set_limits(self, limits: TargetLimits) -> None:
+        """Take new limits of the target (its topic's config changed)."""
+        self._limits = limits
+
+    def resume(self, decision: Resume, source_epoch: int = -1) -> None:
+        """Begin an episode at the place the attach found.
+
+        Args:
+            decision: Where, and with which sequence.
+            source_epoch: Leader epoch of the source batch before that place, if known.
+        """
+        self._go(Phase.COPYING)
+        if self._in_flight or self.outstanding:
+            raise BugError(f"{self.where}: attached with {self.outstanding} answers outstanding")
+        self.episode += 1
+        self.doubtful = False
+        self._alone = False
+        self.next_offset = self.acked_offset = self._matched_offset = decision.offset
+        self.last_epoch = source_epoch
+        self._sequence = decision.sequence
+        self._state_time_ms = decision.state_time_ms
+
+    def seed(self) -> None:
+        """The target's log start has to be moved first."""
+        self._go(Phase.SEEDING)
+
+    def wait(self, reason: Reason, detail: str) -> None:
+        """Stay ATTACHING, and say why."""
+        if self.phase is not Phase.ATTACHING:
+            raise BugError(f"{self.where}: waits while {self.phase}")
+        self.reason = reason
+        self.detail = detail
+
+    def fault(self, reason: Reason, detail: str) -> list[Batch]:
+        """Stop; return the batches that will not be sent."""
+        return self._go(Phase.FAULTED, reason, detail)
+
+    def pause(self) -> list[Batch]:
+        """Stop by wish; return the batches that will not be sent. What is in flight may still be acknowledged."""
+        if self.phase is Phase.FAULTED:
+            return []
+        return self._go(Phase.PAUSED)
+
+    def settle(self, detail: str, *, doubtful: bool) -> list[Batch]:
+        """End the episode: send no more, and attach anew once nothing is outstanding.
+
+        Args:
+            detail: Why.
+            doubtful: Whether a Produce of this episode may have taken effect without our knowing.
+
+        Returns:
+            The batches that will not be sent.
+        """
+        if self.phase is not Phase.COPYING:
+            self.doubtful = self.doubtful or doubtful
+            return []
+        dropped = self._go(Phase.SETTLING, None, detail)
+        self.doubtful = doubtful
+        self._in_flight.clear()
+        return dropped
+
+    def attach_again(self) -> None:
+        """Go back to ATTACHING (after settling, a pause, a seed or a resolution)."""
+        if self.outstanding:
+            raise BugError(f"{self.where}: attach with {self.outstanding} answers outstanding")
+        self._go(Phase.ATTACHING)
+        self._in_flight.clear()
+
+    # -- in: what the source sent -------------------------------------------------------------------------------
+
+    def wants_more(self, queued_bytes_max: int) -> bool:
+        """Return whether reading on makes sense now.
+
+        Not while an odd batch waits for everything before it to be acknowledged: it would be read again and again.
+        """
+        if self.phase is not Phase.COPYING or self.queued_bytes >= queued_bytes_max:
+            return False
+        if self._held and self.idle:
+            self._held = False
+        return not self._held
+
+    def offer(
+        self, headers: Sequence[BatchHeader], aborted: Sequence[tuple[int, int]] = ()
+    ) -> tuple[list[tuple[BatchHeader, int]], list[Batch]]:
+        """Take batches read from the source, in order; only while COPYING.
+
+        Args:
+            headers: What was read.
+            aborted: Aborted transactions the broker named: (producer id, first offset).
+
+        Returns:
+            The batches to rewrite and then `queue`, each with its base sequence; and the batches that were dropped
+            because the episode ended here.
+        """
+        accepted: list[tuple[BatchHeader, int]] = []
+        expected = self.next_offset
+        sequence = self._sequence
+        limit = self._limits.batch_bytes_max
+        dropped: list[Batch] = []
+        for header in headers:
+            (start, end, base, epoch, magic, _, attributes, delta, _, _, _, _, _, count) = header
+            if (
+                base != expected
+                or count != delta + 1
+                or attributes & _NO_PASS_BITS
+                or magic != _MAGIC_V2
+                or end - start > limit
+                or count <= 0
+                or (aborted and attributes & TRANSACTIONAL_BIT and _is_aborted(header, aborted))
+            ):
+                if magic == _MAGIC_V2 and header.next_offset <= expected:
+                    continue  # a broker's answer begins with the batch that holds the position: copied already
+                dropped = self._stop_before(header, expected, settled=not accepted and self.idle)
+                break
+            if epoch != self.last_epoch:
+                if self.last_epoch >= 0 and base != self._matched_offset:
+                    dropped = self._match_again(settled=not accepted and self.idle)
+                    break
+                self.last_epoch = epoch
+            accepted.append((header, sequence))
+            expected = base + count
+            sequence = (sequence + count) % SEQUENCE_MODULUS
+        self.next_offset = expected
+        self._sequence = sequence
+        return accepted, dropped
+
+    def _stop_before(self, header: BatchHeader, expected: int, *, settled: bool) -> list[Batch]:
+        """Stop at a batch that cannot pass; but only once everything before it is acknowledged."""
+        if not settled:
+            self._held = True
+            return []
+        reason, why = _why_not_passed(header, expected, self._limits.batch_bytes_max)
+        return self.fault(reason, f"{why} (offsets {header.base_offset} to {header.next_offset - 1})")
+
+    def _match_again(self, *, settled: bool) -> list[Batch]:
+        """End the episode at a new source leader epoch, once everything before it is acknowledged.
+
+        An exact sequence repeat is acknowledged whatever its content, so the sequence alone cannot show that the
+        new leader has another history: the logs are compared again.
+        """
+        if not settled:
+            self._held = True
+            return []
+        return self.settle("the source has a new leader epoch", doubtful=False)
+
+    def queue(self, batches: Sequence[Batch]) -> None:
+        """Queue rewritten batches for sending."""
+        self._queue.extend(batches)
+        self.queued_bytes += sum(batch.size for batch in batches)
+
+    # -- out: what may be sent ----------------------------------------------------------------------------------
+
+    def next_to_send(self, now_ms: int, *, claimed: bool) -> Batch | None:
+        """Return the next batch if it may be sent now, and count it as in flight.
+
+        Args:
+            now_ms: Wall clock, to compare with record times.
+            claimed: Whether this daemon holds the claim and its doubt time is over: needed for unguarded work.
+        """
+        queue = self._queue
+        if not queue or self._alone or len(self._in_flight) >= IN_FLIGHT_BATCHES_MAX:
+            return None
+        batch = queue[0]
+        if not self._is_guarded(batch, now_ms):
+            if self._in_flight:
+                return None
+            if not claimed:
+                self.waits_for_claim = True
+                return None
+            self._alone = True
+        self.waits_for_claim = False
+        queue.popleft()
+        self.queued_bytes -= batch.size
+        self._in_flight.append(batch)
+        self.outstanding += 1
+        return batch
+
+    def _is_guarded(self, batch: Batch, now_ms: int) -> bool:
+        """Return whether the broker surely remembers our sequence when this batch, or its repeat, arrives.
+
+        The state must exist now, and live on whatever the batch's own record time does to it (KAFKA.md 0b.13).
+        At the start of a log there is nothing to double: the first batch makes the state.
+        """
+        oldest = now_ms - self._limits.guard_ms
+        if batch.max_timestamp <= oldest:
+            return False
+        state = self._state_time_ms
+        return batch.base_offset == 0 if state is None else state > oldest
+
+    def guard_is_on(self, now_ms: int) -> bool:
+        """Return whether the target surely remembers our last sequence now."""
+        return self._state_time_ms is not None and self._state_time_ms > now_ms - self._limits.guard_ms
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, in flight or outstanding."""
+        return not self._queue and not self.outstanding
+
+    # -- in: what the target answered ---------------------------------------------------------------------------
+
+    def answered(
+        self, batch: Batch, episode: int, outcome: ProduceOutcome, base_offset: int, detail: str
+    ) -> list[Batch]:
+        """Take the answer to one batch; return batches that were dropped because of it.
+
+        Args:
+            batch: The batch that was sent.
+            episode: The episode it was sent in.
+            outcome: What the broker said.
+            base_offset: The offset the broker gave it (ACCEPTED only).
+            detail: The broker's words, for status.
+        """
+        self.outstanding -= 1
+        if self.outstanding < 0:
+            raise BugError(f"{self.where}: more answers than requests")
+        if episode != self.episode or self.phase not in {Phase.COPYING, Phase.PAUSED}:
+            return []
+        if not self._in_flight or self._in_flight[0] is not batch:
+            raise BugError(f"{self.where}: answers out of order")
+        if outcome is ProduceOutcome.ACCEPTED:
+            return self._accepted(batch, base_offset)
+        if self.phase is Phase.PAUSED:
+            return []
+        return self._not_accepted(batch, outcome, detail)
+
+    def _accepted(self, batch: Batch, base_offset: int) -> list[Batch]:
+        if base_offset != batch.base_offset:
+            return self.fault(
+                Reason.FOREIGN_WRITER,
+                f"the batch of offset {batch.base_offset} landed at {base_offset}: someone else wrote to the target",
+            )
+        self._in_flight.popleft()
+        self._alone = False
+        self.acked_offset = base_offset + batch.record_count
+        # The broker ages the state by its latest batch, not by its newest record (KAFKA.md 0b.13).
+        self._state_time_ms = batch.max_timestamp
+        return []
+
+    def _not_accepted(self, batch: Batch, outcome: ProduceOutcome, detail: str) -> list[Batch]:
+        if outcome is ProduceOutcome.FENCED:
+            return self.fault(Reason.FENCED, detail)
+        if outcome is ProduceOutcome.TOO_LARGE:
+            return self.fault(
+                Reason.RECORD_TOO_LARGE, f"the batch at offset {batch.base_offset} has {batch.size} bytes: {detail}"
+            )
+        if outcome is ProduceOutcome.CORRUPT:
+            return self.fault(
+                Reason.CORRUPT_BATCH, f"the target finds the batch at {batch.base_offset} damaged: {detail}"
+            )
+        if outcome is ProduceOutcome.REJECTED:
+            return self.fault(Reason.TARGET_REFUSED, f"the target refuses offset {batch.base_offset}: {detail}")
+        doubtful = outcome in {ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE}
+        return self.settle(detail, doubtful=doubtful)
+
+    def lost(self, batch: Batch, episode: int, detail: str) -> list[Batch]:
+        """The connection went before the answer: the batch may or may not be in the log."""
+        self.outstanding -= 1
+        if episode != self.episode:
+            return []
+        self.doubtful = True
+        return self.settle(f"no answer for offset {batch.base_offset}: {detail}", doubtful=True)
+
+
+def _is_aborted(header: BatchHeader, aborted: Sequence[tuple[int, int]]) -> bool:
+    return any(pid == header.producer_id and first <= header.base_offset for pid, first in aborted)
+
+
+def _why_not_passed(header: BatchHeader, expected: int, limit: int) -> tuple[Reason, str]:
+    """Return reason and words for a batch that is not one to pass on unchanged."""
+    if header.magic != _MAGIC_V2:
+        why = f"the source holds a batch of message format {header.magic}"
+    elif header.base_offset > expected:
+        why = f"the source has no record from {expected} to {header.base_offset - 1}"
+    elif header.base_offset < expected:
+        why = f"the copy would start inside a batch, at offset {expected}"
+    elif header.is_control:
+        why = "the source holds a transaction marker"
+    elif header.attributes & LOG_APPEND_TIME_BIT:
+        why = "the source stamps records itself (message.timestamp.type=LogAppendTime)"
+    elif header.record_count != header.last_offset_delta + 1 or header.record_count <= 0:
+        why = f"compaction left {header.record_count} of {header.last_offset_delta + 1} records"
+    elif header.size > limit:
+        return (
+            Reason.RECORD_TOO_LARGE,
+            f"the source's batch has {header.size} bytes, the target topic takes {limit} (max.message.bytes)",
+        )
+    else:
+        why = f"a transaction of producer {header.producer_id} was aborted"
+    return Reason.UNSUPPORTED_BATCH, why

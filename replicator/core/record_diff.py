@@ -1,0 +1,243 @@
+"""Compares two streams of records of one partition that should be equal at equal offsets.
+
+Pure: it is fed chunks of rows from both sides and hands back what it could not use yet. Equal stretches are
+compared as whole lists, in C; only a stretch that differs is walked record by record.
+
+Compacted topics: each cluster's cleaner removes superseded records when it likes, so a record may stand on one
+side only. Such a record is *excused* if it is not the last of its key within the range, or if it is a
+tombstone; the last record of a key is never removed, so one that is missing is a difference.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import marshal
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+Row: TypeAlias = tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes | None]] | None]
+"""(offset, timestamp in ms, key, value, headers in order or None)."""
+
+_OFFSET: Final = 0
+_TIME: Final = 1
+_KEY: Final = 2
+_VALUE: Final = 3
+_HEADERS: Final = 4
+_DIGEST_BYTES = 16
+_MARSHAL_VERSION = 0  # no references, no interning: equal records give equal bytes, in every Python 3
+_MARSHAL_LIST_HEAD = 5  # type and length of the list; left out, so that the digest does not know of chunks
+_PENDING_KEYS_MAX = 1_000_000
+
+
+class Kind(enum.StrEnum):
+    """How a record differs. Where several fields do, the first of key, value, headers, timestamp."""
+
+    MISSING = "missing_on_target"
+    EXTRA = "extra_on_target"
+    KEY = "key"
+    VALUE = "value"
+    HEADERS = "headers"
+    TIMESTAMP = "timestamp"
+    ORDER = "offset_order"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One record that differs. `detail` tells sizes and digests, never the payload itself."""
+
+    partition: int
+    offset: int
+    kind: Kind
+    detail: str
+
+
+class RecordDiff:
+    """Compares one partition; `first_max` differences are kept, all are counted.
+
+    Attributes:
+        records: Records found on both sides, equal or not.
+        bytes: Size of the source's records as compared: key, value, headers, offset and time.
+        excused: Records on one side only that compaction explains.
+        counts: Differences by kind.
+        first: The first differences, by offset.
+    """
+
+    def __init__(self, partition: int, *, compacted: bool = False, first_max: int = 10) -> None:
+        self.records = 0
+        self.bytes = 0
+        self.excused = 0
+        self.counts: Counter[Kind] = Counter()
+        self._partition = partition
+        self._compacted = compacted
+        self._first_max = first_max
+        self._first: list[Difference] = []
+        self._hash = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        self._last = [-1, -1]
+        # Digest of the key -> the one-sided record that is an open question until a later one of its key is seen.
+        self._pending: dict[bytes, Difference] = {}
+
+    @property
+    def first(self) -> tuple[Difference, ...]:
+        """The first differences, by offset."""
+        return tuple(sorted(self._first, key=lambda found: found.offset)[: self._first_max])
+
+    @property
+    def digest(self) -> str:
+        """Digest of the source's records that were compared, the same for the same records on any run."""
+        return self._hash.hexdigest()
+
+    def feed(
+        self, source: list[Row], target: list[Row], *, source_done: bool, target_done: bool
+    ) -> tuple[list[Row], list[Row]]:
+        """Compare what can be compared and return the rows that wait for more of the other side.
+
+        Args:
+            source: Rows left over from before, followed by new ones.
+            target: The same of the target.
+            source_done: No rows will follow these of the source.
+            target_done: No rows will follow these of the target.
+        """
+        while source and target:
+            count = min(len(source), len(target))
+            left, right = source[:count], target[:count]
+            if left == right:
+                self._equal(left)
+                source, target = source[count:], target[count:]
+            else:
+                used_source, used_target = self._walk(left, right)
+                source, target = source[used_source:], target[used_target:]
+        if target_done:
+            source = self._rest(source, Kind.MISSING)
+        if source_done:
+            target = self._rest(target, Kind.EXTRA)
+        return source, target
+
+    def finish(self) -> None:
+        """Settle the questions left open by compaction; call once, after the last feed."""
+        for question in self._pending.values():
+            self._note(question)
+        self._pending.clear()
+
+    def _equal(self, rows: list[Row]) -> None:
+        self._digest(rows)
+        self.records += len(rows)
+        self._last = [rows[-1][_OFFSET]] * 2
+        if self._pending:
+            for row in rows:
+                self._supersede(row)
+
+    def _walk(self, source: list[Row], target: list[Row]) -> tuple[int, int]:
+        """Merge by offset until one side is used up; return how much of each was used."""
+        i = j = 0
+        while i < len(source) and j < len(target):
+            left, right = source[i], target[j]
+            if left[_OFFSET] == right[_OFFSET]:
+                self._pair(left, right)
+                i, j = i + 1, j + 1
+            elif left[_OFFSET] < right[_OFFSET]:
+                self._one_sided(left, Kind.MISSING)
+                i += 1
+            else:
+                self._one_sided(right, Kind.EXTRA)
+                j += 1
+        return i, j
+
+    def _rest(self, rows: list[Row], kind: Kind) -> list[Row]:
+        for row in rows:
+            self._one_sided(row, kind)
+        return []
+
+    def _pair(self, left: Row, right: Row) -> None:
+        self._digest([left])
+        self.records += 1
+        self._supersede(left)
+        if self._in_order(left, 0) and self._in_order(right, 1) and left != right:
+            kind, detail = _explain(left, right)
+            self._note(Difference(self._partition, left[_OFFSET], kind, detail))
+
+    def _one_sided(self, row: Row, kind: Kind) -> None:
+        if kind is Kind.MISSING:
+            self._digest([row])
+        if not self._in_order(row, 0 if kind is Kind.MISSING else 1):
+            return
+        self._supersede(row)
+        found = Difference(self._partition, row[_OFFSET], kind, _describe(row))
+        if not self._compacted or row[_KEY] is None:
+            self._note(found)
+        elif row[_VALUE] is None:
+            self.excused += 1  # cleaners drop tombstones after delete.retention.ms
+        elif len(self._pending) < _PENDING_KEYS_MAX:
+            self._pending[_short(row[_KEY])] = found
+        else:
+            self._note(found)  # said too loudly rather than not at all
+
+    def _supersede(self, row: Row) -> None:
+        """A later record of a key excuses an earlier one that stood on one side only."""
+        key = row[_KEY]
+        if self._pending and key is not None and self._pending.pop(_short(key), None) is not None:
+            self.excused += 1
+
+    def _in_order(self, row: Row, side: int) -> bool:
+        offset, before = row[_OFFSET], self._last[side]
+        self._last[side] = max(offset, before)
+        if offset > before:
+            return True
+        where = ("source", "target")[side]
+        self._note(Difference(self._partition, offset, Kind.ORDER, f"follows offset {before} on the {where}"))
+        return False
+
+    def _note(self, found: Difference) -> None:
+        self.counts[found.kind] += 1
+        self._first.append(found)
+        if len(self._first) > self._first_max * 4:
+            self._first = list(self.first)
+
+    def _digest(self, rows: list[Row]) -> None:
+        blob = memoryview(marshal.dumps(rows, _MARSHAL_VERSION))[_MARSHAL_LIST_HEAD:]
+        self._hash.update(blob)
+        self.bytes += len(blob)
+
+
+def _explain(left: Row, right: Row) -> tuple[Kind, str]:
+    """Return the first field that differs and a text that names all that do: source | target."""
+    parts: list[tuple[Kind, str]] = []
+    for kind, ours, theirs in ((Kind.KEY, left[_KEY], right[_KEY]), (Kind.VALUE, left[_VALUE], right[_VALUE])):
+        if ours != theirs:
+            parts.append((kind, f"{kind} {_blob(ours)} | {_blob(theirs)}{_first_byte(ours, theirs)}"))
+    if left[_HEADERS] != right[_HEADERS]:
+        parts.append((Kind.HEADERS, _headers(left[_HEADERS] or [], right[_HEADERS] or [])))
+    if left[_TIME] != right[_TIME]:
+        parts.append((Kind.TIMESTAMP, f"timestamp {left[_TIME]} | {right[_TIME]} ms"))
+    return parts[0][0], "; ".join(text for _, text in parts)
+
+
+def _headers(ours: list[tuple[str, bytes | None]], theirs: list[tuple[str, bytes | None]]) -> str:
+    for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+        if one != other:
+            return (
+                f"header {index}: {one[0]!r} {_blob(one[1])} | {other[0]!r} {_blob(other[1])}"
+                f"{_first_byte(one[1], other[1])}"
+            )
+    return f"{len(ours)} headers | {len(theirs)} headers"
+
+
+def _describe(row: Row) -> str:
+    return f"key {_blob(row[_KEY])}, value {_blob(row[_VALUE])}, timestamp {row[_TIME]} ms"
+
+
+def _blob(data: bytes | None) -> str:
+    return "null" if data is None else f"{len(data)} B ({_short(data)[:4].hex()})"
+
+
+def _first_byte(ours: bytes | None, theirs: bytes | None) -> str:
+    if ours is None or theirs is None:
+        return ""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    at = next((index for index, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
+    return f", from byte {at}" if ours != theirs else ""
+
+
+def _short(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()

@@ -1,0 +1,101 @@
+"""Which names a flow means, and how they are called on the target."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from replicator.model.spec import Pattern, PatternKind, Rename, Selection
+
+TOPIC_NAME_MAX = 249
+"""Kafka's own bound, in characters."""
+
+_LEGAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
+_GLOB_SIGNS = frozenset("*?[")
+
+_RESERVED = re.compile(r"__.*|replicator\..*", re.DOTALL)
+"""Kafka's and our own topics: copying them would spoil the target, so not even their full name selects them."""
+
+_NEVER_BY_PATTERN = re.compile(
+    r".*\.divergent\..*"  # what a failback set aside
+    r"|mm2-.*|.*\.internal|.*-internal|heartbeats|.*\.replica",  # MirrorMaker and Connect internals
+    re.DOTALL,
+)
+
+
+def legal_topic_name(name: str) -> bool:
+    """Return whether Kafka accepts this topic name."""
+    return _LEGAL_NAME.fullmatch(name) is not None and name not in {".", ".."}
+
+
+def reserved(name: str) -> bool:
+    """Return whether nothing in a flow file can select this name."""
+    return _RESERVED.fullmatch(name) is not None
+
+
+def never_matched(name: str) -> bool:
+    """Return whether no pattern matches this name: internal topics of Kafka, of ours and of MirrorMaker."""
+    return reserved(name) or _NEVER_BY_PATTERN.fullmatch(name) is not None
+
+
+def literal(pattern: Pattern) -> bool:
+    """Return whether the pattern is one full name."""
+    return pattern.kind is PatternKind.GLOB and _GLOB_SIGNS.isdisjoint(pattern.text)
+
+
+def matches(selection: Selection, name: str) -> bool:
+    """Return whether a selection means this name.
+
+    At least one include matches and no exclude does. Of the names no pattern matches, those that are not
+    `reserved` can be selected by listing the full name.
+    """
+    return _matcher(selection)(name)
+
+
+def target_name(rename: Rename, name: str) -> str:
+    """Return the target's name of a source topic.
+
+    A regex that does not match the whole name leaves it unchanged. The result may be no legal name
+    (`legal_topic_name`): the caller refuses it, because only it knows the topic's flow.
+    """
+    if rename.prefix is not None:
+        return rename.prefix + name
+    if rename.regex is not None and rename.to is not None:
+        match = _compile(rename.regex).fullmatch(name)
+        return match.expand(rename.to) if match else name
+    return name
+
+
+@lru_cache(maxsize=256)
+def _compile(regex: str) -> re.Pattern[str]:
+    return re.compile(regex)
+
+
+@lru_cache(maxsize=256)
+def _matcher(selection: Selection) -> Callable[[str], bool]:
+    include = _union(selection.include)
+    exclude = _union(selection.exclude)
+    by_name = frozenset(pattern.text for pattern in selection.include if literal(pattern))
+
+    def match(name: str) -> bool:
+        if reserved(name) or (never_matched(name) and name not in by_name):
+            return False
+        return any(test(name) for test in include) and not any(test(name) for test in exclude)
+
+    return match
+
+
+def _union(patterns: tuple[Pattern, ...]) -> tuple[Callable[[str], object], ...]:
+    return tuple(_test(pattern) for pattern in patterns)
+
+
+def _test(pattern: Pattern) -> Callable[[str], object]:
+    text = pattern.text
+    if pattern.kind is PatternKind.PREFIX:
+        return lambda name: name.startswith(text)
+    if pattern.kind is PatternKind.REGEX:
+        return _compile(text).fullmatch
+    # translate() anchors both ends and is case sensitive, as topic names are.
+    return _compile(fnmatch.translate(text)).match

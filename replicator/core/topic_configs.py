@@ -1,0 +1,200 @@
+"""Which settings a mirror topic has, and why: copied, pinned, forced, or not copied.
+
+For each setting, the strongest rule that applies wins:
+
+1. **forced**: what the copy cannot do without (codec kept, record times kept, large batches accepted);
+2. **override** of the flow file;
+3. **exclude** of the flow file: neither set nor removed, whatever it is on the target;
+4. **denied**: has no meaning, or does harm, on another cluster; treated as excluded, with a note;
+5. **pinned**: the source's effective value, also where the source only inherits it from its brokers, because a
+   target whose own default is shorter would delete what was copied;
+6. **copied**: every other setting that is set on the source topic itself.
+
+A setting on the target that no rule asks for is removed only if it is one we set ourselves earlier and its value
+is still ours. Anything else there is the operator's, and stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from replicator.model.spec import TopicConfigs
+
+LONG_MAX = str(2**63 - 1)
+
+_MAX_BYTES = "max.message.bytes"
+_MIN_ISR = "min.insync.replicas"
+
+FORCED_NAMES = (
+    "compression.type",
+    "message.timestamp.type",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.difference.max.ms",
+    _MAX_BYTES,
+)
+
+PINNED = ("cleanup.policy", "retention.ms", "retention.bytes")
+
+_TIERED = "tiered storage belongs to the target cluster; turn it on with topic_configs.override"
+DENIED: Mapping[str, str] = {
+    "leader.replication.throttled.replicas": "names replicas of the source cluster",
+    "follower.replication.throttled.replicas": "names replicas of the source cluster",
+    "unclean.leader.election.enable": "an unclean election on the target would lose records it has acknowledged",
+    "message.format.version": "the record format is copied as it is; Kafka 4 has no such setting",
+    "message.downconversion.enable": "only concerns clients of the source older than Kafka 0.11",
+    "remote.storage.enable": _TIERED,
+    "remote.log.copy.disable": _TIERED,
+    "remote.log.delete.on.disable": _TIERED,
+    "local.retention.ms": _TIERED,
+    "local.retention.bytes": _TIERED,
+}
+
+DENIED_PREFIXES = ("confluent.", "redpanda.", "automq.", "kafka.", "warpstream.")
+"""Vendors' own settings: placement, schema checks and tiering of the source cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Settings a mirror should have.
+
+    Attributes:
+        values: By name.
+        untouched: Names that are neither set nor removed.
+        held_back: The source's own values of forced settings, to be set at promotion.
+        notes: One sentence for each decision an operator may wonder about.
+    """
+
+    values: Mapping[str, str]
+    untouched: frozenset[str]
+    held_back: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def desired_configs(
+    dynamic: Mapping[str, str],
+    effective: Mapping[str, str],
+    policy: TopicConfigs,
+    *,
+    replication_factor: int,
+    known: frozenset[str] | None,
+) -> Desired:
+    """Return the settings of a mirror.
+
+    Args:
+        dynamic: What is set on the source topic itself.
+        effective: What is in force on the source topic, at least `PINNED` and max.message.bytes as far as known.
+        policy: `topic_configs` of the flow.
+        replication_factor: Replicas of the mirror.
+        known: Topic settings the target cluster knows; None if it was not asked.
+    """
+    override = {name: normalise(value) for name, value in policy.override}
+    excluded = frozenset(policy.exclude) - override.keys()
+    notes: list[str] = []
+    values: dict[str, str] = {}
+    pinned = {name: effective[name] for name in PINNED if name in effective}
+    for name, value in sorted({**pinned, **dynamic}.items()):
+        reason = _why_not(name, known)
+        if name in FORCED_NAMES or name in override or name in excluded:
+            continue
+        if reason is None:
+            values[name] = normalise(value)
+        else:
+            notes.append(f"{name} is not copied: {reason}")
+    if _MIN_ISR in values and _number(values[_MIN_ISR], 1) > replication_factor:
+        notes.append(
+            f"{_MIN_ISR} is {replication_factor} instead of {values[_MIN_ISR]}: the mirror has no more replicas"
+        )
+        values[_MIN_ISR] = str(replication_factor)
+    values |= override
+    forced = _forced(effective, override, known)
+    for name, value in forced.items():
+        if name in override and override[name] != value:
+            notes.append(f"{name} stays {value} while the topic is a mirror, whatever topic_configs.override says")
+    if excluded & forced.keys():
+        names = ", ".join(sorted(excluded & forced.keys()))
+        notes.append(f"{names}: needed by the copy, topic_configs.exclude does not apply")
+    values |= forced
+    denied = frozenset(name for name in dynamic if _why_not(name, known) is not None)
+    return Desired(
+        values=values,
+        untouched=(excluded | denied | DENIED.keys()) - values.keys(),
+        held_back=_held_back(dynamic, forced),
+        notes=tuple(notes),
+    )
+
+
+def changes(
+    desired: Desired, present: Mapping[str, str], managed: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+    """Return (settings to set, settings to remove, notes) that lead from `present` to `desired`.
+
+    Args:
+        desired: What the mirror should have.
+        present: What is set on the target topic itself.
+        managed: What we set on it earlier, as `TopicPlan.managed` told.
+    """
+    to_set = {
+        name: value
+        for name, value in desired.values.items()
+        if name not in present or not _suffices(name, normalise(present[name]), value)
+    }
+    remove: list[str] = []
+    notes: list[str] = []
+    for name, value in sorted(present.items()):
+        if name in desired.values or name in desired.untouched:
+            continue
+        if name in managed and normalise(managed[name]) == normalise(value):
+            remove.append(name)
+        else:
+            notes.append(f"{name}={value} is set on the target only and was not set by this flow: left alone")
+    return to_set, tuple(remove), tuple(notes)
+
+
+def normalise(value: str) -> str:
+    """Return a value as a broker gives it back: no blanks around commas, true and false in lower case."""
+    text = ",".join(part.strip() for part in value.strip().split(","))
+    return text.lower() if text.lower() in {"true", "false"} else text
+
+
+def _why_not(name: str, known: frozenset[str] | None) -> str | None:
+    if name in DENIED:
+        return DENIED[name]
+    if name.startswith(DENIED_PREFIXES):
+        return "a vendor's own setting of the source cluster"
+    if known is not None and name not in known:
+        return "the target cluster does not know it"
+    return None
+
+
+def _forced(effective: Mapping[str, str], override: Mapping[str, str], known: frozenset[str] | None) -> dict[str, str]:
+    forced = {"compression.type": "producer", "message.timestamp.type": "CreateTime"}
+    if known is None or "message.timestamp.before.max.ms" in known:
+        forced["message.timestamp.before.max.ms"] = LONG_MAX
+        forced["message.timestamp.after.max.ms"] = LONG_MAX
+    elif "message.timestamp.difference.max.ms" in known:  # before Kafka 3.6
+        forced["message.timestamp.difference.max.ms"] = LONG_MAX
+    if _MAX_BYTES in effective:
+        needed = _number(effective[_MAX_BYTES], 0)
+        forced[_MAX_BYTES] = str(max(needed, _number(override.get(_MAX_BYTES, ""), needed)))
+    return forced
+
+
+def _held_back(dynamic: Mapping[str, str], forced: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: normalise(dynamic[name])
+        for name in FORCED_NAMES
+        if name in dynamic and name != _MAX_BYTES and normalise(dynamic[name]) != forced.get(name)
+    }
+
+
+def _suffices(name: str, present: str, desired: str) -> bool:
+    """Whether a value on the target will do; a limit that was raised by hand is not lowered."""
+    if name == _MAX_BYTES:
+        return _number(present, -1) >= _number(desired, 0)
+    return present == desired
+
+
+def _number(text: str, otherwise: int) -> int:
+    return int(text) if text.isdecimal() else otherwise

@@ -1,0 +1,28 @@
+"""Real Kafka clusters as plain local processes, for the demo, tests, benchmarks and chaos runs.
+
+::
+
+    with Cluster(ClusterConfig("east", directory, free_base_port(1))) as east:
+        print(east.bootstrap, east.cluster_id)
+"""
+
+from replicator.devkit.cluster import Cluster, start_clusters
+from replicator.devkit.config import Certificate, ClusterConfig, ListenerSecurity, Ports
+from replicator.devkit.distribution import KAFKA_VERSION, KAFKA_VERSION_OLD, ensure_distribution, is_fetched
+from replicator.devkit.ports import free_base_port
+from replicator.devkit.tokens import unsecured_token
+
+__all__ = [
+    "KAFKA_VERSION",
+    "KAFKA_VERSION_OLD",
+    "Certificate",
+    "Cluster",
+    "ClusterConfig",
+    "ListenerSecurity",
+    "Ports",
+    "ensure_distribution",
+    "free_base_port",
+    "is_fetched",
+    "start_clusters",
+    "unsecured_token",
+]

@@ -1,0 +1,290 @@
+"""Clusters: several brokers that are started, watched and ended together."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from replicator.devkit.archive import ensure_archive
+from replicator.devkit.broker import Broker
+from replicator.devkit.config import ClusterConfig
+from replicator.devkit.distribution import ensure_distribution
+from replicator.devkit.ports import check_ports
+from replicator.devkit.processes import STOP_SECONDS, ProcessRef, kill_processes, stop_processes
+from replicator.errors import DevkitError
+
+START_SECONDS = 90.0
+"""Bound of a start; some three seconds are normal."""
+
+_POLL_SECONDS = 0.05
+
+
+class Cluster:
+    """One real Kafka cluster of local processes.
+
+    Its brokers end when this Python process does, in whatever way, unless it is `releasable` and `release` was
+    called. Use it as a context manager, or call `start` and `stop`. The data outlives a stop, and a later start
+    goes on with it, until `wipe`.
+
+    Attributes:
+        config: What was asked for.
+    """
+
+    def __init__(self, config: ClusterConfig, *, releasable: bool = False) -> None:
+        self.config = config
+        self._releasable = releasable
+        self._brokers: dict[int, Broker] = {}
+        self._cluster_id: str | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def bootstrap(self) -> str:
+        """``host:port,...`` of the plain-text DIRECT listeners."""
+        return self.config.bootstrap
+
+    @property
+    def cluster_id(self) -> str:
+        """The id the cluster was formatted with.
+
+        Raises:
+            DevkitError: It was never started.
+        """
+        if self._cluster_id is None:
+            raise DevkitError(f"cluster {self.config.name} was never started")
+        return self._cluster_id
+
+    @property
+    def processes(self) -> dict[int, ProcessRef]:
+        """Node id to process, of the brokers that run or are paused."""
+        return {node: b.process for node, b in self._brokers.items() if b.process and b.alive}
+
+    @property
+    def broker_pids(self) -> dict[int, int]:
+        """Node id to pid, of the brokers that run or are paused."""
+        return {node: process.pid for node, process in self.processes.items()}
+
+    def log_file(self, node_id: int) -> Path:
+        """Return the log of one broker."""
+        return self._broker(node_id).log_file
+
+    def start(self, timeout_seconds: float = START_SECONDS) -> None:
+        """Start every broker and wait until all serve.
+
+        Raises:
+            DevkitError: It could not be started; nothing is left running.
+        """
+        start_clusters([self], timeout_seconds)
+
+    def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
+        """End every broker by SIGTERM, and by SIGKILL those that take longer than the bound."""
+        stop_processes(self.processes.values(), timeout_seconds)
+        self._reap()
+
+    def kill(self) -> None:
+        """End every broker by SIGKILL: quick, for clusters whose data is not needed any more, and for chaos."""
+        kill_processes(self.processes.values())
+        self._reap()
+
+    def kill_broker(self, node_id: int) -> None:
+        """End one broker by SIGKILL."""
+        self._broker(node_id).kill()
+
+    def stop_broker(self, node_id: int, timeout_seconds: float = STOP_SECONDS) -> None:
+        """End one broker by SIGTERM (it hands its leaderships over first), then SIGKILL."""
+        self._broker(node_id).stop(timeout_seconds)
+
+    def start_broker(self, node_id: int, timeout_seconds: float = START_SECONDS) -> None:
+        """Start one broker again, and wait until it serves; after a kill that takes the session time-out, 3 s.
+
+        Raises:
+            DevkitError: It runs already, or did not serve in time.
+        """
+        broker = self._broker(node_id)
+        if broker.alive:
+            raise DevkitError(f"{broker.name} runs already")
+        broker.launch()
+        self._wait([broker], [node_id], timeout_seconds)
+
+    def pause_broker(self, node_id: int) -> None:
+        """Stop one broker's clock (SIGSTOP): its connections stay up and nothing answers."""
+        self._broker(node_id).signal(signal.SIGSTOP)
+
+    def resume_broker(self, node_id: int) -> None:
+        """Let a paused broker go on (SIGCONT)."""
+        self._broker(node_id).signal(signal.SIGCONT)
+
+    def wait_ready(self, timeout_seconds: float = START_SECONDS) -> None:
+        """Wait until every broker answers and knows all nodes to be serving.
+
+        Raises:
+            DevkitError: A broker has ended, or time is up; shows the end of its log.
+        """
+        nodes = self.config.node_ids
+        self._wait([self._broker(node) for node in nodes], nodes, timeout_seconds)
+
+    def release(self) -> None:
+        """Let the brokers outlive this process: from now on only their `processes` say how to end them.
+
+        Raises:
+            DevkitError: The cluster was not made `releasable`.
+        """
+        if not self._releasable:
+            raise DevkitError(f"cluster {self.config.name} was not made releasable")
+        for broker in self._brokers.values():
+            broker.release()
+
+    def wipe(self) -> None:
+        """Remove the directory of a cluster that does not run.
+
+        Raises:
+            DevkitError: It runs, or the directory is not one of ours.
+        """
+        if self.processes:
+            raise DevkitError(f"cluster {self.config.name} runs", next_step="stop it first")
+        wipe_directory(self.config.directory)
+
+    def _broker(self, node_id: int) -> Broker:
+        if node_id not in self._brokers:
+            self.config.ports(node_id)  # refuses a node that is not part of the cluster
+            raise DevkitError(f"cluster {self.config.name} was never started")
+        return self._brokers[node_id]
+
+    def _prepare(self) -> list[tuple[Broker, subprocess.Popen[bytes]]]:
+        """Make everything ready but the processes; return the format tools that were started."""
+        if self.processes:
+            raise DevkitError(f"cluster {self.config.name} runs already", why=f"pids {self.broker_pids}")
+        distribution = ensure_distribution(self.config.kafka_version)
+        ensure_archive(distribution)
+        for node in self.config.node_ids:
+            check_ports(self.config, node)
+        self._cluster_id = _identity(self.config)
+        self._brokers = {
+            node: Broker(self.config, node, distribution, releasable=self._releasable) for node in self.config.node_ids
+        }
+        tools = []
+        for broker in self._brokers.values():
+            broker.write_files()
+            tool = broker.begin_format(self._cluster_id)
+            if tool is not None:
+                tools.append((broker, tool))
+        return tools
+
+    def _launch(self) -> None:
+        for broker in self._brokers.values():
+            broker.launch()
+
+    def _wait(self, brokers: Sequence[Broker], expected: Sequence[int], timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        for broker in brokers:
+            while not broker.serves(expected):
+                if time.monotonic() > deadline:
+                    raise DevkitError(
+                        f"{broker.name} did not serve within {timeout_seconds:.0f} s",
+                        why=broker.log_tail(),
+                        next_step=f"read {broker.log_file}",
+                    )
+                time.sleep(_POLL_SECONDS)
+
+    def _reap(self) -> None:
+        for broker in self._brokers.values():
+            broker.reap()
+
+
+def start_clusters(clusters: Sequence[Cluster], timeout_seconds: float = START_SECONDS) -> None:
+    """Start several clusters at the same time and wait until all of them serve.
+
+    It uses processes and no threads, so an interrupt (Ctrl-C) ends the wait at once.
+
+    Raises:
+        DevkitError: One of them could not be started; none is left running.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    tools: list[tuple[Broker, subprocess.Popen[bytes]]] = []
+    try:
+        for cluster in clusters:
+            tools += cluster._prepare()  # noqa: SLF001 - the other half of the same module
+        for broker, tool in tools:
+            broker.end_format(tool)
+        for cluster in clusters:
+            cluster._launch()  # noqa: SLF001
+        for cluster in clusters:
+            cluster.wait_ready(max(0.0, deadline - time.monotonic()))
+    except BaseException:
+        for _, tool in tools:
+            tool.kill()
+            tool.wait()
+        for cluster in clusters:
+            cluster.kill()
+        raise
+
+
+def is_cluster_directory(directory: Path) -> bool:
+    """Whether a directory holds the data of a cluster of ours."""
+    return (directory / _IDENTITY).is_file()
+
+
+def wipe_directory(directory: Path) -> None:
+    """Remove the directory of a cluster that does not run.
+
+    Raises:
+        DevkitError: The directory holds something, and was not made by us.
+    """
+    if not directory.exists():
+        return
+    if not is_cluster_directory(directory) and any(directory.iterdir()):
+        raise DevkitError(f"{directory} is not the directory of a local cluster", why=f"no {_IDENTITY} in it")
+    shutil.rmtree(directory)
+
+
+_IDENTITY = "cluster.json"
+
+
+def _identity(config: ClusterConfig) -> str:
+    """Return the cluster id stored with the data, or store a new one.
+
+    Raises:
+        DevkitError: The data was written by a cluster of another shape, which cannot go on with this one.
+    """
+    file = config.directory / _IDENTITY
+    shape = {"brokers": config.brokers, "kafka_version": config.kafka_version}
+    if not file.exists():
+        if config.directory.exists() and any(config.directory.iterdir()):
+            raise DevkitError(
+                f"{config.directory} holds something else", next_step="choose another directory for the cluster"
+            )
+        config.directory.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"cluster_id": _new_cluster_id(), **shape}))
+    stored = json.loads(file.read_text())
+    if {key: stored[key] for key in shape} != shape:
+        raise DevkitError(
+            f"the data of cluster {config.name} belongs to a cluster of another shape",
+            why=f"it has {stored['brokers']} broker(s) of Kafka {stored['kafka_version']}, "
+            f"asked for are {config.brokers} of {config.kafka_version}",
+            next_step=f"ask for the same shape, or remove {config.directory} (`replicator dev down --wipe`)",
+        )
+    return str(stored["cluster_id"])
+
+
+def _new_cluster_id() -> str:
+    """Return an id as Kafka makes them: a random UUID in base64, never with a dash in front (an option, to tools)."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text

@@ -1,0 +1,66 @@
+"""Finding ports that nobody listens on."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+from replicator.devkit.config import HOST, PORTS_PER_BROKER, ClusterConfig
+from replicator.errors import DevkitError
+
+# Below the range from which Linux takes the local ports of outgoing connections (32768 and up by default).
+_FIRST, _LAST = 20_000, 32_000
+_ATTEMPTS_MAX = 200
+
+_given: set[int] = set()
+"""Bases this process has given away already; their clusters may not listen yet."""
+
+
+def free_base_port(brokers: int) -> int:
+    """Return a base port for a cluster of that many brokers, with nobody on any of its ports now.
+
+    Raises:
+        DevkitError: None was found in many attempts.
+    """
+    step = PORTS_PER_BROKER
+    for _ in range(_ATTEMPTS_MAX):
+        base = random.randrange(_FIRST, _LAST - step * brokers, step)  # noqa: S311 - spreads runs, guards nothing
+        bases = range(base, base + step * brokers, step)
+        ports = (base + i for base in bases for i in range(step))
+        if _given.isdisjoint(bases) and all(port_is_free(port) for port in ports):
+            _given.update(bases)
+            return base
+    raise DevkitError(f"no free ports between {_FIRST} and {_LAST} for {brokers} brokers")
+
+
+def port_is_free(port: int) -> bool:
+    """Return whether a broker could listen on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        # As the broker does: a port that a finished connection still waits on is usable.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def check_ports(config: ClusterConfig, node_id: int) -> None:
+    """Refuse a node whose ports are taken.
+
+    Raises:
+        DevkitError: Names each of them.
+    """
+    ports = config.ports(node_id)
+    wanted = {"DIRECT": ports.direct, "CONTROLLER": ports.controller}
+    if node_id in config.repl_advertised:
+        wanted["REPL"] = ports.repl
+    if config.security is not None:
+        wanted["SECURE"] = ports.secure
+    taken = [f"{HOST}:{port} ({name})" for name, port in wanted.items() if not port_is_free(port)]
+    if taken:
+        raise DevkitError(
+            f"broker {node_id} of cluster {config.name} cannot listen",
+            why=f"another process has {', '.join(taken)}",
+            next_step=f"end that process (`ss -ltnp` names it) or choose another base port than {config.base_port}",
+        )

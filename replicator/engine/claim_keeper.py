@@ -1,0 +1,162 @@
+"""Holds, renews, watches and gives back the claim on one shard (the decisions are `core.claim`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
+from replicator.engine import state
+from replicator.errors import ReplicatorError
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.engine.state_log import Change, StateLog
+
+log = get_logger(__name__)
+
+
+class ClaimKeeper:
+    """The claim of one shard, as one daemon sees and works it.
+
+    Args:
+        log: The state topic.
+        flow_uid: The flow.
+        shard: The shard.
+        me: This daemon's name, new with every start.
+        timing: TTL and margin.
+        doubt_seconds: How long a write of an earlier holder may still arrive.
+    """
+
+    def __init__(
+        self, state_log: StateLog, flow_uid: str, shard: int, me: str, timing: Timing, doubt_seconds: float
+    ) -> None:
+        self._log = state_log
+        self._uid = flow_uid
+        self._shard = shard
+        self._me = me
+        self._timing = timing
+        self._doubt_seconds = doubt_seconds
+        self._now = asyncio.get_running_loop().time
+        self._seen: Seen | None = None
+        self._held = 0
+        self._renewal = 0
+        self._valid_until = 0.0
+        self._effective_at = 0.0
+        self._keys = {state.claim_key(flow_uid, shard), state.renewal_key(flow_uid, shard)}
+        state_log.listen(self._on_record)
+        self._look()
+
+    # -- what others ask ------------------------------------------------------------------------------------------
+
+    def effective_since(self) -> float | None:
+        """Return the monotonic time since which this daemon alone may do unguarded work; None if it may not now."""
+        now = self._now()
+        return self._effective_at if self._held and self._effective_at <= now < self._valid_until else None
+
+    @property
+    def holder(self) -> str | None:
+        """Who holds the claim, as last seen."""
+        return self._seen.holder if self._seen is not None and not self._seen.released else None
+
+    # -- watching -------------------------------------------------------------------------------------------------
+
+    def _on_record(self, record_key: bytes) -> None:
+        if record_key in self._keys:
+            self._look()
+
+    def _look(self) -> None:
+        claim = state.get_claim(self._log.records, self._uid, self._shard)
+        if claim is None:
+            return
+        renewal = state.get_renewal(self._log.records, self._uid, self._shard)
+        sign = renewal.renewal if renewal is not None and renewal.number == claim.number else 0
+        before = self._seen
+        if before is not None and (before.number, before.renewal, before.released) == (
+            claim.number,
+            sign,
+            claim.released,
+        ):
+            return
+        self._seen = Seen(claim.number, claim.holder, sign, claim.released, self._now())
+        if self._held and claim.number > self._held:
+            log.warning("claim lost", shard=self._shard, holder=claim.holder)
+            self._held = 0
+
+    # -- working --------------------------------------------------------------------------------------------------
+
+    def first_claim(self, began: float) -> None:
+        """Note that the claim was written as ours, number 1, together with the flow itself."""
+        self._take(1, began, began)
+
+    def _take(self, number: int, began: float, effective_at: float) -> None:
+        self._held = number
+        self._renewal = 0
+        self._effective_at = effective_at
+        self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
+
+    async def run(self) -> None:
+        """Work the claim until cancelled."""
+        while True:
+            try:
+                await self.step()
+            except ReplicatorError as error:
+                log.warning("claim not worked", shard=self._shard, why=str(error))
+            await asyncio.sleep(self._timing.renew_every_seconds)
+
+    async def step(self) -> None:
+        """Do the one thing that is due now."""
+        move = next_move(self._seen, self._me, self._now(), self._timing)
+        if move is Move.TAKE:
+            await self._try_to_take()
+        elif move is Move.RENEW and self._held:
+            await self._renew()
+
+    async def _try_to_take(self) -> None:
+        began = self._now()
+        judged = self._seen
+        taken = 0
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            nonlocal taken
+            taken = 0
+            claim = state.get_claim(records, self._uid, self._shard)
+            self._look()
+            # Decided anew on what stands now: the claim we judged may have been renewed or taken meanwhile.
+            if self._seen != judged:
+                return []
+            taken = (claim.number if claim is not None else 0) + 1
+            record = pb.ClaimRecord(shard=self._shard, number=taken, holder=self._me)
+            return [state.put(state.claim_key(self._uid, self._shard), record)]
+
+        await self._log.change(self._uid, decide)
+        if taken:
+            effective = effective_from(judged, self._now(), self._doubt_seconds)
+            self._take(taken, began, effective)
+            log.info("claim taken", shard=self._shard, number=taken, effective_in_seconds=round(effective - began, 1))
+
+    async def _renew(self) -> None:
+        began = self._now()
+        self._renewal += 1
+        record = pb.RenewalRecord(number=self._held, renewal=self._renewal)
+        await self._log.append([state.put(state.renewal_key(self._uid, self._shard), record)])
+        if self._held:
+            self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
+
+    async def give_back(self, *, drained: bool) -> None:
+        """End holding. With nothing outstanding the next holder has no doubt to wait out."""
+        held, self._held = self._held, 0
+        if not held or not drained:
+            return
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            claim = state.get_claim(records, self._uid, self._shard)
+            if claim is None or claim.number != held:
+                return []
+            claim.released = True
+            return [state.put(state.claim_key(self._uid, self._shard), claim)]
+
+        await self._log.change(self._uid, decide)

@@ -1,0 +1,137 @@
+"""Who a flow is on its target: minted once, agreed by compare-and-set, read ever after."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.core.attach import Role, Writer
+from replicator.engine import state
+from replicator.errors import BrokerRefused, BugError, WrongCluster
+from replicator.model.names import STATE_TOPIC, data_transactional_id, filler_transactional_id
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire.transactions import init_producer_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.model.spec import FlowSpec
+    from replicator.wire.cluster import Cluster
+
+_TOPIC_ALREADY_EXISTS = 36
+_REPLICAS_MAX = 3
+_STATE_CONFIGS = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.bytes": str(16 << 20),
+    "unclean.leader.election.enable": "false",
+    "compression.type": "producer",
+}
+_LEADER_SECONDS_MAX = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The flow's uid and writer; `fresh` when this daemon minted them (and holds claim number 1)."""
+
+    uid: str
+    writer: Writer
+    fresh: bool
+
+
+async def ensure_state_topic(target: Cluster, admin: TopicAdmin) -> None:
+    """Create `replicator.state` where it does not exist, and wait for its leader.
+
+    Raises:
+        KafkaError: The target refuses.
+    """
+    if await target.describe(STATE_TOPIC) is None:
+        replicas = min(_REPLICAS_MAX, len(target.brokers))
+        configs = {**_STATE_CONFIGS, "min.insync.replicas": str(max(1, replicas - 1))}
+        try:
+            await admin.create_topic(STATE_TOPIC, 1, replicas, configs)
+        except BrokerRefused as error:
+            if error.code != _TOPIC_ALREADY_EXISTS:  # another daemon was faster
+                raise
+    deadline = asyncio.get_running_loop().time() + _LEADER_SECONDS_MAX
+    while True:
+        topic = await target.describe(STATE_TOPIC)
+        if topic is not None and topic.leaders and topic.leaders[0].node in target.brokers:
+            break
+        if asyncio.get_running_loop().time() >= deadline:
+            raise BrokerRefused(
+                f"{STATE_TOPIC} of cluster {target.spec.alias!r} got no leader within {_LEADER_SECONDS_MAX:g} s",
+                cluster=target.spec.alias,
+                code=5,
+                api="Metadata",
+                retryable=True,
+            )
+        await asyncio.sleep(0.02)
+
+
+async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> Identity:
+    """Return the flow's identity, minting it at the flow's first start anywhere.
+
+    Two daemons that do it at once agree: the second finds what the first committed.
+
+    Raises:
+        WrongCluster: The name is known on this target for another target cluster.
+        KafkaError: The target refuses.
+    """
+    await log.read_to_end()
+    known = state.find_flow(log.records, flow.name, source_id)
+    if known is None:
+        uid = await _mint(flow, source_id, target, log, me)
+        known = state.find_flow(log.records, flow.name, source_id)
+    else:
+        uid = None
+    if known is None:
+        raise BugError(f"flow {flow.name} was minted and is not there")
+    if known.target_cluster_id != (target.cluster_id or ""):
+        raise WrongCluster(
+            f"flow {flow.name!r} is recorded for another target cluster",
+            cluster=target.spec.alias,
+            why=f"{STATE_TOPIC} says {known.target_cluster_id!r}, this cluster is {target.cluster_id!r}",
+            next_step="a copied state topic cannot be used: delete it here, or give the flow another name",
+        )
+    writer = state.get_writer(log.records, known.uid)
+    if writer is None:
+        raise BugError(f"flow {flow.name} has no writer record")
+    return Identity(known.uid, writer, fresh=uid == known.uid)
+
+
+async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> str:
+    """Write flow, writer and first claim in one change; return the uid that was proposed."""
+    uid = uuid.uuid4().hex[:12]
+    data, filler = await asyncio.gather(
+        init_producer_id(target, data_transactional_id(uid)), init_producer_id(target, filler_transactional_id(uid))
+    )
+    writer = Writer(data.producer_id, data.producer_epoch, Role.COPYING, filler.producer_id, filler.producer_epoch)
+    record = pb.FlowRecord(
+        uid=uid,
+        name=flow.name,
+        source_alias=flow.source,
+        target_alias=flow.target,
+        source_cluster_id=source_id,
+        target_cluster_id=target.cluster_id or "",
+        desired=pb.DESIRED_ACTIVE,
+        created_ms=time.time_ns() // 1_000_000,
+    )
+
+    def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+        if state.find_flow(records, flow.name, source_id) is not None:
+            return []
+        return [
+            state.put(state.flow_key(uid), record),
+            state.put(state.writer_key(uid), state.writer_record(writer)),
+            state.put(state.claim_key(uid, 0), pb.ClaimRecord(shard=0, number=1, holder=me)),
+        ]
+
+    # The uid is not agreed yet, so this one change excludes its rivals by the flow's name.
+    await log.change(f"create.{flow.name}", decide)
+    return uid

@@ -1,0 +1,280 @@
+"""Reads one source broker: fetch sessions, long polls, one answer in work while the next is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.core.answers import FetchOutcome, classify_fetch
+from replicator.core.partition import Batch
+from replicator.engine.slot import Slot, release
+from replicator.errors import CorruptRecords, KafkaError
+from replicator.model.states import Reason
+from replicator.wire.batch import rewrite, scan
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import error_name
+from replicator.wire.fetch import Fetched, FetchSession, Wanted
+from replicator.wire.versions import FETCH
+
+if TYPE_CHECKING:
+    from replicator.engine.pump import Pump
+    from replicator.model.batch import BatchHeader
+    from replicator.model.names import TopicPartition
+    from replicator.wire.connection import Connection
+    from replicator.wire.frames import Frame
+
+_LONG_POLL_MS = 500
+_PARTITION_BYTES_MAX = 1 << 20
+_PARTITION_BYTES_MIN = 128 << 10
+_ANSWER_SLACK_BYTES = 64 << 20
+"""A broker returns at least one whole batch, however large; a batch above this is refused."""
+_SESSION_ERRORS = frozenset({70, 71})
+_RECONNECT_SECONDS = (0.05, 5.0)
+
+Accepted = list[tuple["Slot", list[tuple["BatchHeader", int]]]]
+
+
+class SourceReader:
+    """The reading side for the partitions that one source broker leads.
+
+    Attributes:
+        answered_at: Monotonic time of the last answer, for the age of what is known of the source.
+    """
+
+    def __init__(self, pump: Pump, node: int) -> None:
+        self.node = node
+        self.answered_at: float | None = None
+        self._pump = pump
+        self._slots: dict[TopicPartition, Slot] = {}
+        self._connection: Connection | None = None
+        self._session: FetchSession | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._asked = False
+        self._pause_seconds = _RECONNECT_SECONDS[0]
+        self._in_session: frozenset[TopicPartition] = frozenset()
+
+    def add(self, slot: Slot) -> None:
+        """Read this partition from now on."""
+        self._slots[slot.source] = slot
+
+    def remove(self, slot: Slot) -> None:
+        """Stop reading it; an answer on its way is ignored."""
+        self._slots.pop(slot.source, None)
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The partitions read here."""
+        return list(self._slots.values())
+
+    def sees(self, slot: Slot) -> bool:
+        """Return whether the present long poll would tell of a new record of this partition."""
+        return slot.source in self._in_session
+
+    def close(self) -> None:
+        """Stop."""
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """Send the next fetch if there is something to read, a frame to read into, and none on its way."""
+        if self._asked or not self._slots:
+            return
+        connection = self._connection
+        if connection is None or connection.closed is not None:
+            if self._opening is None:
+                self._opening = asyncio.get_running_loop().create_task(self._open())
+            return
+        wanted = self._wanted()
+        if not wanted:
+            self._in_session = frozenset()
+            return
+        frame = self._pump.frames.take()
+        if frame is None:
+            return
+        self._ask(connection, wanted, frame)
+
+    def _wanted(self) -> dict[TopicPartition, Wanted]:
+        pump = self._pump
+        leader = pump.source.cluster.leader
+        slots = [slot for slot in self._slots.values() if slot.copy.wants_more(pump.queued_bytes_max)]
+        if not slots:
+            return {}
+        share = pump.frames.frame_bytes // len(slots)
+        bytes_max = max(_PARTITION_BYTES_MIN, min(_PARTITION_BYTES_MAX, share))
+        wanted: dict[TopicPartition, Wanted] = {}
+        for slot in slots:
+            known = leader(slot.source)
+            if known is not None:
+                copy = slot.copy
+                wanted[slot.source] = Wanted(copy.next_offset, known.epoch, copy.last_epoch, bytes_max)
+        return wanted
+
+    def _ask(self, connection: Connection, wanted: dict[TopicPartition, Wanted], frame: Frame) -> None:
+        session = self._session
+        if session is None:
+            session = self._session = FetchSession(
+                connection.versions.fetch, int(self._pump.committed_only), self._pump.source.topic_ids
+            )
+        body = session.request(
+            wanted, wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=frame_payload_bytes(self._pump.frames.frame_bytes)
+        )
+        self._asked = True
+        self._in_session = frozenset(wanted)
+        asked = {where: self._slots[where].copy.episode for where in wanted}
+        connection.send(
+            FETCH,
+            connection.versions.fetch,
+            [body],
+            len(body),
+            lambda answer, error: self._on_answer(asked, frame, answer, error),
+            frame=frame,
+            frame_bytes_max=len(frame.buffer) + _ANSWER_SLACK_BYTES,
+        )
+
+    async def _open(self) -> None:
+        try:
+            connection = await self._pump.source.cluster.connection(self.node, Purpose.FETCH)
+        except KafkaError as error:
+            self._pump.report_source(self.node, error)
+            await asyncio.sleep(self._pause_seconds)
+            self._pause_seconds = min(self._pause_seconds * 2, _RECONNECT_SECONDS[1])
+            self._pump.source_leaders_stale()
+        else:
+            self._pause_seconds = _RECONNECT_SECONDS[0]
+            self._connection = connection
+            self._session = None
+        finally:
+            self._opening = None
+        self.kick()
+
+    # -- answers ------------------------------------------------------------------------------------------------
+
+    def _on_answer(
+        self, asked: dict[TopicPartition, int], frame: Frame, answer: Frame | None, error: KafkaError | None
+    ) -> None:
+        self._asked = False
+        if answer is None:
+            frame.release()
+            if error is not None:
+                self._pump.report_source(self.node, error)
+            self._session = None
+            self.kick()
+            return
+        self.answered_at = self._pump.now()
+        try:
+            accepted = self._take(asked, frame)
+        except CorruptRecords as damage:
+            self._refuse_frame(damage)
+            frame.release()
+            return
+        # The next fetch leaves before this answer is rewritten: the broker prepares it meanwhile (RELIABILITY D2).
+        self.kick()
+        for slot, batches in accepted:
+            self._rewrite_and_queue(slot, batches, frame)
+        frame.release()
+        if not self._asked:
+            self.kick()
+        self._pump.writers_kick()
+
+    def _take(self, asked: dict[TopicPartition, int], frame: Frame) -> Accepted:
+        session = self._session
+        if session is None:
+            return []
+        code, partitions = session.answer(frame.buffer, frame.size)
+        if code:
+            session.reset()
+            if code not in _SESSION_ERRORS:
+                self._pump.report_source_code(self.node, code)
+            return []
+        accepted: Accepted = []
+        for fetched in partitions:
+            slot = self._slots.get(fetched.where)
+            if slot is None or asked.get(fetched.where) != slot.copy.episode:
+                continue
+            batches = self._take_partition(slot, fetched, frame)
+            if batches:
+                accepted.append((slot, batches))
+        return accepted
+
+    def _take_partition(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[tuple[BatchHeader, int]]:
+        if fetched.error:
+            self._on_partition_error(slot, fetched)
+            return []
+        copy = slot.copy
+        slot.source_start = fetched.log_start
+        end = fetched.last_stable_offset if self._pump.committed_only else fetched.high_watermark
+        slot.lag.observe(end, self._pump.now())
+        if fetched.diverging is not None:
+            epoch, offset = fetched.diverging
+            self._pump.fault(
+                slot,
+                Reason.SOURCE_TRUNCATED,
+                f"the source's history now ends at {offset} in leader epoch {epoch}; "
+                f"{copy.next_offset} was read in epoch {copy.last_epoch}",
+            )
+            return []
+        if not copy.is_copying() or fetched.start == fetched.end:
+            return []
+        try:
+            headers = scan(frame.buffer, fetched.start, fetched.end)
+        except CorruptRecords as damage:
+            self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
+            return []
+        accepted, dropped = copy.offer(headers, fetched.aborted or ())
+        release(dropped)
+        if not copy.is_copying():
+            self._pump.phase_changed(slot)
+        return accepted
+
+    def _rewrite_and_queue(self, slot: Slot, accepted: list[tuple[BatchHeader, int]], frame: Frame) -> None:
+        pump = self._pump
+        buffer, view = frame.buffer, frame.view
+        producer_id, epoch = pump.writer.producer_id, pump.writer.producer_epoch
+        batches: list[Batch] = []
+        damage: CorruptRecords | None = None
+        for header, sequence in accepted:
+            try:
+                rewrite(buffer, header, producer_id, epoch, sequence)
+            except CorruptRecords as found:
+                damage = found
+                break
+            start, end = header[0], header[1]
+            batches.append(Batch(header[2], header[13], header[9], end - start, view[start:end], frame))
+        frame.hold(len(batches))
+        slot.copy.queue(batches)
+        if damage is not None:
+            # What came before the damaged batch is dropped with it and copied again after the operator's decision.
+            pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
+        elif batches:
+            pump.ready(slot)
+
+    def _on_partition_error(self, slot: Slot, fetched: Fetched) -> None:
+        outcome = classify_fetch(fetched.error)
+        name = error_name(fetched.error)
+        if outcome is FetchOutcome.OUT_OF_RANGE:
+            # The log start and end tell which side was left: the attach reads both and names the fault.
+            self._pump.settle(slot, f"{name} at {slot.copy.next_offset}")
+        elif outcome is FetchOutcome.REJECTED:
+            self._pump.settle(slot, f"the source refuses: {name}")
+            self._pump.report_source_code(self.node, fetched.error)
+        else:
+            self._pump.settle(slot, f"the source answers {name}")
+            self._pump.source_leaders_stale()
+
+    def _refuse_frame(self, damage: CorruptRecords) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.close()
+        self._session = None
+        self._pump.report_source_damage(self.node, damage)
+        for slot in self.slots:
+            self._pump.settle(slot, str(damage))
+
+
+def frame_payload_bytes(frame_bytes: int) -> int:
+    """Return how many bytes of records to ask for, so that the answer around them fits a frame too."""
+    return frame_bytes - (frame_bytes >> 4)

@@ -1,0 +1,150 @@
+"""Brings a target log to the source's start: filler batches up to it, then DeleteRecords (DESIGN section 4, seed).
+
+A fresh log begins at offset 0 and only records move its end, so a log that is to begin at 120,600,000 is filled with
+empty records up to there and emptied.
+Fillers have their own registered producer id, and sequences that follow from the offset: two daemons that seed the
+same partition cannot put in more than one of them would.
+A crash anywhere is resumed by the next attach, which finds fillers at the end, or an empty log at the right place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from replicator.core.answers import ProduceOutcome, classify_produce
+from replicator.core.partition import Phase
+from replicator.errors import KafkaError, ReplicatorError
+from replicator.model.batch import SEQUENCE_MODULUS
+from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+from replicator.wire.batch import rewrite, scan
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import error_name
+from replicator.wire.produce import ProduceCodec, Produced
+from replicator.wire.records import NewRecord, encode
+from replicator.wire.versions import PRODUCE
+
+if TYPE_CHECKING:
+    from replicator.engine.pump import Pump
+    from replicator.engine.slot import Slot
+    from replicator.wire.connection import Connection
+    from replicator.wire.frames import Frame
+
+_FILLER_RECORDS_MAX = 100_000
+"""A broker keeps an object per record while it validates a batch (KAFKA.md F)."""
+_ZSTD = 4
+_IN_FLIGHT_MAX = 5
+_SEEDS_AT_ONCE_MAX = 8
+_CLAIM_POLL_SECONDS = 0.2
+
+log = get_logger(__name__)
+
+
+class Seeder:
+    """Runs seeds for one pump, a few at a time, under the shard's claim."""
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._room = asyncio.Semaphore(_SEEDS_AT_ONCE_MAX)
+
+    def begin(self, slot: Slot, offset: int) -> None:
+        """Seed a partition so that its log starts and ends at `offset`."""
+        before = slot.copy.phase
+        slot.copy.seed()
+        self._pump.note(slot, before, f"seeding to offset {offset}")
+        self._pump.start_task(self._run(slot, offset))
+
+    async def _run(self, slot: Slot, offset: int) -> None:
+        pump = self._pump
+        try:
+            async with self._room:
+                await self._wait_for_claim()
+                await self._seed(slot, offset)
+        except ReplicatorError as error:
+            log.warning("seed interrupted", partition=str(slot.target), why=str(error))
+            if not (isinstance(error, KafkaError) and error.retryable):
+                pump.fault(slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}")
+                return
+            await asyncio.sleep(1.0)
+        finally:
+            slot.seed_eta_seconds = None
+        if slot.copy.phase is Phase.SEEDING:
+            pump.seeded([slot])
+
+    async def _wait_for_claim(self) -> None:
+        # Whether the claim is effective also depends on time passing, which no event tells.
+        while self._pump.claim.effective_since() is None:  # noqa: ASYNC110
+            await asyncio.sleep(_CLAIM_POLL_SECONDS)
+
+    async def _seed(self, slot: Slot, offset: int) -> None:
+        pump = self._pump
+        where = slot.target
+        leader = pump.target.cluster.leader(where)
+        if leader is None:
+            return
+        connection = await pump.target.cluster.connection(leader.node, Purpose.CONTROL)
+        ends = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+        end = ends[where].value
+        if ends[where].error:
+            return
+        if end < offset:
+            end = await self._fill(slot, connection, end, offset)
+        if end == offset:
+            await control.delete_records(connection, where, offset)
+
+    async def _fill(self, slot: Slot, connection: Connection, end: int, offset: int) -> int:
+        """Append fillers from `end` to `offset`; return the proven end.
+
+        Any answer but the expected one ends this attempt: the next attach reads the log and goes on from there.
+        """
+        began, first = self._pump.now(), end
+        waiting: list[asyncio.Future[Produced]] = []
+        sent = end
+        while end < offset:
+            while sent < offset and len(waiting) < _IN_FLIGHT_MAX:
+                count = min(_FILLER_RECORDS_MAX, offset - sent)
+                waiting.append(self._append(slot, connection, sent, count))
+                sent += count
+            answer = await waiting.pop(0)
+            outcome = classify_produce(answer.error)
+            if outcome is not ProduceOutcome.ACCEPTED or answer.base_offset != end:
+                log.info("seed starts again", partition=str(slot.target), why=error_name(answer.error))
+                await asyncio.gather(*waiting, return_exceptions=True)
+                return end
+            end += min(_FILLER_RECORDS_MAX, offset - end)
+            rate = (end - first) / max(0.001, self._pump.now() - began)
+            slot.seed_eta_seconds = int((offset - end) / rate)
+        return end
+
+    def _append(self, slot: Slot, connection: Connection, base: int, count: int) -> asyncio.Future[Produced]:
+        pump = self._pump
+        batch = bytearray(_filler(count, time.time_ns() // 3_600_000_000_000))
+        header = scan(batch, 0, len(batch))[0]
+        rewrite(batch, header, pump.writer.filler_id, pump.writer.filler_epoch, base % SEQUENCE_MODULUS)
+        timeout_ms = int(connection.cluster.request_timeout_seconds * 1000)
+        codec = ProduceCodec(connection.versions.produce, pump.target.topic_ids, timeout_ms)
+        body, size = codec.request({slot.target.topic: [(slot.target.partition, batch, len(batch))]})
+        done: asyncio.Future[Produced] = asyncio.get_running_loop().create_future()
+
+        def on_answer(frame: Frame | None, error: KafkaError | None) -> None:
+            if done.done():
+                return
+            if frame is None:
+                done.set_exception(error or KafkaError("no answer", cluster=connection.cluster.alias, retryable=True))
+            else:
+                done.set_result(codec.answer(frame.buffer, frame.size)[0])
+
+        connection.send(PRODUCE, connection.versions.produce, body, size, on_answer)
+        return done
+
+
+@lru_cache(maxsize=4)
+def _filler(count: int, hour: int) -> bytes:
+    """Return a batch of `count` empty records stamped with the present hour, so that its producer state is guarded."""
+    timestamp_ms = hour * 3_600_000
+    record = NewRecord(timestamp_ms, None, None)
+    return encode((record for _ in range(count)), compression=_ZSTD)

@@ -1,0 +1,62 @@
+"""One partition as the engine holds it: its machine, and what the I/O around it needs to remember."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.core.lag import LagMeter
+from replicator.core.partition import Batch, PartitionCopy, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from replicator.model.names import TopicPartition
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """One partition of a mirror.
+
+    Attributes:
+        source: The partition on the source.
+        target: The partition on the target (another topic name where the flow renames).
+        copy: Its machine.
+        lag: Its lag meter.
+        active: Whether the mirror record holds it as ACTIVE: once it does, its offsets are never seeded again.
+        begin_at_end: Whether it begins at the source's end (`start: latest`).
+        stored_epoch: Last source leader epoch on the state topic, -1 for none.
+        due: Monotonic time of the next attach attempt.
+        attempts: Attaches since the last accepted batch, for the back-off.
+        attaching: Whether a task is reading its facts now.
+        doubt_until: Monotonic time before which unguarded work must not begin.
+        verified_at: Monotonic time at which its place on the target was last proven, by an attach or an answer.
+    """
+
+    source: TopicPartition
+    target: TopicPartition
+    copy: PartitionCopy
+    lag: LagMeter = field(default_factory=LagMeter)
+    active: bool = False
+    begin_at_end: bool = False
+    stored_epoch: int = -1
+    due: float = 0.0
+    attempts: int = 0
+    attaching: bool = False
+    doubt_until: float = 0.0
+    verified_at: float = 0.0
+    source_start: int | None = None
+    target_start: int | None = None
+    seed_eta_seconds: int | None = None
+
+    @property
+    def wants_attach(self) -> bool:
+        """Whether it waits to be attached (and no answer of an earlier episode is outstanding)."""
+        phase = self.copy.phase
+        return not self.attaching and self.copy.outstanding == 0 and phase in {Phase.ATTACHING, Phase.SETTLING}
+
+
+def release(batches: Iterable[Batch]) -> None:
+    """Give the frames of batches that will not be sent (any more) back to their pool."""
+    for batch in batches:
+        batch.owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core

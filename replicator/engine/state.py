@@ -1,0 +1,163 @@
+"""Typed reading and writing of `replicator.state` records: the only place that knows their keys."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from replicator.core.attach import Role, Writer
+from replicator.errors import BugError
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from replicator.engine.state_log import Change
+
+M = TypeVar("M", bound=Message)
+_RENEWAL = "renewal"
+
+_ROLES = {
+    pb.WRITER_ROLE_COPYING: Role.COPYING,
+    pb.WRITER_ROLE_FENCING: Role.FENCING,
+    pb.WRITER_ROLE_PROMOTED: Role.PROMOTED,
+}
+
+
+def key(kind: pb.Kind, flow_uid: str, topic: str = "", partition: int = 0) -> bytes:
+    """Return the key of a record."""
+    return pb.StateKey(kind=kind, flow_uid=flow_uid, topic=topic, partition=partition).SerializeToString(
+        deterministic=True
+    )
+
+
+def parse_key(raw: bytes) -> pb.StateKey | None:
+    """Return a key, or None for one that a newer version wrote in a way this one cannot read."""
+    parsed = pb.StateKey()
+    try:
+        parsed.ParseFromString(raw)
+    except DecodeError:
+        return None
+    return parsed
+
+
+def _get(records: Mapping[bytes, bytes], record_key: bytes, record: M) -> M | None:
+    raw = records.get(record_key)
+    if raw is None:
+        return None
+    record.ParseFromString(raw)
+    return record
+
+
+def put(record_key: bytes, record: Message) -> Change:
+    """Return the change that stores a record."""
+    return record_key, record.SerializeToString(deterministic=True)
+
+
+def _of_kind(records: Mapping[bytes, bytes], kind: pb.Kind) -> Iterator[tuple[pb.StateKey, bytes]]:
+    for raw_key, value in records.items():
+        parsed = parse_key(raw_key)
+        if parsed is not None and parsed.kind == kind:
+            yield parsed, value
+
+
+def find_flow(records: Mapping[bytes, bytes], name: str, source_cluster_id: str) -> pb.FlowRecord | None:
+    """Return the flow of that name and source cluster."""
+    for _, value in _of_kind(records, pb.KIND_FLOW):
+        flow = pb.FlowRecord.FromString(value)
+        if flow.name == name and flow.source_cluster_id == source_cluster_id:
+            return flow
+    return None
+
+
+def flow_key(uid: str) -> bytes:
+    """Return the key of a flow's record."""
+    return key(pb.KIND_FLOW, uid)
+
+
+def get_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord:
+    """Return a flow's record.
+
+    Raises:
+        BugError: There is none; it was read before.
+    """
+    flow = _get(records, flow_key(uid), pb.FlowRecord())
+    if flow is None:
+        raise BugError(f"flow {uid} has no record")
+    return flow
+
+
+def writer_key(uid: str) -> bytes:
+    """Return the key of the writer's record."""
+    return key(pb.KIND_WRITER, uid)
+
+
+def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
+    """Return the flow's identity on the target."""
+    record = _get(records, writer_key(uid), pb.WriterRecord())
+    if record is None:
+        return None
+    return Writer(
+        producer_id=record.producer_id,
+        producer_epoch=record.epoch,
+        # A role of a newer version is one we must not copy under.
+        role=_ROLES.get(record.role, Role.PROMOTED),
+        filler_id=record.filler_producer_id,
+        filler_epoch=record.filler_epoch,
+    )
+
+
+def writer_record(writer: Writer) -> pb.WriterRecord:
+    """Return the record of a writer that copies."""
+    return pb.WriterRecord(
+        producer_id=writer.producer_id,
+        epoch=writer.producer_epoch,
+        role=pb.WRITER_ROLE_COPYING,
+        filler_producer_id=writer.filler_id,
+        filler_epoch=writer.filler_epoch,
+    )
+
+
+def claim_key(uid: str, shard: int) -> bytes:
+    """Return the key of a shard's claim."""
+    return key(pb.KIND_CLAIM, uid, partition=shard)
+
+
+def renewal_key(uid: str, shard: int) -> bytes:
+    """Return the key of the claim holder's signs of life."""
+    return key(pb.KIND_CLAIM, uid, _RENEWAL, shard)
+
+
+def get_claim(records: Mapping[bytes, bytes], uid: str, shard: int) -> pb.ClaimRecord | None:
+    """Return a shard's claim."""
+    return _get(records, claim_key(uid, shard), pb.ClaimRecord())
+
+
+def get_renewal(records: Mapping[bytes, bytes], uid: str, shard: int) -> pb.RenewalRecord | None:
+    """Return the last sign of life of a shard's claim."""
+    return _get(records, renewal_key(uid, shard), pb.RenewalRecord())
+
+
+def mirror_key(uid: str, target_topic: str) -> bytes:
+    """Return the key of a mirror's record."""
+    return key(pb.KIND_MIRROR, uid, target_topic)
+
+
+def get_mirror(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> pb.MirrorRecord | None:
+    """Return the record of the mirror that feeds a target topic."""
+    return _get(records, mirror_key(uid, target_topic), pb.MirrorRecord())
+
+
+def foreign_owner(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> str | None:
+    """Return the name of another flow that feeds this target topic, if one does."""
+    for found, value in _of_kind(records, pb.KIND_MIRROR):
+        if found.topic == target_topic and found.flow_uid != uid:
+            return pb.MirrorRecord.FromString(value).owner_flow_name or found.flow_uid
+    return None
+
+
+def uuid_text(raw: bytes) -> str | None:
+    """Return a topic id as text, None for the zero id of clusters without them."""
+    return str(uuid.UUID(bytes=raw)) if any(raw) else None

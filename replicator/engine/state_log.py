@@ -1,0 +1,272 @@
+"""`replicator.state` on the target: the facts that must be exact, and how two daemons change them without a lock.
+
+The topic is a compacted log of (key, value) in protobuf (CONTRACTS section 4).
+A change that two daemons could contest is a compare-and-set::
+
+    InitProducerId        our epoch rises: a rival's open transaction is aborted, its next step is refused
+    read to the end       committed records only: what is decided upon is what stands
+    decide                a pure function of the state
+    write, commit         refused if a rival's InitProducerId came in between: start again
+
+Facts that only the holder of a claim writes are plain appends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+from kio.schema.errors import ErrorCode
+
+from replicator.core.answers import ProduceOutcome, classify_produce
+from replicator.engine.attach import Side, read_once
+from replicator.errors import BrokerRefused, Conflict, KafkaError, TimedOut
+from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+from replicator.wire.batch import scan
+from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.faults import refused
+from replicator.wire.produce import ProduceCodec, Produced
+from replicator.wire.records import NewRecord, decode, encode
+from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
+from replicator.wire.versions import PRODUCE, PRODUCE_BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from replicator.model.batch import BatchHeader
+    from replicator.wire.connection import Connection
+    from replicator.wire.fetch import Fetched
+    from replicator.wire.frames import Frame
+
+_WHERE = TopicPartition(STATE_TOPIC, 0)
+_ROUNDS_MAX = 20
+_PAUSE_SECONDS = 0.05
+_END_SECONDS_MAX = 60.0
+_LONG_POLL_MS = 500
+_CONTROL_TYPE_ABORT = 0
+
+Change = tuple[bytes, bytes | None]
+log = get_logger(__name__)
+
+
+class StateLog:
+    """One daemon's view of the topic, and its way to change it.
+
+    Attributes:
+        records: Value by key, as committed so far.
+        position: Offset up to which `records` is complete.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.records: dict[bytes, bytes] = {}
+        self.position = 0
+        self._cluster = cluster
+        self._side = Side(cluster, cluster.topic_ids)
+        self._listeners: list[Callable[[bytes], None]] = []
+
+    def listen(self, listener: Callable[[bytes], None]) -> None:
+        """Call `listener` with the key of every record that is read."""
+        self._listeners.append(listener)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def read_to_end(self) -> None:
+        """Read everything that is committed now.
+
+        Another flow's transaction may be open on this shared topic; it ends within its time-out.
+
+        Raises:
+            KafkaError: The topic cannot be read.
+            TimedOut: Its end was not reached.
+        """
+        connection = await self._connection(Purpose.CONTROL)
+        answer = (await control.list_offsets(connection, [_WHERE], control.LATEST, committed=False))[_WHERE]
+        if answer.error:
+            raise refused(self._cluster.spec, "ListOffsets", answer.error, STATE_TOPIC)
+        deadline = asyncio.get_running_loop().time() + _END_SECONDS_MAX
+        while self.position < answer.value:
+            await self._read(connection, wait_ms=50)
+            if asyncio.get_running_loop().time() >= deadline:
+                raise TimedOut(
+                    f"the end of {STATE_TOPIC} was not reached within {_END_SECONDS_MAX:g} s",
+                    why="a transaction stays open on it",
+                    next_step=f"kafka-transactions --bootstrap-server ... find-hanging --topic {STATE_TOPIC}",
+                )
+
+    async def follow(self) -> None:
+        """Keep `records` fresh by long polls, until cancelled."""
+        pause = _PAUSE_SECONDS
+        while True:
+            try:
+                await self._read(await self._connection(Purpose.STATE), wait_ms=_LONG_POLL_MS)
+                pause = _PAUSE_SECONDS
+            except KafkaError as error:
+                log.debug("state topic", why=str(error))
+                await asyncio.sleep(pause)
+                pause = min(5.0, pause * 2)
+
+    async def _read(self, connection: Connection, *, wait_ms: int) -> None:
+        # A long poll and a read to the end may run at once, on two connections: what was applied is skipped.
+        try:
+            frame, fetched = await read_once(
+                self._side, connection, _WHERE, self.position, committed=True, wait_ms=wait_ms
+            )
+        except BrokerRefused as error:
+            if error.code == ErrorCode.offset_out_of_range:
+                await self._start_over(connection)
+                return
+            if error.retryable:
+                await self._cluster.refresh([STATE_TOPIC])
+            raise
+        self._apply(frame, fetched)
+
+    async def _start_over(self, connection: Connection) -> None:
+        answer = (await control.list_offsets(connection, [_WHERE], control.EARLIEST, committed=False))[_WHERE]
+        self.position = answer.value
+
+    def _apply(self, frame: Frame, fetched: Fetched) -> None:
+        pending = sorted(fetched.aborted or (), key=lambda entry: entry[1])
+        aborted: set[int] = set()
+        for header in scan(frame.buffer, fetched.start, fetched.end):
+            while pending and pending[0][1] < header.next_offset:
+                aborted.add(pending.pop(0)[0])
+            if header.is_control:
+                if _is_abort(frame, header):
+                    aborted.discard(header.producer_id)
+            elif not (header.is_transactional and header.producer_id in aborted) and header.record_count > 0:
+                self._apply_batch(frame, header)
+            self.position = max(self.position, header.next_offset)
+
+    def _apply_batch(self, frame: Frame, header: BatchHeader) -> None:
+        for record in decode(frame.buffer, header):
+            if record.offset < self.position or record.key is None:
+                continue
+            if record.value is None:
+                self.records.pop(record.key, None)
+            else:
+                self.records[record.key] = record.value
+            for listener in self._listeners:
+                listener(record.key)
+
+    # -- changing -----------------------------------------------------------------------------------------------
+
+    async def change(
+        self, flow_uid: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]
+    ) -> Mapping[bytes, bytes]:
+        """Compare and set.
+
+        Args:
+            flow_uid: Whose transactional id is used: changes of one flow exclude each other.
+            decide: From the committed records to the changes; called again with newer records after a conflict.
+                An empty list ends without a write.
+
+        Returns:
+            The records after the change.
+
+        Raises:
+            Conflict: Others were faster, again and again.
+            KafkaError: The cluster refuses.
+            ReplicatorError: Whatever `decide` raises.
+        """
+        transactional_id = state_transactional_id(flow_uid)
+        for _ in range(_ROUNDS_MAX):
+            identity = await init_producer_id(self._cluster, transactional_id)
+            await self.read_to_end()
+            changes = decide(self.records)
+            if not changes:
+                return self.records
+            try:
+                await self._commit(transactional_id, identity, changes)
+            except Conflict:
+                await asyncio.sleep(_PAUSE_SECONDS * (1 + random.random()))  # noqa: S311 - spreading, not secrecy
+                continue
+            await self.read_to_end()
+            return self.records
+        raise Conflict(
+            f"the state of this flow on {STATE_TOPIC} could not be changed",
+            why=f"others changed it first, {_ROUNDS_MAX} times",
+            next_step="check that no more daemons run this flow than intended",
+        )
+
+    async def _commit(self, transactional_id: str, identity: ProducerIdentity, changes: Iterable[Change]) -> None:
+        transaction = Transaction(self._cluster, transactional_id, identity)
+        await transaction.add(_WHERE)
+        batch = _encode(changes, identity)
+        produced = await self._produce(batch, transactional_id)
+        outcome = classify_produce(produced.error)
+        if outcome is ProduceOutcome.ACCEPTED:
+            await transaction.end(commit=True)
+            return
+        # Abort also when the outcome is unknown: nothing of it may become visible later.
+        await transaction.end(commit=False)
+        if outcome in {ProduceOutcome.REJECTED, ProduceOutcome.TOO_LARGE, ProduceOutcome.CORRUPT}:
+            raise refused(self._cluster.spec, "Produce", produced.error, STATE_TOPIC, produced.message)
+        raise Conflict(f"a change of {STATE_TOPIC} did not go through", why=produced.message)
+
+    async def append(self, changes: Iterable[Change]) -> None:
+        """Append without compare-and-set: for facts that only their holder writes. Repeats do no harm.
+
+        Raises:
+            KafkaError: It did not succeed.
+        """
+        produced = await self._produce(_encode(changes, None), None)
+        if produced.error:
+            raise refused(self._cluster.spec, "Produce", produced.error, STATE_TOPIC, produced.message)
+
+    async def _produce(self, batch: bytes, transactional_id: str | None) -> Produced:
+        connection = await self._connection(Purpose.CONTROL)
+        timeout_ms = int(self._cluster.spec.request_timeout_seconds * 1000)
+        # By name: Produce from v12 on would enlist partitions by itself (transactions V2), which is not mixed here.
+        codec = ProduceCodec(PRODUCE_BY_NAME, self._cluster.topic_ids, timeout_ms)
+        body, size = codec.request({STATE_TOPIC: [(0, batch, len(batch))]}, transactional_id)
+        done: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+        def on_answer(frame: Frame | None, error: KafkaError | None) -> None:
+            if done.done():
+                return
+            if frame is not None:
+                done.set_result(frame)
+            elif error is not None:
+                done.set_exception(error)
+
+        connection.send(PRODUCE, PRODUCE_BY_NAME, body, size, on_answer)
+        frame = await done
+        return codec.answer(frame.buffer, frame.size)[0]
+
+    async def _connection(self, purpose: Purpose) -> Connection:
+        leader = self._cluster.leader(_WHERE)
+        if leader is None:
+            await self._cluster.refresh([STATE_TOPIC])
+            leader = self._cluster.leader(_WHERE)
+        if leader is None:
+            raise BrokerRefused(
+                f"{STATE_TOPIC} of cluster {self._cluster.spec.alias!r} has no leader",
+                cluster=self._cluster.spec.alias,
+                code=int(ErrorCode.leader_not_available),
+                api="Metadata",
+                retryable=True,
+            )
+        return await self._cluster.connection(leader.node, purpose)
+
+
+def _encode(changes: Iterable[Change], identity: ProducerIdentity | None) -> bytes:
+    now_ms = time.time_ns() // 1_000_000
+    records = [NewRecord(now_ms, key, value) for key, value in changes]
+    if identity is None:
+        return encode(records)
+    return encode(
+        records,
+        producer_id=identity.producer_id,
+        producer_epoch=identity.producer_epoch,
+        base_sequence=0,
+        transactional=True,
+    )
+
+
+def _is_abort(frame: Frame, header: BatchHeader) -> bool:
+    record = decode(frame.buffer, header)[0]
+    return record.key is not None and int.from_bytes(record.key[2:4]) == _CONTROL_TYPE_ABORT

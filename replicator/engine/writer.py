@@ -1,0 +1,204 @@
+"""Writes to one target broker: one batch per partition per request, several requests in flight, answers in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicator.core.answers import ProduceOutcome, classify_produce
+from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, Phase
+from replicator.engine.slot import Slot, release
+from replicator.errors import CorruptRecords, KafkaError
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import error_name
+from replicator.wire.produce import ProduceCodec
+from replicator.wire.versions import PRODUCE
+
+if TYPE_CHECKING:
+    from replicator.engine.pump import Pump
+    from replicator.model.names import TopicPartition
+    from replicator.wire.connection import Connection
+    from replicator.wire.frames import Frame
+    from replicator.wire.stream import Buffer
+
+_REQUEST_BYTES = 1 << 20
+"""A request is closed once it carries this much; one batch may exceed it."""
+_RECONNECT_SECONDS = (0.05, 5.0)
+
+
+class _Sent(NamedTuple):
+    slot: Slot
+    batch: Batch
+    episode: int
+
+
+class TargetWriter:
+    """The writing side for the partitions that one target broker leads.
+
+    A partition is sent over this one connection only, so at most one batch of it per request and at most
+    `IN_FLIGHT_BATCHES_MAX` requests keep it within the five batches a broker can tell repeats of.
+    """
+
+    def __init__(self, pump: Pump, node: int) -> None:
+        self.node = node
+        self._pump = pump
+        self._connection: Connection | None = None
+        self._codec: ProduceCodec | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._ready: dict[Slot, None] = {}
+        self._pause_seconds = _RECONNECT_SECONDS[0]
+        self._requests = 0
+
+    def close(self) -> None:
+        """Stop; unanswered batches are reported lost."""
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without an answer."""
+        return self._requests
+
+    def ready(self, slot: Slot) -> None:
+        """This partition has something to send; `kick` looks at it."""
+        self._ready[slot] = None
+
+    def forget(self, slot: Slot) -> None:
+        """This partition has nothing to send here any more."""
+        self._ready.pop(slot, None)
+
+    def kick(self) -> None:
+        """Send what may be sent."""
+        if not self._ready:
+            return
+        connection = self._connection
+        if connection is None or connection.closed is not None:
+            if self._opening is None:
+                self._opening = asyncio.get_running_loop().create_task(self._open())
+            return
+        while self._requests < IN_FLIGHT_BATCHES_MAX:
+            sent = self._gather()
+            if not sent:
+                return
+            self._send(connection, sent)
+
+    def _gather(self) -> dict[TopicPartition, _Sent]:
+        """Take one batch of each ready partition, up to a request's size."""
+        pump = self._pump
+        now_ms = pump.now_ms()
+        sent: dict[TopicPartition, _Sent] = {}
+        size = 0
+        done: list[Slot] = []
+        again: list[Slot] = []
+        for slot in self._ready:
+            copy = slot.copy
+            if copy.phase is not Phase.COPYING:
+                done.append(slot)
+                continue
+            batch = copy.next_to_send(now_ms, claimed=pump.may_work_unguarded(slot))
+            if batch is None:
+                if not copy.queued_bytes:
+                    done.append(slot)
+                continue
+            sent[slot.target] = _Sent(slot, batch, copy.episode)
+            again.append(slot)
+            size += batch.size
+            if size >= _REQUEST_BYTES:
+                break
+        for slot in done:
+            del self._ready[slot]
+        for slot in again:  # behind the others: no partition starves
+            del self._ready[slot]
+            if slot.copy.queued_bytes:
+                self._ready[slot] = None
+        return sent
+
+    def _send(self, connection: Connection, sent: dict[TopicPartition, _Sent]) -> None:
+        codec = self._codec
+        if codec is None:
+            codec = self._codec = ProduceCodec(
+                connection.versions.produce,
+                self._pump.target.topic_ids,
+                int(self._pump.target.cluster.spec.request_timeout_seconds * 1000),
+            )
+        by_topic: dict[str, list[tuple[int, Buffer, int]]] = {}
+        for (topic, partition), entry in sent.items():
+            batch = entry.batch
+            by_topic.setdefault(topic, []).append((partition, batch.payload, batch.size))  # type: ignore[arg-type] # a view
+        body, size = codec.request(by_topic)
+        self._requests += 1
+        self._pump.totals.requests += 1
+        connection.send(
+            PRODUCE,
+            connection.versions.produce,
+            body,
+            size,
+            lambda answer, error: self._on_answer(sent, answer, error),
+        )
+
+    async def _open(self) -> None:
+        try:
+            connection = await self._pump.target.cluster.connection(self.node, Purpose.PRODUCE)
+        except KafkaError as error:
+            self._pump.report_target(self.node, error)
+            await asyncio.sleep(self._pause_seconds)
+            self._pause_seconds = min(self._pause_seconds * 2, _RECONNECT_SECONDS[1])
+            self._pump.target_leaders_stale()
+            for slot in list(self._ready):
+                self._pump.settle(slot, str(error))
+        else:
+            self._pause_seconds = _RECONNECT_SECONDS[0]
+            self._connection = connection
+            self._codec = None
+        finally:
+            self._opening = None
+        self.kick()
+
+    # -- answers ------------------------------------------------------------------------------------------------
+
+    def _on_answer(self, sent: dict[TopicPartition, _Sent], answer: Frame | None, error: KafkaError | None) -> None:
+        self._requests -= 1
+        codec = self._codec
+        if answer is None or codec is None:
+            self._lost(sent, error)
+            return
+        try:
+            produced = codec.answer(answer.buffer, answer.size)
+        except CorruptRecords as damage:
+            if self._connection is not None:
+                self._connection.close()
+            self._pump.report_target_damage(self.node, damage)
+            self._lost(sent, None)
+            return
+        pump = self._pump
+        for where, code, base_offset, _, message in produced:
+            entry = sent.pop(where, None)
+            if entry is None:
+                continue
+            slot, batch, episode = entry
+            outcome = ProduceOutcome.ACCEPTED if not code else classify_produce(code)
+            detail = "" if not code else f"{error_name(code)}{': ' + message if message else ''}"
+            before = slot.copy.phase
+            release(slot.copy.answered(batch, episode, outcome, base_offset, detail))
+            batch.owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
+            pump.count(slot, batch, outcome)
+            if slot.copy.phase is not before or slot.copy.outstanding == 0:
+                pump.after_answer(slot, outcome)
+        if sent:  # the broker left a partition out of its answer: as good as no answer
+            self._lost(sent, None)
+        self.kick()
+        pump.readers_kick()
+
+    def _lost(self, sent: dict[TopicPartition, _Sent], error: KafkaError | None) -> None:
+        for slot, batch, episode in sent.values():
+            dropped = slot.copy.lost(batch, episode, str(error or "the broker did not answer for it"))
+            release(dropped)
+            batch.owner.release()  # type: ignore[attr-defined] # as above
+            self._pump.count(slot, batch, ProduceOutcome.UNKNOWN)
+            self._pump.after_answer(slot, ProduceOutcome.UNKNOWN)
+        sent.clear()
+        if error is not None:
+            self._pump.report_target(self.node, error)
+        self._pump.target_leaders_stale()

@@ -1,0 +1,214 @@
+"""Every error this project raises on purpose, in one tree.
+
+::
+
+    ReplicatorError                   what happened, why, and the next command
+    ├── UsageError                    a command line that cannot be meant           exit 2
+    ├── ConfigError                   a flow file with mistakes, all at once         exit 78
+    ├── PreflightFailed               checks that refuse a step                      exit 3
+    ├── Conflict                      someone else holds or changed it               exit 4
+    │   ├── Fenced                    a higher epoch owns the target
+    │   └── ClaimLost                 the claim on a shard is not ours (any more)
+    ├── TimedOut                      a bounded wait ended                           exit 5
+    ├── KafkaError                    a cluster did not do what was asked
+    │   ├── ConnectionFailed          no usable connection; retryable
+    │   ├── AuthenticationFailed      wrong credentials or certificate
+    │   ├── AuthorizationFailed       the cluster refuses this right
+    │   ├── BrokerRefused             an error code in an answer
+    │   ├── ProtocolError             bytes that are not the Kafka protocol
+    │   └── WrongCluster              the cluster id differs from the expected one
+    ├── MirrorFault                   one partition stops, with a named reason
+    ├── CorruptRecords                bytes that are not a sound record batch
+    ├── Unequal                       two sides differ (verify)
+    ├── StoreError                    the local state directory cannot be used
+    ├── DaemonUnreachable             no daemon answers at the rpc address
+    ├── DevkitError                   a local test cluster could not be run
+    ├── NotAvailable                  a capability of a later version
+    └── BugError                      an invariant of ours is broken; never expected
+
+Errors are returned or raised, never logged and dropped.
+The text a person sees is built here from the fields, so that it always has the same three parts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicator.model.states import Reason
+
+
+class ReplicatorError(Exception):
+    """Base of the tree.
+
+    Attributes:
+        what: What happened, one sentence.
+        why: The cause as far as it is known, or an empty string.
+        next_step: The command or action that helps, or an empty string.
+        exit_code: What the command line exits with.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, why: str = "", next_step: str = "") -> None:
+        self.what = what
+        self.why = why
+        self.next_step = next_step
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.why:
+            text += f": {self.why}"
+        return text
+
+
+class UsageError(ReplicatorError):
+    """A command line that cannot be meant."""
+
+    exit_code = 2
+
+
+class ConfigError(ReplicatorError):
+    """A flow file with mistakes.
+
+    Attributes:
+        problems: Every mistake, each already formatted as ``file:line:column: ...``.
+    """
+
+    exit_code = 78
+
+    def __init__(self, what: str, *, problems: Sequence[str] = (), why: str = "", next_step: str = "") -> None:
+        super().__init__(what, why=why, next_step=next_step)
+        self.problems = tuple(problems)
+
+
+class PreflightFailed(ReplicatorError):
+    """Checks that refuse a step."""
+
+    exit_code = 3
+
+
+class Conflict(ReplicatorError):
+    """Someone else holds it or changed it meanwhile."""
+
+    exit_code = 4
+
+
+class Fenced(Conflict):
+    """A higher producer epoch, or another role, owns the target."""
+
+
+class ClaimLost(Conflict):
+    """The claim on a shard is not ours, or not any more."""
+
+
+class TimedOut(ReplicatorError):
+    """A bounded wait ended."""
+
+    exit_code = 5
+
+
+class KafkaError(ReplicatorError):
+    """A cluster did not do what was asked.
+
+    Attributes:
+        cluster: Alias of the cluster.
+        retryable: Whether the same request may succeed later with nothing changed by an operator.
+    """
+
+    def __init__(self, what: str, *, cluster: str, why: str = "", next_step: str = "", retryable: bool = False) -> None:
+        super().__init__(what, why=why, next_step=next_step)
+        self.cluster = cluster
+        self.retryable = retryable
+
+
+class ConnectionFailed(KafkaError):
+    """No usable connection, or one that was lost with requests in flight."""
+
+    def __init__(self, what: str, *, cluster: str, why: str = "", next_step: str = "") -> None:
+        super().__init__(what, cluster=cluster, why=why, next_step=next_step, retryable=True)
+
+
+class AuthenticationFailed(KafkaError):
+    """Wrong credentials, or a certificate that does not verify."""
+
+
+class AuthorizationFailed(KafkaError):
+    """The cluster refuses this right to this user."""
+
+
+class ProtocolError(KafkaError):
+    """Bytes that are not the Kafka protocol, or exceed a bound."""
+
+
+class WrongCluster(KafkaError):
+    """The cluster id differs from the expected one."""
+
+
+class BrokerRefused(KafkaError):
+    """An error code in an answer.
+
+    Attributes:
+        code: Kafka's numeric error code.
+        api: Name of the request that was answered.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        cluster: str,
+        code: int,
+        api: str,
+        why: str = "",
+        next_step: str = "",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(what, cluster=cluster, why=why, next_step=next_step, retryable=retryable)
+        self.code = code
+        self.api = api
+
+
+class MirrorFault(ReplicatorError):
+    """One partition, or one mirror, stops with a named reason of CONTRACTS section 3.
+
+    Attributes:
+        reason: The name an operator resolves.
+    """
+
+    def __init__(self, reason: Reason, what: str, *, why: str = "", next_step: str = "") -> None:
+        super().__init__(what, why=why, next_step=next_step)
+        self.reason = reason
+
+
+class CorruptRecords(ReplicatorError):
+    """Bytes that are not a sound record batch."""
+
+
+class Unequal(ReplicatorError):
+    """Two sides differ."""
+
+
+class StoreError(ReplicatorError):
+    """The local state directory cannot be used (full disk, damaged file, wrong rights)."""
+
+
+class DaemonUnreachable(ReplicatorError):
+    """No daemon answers at the rpc address."""
+
+
+class DevkitError(ReplicatorError):
+    """A local test cluster could not be run."""
+
+
+class NotAvailable(ReplicatorError):
+    """A capability of a later version."""
+
+    exit_code = 2
+
+
+class BugError(ReplicatorError):
+    """An invariant of ours is broken."""

@@ -1,0 +1,1 @@
+"""Values only: names, states, status snapshots, batch headers. Standard library only."""

@@ -1,0 +1,32 @@
+"""Names that several packages share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+STATE_TOPIC = "replicator.state"
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic, by name."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+def state_transactional_id(flow_uid: str) -> str:
+    """Return the transactional id of compare-and-set changes to the state topic."""
+    return f"replicator.{flow_uid}.state"
+
+
+def data_transactional_id(flow_uid: str) -> str:
+    """Return the transactional id whose producer (id, epoch) every writer of the flow shares."""
+    return f"replicator.{flow_uid}.data"
+
+
+def filler_transactional_id(flow_uid: str) -> str:
+    """Return the transactional id whose producer writes the filler batches of a seed."""
+    return f"replicator.{flow_uid}.filler"

@@ -1,0 +1,173 @@
+"""What a flow file means, once loaded: frozen values that every other package reads.
+
+The YAML side (keys, positions, messages) is `replicator.config`; nothing else sees it.
+Sizes are bytes, durations are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from replicator.model.security import ClusterSpec
+
+
+class Isolation(enum.StrEnum):
+    """Which records of the source are copied."""
+
+    READ_COMMITTED = "read_committed"
+    READ_UNCOMMITTED = "read_uncommitted"
+
+
+class Offsets(enum.StrEnum):
+    """What the target's offsets promise."""
+
+    AUTO = "auto"
+    IDENTICAL = "identical"
+    MAPPED = "mapped"
+
+
+class Start(enum.StrEnum):
+    """Where topics found at a flow's first start begin; later ones always begin at their first record."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+class PatternKind(enum.StrEnum):
+    """How a pattern is read."""
+
+    GLOB = "glob"
+    PREFIX = "prefix"
+    REGEX = "regex"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One entry of an include or exclude list. A regex must match the whole name."""
+
+    kind: PatternKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which names are meant: at least one include matches and no exclude does."""
+
+    include: tuple[Pattern, ...]
+    exclude: tuple[Pattern, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """How a source topic is called on the target: a prefix, or a regex with its replacement, or neither."""
+
+    prefix: str | None = None
+    regex: str | None = None
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicConfigs:
+    """Which topic configs are not copied, and which are set to a value of ours."""
+
+    exclude: tuple[str, ...] = ()
+    override: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one flow. `bytes_per_second` None is unlimited."""
+
+    in_flight_bytes: int = 64 << 20
+    bytes_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """What the operator wants to be warned about."""
+
+    rpo_seconds: float = 30.0
+    lag_records: int = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSpec:
+    """One flow: a directed copy between two clusters with its policy."""
+
+    name: str
+    source: str
+    target: str
+    topics: Selection
+    rename: Rename = field(default_factory=Rename)
+    start: Start = Start.EARLIEST
+    offsets: Offsets = Offsets.AUTO
+    isolation: Isolation = Isolation.READ_COMMITTED
+    replication_factor: int | None = None
+    topic_configs: TopicConfigs = field(default_factory=TopicConfigs)
+    shards: int = 1
+    limits: Limits = field(default_factory=Limits)
+    objectives: Objectives = field(default_factory=Objectives)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """Certificates of one server of ours."""
+
+    cert_file: Path
+    key_file: Path
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSpec:
+    """How one daemon runs."""
+
+    state_dir: Path
+    site: str | None = None
+    http: tuple[str, int] = ("127.0.0.1", 8480)
+    rpc: tuple[str, int] = ("127.0.0.1", 7443)
+    tls: TlsSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorSpec:
+    """Timing of claims and leases. `store` is `sqlite` (in the state directory) or `memory` (lost at exit)."""
+
+    lease_ttl_seconds: float = 10.0
+    lease_margin_seconds: float = 3.0
+    store: str = "sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole flow file."""
+
+    path: Path
+    daemon: DaemonSpec
+    coordinator: CoordinatorSpec
+    clusters: tuple[ClusterSpec, ...]
+    flows: tuple[FlowSpec, ...]
+
+    def cluster(self, alias: str) -> ClusterSpec:
+        """Return the cluster of that alias.
+
+        Raises:
+            KeyError: No such cluster; the loader has already refused such a file.
+        """
+        for cluster in self.clusters:
+            if cluster.alias == alias:
+                return cluster
+        raise KeyError(alias)
+
+    def flow(self, name: str) -> FlowSpec:
+        """Return the flow of that name.
+
+        Raises:
+            KeyError: No such flow.
+        """
+        for flow in self.flows:
+            if flow.name == name:
+                return flow
+        raise KeyError(name)

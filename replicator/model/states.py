@@ -1,0 +1,97 @@
+"""The states a user sees, and which of them may follow which."""
+
+from __future__ import annotations
+
+import enum
+
+from replicator.errors import BugError
+
+
+class FlowState(enum.StrEnum):
+    """State of a whole flow."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    DRAINING = "DRAINING"
+    FENCED = "FENCED"
+    SWITCHED_OVER = "SWITCHED_OVER"
+    FAILED_OVER = "FAILED_OVER"
+    FAILING_BACK = "FAILING_BACK"
+
+
+class MirrorState(enum.StrEnum):
+    """State of a mirror (one topic of a flow) and of each of its partitions."""
+
+    PENDING = "PENDING"
+    SEEDING = "SEEDING"
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    FAULTED = "FAULTED"
+    STOPPED = "STOPPED"
+
+
+class Reason(enum.StrEnum):
+    """Why a mirror or partition is FAULTED (or waits): the names of CONTRACTS section 3, and the waits.
+
+    The first block stops a partition until `mirror resolve`.
+    The second block is named while the replicator waits and goes on by itself.
+    """
+
+    OVERTAKEN_BY_RETENTION = "overtaken_by_retention"
+    SOURCE_TRUNCATED = "source_truncated"
+    SOURCE_RECREATED = "source_recreated"
+    SOURCE_MISSING = "source_missing"
+    TARGET_MISSING = "target_missing"
+    TARGET_RECREATED = "target_recreated"
+    FOREIGN_WRITER = "foreign_writer"
+    CONTENT_MISMATCH = "content_mismatch"
+    RECORD_TOO_LARGE = "record_too_large"
+    TOMBSTONES_MAY_BE_LOST = "tombstones_may_be_lost"
+    CORRUPT_BATCH = "corrupt_batch"
+    UNSUPPORTED_BATCH = "unsupported_batch"
+    PARTITION_COUNT = "partition_count"
+    TARGET_REFUSED = "target_refused"
+    FENCED = "fenced"
+
+    WAITING_FOR_CLAIM = "waiting_for_claim"
+    WAITING_FOR_DOUBT = "waiting_for_doubt"
+    WAITING_FOR_TAIL = "waiting_for_tail"
+    WAITING_FOR_LEADER = "waiting_for_leader"
+
+
+MIRROR_TRANSITIONS: dict[MirrorState, frozenset[MirrorState]] = {
+    MirrorState.PENDING: frozenset(
+        {
+            MirrorState.SEEDING,
+            MirrorState.ACTIVE,
+            MirrorState.PAUSED,
+            MirrorState.FAULTED,
+            MirrorState.STOPPED,
+        }
+    ),
+    MirrorState.SEEDING: frozenset(
+        {
+            MirrorState.PENDING,
+            MirrorState.ACTIVE,
+            MirrorState.PAUSED,
+            MirrorState.FAULTED,
+            MirrorState.STOPPED,
+        }
+    ),
+    MirrorState.ACTIVE: frozenset({MirrorState.PENDING, MirrorState.PAUSED, MirrorState.FAULTED, MirrorState.STOPPED}),
+    MirrorState.PAUSED: frozenset({MirrorState.PENDING, MirrorState.ACTIVE, MirrorState.FAULTED, MirrorState.STOPPED}),
+    MirrorState.FAULTED: frozenset({MirrorState.PENDING, MirrorState.ACTIVE, MirrorState.STOPPED}),
+    MirrorState.STOPPED: frozenset({MirrorState.PENDING}),
+}
+"""PENDING stands for every (re-)attach: nothing is sent until the target's log has been read."""
+
+
+def check_mirror_transition(before: MirrorState, after: MirrorState) -> MirrorState:
+    """Return `after`, or raise.
+
+    Raises:
+        BugError: The table has no such step.
+    """
+    if after is not before and after not in MIRROR_TRANSITIONS[before]:
+        raise BugError(f"illegal mirror transition {before} -> {after}")
+    return after

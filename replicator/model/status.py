@@ -1,0 +1,105 @@
+"""Immutable snapshots of what the daemon knows, and their JSON shape (CONTRACTS section 2).
+
+One snapshot is taken per reader; metrics, HTTP, gRPC and the command line all read the same values.
+``None`` stands for *unknown* and is never replaced by 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from replicator.model.states import FlowState, MirrorState, Reason
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition of a mirror. Every offset is the *next* record to read or write."""
+
+    partition: int
+    state: MirrorState
+    reason: Reason | None = None
+    detail: str | None = None
+    source_start: int | None = None
+    source_end: int | None = None
+    target_start: int | None = None
+    target_end: int | None = None
+    lag_records: int | None = None
+    offsets: str | None = None
+    guard: str | None = None
+    holder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStatus:
+    """One topic of a flow."""
+
+    topic: str
+    target_topic: str
+    state: MirrorState
+    reason: Reason | None = None
+    detail: str | None = None
+    seed_eta_seconds: int | None = None
+    partitions: tuple[PartitionStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTotals:
+    """Counters since the daemon started; they only grow.
+
+    `last_progress_ms` is the wall-clock time (Unix, milliseconds) of the last accepted append, None before it.
+    """
+
+    records_total: int = 0
+    bytes_total: int = 0
+    batches_total: int = 0
+    appends_accepted_total: int = 0
+    appends_duplicate_total: int = 0
+    appends_refused_total: int = 0
+    appends_fenced_total: int = 0
+    appends_unknown_total: int = 0
+    reattach_total: int = 0
+    last_progress_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStatus:
+    """One flow, with all its mirrors.
+
+    `rpo_seconds` is now less the latest time at which the source end observed *then* had been reached on the
+    target; it grows while the source is unseen. `remote` is True where another daemon runs the flow.
+    """
+
+    flow: str
+    flow_uid: str | None
+    source: str
+    target: str
+    state: FlowState
+    reason: str | None = None
+    epoch: int | None = None
+    lag_records: int | None = None
+    rpo_seconds: float | None = None
+    source_seen_age_seconds: float | None = None
+    remote: bool = False
+    totals: FlowTotals = field(default_factory=FlowTotals)
+    mirrors: tuple[MirrorStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """Everything one daemon shows."""
+
+    instance: str
+    version: str
+    started_at: str
+    ready: bool
+    not_ready_because: str | None
+    config_reload_ok: bool
+    flows: tuple[FlowStatus, ...] = ()
+
+
+def to_json(status: DaemonStatus) -> dict[str, Any]:
+    """Return the JSON object of `flow status -o json`: snake_case, integers for offsets, null for unknown."""
+    return {"schema_version": SCHEMA_VERSION, **asdict(status)}

@@ -1,0 +1,169 @@
+"""The metrics of a daemon: one typed table, and a collector that reads the status snapshot.
+
+Nothing in the data path counts for Prometheus: a scrape takes a snapshot and translates it. What is unknown is
+left out, never shown as 0. Flows that another daemon runs are left out too, so that sums over daemons are right.
+``docs/METRICS.md`` is generated from the table by ``scripts/gen_docs.py``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from replicator.model.states import FlowState, MirrorState
+from replicator.model.status import DaemonStatus, FlowStatus
+
+PREFIX = "replicator_"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One row of the table. The unit, if any, is the end of the name."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    labels: tuple[str, ...]
+    help: str
+
+
+class Metric(enum.Enum):
+    """Every metric there is; a typo in a name is a type error."""
+
+    BUILD_INFO = MetricSpec("build_info", "gauge", ("version", "instance"), "Always 1.")
+    READY = MetricSpec("ready", "gauge", (), "1 once every flow of this daemon has started, as in /readyz.")
+    CONFIG_RELOAD_SUCCESS = MetricSpec(
+        "config_reload_success", "gauge", (), "1 if the flow file was loaded the last time it was read, else 0."
+    )
+    RECORDS = MetricSpec("records_total", "counter", ("flow",), "Records written to the target.")
+    BYTES = MetricSpec("bytes_total", "counter", ("flow",), "Bytes of record batches written to the target.")
+    BATCHES = MetricSpec("batches_total", "counter", ("flow",), "Record batches written to the target.")
+    APPENDS = MetricSpec(
+        "appends_total",
+        "counter",
+        ("flow", "outcome"),
+        "Answers to appends: accepted, duplicate (acknowledged again), refused, fenced, unknown (no answer).",
+    )
+    REATTACH = MetricSpec(
+        "reattach_total", "counter", ("flow",), "Times a partition read the target's log again before writing."
+    )
+    LAG_RECORDS = MetricSpec(
+        "lag_records",
+        "gauge",
+        ("flow", "topic", "partition"),
+        "Records behind the last observed end of the source.",
+    )
+    RPO_SECONDS = MetricSpec(
+        "rpo_seconds",
+        "gauge",
+        ("flow",),
+        "Seconds of data at risk if the source were lost now; grows while the source is unseen.",
+    )
+    SOURCE_SEEN_AGE_SECONDS = MetricSpec(
+        "source_seen_age_seconds", "gauge", ("flow",), "Age of the oldest observation of the source's ends."
+    )
+    LAST_PROGRESS = MetricSpec(
+        "last_progress_timestamp_seconds",
+        "gauge",
+        ("flow",),
+        "Unix time of the last accepted append. Lag can be 0 while nothing moves; this tells.",
+    )
+    FLOW_PAUSED = MetricSpec("flow_paused", "gauge", ("flow",), "1 while an operator has paused the flow.")
+    MIRROR_STATE = MetricSpec(
+        "mirror_state", "gauge", ("flow", "topic", "state"), "1 for the state the mirror is in, 0 for the others."
+    )
+    PARTITION_FAULTED = MetricSpec(
+        "partition_faulted",
+        "gauge",
+        ("flow", "topic", "partition", "reason"),
+        "1 for each partition that has stopped; absent otherwise.",
+    )
+
+
+class StatusCollector(Collector):
+    """Translates one snapshot per scrape."""
+
+    def __init__(self, snapshot: Callable[[], DaemonStatus]) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Family]:
+        """Return all families, in the order of the table."""
+        families = _Families()
+        status = self._snapshot()
+        families.add(Metric.BUILD_INFO, 1, status.version, status.instance)
+        families.add(Metric.READY, status.ready)
+        families.add(Metric.CONFIG_RELOAD_SUCCESS, status.config_reload_ok)
+        for flow in status.flows:
+            if not flow.remote:
+                _flow(families, flow)
+                _mirrors(families, flow)
+        return families.by_metric.values()
+
+    def describe(self) -> Iterator[Family]:
+        """Return nothing, so that registering takes no snapshot."""
+        return iter(())
+
+
+def render(snapshot: Callable[[], DaemonStatus]) -> bytes:
+    """Return the text of one scrape, of type CONTENT_TYPE."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StatusCollector(snapshot))
+    return generate_latest(registry)
+
+
+class _Families:
+    """The families of one scrape."""
+
+    def __init__(self) -> None:
+        self.by_metric: dict[Metric, CounterMetricFamily | GaugeMetricFamily] = {
+            metric: _family(metric.value) for metric in Metric
+        }
+
+    def add(self, metric: Metric, value: float | None, *labels: str) -> None:
+        """Add a sample, its labels in the order of the table; None adds nothing."""
+        if value is not None:
+            self.by_metric[metric].add_metric(labels, value)
+
+
+def _family(spec: MetricSpec) -> CounterMetricFamily | GaugeMetricFamily:
+    kind = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily
+    return kind(PREFIX + spec.name, spec.help, labels=spec.labels)
+
+
+def _flow(families: _Families, flow: FlowStatus) -> None:
+    name, totals = flow.flow, flow.totals
+    families.add(Metric.RECORDS, totals.records_total, name)
+    families.add(Metric.BYTES, totals.bytes_total, name)
+    families.add(Metric.BATCHES, totals.batches_total, name)
+    families.add(Metric.REATTACH, totals.reattach_total, name)
+    for outcome, count in (
+        ("accepted", totals.appends_accepted_total),
+        ("duplicate", totals.appends_duplicate_total),
+        ("refused", totals.appends_refused_total),
+        ("fenced", totals.appends_fenced_total),
+        ("unknown", totals.appends_unknown_total),
+    ):
+        families.add(Metric.APPENDS, count, name, outcome)
+    families.add(Metric.RPO_SECONDS, flow.rpo_seconds, name)
+    families.add(Metric.SOURCE_SEEN_AGE_SECONDS, flow.source_seen_age_seconds, name)
+    progress_ms = totals.last_progress_ms
+    families.add(Metric.LAST_PROGRESS, None if progress_ms is None else progress_ms / 1000, name)
+    families.add(Metric.FLOW_PAUSED, flow.state is FlowState.PAUSED, name)
+
+
+def _mirrors(families: _Families, flow: FlowStatus) -> None:
+    for mirror in flow.mirrors:
+        for state in MirrorState:
+            families.add(Metric.MIRROR_STATE, mirror.state is state, flow.flow, mirror.topic, state)
+        for partition in mirror.partitions:
+            where = (flow.flow, mirror.topic, str(partition.partition))
+            families.add(Metric.LAG_RECORDS, partition.lag_records, *where)
+            if partition.state is MirrorState.FAULTED:
+                families.add(Metric.PARTITION_FAULTED, 1, *where, partition.reason or "unknown")

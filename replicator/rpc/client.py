@@ -1,0 +1,185 @@
+"""A synchronous client of a daemon's control service, for the command line."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self, cast
+
+import grpc
+
+from replicator.errors import DaemonUnreachable, NotAvailable, ReplicatorError, TimedOut, UsageError
+from replicator.model.events import Desired, Event
+from replicator.model.status import DaemonStatus
+from replicator.rpc import faults
+from replicator.rpc.address import DEFAULT_ADDRESS, is_loopback, join_address, parse_address
+from replicator.rpc.convert import desired_to_wire, event_from_wire, status_from_wire
+from replicator.rpc.v1 import control_pb2 as pb
+from replicator.rpc.v1 import control_pb2_grpc
+
+_ANSWER_BYTES_MAX = 64 << 20
+
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX),
+    # A proxy of the environment is for the web; it would hide a daemon on this machine or in this network.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a daemon answers and how it is trusted.
+
+    On loopback without any TLS file the connection is plain text; everything else is TLS, with the system's
+    roots unless `ca_file` is given.
+    """
+
+    address: str = DEFAULT_ADDRESS
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    timeout_seconds: float = 10.0
+
+
+class ControlClient:
+    """The control service as plain calls. Close it, or use it in a `with` block.
+
+    Every call may raise:
+        DaemonUnreachable: Nothing answers, or the TLS handshake failed.
+        TimedOut: No answer within the endpoint's time-out.
+        ReplicatorError: Whatever the daemon raised, as the same class.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._channel = _channel(endpoint)
+        self._stub = control_pb2_grpc.ControlStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def flows(self) -> DaemonStatus:
+        """Return a snapshot whose flows have no mirrors."""
+        try:
+            answer = self._stub.ListFlows(pb.ListFlowsRequest(), timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return status_from_wire(answer.status)
+
+    def status(self, flow: str | None = None) -> DaemonStatus:
+        """Return a snapshot of all flows, or of one."""
+        try:
+            answer = self._stub.GetStatus(pb.GetStatusRequest(flow=flow or ""), timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return status_from_wire(answer.status)
+
+    def watch(self, interval_seconds: float, flow: str | None = None) -> Iterator[DaemonStatus]:
+        """Yield a snapshot per interval until the daemon ends or the caller stops reading."""
+        request = pb.WatchStatusRequest(flow=flow or "", interval_seconds=interval_seconds)
+        try:
+            for answer in self._stub.WatchStatus(request):
+                yield status_from_wire(answer.status)
+        except grpc.RpcError as error:
+            self._raise(error)
+
+    def set_desired(
+        self,
+        flow: str,
+        desired: Desired,
+        *,
+        actor: str,
+        reason: str,
+        expected_epoch: int | None = None,
+        request_id: str | None = None,
+    ) -> bool:
+        """Pause or resume a flow; return whether that changed anything.
+
+        `expected_epoch` refuses the change if the flow is at another one by now. The same `request_id` twice
+        does nothing the second time; by default each call has its own.
+        """
+        request = pb.SetDesiredRequest(
+            flow=flow,
+            desired=desired_to_wire(desired),
+            actor=actor,
+            reason=reason,
+            expected_epoch=expected_epoch,
+            request_id=request_id or uuid.uuid4().hex,
+        )
+        try:
+            return self._stub.SetDesired(request, timeout=self._endpoint.timeout_seconds).changed
+        except grpc.RpcError as error:
+            self._raise(error)
+
+    def events(self, flow: str, topic: str | None = None, limit: int = 50) -> tuple[Event, ...]:
+        """Return recent events of a flow, or of one of its source topics, newest last."""
+        request = pb.EventsRequest(flow=flow, topic=topic, limit=limit)
+        try:
+            answer = self._stub.Events(request, timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return tuple(event_from_wire(event) for event in answer.events)
+
+    def _raise(self, error: grpc.RpcError) -> NoReturn:
+        """Raise what the daemon raised, or what the failed call means."""
+        # Every error a stub raises is a call too; the types do not say so.
+        call = cast("grpc.Call", error)
+        for key, value in call.trailing_metadata() or ():
+            if key == faults.METADATA_KEY and isinstance(value, bytes):
+                raise faults.from_wire(value) from error
+        raise self._meaning(call) from error
+
+    def _meaning(self, call: grpc.Call) -> ReplicatorError:
+        address = self._endpoint.address
+        details = call.details() or ""
+        match call.code():
+            case grpc.StatusCode.UNAVAILABLE:
+                return DaemonUnreachable(
+                    f"no daemon answers at {address}",
+                    why=details,
+                    next_step="start one with `replicator run FILE`, or check --address and --tls-ca",
+                )
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return TimedOut(
+                    f"the daemon at {address} did not answer within {self._endpoint.timeout_seconds:g} s",
+                    next_step="look at the daemon's log",
+                )
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return NotAvailable(
+                    f"the daemon at {address} does not know this call",
+                    why=details,
+                    next_step="upgrade the daemon",
+                )
+            case code:
+                return ReplicatorError(f"the call to {address} failed", why=f"{code.name}: {details}")
+
+
+def _channel(endpoint: Endpoint) -> grpc.Channel:
+    host, port = parse_address(endpoint.address)
+    target = join_address(host, port)
+    files = (endpoint.ca_file, endpoint.cert_file, endpoint.key_file)
+    if is_loopback(host) and not any(files):
+        return grpc.insecure_channel(target, options=_OPTIONS)
+    if (endpoint.cert_file is None) != (endpoint.key_file is None):
+        raise UsageError(
+            "a client certificate needs its key, and a key its certificate",
+            next_step="give both --tls-cert and --tls-key",
+        )
+    try:
+        roots, chain, key = (path.read_bytes() if path else None for path in files)
+    except OSError as error:
+        raise UsageError("a TLS file cannot be read", why=str(error)) from error
+    credentials = grpc.ssl_channel_credentials(roots, private_key=key, certificate_chain=chain)
+    return grpc.secure_channel(target, credentials, options=_OPTIONS)

@@ -1,0 +1,141 @@
+"""Protobuf to model and back: the only place that knows both.
+
+The messages mirror model/status.py and model/events.py field by field (a test compares the names), so most of
+the copying is by name. Absent is None in both directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.message import Message
+
+from replicator.errors import NotAvailable
+from replicator.model.events import Desired, Event
+from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.rpc.v1 import control_pb2 as pb
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Value = TypeVar("_Value", bound="DataclassInstance")
+_Name = TypeVar("_Name", bound=StrEnum)
+
+_DESIRED_TO_WIRE = {Desired.ACTIVE: pb.DESIRED_ACTIVE, Desired.PAUSED: pb.DESIRED_PAUSED}
+_DESIRED_FROM_WIRE = {wire: desired for desired, wire in _DESIRED_TO_WIRE.items()}
+
+
+def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
+    """Return the message of a whole snapshot."""
+    return pb.DaemonStatus(
+        **_shallow(status, "flows"),
+        flows=[
+            pb.FlowStatus(
+                **_shallow(flow, "totals", "mirrors"),
+                totals=pb.FlowTotals(**_shallow(flow.totals)),
+                mirrors=[_mirror_to_wire(mirror) for mirror in flow.mirrors],
+            )
+            for flow in status.flows
+        ],
+    )
+
+
+def status_from_wire(message: pb.DaemonStatus) -> DaemonStatus:
+    """Return the snapshot of a message.
+
+    Raises:
+        NotAvailable: It holds a state this version does not know.
+    """
+    return _read(DaemonStatus, message, flows=tuple(_flow_from_wire(flow) for flow in message.flows))
+
+
+def event_to_wire(event: Event) -> pb.Event:
+    """Return the message of one event."""
+    return pb.Event(**_shallow(event))
+
+
+def event_from_wire(message: pb.Event) -> Event:
+    """Return the event of a message."""
+    return _read(Event, message)
+
+
+def desired_to_wire(desired: Desired) -> pb.Desired:
+    """Return the wire's number for what an operator wants."""
+    return _DESIRED_TO_WIRE[desired]
+
+
+def desired_from_wire(number: pb.Desired) -> Desired:
+    """Return what an operator wants.
+
+    Raises:
+        NotAvailable: This version does not know that number.
+    """
+    desired = _DESIRED_FROM_WIRE.get(number)
+    if desired is None:
+        raise NotAvailable(f"desired state {number} is not known to this daemon", next_step="upgrade the daemon")
+    return desired
+
+
+def _mirror_to_wire(mirror: MirrorStatus) -> pb.MirrorStatus:
+    return pb.MirrorStatus(
+        **_shallow(mirror, "partitions"),
+        partitions=[pb.PartitionStatus(**_shallow(partition)) for partition in mirror.partitions],
+    )
+
+
+def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
+    return _read(
+        FlowStatus,
+        message,
+        state=_name(FlowState, message.state),
+        totals=_read(FlowTotals, message.totals),
+        mirrors=tuple(
+            _read(
+                MirrorStatus,
+                mirror,
+                state=_name(MirrorState, mirror.state),
+                reason=_reason(mirror),
+                partitions=tuple(_partition_from_wire(partition) for partition in mirror.partitions),
+            )
+            for mirror in message.mirrors
+        ),
+    )
+
+
+def _partition_from_wire(message: pb.PartitionStatus) -> PartitionStatus:
+    return _read(PartitionStatus, message, state=_name(MirrorState, message.state), reason=_reason(message))
+
+
+def _reason(message: pb.MirrorStatus | pb.PartitionStatus) -> Reason | None:
+    return _name(Reason, message.reason) if message.HasField("reason") else None
+
+
+def _name(kind: type[_Name], text: str) -> _Name:
+    try:
+        return kind(text)
+    except ValueError:
+        raise NotAvailable(
+            f"the daemon speaks of {text!r}, which this command does not know",
+            why="the daemon is newer than this command",
+            next_step="use a `replicator` command at least as new as the daemon",
+        ) from None
+
+
+def _shallow(value: DataclassInstance, *without: str) -> dict[str, Any]:
+    """Return the fields as keyword arguments; protobuf reads None as absent."""
+    return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}
+
+
+def _read(kind: Callable[..., _Value], message: Message, **given: Any) -> _Value:
+    """Build a model value from a message's fields of the same names, except for those given."""
+    described = message.DESCRIPTOR.fields_by_name
+    values: dict[str, Any] = {
+        name: None if field.has_presence and not message.HasField(name) else getattr(message, name)
+        for name, field in described.items()
+        if name not in given
+    }
+    return kind(**values, **given)

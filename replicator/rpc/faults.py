@@ -1,0 +1,97 @@
+"""Errors of ours across the wire: the same class, the same three parts, the same exit code on the other side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+
+from replicator import errors
+from replicator.model.states import Reason
+from replicator.rpc.v1 import control_pb2 as pb
+
+METADATA_KEY = "replicator-error-bin"
+_TEXT_CHARS_MAX = 1000
+_PROBLEMS_MAX = 5
+"""Metadata is bounded to 8 KiB by default on both sides; three texts and five problems stay below it."""
+
+_STATUS: tuple[tuple[type[errors.ReplicatorError], grpc.StatusCode], ...] = (
+    (errors.UsageError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.ConfigError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.PreflightFailed, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.Conflict, grpc.StatusCode.ABORTED),
+    (errors.TimedOut, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (errors.NotAvailable, grpc.StatusCode.UNIMPLEMENTED),
+    (errors.BugError, grpc.StatusCode.INTERNAL),
+)
+
+_BY_EXIT_CODE: dict[int, type[errors.ReplicatorError]] = {
+    2: errors.UsageError,
+    3: errors.PreflightFailed,
+    4: errors.Conflict,
+    5: errors.TimedOut,
+    78: errors.ConfigError,
+}
+"""The nearest class we know for an error class of a newer daemon."""
+
+
+def status_code(error: errors.ReplicatorError) -> grpc.StatusCode:
+    """Return the gRPC status that callers other than ours understand."""
+    return next((code for kind, code in _STATUS if isinstance(error, kind)), grpc.StatusCode.UNKNOWN)
+
+
+def to_wire(error: errors.ReplicatorError) -> bytes:
+    """Return the serialised detail, with long texts cut."""
+    detail = pb.ErrorDetail(
+        kind=type(error).__name__,
+        what=_cut(error.what),
+        why=_cut(error.why),
+        next_step=_cut(error.next_step),
+        exit_code=error.exit_code,
+    )
+    if isinstance(error, errors.ConfigError):
+        detail.problems.extend(_cut(problem) for problem in error.problems[:_PROBLEMS_MAX])
+    if isinstance(error, errors.MirrorFault):
+        detail.reason = error.reason
+    if isinstance(error, errors.KafkaError):
+        detail.cluster = error.cluster
+        detail.retryable = error.retryable
+    if isinstance(error, errors.BrokerRefused):
+        detail.code = error.code
+        detail.api = error.api
+    return detail.SerializeToString()
+
+
+def from_wire(data: bytes) -> errors.ReplicatorError:
+    """Return the error of a detail; one of a class unknown here becomes the nearest one by exit code."""
+    detail = pb.ErrorDetail.FromString(data)
+    kind = _KINDS.get(detail.kind) or _BY_EXIT_CODE.get(detail.exit_code, errors.ReplicatorError)
+    what = detail.what
+    fields: dict[str, Any] = {"why": detail.why, "next_step": detail.next_step}
+    if kind is errors.MirrorFault:
+        if detail.reason not in set(Reason):
+            return errors.ReplicatorError(f"{what} ({detail.reason})", **fields)
+        return errors.MirrorFault(Reason(detail.reason), what, **fields)
+    if kind is errors.ConfigError:
+        fields["problems"] = tuple(detail.problems)
+    if issubclass(kind, errors.KafkaError):
+        fields["cluster"] = detail.cluster
+        if kind is not errors.ConnectionFailed:  # always retryable, it does not ask
+            fields["retryable"] = detail.retryable
+    if kind is errors.BrokerRefused:
+        fields |= {"code": detail.code, "api": detail.api}
+    return kind(what, **fields)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT_CHARS_MAX else text[: _TEXT_CHARS_MAX - 1] + "…"
+
+
+def _tree(kind: type[errors.ReplicatorError]) -> Iterator[type[errors.ReplicatorError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+_KINDS = {kind.__name__: kind for kind in _tree(errors.ReplicatorError) if kind.__module__ == errors.__name__}

@@ -1,0 +1,68 @@
+"""What the outside (gRPC, HTTP) may ask of a daemon, and the look-ups both sides share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from replicator.errors import UsageError
+from replicator.model.events import Desired, Event
+from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
+
+
+class ControlPort(Protocol):
+    """The daemon as its servers see it. All of it is called on the daemon's event loop."""
+
+    def snapshot(self) -> DaemonStatus:
+        """Return what the daemon knows now; cheap, never waits."""
+        ...
+
+    async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:
+        """Pause or resume a flow; return whether that changed anything.
+
+        Raises:
+            ReplicatorError: It could not be recorded on the target, or the flow is not run here.
+        """
+        ...
+
+    def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
+        """Return at most `limit` recent events of a flow (or of one of its source topics), newest last."""
+        ...
+
+
+def find_flow(status: DaemonStatus, name: str) -> FlowStatus:
+    """Return the flow of that name.
+
+    Raises:
+        UsageError: No such flow; the nearest name is offered.
+    """
+    for flow in status.flows:
+        if flow.flow == name:
+            return flow
+    raise UsageError(
+        f"there is no flow named {name!r}",
+        next_step=_suggestion(name, (flow.flow for flow in status.flows), "replicator flow list"),
+    )
+
+
+def find_mirror(flow: FlowStatus, topic: str) -> MirrorStatus:
+    """Return the mirror whose source topic has that name.
+
+    Raises:
+        UsageError: No such mirror; the nearest name is offered.
+    """
+    for mirror in flow.mirrors:
+        if mirror.topic == topic:
+            return mirror
+    raise UsageError(
+        f"flow {flow.flow!r} mirrors no topic named {topic!r}",
+        next_step=_suggestion(topic, (mirror.topic for mirror in flow.mirrors), f"replicator mirror list {flow.flow}"),
+    )
+
+
+def _suggestion(name: str, known: Iterable[str], command: str) -> str:
+    # A mistake is rare and difflib is not needed otherwise: it stays out of the start-up time.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}? `{command}` shows them all" if near else f"`{command}` shows them all"

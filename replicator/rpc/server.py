@@ -1,0 +1,253 @@
+"""The gRPC server of a daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from replicator.errors import BugError, ConfigError, Conflict, PreflightFailed, ReplicatorError
+from replicator.model.spec import TlsSpec
+from replicator.model.status import DaemonStatus
+from replicator.rpc import faults
+from replicator.rpc.address import is_loopback, join_address
+from replicator.rpc.certificates import CertificateSource
+from replicator.rpc.convert import desired_from_wire, event_to_wire, status_to_wire
+from replicator.rpc.port import ControlPort, find_flow
+from replicator.rpc.v1 import control_pb2 as pb
+from replicator.rpc.v1 import control_pb2_grpc
+
+SERVICE = "replicator.rpc.v1.Control"
+
+_REQUEST_BYTES_MAX = 1 << 20
+_ANSWER_BYTES_MAX = 64 << 20
+_STREAMS_PER_CONNECTION_MAX = 32
+_CALLS_MAX = 128
+_REMEMBERED_REQUESTS_MAX = 1024
+_EVENTS_DEFAULT = 50
+_EVENTS_MAX = 1000
+_WATCH_SECONDS_DEFAULT = 2.0
+_WATCH_SECONDS_MIN = 0.5
+_WATCH_SECONDS_MAX = 3600.0
+
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", _REQUEST_BYTES_MAX),
+    ("grpc.max_send_message_length", _ANSWER_BYTES_MAX),
+    ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION_MAX),
+    # Two daemons on one port would otherwise share its connections without a word.
+    ("grpc.so_reuseport", 0),
+]
+
+_log = logging.getLogger(__name__)
+
+
+class RpcServer:
+    """Control service, health and reflection on one port.
+
+    Plain text is served on loopback only. With TLS and a client CA every caller needs a certificate, and is
+    the actor named in it. With TLS but no client CA, callers from other machines can read only.
+    """
+
+    def __init__(self, control: ControlPort, *, host: str, port: int, tls: TlsSpec | None = None) -> None:
+        self._control = control
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._server: grpc.aio.Server | None = None
+        self._health: Any = None
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> int:
+        """Start to listen; return the port, which the system chose if 0 was asked for.
+
+        Raises:
+            ConfigError: Plain text off loopback, or certificates that cannot be used.
+            ReplicatorError: The address cannot be listened on.
+        """
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_CALLS_MAX)
+        servicer = ControlServicer(
+            self._control, mutual_tls=self._mutual_tls, may_change=self._may_change, stopping=self._stopping
+        )
+        control_pb2_grpc.add_ControlServicer_to_server(servicer, server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        port = self._listen(server)
+        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        await server.start()
+        self._server = server
+        return port
+
+    async def stop(self, grace_seconds: float = 2.0) -> None:
+        """End watches, let other calls finish within the grace, and close."""
+        if self._server is None:
+            return
+        self._stopping.set()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+        self._server = None
+
+    @property
+    def _mutual_tls(self) -> bool:
+        return self._tls is not None and self._tls.ca_file is not None
+
+    @property
+    def _may_change(self) -> bool:
+        return self._mutual_tls or is_loopback(self._host)
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        address = join_address(self._host, self._port)
+        if self._tls is None and not is_loopback(self._host):
+            raise ConfigError(
+                f"rpc on {address} without TLS is refused",
+                why="anyone on the network could pause or fail over flows",
+                next_step="set daemon.tls, or let daemon.rpc listen on 127.0.0.1",
+            )
+        try:
+            if self._tls is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, CertificateSource(self._tls).credentials())
+        except RuntimeError as error:
+            raise ReplicatorError(
+                f"cannot listen on {address} for rpc",
+                why="the address is in use, or not one of this machine",
+                next_step="stop the other process, or change daemon.rpc",
+            ) from error
+
+
+class ControlServicer(control_pb2_grpc.ControlServicer):
+    """The methods of the service; each turns messages into model values and calls the port."""
+
+    def __init__(self, control: ControlPort, *, mutual_tls: bool, may_change: bool, stopping: asyncio.Event) -> None:
+        self._control = control
+        self._mutual_tls = mutual_tls
+        self._may_change = may_change
+        self._stopping = stopping
+        self._changing = asyncio.Lock()
+        self._answered: OrderedDict[tuple[str, str, int], bool] = OrderedDict()
+
+    async def ListFlows(  # noqa: N802  # gRPC's name
+        self,
+        request: pb.ListFlowsRequest,
+        context: grpc.aio.ServicerContext[pb.ListFlowsRequest, pb.ListFlowsResponse],
+    ) -> pb.ListFlowsResponse:
+        """Answer with the flows, without mirrors."""
+        del request
+        async with _errors_cross(context):
+            status = self._control.snapshot()
+            bare = tuple(replace(flow, mirrors=()) for flow in status.flows)
+            return pb.ListFlowsResponse(status=status_to_wire(replace(status, flows=bare)))
+
+    async def GetStatus(  # noqa: N802
+        self,
+        request: pb.GetStatusRequest,
+        context: grpc.aio.ServicerContext[pb.GetStatusRequest, pb.GetStatusResponse],
+    ) -> pb.GetStatusResponse:
+        """Answer with one snapshot."""
+        async with _errors_cross(context):
+            return pb.GetStatusResponse(status=status_to_wire(self._selected(request.flow)))
+
+    async def WatchStatus(  # noqa: N802
+        self,
+        request: pb.WatchStatusRequest,
+        context: grpc.aio.ServicerContext[pb.WatchStatusRequest, pb.WatchStatusResponse],
+    ) -> AsyncIterator[pb.WatchStatusResponse]:
+        """Send a snapshot per interval until the caller or this server goes away."""
+        wanted = request.interval_seconds or _WATCH_SECONDS_DEFAULT
+        interval_seconds = min(max(wanted, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)
+        async with _errors_cross(context):
+            while not self._stopping.is_set():
+                yield pb.WatchStatusResponse(status=status_to_wire(self._selected(request.flow)))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), interval_seconds)
+
+    async def SetDesired(  # noqa: N802
+        self,
+        request: pb.SetDesiredRequest,
+        context: grpc.aio.ServicerContext[pb.SetDesiredRequest, pb.SetDesiredResponse],
+    ) -> pb.SetDesiredResponse:
+        """Pause or resume; a repeated request id is answered from memory."""
+        async with _errors_cross(context):
+            actor = self._actor(context, request.actor)
+            return pb.SetDesiredResponse(changed=await self._set_desired(request, actor))
+
+    async def Events(  # noqa: N802
+        self, request: pb.EventsRequest, context: grpc.aio.ServicerContext[pb.EventsRequest, pb.EventsResponse]
+    ) -> pb.EventsResponse:
+        """Answer with recent events, newest last."""
+        async with _errors_cross(context):
+            find_flow(self._control.snapshot(), request.flow)
+            limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
+            topic = request.topic if request.HasField("topic") else None
+            events = self._control.events(request.flow, topic, limit)
+            return pb.EventsResponse(events=[event_to_wire(event) for event in events])
+
+    def _selected(self, flow: str) -> DaemonStatus:
+        status = self._control.snapshot()
+        return replace(status, flows=(find_flow(status, flow),)) if flow else status
+
+    def _actor(self, context: grpc.aio.ServicerContext[Any, Any], claimed: str) -> str:
+        """Return who asks: the certificate's word where there is one, else the caller's own (loopback)."""
+        if not self._may_change:
+            raise PreflightFailed(
+                "this daemon takes no orders from callers it cannot identify",
+                next_step="set daemon.tls.ca_file and call with a client certificate",
+            )
+        if not self._mutual_tls:
+            return claimed or "unknown"
+        identity = next(iter(context.peer_identities() or ()), b"").decode(errors="replace")
+        if not identity:
+            raise PreflightFailed("the client certificate names nobody", next_step="use one with a SAN")
+        return identity
+
+    async def _set_desired(self, request: pb.SetDesiredRequest, actor: str) -> bool:
+        desired = desired_from_wire(request.desired)
+        # One change at a time: a repeat that overtakes its first answer must find that answer.
+        async with self._changing:
+            key = (request.request_id, request.flow, request.desired)
+            if request.request_id and key in self._answered:
+                return self._answered[key]
+            flow = find_flow(self._control.snapshot(), request.flow)
+            if request.HasField("expected_epoch") and request.expected_epoch != flow.epoch:
+                raise Conflict(
+                    f"flow {flow.flow!r} is at epoch {flow.epoch}, not {request.expected_epoch}",
+                    why="someone changed who may write meanwhile",
+                    next_step=f"look at `replicator flow status {flow.flow}` and decide again",
+                )
+            changed = await self._control.set_desired(request.flow, desired, actor=actor, reason=request.reason)
+            if request.request_id:
+                self._answered[key] = changed
+                while len(self._answered) > _REMEMBERED_REQUESTS_MAX:
+                    self._answered.popitem(last=False)
+            return changed
+
+
+@contextlib.asynccontextmanager
+async def _errors_cross(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    """Send any error of the block to the caller, in full if it is one of ours."""
+    try:
+        yield
+    except ReplicatorError as error:
+        await _abort(context, error)
+    except Exception:  # noqa: BLE001  # the one place where the unexpected becomes an answer
+        # What went wrong stays here: a traceback may show what a caller must not see.
+        _log.exception("an rpc call failed unexpectedly")
+        await _abort(
+            context,
+            BugError("the daemon failed to answer; this is a bug", next_step="see the daemon's log"),
+        )
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: ReplicatorError) -> None:
+    metadata = ((faults.METADATA_KEY, faults.to_wire(error)),)
+    await context.abort(faults.status_code(error), error.what, metadata)

@@ -1,0 +1,255 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Desired(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DESIRED_UNSPECIFIED: _ClassVar[Desired]
+    DESIRED_ACTIVE: _ClassVar[Desired]
+    DESIRED_PAUSED: _ClassVar[Desired]
+DESIRED_UNSPECIFIED: Desired
+DESIRED_ACTIVE: Desired
+DESIRED_PAUSED: Desired
+
+class PartitionStatus(_message.Message):
+    __slots__ = ("partition", "state", "reason", "detail", "source_start", "source_end", "target_start", "target_end", "lag_records", "offsets", "guard", "holder")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_START_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_END_FIELD_NUMBER: _ClassVar[int]
+    TARGET_START_FIELD_NUMBER: _ClassVar[int]
+    TARGET_END_FIELD_NUMBER: _ClassVar[int]
+    LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    GUARD_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    state: str
+    reason: str
+    detail: str
+    source_start: int
+    source_end: int
+    target_start: int
+    target_end: int
+    lag_records: int
+    offsets: str
+    guard: str
+    holder: str
+    def __init__(self, partition: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., source_start: _Optional[int] = ..., source_end: _Optional[int] = ..., target_start: _Optional[int] = ..., target_end: _Optional[int] = ..., lag_records: _Optional[int] = ..., offsets: _Optional[str] = ..., guard: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+
+class MirrorStatus(_message.Message):
+    __slots__ = ("topic", "target_topic", "state", "reason", "detail", "seed_eta_seconds", "partitions")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    TARGET_TOPIC_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    SEED_ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    target_topic: str
+    state: str
+    reason: str
+    detail: str
+    seed_eta_seconds: int
+    partitions: _containers.RepeatedCompositeFieldContainer[PartitionStatus]
+    def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., seed_eta_seconds: _Optional[int] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ...) -> None: ...
+
+class FlowTotals(_message.Message):
+    __slots__ = ("records_total", "bytes_total", "batches_total", "appends_accepted_total", "appends_duplicate_total", "appends_refused_total", "appends_fenced_total", "appends_unknown_total", "reattach_total", "last_progress_ms")
+    RECORDS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    APPENDS_ACCEPTED_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    APPENDS_DUPLICATE_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    APPENDS_REFUSED_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    APPENDS_FENCED_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    APPENDS_UNKNOWN_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    REATTACH_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LAST_PROGRESS_MS_FIELD_NUMBER: _ClassVar[int]
+    records_total: int
+    bytes_total: int
+    batches_total: int
+    appends_accepted_total: int
+    appends_duplicate_total: int
+    appends_refused_total: int
+    appends_fenced_total: int
+    appends_unknown_total: int
+    reattach_total: int
+    last_progress_ms: int
+    def __init__(self, records_total: _Optional[int] = ..., bytes_total: _Optional[int] = ..., batches_total: _Optional[int] = ..., appends_accepted_total: _Optional[int] = ..., appends_duplicate_total: _Optional[int] = ..., appends_refused_total: _Optional[int] = ..., appends_fenced_total: _Optional[int] = ..., appends_unknown_total: _Optional[int] = ..., reattach_total: _Optional[int] = ..., last_progress_ms: _Optional[int] = ...) -> None: ...
+
+class FlowStatus(_message.Message):
+    __slots__ = ("flow", "flow_uid", "source", "target", "state", "reason", "epoch", "lag_records", "rpo_seconds", "source_seen_age_seconds", "remote", "totals", "mirrors")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    FLOW_UID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    RPO_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_SEEN_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    MIRRORS_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    flow_uid: str
+    source: str
+    target: str
+    state: str
+    reason: str
+    epoch: int
+    lag_records: int
+    rpo_seconds: float
+    source_seen_age_seconds: float
+    remote: bool
+    totals: FlowTotals
+    mirrors: _containers.RepeatedCompositeFieldContainer[MirrorStatus]
+    def __init__(self, flow: _Optional[str] = ..., flow_uid: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., lag_records: _Optional[int] = ..., rpo_seconds: _Optional[float] = ..., source_seen_age_seconds: _Optional[float] = ..., remote: _Optional[bool] = ..., totals: _Optional[_Union[FlowTotals, _Mapping]] = ..., mirrors: _Optional[_Iterable[_Union[MirrorStatus, _Mapping]]] = ...) -> None: ...
+
+class DaemonStatus(_message.Message):
+    __slots__ = ("instance", "version", "started_at", "ready", "not_ready_because", "config_reload_ok", "flows")
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    NOT_READY_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_RELOAD_OK_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
+    instance: str
+    version: str
+    started_at: str
+    ready: bool
+    not_ready_because: str
+    config_reload_ok: bool
+    flows: _containers.RepeatedCompositeFieldContainer[FlowStatus]
+    def __init__(self, instance: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[str] = ..., ready: _Optional[bool] = ..., not_ready_because: _Optional[str] = ..., config_reload_ok: _Optional[bool] = ..., flows: _Optional[_Iterable[_Union[FlowStatus, _Mapping]]] = ...) -> None: ...
+
+class ListFlowsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListFlowsResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: DaemonStatus
+    def __init__(self, status: _Optional[_Union[DaemonStatus, _Mapping]] = ...) -> None: ...
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ("flow",)
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    def __init__(self, flow: _Optional[str] = ...) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: DaemonStatus
+    def __init__(self, status: _Optional[_Union[DaemonStatus, _Mapping]] = ...) -> None: ...
+
+class WatchStatusRequest(_message.Message):
+    __slots__ = ("flow", "interval_seconds")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    interval_seconds: float
+    def __init__(self, flow: _Optional[str] = ..., interval_seconds: _Optional[float] = ...) -> None: ...
+
+class WatchStatusResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: DaemonStatus
+    def __init__(self, status: _Optional[_Union[DaemonStatus, _Mapping]] = ...) -> None: ...
+
+class SetDesiredRequest(_message.Message):
+    __slots__ = ("flow", "desired", "actor", "reason", "expected_epoch", "request_id")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    desired: Desired
+    actor: str
+    reason: str
+    expected_epoch: int
+    request_id: str
+    def __init__(self, flow: _Optional[str] = ..., desired: _Optional[_Union[Desired, str]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SetDesiredResponse(_message.Message):
+    __slots__ = ("changed",)
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    changed: bool
+    def __init__(self, changed: _Optional[bool] = ...) -> None: ...
+
+class EventsRequest(_message.Message):
+    __slots__ = ("flow", "topic", "limit")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    topic: str
+    limit: int
+    def __init__(self, flow: _Optional[str] = ..., topic: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("at", "flow", "topic", "partition", "before", "after", "reason", "text")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    at: str
+    flow: str
+    topic: str
+    partition: int
+    before: str
+    after: str
+    reason: str
+    text: str
+    def __init__(self, at: _Optional[str] = ..., flow: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., reason: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class EventsResponse(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[Event]
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
+
+class ErrorDetail(_message.Message):
+    __slots__ = ("kind", "what", "why", "next_step", "exit_code", "problems", "reason", "cluster", "retryable", "code", "api")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    NEXT_STEP_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    RETRYABLE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    API_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    what: str
+    why: str
+    next_step: str
+    exit_code: int
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    cluster: str
+    retryable: bool
+    code: int
+    api: str
+    def __init__(self, kind: _Optional[str] = ..., what: _Optional[str] = ..., why: _Optional[str] = ..., next_step: _Optional[str] = ..., exit_code: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., cluster: _Optional[str] = ..., retryable: _Optional[bool] = ..., code: _Optional[int] = ..., api: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,208 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KIND_UNSPECIFIED: _ClassVar[Kind]
+    KIND_FLOW: _ClassVar[Kind]
+    KIND_WRITER: _ClassVar[Kind]
+    KIND_CLAIM: _ClassVar[Kind]
+    KIND_MIRROR: _ClassVar[Kind]
+    KIND_SOURCE_END: _ClassVar[Kind]
+    KIND_SEGMENT: _ClassVar[Kind]
+    KIND_HELD_BACK: _ClassVar[Kind]
+    KIND_GROUP: _ClassVar[Kind]
+    KIND_CUT: _ClassVar[Kind]
+    KIND_JOURNAL: _ClassVar[Kind]
+
+class Desired(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DESIRED_UNSPECIFIED: _ClassVar[Desired]
+    DESIRED_ACTIVE: _ClassVar[Desired]
+    DESIRED_PAUSED: _ClassVar[Desired]
+
+class WriterRole(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WRITER_ROLE_UNSPECIFIED: _ClassVar[WriterRole]
+    WRITER_ROLE_COPYING: _ClassVar[WriterRole]
+    WRITER_ROLE_FENCING: _ClassVar[WriterRole]
+    WRITER_ROLE_PROMOTED: _ClassVar[WriterRole]
+
+class MirrorPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MIRROR_PHASE_UNSPECIFIED: _ClassVar[MirrorPhase]
+    MIRROR_PHASE_PENDING: _ClassVar[MirrorPhase]
+    MIRROR_PHASE_SEEDING: _ClassVar[MirrorPhase]
+    MIRROR_PHASE_ACTIVE: _ClassVar[MirrorPhase]
+KIND_UNSPECIFIED: Kind
+KIND_FLOW: Kind
+KIND_WRITER: Kind
+KIND_CLAIM: Kind
+KIND_MIRROR: Kind
+KIND_SOURCE_END: Kind
+KIND_SEGMENT: Kind
+KIND_HELD_BACK: Kind
+KIND_GROUP: Kind
+KIND_CUT: Kind
+KIND_JOURNAL: Kind
+DESIRED_UNSPECIFIED: Desired
+DESIRED_ACTIVE: Desired
+DESIRED_PAUSED: Desired
+WRITER_ROLE_UNSPECIFIED: WriterRole
+WRITER_ROLE_COPYING: WriterRole
+WRITER_ROLE_FENCING: WriterRole
+WRITER_ROLE_PROMOTED: WriterRole
+MIRROR_PHASE_UNSPECIFIED: MirrorPhase
+MIRROR_PHASE_PENDING: MirrorPhase
+MIRROR_PHASE_SEEDING: MirrorPhase
+MIRROR_PHASE_ACTIVE: MirrorPhase
+
+class StateKey(_message.Message):
+    __slots__ = ("kind", "flow_uid", "topic", "partition")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FLOW_UID_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    kind: Kind
+    flow_uid: str
+    topic: str
+    partition: int
+    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., flow_uid: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ...) -> None: ...
+
+class FlowRecord(_message.Message):
+    __slots__ = ("uid", "name", "source_alias", "target_alias", "source_cluster_id", "target_cluster_id", "desired", "desired_reason", "desired_actor", "created_ms", "desired_changed_ms")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_ALIAS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_ALIAS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_REASON_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_ACTOR_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_CHANGED_MS_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    name: str
+    source_alias: str
+    target_alias: str
+    source_cluster_id: str
+    target_cluster_id: str
+    desired: Desired
+    desired_reason: str
+    desired_actor: str
+    created_ms: int
+    desired_changed_ms: int
+    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., source_alias: _Optional[str] = ..., target_alias: _Optional[str] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ..., desired: _Optional[_Union[Desired, str]] = ..., desired_reason: _Optional[str] = ..., desired_actor: _Optional[str] = ..., created_ms: _Optional[int] = ..., desired_changed_ms: _Optional[int] = ...) -> None: ...
+
+class WriterRecord(_message.Message):
+    __slots__ = ("producer_id", "epoch", "role", "fence_epoch", "fill_producer_id", "fill_epoch", "filler_producer_id", "filler_epoch")
+    PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    FENCE_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    FILL_PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
+    FILL_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    FILLER_PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
+    FILLER_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    producer_id: int
+    epoch: int
+    role: WriterRole
+    fence_epoch: int
+    fill_producer_id: int
+    fill_epoch: int
+    filler_producer_id: int
+    filler_epoch: int
+    def __init__(self, producer_id: _Optional[int] = ..., epoch: _Optional[int] = ..., role: _Optional[_Union[WriterRole, str]] = ..., fence_epoch: _Optional[int] = ..., fill_producer_id: _Optional[int] = ..., fill_epoch: _Optional[int] = ..., filler_producer_id: _Optional[int] = ..., filler_epoch: _Optional[int] = ...) -> None: ...
+
+class ClaimRecord(_message.Message):
+    __slots__ = ("shard", "number", "holder", "released")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    number: int
+    holder: str
+    released: bool
+    def __init__(self, shard: _Optional[int] = ..., number: _Optional[int] = ..., holder: _Optional[str] = ..., released: _Optional[bool] = ...) -> None: ...
+
+class RenewalRecord(_message.Message):
+    __slots__ = ("number", "renewal")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    renewal: int
+    def __init__(self, number: _Optional[int] = ..., renewal: _Optional[int] = ...) -> None: ...
+
+class LeaderEpoch(_message.Message):
+    __slots__ = ("partition", "epoch", "start_offset")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    START_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    epoch: int
+    start_offset: int
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., start_offset: _Optional[int] = ...) -> None: ...
+
+class MirrorRecord(_message.Message):
+    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed")
+    class ManagedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    OWNER_FLOW_UID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FLOW_NAME_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TOPIC_FIELD_NUMBER: _ClassVar[int]
+    TARGET_TOPIC_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    LEADER_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_AT_END_FIELD_NUMBER: _ClassVar[int]
+    MANAGED_FIELD_NUMBER: _ClassVar[int]
+    owner_flow_uid: str
+    owner_flow_name: str
+    source_topic: str
+    target_topic: str
+    source_topic_id: bytes
+    target_topic_id: bytes
+    phase: MirrorPhase
+    mode: str
+    active_partitions: _containers.RepeatedScalarFieldContainer[int]
+    leader_epochs: _containers.RepeatedCompositeFieldContainer[LeaderEpoch]
+    source_partitions: int
+    begin_at_end: bool
+    managed: _containers.ScalarMap[str, str]
+    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class SourceEndBlock(_message.Message):
+    __slots__ = ("shard", "observed_ms", "entries")
+    class Entry(_message.Message):
+        __slots__ = ("topic", "partition", "end")
+        TOPIC_FIELD_NUMBER: _ClassVar[int]
+        PARTITION_FIELD_NUMBER: _ClassVar[int]
+        END_FIELD_NUMBER: _ClassVar[int]
+        topic: str
+        partition: int
+        end: int
+        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_MS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    observed_ms: int
+    entries: _containers.RepeatedCompositeFieldContainer[SourceEndBlock.Entry]
+    def __init__(self, shard: _Optional[int] = ..., observed_ms: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[SourceEndBlock.Entry, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""HTTP: health, metrics and status for machines; later the console."""

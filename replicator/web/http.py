@@ -1,0 +1,169 @@
+"""HTTP endpoints of a daemon: /metrics, /healthz, /readyz, /status and /flows/{name}/healthy.
+
+All of them only read. They run on the daemon's own event loop, so /healthz answering is the proof that it turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from replicator.errors import ReplicatorError, UsageError
+from replicator.model.states import FlowState, MirrorState
+from replicator.model.status import FlowStatus, MirrorStatus, to_json
+from replicator.model.units import parse_duration
+from replicator.obs.metrics import CONTENT_TYPE, render
+from replicator.rpc.port import ControlPort, find_flow
+
+_CONNECTIONS_MAX = 64
+_KEEP_ALIVE_SECONDS = 5
+_GRACE_SECONDS = 2
+_BACKLOG = 64
+
+
+def app(control: ControlPort) -> Starlette:
+    """Return the ASGI application over a daemon."""
+
+    def metrics(_: Request) -> Response:
+        return Response(render(control.snapshot), media_type=CONTENT_TYPE)
+
+    def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def readyz(_: Request) -> Response:
+        status = control.snapshot()
+        if status.ready:
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse(f"{status.not_ready_because or 'starting'}\n", status_code=503)
+
+    def status(_: Request) -> Response:
+        return JSONResponse(to_json(control.snapshot()))
+
+    def healthy(request: Request) -> Response:
+        try:
+            flow = find_flow(control.snapshot(), request.path_params["name"])
+        except UsageError as error:
+            return JSONResponse({"error": error.what, "next": error.next_step}, status_code=404)
+        try:
+            limit = request.query_params.get("rpo")
+            because = unhealthy_because(flow, None if limit is None else parse_duration(limit))
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        body = {
+            "flow": flow.flow,
+            "healthy": because is None,
+            "because": because,
+            "rpo_seconds": flow.rpo_seconds,
+        }
+        return JSONResponse(body, status_code=200 if because is None else 503)
+
+    return Starlette(
+        routes=[
+            _get("/metrics", metrics),
+            _get("/healthz", healthz),
+            _get("/readyz", readyz),
+            _get("/status", status),
+            _get("/flows/{name}/healthy", healthy),
+        ]
+    )
+
+
+def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:
+    """Return why a flow is not healthy, or None: ACTIVE here, nothing faulted, and the RPO within the limit."""
+    if flow.remote:
+        return "another daemon runs this flow"
+    if flow.state is not FlowState.ACTIVE:
+        return f"the flow is {flow.state}"
+    faulted = next((mirror.topic for mirror in flow.mirrors if _faulted(mirror)), None)
+    if faulted is not None:
+        return f"{faulted} is {MirrorState.FAULTED}"
+    if rpo_seconds_max is None:
+        return None
+    if flow.rpo_seconds is None:
+        return "the RPO is not known yet"
+    late = flow.rpo_seconds > rpo_seconds_max
+    return f"the RPO is {flow.rpo_seconds:.1f}s, more than {rpo_seconds_max:g}s" if late else None
+
+
+def _faulted(mirror: MirrorStatus) -> bool:
+    return MirrorState.FAULTED in {mirror.state, *(partition.state for partition in mirror.partitions)}
+
+
+async def serve(
+    host: str,
+    port: int,
+    control: ControlPort,
+    stop: asyncio.Event,
+    listening: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Serve until `stop` is set; `listening` is told the port, which the system chose if 0 was asked for.
+
+    Raises:
+        ReplicatorError: The address cannot be listened on.
+    """
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app(control),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http="h11",
+        ws="none",
+        loop="none",
+        server_header=False,
+        limit_concurrency=_CONNECTIONS_MAX,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = _Server(config)
+    with listener:
+        listening(listener.getsockname()[1])
+        ending = asyncio.create_task(_end(server, stop))
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            ending.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the daemon has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def _end(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # uvicorn ends the whole process when it cannot bind, so the socket is ours.
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ReplicatorError(
+            f"cannot listen on {host}:{port} for http",
+            why=error.strerror or str(error),
+            next_step="stop the other process, or change daemon.http",
+        ) from error
+
+
+def _get(path: str, answer: Callable[[Request], Response]) -> Route:
+    """Return a GET route whose handler runs on the event loop, not in a thread as starlette does with `def`."""
+
+    async def endpoint(request: Request) -> Response:
+        return answer(request)
+
+    return Route(path, endpoint, methods=["GET"])

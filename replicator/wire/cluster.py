@@ -1,0 +1,217 @@
+"""The view of one cluster: brokers, topic ids, leaders, and one connection per broker and purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kio.schema.errors import ErrorCode
+from kio.schema.metadata.v10.request import MetadataRequest, MetadataRequestTopic
+from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseTopic
+from kio.schema.types import TopicName
+
+from replicator.errors import ConnectionFailed, KafkaError, WrongCluster
+from replicator.model.names import TopicPartition
+from replicator.wire.connection import Connection, open_connection
+from replicator.wire.faults import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.model.security import ClusterSpec
+
+NO_TOPIC_ID = bytes(16)
+
+
+class Purpose(enum.StrEnum):
+    """Why a connection exists: a broker works on one request per connection at a time (KAFKA.md H)."""
+
+    CONTROL = "control"
+    STATE = "state"
+    FETCH = "fetch"
+    PRODUCE = "produce"
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Who leads a partition, and in which leader epoch. `node` is -1 while there is none."""
+
+    node: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as the cluster last described it."""
+
+    name: str
+    topic_id: bytes
+    leaders: Mapping[int, Leader]
+    replication_factor: int
+
+    @property
+    def partition_count(self) -> int:
+        """Number of partitions."""
+        return len(self.leaders)
+
+
+class Cluster:
+    """One cluster, seen from here.
+
+    Only facts that brokers sent are kept; `refresh` replaces them.
+    """
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self.spec = spec
+        self.cluster_id: str | None = None
+        self.controller_id = -1
+        self.brokers: dict[int, tuple[str, int]] = {}
+        self.topics: dict[str, Topic] = {}
+        self.topic_ids: dict[str, bytes] = {}
+        self._connections: dict[tuple[int, Purpose], Connection] = {}
+        self._locks: dict[tuple[int, Purpose], asyncio.Lock] = {}
+        self._bootstrap: Connection | None = None
+
+    async def open(self) -> None:
+        """Reach the cluster and check that it is the one that was meant.
+
+        Raises:
+            WrongCluster: Another cluster answers at this address.
+            KafkaError: None answers, or it refuses the login.
+        """
+        await self.refresh([])
+        expected = self.spec.cluster_id
+        if expected is not None and self.cluster_id != expected:
+            raise WrongCluster(
+                f"{self._addresses()} is not the cluster that clusters.{self.spec.alias} means",
+                cluster=self.spec.alias,
+                why=f"its cluster id is {self.cluster_id!r}, the file expects {expected!r}",
+                next_step=f"correct clusters.{self.spec.alias}.bootstrap or cluster_id",
+            )
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in [*self._connections.values(), *([self._bootstrap] if self._bootstrap else [])]:
+            connection.close()
+        self._connections.clear()
+        self._bootstrap = None
+
+    def leader(self, where: TopicPartition) -> Leader | None:
+        """Return the leader of a partition, or None while none is known."""
+        topic = self.topics.get(where.topic)
+        leader = topic.leaders.get(where.partition) if topic else None
+        return leader if leader is not None and leader.node in self.brokers else None
+
+    async def refresh(self, topics: Iterable[str] | None) -> dict[str, int]:
+        """Ask for brokers and topics anew.
+
+        Args:
+            topics: Names to describe (an empty list: brokers only), or None for every topic.
+                No topic is ever created by asking.
+
+        Returns:
+            The names that could not be described, with Kafka's error code.
+
+        Raises:
+            KafkaError: No broker answers.
+        """
+        names = None if topics is None else tuple(topics)
+        request = MetadataRequest(
+            topics=None
+            if names is None
+            else tuple(MetadataRequestTopic(topic_id=None, name=TopicName(name)) for name in names),
+            allow_auto_topic_creation=False,
+            include_cluster_authorized_operations=False,
+            include_topic_authorized_operations=False,
+        )
+        answer = await (await self.any_connection()).call(request, MetadataResponse)
+        self.brokers = {int(broker.node_id): (broker.host, int(broker.port)) for broker in answer.brokers}
+        self.controller_id = int(answer.controller_id)
+        self.cluster_id = answer.cluster_id
+        if names is None:
+            self.topics = {}
+            self.topic_ids.clear()
+        return self._take_topics(answer.topics)
+
+    def _take_topics(self, answers: Iterable[MetadataResponseTopic]) -> dict[str, int]:
+        failed: dict[str, int] = {}
+        for answer in answers:
+            name = str(answer.name)
+            if answer.error_code is not ErrorCode.none:
+                failed[name] = int(answer.error_code)
+                self.topics.pop(name, None)
+                continue
+            partitions = {int(item.partition_index): item for item in answer.partitions}
+            self.topics[name] = Topic(
+                name,
+                answer.topic_id.bytes if answer.topic_id else NO_TOPIC_ID,
+                {index: Leader(int(item.leader_id), int(item.leader_epoch)) for index, item in partitions.items()},
+                len(answer.partitions[0].replica_nodes) if answer.partitions else 0,
+            )
+            self.topic_ids[name] = self.topics[name].topic_id
+        return failed
+
+    async def describe(self, name: str) -> Topic | None:
+        """Return a topic as it is now, or None where the cluster has none of that name.
+
+        Raises:
+            KafkaError: The cluster cannot be asked, or refuses the answer.
+        """
+        failed = await self.refresh([name])
+        code = failed.get(name)
+        if code is None:
+            return self.topics[name]
+        if code == ErrorCode.unknown_topic_or_partition:
+            return None
+        raise refused(self.spec, "Metadata", code, name)
+
+    async def connection(self, node: int, purpose: Purpose) -> Connection:
+        """Return the open connection to a broker for a purpose, making it where there is none.
+
+        Raises:
+            KafkaError: The broker is unknown or cannot be reached.
+        """
+        key = (node, purpose)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            connection = self._connections.get(key)
+            if connection is not None and connection.closed is None:
+                return connection
+            address = self.brokers.get(node)
+            if address is None:
+                raise ConnectionFailed(f"cluster {self.spec.alias!r} has no broker {node} now", cluster=self.spec.alias)
+            connection = await open_connection(self.spec, *address, node=f"broker {node}")
+            self._connections[key] = connection
+            return connection
+
+    async def any_connection(self) -> Connection:
+        """Return a connection to any broker: one that is open, else a known broker, else a bootstrap address.
+
+        Raises:
+            KafkaError: The last reason, when none can be reached.
+        """
+        for connection in (*self._connections.values(), self._bootstrap):
+            if connection is not None and connection.closed is None:
+                return connection
+        last_error: KafkaError | None = None
+        known = list(self.brokers)
+        random.shuffle(known)
+        for node in known:
+            try:
+                return await self.connection(node, Purpose.CONTROL)
+            except ConnectionFailed as error:
+                last_error = error
+        for host, port in self.spec.bootstrap:
+            try:
+                self._bootstrap = await open_connection(self.spec, host, port, node=f"{host}:{port}")
+            except ConnectionFailed as error:
+                last_error = error
+            else:
+                return self._bootstrap
+        raise last_error or ConnectionFailed(f"cluster {self.spec.alias!r} has no address", cluster=self.spec.alias)
+
+    def _addresses(self) -> str:
+        return ",".join(f"{host}:{port}" for host, port in self.spec.bootstrap)

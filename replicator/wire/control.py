@@ -1,0 +1,167 @@
+"""Control requests as plain functions: names and numbers in, names and numbers out, errors of ours.
+
+Each speaks the one version that brokers from 2.8 to 4.x accept (see `versions`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from kio.schema.delete_records.v2 import request as delete_request
+from kio.schema.delete_records.v2.response import DeleteRecordsResponse
+from kio.schema.describe_producers.v0 import request as producers_request
+from kio.schema.describe_producers.v0.response import DescribeProducersResponse
+from kio.schema.errors import ErrorCode
+from kio.schema.list_offsets.v6 import request as offsets_request
+from kio.schema.list_offsets.v6.response import ListOffsetsResponse
+from kio.schema.offset_for_leader_epoch.v4 import request as epoch_request
+from kio.schema.offset_for_leader_epoch.v4.response import OffsetForLeaderEpochResponse
+from kio.schema.types import BrokerId, TopicName
+from kio.static.primitive import i8, i32, i32Timedelta, i64
+
+from replicator.model.names import TopicPartition
+from replicator.wire.faults import refused
+from replicator.wire.versions import DESCRIBE_PRODUCERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.wire.connection import Connection
+
+EARLIEST = -2
+LATEST = -1
+_CLIENT = BrokerId(-1)
+
+
+class Answer(NamedTuple):
+    """A number, or the broker's error code."""
+
+    error: int
+    value: int
+
+
+class ProducerEntry(NamedTuple):
+    """What a broker remembers of one producer on one partition (DescribeProducers)."""
+
+    producer_id: int
+    producer_epoch: int
+    last_sequence: int
+    last_timestamp: int
+
+
+def _by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[int]]:
+    grouped: dict[str, list[int]] = defaultdict(list)
+    for where in partitions:
+        grouped[where.topic].append(where.partition)
+    return grouped
+
+
+async def list_offsets(
+    connection: Connection, partitions: Iterable[TopicPartition], timestamp: int, *, committed: bool
+) -> dict[TopicPartition, Answer]:
+    """Return log start (`EARLIEST`) or end (`LATEST`) as a client may see them.
+
+    The end is the high watermark, or with `committed` the last stable offset; not the leader's log end.
+    """
+    request = offsets_request.ListOffsetsRequest(
+        replica_id=_CLIENT,
+        isolation_level=i8(int(committed)),
+        topics=tuple(
+            offsets_request.ListOffsetsTopic(
+                name=TopicName(topic),
+                partitions=tuple(
+                    offsets_request.ListOffsetsPartition(partition_index=i32(index), timestamp=i64(timestamp))
+                    for index in indexes
+                ),
+            )
+            for topic, indexes in _by_topic(partitions).items()
+        ),
+    )
+    answer = await connection.call(request, ListOffsetsResponse)
+    return {
+        TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
+        for topic in answer.topics
+        for item in topic.partitions
+    }
+
+
+async def describe_producers(
+    connection: Connection, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, tuple[int, tuple[ProducerEntry, ...]]] | None:
+    """Return (error code, producers) per partition, or None where the broker does not offer the request."""
+    if not connection.versions.offers(DESCRIBE_PRODUCERS, 0):
+        return None
+    request = producers_request.DescribeProducersRequest(
+        topics=tuple(
+            producers_request.TopicRequest(name=TopicName(topic), partition_indexes=tuple(map(i32, indexes)))
+            for topic, indexes in _by_topic(partitions).items()
+        )
+    )
+    answer = await connection.call(request, DescribeProducersResponse)
+    return {
+        TopicPartition(str(topic.name), int(item.partition_index)): (
+            int(item.error_code),
+            tuple(
+                ProducerEntry(
+                    int(producer.producer_id),
+                    int(producer.producer_epoch),
+                    int(producer.last_sequence),
+                    int(producer.last_timestamp),
+                )
+                for producer in item.active_producers
+            ),
+        )
+        for topic in answer.topics
+        for item in topic.partitions
+    }
+
+
+async def epoch_ends(
+    connection: Connection, epochs: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, tuple[int, int, int]]:
+    """Return (error code, epoch, end offset) of the largest leader epoch not above the one given (KIP-101)."""
+    grouped = _by_topic(epochs)
+    request = epoch_request.OffsetForLeaderEpochRequest(
+        replica_id=_CLIENT,
+        topics=tuple(
+            epoch_request.OffsetForLeaderTopic(
+                topic=TopicName(topic),
+                partitions=tuple(
+                    epoch_request.OffsetForLeaderPartition(
+                        partition=i32(index), leader_epoch=i32(epochs[TopicPartition(topic, index)])
+                    )
+                    for index in indexes
+                ),
+            )
+            for topic, indexes in grouped.items()
+        ),
+    )
+    answer = await connection.call(request, OffsetForLeaderEpochResponse)
+    return {
+        TopicPartition(str(topic.topic), int(item.partition)): (
+            int(item.error_code),
+            int(item.leader_epoch),
+            int(item.end_offset),
+        )
+        for topic in answer.topics
+        for item in topic.partitions
+    }
+
+
+async def delete_records(connection: Connection, where: TopicPartition, before_offset: int) -> None:
+    """Move a partition's log start to `before_offset`.
+
+    Raises:
+        KafkaError: The broker refuses.
+    """
+    partition = delete_request.DeleteRecordsPartition(partition_index=i32(where.partition), offset=i64(before_offset))
+    request = delete_request.DeleteRecordsRequest(
+        topics=(delete_request.DeleteRecordsTopic(name=TopicName(where.topic), partitions=(partition,)),),
+        timeout=i32Timedelta.parse(timedelta(seconds=connection.cluster.request_timeout_seconds)),
+    )
+    answer = await connection.call(request, DeleteRecordsResponse)
+    code = answer.topics[0].partitions[0].error_code
+    if code is not ErrorCode.none:
+        raise refused(connection.cluster, "DeleteRecords", int(code), str(where))

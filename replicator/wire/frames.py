@@ -1,0 +1,105 @@
+"""Buffers for answers, recycled, and the framing around Kafka requests.
+
+A frame is read once by the kernel into one buffer, its batches are rewritten in that buffer and sent from it, and
+it returns to its pool when the last batch has been acknowledged.
+The pool is therefore the bound on memory: a slow target keeps frames away, and without a free frame nothing is
+fetched.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+
+from replicator.errors import BugError
+
+_LENGTH_AND_HEAD = struct.Struct(">ihhih")
+
+
+class Frame:
+    """One recycled buffer. `size` is how many bytes of it the current answer uses."""
+
+    __slots__ = ("_pool", "buffer", "references", "size", "view")
+
+    def __init__(self, size: int, pool: FramePool | None = None) -> None:
+        self.buffer = bytearray(size)
+        self.view = memoryview(self.buffer)
+        self.size = 0
+        self.references = 0
+        self._pool = pool
+
+    def reserve(self, size: int) -> None:
+        """Make room for `size` bytes; the caller has checked its own bound."""
+        if size > len(self.buffer):
+            self.buffer = bytearray(size)
+            self.view = memoryview(self.buffer)
+        self.size = size
+
+    def hold(self, references: int = 1) -> None:
+        """Count `references` more users."""
+        self.references += references
+
+    def release(self, references: int = 1) -> None:
+        """Count that many users less; the last one gives the frame back to its pool.
+
+        Raises:
+            BugError: More releases than holds.
+        """
+        self.references -= references
+        if self.references > 0:
+            return
+        if self.references < 0:
+            raise BugError("a frame was released more often than held")
+        if self._pool is not None:
+            self._pool.take_back(self)
+
+
+class FramePool:
+    """A bounded number of frames of one usual size.
+
+    Args:
+        frames_max: How many frames exist at most.
+        frame_bytes: Their usual size; one that had to grow is not kept.
+    """
+
+    def __init__(self, frames_max: int, frame_bytes: int) -> None:
+        self.frame_bytes = frame_bytes
+        self._frames_max = frames_max
+        self._made = 0
+        self._free: deque[Frame] = deque()
+
+    def take(self) -> Frame | None:
+        """Return a free frame held once, or None where all are in use."""
+        if self._free:
+            frame = self._free.pop()
+        elif self._made < self._frames_max:
+            self._made += 1
+            frame = Frame(self.frame_bytes, self)
+        else:
+            return None
+        frame.references = 1
+        return frame
+
+    def take_back(self, frame: Frame) -> None:
+        """Receive a frame nobody uses any more (called by `Frame.release`)."""
+        if len(frame.buffer) > self.frame_bytes:
+            self._made -= 1
+        else:
+            self._free.append(frame)
+
+    @property
+    def bytes_in_use(self) -> int:
+        """Bytes of the frames that are out."""
+        return (self._made - len(self._free)) * self.frame_bytes
+
+
+def request_head(api_key: int, version: int, correlation_id: int, client_id: bytes, body_bytes: int) -> bytes:
+    """Return length prefix and request header v2 (the flexible one) for a body of `body_bytes`."""
+    size = 8 + 2 + len(client_id) + 1 + body_bytes
+    return _LENGTH_AND_HEAD.pack(size, api_key, version, correlation_id, len(client_id)) + client_id + b"\x00"
+
+
+def request_head_v1(api_key: int, version: int, correlation_id: int, client_id: bytes, body_bytes: int) -> bytes:
+    """Return length prefix and request header v1, for requests without tagged fields."""
+    size = 8 + 2 + len(client_id) + body_bytes
+    return _LENGTH_AND_HEAD.pack(size, api_key, version, correlation_id, len(client_id)) + client_id

@@ -1,0 +1,144 @@
+"""Produce v9 (by topic name) and v13 (by topic id), encoded around batches that stay in their frames."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicator.errors import CorruptRecords
+from replicator.model.names import TopicPartition
+from replicator.wire.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
+from replicator.wire.versions import PRODUCE_BY_ID
+
+if TYPE_CHECKING:
+    from replicator.wire.stream import Buffer
+
+_HEAD = struct.Struct(">hi")
+_PARTITION = struct.Struct(">i")
+_ANSWER_PARTITION = struct.Struct(">ihqqq")
+_ALL_REPLICAS = -1
+_NO_TAGS = b"\x00"
+_NULL_STRING = b"\x00"
+
+
+class Produced(NamedTuple):
+    """What a broker answered for one batch. `message` is its explanation of a refusal, or empty."""
+
+    where: TopicPartition
+    error: int
+    base_offset: int
+    log_start: int
+    message: str
+
+
+class ProduceCodec:
+    """Encodes requests and decodes answers of one connection.
+
+    Args:
+        version: `PRODUCE_BY_NAME` or `PRODUCE_BY_ID`.
+        topic_ids: Topic name to topic id (16 bytes), needed for `PRODUCE_BY_ID`; shared with the cluster view.
+        timeout_ms: How long the broker may wait for its replicas.
+    """
+
+    def __init__(self, version: int, topic_ids: dict[str, bytes], timeout_ms: int) -> None:
+        self._by_id = version >= PRODUCE_BY_ID
+        self._topic_ids = topic_ids
+        self._head = _NULL_STRING + _HEAD.pack(_ALL_REPLICAS, timeout_ms)
+        self._names: dict[bytes, str] = {}
+
+    def request(
+        self, batches: dict[str, list[tuple[int, Buffer, int]]], transactional_id: str | None = None
+    ) -> tuple[list[Buffer], int]:
+        """Encode one request.
+
+        Args:
+            batches: Per topic: (partition, the batch, its size). One batch per partition (KAFKA.md A9, A10).
+            transactional_id: Set when the batches belong to a transaction.
+
+        Returns:
+            The body as views, payloads uncopied, and its size in bytes.
+        """
+        head = self._head if transactional_id is None else compact_string(transactional_id) + self._head[1:]
+        views: list[Buffer] = []
+        pending = bytearray(head + uvarint(len(batches) + 1))
+        size = 0
+        for topic, partitions in batches.items():
+            pending += self._topic(topic)
+            pending += uvarint(len(partitions) + 1)
+            for partition, batch, batch_bytes in partitions:
+                pending += _PARTITION.pack(partition)
+                pending += uvarint(batch_bytes + 1)
+                views.append(pending)
+                views.append(batch)
+                size += len(pending) + batch_bytes
+                pending = bytearray(_NO_TAGS)
+            pending += _NO_TAGS
+        pending += _NO_TAGS
+        views.append(pending)
+        return views, size + len(pending)
+
+    def _topic(self, name: str) -> bytes:
+        if not self._by_id:
+            return compact_string(name)
+        topic_id = self._topic_ids[name]
+        self._names[topic_id] = name
+        return topic_id
+
+    def answer(self, buffer: bytearray, size: int) -> list[Produced]:
+        """Decode an answer frame.
+
+        Raises:
+            CorruptRecords: The bytes are not such an answer.
+        """
+        try:
+            return self._answer(buffer, size)
+        except (IndexError, struct.error, UnicodeDecodeError) as error:
+            raise CorruptRecords("a produce answer ends too early", why=str(error)) from error
+
+    def _answer(self, buffer: bytearray, size: int) -> list[Produced]:
+        position = skip_tags(buffer, 4)
+        topics, position = read_length(buffer, position, size)
+        out: list[Produced] = []
+        for _ in range(topics):
+            name, position = self._read_topic(buffer, position, size)
+            partitions, position = read_length(buffer, position, size)
+            for _ in range(partitions):
+                partition, error, base_offset, _, log_start = _ANSWER_PARTITION.unpack_from(buffer, position)
+                position += _ANSWER_PARTITION.size
+                message, position = _read_errors(buffer, position, size)
+                position = skip_tags(buffer, position)
+                out.append(Produced(TopicPartition(name, partition), error, base_offset, log_start, message))
+            position = skip_tags(buffer, position)
+        return out
+
+    def _read_topic(self, buffer: bytearray, position: int, size: int) -> tuple[str, int]:
+        if not self._by_id:
+            length, position = read_length(buffer, position, size)
+            return buffer[position : position + length].decode(), position + length
+        topic_id = bytes(buffer[position : position + 16])
+        name = self._names.get(topic_id)
+        if name is None:
+            raise CorruptRecords("a produce answer names a topic id that was not asked for")
+        return name, position + 16
+
+
+def _read_errors(buffer: bytearray, position: int, size: int) -> tuple[str, int]:
+    """Read recordErrors and errorMessage; return one text and the position after both."""
+    if buffer[position] == 1 and not buffer[position + 1]:
+        return "", position + 2
+    count, position = read_length(buffer, position, size)
+    first = ""
+    for _ in range(count):
+        text, position = _read_text(buffer, position + 4, size)
+        first = first or text
+        position = skip_tags(buffer, position)
+    message, position = _read_text(buffer, position, size)
+    return (f"{message} ({first})" if message and first else message or first), position
+
+
+def _read_text(buffer: bytearray, position: int, size: int) -> tuple[str, int]:
+    encoded, after = read_uvarint(buffer, position)
+    if not encoded:
+        return "", after
+    length, position = read_length(buffer, position, size)
+    return buffer[position : position + length].decode(), position + length

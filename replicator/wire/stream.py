@@ -1,0 +1,266 @@
+"""Non-blocking byte streams to a broker: plain TCP and TLS behind one small face.
+
+asyncio's own transports are not used on purpose: on CPython 3.11 their `writelines` joins (copies) every payload,
+and they cannot set SO_RCVLOWAT.
+Here reads land in the caller's buffer and writes are gathered by the kernel (`sendmsg`), so a record byte is never
+copied by Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+from replicator.errors import AuthenticationFailed, ConnectionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from replicator.model.security import ClusterSpec, Security
+
+_IOVECS_MAX = 1000
+"""Linux takes at most 1,024 (IOV_MAX) buffers in one sendmsg."""
+_SOCKET_BUFFER_BYTES = 1 << 20
+_TLS_RECORD_PLAINTEXT_BYTES = 16 << 10
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Stream(Protocol):
+    """A connected, non-blocking byte stream."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to watch."""
+
+    def recv_into(self, view: memoryview) -> int:
+        """Read at most ``len(view)`` bytes; 0 is the peer's end.
+
+        Raises:
+            BlockingIOError: Nothing to read now.
+            OSError: The connection is broken.
+        """
+
+    def send(self, views: Sequence[Buffer]) -> int:
+        """Write as much of `views`, in order, as the kernel takes now; return the number of bytes.
+
+        Raises:
+            BlockingIOError: Nothing could be written now.
+            OSError: The connection is broken.
+        """
+
+    def may_hold_more(self) -> bool:
+        """Return whether bytes may be readable though the descriptor does not say so (TLS records)."""
+
+    def expect(self, size: int) -> None:
+        """Ask to be woken only once `size` bytes are there, where the transport can do that."""
+
+    def close(self) -> None:
+        """Close; safe to call twice."""
+
+
+class PlainStream:
+    """TCP."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._low_water = 1
+        self.fileno = sock.fileno
+
+    def recv_into(self, view: memoryview) -> int:
+        """See `Stream.recv_into`."""
+        return self._sock.recv_into(view)
+
+    def send(self, views: Sequence[Buffer]) -> int:
+        """See `Stream.send`."""
+        return self._sock.sendmsg(views if len(views) <= _IOVECS_MAX else views[:_IOVECS_MAX])
+
+    def may_hold_more(self) -> bool:
+        """See `Stream.may_hold_more`; the kernel's readiness is complete for TCP."""
+        return False
+
+    def expect(self, size: int) -> None:
+        """Set SO_RCVLOWAT: fewer, larger reads while a big answer arrives."""
+        if size != self._low_water:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            self._low_water = size
+
+    def close(self) -> None:
+        """See `Stream.close`."""
+        self._sock.close()
+
+
+class TlsStream:
+    """TLS over TCP."""
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        self._sock = sock
+        self.fileno = sock.fileno
+
+    def recv_into(self, view: memoryview) -> int:
+        """See `Stream.recv_into`."""
+        try:
+            return self._sock.recv_into(view)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+        except ssl.SSLZeroReturnError:
+            return 0
+
+    def send(self, views: Sequence[Buffer]) -> int:
+        """See `Stream.send`: one TLS write per buffer, small ones joined into one record."""
+        sent = 0
+        small = bytearray()
+        try:
+            for view in views:
+                if len(small) + len(view) <= _TLS_RECORD_PLAINTEXT_BYTES:
+                    small += view
+                    continue
+                if small:
+                    sent += self._sock.send(small)
+                    small.clear()
+                wrote = self._sock.send(view)
+                sent += wrote
+                if wrote < len(view):
+                    return sent
+            if small:
+                sent += self._sock.send(small)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not sent:
+                raise BlockingIOError from None
+        return sent
+
+    def may_hold_more(self) -> bool:
+        """See `Stream.may_hold_more`: a decrypted record may wait inside the TLS layer."""
+        return True
+
+    def expect(self, size: int) -> None:
+        """See `Stream.expect`; TLS records are small, there is nothing to gain."""
+
+    def close(self) -> None:
+        """See `Stream.close`; the peer is not waited for."""
+        self._sock.close()
+
+
+async def open_stream(cluster: ClusterSpec, host: str, port: int, *, timeout_seconds: float) -> Stream:
+    """Connect, and make the TLS handshake where the cluster asks for it.
+
+    Raises:
+        ConnectionFailed: No TCP connection within the time.
+        AuthenticationFailed: The certificate of either side was not accepted.
+    """
+    where = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            sock = await _connect(host, port)
+            if not cluster.security.protocol.tls:
+                return PlainStream(sock)
+            try:
+                return await _handshake(cluster, sock, host)
+            except BaseException:
+                sock.close()
+                raise
+    except ssl.SSLError as error:
+        raise AuthenticationFailed(
+            f"no TLS connection to {where} of cluster {cluster.alias!r}",
+            cluster=cluster.alias,
+            why=_tls_reason(error),
+            next_step="check ca_file, cert_file and the name in the broker's certificate; "
+            f"openssl s_client -connect {where} shows what the broker sends",
+        ) from error
+    except TimeoutError as error:
+        raise ConnectionFailed(
+            f"cluster {cluster.alias!r} does not answer at {where}",
+            cluster=cluster.alias,
+            why=f"no connection within {timeout_seconds:g} s",
+            next_step=f"check the address, the firewall, and whether this listener speaks {cluster.security.protocol}",
+        ) from error
+    except OSError as error:
+        raise ConnectionFailed(
+            f"cluster {cluster.alias!r} cannot be reached at {where}",
+            cluster=cluster.alias,
+            why=error.strerror or str(error),
+            next_step=f"check clusters.{cluster.alias}.bootstrap and that the broker runs",
+        ) from error
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return error.reason or str(error)
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """Connect to the first address that answers; a name may have several (IPv6 and IPv4)."""
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    last_error: OSError | None = None
+    for family, kind, protocol, _, address in addresses:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)  # noqa: FBT003 - the socket API's own positional flag
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            last_error = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise last_error or OSError(f"{host} has no address")
+
+
+async def _handshake(cluster: ClusterSpec, sock: socket.socket, host: str) -> TlsStream:
+    security = cluster.security
+    context = _tls_context(security, _stamp(security.ca_file, security.cert_file, security.key_file))
+    tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            await _ready(loop.add_reader, loop.remove_reader, tls.fileno())
+        except ssl.SSLWantWriteError:
+            await _ready(loop.add_writer, loop.remove_writer, tls.fileno())
+        else:
+            return TlsStream(tls)
+
+
+async def _ready(add: object, remove: object, descriptor: int) -> None:
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    add(descriptor, wake)  # type: ignore[operator]
+    try:
+        await waiter
+    finally:
+        remove(descriptor)  # type: ignore[operator]
+
+
+def _stamp(*paths: Path | None) -> tuple[int, ...]:
+    """Return what changes when a certificate is renewed, so that the next connection reads it anew."""
+    stamps = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            stamps.append(path.stat().st_mtime_ns if path else 0)
+    return tuple(stamps)
+
+
+@lru_cache(maxsize=64)
+def _tls_context(security: Security, _files_stamp: tuple[int, ...]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=security.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = security.check_hostname
+    if security.cert_file:
+        context.load_cert_chain(security.cert_file, security.key_file)
+    return context

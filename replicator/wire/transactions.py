@@ -1,0 +1,163 @@
+"""Transactions in their V1 form (KAFKA.md C), and producer ids: for the state topic and the flow's identities.
+
+V1 works on every broker from 2.8 to 4.x.
+Its known hole (a delayed EndTxn ending a later transaction, KAFKA-17754) is closed here by never starting two
+transactions under one epoch: each change begins with InitProducerId.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from kio.schema.add_partitions_to_txn.v3 import request as add_request
+from kio.schema.add_partitions_to_txn.v3.response import AddPartitionsToTxnResponse
+from kio.schema.end_txn.v3.request import EndTxnRequest
+from kio.schema.end_txn.v3.response import EndTxnResponse
+from kio.schema.errors import ErrorCode
+from kio.schema.find_coordinator.v3.request import FindCoordinatorRequest
+from kio.schema.find_coordinator.v3.response import FindCoordinatorResponse
+from kio.schema.init_producer_id.v4.request import InitProducerIdRequest
+from kio.schema.init_producer_id.v4.response import InitProducerIdResponse
+from kio.schema.types import ProducerId, TopicName, TransactionalId
+from kio.static.primitive import i8, i16, i32, i32Timedelta
+
+from replicator.errors import Conflict, KafkaError, TimedOut
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from replicator.model.names import TopicPartition
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.connection import Connection
+
+_TRANSACTION_KEY = i8(1)
+_TRANSACTION_TIMEOUT = timedelta(seconds=30)
+_PATIENCE_SECONDS = 30.0
+_PAUSE_SECONDS = 0.05
+_FENCED = frozenset(
+    {ErrorCode.invalid_producer_epoch, ErrorCode.producer_fenced, ErrorCode.invalid_producer_id_mapping}
+)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerIdentity:
+    """A producer id with its epoch."""
+
+    producer_id: int
+    producer_epoch: int
+
+
+async def _patiently(work: Callable[[], Awaitable[R]], what: str) -> R:
+    """Repeat `work` while it fails in a way that passes, for a bounded time.
+
+    Only for requests that may safely be repeated.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return await work()
+        except KafkaError as error:
+            if not error.retryable:
+                raise
+            if loop.time() >= deadline:
+                raise TimedOut(f"{what} did not succeed within {_PATIENCE_SECONDS:g} s", why=str(error)) from error
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _coordinator(cluster: Cluster, transactional_id: str) -> Connection:
+    connection = await cluster.any_connection()
+    answer = await connection.call(
+        FindCoordinatorRequest(key=transactional_id, key_type=_TRANSACTION_KEY), FindCoordinatorResponse
+    )
+    if answer.error_code is not ErrorCode.none:
+        raise refused(cluster.spec, "FindCoordinator", int(answer.error_code), transactional_id, answer.error_message)
+    node = int(answer.node_id)
+    if node not in cluster.brokers:
+        await cluster.refresh([])
+    return await cluster.connection(node, Purpose.CONTROL)
+
+
+async def init_producer_id(cluster: Cluster, transactional_id: str) -> ProducerIdentity:
+    """Get the next epoch of a transactional id; an open transaction of an older one is aborted first.
+
+    Raises:
+        KafkaError: The cluster refuses.
+        TimedOut: Its coordinator did not become ready.
+    """
+
+    async def once() -> ProducerIdentity:
+        connection = await _coordinator(cluster, transactional_id)
+        request = InitProducerIdRequest(
+            transactional_id=TransactionalId(transactional_id),
+            transaction_timeout=i32Timedelta.parse(_TRANSACTION_TIMEOUT),
+        )
+        answer = await connection.call(request, InitProducerIdResponse)
+        if answer.error_code is not ErrorCode.none:
+            raise refused(cluster.spec, "InitProducerId", int(answer.error_code), transactional_id)
+        return ProducerIdentity(int(answer.producer_id), int(answer.producer_epoch))
+
+    return await _patiently(once, f"InitProducerId of {transactional_id}")
+
+
+class Transaction:
+    """One transaction on one partition: begun by construction after `init_producer_id`, ended once.
+
+    Raises (every method):
+        Conflict: A newer epoch of this transactional id exists: someone else changed the state meanwhile.
+        KafkaError: The cluster refuses, or the outcome is unknown.
+    """
+
+    def __init__(self, cluster: Cluster, transactional_id: str, identity: ProducerIdentity) -> None:
+        self._cluster = cluster
+        self._id = transactional_id
+        self._identity = identity
+
+    async def add(self, where: TopicPartition) -> None:
+        """Enlist a partition."""
+
+        async def once() -> None:
+            request = add_request.AddPartitionsToTxnRequest(
+                v3_and_below_transactional_id=TransactionalId(self._id),
+                v3_and_below_producer_id=ProducerId(self._identity.producer_id),
+                v3_and_below_producer_epoch=i16(self._identity.producer_epoch),
+                v3_and_below_topics=(
+                    add_request.AddPartitionsToTxnTopic(
+                        name=TopicName(where.topic), partitions=(i32(where.partition),)
+                    ),
+                ),
+            )
+            connection = await _coordinator(self._cluster, self._id)
+            answer = await connection.call(request, AddPartitionsToTxnResponse)
+            result = answer.results_by_topic_v3_and_below[0].results_by_partition[0]
+            self._check("AddPartitionsToTxn", result.partition_error_code)
+
+        await _patiently(once, f"AddPartitionsToTxn of {self._id}")
+
+    async def end(self, *, commit: bool) -> None:
+        """Commit or abort. A lost answer to a commit is asked again: EndTxn of the same epoch is idempotent."""
+
+        async def once() -> None:
+            request = EndTxnRequest(
+                transactional_id=TransactionalId(self._id),
+                producer_id=ProducerId(self._identity.producer_id),
+                producer_epoch=i16(self._identity.producer_epoch),
+                committed=commit,
+            )
+            connection = await _coordinator(self._cluster, self._id)
+            answer = await connection.call(request, EndTxnResponse)
+            self._check("EndTxn", answer.error_code)
+
+        await _patiently(once, f"EndTxn of {self._id}")
+
+    def _check(self, api: str, code: ErrorCode) -> None:
+        if code in _FENCED:
+            raise Conflict(f"{self._id} was taken over by a newer epoch", why=f"{api} answers {code.name.upper()}")
+        if code is not ErrorCode.none:
+            raise refused(self._cluster.spec, api, int(code), self._id)

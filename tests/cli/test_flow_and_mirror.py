@@ -1,0 +1,203 @@
+"""Golden output of `flow` and `mirror`."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from ruamel.yaml import YAML
+
+from replicator.errors import PreflightFailed
+from replicator.model.status import to_json
+from tests.cli.conftest import Run
+from tests.unit.rpc.samples import DAEMON, EVENTS, NORTH, FakeDaemon
+
+Terminal = Callable[[int], None]
+
+STATUS_80 = """\
+east-to-west: east -> west  ACTIVE  lag 812  rpo 3.2s  source seen 0.4s ago  epoch 7
+TOPIC       STATE    PARTITIONS  LAG  OFFSETS    REASON
+orders.eu   ACTIVE          1/2    -  identical  -
+audit-2026  FAULTED         0/1  500  identical  overtaken_by_retention
+audit-2026-0 FAULTED: overtaken_by_retention
+  why:    the source deleted records before they were copied
+  detail: source starts at 900, next to copy is 500
+  next:   replicator mirror describe east-to-west audit-2026 --events
+
+north-to-west: north -> west  PAUSED  (maintenance)
+
+west-to-east: west -> east  ACTIVE  run by another daemon
+"""
+LIST_80 = """\
+FLOW           SOURCE  TARGET  STATE   LAG   RPO  SEEN  MIRRORS  FAULTED
+east-to-west   east    west    ACTIVE  812  3.2s  0.4s      1/2        1
+north-to-west  north   west    PAUSED    -     -     -      0/0        0
+west-to-east   west    east    REMOTE    -     -     -        -        -
+"""
+LIST_140 = """\
+FLOW           SOURCE  TARGET  STATE   LAG   RPO  SEEN  MIRRORS  FAULTED  REASON
+east-to-west   east    west    ACTIVE  812  3.2s  0.4s      1/2        1  -
+north-to-west  north   west    PAUSED    -     -     -      0/0        0  maintenance
+west-to-east   west    east    REMOTE    -     -     -        -        -  -
+"""
+MIRRORS_140 = """\
+FLOW          TOPIC       TARGET TOPIC     STATE    PARTITIONS  LAG  OFFSETS    SEED ETA  REASON
+east-to-west  orders.eu   orders.eu        ACTIVE          1/2    -  identical         -  -
+east-to-west  audit-2026  east.audit-2026  FAULTED         0/1  500  identical     1m35s  overtaken_by_retention
+"""
+DESCRIBE_140 = """\
+east-to-west: east -> west  ACTIVE  lag 812  rpo 3.2s  source seen 0.4s ago  epoch 7
+orders.eu -> orders.eu  ACTIVE
+PART  STATE    SRC START    SRC END  TGT START    TGT END  LAG  OFFSETS    GUARD  HOLDER  REASON
+   0  ACTIVE           0  1,204,331          0  1,204,019  312  identical  on     west-1  -
+   1  PENDING          -          -          -          -    -  -          -      -       waiting_for_doubt
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "words", "golden"),
+    [
+        (80, "flow status", STATUS_80),
+        (80, "flow list", LIST_80),
+        (140, "flow list", LIST_140),
+        (140, "mirror list", MIRRORS_140),
+        (140, "mirror describe east-to-west orders.eu", DESCRIBE_140),
+    ],
+)
+@pytest.mark.usefixtures("daemon")
+def test_tables_fit_the_terminal(run: Run, terminal: Terminal, columns: int, words: str, golden: str) -> None:
+    """A narrow terminal loses the least important columns, never a cell's end."""
+    terminal(columns)
+
+    assert run(*words.split()) == (0, golden, "")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_pipe_gets_every_column_in_full(run: Run) -> None:
+    """`grep` and `awk` see what a wide terminal shows."""
+    assert run("flow", "list").out == LIST_140
+    assert run("mirror", "list").out == MIRRORS_140
+    assert "6f1c2a" in run("flow", "list", "-o", "wide").out
+
+
+@pytest.mark.usefixtures("daemon")
+def test_events_keep_their_text_on_a_narrow_terminal(run: Run, terminal: Terminal) -> None:
+    """The sentence is folded, and no advice leads in a circle."""
+    terminal(80)
+    out = run("mirror", "describe", "east-to-west", "audit-2026", "--events").out
+
+    assert all(len(line) <= 84 for line in out.splitlines())
+    assert "ACTIVE -> FAULTED" in out
+    assert "attached at 480" in out
+    assert "next:" not in out
+
+
+@pytest.mark.usefixtures("daemon")
+def test_json_is_the_contract(run: Run) -> None:
+    """Every field of the snapshot, null for unknown, integers for offsets."""
+    assert json.loads(run("flow", "status", "-o", "json").out) == json.loads(json.dumps(to_json(DAEMON)))
+    one = json.loads(run("flow", "status", "north-to-west", "-o", "json").out)
+    assert [flow["flow"] for flow in one["flows"]] == ["north-to-west"]
+    assert one["flows"][0]["lag_records"] is None
+    listed = json.loads(run("flow", "list", "-o", "json").out)
+    assert listed["schema_version"] == 1
+    assert "mirrors" not in listed["flows"][0]
+
+
+@pytest.mark.usefixtures("daemon")
+def test_yaml_says_the_same_as_json(run: Run) -> None:
+    """One document, two spellings."""
+    for words in ("flow status", "flow list", "mirror list", "mirror describe east-to-west orders.eu"):
+        as_json = json.loads(run(*words.split(), "-o", "json").out)
+        assert YAML(typ="safe").load(run(*words.split(), "-o", "yaml").out) == as_json
+
+
+@pytest.mark.usefixtures("daemon")
+def test_names_are_one_per_line(run: Run) -> None:
+    """For loops in a shell."""
+    assert run("flow", "list", "-o", "name").out == "east-to-west\nnorth-to-west\nwest-to-east\n"
+    assert run("mirror", "list", "-o", "name").out == "east-to-west/orders.eu\neast-to-west/audit-2026\n"
+
+
+@pytest.mark.usefixtures("daemon")
+def test_described_events_are_in_the_document(run: Run) -> None:
+    """Only with --events; null would read as none."""
+    words = ("mirror", "describe", "east-to-west", "audit-2026", "-o", "json")
+
+    assert "events" not in json.loads(run(*words).out)
+    assert len(json.loads(run(*words, "--events").out)["events"]) == len(EVENTS)
+
+
+def test_pause_and_resume_are_idempotent(run: Run, daemon: FakeDaemon) -> None:
+    """A repeat exits 0 and says so; a dry run changes nothing."""
+
+    def status(*words: str) -> str:
+        result = run("flow", *words, "east-to-west", "-o", "json")
+        assert result.code == 0
+        return str(json.loads(result.out)["status"])
+
+    assert status("pause", "--dry-run") == "would_pause"
+    assert daemon.asked == []
+    assert status("pause", "--reason", "patch") == "paused"
+    assert daemon.asked[0][3] == "patch"
+    assert "@" in daemon.asked[0][2]
+    assert status("pause") == "already_paused"
+    assert status("pause", "--dry-run") == "already_paused"
+    assert status("resume", "--wait") == "resumed"
+    assert status("resume") == "already_active"
+    assert run("flow", "pause", "east-to-west").out == "east-to-west: paused\n"
+
+
+def test_wait_ends_with_its_own_exit_code(run: Run, daemon: FakeDaemon) -> None:
+    """The change stands, the wait does not go on forever."""
+    daemon.obey = False
+    result = run("flow", "pause", "east-to-west", "--wait", "--timeout", "10ms")
+
+    assert result.code == 5
+    assert "not yet PAUSED" in result.err
+    assert result.out == ""
+
+
+@pytest.mark.usefixtures("daemon")
+def test_unknown_names_offer_the_nearest(run: Run) -> None:
+    """Exit 2, and what was probably meant."""
+    result = run("flow", "pause", "east-to-wset")
+    assert (result.code, result.out) == (2, "")
+    assert "did you mean 'east-to-west'?" in result.err
+    assert "did you mean 'orders.eu'?" in run("mirror", "describe", "east-to-west", "orders.us").err
+
+
+def test_a_refusal_of_the_daemon_arrives_with_its_exit_code(run: Run, daemon: FakeDaemon) -> None:
+    """What, why, next on standard error."""
+    daemon.refuse = PreflightFailed("not now", why="it is late", next_step="sleep")
+
+    assert run("flow", "pause", "east-to-west") == (3, "", "error: not now\nwhy: it is late\nnext: sleep\n")
+
+
+def test_nothing_to_show_is_a_remark_not_data(run: Run, daemon: FakeDaemon) -> None:
+    """Standard output stays empty for pipes."""
+    daemon.status = replace(DAEMON, flows=())
+
+    for words in ("flow list", "mirror list", "flow status"):
+        result = run(*words.split())
+        assert (result.code, result.out) == (0, "")
+        assert result.err
+
+
+def test_watch_prints_json_lines_until_the_daemon_ends(run: Run, daemon: FakeDaemon) -> None:
+    """A bare --watch has its default interval; off a terminal each picture is one line."""
+    daemon.status = replace(DAEMON, flows=(NORTH,))
+
+    def leave() -> None:
+        daemon.status = replace(DAEMON, flows=())
+
+    threading.Timer(0.8, leave).start()
+    # The watched flow goes away, which the daemon answers with an error: that ends this watch.
+    result = run("flow", "status", "north-to-west", "-w", "500ms", "-o", "json")
+
+    assert result.code == 2
+    assert len(result.out.splitlines()) >= 2
+    assert all(json.loads(line)["schema_version"] == 1 for line in result.out.splitlines())

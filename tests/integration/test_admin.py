@@ -1,0 +1,315 @@
+"""Topic administration and the record reader against real clusters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from replicator.admin.reader import OutOfRange, PartitionReader
+from replicator.admin.topics import TopicAdmin
+from replicator.devkit import Cluster, ListenerSecurity, unsecured_token
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused
+from replicator.model import security
+from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
+
+COMMITTED, UNCOMMITTED = Isolation.READ_COMMITTED, Isolation.READ_UNCOMMITTED
+
+
+class Kafka(Protocol):
+    """What these tests need of a cluster."""
+
+    @property
+    def bootstrap(self) -> str:
+        """Addresses, separated by commas."""
+
+
+def spec(cluster: Kafka, credentials: security.Security | None = None) -> security.ClusterSpec:
+    """Return how to reach a cluster."""
+    pairs = (address.rsplit(":", 1) for address in cluster.bootstrap.split(","))
+    bootstrap = tuple((host, int(port)) for host, port in pairs)
+    return security.ClusterSpec("east", bootstrap, security=credentials or security.Security())
+
+
+@pytest.fixture
+async def admin(east: Kafka) -> AsyncIterator[TopicAdmin]:
+    """Administration of the one-broker cluster."""
+    made = TopicAdmin(spec(east))
+    yield made
+    await made.close()
+
+
+async def test_life_of_a_topic(admin: TopicAdmin, topic_name: str) -> None:
+    """Create, describe, grow, change and remove settings; other settings stay."""
+    await admin.create_topic(topic_name, 2, 1, {"retention.ms": "1000", "segment.ms": "5000"})
+    await admin.create_partitions(topic_name, 3)
+    await admin.alter_configs(topic_name, {"cleanup.policy": "compact"}, ["segment.ms"])
+
+    found = (await admin.describe_configs([topic_name, "no-such-topic"]))[topic_name]
+
+    assert found.dynamic == {"retention.ms": "1000", "cleanup.policy": "compact"}
+    assert found.effective["segment.ms"].source == "default_config"
+    assert found.effective["retention.ms"].source == "dynamic_topic_config"
+    assert (await admin.topics())[topic_name] == 3
+
+
+async def test_asking_creates_no_topic(admin: TopicAdmin, topic_name: str) -> None:
+    """Not even where the brokers would."""
+    assert await admin.describe_configs([topic_name]) == {}
+    with pytest.raises(BrokerRefused):
+        await admin.end_offsets([TopicPartition(topic_name, 0)], COMMITTED)
+    assert topic_name not in await admin.topics()
+
+
+async def test_refusals(admin: TopicAdmin, topic_name: str) -> None:
+    """Each with a cause and a next step."""
+    await admin.create_topic(topic_name, 2, 1, {})
+    for call, code in (
+        (admin.create_topic(topic_name, 2, 1, {}), 36),
+        (admin.create_topic(topic_name + "-a", 1, 5, {}), 38),
+        (admin.create_topic(topic_name + "-b", 1, 1, {"no.such": "1"}), 40),
+        (admin.create_partitions(topic_name, 1), 37),
+        (admin.alter_configs(topic_name, {"retention.ms": "soon"}), 40),
+    ):
+        with pytest.raises(BrokerRefused) as raised:
+            await call
+        assert raised.value.code == code
+        assert raised.value.why
+        assert raised.value.next_step
+
+
+async def test_cluster_and_broker_facts(admin: TopicAdmin) -> None:
+    """Id, brokers and broker settings; a setting it does not know is left out."""
+    facts = await admin.describe_cluster()
+    assert facts.cluster_id
+    assert facts.brokers == 1
+    found = await admin.broker_configs(["producer.id.expiration.ms", "message.max.bytes", "no.such"])
+    assert found.keys() == {"producer.id.expiration.ms", "message.max.bytes"}
+
+
+async def test_a_wrong_login_fails_at_once(east: Kafka) -> None:
+    """A broker without SASL refuses the handshake; no time-out is waited for."""
+    credentials = security.Security(
+        security.Protocol.SASL_PLAINTEXT, security.Mechanism.PLAIN, "u", security.Secret("canary")
+    )
+    admin = TopicAdmin(spec(east, credentials))
+    with pytest.raises(AuthenticationFailed) as raised:
+        await admin.describe_cluster()
+    assert "canary" not in str(raised.value)
+
+
+async def test_every_field_of_a_record_is_read(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
+    """Times, null against empty, headers in order with duplicates and nulls."""
+    await admin.create_topic(topic_name, 1, 1, {"retention.ms": "-1"})
+    producer = Producer({"bootstrap.servers": east.bootstrap})
+    headers: list[tuple[str, str | bytes | None]] = [("b", b"1"), ("a", None), ("b", b""), ("b", b"1")]
+    producer.produce(topic_name, b"v", b"k", 0, timestamp=1234, headers=headers)
+    producer.produce(topic_name, None, b"", 0, timestamp=1235)
+    producer.produce(topic_name, b"", None, 0, timestamp=1236)
+    producer.flush()
+    reader = PartitionReader(spec(east), COMMITTED)
+
+    found = list(reader.records(TopicPartition(topic_name, 0), 0, 3))
+    tail = list(reader.records(TopicPartition(topic_name, 0), 1, 2))
+    reader.close()
+
+    assert found[0] == (0, 1, 1234, b"k", b"v", headers)
+    assert found[1] == (1, 1, 1235, b"", None, [])
+    assert found[2] == (2, 1, 1236, None, b"", [])
+    assert [record.offset for record in tail] == [1]
+
+
+async def test_a_log_that_ends_with_markers_is_read_to_its_end(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
+    """Offsets without a record, also the last one; aborted records show to uncommitted readers only."""
+    await admin.create_topic(topic_name, 1, 1, {})
+    producer = Producer({"bootstrap.servers": east.bootstrap, "transactional.id": topic_name})
+    producer.init_transactions(30)
+    for commit in (True, False, True, False):
+        producer.begin_transaction()
+        producer.produce(topic_name, b"v", partition=0)
+        producer.produce(topic_name, b"w", partition=0)
+        producer.flush()
+        if commit:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
+    part = TopicPartition(topic_name, 0)
+    ends = await admin.end_offsets([part], COMMITTED)
+    assert ends == {part: 12}
+    for isolation, offsets in ((COMMITTED, [0, 1, 6, 7]), (UNCOMMITTED, [0, 1, 3, 4, 6, 7, 9, 10])):
+        reader = PartitionReader(spec(east), isolation)
+        assert [record.offset for record in reader.records(part, 0, 12)] == offsets
+        assert reader.at_end
+        reader.close()
+
+
+async def test_deleted_records_are_an_error_not_a_jump(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
+    """No offset is ever reset."""
+    await admin.create_topic(topic_name, 1, 1, {})
+    producer = Producer({"bootstrap.servers": east.bootstrap})
+    for _ in range(10):
+        producer.produce(topic_name, b"v", partition=0)
+    producer.flush()
+    part = TopicPartition(topic_name, 0)
+    assert await admin.delete_records({part: 4}) == {part: 4}
+    assert await admin.start_offsets([part]) == {part: 4}
+    reader = PartitionReader(spec(east), COMMITTED)
+    with pytest.raises(OutOfRange) as raised:
+        list(reader.records(part, 0, 10))
+    assert raised.value.offset == 0
+    assert reader.log_start(part) == 4
+    assert [record.offset for record in reader.records(part, 4, 10)] == [4, 5, 6, 7, 8, 9]
+    reader.close()
+
+
+async def test_one_reader_walks_many_partitions(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
+    """Nothing of one partition shows in the next, also when it is left early."""
+    await admin.create_topic(topic_name, 8, 1, {})
+    producer = Producer({"bootstrap.servers": east.bootstrap})
+    for at in range(8 * 500):
+        producer.produce(topic_name, b"%d" % (at % 8), partition=at % 8)
+    producer.flush()
+    reader = PartitionReader(spec(east), COMMITTED, queue_bytes=1 << 20)
+    for number in range(8):
+        part = TopicPartition(topic_name, number)
+        assert next(reader.records(part, 100, 500)).offset == 100
+        found = list(reader.records(part, 0, 500))
+        assert [record.offset for record in found] == list(range(500))
+        assert {record.value for record in found} == {b"%d" % number}
+    reader.close()
+
+
+MECHANISMS = (
+    security.Mechanism.PLAIN,
+    security.Mechanism.SCRAM_SHA_256,
+    security.Mechanism.SCRAM_SHA_512,
+    security.Mechanism.OAUTHBEARER,
+)
+
+
+@pytest.fixture(scope="module")
+def guarded(make_module_cluster: Callable[..., Cluster]) -> Cluster:
+    """A cluster that asks for a login, checks rights, and would create topics that are asked about."""
+    made = make_module_cluster(
+        security=ListenerSecurity(
+            security.Protocol.SASL_PLAINTEXT, MECHANISMS, users={"root": "root-secret", "guest": "guest-secret"}
+        ),
+        authorizer=True,
+        super_users=("User:root",),
+        overrides={"auto.create.topics.enable": "true"},
+    )
+    # What a guest may do: describe topics, nothing else.
+    binding = AclBinding(
+        ResourceType.TOPIC,
+        "*",
+        ResourcePatternType.LITERAL,
+        "User:guest",
+        "*",
+        AclOperation.DESCRIBE,
+        AclPermissionType.ALLOW,
+    )
+    client = AdminClient({"bootstrap.servers": made.bootstrap})
+    for done in client.create_acls([binding]).values():
+        done.result(30)
+    return made
+
+
+def login(
+    guarded: Cluster,
+    user: str,
+    password: str,
+    mechanism: security.Mechanism = security.Mechanism.PLAIN,
+    token_file: Path | None = None,
+) -> security.ClusterSpec:
+    """Return how to reach the guarded cluster as a user."""
+    host, port = guarded.config.secure_bootstrap.split(":")
+    return security.ClusterSpec(
+        "guarded",
+        ((host, int(port)),),
+        request_timeout_seconds=10,
+        security=security.Security(
+            security.Protocol.SASL_PLAINTEXT,
+            mechanism,
+            user,
+            security.Secret(password),
+            token_file=token_file,
+        ),
+    )
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+async def test_every_mechanism_logs_in(guarded: Cluster, mechanism: security.Mechanism, tmp_path: Path) -> None:
+    """With the password or the token of its file."""
+    token = tmp_path / "token"
+    token.write_text(unsecured_token("root"))
+    admin = TopicAdmin(login(guarded, "root", "root-secret", mechanism, token))
+    facts = await admin.describe_cluster()
+    await admin.close()
+    assert facts.cluster_id == guarded.cluster_id
+    assert facts.operations is not None
+    assert "CREATE" in facts.operations
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS[:3])
+async def test_a_wrong_password_is_named_as_such(guarded: Cluster, mechanism: security.Mechanism) -> None:
+    """At once, by the administration and by the reader, and the password shows nowhere."""
+    cluster = login(guarded, "root", "wrong-canary", mechanism)
+    began = time.monotonic()
+    with pytest.raises(AuthenticationFailed) as raised:
+        await TopicAdmin(cluster).describe_cluster()
+    reader = PartitionReader(cluster, COMMITTED)
+    with pytest.raises(AuthenticationFailed):
+        list(reader.records(TopicPartition("x", 0), 0, 1))
+    reader.close()
+    assert time.monotonic() - began < 8
+    assert "canary" not in f"{raised.value} {raised.value.next_step}"
+
+
+async def test_a_missing_right_is_named_with_its_command(guarded: Cluster, topic_name: str) -> None:
+    """For what the cluster refuses to a guest: creating, settings, reading."""
+    root, guest = login(guarded, "root", "root-secret"), login(guarded, "guest", "guest-secret")
+    ruler, visitor = TopicAdmin(root), TopicAdmin(guest)
+    await ruler.create_topic(topic_name, 1, 1, {})
+    for call, right in (
+        (visitor.create_topic(topic_name + "-x", 1, 1, {}), f"--operation CREATE --topic {topic_name}-x"),
+        (visitor.describe_configs([topic_name]), f"--operation DESCRIBE_CONFIGS --topic {topic_name}"),
+        (visitor.alter_configs(topic_name, {"retention.ms": "1"}), "--operation ALTER_CONFIGS"),
+        (visitor.delete_records({TopicPartition(topic_name, 0): 0}), "--operation DELETE"),
+    ):
+        with pytest.raises(AuthorizationFailed) as raised:
+            await call
+        assert "--add --allow-principal User:guest" in raised.value.next_step
+        assert right in raised.value.next_step
+    reader = PartitionReader(guest, COMMITTED)
+    with pytest.raises(AuthorizationFailed, match="read"):
+        list(reader.records(TopicPartition(topic_name, 0), 0, 1))
+    reader.close()
+
+
+async def test_no_request_creates_a_topic(guarded: Cluster, topic_name: str) -> None:
+    """Although these brokers would create one for any client that may."""
+    cluster = login(guarded, "root", "root-secret")
+    admin = TopicAdmin(cluster)
+    part = TopicPartition(topic_name, 0)
+    await admin.describe_configs([topic_name])
+    for call in (admin.end_offsets([part], COMMITTED), admin.start_offsets([part]), admin.delete_records({part: 0})):
+        with pytest.raises(BrokerRefused):
+            await call
+    reader = PartitionReader(cluster, COMMITTED)
+    with pytest.raises(BrokerRefused):
+        list(reader.records(part, 0, 1))
+    reader.close()
+    assert topic_name not in await admin.topics()

@@ -1,0 +1,87 @@
+"""Sizes, durations and addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.config import units
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(65536, 65536), ("512", 512), ("64MiB", 64 << 20), ("1GB", 10**9), ("2 KiB", 2048), ("7B", 7)],
+)
+def test_sizes(text: object, expected: int) -> None:
+    """Binary and decimal units."""
+    assert units.parse_size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["64M", "64mib", "1.5GiB", "-1", "", "0", 0, True, None, [], "9" * 16])
+def test_what_is_no_size(text: object) -> None:
+    """No guessing: 64M could mean either."""
+    with pytest.raises(ValueError, match="allowed"):
+        units.parse_size(text)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("500ms", 0.5), ("5s", 5), ("2m", 120), ("1h", 3600)])
+def test_durations(text: str, expected: float) -> None:
+    """Seconds come out."""
+    assert units.parse_duration(text) == expected
+
+
+@pytest.mark.parametrize("text", ["5", 5, "5 sec", "0s", "1m30s", "-5s", None, "1.5s"])
+def test_what_is_no_duration(text: object) -> None:
+    """A bare number has no unit, and nobody knows which was meant."""
+    with pytest.raises(ValueError, match="allowed"):
+        units.parse_duration(text)
+
+
+@given(st.integers(1, 10**9))
+def test_durations_and_sizes_survive_writing(number: int) -> None:
+    """`config effective` writes what the loader reads."""
+    assert units.parse_duration(units.format_duration(number / 1000)) == number / 1000
+    assert units.parse_size(units.format_size(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a:1", ("a", 1)), ("kafka-1.x_y.example.:65535", ("kafka-1.x_y.example.", 65535)), ("[::1]:9092", ("::1", 9092))],
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    """And they are written as they are read."""
+    assert units.parse_address(text) == expected
+    assert units.format_address(expected) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", ":1", "a:", "a:0", "a:65536", "::1:9092", "[x]:1", "SASL://a:1", "a b:1", 9092, "a:b:1"]
+)
+def test_what_is_no_address(text: object) -> None:
+    """Said before a connection fails with something less clear."""
+    with pytest.raises(ValueError, match="allowed"):
+        units.parse_address(text)
+
+
+def test_a_bootstrap_is_a_list_in_one_text() -> None:
+    """As in every Kafka client."""
+    assert units.parse_bootstrap("a:1, b:2") == (("a", 1), ("b", 2))
+    with pytest.raises(ValueError, match="empty"):
+        units.parse_bootstrap("a:1,")
+
+
+def test_the_password_of_a_url_is_not_shown() -> None:
+    """Someone will paste one."""
+    with pytest.raises(ValueError, match="URL") as caught:
+        units.parse_address("kafka://me:canary@host:9092")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", True), ("127.8.0.1", True), ("::1", True), ("192.0.2.1", False), ("kafka", False)],
+)
+def test_loopback(host: str, expected: bool) -> None:  # noqa: FBT001  # a table of examples
+    """Any other name is taken as remote."""
+    assert units.loopback(host) is expected

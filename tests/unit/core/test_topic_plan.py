@@ -1,0 +1,267 @@
+"""Planning the target topic of a mirror."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.core.topic_configs import DENIED, LONG_MAX
+from replicator.core.topic_plan import (
+    CreateTopic,
+    Fault,
+    GrowTopic,
+    Recorded,
+    SetConfigs,
+    SourceTopic,
+    TargetCluster,
+    TargetTopic,
+    TopicPlan,
+    drift,
+    plan_topic,
+)
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection, TopicConfigs
+from replicator.model.states import Reason
+
+FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
+CLUSTER = TargetCluster(brokers=3)
+EFFECTIVE = {"max.message.bytes": "1048588", "cleanup.policy": "delete", "retention.ms": "604800000"}
+SOURCE = SourceTopic("orders", "s1", 6, 3, {"retention.ms": "1000"}, EFFECTIVE | {"retention.ms": "1000"})
+
+
+def plan(
+    source: SourceTopic = SOURCE,
+    target: TargetTopic | None = None,
+    flow: FlowSpec = FLOW,
+    cluster: TargetCluster = CLUSTER,
+    recorded: Recorded | None = None,
+) -> TopicPlan:
+    """Plan with defaults."""
+    return plan_topic(source, target, flow, cluster, target_name="orders", recorded=recorded or Recorded())
+
+
+def created(made: TopicPlan) -> CreateTopic:
+    """Return the one step, which creates the topic."""
+    (step,) = made.steps
+    assert isinstance(step, CreateTopic)
+    return step
+
+
+def policy(*, exclude: tuple[str, ...] = (), override: dict[str, str] | None = None) -> FlowSpec:
+    """Return the flow with these topic_configs."""
+    return replace(FLOW, topic_configs=TopicConfigs(exclude, tuple((override or {}).items())))
+
+
+def result_of(made: TopicPlan, target: TargetTopic | None) -> TargetTopic | None:
+    """Return the target once the steps are done."""
+    for step in made.steps:
+        match step:
+            case CreateTopic():
+                target = TargetTopic("t1", step.partitions, step.replication_factor, step.configs)
+            case GrowTopic():
+                assert target is not None
+                target = replace(target, partitions=step.total)
+            case SetConfigs():
+                assert target is not None
+                kept = {name: value for name, value in target.configs.items() if name not in step.delete}
+                target = replace(target, configs={**kept, **step.values})
+            case Fault():
+                pass
+    return target
+
+
+def test_a_new_topic_is_shaped_like_the_source() -> None:
+    """Partitions, replicas and settings of the source, and what the copy needs."""
+    step = created(plan())
+    assert (step.name, step.partitions, step.replication_factor) == ("orders", 6, 3)
+    assert step.configs == {
+        "cleanup.policy": "delete",
+        "retention.ms": "1000",
+        "compression.type": "producer",
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.before.max.ms": LONG_MAX,
+        "message.timestamp.after.max.ms": LONG_MAX,
+        "max.message.bytes": "1048588",
+    }
+
+
+def test_inherited_retention_is_pinned() -> None:
+    """A target whose own default is shorter would delete the copied backlog."""
+    step = created(plan(replace(SOURCE, configs={}, effective=EFFECTIVE)))
+    assert step.configs["retention.ms"] == "604800000"
+
+
+def test_replicas_are_capped_at_the_brokers_and_it_is_said() -> None:
+    """So is min.insync.replicas at the replicas."""
+    source = replace(SOURCE, configs={"min.insync.replicas": "2"})
+    made = plan(source, cluster=TargetCluster(brokers=1))
+    assert created(made).replication_factor == 1
+    assert created(made).configs["min.insync.replicas"] == "1"
+    assert any("1 replicas instead of 3" in note for note in made.notes)
+    assert any("min.insync.replicas is 1 instead of 2" in note for note in made.notes)
+
+
+def test_the_flow_can_set_the_replicas() -> None:
+    """replication_factor of the flow goes before the source's."""
+    assert created(plan(flow=replace(FLOW, replication_factor=2))).replication_factor == 2
+
+
+@pytest.mark.parametrize("name", [*DENIED, "confluent.placement.constraints", "redpanda.remote.read"])
+def test_what_belongs_to_the_source_cluster_is_not_copied(name: str) -> None:
+    """Each with a note that says why."""
+    made = plan(replace(SOURCE, configs={name: "1"}))
+    assert name not in created(made).configs
+    assert any(note.startswith(f"{name} is not copied: ") for note in made.notes)
+
+
+def test_settings_the_target_does_not_know_are_not_copied() -> None:
+    """An older or other Kafka would refuse the whole topic."""
+    known = frozenset({"retention.ms", "cleanup.policy", "message.timestamp.difference.max.ms"})
+    made = plan(replace(SOURCE, configs={"new.thing": "1"}), cluster=TargetCluster(3, known))
+    configs = created(made).configs
+    assert "new.thing" not in configs
+    assert "message.timestamp.before.max.ms" not in configs
+    assert configs["message.timestamp.difference.max.ms"] == LONG_MAX
+
+
+def test_exclude_and_override() -> None:
+    """The flow file goes before the source, and the needs of the copy before the flow file."""
+    flow = policy(
+        exclude=("retention.ms", "compression.type"),
+        override={"segment.bytes": "1000000", "message.timestamp.type": "LogAppendTime", "preallocate": "TRUE"},
+    )
+    made = plan(flow=flow)
+    configs = created(made).configs
+    assert "retention.ms" not in configs
+    assert configs["segment.bytes"] == "1000000"
+    assert configs["preallocate"] == "true"
+    assert configs["message.timestamp.type"] == "CreateTime"
+    assert any("stays CreateTime" in note for note in made.notes)
+    assert any("compression.type: needed by the copy" in note for note in made.notes)
+
+
+def test_large_messages_are_never_refused_by_a_smaller_limit() -> None:
+    """max.message.bytes is at least the source's; a higher value of the operator stays."""
+    source = replace(SOURCE, effective=EFFECTIVE | {"max.message.bytes": "5000000"})
+    assert created(plan(source)).configs["max.message.bytes"] == "5000000"
+    assert (
+        created(plan(source, flow=policy(override={"max.message.bytes": "9"}))).configs["max.message.bytes"]
+        == "5000000"
+    )
+    target = result_of(plan(source), None)
+    assert target is not None
+    raised = replace(target, configs={**target.configs, "max.message.bytes": "9000000"})
+    assert plan(source, raised).steps == ()
+    lowered = replace(target, configs={**target.configs, "max.message.bytes": "100"})
+    assert plan(source, lowered).steps == (SetConfigs("orders", {"max.message.bytes": "5000000"}),)
+
+
+def test_what_is_held_back_until_promotion() -> None:
+    """The source's own values of what the copy forces."""
+    configs = {"message.timestamp.type": "LogAppendTime", "compression.type": "lz4", "max.message.bytes": "7"}
+    made = plan(replace(SOURCE, configs=configs))
+    assert made.held_back == {"message.timestamp.type": "LogAppendTime", "compression.type": "lz4"}
+
+
+def test_growth() -> None:
+    """The target follows the source's partition count."""
+    target = result_of(plan(), None)
+    made = plan(replace(SOURCE, partitions=8), target)
+    assert made.steps == (GrowTopic("orders", 8),)
+    assert drift(made) == ("Topic orders is to grow to 8 partitions.",)
+
+
+def test_settings_removed_at_the_source_are_removed_where_they_were_ours() -> None:
+    """Only while the value is still the one we set."""
+    first = plan(replace(SOURCE, configs={"segment.ms": "1000"}))
+    target = result_of(first, None)
+    assert target is not None
+    later = replace(SOURCE, configs={})
+
+    ours = plan(later, target, recorded=Recorded(managed=first.managed))
+    assert ours.steps == (SetConfigs("orders", {}, ("segment.ms",)),)
+    assert drift(ours) == ("Topic orders is to have no segment.ms.",)
+
+    touched = replace(target, configs={**target.configs, "segment.ms": "2000"})
+    theirs = plan(later, touched, recorded=Recorded(managed=first.managed))
+    assert all(not isinstance(step, SetConfigs) or not step.delete for step in theirs.steps)
+    assert any("segment.ms=2000 is set on the target only" in note for note in theirs.notes)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "recorded", "reason"),
+    [
+        (SOURCE, TargetTopic("t", 7, 3), Recorded(), Reason.PARTITION_COUNT),
+        (SOURCE, None, Recorded(target_id="t"), Reason.TARGET_MISSING),
+        (SOURCE, TargetTopic("u", 6, 3), Recorded(target_id="t"), Reason.TARGET_RECREATED),
+        (SOURCE, TargetTopic("t", 6, 3), Recorded("s0", "t"), Reason.SOURCE_RECREATED),
+    ],
+)
+def test_faults(source: SourceTopic, target: TargetTopic | None, recorded: Recorded, reason: Reason) -> None:
+    """An operator decides; a mirror is never silently made again."""
+    made = plan(source, target, recorded=recorded)
+    assert made.fault is not None
+    assert made.steps == (made.fault,)
+    assert made.fault.reason is reason
+    assert len(drift(made)) == 1
+
+
+NAMES = st.sampled_from(
+    [
+        "retention.ms",
+        "cleanup.policy",
+        "segment.ms",
+        "min.insync.replicas",
+        "max.message.bytes",
+        "compression.type",
+        "message.timestamp.type",
+        "unclean.leader.election.enable",
+        "confluent.tier.enable",
+        "delete.retention.ms",
+        "unknown.thing",
+    ]
+)
+VALUES = st.sampled_from(["1", "2", "1048588", "5000000", "TRUE", "compact, delete", "lz4", "LogAppendTime", "-1"])
+CONFIGS = st.dictionaries(NAMES, VALUES)
+KNOWN = frozenset(
+    {"retention.ms", "cleanup.policy", "segment.ms", "min.insync.replicas", "message.timestamp.before.max.ms"}
+)
+
+
+@given(
+    source_configs=CONFIGS,
+    inherited=CONFIGS,
+    target=st.none() | st.builds(TargetTopic, st.just("t1"), st.integers(1, 6), st.integers(1, 3), CONFIGS),
+    exclude=st.sets(NAMES),
+    override=CONFIGS,
+    managed=CONFIGS,
+    brokers=st.integers(1, 4),
+    known=st.none() | st.just(KNOWN),
+)
+def test_planning_on_the_result_gives_no_steps(
+    source_configs: dict[str, str],
+    inherited: dict[str, str],
+    target: TargetTopic | None,
+    exclude: set[str],
+    override: dict[str, str],
+    managed: dict[str, str],
+    brokers: int,
+    known: frozenset[str] | None,
+) -> None:
+    """Idempotence, for any settings on either side; and what is excluded or foreign on the target stays."""
+    source = SourceTopic("orders", "s1", 6, 3, source_configs, EFFECTIVE | inherited | source_configs)
+    flow = policy(exclude=tuple(exclude), override=override)
+    cluster = TargetCluster(brokers, known)
+
+    first = plan(source, target, flow, cluster, Recorded(managed=managed))
+    after = result_of(first, target)
+    again = plan(source, after, flow, cluster, Recorded("s1", "t1", first.managed))
+
+    assert again.steps == ()
+    assert after is not None
+    assert after.configs["compression.type"] == "producer"
+    for name, value in (target.configs if target else {}).items():
+        if name not in first.managed and name not in managed:
+            assert after.configs[name] == value

@@ -1,0 +1,148 @@
+"""A daemon made of values, for the tests of everything that shows a daemon: rpc, metrics, HTTP, command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from replicator.errors import ReplicatorError
+from replicator.model.events import Desired, Event
+from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+
+ORDERS = MirrorStatus(
+    topic="orders.eu",
+    target_topic="orders.eu",
+    state=MirrorState.ACTIVE,
+    partitions=(
+        PartitionStatus(
+            partition=0,
+            state=MirrorState.ACTIVE,
+            source_start=0,
+            source_end=1_204_331,
+            target_start=0,
+            target_end=1_204_019,
+            lag_records=312,
+            offsets="identical",
+            guard="on",
+            holder="west-1",
+        ),
+        PartitionStatus(partition=1, state=MirrorState.PENDING, reason=Reason.WAITING_FOR_DOUBT),
+    ),
+)
+AUDIT = MirrorStatus(
+    topic="audit-2026",
+    target_topic="east.audit-2026",
+    state=MirrorState.FAULTED,
+    reason=Reason.OVERTAKEN_BY_RETENTION,
+    detail="source starts at 900, next to copy is 500",
+    seed_eta_seconds=95,
+    partitions=(
+        PartitionStatus(
+            partition=0,
+            state=MirrorState.FAULTED,
+            reason=Reason.OVERTAKEN_BY_RETENTION,
+            detail="source starts at 900, next to copy is 500",
+            source_start=900,
+            source_end=1_000,
+            target_start=0,
+            target_end=500,
+            lag_records=500,
+            offsets="identical",
+            guard="off",
+        ),
+    ),
+)
+EAST = FlowStatus(
+    flow="east-to-west",
+    flow_uid="6f1c2a",
+    source="east",
+    target="west",
+    state=FlowState.ACTIVE,
+    epoch=7,
+    lag_records=812,
+    rpo_seconds=3.24,
+    source_seen_age_seconds=0.4,
+    totals=FlowTotals(
+        records_total=1_204_519,
+        bytes_total=99_120_000,
+        batches_total=12_040,
+        appends_accepted_total=12_040,
+        appends_duplicate_total=2,
+        reattach_total=3,
+        last_progress_ms=1_790_000_000_500,
+    ),
+    mirrors=(ORDERS, AUDIT),
+)
+NORTH = FlowStatus(
+    flow="north-to-west",
+    flow_uid=None,
+    source="north",
+    target="west",
+    state=FlowState.PAUSED,
+    reason="maintenance",
+)
+FAR = FlowStatus(flow="west-to-east", flow_uid=None, source="west", target="east", state=FlowState.ACTIVE, remote=True)
+DAEMON = DaemonStatus(
+    instance="west-1",
+    version="0.1.0",
+    started_at="2026-11-20T08:00:00Z",
+    ready=True,
+    not_ready_because=None,
+    config_reload_ok=True,
+    flows=(EAST, NORTH, FAR),
+)
+EVENTS = (
+    Event(
+        at="2026-11-20T08:00:01Z",
+        flow="east-to-west",
+        topic="audit-2026",
+        partition=0,
+        before="PENDING",
+        after="ACTIVE",
+        reason=None,
+        text="attached at 480",
+    ),
+    Event(
+        at="2026-11-20T08:07:12Z",
+        flow="east-to-west",
+        topic="audit-2026",
+        partition=0,
+        before="ACTIVE",
+        after="FAULTED",
+        reason="overtaken_by_retention",
+        text="source starts at 900, next to copy is 500",
+    ),
+)
+
+
+@dataclass
+class FakeDaemon:
+    """A ControlPort that obeys at once and remembers who asked for what."""
+
+    status: DaemonStatus = DAEMON
+    asked: list[tuple[str, Desired, str, str]] = field(default_factory=list)
+    refuse: Exception | None = None
+    obey: bool = True
+
+    def snapshot(self) -> DaemonStatus:
+        """Return the current value."""
+        if self.refuse is not None and not isinstance(self.refuse, ReplicatorError):
+            raise self.refuse
+        return self.status
+
+    async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:
+        """Change the flow's state at once, unless told not to."""
+        if self.refuse is not None:
+            raise self.refuse
+        self.asked.append((flow, desired, actor, reason))
+        wanted = FlowState(desired)
+        now = next(one for one in self.status.flows if one.flow == flow)
+        if self.obey:
+            flows = tuple(replace(one, state=wanted) if one is now else one for one in self.status.flows)
+            self.status = replace(self.status, flows=flows)
+        return now.state is not wanted
+
+    def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
+        """Return the sample events that match."""
+        return [one for one in EVENTS if one.flow == flow and topic in {None, one.topic}][-limit:]

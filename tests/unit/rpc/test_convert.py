@@ -1,0 +1,104 @@
+"""Messages and model values say the same, field by field."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from google.protobuf.message import Message
+
+from replicator import errors
+from replicator.model.events import Desired, Event
+from replicator.model.states import Reason
+from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.rpc import convert, faults
+from replicator.rpc.v1 import control_pb2 as pb
+from tests.unit.rpc.samples import DAEMON, EVENTS
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (PartitionStatus, pb.PartitionStatus),
+        (MirrorStatus, pb.MirrorStatus),
+        (FlowTotals, pb.FlowTotals),
+        (FlowStatus, pb.FlowStatus),
+        (DaemonStatus, pb.DaemonStatus),
+        (Event, pb.Event),
+    ],
+)
+def test_messages_have_exactly_the_fields_of_the_model(model: type, message: type[Message]) -> None:
+    """A field added to one side only would be lost silently."""
+    assert set(message.DESCRIPTOR.fields_by_name) == {field.name for field in fields(model)}
+
+
+def test_a_snapshot_survives_the_wire() -> None:
+    """Unknown stays None, zero stays zero, names become enums again."""
+    data = convert.status_to_wire(DAEMON).SerializeToString()
+
+    assert convert.status_from_wire(pb.DaemonStatus.FromString(data)) == DAEMON
+
+
+def test_events_survive_the_wire() -> None:
+    """Both sides see the same events."""
+    assert tuple(convert.event_from_wire(convert.event_to_wire(event)) for event in EVENTS) == EVENTS
+
+
+def test_a_state_of_a_newer_daemon_is_named() -> None:
+    """The reader learns which name it does not know, and what to do."""
+    message = convert.status_to_wire(DAEMON)
+    message.flows[0].state = "LEVITATING"
+
+    with pytest.raises(errors.NotAvailable, match="LEVITATING"):
+        convert.status_from_wire(message)
+
+
+def test_desired_has_a_number_each_and_zero_is_refused() -> None:
+    """An absent value never means ACTIVE."""
+    for desired in Desired:
+        assert convert.desired_from_wire(convert.desired_to_wire(desired)) is desired
+    with pytest.raises(errors.NotAvailable):
+        convert.desired_from_wire(pb.DESIRED_UNSPECIFIED)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UsageError("what", why="why", next_step="next"),
+        errors.ConfigError("what", problems=["a:1:2: x", "a:3:4: y"]),
+        errors.Fenced("what"),
+        errors.TimedOut("what"),
+        errors.ConnectionFailed("what", cluster="east"),
+        errors.BrokerRefused("what", cluster="east", code=29, api="Produce", retryable=True),
+        errors.MirrorFault(Reason.SOURCE_TRUNCATED, "what"),
+        errors.AuthorizationFailed("what", cluster="east"),
+        errors.NotAvailable("what"),
+    ],
+)
+def test_errors_come_back_as_the_same_class_with_the_same_fields(error: errors.ReplicatorError) -> None:
+    """The command line exits and speaks as if the error had happened in it."""
+    back = faults.from_wire(faults.to_wire(error))
+
+    assert type(back) is type(error)
+    assert vars(back) == vars(error)
+
+
+def test_an_error_class_of_a_newer_daemon_keeps_its_exit_code() -> None:
+    """The nearest class we know stands in for it."""
+    detail = pb.ErrorDetail(kind="QuorumLost", what="what", exit_code=4)
+
+    assert type(faults.from_wire(detail.SerializeToString())) is errors.Conflict
+
+
+def test_long_errors_fit_into_metadata() -> None:
+    """Metadata above 8 KiB would replace the error by one about metadata."""
+    error = errors.ConfigError("w" * 9000, problems=["p" * 9000] * 100, why="y" * 9000)
+
+    assert len(faults.to_wire(error)) < 8192 + 2048
+
+
+def test_every_error_class_has_a_way_across() -> None:
+    """No class of the tree needs arguments the wire does not carry."""
+    for name in faults._KINDS:
+        detail = pb.ErrorDetail(kind=name, what="what", reason="fenced")
+        assert type(faults.from_wire(detail.SerializeToString())).__name__ == name

@@ -1,0 +1,294 @@
+"""Server and client over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+import pytest
+import pytest_asyncio
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from replicator.errors import (
+    BugError,
+    ConfigError,
+    Conflict,
+    DaemonUnreachable,
+    PreflightFailed,
+    ReplicatorError,
+    UsageError,
+)
+from replicator.model.events import Desired
+from replicator.model.spec import TlsSpec
+from replicator.rpc.client import ControlClient, Endpoint
+from replicator.rpc.server import SERVICE, RpcServer
+from tests.unit.rpc.samples import DAEMON, EAST, EVENTS, FakeDaemon
+
+_T = TypeVar("_T")
+
+
+@pytest_asyncio.fixture
+async def daemon() -> FakeDaemon:
+    """A daemon with three flows."""
+    return FakeDaemon()
+
+
+@pytest_asyncio.fixture
+async def address(daemon: FakeDaemon) -> AsyncIterator[str]:
+    """Its plain-text server on loopback."""
+    server = RpcServer(daemon, host="127.0.0.1", port=0)
+    port = await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0.1)
+
+
+async def call(endpoint: str | Endpoint, use: Callable[[ControlClient], _T]) -> _T:
+    """Use the synchronous client in a thread, since the server runs on this loop."""
+
+    def run() -> _T:
+        with ControlClient(Endpoint(endpoint) if isinstance(endpoint, str) else endpoint) as client:
+            return use(client)
+
+    return await asyncio.to_thread(run)
+
+
+async def test_status_arrives_whole_or_for_one_flow(address: str) -> None:
+    """The client returns the very values of the daemon."""
+    assert await call(address, lambda client: client.status()) == DAEMON
+    assert (await call(address, lambda client: client.status("east-to-west"))).flows == (EAST,)
+    assert (await call(address, lambda client: client.flows())).flows[0] == replace(EAST, mirrors=())
+
+
+async def test_an_unknown_flow_names_the_nearest(address: str) -> None:
+    """The daemon's usage error arrives as one."""
+    with pytest.raises(UsageError) as caught:
+        await call(address, lambda client: client.status("east-to-wets"))
+
+    assert "'east-to-west'" in caught.value.next_step
+
+
+async def test_pause_is_done_once(address: str, daemon: FakeDaemon) -> None:
+    """The second pause changes nothing; a repeated request id does not even ask."""
+
+    def pause(client: ControlClient, request_id: str) -> bool:
+        return client.set_desired(
+            "east-to-west", Desired.PAUSED, actor="ann@ops", reason="patch", request_id=request_id
+        )
+
+    assert await call(address, lambda client: pause(client, "one"))
+    assert not await call(address, lambda client: pause(client, "two"))
+    assert await call(address, lambda client: pause(client, "one"))
+    assert daemon.asked == [("east-to-west", Desired.PAUSED, "ann@ops", "patch")] * 2
+
+
+async def test_a_late_command_is_refused_by_its_epoch(address: str, daemon: FakeDaemon) -> None:
+    """Compare-and-set: the flow is at another epoch by now."""
+    with pytest.raises(Conflict, match="epoch 7, not 6"):
+        await call(
+            address,
+            lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="a", reason="", expected_epoch=6),
+        )
+    assert daemon.asked == []
+
+
+async def test_events_arrive(address: str) -> None:
+    """Newest last, of one topic if asked."""
+    assert await call(address, lambda client: client.events("east-to-west", "audit-2026")) == EVENTS
+    assert await call(address, lambda client: client.events("east-to-west", "audit-2026", 1)) == EVENTS[1:]
+    assert await call(address, lambda client: client.events("east-to-west", "orders.eu")) == ()
+
+
+async def test_watch_sends_until_the_server_stops(daemon: FakeDaemon) -> None:
+    """A watch ends without an error when the daemon ends in good order."""
+    server = RpcServer(daemon, host="127.0.0.1", port=0)
+    endpoint = Endpoint(f"127.0.0.1:{await server.start()}")
+    seen: list[bool] = []
+    loop, twice = asyncio.get_running_loop(), asyncio.Event()
+
+    def watch(client: ControlClient) -> None:
+        for status in client.watch(0.5):
+            seen.append(status.ready)
+            daemon.status = replace(DAEMON, ready=False)
+            if len(seen) == 2:
+                loop.call_soon_threadsafe(twice.set)
+
+    watching = asyncio.create_task(call(endpoint, watch))
+    await twice.wait()
+    await server.stop()
+    await watching
+
+    assert seen[:2] == [True, False]
+
+
+async def test_an_unexpected_exception_is_a_bug_and_shows_no_inside(
+    address: str, daemon: FakeDaemon, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its text stays in the daemon's log."""
+    daemon.refuse = RuntimeError("inside")
+
+    with pytest.raises(BugError) as caught:
+        await call(address, lambda client: client.status())
+    assert "inside" not in repr(vars(caught.value))
+    assert "inside" in caplog.text
+
+
+async def test_nobody_there_is_said_with_the_next_step() -> None:
+    """Connection refused is one sentence and two commands."""
+    with pytest.raises(DaemonUnreachable) as caught:
+        await call("127.0.0.1:1", lambda client: client.status())
+    assert "replicator run" in caught.value.next_step
+
+
+async def test_health_and_reflection_stand_beside_the_service(address: str) -> None:
+    """Probes and grpcurl find what they look for."""
+
+    def look() -> tuple[int, list[str]]:
+        with grpc.insecure_channel(address) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=SERVICE))
+            return answer.status, list(ProtoReflectionDescriptorDatabase(channel).get_services())
+
+    status, services = await asyncio.to_thread(look)
+
+    assert status == health_pb2.HealthCheckResponse.SERVING
+    assert SERVICE in services
+
+
+async def test_a_taken_port_is_an_error(address: str, daemon: FakeDaemon) -> None:
+    """Two daemons never share a port."""
+    with pytest.raises(ReplicatorError, match="cannot listen"):
+        await RpcServer(daemon, host="127.0.0.1", port=int(address.rsplit(":", 1)[1])).start()
+
+
+async def test_plain_text_off_loopback_is_refused(daemon: FakeDaemon) -> None:
+    """TLS, or this machine only."""
+    with pytest.raises(ConfigError, match="without TLS"):
+        await RpcServer(daemon, host="0.0.0.0", port=0).start()  # noqa: S104
+
+
+# ---- TLS
+
+
+class Files:
+    """Certificates of one authority in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.authority = trustme.CA()
+        self.ca = directory / "ca.pem"
+        self.authority.cert_pem.write_to_path(self.ca)
+        self.server = TlsSpec(*self.issue("server", "127.0.0.1"), self.ca)
+
+    def issue(self, file: str, *names: str) -> tuple[Path, Path]:
+        """Write certificate and key of a name; the same file name again is a rotation."""
+        leaf = self.authority.issue_cert(*names)
+        certificate, key = self.directory / f"{file}.pem", self.directory / f"{file}.key"
+        certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+        key.touch(mode=0o600)
+        key.write_bytes(leaf.private_key_pem.bytes())
+        return certificate, key
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """A fresh authority."""
+    return Files(tmp_path)
+
+
+@pytest_asyncio.fixture
+async def secure(daemon: FakeDaemon, files: Files) -> AsyncIterator[Endpoint]:
+    """A server that requires client certificates, and how to reach it."""
+    server = RpcServer(daemon, host="127.0.0.1", port=0, tls=files.server)
+    port = await server.start()
+    certificate, key = files.issue("ann", "ann@ops.example")
+    yield Endpoint(f"127.0.0.1:{port}", files.ca, certificate, key)
+    await server.stop(0.1)
+
+
+async def test_the_certificate_says_who_acts(secure: Endpoint, daemon: FakeDaemon) -> None:
+    """The name in the message does not count with mutual TLS."""
+    await call(
+        secure,
+        lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="root", reason="r"),
+    )
+
+    assert daemon.asked == [("east-to-west", Desired.PAUSED, "ann@ops.example", "r")]
+
+
+async def test_no_certificate_no_answer(secure: Endpoint) -> None:
+    """The handshake itself refuses."""
+    with pytest.raises(DaemonUnreachable):
+        await call(replace(secure, cert_file=None, key_file=None), lambda client: client.status())
+
+
+async def test_a_foreign_certificate_gets_no_answer(secure: Endpoint, tmp_path: Path) -> None:
+    """Only the configured authority's clients are let in."""
+    (tmp_path / "other").mkdir()
+    certificate, key = Files(tmp_path / "other").issue("eve", "eve@ops.example")
+
+    with pytest.raises(DaemonUnreachable):
+        await call(replace(secure, cert_file=certificate, key_file=key), lambda client: client.status())
+
+
+async def test_rotated_certificates_are_served_without_a_restart(secure: Endpoint, files: Files) -> None:
+    """A broken pair changes nothing, a good one is used for the next connection."""
+
+    def served() -> str:
+        host, port = secure.address.split(":")
+        return ssl.get_server_certificate((host, int(port)))
+
+    before = files.server.cert_file.read_text()
+    assert (await asyncio.to_thread(served)).strip() in before
+    files.server.key_file.write_text("half a rotation")
+    assert await call(secure, lambda client: client.status()) == DAEMON
+    files.issue("server", "127.0.0.1")
+    assert await call(secure, lambda client: client.status()) == DAEMON
+    assert (await asyncio.to_thread(served)).strip() in files.server.cert_file.read_text()
+    assert files.server.cert_file.read_text() != before
+
+
+async def test_without_client_certificates_strangers_only_read(daemon: FakeDaemon, files: Files) -> None:
+    """TLS hides the talk, it does not tell who talks."""
+    spec = replace(files.server, ca_file=None)
+    server = RpcServer(daemon, host="0.0.0.0", port=0, tls=spec)  # noqa: S104
+    endpoint = Endpoint(f"127.0.0.1:{await server.start()}", files.ca)
+    try:
+        assert await call(endpoint, lambda client: client.status()) == DAEMON
+        with pytest.raises(PreflightFailed):
+            await call(
+                endpoint,
+                lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="a", reason=""),
+            )
+    finally:
+        await server.stop(0.1)
+    assert daemon.asked == []
+
+
+async def test_bad_certificate_files_are_a_config_error(daemon: FakeDaemon, files: Files) -> None:
+    """Missing, mismatched, or a key everybody can read."""
+    missing = replace(files.server, cert_file=files.directory / "none.pem")
+    mismatched = replace(files.server, cert_file=files.issue("other", "x")[0])
+    for spec in (missing, mismatched):
+        with pytest.raises(ConfigError):
+            await RpcServer(daemon, host="127.0.0.1", port=0, tls=spec).start()
+    os.chmod(files.server.key_file, 0o644)  # noqa: PTH101
+    with pytest.raises(ConfigError, match="every user"):
+        await RpcServer(daemon, host="127.0.0.1", port=0, tls=files.server).start()
+
+
+def test_addresses_that_cannot_be_meant() -> None:
+    """Checked before anything is connected."""
+    for text in ("host", "host:", ":7443", "host:99999", "host:x"):
+        with pytest.raises(UsageError):
+            ControlClient(Endpoint(text))
+    with pytest.raises(UsageError, match="its key"):
+        ControlClient(Endpoint("far.example:7443", cert_file=Path("a.pem")))
+    with pytest.raises(UsageError, match="cannot be read"):
+        ControlClient(Endpoint("far.example:7443", ca_file=Path("/nonexistent/ca.pem")))
