@@ -25,7 +25,7 @@ class Output(enum.StrEnum):
 @app.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema (draft 7) of the flow file, for editors and CI."""
-    from replicator.config.schema import schema  # noqa: PLC0415  # pydantic takes long to import
+    from replicator.config.schema import schema  # pydantic takes long to import
 
     _print_json(schema())
 
@@ -36,13 +36,13 @@ def effective_command(
     output: Annotated[Output, typer.Option("-o", "--output", help="Output format.")] = Output.YAML,
 ) -> None:
     """Print every key with its value after defaults, includes and variables; secrets are redacted."""
-    from replicator.config.load import effective  # noqa: PLC0415  # pydantic takes long to import
+    from replicator.config.load import effective  # pydantic takes long to import
 
     values = effective(file, os.environ)
     if output is Output.JSON:
         _print_json(values)
         return
-    from ruamel.yaml import YAML  # noqa: PLC0415  # only needed here
+    from ruamel.yaml import YAML  # only needed here
 
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False

@@ -48,7 +48,7 @@ def up(
     kafka_version: Annotated[str | None, typer.Option(help="Kafka version.", show_default="the newest tested")] = None,
 ) -> None:
     """Start local clusters, which then stay until `dev down`."""
-    from replicator.devkit import KAFKA_VERSION, is_fetched, local  # noqa: PLC0415 - keeps the start of other commands fast
+    from replicator.devkit import KAFKA_VERSION, is_fetched, local
 
     where = directory or local.default_directory()
     version = kafka_version or KAFKA_VERSION
@@ -77,7 +77,7 @@ def status(
     output: Annotated[Output, typer.Option("-o", "--output", help="Format.")] = Output.TABLE,
 ) -> None:
     """Show the local clusters and whether their brokers serve."""
-    from replicator.devkit import local  # noqa: PLC0415
+    from replicator.devkit import local
 
     found = [_snapshot(cluster) for cluster in local.load(directory or local.default_directory())]
     if output is Output.JSON:
@@ -97,7 +97,7 @@ def down(
     wipe: Annotated[bool, typer.Option("--wipe", help="Remove their data too.")] = False,
 ) -> None:
     """End the local clusters."""
-    from replicator.devkit import local  # noqa: PLC0415
+    from replicator.devkit import local
 
     ended = local.down((directory or local.default_directory()).absolute(), wipe=wipe)
     for name in ended:

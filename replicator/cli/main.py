@@ -81,7 +81,7 @@ def expand_watch(words: Sequence[str]) -> list[str]:
 
 
 def _write_traceback() -> None:
-    import traceback  # noqa: PLC0415  # only when something is broken
+    import traceback  # only when something is broken
 
     traceback.print_exc(file=sys.stderr)
 

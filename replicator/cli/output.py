@@ -53,8 +53,8 @@ class Column:
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
     """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe."""
-    from rich.table import Table  # noqa: PLC0415  # 50 ms, only for tables
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # 50 ms, only for tables
+    from rich.text import Text
 
     console = _console()
     fitted = console.is_terminal and not wide
@@ -98,13 +98,13 @@ def names(of: Iterable[str]) -> None:
 
 def document(form: Format, value: dict[str, Any], *, stream: bool = False) -> None:
     """Print a JSON or YAML document; as one of a stream it is a JSON line, or begins with `---`."""
-    import json  # noqa: PLC0415
+    import json
 
     text = json.dumps(value, indent=None if stream else 2)
     if form is Format.JSON:
         line(text)
         return
-    from ruamel.yaml import YAML  # noqa: PLC0415  # 70 ms
+    from ruamel.yaml import YAML  # 70 ms
 
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
@@ -147,7 +147,7 @@ def text(value: object) -> str:
 
 
 def _console(width: int | None = None) -> Console:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
 

@@ -64,7 +64,7 @@ def command(
     Exits with 0 if all are equal, 1 with the first differences, 5 if what is there is equal and the target had
     not reached the source's end in time.
     """
-    from replicator.config.load import load  # noqa: PLC0415  # pydantic and ruamel.yaml, only when used
+    from replicator.config.load import load  # pydantic and ruamel.yaml, only when used
 
     if form not in _FORMATS:
         raise UsageError(f"verify has no output {form}", next_step="use -o table, wide, json or yaml")
@@ -105,7 +105,7 @@ def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> UsageErr
 
 
 def _compare(spec: Spec, flow: FlowSpec, topics: tuple[str, ...], wait_seconds: float) -> VerifyResult:
-    from replicator.engine.verify import VerifyOptions, flow_topics, verify  # noqa: PLC0415  # librdkafka, 40 ms
+    from replicator.engine.verify import VerifyOptions, flow_topics, verify  # librdkafka, 40 ms
 
     source, target = spec.cluster(flow.source), spec.cluster(flow.target)
     options = VerifyOptions(isolation=flow.isolation, wait_seconds=wait_seconds)
@@ -132,7 +132,7 @@ def _progress() -> AbstractContextManager[Tell]:
 
 def _lines() -> AbstractContextManager[Tell]:
     """Tell of progress in lines on standard error, one in five seconds."""
-    from contextlib import nullcontext  # noqa: PLC0415
+    from contextlib import nullcontext
 
     told = 0.0
 
@@ -147,10 +147,10 @@ def _lines() -> AbstractContextManager[Tell]:
 
 def _bar() -> AbstractContextManager[Tell]:
     """Tell of progress with a bar on standard error, gone at the end."""
-    from contextlib import contextmanager  # noqa: PLC0415
+    from contextlib import contextmanager
 
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
 
     @contextmanager
     def shown() -> Iterator[Tell]:
@@ -176,7 +176,7 @@ def _text(now: VerifyProgress) -> str:
 
 
 def _print(result: VerifyResult, form: output.Format) -> None:
-    from replicator.engine.verify_result import to_json  # noqa: PLC0415
+    from replicator.engine.verify_result import to_json
 
     if form in {output.Format.JSON, output.Format.YAML}:
         output.document(form, to_json(result))

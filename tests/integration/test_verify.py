@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from replicator.cli.main import main
 from replicator.core.record_diff import Kind
+from replicator.engine import verify as module
 from replicator.engine.verify import VerifyOptions, VerifyProgress, verify
 from replicator.engine.verify_result import TopicVerdict, VerifyResult, to_json
 from replicator.model.security import ClusterSpec
@@ -168,6 +169,29 @@ async def test_a_foreign_record_at_the_end_of_the_target_is_found(both: Pair) ->
     assert verdict.first[0].offset == 1000
 
 
+async def test_records_of_a_target_whose_source_is_empty_are_found(both: Pair) -> None:
+    """There is no common range at all, and yet they are extra."""
+    both.write([], ITEMS[:5])
+    verdict = await both.verify()
+    assert verdict.counts == ((Kind.EXTRA.value, 5),)
+
+
+async def test_records_that_arrive_meanwhile_are_not_extra(both: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source's end is read first; what both got since then is compared, not accused."""
+    both.write(ITEMS[:600], ITEMS[:600])
+    reached = module._reached
+
+    async def then_write(*arguments: object) -> object:
+        write(both.east, both.topic, ITEMS[600:900])
+        write(both.west, both.topic, ITEMS[600:900])
+        return await reached(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_reached", then_write)
+    verdict = await both.verify()
+    assert verdict.equal
+    assert verdict.records == 900
+
+
 async def test_a_target_that_is_behind_is_not_different(both: Pair) -> None:
     """The offsets not reached are counted; waiting for them ends in time."""
     both.write(ITEMS, ITEMS[:2997])
@@ -197,8 +221,6 @@ async def test_retention_that_overtakes_the_reading(both: Pair, monkeypatch: pyt
     """The log start moves after it was read: go on further up, compare nothing twice."""
     items = [replace(item, partition=0) for item in ITEMS]
     both.write(items, items, partitions=1)
-    from replicator.engine import verify as module  # noqa: PLC0415
-
     survey = module._survey
 
     async def then_delete(*arguments: object) -> object:

@@ -1,0 +1,1 @@
+"""The composition root: flows, servers and signals of one process."""

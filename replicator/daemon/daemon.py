@@ -1,0 +1,228 @@
+"""One daemon: runs the flows of a file, serves status and control, reloads, and drains on the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import secrets
+import signal
+import socket
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from replicator import __version__
+from replicator.config.diff import diff
+from replicator.config.load import load
+from replicator.engine.flow import FlowRunner
+from replicator.errors import ConfigError, ReplicatorError, UsageError
+from replicator.model.states import FlowState
+from replicator.model.status import DaemonStatus, FlowStatus
+from replicator.obs.logs import get_logger
+from replicator.rpc.server import RpcServer
+from replicator.web import http
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from replicator.model.events import Desired, Event
+    from replicator.model.spec import FlowSpec, Spec
+
+_DRAIN_SECONDS = 5.0
+_STATE_DIR_MODE = 0o700
+
+log = get_logger(__name__)
+
+
+class Daemon:
+    """The daemon. It is also the `rpc.port.ControlPort` that gRPC and HTTP ask."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._instance = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._runners: dict[str, FlowRunner] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping = asyncio.Event()
+        self._reload_ok = True
+        self._reloading = asyncio.Lock()
+
+    # -- ControlPort ----------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> DaemonStatus:
+        """Return what this daemon knows now."""
+        flows = tuple(self._flow_status(flow) for flow in self._spec.flows)
+        waiting = [name for name, runner in self._runners.items() if not runner.ready]
+        return DaemonStatus(
+            instance=self._instance,
+            version=__version__,
+            started_at=self._started_at,
+            ready=not waiting and not self._stopping.is_set(),
+            not_ready_because=f"not all topics of {', '.join(waiting)} are in step yet" if waiting else None,
+            config_reload_ok=self._reload_ok,
+            flows=flows,
+        )
+
+    def _flow_status(self, flow: FlowSpec) -> FlowStatus:
+        runner = self._runners.get(flow.name)
+        if runner is not None:
+            return runner.status()
+        return FlowStatus(
+            flow=flow.name,
+            flow_uid=None,
+            source=flow.source,
+            target=flow.target,
+            state=FlowState.ACTIVE,
+            reason=f"runs where daemon.site is {flow.target}",
+            remote=True,
+        )
+
+    async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:
+        """Pause or resume a flow; see `ControlPort.set_desired`."""
+        return await self._runner(flow).set_desired(desired, actor=actor, reason=reason)
+
+    def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
+        """Return recent events; see `ControlPort.events`."""
+        return self._runner(flow).events(topic, limit)
+
+    def _runner(self, flow: str) -> FlowRunner:
+        runner = self._runners.get(flow)
+        if runner is None:
+            raise UsageError(
+                f"this daemon does not run flow {flow!r}", next_step="ask the daemon whose site is the flow's target"
+            )
+        return runner
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT.
+
+        Raises:
+            ReplicatorError: A server cannot listen, or a flow met something only an operator can mend.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        prepare_state_dir(self._spec.daemon.state_dir)
+        for flow in self._mine(self._spec):
+            self._start(flow)
+        stop_http = asyncio.Event()
+        rpc = RpcServer(self, host=self._spec.daemon.rpc[0], port=self._spec.daemon.rpc[1], tls=self._spec.daemon.tls)
+        serving = asyncio.create_task(http.serve(*self._spec.daemon.http, self, stop_http))
+        try:
+            await rpc.start()
+            await self._until_stopped(serving)
+        finally:
+            log.info("draining")
+            await self._stop_all()
+            stop_http.set()
+            await rpc.stop(grace_seconds=0.5)
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+            log.info("stopped")
+
+    def _mine(self, spec: Spec) -> list[FlowSpec]:
+        site = spec.daemon.site
+        return [flow for flow in spec.flows if site is None or flow.target == site]
+
+    def _start(self, flow: FlowSpec) -> None:
+        spec = self._spec
+        runner = FlowRunner(
+            flow, spec.cluster(flow.source), spec.cluster(flow.target), spec.coordinator, self._instance
+        )
+        self._runners[flow.name] = runner
+        self._tasks[flow.name] = asyncio.create_task(runner.run(), name=flow.name)
+
+    async def _until_stopped(self, serving: asyncio.Task[None]) -> None:
+        """Wait for a signal; a flow that ends by itself ends the daemon only when it was the last one."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while not self._stopping.is_set():
+                await asyncio.wait({stopping, serving, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+                if serving.done():
+                    serving.result()
+                    return
+                self._reap()
+        finally:
+            stopping.cancel()
+
+    def _reap(self) -> None:
+        for name, task in list(self._tasks.items()):
+            if not task.done():
+                continue
+            del self._tasks[name]
+            error = None if task.cancelled() else task.exception()
+            if error is None:
+                continue
+            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                error = error.exceptions[0]
+            if not isinstance(error, ReplicatorError):
+                raise error
+            self._runners[name].trouble = str(error)
+            log.error("flow stopped", flow=name, why=str(error), next=error.next_step)
+            if not self._tasks:
+                raise error
+
+    async def _stop_all(self) -> None:
+        await asyncio.gather(*(self._stop(name) for name in list(self._runners)))
+
+    async def _stop(self, name: str) -> None:
+        runner = self._runners[name]
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            drained = await runner.stop(_DRAIN_SECONDS)
+            if not drained:
+                log.warning("not everything was acknowledged in time; the next start reads the log", flow=name)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ReplicatorError, BaseExceptionGroup):
+                await task
+        await runner.close()
+        del self._runners[name]
+
+    # -- reload ---------------------------------------------------------------------------------------------------
+
+    def _reload_soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload())
+        task.add_done_callback(lambda done: done.result())
+
+    async def _reload(self) -> None:
+        """Take the file anew; one with mistakes changes nothing."""
+        async with self._reloading:
+            try:
+                new = load(self._spec.path, os.environ)
+            except ConfigError as error:
+                self._reload_ok = False
+                for problem in error.problems:
+                    log.error("configuration not reloaded", problem=problem)  # noqa: TRY400 - a mistake, not a crash
+                return
+            plan = diff(self._spec, new)
+            self._reload_ok = True
+            if plan.restart_needed:
+                log.warning("a restart is needed for some of it", keys=plan.restart_because)
+            gone = {*plan.flows_removed, *plan.flows_changed, *plan.flows_affected} & self._runners.keys()
+            for name in gone:
+                await self._stop(name)
+            self._spec = new
+            for flow in self._mine(new):
+                if flow.name not in self._runners:
+                    self._start(flow)
+            log.info("configuration reloaded", added=plan.flows_added, removed=plan.flows_removed, changed=sorted(gone))
+
+
+def prepare_state_dir(path: Path) -> None:
+    """Make the state directory, for this user only, and forbid core dumps (they would hold secrets).
+
+    Raises:
+        ReplicatorError: It cannot be made.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        path.mkdir(mode=_STATE_DIR_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReplicatorError(
+            f"the state directory {path} cannot be made", why=error.strerror or "", next_step="set daemon.state_dir"
+        ) from error

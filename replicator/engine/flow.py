@@ -1,0 +1,423 @@
+"""Runs one flow: identity, claim, topic sync and pump, and the picture of all of it for status."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from replicator.admin.topics import TopicAdmin
+from replicator.core.claim import Timing
+from replicator.core.partition import Phase, TargetLimits
+from replicator.engine import state
+from replicator.engine.attach import Side
+from replicator.engine.claim_keeper import ClaimKeeper
+from replicator.engine.identity import Identity, ensure_state_topic, establish
+from replicator.engine.pump import Pump
+from replicator.engine.state_log import StateLog
+from replicator.engine.status import flow_status
+from replicator.engine.topic_sync import Mirror, TopicSync
+from replicator.errors import KafkaError, ReplicatorError
+from replicator.model.events import Desired, Event
+from replicator.model.names import TopicPartition
+from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from replicator.engine.slot import Slot
+    from replicator.engine.state_log import Change
+    from replicator.model.security import ClusterSpec
+    from replicator.model.spec import CoordinatorSpec, FlowSpec
+    from replicator.model.status import FlowStatus
+
+_NAMES_EVERY_SECONDS = 5.0
+_CONFIGS_EVERY_SECONDS = 10.0
+_STALE_PAUSE_SECONDS = 0.5
+_SOURCE_ENDS_EVERY_SECONDS = 5.0
+_RECORD_PAUSE_SECONDS = 0.2
+_START_PAUSE_SECONDS = (0.2, 10.0)
+_EVENTS_MAX = 1000
+_GUARD_MARGIN_MS = 3_600_000
+_EXPIRATION = "producer.id.expiration.ms"
+_EXPIRATION_DEFAULT_MS = 86_400_000
+_PROGRESS_EVERY_SECONDS = 5.0
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What exists once a flow is up."""
+
+    identity: Identity
+    state_log: StateLog
+    claim: ClaimKeeper
+    sync: TopicSync
+    pump: Pump
+
+
+class FlowRunner:
+    """One flow in one daemon.
+
+    Args:
+        flow: Its policy.
+        source: How to reach the source.
+        target: How to reach the target.
+        timing: Of claims.
+        me: This daemon's name, new with every start.
+    """
+
+    def __init__(
+        self, flow: FlowSpec, source: ClusterSpec, target: ClusterSpec, timing: CoordinatorSpec, me: str
+    ) -> None:
+        self.flow = flow
+        self.trouble: str | None = "starting"
+        self._source = Cluster(source)
+        self._target = Cluster(target)
+        self._admins = (TopicAdmin(source), TopicAdmin(target))
+        self._timing = Timing(timing.lease_ttl_seconds, timing.lease_margin_seconds)
+        self._me = me
+        self._parts: _Parts | None = None
+        self._events: deque[Event] = deque(maxlen=_EVENTS_MAX)
+        self._stale = asyncio.Event()
+        self._unrecorded = asyncio.Event()
+        self._guard_ms = _EXPIRATION_DEFAULT_MS - _GUARD_MARGIN_MS
+        self._paused = False
+        self._passed_once = False
+
+    # -- what others ask ------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether every topic was looked at once and nothing is still being seeded (fillers are visible till then)."""
+        parts = self._parts
+        return (
+            parts is not None
+            and self._passed_once
+            and not any(slot.copy.phase is Phase.SEEDING for slot in parts.pump.slots.values())
+        )
+
+    def status(self) -> FlowStatus:
+        """Return the picture of this flow now."""
+        parts = self._parts
+        trouble = self.trouble
+        if parts is not None and parts.pump.trouble:
+            trouble = "; ".join(f"{place}: {why}" for place, why in sorted(parts.pump.trouble.items()))
+        return flow_status(
+            self.flow,
+            uid=parts.identity.uid if parts else None,
+            mirrors=parts.sync.mirrors if parts else {},
+            pump=parts.pump if parts else None,
+            paused=self._paused,
+            trouble=trouble,
+        )
+
+    def events(self, topic: str | None, limit: int) -> Sequence[Event]:
+        """Return recent events, newest last."""
+        chosen = [event for event in self._events if topic is None or event.topic == topic]
+        return chosen[-limit:]
+
+    async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
+        """Record what the operator wants on the target; return whether it differs from before.
+
+        Raises:
+            ReplicatorError: The flow is not up, or the target cannot be written to.
+        """
+        parts = self._parts
+        if parts is None:
+            raise ReplicatorError(
+                f"flow {self.flow.name!r} is not up", why=self.trouble or "", next_step="replicator flow status"
+            )
+        uid = parts.identity.uid
+        wanted = pb.DESIRED_PAUSED if desired is Desired.PAUSED else pb.DESIRED_ACTIVE
+        changed = False
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            nonlocal changed
+            record = state.get_flow(records, uid)
+            changed = (record.desired or pb.DESIRED_ACTIVE) != wanted
+            if not changed:
+                return []
+            record.desired = wanted
+            record.desired_actor = actor
+            record.desired_reason = reason
+            record.desired_changed_ms = time.time_ns() // 1_000_000
+            return [state.put(state.flow_key(uid), record)]
+
+        await parts.state_log.change(uid, decide)
+        self._follow_desired()
+        return changed
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until cancelled. A cluster that cannot be reached is tried again; a wrong one raises.
+
+        Raises:
+            ReplicatorError: Something only an operator can mend.
+        """
+        pause, longest = _START_PAUSE_SECONDS
+        while True:
+            try:
+                await self._start()
+                break
+            except KafkaError as error:
+                if not error.retryable:
+                    raise
+                self.trouble = str(error)
+                log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
+            await asyncio.sleep(pause)
+            pause = min(longest, pause * 2)
+        parts = self._parts
+        if parts is None:
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(parts.pump.run())
+            group.create_task(parts.state_log.follow())
+            group.create_task(parts.claim.run())
+            group.create_task(self._sync_topics(parts))
+            group.create_task(self._record(parts))
+            group.create_task(self._record_source_ends(parts))
+            group.create_task(self._tell_progress(parts))
+
+    async def _start(self) -> None:
+        await asyncio.gather(self._source.open(), self._target.open(), self._read_guard())
+        await ensure_state_topic(self._target, self._admins[1])
+        state_log = StateLog(self._target)
+        began = asyncio.get_running_loop().time()
+        identity = await establish(self.flow, self._source.cluster_id or "", self._target, state_log, self._me)
+        claim = ClaimKeeper(state_log, identity.uid, 0, self._me, self._timing, self._target.spec.doubt_seconds)
+        if identity.fresh:
+            claim.first_claim(began)
+        sync = TopicSync(self.flow, identity.uid, self._source, self._target, self._admins, state_log)
+        pump = Pump(self.flow, Side(self._source, {}), Side(self._target, {}), identity.writer, claim, self)
+        self._parts = _Parts(identity, state_log, claim, sync, pump)
+        state_log.listen(self._on_record)
+        self._follow_desired()
+        self.trouble = None
+        log.info("flow up", flow=self.flow.name, uid=identity.uid, fresh=identity.fresh)
+
+    async def _read_guard(self) -> None:
+        found = await self._admins[1].broker_configs([_EXPIRATION])
+        self._guard_ms = int(found.get(_EXPIRATION) or _EXPIRATION_DEFAULT_MS) - _GUARD_MARGIN_MS
+
+    async def stop(self, seconds: float) -> bool:
+        """Drain, give the claim back, close; return whether every answer came.
+
+        Call it before `run` is cancelled.
+        """
+        parts = self._parts
+        drained = True
+        if parts is not None:
+            drained = await parts.pump.drain(seconds)
+            try:
+                async with asyncio.timeout(max(0.5, seconds)):
+                    await self._record_ends_once(parts)
+                    await parts.claim.give_back(drained=drained)
+            except (ReplicatorError, TimeoutError) as error:
+                log.warning("claim not given back", flow=self.flow.name, why=str(error))
+        return drained
+
+    async def close(self) -> None:
+        """Close every connection; after `run` has ended."""
+        if self._parts is not None:
+            self._parts.pump.close()
+        self._source.close()
+        self._target.close()
+        for admin in self._admins:
+            await admin.close()
+
+    # -- topics ---------------------------------------------------------------------------------------------------
+
+    async def _sync_topics(self, parts: _Parts) -> None:
+        loop = asyncio.get_running_loop()
+        configs_at = 0.0
+        while True:
+            self._stale.clear()
+            configs = loop.time() >= configs_at
+            try:
+                if configs:
+                    await self._read_guard()
+                    configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
+                await parts.sync.run_pass(configs=configs)
+                self._apply(parts)
+                self._passed_once = True
+            except ReplicatorError as error:
+                self.trouble = str(error)
+                log.warning("topics not in step", flow=self.flow.name, why=str(error), next=error.next_step)
+            else:
+                self.trouble = None
+            try:
+                async with asyncio.timeout(_NAMES_EVERY_SECONDS):
+                    await self._stale.wait()
+                await asyncio.sleep(_STALE_PAUSE_SECONDS)
+            except TimeoutError:
+                continue
+
+    def _apply(self, parts: _Parts) -> None:
+        """Bring the pump in line with the mirrors."""
+        pump = parts.pump
+        for mirror in parts.sync.mirrors.values():
+            if mirror.fault is not None:
+                self._stop_mirror(pump, mirror)
+                continue
+            pump.source.topic_ids[mirror.topic] = mirror.source_id
+            pump.target.topic_ids[mirror.target_topic] = mirror.target_id
+            limits = TargetLimits(mirror.batch_bytes_max, self._guard_ms)
+            for partition in range(mirror.partitions):
+                self._apply_partition(pump, mirror, partition, limits)
+
+    def _apply_partition(self, pump: Pump, mirror: Mirror, partition: int, limits: TargetLimits) -> None:
+        where = TopicPartition(mirror.topic, partition)
+        slot = pump.slots.get(where)
+        if slot is None:
+            slot = pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
+            slot.active = partition in mirror.active
+            slot.begin_at_end = mirror.begin_at_end
+            slot.stored_epoch = mirror.epochs.get(partition, -1)
+            if self._paused:
+                pump.pause(slot)
+            return
+        raised = limits.batch_bytes_max > slot.copy.limits.batch_bytes_max
+        slot.copy.set_limits(limits)
+        if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
+            log.info("limit raised, going on", partition=str(where), bytes=limits.batch_bytes_max)
+            pump.resume(slot)
+        elif slot.copy.reason is Reason.SOURCE_MISSING:
+            pump.resume(slot)
+
+    def _stop_mirror(self, pump: Pump, mirror: Mirror) -> None:
+        if mirror.fault is None:
+            return
+        for slot in pump.slots.values():
+            if slot.source.topic == mirror.topic and slot.copy.phase is not Phase.FAULTED:
+                pump.fault(slot, mirror.fault.reason, mirror.fault.text)
+
+    # -- the pump tells -------------------------------------------------------------------------------------------
+
+    def changed(self, slot: Slot, before: Phase, text: str) -> None:
+        """A partition changed its phase (`pump.Watcher`)."""
+        copy = slot.copy
+        event = Event(
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            flow=self.flow.name,
+            topic=slot.source.topic,
+            partition=slot.source.partition,
+            before=before.name,
+            after=copy.phase.name,
+            reason=copy.reason,
+            text=text,
+        )
+        self._events.append(event)
+        if copy.phase is Phase.FAULTED:
+            log.warning(
+                "partition stopped",
+                flow=self.flow.name,
+                partition=str(slot.source),
+                reason=copy.reason,
+                why=text,
+                next=f"replicator mirror describe {self.flow.name} {slot.source.topic}",
+            )
+        else:
+            log.debug("partition", flow=self.flow.name, partition=str(slot.source), phase=copy.phase.name, why=text)
+
+    def activated(self, slot: Slot) -> None:
+        """A partition is copied for the first time (`pump.Watcher`)."""
+        slot.active = True
+        self._unrecorded.set()
+
+    def topics_stale(self) -> None:
+        """A topic may be gone (`pump.Watcher`)."""
+        self._stale.set()
+
+    # -- the state topic ------------------------------------------------------------------------------------------
+
+    def _on_record(self, key: bytes) -> None:
+        if self._parts is not None and key == state.flow_key(self._parts.identity.uid):
+            self._follow_desired()
+
+    def _follow_desired(self) -> None:
+        """Pause or resume as the state topic says, whoever wrote it."""
+        parts = self._parts
+        if parts is None:
+            return
+        record = state.get_flow(parts.state_log.records, parts.identity.uid)
+        paused = record.desired == pb.DESIRED_PAUSED
+        if paused == self._paused:
+            return
+        self._paused = paused
+        log.info("flow paused" if paused else "flow resumed", flow=self.flow.name, actor=record.desired_actor)
+        for slot in parts.pump.slots.values():
+            if paused:
+                parts.pump.pause(slot)
+            elif slot.copy.phase is Phase.PAUSED:
+                parts.pump.resume(slot)
+
+    async def _record(self, parts: _Parts) -> None:
+        """Write newly active partitions and leader epochs, many at a time."""
+        while True:
+            await self._unrecorded.wait()
+            await asyncio.sleep(_RECORD_PAUSE_SECONDS)
+            self._unrecorded.clear()
+            for slot in parts.pump.slots.values():
+                mirror = parts.sync.mirrors.get(slot.source.topic)
+                if mirror is None:
+                    continue
+                if slot.active:
+                    mirror.active.add(slot.source.partition)
+                if slot.copy.last_epoch >= 0:
+                    mirror.epochs[slot.source.partition] = slot.copy.last_epoch
+            try:
+                await parts.sync.record_now()
+            except ReplicatorError as error:
+                log.warning("state not recorded", flow=self.flow.name, why=str(error))
+                await asyncio.sleep(1.0)
+                self._unrecorded.set()
+
+    async def _record_source_ends(self, parts: _Parts) -> None:
+        while True:
+            await asyncio.sleep(_SOURCE_ENDS_EVERY_SECONDS)
+            try:
+                await self._record_ends_once(parts)
+            except ReplicatorError as error:
+                log.debug("source ends not recorded", flow=self.flow.name, why=str(error))
+
+    async def _record_ends_once(self, parts: _Parts) -> None:
+        """Append the source's ends as last seen: what a failover states its loss by."""
+        entries = [
+            pb.SourceEndBlock.Entry(topic=slot.source.topic, partition=slot.source.partition, end=end)
+            for slot in parts.pump.slots.values()
+            if (end := slot.lag.observed_end) is not None
+        ]
+        if not entries or parts.claim.holder != self._me:
+            return
+        block = pb.SourceEndBlock(shard=0, observed_ms=time.time_ns() // 1_000_000, entries=entries)
+        await parts.state_log.append([state.put(state.key(pb.KIND_SOURCE_END, parts.identity.uid), block)])
+        if any(
+            slot.copy.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
+            for slot in parts.pump.slots.values()
+            if slot.source.topic in parts.sync.mirrors
+        ):
+            self._unrecorded.set()
+
+    async def _tell_progress(self, parts: _Parts) -> None:
+        """Log one line per flow while it is catching up."""
+        records, moment = 0, asyncio.get_running_loop().time()
+        while True:
+            await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
+            now = asyncio.get_running_loop().time()
+            total = parts.pump.totals.records
+            rate, records, moment = (total - records) / (now - moment), total, now
+            lag = self.status().lag_records
+            if lag and lag > rate:
+                eta = int(lag / rate) if rate else None
+                log.info(
+                    "catching up", flow=self.flow.name, lag_records=lag, records_per_second=int(rate), eta_seconds=eta
+                )

@@ -1,0 +1,167 @@
+"""Turns what the engine holds into the snapshots everybody reads (`model.status`)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from replicator.core.answers import ProduceOutcome
+from replicator.core.partition import Phase
+from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from replicator.engine.pump import Pump
+    from replicator.engine.slot import Slot
+    from replicator.engine.topic_sync import Mirror
+    from replicator.model.spec import FlowSpec
+
+_STATES = {
+    Phase.SEEDING: MirrorState.SEEDING,
+    Phase.COPYING: MirrorState.ACTIVE,
+    Phase.PAUSED: MirrorState.PAUSED,
+    Phase.FAULTED: MirrorState.FAULTED,
+}
+_WORST_FIRST = (MirrorState.FAULTED, MirrorState.SEEDING, MirrorState.PENDING, MirrorState.PAUSED, MirrorState.ACTIVE)
+
+
+def flow_status(
+    flow: FlowSpec,
+    *,
+    uid: str | None,
+    mirrors: Mapping[str, Mirror],
+    pump: Pump | None,
+    paused: bool,
+    trouble: str | None,
+) -> FlowStatus:
+    """Return the picture of one flow."""
+    slots: dict[str, list[Slot]] = {}
+    for slot in pump.slots.values() if pump else ():
+        slots.setdefault(slot.source.topic, []).append(slot)
+    pictures = tuple(
+        _mirror(mirror, slots.get(name, ()), pump, paused=paused) for name, mirror in sorted(mirrors.items())
+    )
+    everything = [slot for group in slots.values() for slot in group]
+    return FlowStatus(
+        flow=flow.name,
+        flow_uid=uid,
+        source=flow.source,
+        target=flow.target,
+        state=FlowState.PAUSED if paused else FlowState.ACTIVE,
+        reason=trouble,
+        epoch=pump.writer.producer_epoch if pump else None,
+        lag_records=_total_lag(everything),
+        rpo_seconds=_rpo(everything, pump),
+        source_seen_age_seconds=_seen_age(everything, pump),
+        totals=_totals(pump),
+        mirrors=pictures,
+    )
+
+
+def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused: bool) -> MirrorStatus:
+    partitions = tuple(
+        _partition(slot, pump) for slot in sorted(slots, key=lambda slot: slot.source.partition) if pump is not None
+    )
+    states = {partition.state for partition in partitions}
+    state = next((worst for worst in _WORST_FIRST if worst in states), MirrorState.PENDING)
+    reason = next((partition.reason for partition in partitions if partition.state is state), None)
+    detail = next((partition.detail for partition in partitions if partition.state is state), None)
+    if mirror.fault is not None:
+        state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text
+    elif paused and state is not MirrorState.FAULTED:
+        state = MirrorState.PAUSED
+    etas = [slot.seed_eta_seconds for slot in slots if slot.seed_eta_seconds is not None]
+    return MirrorStatus(
+        topic=mirror.topic,
+        target_topic=mirror.target_topic,
+        state=state,
+        reason=reason,
+        detail=detail,
+        seed_eta_seconds=max(etas) if etas else None,
+        partitions=partitions,
+    )
+
+
+def _partition(slot: Slot, pump: Pump | None) -> PartitionStatus:
+    copy = slot.copy
+    state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.active else MirrorState.PENDING)
+    reason = Reason.WAITING_FOR_CLAIM if copy.waits_for_claim else copy.reason
+    known = copy.episode > 0
+    now_ms = time.time_ns() // 1_000_000
+    return PartitionStatus(
+        partition=slot.source.partition,
+        state=state,
+        reason=reason,
+        detail=copy.detail,
+        source_start=slot.source_start,
+        source_end=slot.lag.observed_end,
+        target_start=slot.target_start,
+        target_end=copy.acked_offset if known else None,
+        lag_records=slot.lag.lag_records() if known else None,
+        offsets="identical",
+        guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
+        holder=pump.claim.holder if pump else None,
+    )
+
+
+def _total_lag(slots: Iterable[Slot]) -> int | None:
+    lags = [slot.lag.lag_records() for slot in slots if slot.copy.episode > 0]
+    known = [lag for lag in lags if lag is not None]
+    return sum(known) if known else None
+
+
+def _rpo(slots: Iterable[Slot], pump: Pump | None) -> float | None:
+    """Return the worst partition's figure: the flow is as safe as its least copied partition."""
+    if pump is None:
+        return None
+    now = pump.now()
+    worst: float | None = None
+    for slot in slots:
+        seen = pump.seen_at(slot)
+        if slot.lag.lag_records() == 0 and seen is not None:
+            mine: float | None = now - seen
+        else:
+            mine = slot.lag.rpo_seconds(now)
+        if mine is None:
+            return None
+        worst = mine if worst is None else max(worst, mine)
+    return None if worst is None else round(worst, 3)
+
+
+def _seen_age(slots: Iterable[Slot], pump: Pump | None) -> float | None:
+    if pump is None:
+        return None
+    moments = [pump.seen_at(slot) for slot in slots]
+    known = [moment for moment in moments if moment is not None]
+    return round(pump.now() - min(known), 3) if known else None
+
+
+def _totals(pump: Pump | None) -> FlowTotals:
+    if pump is None:
+        return FlowTotals()
+    totals, outcomes = pump.totals, pump.outcomes
+    refused = (
+        ProduceOutcome.OUT_OF_ORDER,
+        ProduceOutcome.MOVED,
+        ProduceOutcome.TOO_LARGE,
+        ProduceOutcome.CORRUPT,
+        ProduceOutcome.MISSING,
+        ProduceOutcome.REJECTED,
+    )
+    progress_ms = None
+    if totals.last_progress is not None:
+        progress_ms = int(time.time() * 1000 - (pump.now() - totals.last_progress) * 1000)
+    return FlowTotals(
+        records_total=totals.records,
+        bytes_total=totals.bytes,
+        batches_total=totals.batches,
+        appends_accepted_total=outcomes[ProduceOutcome.ACCEPTED],
+        appends_duplicate_total=outcomes[ProduceOutcome.DUPLICATE],
+        appends_refused_total=sum(outcomes[outcome] for outcome in refused),
+        appends_fenced_total=outcomes[ProduceOutcome.FENCED],
+        appends_unknown_total=outcomes[ProduceOutcome.UNKNOWN],
+        reattach_total=totals.reattached,
+        last_progress_ms=progress_ms,
+    )

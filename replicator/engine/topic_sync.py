@@ -1,0 +1,387 @@
+"""Keeps the topics of a flow in step: found, created, grown, configured, and noticed when they go.
+
+One pass reads both clusters, plans each topic (`core.topic_plan`), carries the steps out, and records what became a
+mirror. A topic that cannot be handled faults alone; the pass goes on with the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.core import selection
+from replicator.core.topic_plan import (
+    CreateTopic,
+    Fault,
+    GrowTopic,
+    Recorded,
+    SetConfigs,
+    SourceTopic,
+    TargetCluster,
+    TargetTopic,
+    TopicPlan,
+    plan_topic,
+)
+from replicator.engine import state
+from replicator.errors import BrokerRefused, KafkaError
+from replicator.model.names import TopicPartition
+from replicator.model.spec import Start
+from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire import control
+from replicator.wire.cluster import Cluster, Purpose, Topic
+from replicator.wire.faults import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.admin.topics import TopicAdmin, TopicConfig
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.model.spec import FlowSpec
+
+_TOPIC_ALREADY_EXISTS = 36
+_LEADERS_SECONDS_MAX = 20.0
+_MAX_BYTES = "max.message.bytes"
+_MAX_BYTES_DEFAULT = 1_048_588
+_TIMESTAMP_SETTINGS = "message.timestamp.before.max.ms"
+_EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", _MAX_BYTES)
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Mirror:
+    """One topic of the flow, as the last pass left it.
+
+    Attributes:
+        topic: On the source.
+        target_topic: On the target.
+        source_id: Topic id on the source that is meant.
+        target_id: Topic id on the target that is meant.
+        partitions: How many are copied.
+        batch_bytes_max: What the target takes.
+        begin_at_end: Whether it begins at the source's end.
+        active: Partitions that the record holds as ACTIVE.
+        epochs: Stored source leader epochs.
+        fault: Why the whole mirror stands still.
+        notes: What an operator may wonder about.
+        changing: Steps the last pass took.
+    """
+
+    topic: str
+    target_topic: str
+    source_id: bytes = bytes(16)
+    target_id: bytes = bytes(16)
+    partitions: int = 0
+    batch_bytes_max: int = _MAX_BYTES_DEFAULT
+    begin_at_end: bool = False
+    active: set[int] = field(default_factory=set)
+    epochs: dict[int, int] = field(default_factory=dict)
+    fault: Fault | None = None
+    notes: tuple[str, ...] = ()
+    managed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Facts of both sides for one topic."""
+
+    source: Topic
+    target: Topic | None
+    source_config: TopicConfig | None
+    target_config: TopicConfig | None
+
+
+class TopicSync:
+    """Runs passes for one flow.
+
+    Attributes:
+        mirrors: By source topic name.
+    """
+
+    def __init__(
+        self,
+        flow: FlowSpec,
+        uid: str,
+        source: Cluster,
+        target: Cluster,
+        admins: tuple[TopicAdmin, TopicAdmin],
+        state_log: StateLog,
+    ) -> None:
+        self.mirrors: dict[str, Mirror] = {}
+        self._flow = flow
+        self._uid = uid
+        self._source = source
+        self._target = target
+        self._source_admin, self._target_admin = admins
+        self._log = state_log
+        self._known_configs: frozenset[str] | None = None
+        self._first_pass = True
+
+    async def run_pass(self, *, configs: bool) -> None:
+        """Look at everything once.
+
+        Args:
+            configs: Whether settings are read again too, or only names, ids and partition counts.
+
+        Raises:
+            KafkaError: A cluster as a whole cannot be asked.
+        """
+        await self._source.refresh(None)
+        names = self._selected()
+        targets = {name: selection.target_name(self._flow.rename, name) for name in names}
+        absent = await self._target.refresh(targets.values()) if targets else {}
+        fresh = [name for name in names if configs or name not in self.mirrors or self.mirrors[name].fault]
+        grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
+        found = await self._facts(fresh + grown, targets)
+        self._note_missing(names)
+        for name, facts in found.items():
+            await self._handle(name, targets[name], facts, absent.get(targets[name]))
+        await self._record()
+        self._first_pass = False
+
+    def _selected(self) -> list[str]:
+        flow = self._flow
+        return sorted(
+            name
+            for name in self._source.topics
+            if not selection.never_matched(name) and selection.matches(flow.topics, name)
+        )
+
+    def _has_grown(self, name: str, target_name: str) -> bool:
+        """Return whether names, ids or counts alone show that a topic has to be looked at."""
+        mirror, source, target = self.mirrors[name], self._source.topics[name], self._target.topics.get(target_name)
+        return (
+            source.partition_count != mirror.partitions
+            or source.topic_id != mirror.source_id
+            or target is None
+            or target.topic_id != mirror.target_id
+        )
+
+    def _note_missing(self, names: Iterable[str]) -> None:
+        """A topic that is gone from the source, or from the selection, is reported and left alone on the target."""
+        present = set(names)
+        for name, mirror in self.mirrors.items():
+            if name in present:
+                if mirror.fault is not None and mirror.fault.reason is Reason.SOURCE_MISSING:
+                    mirror.fault = None
+                continue
+            if mirror.fault is None:
+                text = f"{name} is not on the source any more; the target keeps what was copied"
+                log.warning("topic gone", flow=self._flow.name, topic=name)
+                mirror.fault = Fault(Reason.SOURCE_MISSING, text)
+
+    async def _facts(self, names: list[str], targets: Mapping[str, str]) -> dict[str, _Found]:
+        if not names:
+            return {}
+        existing = [targets[name] for name in names if targets[name] in self._target.topics]
+        there, here = await asyncio.gather(
+            self._source_admin.describe_configs(names), self._target_admin.describe_configs(existing)
+        )
+        for config in here.values():
+            self._known_configs = frozenset(config.effective)
+        return {
+            name: _Found(
+                self._source.topics[name],
+                self._target.topics.get(targets[name]),
+                there.get(name),
+                here.get(targets[name]),
+            )
+            for name in names
+            if name in self._source.topics
+        }
+
+    # -- one topic ------------------------------------------------------------------------------------------------
+
+    async def _handle(self, name: str, target_name: str, found: _Found, target_error: int | None) -> None:
+        mirror = self.mirrors.get(name)
+        if mirror is None:
+            mirror = self._from_record(name, target_name)
+            self.mirrors[name] = mirror
+        try:
+            if target_error is not None and not _is_absence(target_error):
+                raise refused(self._target.spec, "Metadata", target_error, target_name)
+            await self._bring_in_step(mirror, found)
+        except KafkaError as error:
+            if error.retryable:
+                log.warning("topic not in step yet", topic=name, why=str(error))
+                if not mirror.partitions:
+                    del self.mirrors[name]
+                return
+            mirror.fault = Fault(Reason.TARGET_REFUSED, str(error))
+            log.warning("topic stopped", topic=name, why=str(error))
+
+    def _from_record(self, name: str, target_name: str) -> Mirror:
+        mirror = Mirror(name, target_name, begin_at_end=self._first_pass and self._flow.start is Start.LATEST)
+        record = state.get_mirror(self._log.records, self._uid, target_name)
+        if record is not None and record.source_topic == name:
+            mirror.source_id = record.source_topic_id or bytes(16)
+            mirror.target_id = record.target_topic_id or bytes(16)
+            mirror.begin_at_end = record.begin_at_end
+            mirror.active = set(record.active_partitions)
+            mirror.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
+            mirror.managed = dict(record.managed)
+        return mirror
+
+    async def _bring_in_step(self, mirror: Mirror, found: _Found) -> None:
+        owner = state.foreign_owner(self._log.records, self._uid, mirror.target_topic)
+        if owner is not None:
+            mirror.fault = Fault(Reason.FOREIGN_WRITER, f"flow {owner} already feeds {mirror.target_topic}")
+            return
+        plan = self._plan(mirror, found)
+        if plan.fault is not None:
+            if mirror.fault != plan.fault:
+                log.warning("topic stopped", topic=mirror.topic, reason=plan.fault.reason, why=plan.fault.text)
+            mirror.fault = plan.fault
+            return
+        for step in plan.steps:
+            await self._carry_out(step)
+        target = found.target
+        if plan.steps and (target is None or target.partition_count != found.source.partition_count):
+            target = await self._await_leaders(mirror.target_topic, found.source.partition_count)
+        if target is None:
+            return
+        if not any(mirror.target_id) and found.target is not None:
+            await self._check_virgin(mirror, target)
+            if mirror.fault is not None:
+                return
+        mirror.fault = None
+        mirror.notes = plan.notes
+        mirror.source_id, mirror.target_id = found.source.topic_id, target.topic_id
+        mirror.partitions = found.source.partition_count
+        mirror.managed = dict(plan.managed)
+        limit = plan.managed.get(_MAX_BYTES) or _effective(found.target_config).get(_MAX_BYTES)
+        mirror.batch_bytes_max = int(limit) if limit else _MAX_BYTES_DEFAULT
+
+    def _plan(self, mirror: Mirror, found: _Found) -> TopicPlan:
+        source = SourceTopic(
+            name=mirror.topic,
+            topic_id=state.uuid_text(found.source.topic_id),
+            partitions=found.source.partition_count,
+            replication_factor=found.source.replication_factor,
+            configs=found.source_config.dynamic if found.source_config else {},
+            effective=_effective(found.source_config),
+        )
+        target = None
+        if found.target is not None:
+            target = TargetTopic(
+                topic_id=state.uuid_text(found.target.topic_id),
+                partitions=found.target.partition_count,
+                replication_factor=found.target.replication_factor,
+                configs=found.target_config.dynamic if found.target_config else {},
+            )
+        recorded = Recorded(
+            source_id=state.uuid_text(mirror.source_id),
+            target_id=state.uuid_text(mirror.target_id),
+            managed=mirror.managed,
+        )
+        cluster = TargetCluster(len(self._target.brokers), self._known_configs)
+        return plan_topic(source, target, self._flow, cluster, target_name=mirror.target_topic, recorded=recorded)
+
+    async def _carry_out(self, step: object) -> None:
+        admin = self._target_admin
+        if isinstance(step, CreateTopic):
+            try:
+                await admin.create_topic(step.name, step.partitions, step.replication_factor, step.configs)
+            except BrokerRefused as error:
+                if error.code != _TOPIC_ALREADY_EXISTS:  # another daemon of this flow was faster
+                    raise
+            log.info("topic created", topic=step.name, partitions=step.partitions)
+        elif isinstance(step, GrowTopic):
+            await admin.create_partitions(step.name, step.total)
+            log.info("topic grown", topic=step.name, partitions=step.total)
+        elif isinstance(step, SetConfigs):
+            await admin.alter_configs(step.name, step.values, step.delete)
+            log.info("topic configured", topic=step.name, set=dict(step.values), removed=step.delete)
+
+    async def _await_leaders(self, name: str, partitions: int) -> Topic | None:
+        """Wait for a new topic, or new partitions, to be known with leaders; None where it takes too long."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LEADERS_SECONDS_MAX
+        while loop.time() < deadline:
+            topic = await self._target.describe(name)
+            if topic is not None and topic.partition_count >= partitions:
+                nodes = {leader.node for leader in topic.leaders.values()}
+                if nodes <= self._target.brokers.keys():
+                    return topic
+            await asyncio.sleep(0.02)
+        return None
+
+    async def _check_virgin(self, mirror: Mirror, topic: Topic) -> None:
+        """A topic that stood there before us must never have held a record: its offsets would not be the source's."""
+        for partition, leader in topic.leaders.items():
+            connection = await self._target.connection(leader.node, Purpose.CONTROL)
+            where = TopicPartition(topic.name, partition)
+            answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+            if answers[where].error:
+                raise refused(self._target.spec, "ListOffsets", answers[where].error, topic.name)
+            if answers[where].value > 0:
+                mirror.fault = Fault(
+                    Reason.FOREIGN_WRITER,
+                    f"{topic.name} already exists on the target and is not a mirror of this flow: "
+                    f"partition {partition} ends at {answers[where].value}",
+                )
+                return
+
+    # -- the record -----------------------------------------------------------------------------------------------
+
+    async def _record(self) -> None:
+        """Write what changed of the mirrors in one compare-and-set."""
+        if not self._changes(self._log.records):
+            return
+        await self._log.change(self._uid, self._changes)
+
+    def _changes(self, records: Mapping[bytes, bytes]) -> list[Change]:
+        changes: list[Change] = []
+        for mirror in self.mirrors.values():
+            if mirror.fault is not None or not mirror.partitions:
+                continue
+            stored = state.get_mirror(records, self._uid, mirror.target_topic)
+            record = self._as_record(mirror, stored)
+            if stored is None or record != stored:
+                changes.append(state.put(state.mirror_key(self._uid, mirror.target_topic), record))
+        return changes
+
+    def _as_record(self, mirror: Mirror, stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
+        record = pb.MirrorRecord()
+        if stored is not None:
+            record.CopyFrom(stored)  # keeps fields of newer versions
+        record.owner_flow_uid = self._uid
+        record.owner_flow_name = self._flow.name
+        record.source_topic = mirror.topic
+        record.target_topic = mirror.target_topic
+        record.source_topic_id = mirror.source_id
+        record.target_topic_id = mirror.target_id
+        record.mode = "identical"
+        record.begin_at_end = mirror.begin_at_end
+        record.source_partitions = mirror.partitions
+        mirror.active |= set(record.active_partitions)
+        del record.active_partitions[:]
+        record.active_partitions.extend(sorted(mirror.active))
+        record.phase = pb.MIRROR_PHASE_ACTIVE if len(mirror.active) >= mirror.partitions else pb.MIRROR_PHASE_SEEDING
+        del record.leader_epochs[:]
+        record.leader_epochs.extend(
+            pb.LeaderEpoch(partition=partition, epoch=epoch) for partition, epoch in sorted(mirror.epochs.items())
+        )
+        record.managed.clear()
+        record.managed.update(mirror.managed)
+        return record
+
+    async def record_now(self) -> None:
+        """Write what the runner changed on mirrors (active partitions, leader epochs)."""
+        await self._record()
+
+
+def _effective(config: TopicConfig | None) -> dict[str, str]:
+    if config is None:
+        return {}
+    return {
+        name: value.value for name, value in config.effective.items() if name in _EFFECTIVE and value.value is not None
+    }
+
+
+def _is_absence(code: int) -> bool:
+    unknown_topic = 3
+    return code == unknown_topic
