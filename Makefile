@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml uv.lock
 	    "$(TOOLS)/bin/python" -m pip install --quiet uv; \
 	  fi; \
 	fi; \
-	"$$uv" sync --frozen --group dev
+	"$$uv" sync --frozen --compile-bytecode --group dev
 	@touch $@
 
 jars: setup ## Fetch the Kafka jars, or say which package is missing

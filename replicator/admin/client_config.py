@@ -9,21 +9,18 @@ import base64
 import binascii
 import json
 import logging
-import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-from replicator.errors import AuthenticationFailed
+from replicator.credentials import read_password, read_token
 from replicator.model.security import Mechanism
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from replicator.model.security import ClusterSpec, Security
 
 _SECRET_KEYS = frozenset({"sasl.password", "ssl.key.password"})
-_TOKEN_COMMAND_SECONDS_MAX = 30.0
 _OPAQUE_TOKEN_SECONDS = 300.0
 """How long a token without a readable `exp` is used before it is read again."""
 
@@ -105,66 +102,18 @@ def _sasl(cluster: ClusterSpec) -> dict[str, Any]:
         sasl["oauth_cb"] = callback
         return sasl
     sasl["sasl.username"] = security.username or ""
-    sasl["sasl.password"] = _password(cluster)
+    sasl["sasl.password"] = read_password(cluster)
     return sasl
-
-
-def _password(cluster: ClusterSpec) -> str:
-    security = cluster.security
-    if security.password_file is not None:
-        return _read_secret(cluster, security.password_file)
-    return security.password.reveal() if security.password is not None else ""
-
-
-def _read_secret(cluster: ClusterSpec, path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AuthenticationFailed(
-            f"cannot read the secret file {path} of cluster {cluster.alias}",
-            cluster=cluster.alias,
-            why=getattr(error, "strerror", None) or type(error).__name__,
-            next_step=f"make {path} readable for this user, or correct clusters.{cluster.alias}.security",
-        ) from None  # the original may quote bytes of the secret
 
 
 def token_callback(cluster: ClusterSpec) -> Callable[[str], tuple[str, float]]:
     """Return librdkafka's `oauth_cb`: it yields (token, expiry in seconds since 1970) and is asked again in time."""
 
     def fetch(_config: str) -> tuple[str, float]:
-        token = _token(cluster)
+        token = read_token(cluster)
         return token, _expiry(token)
 
     return fetch
-
-
-def _token(cluster: ClusterSpec) -> str:
-    security = cluster.security
-    if security.token_file is not None:
-        return _read_secret(cluster, security.token_file).strip()
-    if security.token_command is None:
-        raise AuthenticationFailed(
-            f"cluster {cluster.alias} uses OAUTHBEARER and has no token",
-            cluster=cluster.alias,
-            next_step=f"set clusters.{cluster.alias}.security.token_file or token_command",
-        )
-    program = security.token_command[0]
-    try:
-        done = subprocess.run(  # noqa: S603 - the operator's own command, no shell
-            security.token_command,
-            capture_output=True,
-            check=True,
-            text=True,
-            timeout=_TOKEN_COMMAND_SECONDS_MAX,
-        )
-        return done.stdout.splitlines()[0].strip()
-    except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise AuthenticationFailed(
-            f"the token command of cluster {cluster.alias} gave no token",
-            cluster=cluster.alias,
-            why=f"{program}: {type(error).__name__}",
-            next_step=f"run {program} by hand as this user",
-        ) from None  # the original carries the command's output
 
 
 def _expiry(token: str) -> float:

@@ -151,9 +151,12 @@ def decide(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, 
         )
     if target.tail is not None:
         return _go_on(writer, target, target.tail, source, ours=ours, begin_at=begin_at)
+    unseen = _unseen_tail(target)
+    if unseen is not None:
+        return unseen
     if ours:
         return _overtaken(target, source) if target.end < source.start else _resume(target, target.tail)
-    return _begin(target, begin_at)
+    return _begin(target, source, begin_at)
 
 
 def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
@@ -169,13 +172,30 @@ def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
     return Fault(Reason.FENCED, why)
 
 
-def _begin(target: TargetLog, begin_at: int) -> Decision:
+def _unseen_tail(target: TargetLog) -> Wait | None:
+    """Wait where the broker has a sequence of ours, but no data below the end shows it.
+
+    The first batches of a log are appended and not committed yet: the end still says 0.
+    A log emptied by retention is told by its end: sequences follow from offsets.
+    """
+    entry = target.entry
+    if entry is None or sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS:
+        return None
+    return Wait(
+        Reason.WAITING_FOR_TAIL,
+        f"the broker has our sequence {entry.last_sequence}, the committed log shows no data below {target.end}",
+    )
+
+
+def _begin(target: TargetLog, source: SourceLog, begin_at: int) -> Decision:
     """Decide for a partition that was never active and holds no data: new, or just seeded."""
     if target.end > begin_at:
         return Fault(
             Reason.FOREIGN_WRITER, f"the target is empty but ends at {target.end}, beyond the copy's start {begin_at}"
         )
-    if begin_at > 0:
+    # A log that is empty but does not start at 0 was seeded by us; the source's start may have moved on meanwhile.
+    # `begin_at` itself moves with every record where it is the source's end: it must not be chased.
+    if target.end < begin_at and (target.end == 0 or target.end < source.start):
         return SeedTo(begin_at)
     return _resume(target, None)
 
@@ -212,14 +232,20 @@ def _resume(target: TargetLog, tail: Tail | None) -> Resume:
 
 
 def _match(tail: Tail, target: TargetLog, source: SourceLog) -> Fault | None:
-    """Log matching: is what we wrote last still what the source has there?"""
+    """Log matching: is what we wrote last still what the source has there?
+
+    The stored epoch speaks only where the source holds no record to compare with: it is recorded now and then, so
+    it may be older than the epoch of the tail, and ends below it then though nothing was lost.
+    """
+    if source.content is not None:
+        if source.content == tail.content:
+            return None
+        return Fault(Reason.CONTENT_MISMATCH, f"source and target hold different records at offset {tail.last_offset}")
     if source.epoch_end is not None and source.epoch_end < target.end:
         return Fault(
             Reason.SOURCE_TRUNCATED,
             f"the source's history ends at {source.epoch_end} in the epoch that was copied up to {target.end}",
         )
-    if source.content is not None and source.content != tail.content:
-        return Fault(Reason.CONTENT_MISMATCH, f"source and target hold different records at offset {tail.last_offset}")
     return None
 
 

@@ -41,6 +41,9 @@ IN_FLIGHT_BATCHES_MAX = 5
 """A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA.md A28)."""
 _MAGIC_V2 = 2
 _NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
+_DOUBTFUL = frozenset({ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE, ProduceOutcome.MOVED, ProduceOutcome.MISSING})
+"""A leader that loses its place after the append, but before its replicas followed, answers that it is not the leader
+(Kafka's DelayedProduce): such an answer does not say that nothing was appended."""
 
 
 class Phase(enum.Enum):
@@ -227,7 +230,7 @@ class PartitionCopy:
             self.doubtful = self.doubtful or doubtful
             return []
         dropped = self._go(Phase.SETTLING, None, detail)
-        self.doubtful = doubtful
+        self.doubtful = self.doubtful or doubtful
         self._in_flight.clear()
         return dropped
 
@@ -385,6 +388,8 @@ class PartitionCopy:
         self.outstanding -= 1
         if self.outstanding < 0:
             raise BugError(f"{self.where}: more answers than requests")
+        # Also of a batch that nothing waits for any more: the next attach has to know that it may still arrive.
+        self.doubtful = self.doubtful or outcome in _DOUBTFUL
         if episode != self.episode or self.phase not in {Phase.COPYING, Phase.PAUSED}:
             return []
         if not self._in_flight or self._in_flight[0] is not batch:
@@ -421,8 +426,7 @@ class PartitionCopy:
             )
         if outcome is ProduceOutcome.REJECTED:
             return self.fault(Reason.TARGET_REFUSED, f"the target refuses offset {batch.base_offset}: {detail}")
-        doubtful = outcome in {ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE}
-        return self.settle(detail, doubtful=doubtful)
+        return self.settle(detail, doubtful=outcome in _DOUBTFUL)
 
     def lost(self, batch: Batch, episode: int, detail: str) -> list[Batch]:
         """The connection went before the answer: the batch may or may not be in the log."""

@@ -21,6 +21,8 @@ from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.obs.logs import get_logger
 from replicator.rpc.server import RpcServer
+from replicator.store.port import MemoryStore, Store
+from replicator.store.sqlite import SqliteStore
 from replicator.web import http
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Daemon:
         self._runners: dict[str, FlowRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
+        self._store: Store = MemoryStore()
         self._reload_ok = True
         self._reloading = asyncio.Lock()
 
@@ -108,6 +111,8 @@ class Daemon:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         prepare_state_dir(self._spec.daemon.state_dir)
+        if self._spec.coordinator.store != "memory":
+            self._store = SqliteStore(self._spec.daemon.state_dir)
         for flow in self._mine(self._spec):
             self._start(flow)
         stop_http = asyncio.Event()
@@ -123,6 +128,7 @@ class Daemon:
             await rpc.stop(grace_seconds=0.5)
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
+            self._store.close()
             log.info("stopped")
 
     def _mine(self, spec: Spec) -> list[FlowSpec]:
@@ -132,7 +138,12 @@ class Daemon:
     def _start(self, flow: FlowSpec) -> None:
         spec = self._spec
         runner = FlowRunner(
-            flow, spec.cluster(flow.source), spec.cluster(flow.target), spec.coordinator, self._instance
+            flow,
+            spec.cluster(flow.source),
+            spec.cluster(flow.target),
+            spec.coordinator,
+            self._instance,
+            self._store,
         )
         self._runners[flow.name] = runner
         self._tasks[flow.name] = asyncio.create_task(runner.run(), name=flow.name)

@@ -51,6 +51,8 @@ async def read_facts(source: Side, target: Side, writer: Writer, slots: Sequence
 
     The order matters: the target's producer state is read before the tail, and both after its end, so that an
     append of another daemon in between shows as a sequence that does not match, never as one that does.
+    The source's end is read after the target's, never beside it: another daemon that copies meanwhile would make the
+    target seem to be ahead of its source.
 
     Raises:
         KafkaError: A broker refuses or cannot be reached; the caller tries again later.
@@ -62,7 +64,8 @@ async def read_facts(source: Side, target: Side, writer: Writer, slots: Sequence
         source.cluster.connection(leaders[0].node, Purpose.CONTROL),
         target.cluster.connection(leaders[1].node, Purpose.CONTROL),
     )
-    logs, ends = await asyncio.gather(_target_logs(target, here, writer, slots), _source_ends(there, slots))
+    logs = await _target_logs(target, here, writer, slots)
+    ends = await _source_ends(there, slots)
     facts: dict[Slot, Facts] = {}
     for slot, log in logs.items():
         content = await _source_content(source, there, slot, log, ends[slot])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from replicator.engine.pump import Pump
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync
-from replicator.errors import KafkaError, ReplicatorError
+from replicator.errors import KafkaError, ReplicatorError, StoreError
 from replicator.model.events import Desired, Event
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.model.status import FlowStatus
+    from replicator.store.port import Store
 
 _NAMES_EVERY_SECONDS = 5.0
 _CONFIGS_EVERY_SECONDS = 10.0
@@ -43,7 +43,6 @@ _STALE_PAUSE_SECONDS = 0.5
 _SOURCE_ENDS_EVERY_SECONDS = 5.0
 _RECORD_PAUSE_SECONDS = 0.2
 _START_PAUSE_SECONDS = (0.2, 10.0)
-_EVENTS_MAX = 1000
 _GUARD_MARGIN_MS = 3_600_000
 _EXPIRATION = "producer.id.expiration.ms"
 _EXPIRATION_DEFAULT_MS = 86_400_000
@@ -72,10 +71,17 @@ class FlowRunner:
         target: How to reach the target.
         timing: Of claims.
         me: This daemon's name, new with every start.
+        store: Where events are kept.
     """
 
     def __init__(
-        self, flow: FlowSpec, source: ClusterSpec, target: ClusterSpec, timing: CoordinatorSpec, me: str
+        self,
+        flow: FlowSpec,
+        source: ClusterSpec,
+        target: ClusterSpec,
+        timing: CoordinatorSpec,
+        me: str,
+        store: Store,
     ) -> None:
         self.flow = flow
         self.trouble: str | None = "starting"
@@ -85,7 +91,8 @@ class FlowRunner:
         self._timing = Timing(timing.lease_ttl_seconds, timing.lease_margin_seconds)
         self._me = me
         self._parts: _Parts | None = None
-        self._events: deque[Event] = deque(maxlen=_EVENTS_MAX)
+        self._store = store
+        self._store_trouble = False
         self._stale = asyncio.Event()
         self._unrecorded = asyncio.Event()
         self._guard_ms = _EXPIRATION_DEFAULT_MS - _GUARD_MARGIN_MS
@@ -121,8 +128,7 @@ class FlowRunner:
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""
-        chosen = [event for event in self._events if topic is None or event.topic == topic]
-        return chosen[-limit:]
+        return self._store.recent(self.flow.name, topic, limit)
 
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.
@@ -315,7 +321,7 @@ class FlowRunner:
             reason=copy.reason,
             text=text,
         )
-        self._events.append(event)
+        self._keep(event)
         if copy.phase is Phase.FAULTED:
             log.warning(
                 "partition stopped",
@@ -327,6 +333,17 @@ class FlowRunner:
             )
         else:
             log.debug("partition", flow=self.flow.name, partition=str(slot.source), phase=copy.phase.name, why=text)
+
+    def _keep(self, event: Event) -> None:
+        """Keep an event. A full disk costs history, never the copy: it is told once, and again once it works."""
+        try:
+            self._store.add(event)
+        except StoreError as error:
+            if not self._store_trouble:
+                log.error("events are not kept", why=str(error), next=error.next_step)  # noqa: TRY400 - no crash
+            self._store_trouble = True
+        else:
+            self._store_trouble = False
 
     def activated(self, slot: Slot) -> None:
         """A partition is copied for the first time (`pump.Watcher`)."""

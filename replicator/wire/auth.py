@@ -15,15 +15,13 @@ from kio.schema.sasl_handshake.v1.request import SaslHandshakeRequest
 from kio.schema.sasl_handshake.v1.response import SaslHandshakeResponse
 from scramp import ScramClient, ScramException
 
+from replicator.credentials import read_password, read_token
 from replicator.errors import AuthenticationFailed
 from replicator.model.security import Mechanism
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.wire.versions import Caller
-
-_TOKEN_COMMAND_SECONDS = 10.0
-_TOKEN_BYTES_MAX = 64 << 10
 
 
 async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None:
@@ -45,81 +43,17 @@ async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None
             f"set clusters.{cluster.alias}.security.mechanism to one it offers",
         )
     if mechanism is Mechanism.PLAIN:
-        password = read_password(cluster)
+        password = await asyncio.to_thread(read_password, cluster)
         return await _exchange(connection, cluster, f"\0{cluster.security.username}\0{password}".encode())
     if mechanism is Mechanism.OAUTHBEARER:
-        token = await asyncio.to_thread(_read_token_file, cluster) or await _run_token_command(cluster)
+        token = await asyncio.to_thread(read_token, cluster)
         return await _exchange(connection, cluster, f"n,,\x01auth=Bearer {token}\x01\x01".encode())
     return await _scram(connection, cluster, mechanism)
 
 
-def read_password(cluster: ClusterSpec) -> str:
-    """Return the password as it is now.
-
-    Raises:
-        AuthenticationFailed: Its file cannot be read.
-    """
-    security = cluster.security
-    if security.password_file is None:
-        return security.password.reveal() if security.password else ""
-    try:
-        return security.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _failed(
-            cluster,
-            f"{security.password_file} cannot be read: {_os_reason(error)}",
-            f"check clusters.{cluster.alias}.security.password_file and its rights",
-        ) from error
-
-
-def _read_token_file(cluster: ClusterSpec) -> str | None:
-    path = cluster.security.token_file
-    if path is None:
-        return None
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(_TOKEN_BYTES_MAX).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _failed(
-            cluster,
-            f"{path} cannot be read: {_os_reason(error)}",
-            f"check clusters.{cluster.alias}.security.token_file and its rights",
-        ) from error
-
-
-async def _run_token_command(cluster: ClusterSpec) -> str:
-    """Run the token command without a shell; the token is the first line it prints."""
-    command = cluster.security.token_command
-    key = f"clusters.{cluster.alias}.security.token_command"
-    if not command:
-        raise _failed(cluster, "OAUTHBEARER needs a token", f"set {key} or token_file")
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            limit=_TOKEN_BYTES_MAX,
-        )
-    except OSError as error:
-        raise _failed(cluster, f"{command[0]} cannot be started: {_os_reason(error)}", f"check {key}") from error
-    try:
-        async with asyncio.timeout(_TOKEN_COMMAND_SECONDS):
-            output, _ = await process.communicate()
-    except TimeoutError as error:
-        process.kill()
-        await process.wait()
-        raise _failed(
-            cluster, f"{command[0]} gave no token within {_TOKEN_COMMAND_SECONDS:g} s", f"check {key}"
-        ) from error
-    token = output.decode(errors="replace").partition("\n")[0].strip()
-    if process.returncode or not token:
-        raise _failed(cluster, f"{command[0]} ended with {process.returncode} and no token", f"check {key}")
-    return token
-
-
 async def _scram(connection: Caller, cluster: ClusterSpec, mechanism: Mechanism) -> float | None:
-    client = ScramClient([mechanism.value], cluster.security.username or "", read_password(cluster))
+    password = await asyncio.to_thread(read_password, cluster)
+    client = ScramClient([mechanism.value], cluster.security.username or "", password)
     try:
         first = await _step(connection, cluster, client.get_client_first().encode())
         client.set_server_first(first.auth_bytes.decode())
@@ -153,10 +87,6 @@ async def _step(connection: Caller, cluster: ClusterSpec, message: bytes) -> Sas
 def _lifetime_seconds(answer: SaslAuthenticateResponse) -> float | None:
     seconds = answer.session_lifetime.total_seconds()
     return seconds if seconds > 0 else None
-
-
-def _os_reason(error: OSError | UnicodeDecodeError) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _failed(cluster: ClusterSpec, why: str, next_step: str) -> AuthenticationFailed:

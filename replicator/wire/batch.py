@@ -13,12 +13,14 @@ from replicator.model.batch import (
     HEADER_BYTES,
     LENGTH_PREFIX_BYTES,
     LOG_APPEND_TIME_BIT,
+    MAGIC_AT,
     TRANSACTIONAL_BIT,
     BatchHeader,
 )
 from replicator.wire.crc import crc_after_head_change
 
 _MAGIC_V2 = 2
+_MAGIC_OLD = frozenset({0, 1})
 _CRC_AT = 17
 _ATTRIBUTES_AT = 21
 _PRODUCER_AT = 43
@@ -28,6 +30,7 @@ _WHOLE_CRC_BELOW_BYTES = 6 << 10
 """Below this size two passes over the batch cost less than one `crc_after_head_change` (benchmarks/RESULTS.md)."""
 
 _PRODUCER = struct.Struct(">qhi")
+_PREFIX = struct.Struct(">qi")
 _U32 = struct.Struct(">I")
 _U16 = struct.Struct(">H")
 
@@ -91,12 +94,28 @@ def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[B
             )
         )
         position = after
+    _scan_short_messages(buffer, position, end, headers)
     return headers
+
+
+def _scan_short_messages(
+    buffer: bytearray | bytes | memoryview, position: int, end: int, headers: list[BatchHeader]
+) -> None:
+    """Add what is whole in the last bytes, too few for a v2 header: a message of magic 0 or 1 may have only 26."""
+    while position + MAGIC_AT < end and buffer[position + MAGIC_AT] in _MAGIC_OLD:
+        base, length = _PREFIX.unpack_from(buffer, position)
+        magic = buffer[position + MAGIC_AT]
+        _check_odd_batch(base, length, magic)
+        after = position + LENGTH_PREFIX_BYTES + length
+        if after > end:
+            return
+        headers.append(BatchHeader(position, after, base, -1, magic, 0, 0, 0, -1, -1, -1, -1, -1, -1))
+        position = after
 
 
 def _check_odd_batch(base: int, length: int, magic: int) -> None:
     smallest_v0_message = 14
-    if magic not in {0, 1} or length < smallest_v0_message:
+    if magic not in _MAGIC_OLD or length < smallest_v0_message:
         raise CorruptRecords(
             f"no record batch starts at offset {base}",
             why=f"length {length} and magic {magic} are not Kafka's",

@@ -7,7 +7,6 @@ transactions under one epoch: each change begins with InitProducerId.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +22,7 @@ from kio.schema.init_producer_id.v4.request import InitProducerIdRequest
 from kio.schema.init_producer_id.v4.response import InitProducerIdResponse
 from kio.schema.types import ProducerId, TopicName, TransactionalId
 from kio.static.primitive import i8, i16, i32, i32Timedelta
+from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from replicator.errors import Conflict, KafkaError, TimedOut
 from replicator.wire.cluster import Purpose
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 _TRANSACTION_KEY = i8(1)
 _TRANSACTION_TIMEOUT = timedelta(seconds=30)
 _PATIENCE_SECONDS = 30.0
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS_MAX = 0.5
 _FENCED = frozenset(
     {ErrorCode.invalid_producer_epoch, ErrorCode.producer_fenced, ErrorCode.invalid_producer_id_mapping}
 )
@@ -58,17 +59,16 @@ async def _patiently(work: Callable[[], Awaitable[R]], what: str) -> R:
 
     Only for requests that may safely be repeated.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return await work()
-        except KafkaError as error:
-            if not error.retryable:
-                raise
-            if loop.time() >= deadline:
-                raise TimedOut(f"{what} did not succeed within {_PATIENCE_SECONDS:g} s", why=str(error)) from error
-        await asyncio.sleep(_PAUSE_SECONDS)
+    patience = AsyncRetrying(
+        retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and error.retryable),
+        stop=stop_after_delay(_PATIENCE_SECONDS),
+        wait=wait_random_exponential(multiplier=_PAUSE_SECONDS, max=_PAUSE_SECONDS_MAX),
+    )
+    try:
+        return await patience(work)
+    except RetryError as error:
+        last = error.last_attempt.exception()
+        raise TimedOut(f"{what} did not succeed within {_PATIENCE_SECONDS:g} s", why=str(last)) from last
 
 
 async def _coordinator(cluster: Cluster, transactional_id: str) -> Connection:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
+from tests.integration.harness import Lab
 
 MakeCluster = Callable[..., Cluster]
 """``make_cluster(**ClusterConfig fields)``: a started cluster; name, directory and ports are chosen if not given."""
@@ -81,6 +82,14 @@ def topic_name(request: pytest.FixtureRequest) -> str:
     """Return a topic name that no other test uses, and that tells which test made it."""
     test = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name).strip("-")[:80]
     return f"{test}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """Daemons of a test's own, ended after it."""
+    made = Lab(tmp_path)
+    yield made
+    made.close()
 
 
 _numbers = itertools.count(1)

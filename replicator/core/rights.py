@@ -1,0 +1,310 @@
+"""Which rights a flow needs on its two clusters, and how they are granted: the least, derived from what we send.
+
+Each operation is one that a request of ours is checked for (KafkaApis of Apache Kafka 2.8 to 4.x):
+
+=============================  ========================================  =====================================
+request                        checked                                   who sends it
+=============================  ========================================  =====================================
+Fetch                          READ topic                                copying; reading back the target's tail
+Metadata, ListOffsets          DESCRIBE topic                            every attach, topic sync
+OffsetForLeaderEpoch           DESCRIBE topic                            attach to the source
+DescribeConfigs (topic)        DESCRIBE_CONFIGS topic                    topic sync
+DescribeConfigs (broker)       DESCRIBE_CONFIGS cluster                  the guard: producer.id.expiration.ms
+Produce                        WRITE topic                               copying
+Produce, transactional         WRITE topic and transactional id          changes of replicator.state
+DescribeProducers              READ topic                                attach to the target
+CreateTopics                   CREATE topic (or cluster)                 topic sync, replicator.state
+CreatePartitions               ALTER topic                               a source topic grew
+IncrementalAlterConfigs        ALTER_CONFIGS topic                       a source setting changed
+DeleteRecords                  DELETE topic                              seeding a log that starts above 0
+FindCoordinator (transaction)  DESCRIBE transactional id                 producer ids, replicator.state
+InitProducerId, EndTxn         WRITE transactional id                    producer ids, replicator.state
+AddPartitionsToTxn             WRITE topic and transactional id          changes of replicator.state
+=============================  ========================================  =====================================
+
+IDEMPOTENT_WRITE on the cluster is not among them: our producer ids come with a transactional id, and since 2.8
+(KIP-679) Produce asks only for WRITE on the topic.
+Kafka's own authorizer grants DESCRIBE with READ, WRITE, DELETE or ALTER, and DESCRIBE_CONFIGS with ALTER_CONFIGS;
+they are written out all the same, since other authorizers do not.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from replicator.core.selection import literal, target_name
+from replicator.model.names import STATE_TOPIC
+from replicator.model.security import Mechanism, Security
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
+
+TRANSACTIONAL_PREFIX = "replicator."
+
+
+class Operation(enum.StrEnum):
+    """Kafka's operations, as `kafka-acls` spells them."""
+
+    READ = "Read"
+    WRITE = "Write"
+    CREATE = "Create"
+    DELETE = "Delete"
+    ALTER = "Alter"
+    DESCRIBE = "Describe"
+    DESCRIBE_CONFIGS = "DescribeConfigs"
+    ALTER_CONFIGS = "AlterConfigs"
+
+
+class ResourceKind(enum.StrEnum):
+    """What a right is about, as the option of `kafka-acls`."""
+
+    TOPIC = "--topic"
+    CLUSTER = "--cluster"
+    TRANSACTIONAL_ID = "--transactional-id"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Names:
+    """One name, or all names that begin with it. `*` stands for all names."""
+
+    text: str
+    prefixed: bool = False
+
+    def covers(self, other: Names) -> bool:
+        """Return whether every name of `other` is meant too."""
+        if self in {other, EVERY}:
+            return True
+        return self.prefixed and other != EVERY and other.text.startswith(self.text)
+
+
+EVERY = Names("*")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Operations on one resource, and what they are for."""
+
+    kind: ResourceKind
+    names: Names
+    operations: tuple[Operation, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom to grant to. `known` is False where only the cluster's owner can tell; `text` is then a stand-in."""
+
+    text: str
+    known: bool = True
+    note: str = ""
+
+
+_SOURCE_TOPICS = (Operation.READ, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS)
+_MIRRORS = (
+    Operation.WRITE,
+    Operation.READ,
+    Operation.DESCRIBE,
+    Operation.DESCRIBE_CONFIGS,
+    Operation.CREATE,
+    Operation.ALTER,
+    Operation.ALTER_CONFIGS,
+)
+_STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
+
+REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
+REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
+REQUIRED_ON_STATE = frozenset(_STATE)
+
+NOT_NEEDED = (
+    "Alter or ClusterAction on the target's cluster: not needed in this version (it is for filling holes)",
+    "IdempotentWrite: not needed, Kafka 2.8 and newer do not ask for it",
+    "rights on consumer groups: not needed in this version",
+)
+
+
+def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
+    """Return what a flow needs on its source. Nothing is ever written there."""
+    topics = tuple(
+        Grant(ResourceKind.TOPIC, names, _SOURCE_TOPICS, "read the selected topics and their settings")
+        for names in selected_names(flow.topics)
+    )
+    cluster = Grant(
+        ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "tell what this user may do (`validate --connect` only)"
+    )
+    return (*topics, cluster)
+
+
+def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
+    """Return what a flow needs on its target."""
+    mirrors = mirror_names(flow.topics, flow.rename)
+    return (
+        *(Grant(ResourceKind.TOPIC, names, _MIRRORS, "create, write and check the mirrors") for names in mirrors),
+        *(
+            Grant(
+                ResourceKind.TOPIC,
+                names,
+                (Operation.DELETE,),
+                "DeleteRecords, only while a mirror is seeded whose source starts above offset 0",
+            )
+            for names in mirrors
+        ),
+        Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _STATE, "who writes, which mirrors there are"),
+        Grant(
+            ResourceKind.TRANSACTIONAL_ID,
+            Names(TRANSACTIONAL_PREFIX, prefixed=True),
+            (Operation.WRITE, Operation.DESCRIBE),
+            "the flow's producer ids, and changes of the state",
+        ),
+        Grant(
+            ResourceKind.CLUSTER,
+            EVERY,
+            (Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS),
+            "read producer.id.expiration.ms",
+        ),
+    )
+
+
+# -- from a selection to names ----------------------------------------------------------------------------------------
+
+
+def selected_names(selection: Selection) -> tuple[Names, ...]:
+    """Return the narrowest names of an ACL that cover all a selection includes.
+
+    ACLs know full names, prefixes and `*` only: a pattern that is none of these gets the prefix it begins with.
+    Excludes cannot be said at all; what they leave out may be read as far as the ACL goes, and is not.
+    """
+    return _without_covered(_names_of(pattern) for pattern in selection.include)
+
+
+def mirror_names(selection: Selection, rename: Rename) -> tuple[Names, ...]:
+    """Return the same for the names on the target."""
+    return _without_covered(new for names in selected_names(selection) for new in _renamed(names, rename))
+
+
+def wider_than_selection(selection: Selection) -> bool:
+    """Return whether the rights reach further than the selection: an exclude, or a pattern no ACL can say."""
+    return bool(selection.exclude) or not all(_exact(pattern) for pattern in selection.include)
+
+
+def _names_of(pattern: Pattern) -> Names:
+    if pattern.kind is PatternKind.PREFIX:
+        return _prefix(pattern.text)
+    if pattern.kind is PatternKind.REGEX:
+        return _regex_names(pattern.text)
+    if literal(pattern):
+        return Names(pattern.text)
+    return _prefix(re.split(r"[*?\[]", pattern.text, maxsplit=1)[0])
+
+
+def _prefix(text: str) -> Names:
+    return Names(text, prefixed=True) if text else EVERY
+
+
+def _exact(pattern: Pattern) -> bool:
+    if pattern.kind is PatternKind.PREFIX or literal(pattern):
+        return True
+    if pattern.kind is PatternKind.GLOB:
+        return re.fullmatch(r"[^*?\[]*\*", pattern.text) is not None
+    return not _regex_names(pattern.text).prefixed and _regex_names(pattern.text) != EVERY
+
+
+_PLAIN = re.compile(r"\\[._\-]|[A-Za-z0-9_\-]")
+_REPEATS_FROM_NONE = ("*", "?", "{")
+
+
+def _regex_names(regex: str) -> Names:
+    """Return what every match of a regex begins with, as far as that is plain to see."""
+    body = regex.removeprefix("^").removesuffix("$")
+    if "|" in body:
+        return EVERY
+    start, at = "", 0
+    while found := _PLAIN.match(body, at):
+        if body.startswith(_REPEATS_FROM_NONE, found.end()):
+            return _prefix(start)
+        start, at = start + found.group()[-1], found.end()
+    return Names(start) if start and at == len(body) else _prefix(start)
+
+
+_ALL_MATCH = frozenset({"(.*)", "(.+)", ".*", ".+"})
+
+
+def _renamed(names: Names, rename: Rename) -> Iterable[Names]:
+    if rename.prefix is not None:
+        return [_prefix(rename.prefix) if names == EVERY else Names(rename.prefix + names.text, names.prefixed)]
+    if rename.regex is None or rename.to is None:
+        return [names]
+    if names != EVERY and not names.prefixed:
+        return [Names(target_name(rename, names.text))]
+    renamed = _prefix(rename.to.split("\\", 1)[0])
+    if rename.regex.removeprefix("^").removesuffix("$") in _ALL_MATCH:
+        return [renamed]
+    return [renamed, names]  # a name that the regex does not match stays as it is
+
+
+def _without_covered(names: Iterable[Names]) -> tuple[Names, ...]:
+    every = sorted(set(names))
+    return tuple(one for one in every if not any(other != one and other.covers(one) for other in every))
+
+
+# -- how rights are granted -------------------------------------------------------------------------------------------
+
+
+def principal(security: Security) -> Principal:
+    """Return as whom the cluster sees us, as far as the file tells."""
+    if security.protocol.sasl:
+        if security.mechanism is Mechanism.OAUTHBEARER:
+            return Principal("User:<subject of the token>", known=False, note="the token's `sub` claim, by default")
+        return Principal(f"User:{security.username or ''}")
+    if security.protocol.tls and security.cert_file is not None:
+        return Principal(
+            f"User:<subject of {security.cert_file.name}>",
+            known=False,
+            note=f"openssl x509 -in {shlex.quote(str(security.cert_file))} -noout -subject -nameopt RFC2253; "
+            "the cluster may map it (ssl.principal.mapping.rules)",
+        )
+    return Principal("User:ANONYMOUS", note="connections without a login; grant to it only on a closed network")
+
+
+def acl_command(grant: Grant, who: Principal, bootstrap: Sequence[tuple[str, int]]) -> str:
+    """Return the command of Kafka's own tool that makes one grant."""
+    servers = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in bootstrap)
+    words = ["kafka-acls.sh", "--bootstrap-server", servers, "--add", "--allow-principal", who.text]
+    for operation in grant.operations:
+        words += ["--operation", operation.value]
+    words.append(grant.kind.value)
+    if grant.kind is not ResourceKind.CLUSTER:
+        words.append(grant.names.text)
+    if grant.names.prefixed:
+        words += ["--resource-pattern-type", "prefixed"]
+    return shlex.join(words)
+
+
+# -- what a cluster says of us ----------------------------------------------------------------------------------------
+
+_CODES = {
+    3: Operation.READ,
+    4: Operation.WRITE,
+    5: Operation.CREATE,
+    6: Operation.DELETE,
+    7: Operation.ALTER,
+    8: Operation.DESCRIBE,
+    10: Operation.DESCRIBE_CONFIGS,
+    11: Operation.ALTER_CONFIGS,
+}
+_NOT_TOLD = -(1 << 31)
+
+
+def operations_of(bits: int) -> frozenset[Operation] | None:
+    """Return the operations in the bit field of a Metadata answer, or None where the broker does not tell."""
+    if bits == _NOT_TOLD:
+        return None
+    return frozenset(operation for code, operation in _CODES.items() if bits >> code & 1)
+
+
+def lacking(needed: Iterable[Operation], allowed: frozenset[Operation] | None) -> tuple[Operation, ...]:
+    """Return what is needed and not allowed, in a fixed order; nothing where it is not known."""
+    if allowed is None:
+        return ()
+    return tuple(sorted(set(needed) - allowed))

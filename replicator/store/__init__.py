@@ -1,0 +1,1 @@
+"""What one daemon keeps on its own disk. A cache: losing it changes no result."""

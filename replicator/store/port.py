@@ -1,0 +1,57 @@
+"""The store's face, and the in-memory one."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicator.model.events import Event
+
+EVENTS_MAX = 10_000
+"""Events kept; the oldest go first."""
+
+
+class Store(Protocol):
+    """Keeps the events of one daemon."""
+
+    def add(self, event: Event) -> None:
+        """Keep an event.
+
+        Raises:
+            StoreError: It cannot be kept; earlier ones still are.
+        """
+        ...
+
+    def recent(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
+        """Return at most `limit` events of a flow (or of one of its source topics), newest last.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the disk; safe to call twice."""
+        ...
+
+
+class MemoryStore:
+    """Keeps events until the process ends."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
+
+    def add(self, event: Event) -> None:
+        """See `Store.add`."""
+        self._events.append(event)
+
+    def recent(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
+        """See `Store.recent`."""
+        chosen = [event for event in self._events if event.flow == flow and topic in {None, event.topic}]
+        return chosen[-limit:]
+
+    def close(self) -> None:
+        """See `Store.close`."""

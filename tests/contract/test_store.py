@@ -1,0 +1,130 @@
+"""One suite for every event store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from replicator.errors import StoreError
+from replicator.model.events import Event
+from replicator.store.port import EVENTS_MAX, MemoryStore, Store
+from replicator.store.sqlite import SqliteStore
+
+Make = Callable[[], Store]
+
+
+def _event(number: int, flow: str = "f", topic: str | None = "t") -> Event:
+    return Event("2026-01-01T00:00:00.000+00:00", flow, topic, 0, "ATTACHING", "COPYING", None, f"event {number}")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Return a function that opens the store; sqlite opens the same file each time."""
+    opened: list[Store] = []
+
+    def open_store() -> Store:
+        store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path)
+        opened.append(store)
+        return store
+
+    yield open_store
+    for store in opened:
+        store.close()
+
+
+def test_events_come_back_in_order_newest_last(make: Make) -> None:
+    """The last ones are returned, in the order they were added."""
+    store = make()
+    for number in range(10):
+        store.add(_event(number))
+
+    assert [f"event {number}" for number in (7, 8, 9)] == [event.text for event in store.recent("f", None, 3)]
+
+
+def test_events_are_chosen_by_flow_and_topic(make: Make) -> None:
+    """Another flow's or topic's events stay away."""
+    store = make()
+    store.add(_event(1))
+    store.add(_event(2, flow="other"))
+    store.add(_event(3, topic="u"))
+    store.add(_event(4, topic=None))
+
+    assert [event.text for event in store.recent("f", None, 10)] == ["event 1", "event 3", "event 4"]
+    assert [event.text for event in store.recent("f", "u", 10)] == ["event 3"]
+
+
+def test_a_store_is_bounded(make: Make) -> None:
+    """Only so many events are kept."""
+    store = make()
+    for number in range(EVENTS_MAX + 1000):
+        store.add(_event(number))
+
+    assert len(store.recent("f", None, 10 * EVENTS_MAX)) == EVENTS_MAX
+
+
+def test_sqlite_events_survive_a_restart(tmp_path: Path) -> None:
+    """A second store on the same directory finds them."""
+    first = SqliteStore(tmp_path)
+    first.add(_event(1))
+    first.close()
+
+    second = SqliteStore(tmp_path)
+
+    assert [_event(1)] == second.recent("f", None, 10)
+    second.close()
+
+
+@pytest.mark.parametrize("damage", ["half", "garbage", "flipped"])
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, damage: str) -> None:
+    """A half-written or foreign file stops the start with a clear error; nothing is guessed from it."""
+    store = SqliteStore(tmp_path)
+    for number in range(2000):
+        store.add(_event(number))
+    store.close()
+    path = tmp_path / "replicator.db"
+    content = path.read_bytes()
+    broken = {
+        "half": content[: len(content) // 2],
+        "garbage": b"not a database" * 1000,
+        "flipped": content[:5000] + b"\xff" * 8000 + content[13000:],
+    }
+    path.write_bytes(broken[damage])
+
+    with pytest.raises(StoreError) as caught:
+        SqliteStore(tmp_path)
+
+    assert str(path) in caught.value.what
+    assert "delete" in caught.value.next_step
+
+
+_FULL = """
+import resource, signal, sys
+from pathlib import Path
+from replicator.errors import StoreError
+from replicator.model.events import Event
+from replicator.store.sqlite import SqliteStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = SqliteStore(Path(sys.argv[1]))
+event = Event("now", "f", "t", 0, None, None, None, "x" * 1000)
+store.add(event)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    for _ in range(1000):
+        store.add(event)
+except StoreError as error:
+    kept = len(store.recent("f", None, 1000))
+    print("StoreError", kept > 0, "disk" in error.next_step)
+"""
+
+
+def test_a_full_disk_is_an_error_and_keeps_what_was_written(tmp_path: Path) -> None:
+    """The write fails loudly and the earlier events can still be read."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.strip() == "StoreError True True"

@@ -1,0 +1,159 @@
+"""Daemons and brokers die by SIGKILL under load; nothing is lost, doubled or reordered."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
+from tests.integration.conftest import MakeCluster
+from tests.integration.harness import (
+    Daemon,
+    Kafka,
+    Lab,
+    Load,
+    assert_equal,
+    bounds,
+    create,
+    leader,
+    partition_count,
+    wait_until,
+)
+
+PARTITIONS = 6
+
+
+def kill_in_a_produce(daemon: Daemon, chance: random.Random, copied: int = 1500) -> None:
+    """Let a daemon copy something, then kill it at any moment: under this load produces are always on their way."""
+    before = daemon.metric("replicator_records_total")
+    wait_until("it copies", lambda: daemon.metric("replicator_records_total") > before + copied, every=0.02)
+    time.sleep(chance.random() * 0.1)
+    daemon.kill()
+
+
+def test_the_daemon_is_killed(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Four times, on three replicas."""
+    _kill_daemon(east, west, topic_name, lab, kills=4)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_daemon_is_killed_many_times(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Fifteen times."""
+    _kill_daemon(east, west, topic_name, lab, kills=15)
+
+
+def _kill_daemon(east: Kafka, west: Kafka, topic: str, lab: Lab, *, kills: int) -> None:
+    create(east, topic, PARTITIONS)
+    daemon = lab.daemon(east, west, topic, replication_factor=3)
+    chance = random.Random(kills)  # noqa: S311 - moments of kills
+    with Load(east, {topic: PARTITIONS}, per_second=6000) as load:
+        for _ in range(kills):
+            daemon.start()
+            kill_in_a_produce(daemon, chance)
+    daemon.start()
+
+    load.check(topic, assert_equal(east, west, topic))
+
+
+def test_two_unaware_daemons(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """The same flow file twice, and now this one, now that one is killed."""
+    _kill_either(east, west, topic_name, lab, kills=3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_two_unaware_daemons_for_long(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Twelve kills."""
+    _kill_either(east, west, topic_name, lab, kills=12)
+
+
+def _kill_either(east: Kafka, west: Kafka, topic: str, lab: Lab, *, kills: int) -> None:
+    create(east, topic, PARTITIONS)
+    pair = [lab.daemon(east, west, topic, replication_factor=3) for _ in range(2)]
+    chance = random.Random(kills)  # noqa: S311 - moments of kills
+    with Load(east, {topic: PARTITIONS}, per_second=4000) as load:
+        for daemon in pair:
+            daemon.start(ready_seconds=0)
+        for number in range(kills):
+            for daemon in pair:
+                wait_until("both are ready", daemon._is_ready)
+            _wait_copied_on(west, topic, 2000)
+            time.sleep(chance.random() * 0.3)
+            pair[number % 2].kill()
+            _wait_copied_on(west, topic, 1000)
+            pair[number % 2].start(ready_seconds=0)
+        for daemon in pair:
+            wait_until("both are ready", daemon._is_ready)
+        _wait_copied_on(west, topic, 2000)
+
+    load.check(topic, assert_equal(east, west, topic))
+    totals = [daemon.flow()["totals"] for daemon in pair]
+    assert all(daemon.mirror(topic)["state"] == "ACTIVE" for daemon in pair), totals
+
+
+def _wait_copied_on(cluster: Kafka, topic: str, records: int) -> None:
+    """Wait until a mirror has grown by that many records, whoever writes them."""
+    first = _total(cluster, topic)
+    wait_until("the mirror grows", lambda: _total(cluster, topic) >= first + records)
+
+
+def _total(cluster: Kafka, topic: str) -> int:
+    return sum(end for _, end in bounds(cluster, topic).values()) if partition_count(cluster, topic) else 0
+
+
+@pytest.fixture(scope="module")
+def own_pair(make_module_cluster: MakeCluster) -> tuple[Cluster, Cluster]:
+    """Clusters whose brokers may be killed: one broker, three brokers."""
+    source = make_module_cluster(name="kill-east", start=False)
+    target = make_module_cluster(name="kill-west", brokers=3, start=False)
+    start_clusters([source, target])
+    return source, target
+
+
+@pytest.mark.timeout(180)
+def test_brokers_are_killed(own_pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab) -> None:
+    """A target leader, then the only source broker; partitions that are led elsewhere go on meanwhile."""
+    _kill_brokers(own_pair, topic_name, lab, rounds=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_brokers_are_killed_many_times(own_pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab) -> None:
+    """Every target broker in turn, and the source between."""
+    _kill_brokers(own_pair, topic_name, lab, rounds=5)
+
+
+def _kill_brokers(pair: tuple[Cluster, Cluster], topic: str, lab: Lab, *, rounds: int) -> None:
+    source, target = pair
+    create(source, topic, PARTITIONS)
+    daemon = lab.daemon(source, target, topic, replication_factor=3).start()
+    with Load(source, {topic: PARTITIONS}, per_second=2000) as load:
+        _wait_copied_on(target, topic, 2000)
+        for number in range(rounds):
+            victim = leader(target, topic, number % PARTITIONS)
+            target.kill_broker(victim)
+            _wait_every_partition_grows(target, topic)
+            target.start_broker(victim)
+            _wait_copied_on(target, topic, 2000)
+            source.kill_broker(1)
+            time.sleep(1)
+            assert daemon.process.poll() is None
+            source.start_broker(1)
+            _wait_every_partition_grows(target, topic)
+
+    load.check(topic, assert_equal(source, target, topic))
+    assert daemon.mirror(topic)["state"] == "ACTIVE"
+
+
+def _wait_every_partition_grows(cluster: Kafka, topic: str) -> None:
+    first = wait_until("all have leaders", lambda: _ends(cluster, topic))
+    wait_until("every partition grows", lambda: all(end > first[at] for at, end in _ends(cluster, topic).items()))
+
+
+def _ends(cluster: Kafka, topic: str) -> dict[int, int]:
+    if partition_count(cluster, topic) < PARTITIONS:
+        return {}
+    return {number: end for number, (_, end) in bounds(cluster, topic).items()}

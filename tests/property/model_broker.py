@@ -1,0 +1,448 @@
+"""Models of one source partition and of one target partition, for the simulation of two daemons.
+
+The target enforces KAFKA.md table A for the batches this project may send, and what makes attaching hard there:
+the high watermark lags the log end, lastSequence includes the uncommitted tail, a leader change keeps any part of that
+tail, and producer state ages by *record* time (KAFKA.md 0b.13).
+Nothing here knows of the machine under test: records are integers, never equal twice, and offsets say where they are.
+
+Two assumptions, both stated where they are used: a request takes effect at most `DOUBT_MS` after it was sent, and an
+appended tail is committed or lost within `TAIL_MS` (unless `TargetPartition.tail_may_stay` says otherwise).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from replicator.core.attach import Entry, Tail
+from replicator.model.batch import (
+    CONTROL_BIT,
+    LOG_APPEND_TIME_BIT,
+    SEQUENCE_MODULUS,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+    sequence_after,
+)
+
+HOUR_MS = 3_600_000
+EXPIRY_MS = 24 * HOUR_MS
+"""producer.id.expiration.ms"""
+GUARD_MS = EXPIRY_MS - HOUR_MS
+BATCH_BYTES_MAX = 1000
+TIMESTAMP_AFTER_MAX_MS = HOUR_MS
+TAIL_MS = 30_000
+REMEMBERED_BATCHES = 5
+ALIEN_PRODUCER = 4711
+ABORTED_PRODUCER = 77
+_KEPT_OLD_BITS = LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT
+
+OK = 0
+CORRUPT_MESSAGE = 2
+NOT_LEADER_OR_FOLLOWER = 6
+MESSAGE_TOO_LARGE = 10
+INVALID_TIMESTAMP = 32
+OUT_OF_ORDER_SEQUENCE = 45
+INVALID_PRODUCER_EPOCH = 47
+INVALID_RECORD = 87
+
+
+# -- the source ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBatch:
+    """A batch of the source: its header, and the identities of its records by offset."""
+
+    header: BatchHeader
+    records: tuple[tuple[int, int], ...]
+
+
+class FetchAnswer(NamedTuple):
+    """What a fetch of the source returned: a refusal, a divergence, or batches."""
+
+    refusal: str | None
+    diverging: tuple[int, int] | None
+    batches: tuple[SourceBatch, ...]
+    aborted: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class SourcePartition:
+    """One partition of the source; all of it is committed, until an unclean election loses some.
+
+    Attributes:
+        start: Log start offset.
+        end: Log end and high watermark.
+        incarnation: Changes when the topic is re-created.
+        histories: Every history the partition ever had, the present one last: identity by offset.
+        odd_offsets: Offsets covered by batches that cannot be passed on unchanged.
+    """
+
+    start: int = 0
+    end: int = 0
+    incarnation: int = 0
+    truncated: bool = False
+    batches: list[SourceBatch] = field(default_factory=list)
+    histories: list[dict[int, int]] = field(default_factory=lambda: [{}])
+    epochs: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
+    odd_offsets: set[int] = field(default_factory=set)
+    _next_record: int = 1
+
+    def append(self, count: int, max_timestamp: int, odd: str = "") -> None:
+        """Append one batch; `odd` names what is unusual about it."""
+        if odd == "gap":
+            self.odd_offsets.add(self.end)
+            self.end += 1
+        base = self.end
+        records = [(base + at, self._next_record + at) for at in range(count)]
+        self._next_record += count
+        if odd == "hole" and count > 1:
+            del records[count // 2]
+        elif odd == "hole":
+            odd = "control"
+        if odd == "control":
+            records = []
+        attributes = {
+            "control": CONTROL_BIT | TRANSACTIONAL_BIT,
+            "append_time": LOG_APPEND_TIME_BIT,
+            "aborted": TRANSACTIONAL_BIT,
+            "transactional": TRANSACTIONAL_BIT,
+        }.get(odd, 0)
+        size = BATCH_BYTES_MAX + 1 if odd == "too_large" else 61 + 10 * count
+        magic = 1 if odd == "old_magic" else 2
+        producer = ABORTED_PRODUCER if odd == "aborted" else 5
+        stored = 1 if odd == "control" else len(records)
+        header = BatchHeader(
+            0, size, base, self.epochs[-1][0], magic, 0, attributes, count - 1, 0, max_timestamp, producer, 0, 0, stored
+        )
+        if odd and odd not in {"transactional", "gap"}:
+            self.odd_offsets.update(range(base, base + count))
+        self.batches.append(SourceBatch(header, tuple(records)))
+        self.histories[-1].update(records)
+        self.end = base + count
+
+    def bump_epoch(self) -> None:
+        """Elect a leader cleanly."""
+        self.epochs.append((self.epochs[-1][0] + 1, self.end))
+
+    def retain_from(self, index: int) -> None:
+        """Let retention remove the batches before that one."""
+        gone = self.batches[:index]
+        del self.batches[:index]
+        if gone:
+            self.start = gone[-1].header.next_offset
+
+    def truncate(self, index: int) -> None:
+        """Elect a leader uncleanly: batches from that one on are lost, and another history begins."""
+        if index >= len(self.batches):
+            return
+        cut = max(self.batches[index].header.base_offset, self.start)
+        del self.batches[index:]
+        self.truncated = True
+        self.end = cut
+        self.odd_offsets = {offset for offset in self.odd_offsets if offset < cut}
+        self.histories.append({offset: record for offset, record in self.histories[-1].items() if offset < cut})
+        epoch = self.epochs[-1][0] + 1
+        self.epochs = [*((number, first) for number, first in self.epochs if first < cut or number == 0), (epoch, cut)]
+
+    def recreate(self) -> None:
+        """Delete the topic and create it again."""
+        self.start = self.end = 0
+        self.incarnation += 1
+        self.batches = []
+        self.histories.append({})
+        self.epochs = [(0, 0)]
+        self.odd_offsets = set()
+
+    def epoch_end(self, epoch: int) -> tuple[int, int]:
+        """Return (largest epoch not above `epoch`, where it ends), as OffsetForLeaderEpoch does."""
+        found = -1
+        for number, first in self.epochs:
+            if number > epoch:
+                return found, first
+            found = number
+        return found, self.end
+
+    def fetch(self, incarnation: int, offset: int, last_epoch: int, batches_max: int) -> FetchAnswer:
+        """Answer a fetch as a broker does from v12 on."""
+        if incarnation != self.incarnation:
+            return FetchAnswer("UNKNOWN_TOPIC_ID", None, (), ())
+        if not self.start <= offset <= self.end:
+            return FetchAnswer("OFFSET_OUT_OF_RANGE", None, (), ())
+        if last_epoch >= 0:
+            epoch, end = self.epoch_end(last_epoch)
+            if epoch < last_epoch or end < offset:
+                return FetchAnswer(None, (epoch, end), (), ())
+        found = tuple(batch for batch in self.batches if batch.header.next_offset > offset)[:batches_max]
+        aborted = tuple(
+            (batch.header.producer_id, batch.header.base_offset)
+            for batch in found
+            if batch.header.producer_id == ABORTED_PRODUCER
+        )
+        return FetchAnswer(None, None, found, aborted)
+
+    def record_at(self, offset: int) -> int | None:
+        """Return the record a reader finds there now."""
+        return self.histories[-1].get(offset) if self.start <= offset < self.end else None
+
+    def epoch_at(self, offset: int) -> int:
+        """Return the leader epoch of the batch that holds an offset, -1 where none does."""
+        for batch in self.batches:
+            if batch.header.base_offset <= offset < batch.header.next_offset:
+                return batch.header.leader_epoch
+        return -1
+
+
+# -- the target ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProducedBatch:
+    """A batch as it reaches the target: a rewritten header, and its records' identities in order."""
+
+    header: BatchHeader
+    records: tuple[int, ...]
+    crc_valid: bool = True
+
+
+@dataclass(slots=True)
+class TargetBatch:
+    """A batch in the target's log."""
+
+    base: int
+    produced: ProducedBatch
+    appended_ms: int
+
+    @property
+    def next_offset(self) -> int:
+        """Offset after its last record."""
+        return self.base + len(self.produced.records)
+
+
+@dataclass(slots=True)
+class ProducerState:
+    """What the broker remembers of one producer id: its last batches as (first sequence, last sequence, base)."""
+
+    epoch: int
+    last_timestamp: int
+    batches: deque[tuple[int, int, int]]
+
+
+OnAnswer = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    required: int
+    base: int
+    on_answer: OnAnswer
+
+
+@dataclass(slots=True)
+class TargetPartition:
+    """One partition of the target.
+
+    Attributes:
+        high_watermark: What clients are told the end is.
+        term: Rises with each leader change; a request that was sent to an earlier leader is refused.
+        ready_from: After a leader change, ends are told only from this high watermark on (KIP-207).
+        tail_may_stay: Whether the tail may stay uncommitted without limit (too few replicas).
+        mutations: Counts changes of the log, so that an observer looks only when something changed.
+    """
+
+    high_watermark: int = 0
+    term: int = 0
+    ready_from: int = 0
+    tail_may_stay: bool = False
+    mutations: int = 0
+    log: list[TargetBatch] = field(default_factory=list)
+    states: dict[int, ProducerState] = field(default_factory=dict)
+    _waiting: list[_Waiting] = field(default_factory=list)
+
+    @property
+    def log_end(self) -> int:
+        """Log end offset, committed or not."""
+        return self.log[-1].next_offset if self.log else 0
+
+    # -- what clients may ask ---------------------------------------------------------------------------------------
+
+    def visible_end(self) -> int | None:
+        """Answer ListOffsets: the high watermark, or None for OFFSET_NOT_AVAILABLE."""
+        return self.high_watermark if self.high_watermark >= self.ready_from else None
+
+    def entry(self, producer_id: int) -> Entry | None:
+        """Answer DescribeProducers: this includes what is not committed."""
+        state = self.states.get(producer_id)
+        return Entry(state.epoch, state.batches[-1][1], state.last_timestamp) if state is not None else None
+
+    def tail(self, end: int) -> Tail | None:
+        """Return the last data batch below `end`, which must be committed."""
+        below = [batch for batch in self.log if batch.base < min(end, self.high_watermark)]
+        if not below:
+            return None
+        header = below[-1].produced.header
+        return Tail(
+            below[-1].next_offset - 1,
+            header.producer_id,
+            header.producer_epoch,
+            header.last_sequence,
+            header.max_timestamp,
+            below[-1].produced.records[-1],
+        )
+
+    # -- producing ----------------------------------------------------------------------------------------------------
+
+    def produce(self, term: int, produced: ProducedBatch, now_ms: int, on_answer: OnAnswer) -> bool:
+        """Take one request for this partition; return whether its answer waits for replicas.
+
+        `on_answer` gets (error code, base offset): at once, or when the append is committed or lost.
+        """
+        if term != self.term:
+            on_answer(NOT_LEADER_OR_FOLLOWER, -1)
+            return False
+        code = _refuse(produced, now_ms)
+        if code:
+            on_answer(code, -1)
+            return False
+        header = produced.header
+        code, repeated = self._check_sequence(header)
+        if code:
+            on_answer(code, -1)
+            return False
+        if repeated is not None:
+            return self._answer_when_committed(repeated + header.record_count, repeated, on_answer)
+        base = self.log_end
+        self.log.append(TargetBatch(base, produced, now_ms))
+        self._remember(header, base)
+        self.mutations += 1
+        return self._answer_when_committed(self.log_end, base, on_answer)
+
+    def _check_sequence(self, header: BatchHeader) -> tuple[int, int | None]:
+        """Return (error code, base offset of the batch this one repeats): rows A25 to A28."""
+        state = self.states.get(header.producer_id)
+        if state is None or header.producer_id < 0:
+            return OK, None
+        if header.producer_epoch < state.epoch:
+            return INVALID_PRODUCER_EPOCH, None
+        if header.producer_epoch > state.epoch:
+            return (OUT_OF_ORDER_SEQUENCE if header.base_sequence else OK), None
+        for first, last, base in state.batches:
+            if (first, last) == (header.base_sequence, header.last_sequence):
+                return OK, base
+        if header.base_sequence != sequence_after(state.batches[-1][1], 1):
+            return OUT_OF_ORDER_SEQUENCE, None
+        return OK, None
+
+    def _remember(self, header: BatchHeader, base: int) -> None:
+        state = self.states.get(header.producer_id)
+        if state is None or header.producer_epoch > state.epoch:
+            state = ProducerState(header.producer_epoch, 0, deque(maxlen=REMEMBERED_BATCHES))
+            self.states[header.producer_id] = state
+        state.batches.append((header.base_sequence, header.last_sequence, base))
+        state.last_timestamp = header.max_timestamp
+
+    def _answer_when_committed(self, required: int, base: int, on_answer: OnAnswer) -> bool:
+        if required <= self.high_watermark:
+            on_answer(OK, base)
+            return False
+        self._waiting.append(_Waiting(required, base, on_answer))
+        return True
+
+    # -- what happens to a broker -------------------------------------------------------------------------------------
+
+    def commit(self, batches: int | None = None) -> None:
+        """Let the replicas follow by that many batches of the tail (None: all of it)."""
+        ends = [batch.next_offset for batch in self.log if batch.next_offset > self.high_watermark]
+        if not ends:
+            return
+        self.high_watermark = ends[-1] if batches is None else ends[min(batches, len(ends)) - 1]
+        waiting, self._waiting = self._waiting, []
+        for entry in waiting:
+            if entry.required <= self.high_watermark:
+                entry.on_answer(OK, entry.base)
+            else:
+                self._waiting.append(entry)
+
+    def change_leader(self, kept_batches: int, remembered: int, now_ms: int) -> None:
+        """Elect a leader that has the committed log and `kept_batches` of the tail.
+
+        Answers still waiting become NOT_LEADER_OR_FOLLOWER, whether their batch was kept or not (Kafka's
+        DelayedProduce). The new leader knows producers from its own log: at least the last batch, at most five.
+        """
+        tail = [batch for batch in self.log if batch.next_offset > self.high_watermark]
+        committed = self.log[: len(self.log) - len(tail)]
+        self.log = committed + tail[:kept_batches]
+        self.mutations += 1
+        self.term += 1
+        self.ready_from = self.log_end
+        self.states = {}
+        for batch in self.log:
+            if batch.produced.header.producer_id >= 0:
+                self._remember(batch.produced.header, batch.base)
+        for state in self.states.values():
+            while len(state.batches) > remembered:
+                state.batches.popleft()
+        self.expire(now_ms)
+        waiting, self._waiting = self._waiting, []
+        for entry in waiting:
+            entry.on_answer(NOT_LEADER_OR_FOLLOWER, -1)
+
+    def expire(self, now_ms: int) -> bool:
+        """Sweep producers by the *record time* of their latest batch; return whether one was forgotten."""
+        old = [key for key, state in self.states.items() if now_ms - state.last_timestamp >= EXPIRY_MS]
+        for key in old:
+            del self.states[key]
+        return bool(old)
+
+    def time_passed(self, now_ms: int) -> None:
+        """Commit what was appended `TAIL_MS` ago: an in-sync replica follows or leaves the set within that time."""
+        if self.tail_may_stay:
+            return
+        late = sum(
+            batch.next_offset > self.high_watermark and now_ms - batch.appended_ms >= TAIL_MS for batch in self.log
+        )
+        if late:
+            self.commit(late)
+
+    def append_alien(self, record: int, now_ms: int) -> None:
+        """Let someone who is no daemon of ours write one record."""
+        header = BatchHeader(0, 71, 0, -1, 2, 0, 0, 0, now_ms, now_ms, ALIEN_PRODUCER, 0, 0, 1)
+        self.log.append(TargetBatch(self.log_end, ProducedBatch(header, (record,)), now_ms))
+        self.mutations += 1
+
+
+def _refuse(produced: ProducedBatch, now_ms: int) -> int:
+    """Return the code for a batch that no state of the log would let pass: rows A1, A2, A6 to A8, A11, A12, A14."""
+    header = produced.header
+    if not produced.crc_valid:
+        return CORRUPT_MESSAGE
+    malformed = (
+        header.base_offset != 0
+        or header.record_count != header.last_offset_delta + 1
+        or header.record_count <= 0
+        or header.is_control
+        or header.magic != 2  # noqa: PLR2004 - the format's number
+        or (header.producer_id >= 0 and not 0 <= header.base_sequence < SEQUENCE_MODULUS)
+        or header.is_transactional
+    )
+    if malformed:
+        return INVALID_RECORD
+    if header.size > BATCH_BYTES_MAX:
+        return MESSAGE_TOO_LARGE
+    if header.max_timestamp > now_ms + TIMESTAMP_AFTER_MAX_MS:
+        return INVALID_TIMESTAMP
+    return OK
+
+
+def rewritten(batch: SourceBatch, producer_id: int, producer_epoch: int, sequence: int) -> ProducedBatch:
+    """Do to a header what `wire.batch.rewrite` does to its bytes."""
+    header = batch.header._replace(
+        base_offset=0,
+        attributes=batch.header.attributes & ~_KEPT_OLD_BITS,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=sequence,
+    )
+    return ProducedBatch(header, tuple(record for _, record in batch.records))

@@ -1,0 +1,201 @@
+"""The least rights of a flow, from its selection to the command that grants them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.core.rights import (
+    EVERY,
+    Grant,
+    Names,
+    Operation,
+    Principal,
+    ResourceKind,
+    acl_command,
+    lacking,
+    mirror_names,
+    operations_of,
+    principal,
+    selected_names,
+    source_rights,
+    target_rights,
+    wider_than_selection,
+)
+from replicator.core.selection import matches, target_name
+from replicator.model.security import Mechanism, Protocol, Security
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
+
+GLOB, PREFIX, REGEX = PatternKind.GLOB, PatternKind.PREFIX, PatternKind.REGEX
+
+
+def select(*include: tuple[PatternKind, str], exclude: tuple[Pattern, ...] = ()) -> Selection:
+    """Return a selection of these patterns."""
+    return Selection(tuple(Pattern(kind, text) for kind, text in include), exclude)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        (GLOB, "orders", Names("orders")),
+        (GLOB, "orders.*", Names("orders.", prefixed=True)),
+        (GLOB, "a?b", Names("a", prefixed=True)),
+        (GLOB, "x[12]", Names("x", prefixed=True)),
+        (GLOB, "*", EVERY),
+        (GLOB, "*.tmp", EVERY),
+        (PREFIX, "billing-", Names("billing-", prefixed=True)),
+        (REGEX, r"audit-\d+", Names("audit-", prefixed=True)),
+        (REGEX, r"^a\.b$", Names("a.b")),
+        (REGEX, "ab?c", Names("a", prefixed=True)),
+        (REGEX, "ab+", Names("ab", prefixed=True)),
+        (REGEX, "ab{0,2}", Names("a", prefixed=True)),
+        (REGEX, "a|b", EVERY),
+        (REGEX, "(?i)orders", EVERY),
+        (REGEX, ".*", EVERY),
+    ],
+)
+def test_a_pattern_becomes_the_narrowest_name_an_acl_can_say(kind: PatternKind, text: str, expected: Names) -> None:
+    """Full name, prefix, or everything."""
+    assert selected_names(select((kind, text))) == (expected,)
+
+
+def test_a_wider_name_replaces_those_it_covers() -> None:
+    """One ACL less each."""
+    narrow = select((GLOB, "orders.eu"), (PREFIX, "orders."), (GLOB, "users"))
+    assert selected_names(narrow) == (Names("orders.", prefixed=True), Names("users"))
+    assert selected_names(select((GLOB, "orders"), (GLOB, "*"))) == (EVERY,)
+
+
+_text = st.text(alphabet="ab.-", min_size=1, max_size=5)
+_pattern = st.one_of(
+    st.tuples(st.just(GLOB), st.text(alphabet="ab.-*?", min_size=1, max_size=5)),
+    st.tuples(st.just(PREFIX), _text),
+    st.tuples(st.just(REGEX), st.sampled_from([r"a\.b", "ab?", "a+b*", "a|b", "(a|b).*", "a{0,1}b", ".b", "[ab]a"])),
+)
+_rename = st.one_of(
+    st.just(Rename()),
+    st.builds(Rename, prefix=_text),
+    st.builds(Rename, regex=st.sampled_from(["^(.*)$", "(a)(.*)", "b(.*)"]), to=st.sampled_from([r"x.\1", r"\1.x"])),
+)
+
+
+@given(st.lists(_pattern, min_size=1, max_size=4), _rename, _text)
+def test_every_selected_topic_is_covered_on_both_sides(
+    patterns: list[tuple[PatternKind, str]], rename: Rename, name: str
+) -> None:
+    """Whatever the flow copies, it may read there and write here."""
+    selection = select(*patterns)
+    if not matches(selection, name):
+        return
+    here = Names(target_name(rename, name))
+    assert any(names.covers(Names(name)) for names in selected_names(selection))
+    assert any(names.covers(here) for names in mirror_names(selection, rename))
+
+
+@pytest.mark.parametrize(
+    ("rename", "pattern", "expected"),
+    [
+        (Rename(prefix="east."), "*", (Names("east.", prefixed=True),)),
+        (Rename(prefix="east."), "orders", (Names("east.orders"),)),
+        (Rename(prefix="east."), "orders.*", (Names("east.orders.", prefixed=True),)),
+        (Rename(regex="^(.*)$", to=r"dr.\1"), "*", (Names("dr.", prefixed=True),)),
+        (Rename(regex="a(.*)", to=r"dr.\1"), "o*", (Names("dr.", prefixed=True), Names("o", prefixed=True))),
+        (Rename(regex="a(.*)", to=r"dr.\1"), "ab", (Names("dr.b"),)),
+        (Rename(regex="(.*)", to=r"\1.dr"), "*", (EVERY,)),
+    ],
+)
+def test_mirrors_are_named_as_the_rename_says(rename: Rename, pattern: str, expected: tuple[Names, ...]) -> None:
+    """The target's rights follow the target's names."""
+    assert mirror_names(select((GLOB, pattern)), rename) == expected
+
+
+def test_rights_that_reach_further_than_the_selection_are_known() -> None:
+    """The operator is told."""
+    assert not wider_than_selection(select((GLOB, "orders.*"), (GLOB, "a"), (PREFIX, "b"), (REGEX, r"a\.b")))
+    assert wider_than_selection(select((GLOB, "*"), exclude=(Pattern(GLOB, "tmp"),)))
+    assert wider_than_selection(select((GLOB, "a*b")))
+    assert wider_than_selection(select((REGEX, r"audit-\d+")))
+
+
+def flow(**fields: object) -> FlowSpec:
+    """Return a flow of orders.*."""
+    return FlowSpec("f", "east", "west", select((GLOB, "orders.*")), **fields)  # type: ignore[arg-type]
+
+
+def test_the_source_is_only_read() -> None:
+    """No operation that changes anything."""
+    operations = {operation for grant in source_rights(flow()) for operation in grant.operations}
+    assert operations == {Operation.READ, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS}
+
+
+def test_deleting_is_granted_on_mirrors_alone_and_by_itself() -> None:
+    """So that it can be left out where no log starts above 0."""
+    grants = [grant for grant in target_rights(flow()) if Operation.DELETE in grant.operations]
+    assert [(grant.names, grant.operations) for grant in grants] == [
+        (Names("orders.", prefixed=True), (Operation.DELETE,))
+    ]
+
+
+def test_commands_are_ready_for_a_shell() -> None:
+    """Every word is quoted where need be; the cluster has no name."""
+    everything = Grant(ResourceKind.TOPIC, EVERY, (Operation.READ,), "")
+    command = acl_command(everything, Principal("User:my repl"), (("::1", 9092), ("b", 1)))
+    assert "'User:my repl'" in command
+    assert shlex.split(command)[-2:] == ["--topic", "*"]
+    assert shlex.split(command)[2] == "[::1]:9092,b:1"
+    prefixed = Grant(ResourceKind.TRANSACTIONAL_ID, Names("replicator.", prefixed=True), (Operation.WRITE,), "")
+    assert acl_command(prefixed, Principal("User:r"), (("b", 1),)).endswith(
+        "--transactional-id replicator. --resource-pattern-type prefixed"
+    )
+    cluster = Grant(ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "")
+    assert acl_command(cluster, Principal("User:r"), (("b", 1),)).endswith("--operation Describe --cluster")
+
+
+@pytest.mark.parametrize(
+    ("security", "text", "known"),
+    [
+        (Security(Protocol.SASL_SSL, Mechanism.SCRAM_SHA_512, username="repl"), "User:repl", True),
+        (Security(Protocol.SASL_SSL, Mechanism.OAUTHBEARER), "User:<subject of the token>", False),
+        (Security(Protocol.SSL, cert_file=Path("/x/repl.pem")), "User:<subject of repl.pem>", False),
+        (Security(Protocol.SSL), "User:ANONYMOUS", True),
+        (Security(), "User:ANONYMOUS", True),
+    ],
+)
+def test_the_principal_is_what_the_file_tells(security: Security, text: str, known: bool) -> None:  # noqa: FBT001
+    """A name where there is one; else who can tell."""
+    found = principal(security)
+    assert (found.text, found.known) == (text, known)
+    assert found.known or found.note
+
+
+def test_operations_are_read_from_the_bit_field() -> None:
+    """Kafka's AclOperation codes; the smallest number means that it was not told."""
+    assert operations_of(1 << 3 | 1 << 8) == frozenset({Operation.READ, Operation.DESCRIBE})
+    assert operations_of(0) == frozenset()
+    assert operations_of(-(1 << 31)) is None
+
+
+def test_what_is_lacking_is_named_only_where_it_is_known() -> None:
+    """Unknown is no refusal."""
+    needed = (Operation.READ, Operation.DESCRIBE)
+    assert lacking(needed, frozenset({Operation.READ})) == (Operation.DESCRIBE,)
+    assert lacking(needed, None) == ()
+
+
+def test_every_operation_of_the_docstring_is_granted() -> None:
+    """The table at the top of the module and the grants name the same operations."""
+    from replicator.core import rights  # noqa: PLC0415 - its docstring is what is tested
+
+    table = set(
+        re.findall(
+            r"(?:READ|WRITE|CREATE|ALTER_CONFIGS|ALTER|DELETE|DESCRIBE_CONFIGS|DESCRIBE)(?= \w)",
+            str(rights.__doc__).split("IDEMPOTENT")[0],
+        )
+    )
+    granted = {o.name for grant in (*source_rights(flow()), *target_rights(flow())) for o in grant.operations}
+    assert table == granted
