@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from benchmarks.corpus import PARTITIONS
-from benchmarks.measure import GIGABYTE, MEGABYTE, BenchmarkError, Child, Cpu, process_cpu, stolen_seconds
+from benchmarks.measure import GIGABYTE, MEGABYTE, BenchmarkError, Child, Cpu, busy_seconds, process_cpu
 from benchmarks.same import check_equal
 from benchmarks.topics import LogStats, Probe
 from replicator.devkit import Cluster
@@ -55,7 +55,7 @@ class CopyRun:
         start_cpu: CPU time before that.
         target_cpu: CPU time of the target's broker while copying.
         peak_rss: Peak of resident memory of the process tree, in bytes.
-        stolen: Share of one core that the hypervisor took meanwhile.
+        others: Cores that were busy meanwhile with something else than this benchmark, stolen time included.
         exit_status: How the process ended after SIGTERM.
     """
 
@@ -66,7 +66,7 @@ class CopyRun:
     start_cpu: Cpu
     target_cpu: Cpu
     peak_rss: int
-    stolen: float
+    others: float
     exit_status: int = 0
 
     @property
@@ -106,20 +106,26 @@ class _Look:
     ends: list[int]
     cpu: Cpu
     target_cpu: Cpu
-    stolen: float
+    others: float
+
+    @classmethod
+    def take(cls, task: Task, child: Child, ends: list[int]) -> _Look:
+        """Look at the processes, after the ends."""
+        cpu, target_cpu = child.cpu(), process_cpu(task.target.broker_pids[1])
+        ours = cpu.total + target_cpu.total + process_cpu(task.source.broker_pids[1]).total + time.process_time()
+        return cls(time.monotonic(), ends, cpu, target_cpu, busy_seconds() - ours)
 
 
 def _watch(task: Task, child: Child) -> CopyRun:
     with Probe(task.source, {task.source_topic: PARTITIONS}) as source:
         wanted = list(source.ends().values())
-    broker = task.target.broker_pids[1]
     first_record_seconds = 0.0
     first: _Look | None = None
-    last = before = _Look(time.monotonic(), [], child.cpu(), process_cpu(broker), stolen_seconds())
+    last = before = _Look.take(task, child, [])
     with Probe(task.target, {task.target_topic: PARTITIONS}) as target:
         while True:
             ends = list(target.ends().values())
-            look = _Look(time.monotonic(), ends, child.cpu(), process_cpu(broker), stolen_seconds())
+            look = _Look.take(task, child, ends)
             if first is None and any(ends):
                 first, first_record_seconds = look, child.age_seconds
             elif first is None:
@@ -145,5 +151,5 @@ def _watch(task: Task, child: Child) -> CopyRun:
         start_cpu=before.cpu,
         target_cpu=last.target_cpu - before.target_cpu,
         peak_rss=child.peak_rss(),
-        stolen=(last.stolen - before.stolen) / max(last.at - before.at, _LOOK_SECONDS),
+        others=(last.others - before.others) / max(last.at - before.at, _LOOK_SECONDS),
     )

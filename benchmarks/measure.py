@@ -28,8 +28,8 @@ _TAIL_BYTES = 3000
 _MEMBERS_SECONDS = 1.0
 # Fields of /proc/PID/stat after the command's name, counted from the state (proc(5) counts from 1 at the pid).
 _UTIME, _STIME, _CUTIME, _CSTIME, _STARTTIME = 11, 12, 13, 14, 19
-_STEAL = 8
-"""Column of the first line of /proc/stat."""
+_IDLE, _IO_WAIT, _BUSY_FIELDS = 3, 4, 9
+"""Columns of the first line of /proc/stat; those after the steal time are part of others."""
 
 
 class BenchmarkError(Exception):
@@ -176,9 +176,10 @@ class Child:
         return self.log.read_text(errors="replace")[-_TAIL_BYTES:] if self.log.exists() else ""
 
 
-def stolen_seconds() -> float:
-    """Return the time that the hypervisor gave to other guests since boot, over all cores."""
-    return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[_STEAL]) / _TICKS_PER_SECOND
+def busy_seconds() -> float:
+    """Return the time that was spent since boot, over all cores: not idle here, or taken by the hypervisor."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:_BUSY_FIELDS]]
+    return (sum(fields) - fields[_IDLE] - fields[_IO_WAIT]) / _TICKS_PER_SECOND
 
 
 def describe_machine() -> list[str]:

@@ -131,6 +131,7 @@ def _copy_table(copies: Iterable[CopyResult]) -> Table:
     columns = (
         *("corpus", "GB", "batch KiB", "CPU-s/GB (min to max)", "user + system", "floor", "x floor", "target"),
         *("MB/s", "krec/s", "peak RSS MB", "first record s", "start CPU-s", "target broker CPU-s/GB"),
+        "others' load, cores",
     )
     rows = []
     for copy in copies:
@@ -156,6 +157,7 @@ def _copy_table(copies: Iterable[CopyResult]) -> Table:
                 f"{copy.median(lambda r: r.first_record_seconds):.2f}",
                 f"{copy.median(lambda r: r.start_cpu.total):.2f}",
                 f"{copy.median(lambda r: r.target_cpu.total) / gigabytes:.2f}",
+                f"{copy.median(lambda r: r.others):.2f}",
             )
         )
     return Table("Catch-up", columns, rows)
@@ -164,7 +166,7 @@ def _copy_table(copies: Iterable[CopyResult]) -> Table:
 def _peer_table(copies: Iterable[CopyResult]) -> Table:
     columns = (
         *("corpus", "peer", "CPU-s/GB", "user + system", "x ours", "target", "MB/s", "krec/s"),
-        *("peak RSS MB", "first record s", "start CPU-s"),
+        *("peak RSS MB", "first record s", "start CPU-s", "others' load, cores"),
     )
     rows = []
     for copy in copies:
@@ -185,6 +187,7 @@ def _peer_table(copies: Iterable[CopyResult]) -> Table:
                     f"{run.peak_rss / MEGABYTE:.0f}",
                     f"{run.first_record_seconds:.1f}",
                     f"{run.start_cpu.total:.1f}",
+                    f"{run.others:.2f}",
                 )
             )
     return Table("Catch-up, others on the same corpora (one run each, start-up left out)", columns, rows)

@@ -153,7 +153,7 @@ class Bench:
         _say(
             f"{result.corpus.name}: {label}: {run.cpu_per_gigabyte:.2f} CPU-s/GB, {run.megabytes_per_second:.0f} MB/s, "
             f"first record {run.first_record_seconds:.2f} s, {run.peak_rss / 1e6:.0f} MB, "
-            f"stolen {run.stolen:.1%}, exit {run.exit_status}"
+            f"others' load {run.others:.2f} cores, exit {run.exit_status}"
         )
         return run
 

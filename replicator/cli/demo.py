@@ -38,8 +38,8 @@ def command(
     view = View(STEPS)
     view.opening(
         "Replicator demo",
-        "Two Kafka clusters, one flow between them, and two crashes while records keep coming. At the end every "
-        "record of both sides is compared.",
+        "Two Kafka clusters, one flow between them; a crash and a restart while records keep coming. At the end "
+        "every record of both sides is compared.",
     )
     if not is_fetched(KAFKA_VERSION):
         view.fact(f"first run: fetching Kafka {KAFKA_VERSION} takes a minute or two")

@@ -244,7 +244,8 @@ class Story:
             except KafkaError:  # a topic that is not made yet, a broker that is not back
                 return False
             behind = sum(max(0, end - ends[where]) for where, end in goal.items())
-            say(f"{number(behind)} records to go")
+            if behind:
+                say(f"{number(behind)} records to go")
             return behind == 0
 
         self._until(done, "west to hold what east held", seconds_max)

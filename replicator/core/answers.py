@@ -29,8 +29,10 @@ class ProduceOutcome(enum.Enum):
     """Not appended: the bytes do not match the checksum that came from the source."""
     MISSING = "missing"
     """The topic is gone, or another one stands under its name."""
+    DENIED = "denied"
+    """Not appended: the right is missing (any more). It may be granted again at any time."""
     REJECTED = "rejected"
-    """Not appended, and a repeat would not be either: rights, policy, record validation."""
+    """Not appended, and a repeat would not be either: policy, record validation."""
 
 
 _PRODUCE = {
@@ -47,6 +49,8 @@ _PRODUCE = {
     18: ProduceOutcome.TOO_LARGE,
     19: ProduceOutcome.MOVED,  # NOT_ENOUGH_REPLICAS is checked before the append
     20: ProduceOutcome.UNKNOWN,  # ..._AFTER_APPEND is not
+    29: ProduceOutcome.DENIED,
+    31: ProduceOutcome.DENIED,
     45: ProduceOutcome.OUT_OF_ORDER,
     46: ProduceOutcome.DUPLICATE,
     47: ProduceOutcome.FENCED,

@@ -206,6 +206,11 @@ class PartitionCopy:
         self.reason = reason
         self.detail = detail
 
+    def say(self, reason: Reason, detail: str) -> None:
+        """Say why nothing moves, without a change of phase."""
+        self.reason = reason
+        self.detail = detail
+
     def fault(self, reason: Reason, detail: str) -> list[Batch]:
         """Stop; return the batches that will not be sent."""
         return self._go(Phase.FAULTED, reason, detail)
@@ -238,7 +243,8 @@ class PartitionCopy:
         """Go back to ATTACHING (after settling, a pause, a seed or a resolution)."""
         if self.outstanding:
             raise BugError(f"{self.where}: attach with {self.outstanding} answers outstanding")
-        self._go(Phase.ATTACHING)
+        settled = self.phase is Phase.SETTLING
+        self._go(Phase.ATTACHING, self.reason if settled else None, self.detail if settled else None)
         self._in_flight.clear()
 
     # -- in: what the source sent -------------------------------------------------------------------------------

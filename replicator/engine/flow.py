@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from replicator.store.port import Store
 
 _NAMES_EVERY_SECONDS = 5.0
-_CONFIGS_EVERY_SECONDS = 10.0
+_CONFIGS_EVERY_SECONDS = 15.0
 _STALE_PAUSE_SECONDS = 0.5
 _SOURCE_ENDS_EVERY_SECONDS = 5.0
 _RECORD_PAUSE_SECONDS = 0.2
@@ -432,7 +432,7 @@ class FlowRunner:
             now = asyncio.get_running_loop().time()
             total = parts.pump.totals.records
             rate, records, moment = (total - records) / (now - moment), total, now
-            lag = self.status().lag_records
+            lag = sum(slot.lag.lag_records() or 0 for slot in parts.pump.slots.values())
             if lag and lag > rate:
                 eta = int(lag / rate) if rate else None
                 log.info(

@@ -21,7 +21,7 @@ from replicator.engine.reader import SourceReader
 from replicator.engine.seed import Seeder
 from replicator.engine.slot import Slot, release
 from replicator.engine.writer import TargetWriter
-from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
+from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, KafkaError, ReplicatorError
 from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -39,13 +39,14 @@ _FRAMES_MIN = 3
 _FRAME_BYTES_MIN = 1 << 20
 _ATTACH_GROUP_MAX = 200
 _ATTACH_PAUSE_SECONDS = (0.02, 5.0)
+_ATTEMPTS_MAX = 10
 _VERIFIED_SECONDS_MAX = 1800.0
 """Unguarded work rests on a place that was proven within this time.
 
 Another daemon's guarded append since then would still be remembered by the broker: its state lives at least an hour
 (the margin between guard and expiry) longer than the append, so our stale sequence would be refused.
 """
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -181,6 +182,12 @@ class Pump:
         release(slot.copy.settle(detail, doubtful=False))
         self._left_copying(slot, before)
 
+    def settle_and_rest(self, slot: Slot, detail: str) -> None:
+        """End a partition's episode over a refusal that only an operator can lift; look again at a slow pace."""
+        slot.attempts = _ATTEMPTS_MAX
+        self.settle(slot, detail)
+        slot.copy.say(Reason.WAITING_FOR_ACCESS, detail)
+
     def note(self, slot: Slot, before: Phase, text: str) -> None:
         """Tell the watcher of a change made elsewhere."""
         self._watcher.changed(slot, before, text)
@@ -208,7 +215,7 @@ class Pump:
         """Attach again after a pause that doubles: two daemons that collide must not spin."""
         low, high = _ATTACH_PAUSE_SECONDS
         slot.due = self.now() + (min(high, low * 2**slot.attempts) if slot.attempts else 0.0)
-        slot.attempts = min(slot.attempts + 1, 16)
+        slot.attempts = min(slot.attempts + 1, _ATTEMPTS_MAX)
         self._wake.set()
 
     # -- called by readers and writers ----------------------------------------------------------------------------
@@ -265,8 +272,22 @@ class Pump:
             self._watcher.topics_stale()
         if outcome in {ProduceOutcome.MISSING, ProduceOutcome.MOVED}:
             self._target_leaders.stale()
-        if copy.outstanding == 0:
+        if outcome is ProduceOutcome.DENIED and copy.phase is Phase.SETTLING:
+            slot.attempts = _ATTEMPTS_MAX
+            slot.due = self.now() + _ATTACH_PAUSE_SECONDS[1]
+            copy.say(Reason.WAITING_FOR_ACCESS, copy.detail or "the target refuses to be written to")
+        if slot.wants_attach:
             self._wake.set()
+
+    def source_works(self, node: int) -> None:
+        """A source broker answered."""
+        if self.trouble:
+            self.trouble.pop(f"{self.source.cluster.spec.alias} broker {node}", None)
+
+    def target_works(self, node: int) -> None:
+        """A target broker answered."""
+        if self.trouble:
+            self.trouble.pop(f"{self.target.cluster.spec.alias} broker {node}", None)
 
     def source_leaders_stale(self) -> None:
         """The source's leaders may have moved."""
@@ -432,12 +453,11 @@ class Pump:
                 self._take_facts(slot, facts[slot])
             elif slot.copy.phase is Phase.ATTACHING:
                 self._schedule(slot)
-        self.trouble.clear()
         self.readers_kick()
 
     async def _attach_failed(self, group: list[Slot], error: ReplicatorError) -> None:
         """One refused topic must not hold up the others: halve the group until the culprit stands alone."""
-        if len(group) > 1 and not (isinstance(error, KafkaError) and error.retryable):
+        if len(group) > 1 and not isinstance(error, ConnectionFailed):
             middle = len(group) // 2
             for half in (group[:middle], group[middle:]):
                 self._spawn(half)
@@ -445,7 +465,11 @@ class Pump:
         for slot in group:
             if slot.copy.phase is not Phase.ATTACHING:
                 continue
-            slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
+            if isinstance(error, CorruptRecords):
+                self.fault(slot, Reason.CORRUPT_BATCH, str(error))
+                continue
+            denied = isinstance(error, AuthorizationFailed)
+            slot.copy.wait(Reason.WAITING_FOR_ACCESS if denied else Reason.WAITING_FOR_LEADER, str(error))
             self._schedule(slot)
         self._source_leaders.stale()
         self._target_leaders.stale()

@@ -51,15 +51,19 @@ class SourceReader:
         self._opening: asyncio.Task[None] | None = None
         self._asked = False
         self._pause_seconds = _RECONNECT_SECONDS[0]
-        self._in_session: frozenset[TopicPartition] = frozenset()
+        self._wanted: dict[TopicPartition, Wanted] = {}
+        self._look_at: dict[TopicPartition, None] = {}
+        self._episodes: dict[TopicPartition, int] = {}
 
     def add(self, slot: Slot) -> None:
         """Read this partition from now on."""
         self._slots[slot.source] = slot
+        self._look_at[slot.source] = None
 
     def remove(self, slot: Slot) -> None:
         """Stop reading it; an answer on its way is ignored."""
         self._slots.pop(slot.source, None)
+        self._look_at[slot.source] = None
 
     @property
     def slots(self) -> list[Slot]:
@@ -68,7 +72,7 @@ class SourceReader:
 
     def sees(self, slot: Slot) -> bool:
         """Return whether the present long poll would tell of a new record of this partition."""
-        return slot.source in self._in_session
+        return slot.source in self._wanted
 
     def close(self) -> None:
         """Stop."""
@@ -88,49 +92,72 @@ class SourceReader:
             if self._opening is None:
                 self._opening = asyncio.get_running_loop().create_task(self._open())
             return
-        wanted = self._wanted()
-        if not wanted:
-            self._in_session = frozenset()
-            return
         frame = self._pump.frames.take()
         if frame is None:
             return
-        self._ask(connection, wanted, frame)
+        changed, gone = self._changes()
+        if self._wanted:
+            self._ask(connection, changed, gone, frame)
+            return
+        # Nothing to read: no poll for nothing. What has to be forgotten is remembered until the next request.
+        self._look_at.update(dict.fromkeys(gone))
+        frame.release()
 
-    def _wanted(self) -> dict[TopicPartition, Wanted]:
+    def _changes(self) -> tuple[dict[TopicPartition, Wanted], list[TopicPartition]]:
+        """Bring `_wanted` up to date; return what changed and what went since the last request.
+
+        Only partitions that something happened to are looked at: a thousand idle ones cost nothing here.
+        """
         pump = self._pump
         leader = pump.source.cluster.leader
-        slots = [slot for slot in self._slots.values() if slot.copy.wants_more(pump.queued_bytes_max)]
-        if not slots:
-            return {}
-        share = pump.frames.frame_bytes // len(slots)
+        share = pump.frames.frame_bytes // len(self._slots)
         bytes_max = max(_PARTITION_BYTES_MIN, min(_PARTITION_BYTES_MAX, share))
-        wanted: dict[TopicPartition, Wanted] = {}
-        for slot in slots:
-            known = leader(slot.source)
-            if known is not None:
-                copy = slot.copy
-                wanted[slot.source] = Wanted(copy.next_offset, known.epoch, copy.last_epoch, bytes_max)
-        return wanted
+        changed: dict[TopicPartition, Wanted] = {}
+        gone: list[TopicPartition] = []
+        blocked: dict[TopicPartition, None] = {}
+        for where in self._look_at:
+            slot = self._slots.get(where)
+            known = leader(where) if slot is not None and slot.copy.wants_more(pump.queued_bytes_max) else None
+            if slot is None or known is None:
+                if self._wanted.pop(where, None) is not None or slot is None:
+                    gone.append(where)
+                if slot is not None:
+                    blocked[where] = None  # looked at again with every request, until it wants more
+                continue
+            copy = slot.copy
+            changed[where] = self._wanted[where] = Wanted(copy.next_offset, known.epoch, copy.last_epoch, bytes_max)
+        self._look_at = blocked
+        return changed, gone
 
-    def _ask(self, connection: Connection, wanted: dict[TopicPartition, Wanted], frame: Frame) -> None:
+    def _ask(
+        self,
+        connection: Connection,
+        changed: dict[TopicPartition, Wanted],
+        gone: list[TopicPartition],
+        frame: Frame,
+    ) -> None:
         session = self._session
         if session is None:
             session = self._session = FetchSession(
                 connection.versions.fetch, int(self._pump.committed_only), self._pump.source.topic_ids
             )
-        body = session.request(
-            wanted, wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=frame_payload_bytes(self._pump.frames.frame_bytes)
+        everything = self._wanted if session.is_new else changed
+        body = session.request_changes(
+            everything,
+            gone,
+            wait_ms=_LONG_POLL_MS,
+            bytes_min=1,
+            bytes_max=frame_payload_bytes(self._pump.frames.frame_bytes),
         )
         self._asked = True
-        self._in_session = frozenset(wanted)
-        asked = {where: self._slots[where].copy.episode for where in wanted}
+        for where in everything:
+            self._episodes[where] = self._slots[where].copy.episode
         connection.send(
             FETCH,
             connection.versions.fetch,
             [body],
             len(body),
-            lambda answer, error: self._on_answer(asked, frame, answer, error),
+            lambda answer, error: self._on_answer(frame, answer, error),
             frame=frame,
             frame_bytes_max=len(frame.buffer) + _ANSWER_SLACK_BYTES,
         )
@@ -153,9 +180,7 @@ class SourceReader:
 
     # -- answers ------------------------------------------------------------------------------------------------
 
-    def _on_answer(
-        self, asked: dict[TopicPartition, int], frame: Frame, answer: Frame | None, error: KafkaError | None
-    ) -> None:
+    def _on_answer(self, frame: Frame, answer: Frame | None, error: KafkaError | None) -> None:
         self._asked = False
         if answer is None:
             frame.release()
@@ -166,7 +191,7 @@ class SourceReader:
             return
         self.answered_at = self._pump.now()
         try:
-            accepted = self._take(asked, frame)
+            accepted = self._take(frame)
         except CorruptRecords as damage:
             self._refuse_frame(damage)
             frame.release()
@@ -180,7 +205,7 @@ class SourceReader:
             self.kick()
         self._pump.writers_kick()
 
-    def _take(self, asked: dict[TopicPartition, int], frame: Frame) -> Accepted:
+    def _take(self, frame: Frame) -> Accepted:
         session = self._session
         if session is None:
             return []
@@ -189,16 +214,28 @@ class SourceReader:
             session.reset()
             if code not in _SESSION_ERRORS:
                 self._pump.report_source_code(self.node, code)
+                self._drop_connection()
             return []
+        self._pump.source_works(self.node)
         accepted: Accepted = []
         for fetched in partitions:
-            slot = self._slots.get(fetched.where)
-            if slot is None or asked.get(fetched.where) != slot.copy.episode:
+            where = fetched.where
+            slot = self._slots.get(where)
+            if slot is None or self._episodes.get(where) != slot.copy.episode:
                 continue
             batches = self._take_partition(slot, fetched, frame)
             if batches:
                 accepted.append((slot, batches))
+            if fetched.start != fetched.end:
+                self._look_at[where] = None
         return accepted
+
+    def _drop_connection(self) -> None:
+        """Begin with a new connection, after a pause."""
+        connection, self._connection = self._connection, None
+        self._session = None
+        if connection is not None:
+            connection.close()
 
     def _take_partition(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[tuple[BatchHeader, int]]:
         if fetched.error:
@@ -259,17 +296,13 @@ class SourceReader:
             # The log start and end tell which side was left: the attach reads both and names the fault.
             self._pump.settle(slot, f"{name} at {slot.copy.next_offset}")
         elif outcome is FetchOutcome.REJECTED:
-            self._pump.settle(slot, f"the source refuses: {name}")
-            self._pump.report_source_code(self.node, fetched.error)
+            self._pump.settle_and_rest(slot, f"the source refuses to be read: {name}")
         else:
             self._pump.settle(slot, f"the source answers {name}")
             self._pump.source_leaders_stale()
 
     def _refuse_frame(self, damage: CorruptRecords) -> None:
-        connection = self._connection
-        if connection is not None:
-            connection.close()
-        self._session = None
+        self._drop_connection()
         self._pump.report_source_damage(self.node, damage)
         for slot in self.slots:
             self._pump.settle(slot, str(damage))

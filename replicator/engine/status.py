@@ -148,6 +148,7 @@ def _totals(pump: Pump | None) -> FlowTotals:
         ProduceOutcome.TOO_LARGE,
         ProduceOutcome.CORRUPT,
         ProduceOutcome.MISSING,
+        ProduceOutcome.DENIED,
         ProduceOutcome.REJECTED,
     )
     progress_ms = None

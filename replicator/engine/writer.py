@@ -173,6 +173,7 @@ class TargetWriter:
             self._lost(sent, None)
             return
         pump = self._pump
+        pump.target_works(self.node)
         for where, code, base_offset, _, message in produced:
             entry = sent.pop(where, None)
             if entry is None:

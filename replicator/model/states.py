@@ -57,6 +57,7 @@ class Reason(enum.StrEnum):
     WAITING_FOR_DOUBT = "waiting_for_doubt"
     WAITING_FOR_TAIL = "waiting_for_tail"
     WAITING_FOR_LEADER = "waiting_for_leader"
+    WAITING_FOR_ACCESS = "waiting_for_access"
 
 
 MIRROR_TRANSITIONS: dict[MirrorState, frozenset[MirrorState]] = {

@@ -86,16 +86,37 @@ class FetchSession:
 
     def request(self, wanted: dict[TopicPartition, Wanted], *, wait_ms: int, bytes_min: int, bytes_max: int) -> bytes:
         """Return the encoded body that moves the session to exactly `wanted`."""
-        changed = [item for item in wanted.items() if self._known.get(item[0]) != item[1]]
+        changed = {where: want for where, want in wanted.items() if self._known.get(where) != want}
         gone = [where for where in self._known if where not in wanted]
         self._known = dict(wanted)
-        parts = [
-            _REQUEST_HEAD.pack(-1, wait_ms, bytes_min, bytes_max, self._isolation, self._session_id, self._epoch),
-            self._topics(changed),
-            self._forgotten(gone),
-            b"\x01\x00",  # empty rack id, no tags
-        ]
-        return b"".join(parts)
+        return self.request_changes(changed, gone, wait_ms=wait_ms, bytes_min=bytes_min, bytes_max=bytes_max)
+
+    def request_changes(
+        self,
+        changed: dict[TopicPartition, Wanted],
+        gone: Iterable[TopicPartition],
+        *,
+        wait_ms: int,
+        bytes_min: int,
+        bytes_max: int,
+    ) -> bytes:
+        """Return the encoded body that tells the broker what changed since the last request.
+
+        The caller keeps the whole picture: it passes all of it as `changed` while `is_new` says so.
+        """
+        return b"".join(
+            (
+                _REQUEST_HEAD.pack(-1, wait_ms, bytes_min, bytes_max, self._isolation, self._session_id, self._epoch),
+                self._topics(changed.items()),
+                self._forgotten(gone if self._session_id else ()),
+                b"\x01\x00",  # empty rack id, no tags
+            )
+        )
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the broker holds no session of ours: the next request must name every partition."""
+        return not self._session_id
 
     def _topic(self, name: str) -> bytes:
         if self._version < FETCH_BY_ID:

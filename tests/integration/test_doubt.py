@@ -14,7 +14,7 @@ import pytest
 
 from replicator.devkit import Cluster, free_base_port
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Kafka, Lab, Load, assert_equal, create, produce, wait_until
+from tests.integration.harness import Kafka, Lab, Load, assert_equal, create, wait_until
 from tests.integration.proxy import PRODUCE, Action, FaultProxy, Plan, pass_all
 
 FORGETFUL = {
@@ -111,11 +111,3 @@ def test_old_records_under_every_fault(
 
     load.check(topic_name, assert_equal(east, forgetful.cluster, topic_name, seconds=180))
     assert forgetful.proxy.faults - before >= 36
-
-
-def test_young_records_under_every_fault(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
-    """With present times the broker's own compare-and-append does it: no waiting, and nothing doubled."""
-    del west
-    create(east, topic_name, PARTITIONS)
-    produce(east, topic_name, [])
-    del lab

@@ -423,7 +423,7 @@ def _refuse(produced: ProducedBatch, now_ms: int) -> int:
         or header.record_count != header.last_offset_delta + 1
         or header.record_count <= 0
         or header.is_control
-        or header.magic != 2  # noqa: PLR2004 - the format's number
+        or header.magic != 2
         or (header.producer_id >= 0 and not 0 <= header.base_sequence < SEQUENCE_MODULUS)
         or header.is_transactional
     )

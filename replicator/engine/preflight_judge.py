@@ -1,0 +1,277 @@
+"""What the facts of a preflight mean: pure, facts in, findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from replicator.core.rights import (
+    REQUIRED_ON_MIRROR,
+    REQUIRED_ON_SOURCE_TOPIC,
+    REQUIRED_ON_STATE,
+    Grant,
+    Names,
+    Operation,
+    ResourceKind,
+    acl_command,
+    lacking,
+    principal,
+)
+from replicator.engine.preflight_ask import Edges, Found, Refusal
+from replicator.engine.preflight_result import Check, fail, ok, warn
+from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.security import ClusterSpec
+
+EXPIRATION = "producer.id.expiration.ms"
+EXPIRATION_MAX_MS = (1 << 31) - 1
+EXPIRATION_DEFAULT_MS = 86_400_000
+GUARD_MARGIN_MS = 3_600_000
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+_NAMES_MAX = 10
+_SKEW_SECONDS = 60
+
+
+def some(names: Collection[str], bound: int = _NAMES_MAX) -> str:
+    """Return up to so many names, in order, and how many more there are."""
+    first = sorted(names)[:bound]
+    rest = len(names) - len(first)
+    return ", ".join(first) + (f" and {rest} more" if rest else "")
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 topic` or `2 topics`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def span(milliseconds: int) -> str:
+    """Return a duration in the unit that suits it: `45 min`, `23 h`, `24.8 days`."""
+    if milliseconds < _HOUR_MS:
+        return f"{max(0, milliseconds) // 60_000} min"
+    if milliseconds < 3 * _DAY_MS:
+        return f"{milliseconds / _HOUR_MS:.3g} h"
+    return f"{milliseconds / _DAY_MS:.1f} days"
+
+
+# -- topics -----------------------------------------------------------------------------------------------------------
+
+
+def selected(names: Collection[str], partitions: int, records: int) -> Check:
+    """Say which topics a flow means now."""
+    if not names:
+        return warn(
+            "topics",
+            "the selection matches no topic of the source now",
+            "check topics.include, and the DESCRIBE right on the topics; topics that appear later are copied from "
+            "their first record",
+        )
+    return ok(
+        "topics",
+        f"{count(len(names), 'topic')}, {count(partitions, 'partition')}, {records:,} offsets to copy: {some(names)}",
+    )
+
+
+def not_copied_yet(compacted: Collection[str], stamped: Collection[str], edges: Mapping[TopicPartition, Edges]) -> list[Check]:
+    """Name the topics that this version will stop at, and why."""
+    transactional = {where.topic for where, edge in edges.items() if edge.transactional}
+    inside = {str(where): edge.inside for where, edge in edges.items() if edge.inside is not None}
+    stamped = {*stamped, *(where.topic for where, edge in edges.items() if edge.stamped)}
+    fix = "exclude them from this flow, or wait for a version that copies them"
+    checks = []
+    for names, why in (
+        (transactional, "written in transactions: their markers are not copied yet"),
+        (set(compacted), "compacted: where the cleaner left holes, the copy is not possible yet"),
+        (stamped, "stamped by the broker (message.timestamp.type=LogAppendTime): not copied yet"),
+    ):
+        if names:
+            text = f"{some(names)}: {why}; such a partition stops with unsupported_batch"
+            checks.append(warn("not copied yet", text, fix))
+    if inside:
+        checks.append(
+            warn(
+                "not copied yet",
+                f"{some(inside)}: the log starts inside a batch (somebody used DeleteRecords), and the copy of such a "
+                "batch is not possible yet; it stops with unsupported_batch",
+                "wait until retention has deleted the rest of that batch, or delete up to its end",
+            )
+        )
+    return checks
+
+
+def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec) -> list[Check]:
+    """Say what a dry run of creating topics brought."""
+    checks = []
+    by_reason: dict[str, list[str]] = {}
+    denied = []
+    for name, refusal in refusals.items():
+        if refusal.code in {29, 31}:  # TOPIC_ and CLUSTER_AUTHORIZATION_FAILED
+            denied.append(name)
+        else:
+            by_reason.setdefault(refusal.message, []).append(name)
+    if denied:
+        checks.append(
+            fail(
+                "create",
+                f"this user may not create {some(denied)} on {cluster.alias}",
+                _grant(cluster, denied[0], (Operation.CREATE,)),
+            )
+        )
+    checks += [
+        fail("create", f"{cluster.alias} would refuse to create {some(names)}: {reason}", "change replication_factor or topic_configs of the flow, or ask the cluster's owner")
+        for reason, names in by_reason.items()
+    ]
+    if asked > len(refusals):
+        checks.append(ok("create", f"{count(asked - len(refusals), 'topic')} can be created (dry run)"))
+    return checks
+
+
+# -- rights -----------------------------------------------------------------------------------------------------------
+
+
+def source_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the source lets us do to the selected topics with what is needed."""
+    return _rights(told, REQUIRED_ON_SOURCE_TOPIC, cluster, "selected topics")
+
+
+def mirror_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the target lets us do to the mirrors that exist with what is needed."""
+    needed = REQUIRED_ON_MIRROR - {Operation.CREATE}  # they exist
+    return _rights(told, needed, cluster, "mirrors")
+
+
+def state_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the target lets us do to our state topic with what is needed."""
+    return _rights(told, REQUIRED_ON_STATE - {Operation.CREATE}, cluster, STATE_TOPIC)
+
+
+def _rights(
+    told: Mapping[str, frozenset[Operation] | None],
+    needed: Iterable[Operation],
+    cluster: ClusterSpec,
+    what: str,
+) -> list[Check]:
+    if not told:
+        return []
+    if all(allowed is None for allowed in told.values()):
+        return [ok("rights", f"{cluster.alias} does not tell what this user may do to the {what}")]
+    by_lack: dict[tuple[Operation, ...], list[str]] = {}
+    for name, allowed in told.items():
+        by_lack.setdefault(lacking(needed, allowed), []).append(name)
+    checks = [
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow {', '.join(lack)} on {some(names)}",
+            _grant(cluster, sorted(names)[0], lack),
+        )
+        for lack, names in by_lack.items()
+        if lack
+    ]
+    return checks or [ok("rights", f"{cluster.alias} allows what is needed on the {what}")]
+
+
+def _grant(cluster: ClusterSpec, topic: str, operations: tuple[Operation, ...]) -> str:
+    grant = Grant(ResourceKind.TOPIC, Names(topic), operations, "")
+    return acl_command(grant, principal(cluster.security), cluster.bootstrap)
+
+
+# -- guard ------------------------------------------------------------------------------------------------------------
+
+
+def guard(expiration_ms: int | None, cluster: ClusterSpec) -> Check:
+    """Say in plain words what the target's memory of producers is good for."""
+    setting = EXPIRATION_DEFAULT_MS if expiration_ms is None else expiration_ms
+    guarded = setting - GUARD_MARGIN_MS
+    unknown = " (not told; this is Kafka's default)" if expiration_ms is None else ""
+    text = f"{cluster.alias} remembers a producer for {span(setting)} of record time{unknown}"
+    if guarded <= 0:
+        return warn(
+            "guard",
+            f"{text}: too short for its brokers to refuse doubles by themselves; every batch is copied by the "
+            "slower rule (one at a time for each partition), just as exact",
+            raise_expiration(cluster, EXPIRATION_DEFAULT_MS),
+        )
+    return ok(
+        "guard",
+        f"{text}: records younger than {span(guarded)} are copied at full speed, its brokers refuse doubles and gaps",
+    )
+
+
+def backlog(
+    older: Mapping[TopicPartition, int], oldest_age_ms: int | None, expiration_ms: int | None, cluster: ClusterSpec
+) -> Check | None:
+    """Say what it means that a part of the backlog is older than the guard.
+
+    Args:
+        older: Offsets still to copy that are older than the guard, by partition.
+        oldest_age_ms: Age of the oldest record to copy, if known.
+        expiration_ms: The target's setting.
+        cluster: The target.
+    """
+    total = sum(older.values())
+    if not total:
+        return None
+    setting = EXPIRATION_DEFAULT_MS if expiration_ms is None else expiration_ms
+    wanted = needed_expiration(oldest_age_ms)
+    age = f", the oldest {span(oldest_age_ms)}" if oldest_age_ms is not None else ""
+    text = (
+        f"{total:,} offsets in {count(sum(1 for n in older.values() if n), 'partition')} are older than the guard{age}: "
+        "they are copied one batch at a time for each partition, which is slower, and just as exact"
+    )
+    if wanted <= setting:
+        return warn("old backlog", f"{text}; {EXPIRATION} is as high as it goes already")
+    return warn("old backlog", text, raise_expiration(cluster, wanted))
+
+
+def needed_expiration(oldest_age_ms: int | None) -> int:
+    """Return the setting under which a record of that age is guarded, with a day to copy it in; never above the most."""
+    if oldest_age_ms is None:
+        return EXPIRATION_MAX_MS
+    wanted = oldest_age_ms + GUARD_MARGIN_MS + _DAY_MS
+    return min(EXPIRATION_MAX_MS, -(-wanted // _HOUR_MS) * _HOUR_MS)
+
+
+def raise_expiration(cluster: ClusterSpec, milliseconds: int) -> str:
+    """Return the command that sets the guard's time on every broker; it takes effect at once."""
+    host, port = cluster.bootstrap[0]
+    return (
+        f"kafka-configs.sh --bootstrap-server {host}:{port} --alter --entity-type brokers --entity-default "
+        f"--add-config {EXPIRATION}={milliseconds}"
+    )
+
+
+def older_than_guard(
+    positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, Found], cut: Mapping[TopicPartition, Found]
+) -> dict[TopicPartition, int]:
+    """Return how many offsets of each partition lie before the first record that is guarded."""
+    older = {}
+    for where, position in positions.items():
+        if where not in cut or where not in ends:
+            continue
+        first_guarded = cut[where].offset if cut[where].offset >= 0 else ends[where].offset
+        older[where] = max(0, first_guarded - position)
+    return older
+
+
+def clocks(ahead: Mapping[TopicPartition, Found]) -> Check | None:
+    """Say that record times lie in the future: a clock is wrong, here or where they are written."""
+    names = {str(where) for where, found in ahead.items() if found.offset >= 0}
+    if not names:
+        return None
+    return warn(
+        "clocks",
+        f"{some(names)}: records lie more than {_SKEW_SECONDS} s in the future of this machine's clock",
+        "compare the clocks (timedatectl) of this machine, the producers and the brokers",
+    )
+
+
+def rights_of_cluster(operations: frozenset[str] | None, cluster: ClusterSpec) -> Sequence[Check]:
+    """Say whether the right on the cluster itself is there, where it tells."""
+    if operations is None or operations & {"DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALL"}:
+        return ()
+    grant = Grant(ResourceKind.CLUSTER, Names("*"), (Operation.DESCRIBE_CONFIGS,), "")
+    return (
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow DescribeConfigs on the cluster: {EXPIRATION} cannot be read",
+            acl_command(grant, principal(cluster.security), cluster.bootstrap),
+        ),
+    )

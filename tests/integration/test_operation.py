@@ -1,0 +1,49 @@
+"""Signals: a drain on SIGTERM, a reload on SIGHUP."""
+
+from __future__ import annotations
+
+import time
+
+from tests.integration.harness import Kafka, Lab, Load, assert_equal, create, numbered, produce, wait_until
+
+
+def test_sigterm_drains(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Under load it ends within ten seconds, with exit code 0, and the next start goes on at once."""
+    create(east, topic_name, 6)
+    daemon = lab.daemon(east, west, topic_name).start()
+    with Load(east, {topic_name: 6}, per_second=5000) as load:
+        for _ in range(2):
+            wait_until("it copies", lambda: daemon.metric("replicator_records_total") > 3000)
+            began = time.monotonic()
+            assert daemon.stop() == 0
+            assert time.monotonic() - began < 10
+            assert "not everything was acknowledged" not in daemon.log_tail()
+            daemon.start()
+
+    load.check(topic_name, assert_equal(east, west, topic_name))
+
+
+def test_sighup_reloads(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """A new pattern is followed; a file with mistakes changes nothing, and says so."""
+    first, second = f"{topic_name}-first", f"{topic_name}-second"
+    for topic in (first, second):
+        create(east, topic)
+        produce(east, topic, numbered(20))
+    daemon = lab.daemon(east, west, first).start()
+    assert_equal(east, west, first)
+    assert daemon.mirror(second) == {}
+
+    daemon.file.write_text(daemon.file.read_text().replace('"include"', '"inklude"'))
+    daemon.reload()
+    wait_until("it says so", lambda: daemon.metric("replicator_config_reload_success") == 0)
+    assert "inklude" in daemon.log_tail()
+    produce(east, first, numbered(20, 20))
+    assert_equal(east, west, first)
+
+    daemon.document["flows"][lab.flow]["topics"]["include"].append(second)
+    daemon.write()
+    daemon.reload()
+    wait_until("it took the file", lambda: daemon.metric("replicator_config_reload_success") == 1)
+    assert_equal(east, west, second)
+    produce(east, first, numbered(20, 40))
+    assert_equal(east, west, first)
