@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import pstats
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,9 +14,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from benchmarks.measure import describe_commit
-from benchmarks.results import Results, Table
+from benchmarks.results import OTHERS_CORES_MAX, Results, Table
 
 RESULTS_FILE = Path(__file__).parent / "RESULTS.md"
+RAW = Path(__file__).parent / "raw"
 PROFILES = Path(__file__).parent / "profiles"
 
 _PROFILE_LINES = 25
@@ -61,6 +64,14 @@ def append_results(results: Results, facts: Sequence[str]) -> None:
         file.write("\n".join(lines) + "\n")
 
 
+def write_raw(results: Results, facts: Sequence[str]) -> Path:
+    """Write every run that counts, as JSON, with the units of the dataclasses; return the file."""
+    RAW.mkdir(exist_ok=True)
+    file = RAW / f"{datetime.now(UTC):%Y%m%d-%H%M}.json"
+    file.write_text(json.dumps({"facts": facts, **dataclasses.asdict(results)}, indent=1) + "\n")
+    return file
+
+
 def write_profile(raw: Path, name: str) -> Path:
     """Turn what cProfile wrote into text: the functions with the most time of their own."""
     PROFILES.mkdir(exist_ok=True)
@@ -75,6 +86,9 @@ def _remarks(results: Results) -> Iterator[str]:
     verdicts = results.verdicts()
     yield f"{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} targets met"
     yield from (str(verdict) for verdict in verdicts if not verdict.met)
+    disturbed = [copy.corpus.name for copy in results.copies if copy.disturbed]
+    if disturbed:
+        yield f"disturbed, others used more than {OTHERS_CORES_MAX} cores meanwhile: {', '.join(disturbed)}"
     yield from (f"no figure: {problem}" for problem in results.all_problems())
     yield from (f"profile: {profile}" for profile in results.profiles)
 

@@ -23,6 +23,9 @@ from benchmarks.targets import (
 )
 
 US = "replicator"
+OTHERS_CORES_MAX = 0.15
+"""Cores that others may keep busy during a run before it is called disturbed."""
+
 _THOUSAND = 1e3
 
 
@@ -66,6 +69,11 @@ class CopyResult:
     def cost(self) -> float:
         """Our CPU-seconds per GB."""
         return self.median(lambda run: run.cpu_per_gigabyte)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something else than this benchmark kept the machine busy during a run."""
+        return any(run.others > OTHERS_CORES_MAX for run in (*self.runs, *self.peers.values()))
 
     def verdicts(self) -> list[Verdict]:
         """Hold the figures against the targets."""

@@ -30,7 +30,7 @@ from benchmarks.idle import run_idle
 from benchmarks.latency import run_steady
 from benchmarks.measure import BenchmarkError, Child, describe_machine
 from benchmarks.mm2 import MirrorMaker, Tuning
-from benchmarks.report import append_results, print_results, write_profile
+from benchmarks.report import append_results, print_results, write_profile, write_raw
 from benchmarks.results import US, CopyResult, Results
 from benchmarks.subject import Subject, development_environment, ensure_runtime
 from benchmarks.targets import floor_multiple_max
@@ -277,7 +277,10 @@ def main() -> int:
                 bench.catch_up(CORPORA[name], profile=arguments.profile)
     print_results(bench.results)
     if not arguments.no_results:
-        append_results(bench.results, [*facts, f"Took {(time.monotonic() - begun) / 60:.0f} minutes."])
+        load = ", ".join(f"{load:.2f}" for load in os.getloadavg())
+        facts.append(f"Took {(time.monotonic() - begun) / 60:.0f} minutes; load averages at the end: {load}")
+        facts.append(f"Every run: `benchmarks/raw/{write_raw(bench.results, facts).name}`")
+        append_results(bench.results, facts)
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from replicator.cli.output import note
 from replicator.errors import Unequal
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ def command(
     It takes about a minute, and leaves nothing behind. Java 17 or newer is needed; the first run also fetches Kafka.
     """
     # Only the demo needs them: librdkafka, rich, the devkit.
-    from replicator.cli.demo_records import TOPICS
-    from replicator.cli.demo_stage import Stage, ending, workplace
-    from replicator.cli.demo_story import STEPS, Story
+    from replicator.cli.demo_story import STEPS
     from replicator.cli.demo_view import View
     from replicator.devkit import KAFKA_VERSION, is_fetched
 
@@ -43,6 +42,19 @@ def command(
     )
     if not is_fetched(KAFKA_VERSION):
         view.fact(f"first run: fetching Kafka {KAFKA_VERSION} takes a minute or two")
+    try:
+        result = _play(view, directory, keep=keep)
+    except KeyboardInterrupt:
+        note("interrupted: clusters and replicator were ended" + ("" if keep else ", their files removed"))
+        raise
+    _judge(result)
+
+
+def _play(view: View, directory: Path | None, *, keep: bool) -> Result:
+    from replicator.cli.demo_records import TOPICS
+    from replicator.cli.demo_stage import Stage, ending, workplace
+    from replicator.cli.demo_story import Story
+
     with workplace(directory, keep=keep) as place:
         stage = Stage(place, tuple(topic.name for topic in TOPICS), keep=keep)
         with ending(stage):
@@ -52,7 +64,7 @@ def command(
                 with view.waiting("handing clusters and replicator over"):
                     stage.hand_over()
                 _tell_how_to_look_around(view, stage)
-    _judge(result)
+    return result
 
 
 def _tell_how_to_look_around(view: View, stage: Stage) -> None:

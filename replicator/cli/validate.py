@@ -1,10 +1,255 @@
-"""`replicator validate`."""
+"""`replicator validate FILE`: is the file right, which rights does it need, and are the clusters as it says?"""
 
 from __future__ import annotations
 
-from replicator.errors import NotAvailable
+import enum
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from replicator.cli import output
+from replicator.errors import ConfigError, PreflightFailed
+
+if TYPE_CHECKING:
+    from replicator.core.rights import Grant
+    from replicator.engine.preflight_result import Check, Report
+    from replicator.model.security import ClusterSpec
+    from replicator.model.spec import FlowSpec, Pattern, Selection, Spec
+
+SCHEMA_VERSION = 1
+_LABELS = {"ok": ("OK  ", "green"), "warn": ("WARN", "yellow"), "fail": ("FAIL", "red")}
+_WIDTH_MAX = 110
+_WIDTH_PIPED = 100
+_INDENT = "  "
 
 
-def command() -> None:
-    """Check a flow file."""
-    raise NotAvailable("`replicator validate` is not available in this version")
+class ValidateFormat(enum.StrEnum):
+    """How the findings are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="The flow file.", show_default=False)],
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Look at the clusters too; changes nothing there.")
+    ] = False,
+    acls: Annotated[
+        bool | None,
+        typer.Option("--acls/--no-acls", help="Print the least rights as commands.", show_default="only offline"),
+    ] = None,
+    form: Annotated[ValidateFormat, typer.Option("--output", "-o", help="How to print.")] = ValidateFormat.TABLE,
+) -> None:
+    """Check a flow file; with --connect also the clusters, their topics and our rights.
+
+    Exits with 78 and all mistakes of the file, 3 if a check with --connect is red, else 0.
+    """
+    from replicator.config.load import load  # pydantic and ruamel.yaml, only when used
+
+    try:
+        spec = load(file, os.environ)
+    except ConfigError as error:
+        error.next_step = "correct the file, then the same command again"  # it would name this command
+        raise
+    wanted = not connect if acls is None else acls
+    if form is ValidateFormat.JSON:
+        report = _look(spec) if connect else None
+        output.document(output.Format.JSON, _document(spec, report))
+    else:
+        _print_summary(spec)
+        if wanted:
+            _print_rights(spec)
+        report = _look(spec) if connect else None
+        if report is not None:
+            _print_report(report)
+        else:
+            output.line(f"{file}: ok")
+            output.note("next: replicator validate --connect looks at the clusters too")
+    if report is not None:
+        _judge(report)
+
+
+def _look(spec: Spec) -> Report:
+    import asyncio
+
+    from replicator.engine.preflight import preflight  # librdkafka, 40 ms
+
+    return asyncio.run(preflight(spec))
+
+
+def _judge(report: Report) -> None:
+    """Return if no check is red.
+
+    Raises:
+        PreflightFailed: One is.
+    """
+    if report.passed:
+        return
+    bad = list(report.failures())
+    raise PreflightFailed(
+        f"{len(bad)} {'check' if len(bad) == 1 else 'checks'} failed", why=bad[0].text, next_step=bad[0].fix
+    )
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def _print_summary(spec: Spec) -> None:
+    for cluster in spec.clusters:
+        user = f" as {cluster.security.username}" if cluster.security.username else ""
+        identity = f", must be {cluster.cluster_id}" if cluster.cluster_id else ""
+        output.line(f"cluster {cluster.alias}: {_bootstrap(cluster)} ({cluster.security.protocol}{user}{identity})")
+    for flow in spec.flows:
+        output.line(f"flow {flow.name}: {flow.source} -> {flow.target}")
+        for name, value in _facts(spec, flow):
+            output.line(f"{_INDENT}{name}: {value}")
+
+
+def _facts(spec: Spec, flow: FlowSpec) -> Iterable[tuple[str, str]]:
+    yield "topics", _selection(flow.topics)
+    renamed = flow.rename
+    if renamed.prefix is not None:
+        yield "called on the target", f"{renamed.prefix}<name>"
+    elif renamed.regex is not None:
+        yield "called on the target", f"{renamed.regex} becomes {renamed.to}"
+    limits = flow.limits
+    rate = "any speed" if limits.bytes_per_second is None else f"{limits.bytes_per_second / 1e6:,.1f} MB/s"
+    yield "limits", f"{limits.in_flight_bytes >> 20} MiB in flight, {rate}"
+    yield "starts at", f"{flow.start} (offsets: {flow.offsets}, isolation: {flow.isolation})"
+    site = spec.daemon.site
+    if site is not None and site != flow.target:
+        yield "run by", f"the daemon whose site is {flow.target}, not this one ({site})"
+
+
+def _selection(selection: Selection) -> str:
+    excluded = f", but not {', '.join(map(_pattern, selection.exclude))}" if selection.exclude else ""
+    return ", ".join(map(_pattern, selection.include)) + excluded
+
+
+def _pattern(pattern: Pattern) -> str:
+    return pattern.text if pattern.kind == "glob" else f"{pattern.kind} {pattern.text}"
+
+
+def _bootstrap(cluster: ClusterSpec) -> str:
+    return ",".join(f"{host}:{port}" for host, port in cluster.bootstrap)
+
+
+# -- rights -----------------------------------------------------------------------------------------------------------
+
+
+def _rights(spec: Spec, flow: FlowSpec) -> Iterable[tuple[ClusterSpec, str, Sequence[Grant]]]:
+    """Yield cluster, its role in the flow and what is needed there."""
+    from replicator.core.rights import source_rights, target_rights
+
+    yield spec.cluster(flow.source), "source", source_rights(flow)
+    yield spec.cluster(flow.target), "target", target_rights(flow)
+
+
+def _print_rights(spec: Spec) -> None:
+    from replicator.core.rights import NOT_NEEDED, acl_command, principal, wider_than_selection
+
+    output.line()
+    output.line("least rights, as commands (only where the cluster has an authorizer; --no-acls leaves them out)")
+    for flow in spec.flows:
+        for cluster, role, grants in _rights(spec, flow):
+            who = principal(cluster.security)
+            output.line()
+            output.line(f"# flow {flow.name}: {role} {cluster.alias}")
+            if who.note:
+                output.line(f"# {who.text}: {who.note}")
+            for grant in grants:
+                output.line(f"# {grant.why}")
+                output.line(acl_command(grant, who, cluster.bootstrap))
+        if wider_than_selection(flow.topics):
+            output.line("# an ACL knows names and prefixes only: these reach further than the flow's selection")
+    output.line()
+    for text in NOT_NEEDED:
+        output.line(f"# {text}")
+    output.line()
+
+
+# -- the clusters -----------------------------------------------------------------------------------------------------
+
+
+def _print_report(report: Report) -> None:
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    width = min(_WIDTH_MAX, console.width) if console.is_terminal else _WIDTH_PIPED
+    for section in report.sections:
+        console.print()
+        console.print(section.title, style="bold", soft_wrap=True)
+        for check in section.checks:
+            _print_check(console, check, width)
+    console.print()
+    counts = [f"{report.count(level)} {level}" for level in _levels()]
+    console.print(f"{'passed' if report.passed else 'refused'}: {', '.join(counts)}", soft_wrap=True)
+
+
+def _levels() -> Iterable[Any]:
+    from replicator.engine.preflight_result import Level
+
+    return Level
+
+
+def _print_check(console: Any, check: Check, width: int) -> None:
+    from rich.text import Text
+
+    label, style = _LABELS[check.level]
+    start = f"{_INDENT}{label}  "
+    lines = textwrap.wrap(f"{check.name}: {check.text}", max(30, width - len(start)), break_on_hyphens=False)
+    console.print(Text.assemble(_INDENT, (label, style), "  ", lines[0]), soft_wrap=True)
+    for line in lines[1:]:
+        console.print(" " * len(start) + line, soft_wrap=True)
+    if check.fix:  # whole, so that a command can be copied
+        name = "hint" if check.level == "ok" else "fix"
+        console.print(f"{' ' * len(start)}{name}: {check.fix}", soft_wrap=True)
+
+
+# -- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
+    from replicator.core.rights import acl_command, principal
+
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "file": str(spec.path),
+        "clusters": [
+            {
+                "alias": cluster.alias,
+                "bootstrap": [f"{host}:{port}" for host, port in cluster.bootstrap],
+                "protocol": cluster.security.protocol,
+                "username": cluster.security.username,
+                "cluster_id": cluster.cluster_id,
+            }
+            for cluster in spec.clusters
+        ],
+        "flows": [
+            {"flow": flow.name, "source": flow.source, "target": flow.target, "topics": _selection(flow.topics)}
+            for flow in spec.flows
+        ],
+        "rights": [
+            {
+                "flow": flow.name,
+                "cluster": cluster.alias,
+                "role": role,
+                "principal": principal(cluster.security).text,
+                "commands": [acl_command(grant, principal(cluster.security), cluster.bootstrap) for grant in grants],
+            }
+            for flow in spec.flows
+            for cluster, role, grants in _rights(spec, flow)
+        ],
+        "connect": None,
+    }
+    if report is not None:
+        from replicator.engine.preflight_result import to_json
+
+        document["connect"] = to_json(report)
+    return document

@@ -141,7 +141,7 @@ def decide(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, 
             If not, the topic was empty when the flow registered it: only our own seed can have moved its offsets.
         begin_at: Where a partition that is not ours yet begins: the source's start, or its end (`start: latest`).
     """
-    refusal = _refuse_by_epoch(writer, target)
+    refusal = _refuse_by_epoch(writer, target) or _refuse_foreign(writer, target)
     if refusal is not None:
         return refusal
     if target.end > source.high_watermark:
@@ -170,6 +170,17 @@ def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
     else:
         return None
     return Fault(Reason.FENCED, why)
+
+
+def _refuse_foreign(writer: Writer, target: TargetLog) -> Fault | None:
+    tail = target.tail
+    if tail is None or tail.producer_id in {writer.producer_id, writer.filler_id}:
+        return None
+    return Fault(
+        Reason.FOREIGN_WRITER,
+        f"producer {tail.producer_id} wrote offset {tail.last_offset} of the target; "
+        f"this flow writes as {writer.producer_id}",
+    )
 
 
 def _unseen_tail(target: TargetLog) -> Wait | None:
@@ -204,12 +215,6 @@ def _go_on(writer: Writer, target: TargetLog, tail: Tail, source: SourceLog, *, 
     """Decide for a target log that holds data."""
     if tail.producer_id == writer.filler_id:
         return SeedTo(max(target.end, begin_at))
-    if tail.producer_id != writer.producer_id:
-        return Fault(
-            Reason.FOREIGN_WRITER,
-            f"producer {tail.producer_id} wrote offset {tail.last_offset} of the target; "
-            f"this flow writes as {writer.producer_id}",
-        )
     entry = target.entry
     if entry is not None and tail.last_sequence != entry.last_sequence:
         return Wait(

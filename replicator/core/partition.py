@@ -327,7 +327,8 @@ class PartitionCopy:
     def queue(self, batches: Sequence[Batch]) -> None:
         """Queue rewritten batches for sending."""
         self._queue.extend(batches)
-        self.queued_bytes += sum(batch.size for batch in batches)
+        for batch in batches:
+            self.queued_bytes += batch[3]
 
     # -- out: what may be sent ----------------------------------------------------------------------------------
 
@@ -396,15 +397,34 @@ class PartitionCopy:
             raise BugError(f"{self.where}: more answers than requests")
         # Also of a batch that nothing waits for any more: the next attach has to know that it may still arrive.
         self.doubtful = self.doubtful or outcome in _DOUBTFUL
-        if episode != self.episode or self.phase not in {Phase.COPYING, Phase.PAUSED}:
+        paused = self.phase is Phase.PAUSED
+        if episode != self.episode or not (self.phase is Phase.COPYING or (paused and self._in_flight)):
             return []
         if not self._in_flight or self._in_flight[0] is not batch:
             raise BugError(f"{self.where}: answers out of order")
         if outcome is ProduceOutcome.ACCEPTED:
             return self._accepted(batch, base_offset)
-        if self.phase is Phase.PAUSED:
+        if paused:
+            self._in_flight.clear()  # the batches behind it cannot be in their place: their answers say nothing more
             return []
         return self._not_accepted(batch, outcome, detail)
+
+    def accepted(self, batch: Batch, episode: int, base_offset: int) -> bool:
+        """Take the usual answer by the short way; False (and nothing taken) where `answered` has to look closer."""
+        in_flight = self._in_flight
+        if (
+            episode != self.episode
+            or self.phase is not Phase.COPYING
+            or base_offset != batch[0]
+            or in_flight[0] is not batch
+        ):
+            return False
+        self.outstanding -= 1
+        in_flight.popleft()
+        self._alone = False
+        self.acked_offset = base_offset + batch[1]
+        self._state_time_ms = batch[2]
+        return True
 
     def _accepted(self, batch: Batch, base_offset: int) -> list[Batch]:
         if base_offset != batch.base_offset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import secrets
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _DRAIN_SECONDS = 5.0
 _STATE_DIR_MODE = 0o700
+_GC_THRESHOLDS = (20_000, 20, 50)
 
 log = get_logger(__name__)
 
@@ -111,6 +113,9 @@ class Daemon:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         prepare_state_dir(self._spec.daemon.state_dir)
+        # What was imported lives for ever, and the hot path makes no cycles: full collections would only walk it.
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         if self._spec.coordinator.store != "memory":
             self._store = SqliteStore(self._spec.daemon.state_dir)
         for flow in self._mine(self._spec):

@@ -112,7 +112,11 @@ class ClaimKeeper:
         move = next_move(self._seen, self._me, self._now(), self._timing)
         if move is Move.TAKE:
             await self._try_to_take()
-        elif move is Move.RENEW and self._held:
+        elif move is Move.RENEW:
+            if not self._held and self._seen is not None:
+                # Written as ours, but the answer to the commit was lost: our name is this process alone.
+                now = self._now()
+                self._take(self._seen.number, now, now + self._doubt_seconds)
             await self._renew()
 
     async def _try_to_take(self) -> None:

@@ -19,7 +19,7 @@ from replicator.engine.pump import Pump
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync
-from replicator.errors import KafkaError, ReplicatorError, StoreError
+from replicator.errors import Conflict, KafkaError, ReplicatorError, StoreError, TimedOut
 from replicator.model.events import Desired, Event
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -174,8 +174,8 @@ class FlowRunner:
             try:
                 await self._start()
                 break
-            except KafkaError as error:
-                if not error.retryable:
+            except (KafkaError, TimedOut, Conflict) as error:
+                if isinstance(error, KafkaError) and not error.retryable:
                     raise
                 self.trouble = str(error)
                 log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)

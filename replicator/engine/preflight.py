@@ -7,8 +7,9 @@ A question that fails becomes a finding, and the others are asked all the same.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,15 +27,407 @@ from replicator.core.topic_plan import (
 from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
 from replicator.engine import state
-from replicator.engine.identity import REPLICAS_MAX
 from replicator.engine.preflight_result import Check, Report, Section, fail, ok, warn
 from replicator.engine.state_log import StateLog
-from replicator.errors import AuthorizationFailed, KafkaError, ReplicatorError
+from replicator.errors import ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.wire.cluster import Cluster
+from replicator.wire.cluster import Cluster, Purpose
 
 if TYPE_CHECKING:
     from replicator.admin.topics import TopicConfig
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
     from replicator.state_pb import state_pb2 as pb
+
+_REQUEST_SECONDS_MAX = 10.0
+_QUESTION_SECONDS_MAX = 30.0
+_EDGES_MAX = 64
+_CREATIONS_MAX = 50
+_STATE_REPLICAS_MAX = 3
+_SKEW_MS = 60_000
+_START, _END = -2, -1
+_EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Side:
+    """One cluster of the file, as far as it could be reached."""
+
+    spec: ClusterSpec
+    cluster: Cluster
+    admin: TopicAdmin
+    checks: list[Check] = field(default_factory=list)
+    reached: bool = False
+    operations: frozenset[str] | None = None
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        self.cluster.close()
+        await self.admin.close()
+
+
+@dataclass(slots=True)
+class _Flow:
+    """One flow: what was found, and the facts that several questions share."""
+
+    spec: FlowSpec
+    source: _Side
+    target: _Side
+    checks: list[Check] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    records: Mapping[bytes, bytes] = field(default_factory=dict)
+    record: pb.FlowRecord | None = None
+    configs: dict[str, TopicConfig] = field(default_factory=dict)
+    starts: dict[TopicPartition, ask.Found] = field(default_factory=dict)
+    ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
+    target_ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
+    expiration_ms: int | None = None
+
+    def target_name(self, topic: str) -> str:
+        """Return how a topic is called on the target."""
+        return selection.target_name(self.spec.rename, topic)
+
+    def mirror(self, topic: str) -> pb.MirrorRecord | None:
+        """Return the record of a mirror of this flow."""
+        return state.get_mirror(self.records, self.record.uid, self.target_name(topic)) if self.record else None
+
+
+async def preflight(spec: Spec) -> Report:
+    """Look at every cluster that a flow of the file uses, then at every flow. Raises nothing a cluster could cause."""
+    aliases = sorted({alias for flow in spec.flows for alias in (flow.source, flow.target)})
+    sides = {alias: _side(spec.cluster(alias)) for alias in aliases}
+    try:
+        await asyncio.gather(*map(_reach, sides.values()))
+        flows = [_Flow(flow, sides[flow.source], sides[flow.target]) for flow in spec.flows]
+        for flow in flows:
+            await _look_at(flow)
+    finally:
+        await asyncio.gather(*(side.close() for side in sides.values()))
+    return Report(
+        (
+            *(Section(f"cluster {alias}", tuple(side.checks)) for alias, side in sides.items()),
+            *(
+                Section(f"flow {flow.spec.name}: {flow.spec.source} -> {flow.spec.target}", tuple(flow.checks))
+                for flow in flows
+            ),
+        )
+    )
+
+
+def _side(spec: ClusterSpec) -> _Side:
+    bounded = replace(spec, request_timeout_seconds=min(spec.request_timeout_seconds, _REQUEST_SECONDS_MAX))
+    return _Side(spec, Cluster(bounded), TopicAdmin(bounded))
+
+
+async def _question(checks: list[Check], name: str, work: Awaitable[T]) -> T | None:
+    """Ask; a question that fails or takes too long becomes a finding."""
+    try:
+        async with asyncio.timeout(_QUESTION_SECONDS_MAX):
+            return await work
+    except TimeoutError:
+        checks.append(fail(name, f"no answer within {_QUESTION_SECONDS_MAX:.0f} s", "look at the brokers' load"))
+    except ReplicatorError as error:
+        checks.append(fail(name, str(error), _as_the_tool_spells(error.next_step)))
+    return None
+
+
+def _as_the_tool_spells(command: str) -> str:
+    """Return a `kafka-acls` command with its operations as that tool knows them: DescribeConfigs."""
+
+    def spelled(found: re.Match[str]) -> str:
+        return found.group(1) + found.group(2).title().replace("_", "")
+
+    return re.sub(r"(--operation )([A-Z_]+)\b", spelled, command)
+
+
+# -- one cluster ------------------------------------------------------------------------------------------------------
+
+
+async def _reach(side: _Side) -> None:
+    await _question(side.checks, "reachable", _open(side))
+
+
+async def _open(side: _Side) -> None:
+    cluster, alias = side.cluster, side.spec.alias
+    began = time.monotonic()
+    await cluster.open()
+    connection = await cluster.any_connection()
+    side.checks.append(
+        ok(
+            "reachable",
+            f"{len(cluster.brokers)} {'broker' if len(cluster.brokers) == 1 else 'brokers'}, speaks Kafka "
+            f"{ask.spoken_version(connection)} or newer, {_login(side.spec)}, answered in "
+            f"{time.monotonic() - began:.2f} s",
+        )
+    )
+    hint = "" if side.spec.cluster_id else f'clusters.{alias}.cluster_id: "{cluster.cluster_id}" refuses any other'
+    matches = ", as the file says" if side.spec.cluster_id else ""
+    side.checks.append(ok("cluster id", f"{cluster.cluster_id}{matches}", hint))
+    unreachable = await _unreachable_brokers(side)
+    if unreachable:
+        side.checks.append(
+            fail(
+                "brokers",
+                f"the cluster names brokers that cannot be reached from here: {'; '.join(unreachable)}",
+                "open the way to every broker's advertised.listeners, not only to the bootstrap address",
+            )
+        )
+    side.operations = (await side.admin.describe_cluster()).operations
+    side.reached = True
+
+
+def _login(spec: ClusterSpec) -> str:
+    security = spec.security
+    if security.protocol.sasl:
+        return f"logged in as {security.username or 'the subject of the token'} ({security.protocol})"
+    return f"no login ({security.protocol})" if security.cert_file is None else f"certificate ({security.protocol})"
+
+
+async def _unreachable_brokers(side: _Side) -> list[str]:
+    async def reach(node: int) -> str | None:
+        try:
+            await side.cluster.connection(node, Purpose.CONTROL)
+        except ReplicatorError as error:
+            host, port = side.cluster.brokers[node]
+            return f"broker {node} at {host}:{port} ({error.why or error.what})"
+        return None
+
+    found = await asyncio.gather(*(reach(node) for node in sorted(side.cluster.brokers)))
+    return [text for text in found if text]
+
+
+# -- one flow ---------------------------------------------------------------------------------------------------------
+
+
+async def _look_at(flow: _Flow) -> None:
+    source, target = flow.source, flow.target
+    missing = [side.spec.alias for side in (source, target) if not side.reached]
+    if missing:
+        flow.checks.append(warn("not checked", f"{' and '.join(missing)} could not be asked"))
+        return
+    if source.cluster.cluster_id == target.cluster.cluster_id:
+        flow.checks.append(
+            fail(
+                "two clusters",
+                f"{source.spec.alias} and {target.spec.alias} are the same cluster ({source.cluster.cluster_id})",
+                "correct the bootstrap of one of them: this flow would feed itself",
+            )
+        )
+        return
+    await _question(flow.checks, "topics", _topics(flow))
+    await _question(flow.checks, STATE_TOPIC, _state(flow))
+    await _question(flow.checks, "mirrors", _mirrors(flow))
+    await _question(flow.checks, "rights", _rights(flow))
+    await _question(flow.checks, "guard", _guard(flow))
+    await _question(flow.checks, "clocks", _clocks(flow))
+
+
+async def _topics(flow: _Flow) -> None:
+    source = flow.source
+    await source.cluster.refresh(None)
+    flow.names = sorted(
+        name
+        for name in source.cluster.topics
+        if not selection.never_matched(name) and selection.matches(flow.spec.topics, name)
+    )
+    parts = _partitions(source.cluster, flow.names)
+    flow.starts = await ask.offsets_at(source.cluster, parts, _START)
+    flow.ends = await ask.offsets_at(source.cluster, parts, _END)
+    records = sum(max(0, flow.ends[where].offset - start.offset) for where, start in flow.starts.items())
+    flow.checks.append(judge.selected(flow.names, len(parts), records))
+    without = [str(where) for where in parts if where not in flow.ends]
+    if without:
+        flow.checks.append(warn("leaders", f"no leader now: {judge.some(without)}", "bring the brokers back"))
+    flow.configs = await source.admin.describe_configs(flow.names)
+    effective = {name: config.effective for name, config in flow.configs.items()}
+    compacted = [name for name, found in effective.items() if "compact" in _value(found.get("cleanup.policy"))]
+    stamped = [
+        name for name, found in effective.items() if _value(found.get("message.timestamp.type")) == "LogAppendTime"
+    ]
+    looked_at = dict(list(flow.starts.items())[:_EDGES_MAX])
+    found = await ask.edges(source.cluster, looked_at, flow.ends)
+    flow.checks += judge.not_copied_yet(compacted, stamped, found)
+
+
+def _value(config: object) -> str:
+    return str(getattr(config, "value", None) or "")
+
+
+def _partitions(cluster: Cluster, topics: list[str]) -> list[TopicPartition]:
+    return [TopicPartition(name, at) for name in topics for at in sorted(cluster.topics[name].leaders)]
+
+
+async def _state(flow: _Flow) -> None:
+    target = flow.target
+    await target.cluster.refresh(None)
+    if STATE_TOPIC not in target.cluster.topics:
+        flow.checks.append(ok(STATE_TOPIC, f"not on {target.spec.alias} yet: the first start creates it"))
+        return
+    log = StateLog(target.cluster)
+    await log.read_to_end()
+    flow.records = log.records
+    flow.record = state.find_flow(log.records, flow.spec.name, flow.source.cluster.cluster_id or "")
+    if flow.record is None:
+        flow.checks.append(ok(STATE_TOPIC, "there, and this flow is not in it yet: the first start adds it"))
+    elif flow.record.target_cluster_id != (target.cluster.cluster_id or ""):
+        flow.checks.append(
+            fail(
+                STATE_TOPIC,
+                f"it knows this flow for another target cluster ({flow.record.target_cluster_id})",
+                "a copied state topic cannot be used: delete it here, or give the flow another name",
+            )
+        )
+    else:
+        flow.checks.append(ok(STATE_TOPIC, f"there, and knows this flow (uid {flow.record.uid})"))
+
+
+async def _mirrors(flow: _Flow) -> None:
+    target = flow.target
+    there = {
+        name: target.cluster.topics[new]
+        for name in flow.names
+        if (new := flow.target_name(name)) in target.cluster.topics
+    }
+    parts = [TopicPartition(topic.name, at) for topic in there.values() for at in sorted(topic.leaders)]
+    flow.target_ends = await ask.offsets_at(target.cluster, parts, _END)
+    configs = await target.admin.describe_configs(sorted(topic.name for topic in there.values()))
+    plans = {name: _plan(flow, name, configs) for name in flow.names}
+    known = [name for name in there if flow.mirror(name) is not None]
+    if known:
+        flow.checks.append(ok("mirrors", f"{judge.count(len(known), 'topic')} copied by this flow already"))
+    for name in there:
+        flow.checks += _foreign(flow, name, known=name in known)
+    for plan in plans.values():
+        if plan.fault is not None:
+            flow.checks.append(fail("mirrors", plan.fault.text, f"would stop as {plan.fault.reason}"))
+    for note in sorted({note for plan in plans.values() for note in plan.notes}):
+        flow.checks.append(warn("mirrors", note))
+    creations = [step for plan in plans.values() for step in plan.steps if isinstance(step, CreateTopic)]
+    if creations:
+        factors = sorted({step.replication_factor for step in creations})
+        flow.checks.append(
+            ok(
+                "mirrors",
+                f"{judge.count(len(creations), 'topic')} to be created with {' or '.join(map(str, factors))} "
+                f"{'replica' if factors == [1] else 'replicas'} for each partition",
+            )
+        )
+    await _dry_run(flow, creations)
+
+
+def _foreign(flow: _Flow, name: str, *, known: bool) -> list[Check]:
+    """Find out whether a target topic that exists belongs to somebody else."""
+    new = flow.target_name(name)
+    owner = state.foreign_owner(flow.records, flow.record.uid if flow.record else "", new)
+    if owner is not None:
+        return [fail("mirrors", f"{new} is fed by flow {owner} already", "rename here, or end the other flow")]
+    if known:
+        return []
+    end = max((found.offset for where, found in flow.target_ends.items() if where.topic == new), default=0)
+    if end <= 0:
+        return [ok("mirrors", f"{new} is there already, and empty: it will be used")]
+    return [
+        fail(
+            "mirrors",
+            f"{new} is on {flow.target.spec.alias} already, holds records up to offset {end:,} and is no mirror of "
+            "this flow: it would stop as foreign_writer",
+            "rename the mirrors (topics.rename), exclude the topic, or delete it on the target if it is not needed",
+        )
+    ]
+
+
+def _plan(flow: _Flow, name: str, target_configs: Mapping[str, TopicConfig]) -> TopicPlan:
+    """Plan a topic exactly as topic sync will."""
+    here, there = flow.source.cluster.topics[name], flow.target.cluster.topics.get(flow.target_name(name))
+    config = flow.configs.get(name)
+    source = SourceTopic(
+        name,
+        state.uuid_text(here.topic_id),
+        here.partition_count,
+        here.replication_factor,
+        config.dynamic if config else {},
+        {key: found.value for key in _EFFECTIVE if config and (found := config.effective.get(key)) and found.value},
+    )
+    target, known = None, None
+    if there is not None:
+        settings = target_configs.get(there.name)
+        dynamic = settings.dynamic if settings else {}
+        target = TargetTopic(state.uuid_text(there.topic_id), there.partition_count, there.replication_factor, dynamic)
+    for settings in target_configs.values():
+        known = frozenset(settings.effective)
+    record = flow.mirror(name)
+    recorded = Recorded()
+    if record is not None:
+        ids = [state.uuid_text(raw or bytes(16)) for raw in (record.source_topic_id, record.target_topic_id)]
+        recorded = Recorded(ids[0], ids[1], dict(record.managed))
+    brokers = TargetCluster(len(flow.target.cluster.brokers), known)
+    return plan_topic(source, target, flow.spec, brokers, target_name=flow.target_name(name), recorded=recorded)
+
+
+async def _dry_run(flow: _Flow, creations: list[CreateTopic]) -> None:
+    target = flow.target
+    wanted = creations[:_CREATIONS_MAX]
+    if STATE_TOPIC not in target.cluster.topics:
+        replicas = min(_STATE_REPLICAS_MAX, len(target.cluster.brokers))
+        wanted = [CreateTopic(STATE_TOPIC, 1, replicas, {"cleanup.policy": "compact"}), *wanted]
+    refusals = await ask.creation_refusals(target.cluster, wanted)
+    flow.checks += judge.creations(refusals, len(wanted), target.spec)
+
+
+async def _rights(flow: _Flow) -> None:
+    source, target = flow.source, flow.target
+    told = await ask.topic_operations(source.cluster, flow.names)
+    flow.checks += judge.source_rights(told, source.spec)
+    mirrors = [new for name in flow.names if (new := flow.target_name(name)) in target.cluster.topics]
+    told = await ask.topic_operations(target.cluster, mirrors)
+    flow.checks += judge.mirror_rights(told, target.spec)
+    told = await ask.topic_operations(target.cluster, [STATE_TOPIC])
+    flow.checks += judge.state_rights(told, target.spec)
+    flow.checks += judge.transactional_id(
+        target.spec, allowed=await ask.may_use_transactional_id(target.cluster, "replicator.preflight")
+    )
+
+
+async def _guard(flow: _Flow) -> None:
+    target = flow.target
+    lack = judge.rights_of_cluster(target.operations, target.spec)
+    if lack:
+        flow.checks += lack
+        return
+    found = await target.admin.broker_configs([judge.EXPIRATION])
+    told = found.get(judge.EXPIRATION)
+    flow.expiration_ms = int(told) if told else None
+    flow.checks.append(judge.guard(flow.expiration_ms, target.spec))
+    connection = await target.cluster.any_connection()
+    flow.checks.append(judge.producers(target.spec, offered=ask.offers_producers(connection)))
+    await _old_backlog(flow)
+
+
+async def _old_backlog(flow: _Flow) -> None:
+    setting = judge.EXPIRATION_DEFAULT_MS if flow.expiration_ms is None else flow.expiration_ms
+    now_ms = time.time_ns() // 1_000_000
+    positions = {where: max(start.offset, _copied(flow, where)) for where, start in flow.starts.items()}
+    cut_ms = now_ms - max(0, setting - judge.GUARD_MARGIN_MS)
+    cut = await ask.offsets_at(flow.source.cluster, positions, cut_ms)
+    older = judge.older_than_guard(positions, flow.ends, cut)
+    first = await ask.offsets_at(flow.source.cluster, [where for where, number in older.items() if number], 0)
+    times = [found.timestamp_ms for found in first.values() if found.timestamp_ms >= 0]
+    check = judge.backlog(older, now_ms - min(times) if times else None, flow.expiration_ms, flow.target.spec)
+    if check is not None:
+        flow.checks.append(check)
+
+
+def _copied(flow: _Flow, where: TopicPartition) -> int:
+    """Return up to where this flow has copied a partition already."""
+    if flow.mirror(where.topic) is None:
+        return 0
+    found = flow.target_ends.get(TopicPartition(flow.target_name(where.topic), where.partition))
+    return found.offset if found else 0
+
+
+async def _clocks(flow: _Flow) -> None:
+    ahead = await ask.offsets_at(flow.source.cluster, flow.ends, time.time_ns() // 1_000_000 + _SKEW_MS)
+    check = judge.clocks(ahead)
+    if check is not None:
+        flow.checks.append(check)

@@ -8,6 +8,7 @@ from replicator.core.rights import (
     REQUIRED_ON_MIRROR,
     REQUIRED_ON_SOURCE_TOPIC,
     REQUIRED_ON_STATE,
+    TRANSACTIONAL_PREFIX,
     Grant,
     Names,
     Operation,
@@ -70,7 +71,9 @@ def selected(names: Collection[str], partitions: int, records: int) -> Check:
     )
 
 
-def not_copied_yet(compacted: Collection[str], stamped: Collection[str], edges: Mapping[TopicPartition, Edges]) -> list[Check]:
+def not_copied_yet(
+    compacted: Collection[str], stamped: Collection[str], edges: Mapping[TopicPartition, Edges]
+) -> list[Check]:
     """Name the topics that this version will stop at, and why."""
     transactional = {where.topic for where, edge in edges.items() if edge.transactional}
     inside = {str(where): edge.inside for where, edge in edges.items() if edge.inside is not None}
@@ -116,7 +119,11 @@ def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec)
             )
         )
     checks += [
-        fail("create", f"{cluster.alias} would refuse to create {some(names)}: {reason}", "change replication_factor or topic_configs of the flow, or ask the cluster's owner")
+        fail(
+            "create",
+            f"{cluster.alias} would refuse to create {some(names)}: {reason}",
+            "change replication_factor or topic_configs of the flow, or ask the cluster's owner",
+        )
         for reason, names in by_reason.items()
     ]
     if asked > len(refusals):
@@ -160,7 +167,7 @@ def _rights(
         fail(
             "rights",
             f"{cluster.alias} does not allow {', '.join(lack)} on {some(names)}",
-            _grant(cluster, sorted(names)[0], lack),
+            _grant(cluster, min(names), lack),
         )
         for lack, names in by_lack.items()
         if lack
@@ -213,7 +220,7 @@ def backlog(
     wanted = needed_expiration(oldest_age_ms)
     age = f", the oldest {span(oldest_age_ms)}" if oldest_age_ms is not None else ""
     text = (
-        f"{total:,} offsets in {count(sum(1 for n in older.values() if n), 'partition')} are older than the guard{age}: "
+        f"{total:,} offsets in {count(sum(map(bool, older.values())), 'partition')} are older than the guard{age}: "
         "they are copied one batch at a time for each partition, which is slower, and just as exact"
     )
     if wanted <= setting:
@@ -222,7 +229,7 @@ def backlog(
 
 
 def needed_expiration(oldest_age_ms: int | None) -> int:
-    """Return the setting under which a record of that age is guarded, with a day to copy it in; never above the most."""
+    """Return the setting that guards a record of that age, with a day to copy it in; never above the most."""
     if oldest_age_ms is None:
         return EXPIRATION_MAX_MS
     wanted = oldest_age_ms + GUARD_MARGIN_MS + _DAY_MS
@@ -274,4 +281,30 @@ def rights_of_cluster(operations: frozenset[str] | None, cluster: ClusterSpec) -
             f"{cluster.alias} does not allow DescribeConfigs on the cluster: {EXPIRATION} cannot be read",
             acl_command(grant, principal(cluster.security), cluster.bootstrap),
         ),
+    )
+
+
+def transactional_id(cluster: ClusterSpec, *, allowed: bool) -> Sequence[Check]:
+    """Say whether our transactional ids may at least be described."""
+    if allowed:
+        return ()
+    names = Names(TRANSACTIONAL_PREFIX, prefixed=True)
+    grant = Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE), "")
+    return (
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow Describe on transactional ids that begin with {TRANSACTIONAL_PREFIX}",
+            acl_command(grant, principal(cluster.security), cluster.bootstrap),
+        ),
+    )
+
+
+def producers(cluster: ClusterSpec, *, offered: bool) -> Check:
+    """Say whether the brokers tell which producers they remember."""
+    if offered:
+        return ok("producers", f"{cluster.alias} tells what it remembers of our producer (DescribeProducers)")
+    return warn(
+        "producers",
+        f"{cluster.alias} does not offer DescribeProducers: after a crash the copy goes by the log alone, and "
+        "cannot see writes that are still on their way",
     )

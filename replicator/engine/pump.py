@@ -26,7 +26,7 @@ from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.wire.faults import error_name
-from replicator.wire.frames import FramePool
+from replicator.wire.frames import Frame, FramePool
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 _FRAME_BYTES_MAX = 6 << 20
 _FRAMES_MIN = 3
+_FRAMES_AHEAD = 2
+"""Frames in use beside the one each reader fills: more would only lie in the way of the caches, and fill memory."""
+_QUEUED_BYTES_MAX = 1 << 20
+"""A partition with more than this unsent is not read: one that is stuck must not hold all frames."""
 _FRAME_BYTES_MIN = 1 << 20
 _ATTACH_GROUP_MAX = 200
 _ATTACH_PAUSE_SECONDS = (0.02, 5.0)
@@ -118,7 +122,7 @@ class Pump:
         self.committed_only = flow.isolation is Isolation.READ_COMMITTED
         frame_bytes = max(_FRAME_BYTES_MIN, min(_FRAME_BYTES_MAX, flow.limits.in_flight_bytes // _FRAMES_MIN))
         self.frames = FramePool(max(_FRAMES_MIN, flow.limits.in_flight_bytes // frame_bytes), frame_bytes)
-        self.queued_bytes_max = frame_bytes
+        self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.claim = claim
         self._watcher = watcher
         self._readers: dict[int, SourceReader] = {}
@@ -157,15 +161,16 @@ class Pump:
     def pause(self, slot: Slot) -> None:
         """Stop a partition by wish."""
         before = slot.copy.phase
+        slot.begins_again = False
         release(slot.copy.pause())
         self._detach(slot)
         if before is not slot.copy.phase:
             self._watcher.changed(slot, before, "paused")
 
     def resume(self, slot: Slot) -> None:
-        """Let a paused or faulted partition begin again; it waits for answers still outstanding."""
-        if slot.copy.phase in {Phase.PAUSED, Phase.FAULTED} and not slot.copy.outstanding:
-            slot.copy.attach_again()
+        """Let a paused or faulted partition begin again, once no answer of before is outstanding."""
+        if slot.copy.phase in {Phase.PAUSED, Phase.FAULTED}:
+            slot.begins_again = True
             slot.attempts = 0
             slot.due = 0.0
             self._wake.set()
@@ -187,6 +192,13 @@ class Pump:
         slot.attempts = _ATTEMPTS_MAX
         self.settle(slot, detail)
         slot.copy.say(Reason.WAITING_FOR_ACCESS, detail)
+
+    def wait_for_claim(self, slot: Slot) -> None:
+        """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
+        detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
+        slot.attempts = _ATTEMPTS_MAX
+        self.settle(slot, detail)
+        slot.copy.say(Reason.WAITING_FOR_CLAIM, detail)
 
     def note(self, slot: Slot, before: Phase, text: str) -> None:
         """Tell the watcher of a change made elsewhere."""
@@ -226,6 +238,12 @@ class Pump:
         if writer is not None:
             writer.ready(slot)
 
+    def take_frame(self) -> Frame | None:
+        """Return a frame to read into, or None while enough is on its way to the target."""
+        if self.frames.in_use >= len(self._readers) + _FRAMES_AHEAD:
+            return None
+        return self.frames.take()
+
     def readers_kick(self) -> None:
         """Let readers use what became free."""
         for reader in self._readers.values():
@@ -244,26 +262,22 @@ class Pump:
         now = self.now()
         return slot.verified_at >= since and now - slot.verified_at < _VERIFIED_SECONDS_MAX and now >= slot.doubt_until
 
-    def count(self, slot: Slot, batch: Batch, outcome: ProduceOutcome) -> None:
-        """Keep the books after an answer."""
-        self.outcomes[outcome] += 1
-        if outcome is not ProduceOutcome.ACCEPTED:
+    def count(self, accepted: list[Batch], now: float) -> None:
+        """Keep the books of accepted batches."""
+        if not accepted:
             return
-        now = self.now()
         totals = self.totals
-        totals.records += batch.record_count
-        totals.bytes += batch.size
-        totals.batches += 1
+        totals.records += sum([batch[1] for batch in accepted])
+        totals.bytes += sum([batch[3] for batch in accepted])
+        totals.batches += len(accepted)
         totals.last_progress = now
-        slot.attempts = 0
-        slot.verified_at = now
-        slot.lag.reach(slot.copy.acked_offset)
-        if not slot.active:
-            self._watcher.activated(slot)
+        self.outcomes[ProduceOutcome.ACCEPTED] += len(accepted)
 
     def after_answer(self, slot: Slot, outcome: ProduceOutcome) -> None:
         """An answer changed a partition's phase, or was its last one outstanding."""
         copy = slot.copy
+        if outcome is ProduceOutcome.ACCEPTED and not slot.active:
+            self._watcher.activated(slot)
         if outcome in {ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE}:
             slot.doubt_until = self.now() + self.target.cluster.spec.doubt_seconds
         if copy.phase is not Phase.COPYING and slot in self._writer_of:
@@ -397,9 +411,9 @@ class Pump:
         since = self.claim.effective_since()
         if since is None:
             return
-        for slot in list(self._writer_of):
-            if slot.copy.waits_for_claim and not self.may_work_unguarded(slot) and self.now() >= slot.doubt_until:
-                self.settle(slot, "the claim is ours: reading the log again")
+        for slot in self.slots.values():
+            if slot.copy.reason is Reason.WAITING_FOR_CLAIM:
+                slot.due = min(slot.due, max(since, slot.doubt_until))
 
     def _attach_due(self) -> None:
         now = self.now()
@@ -407,7 +421,8 @@ class Pump:
         for slot in self.slots.values():
             if self._draining or not slot.wants_attach or slot.due > now:
                 continue
-            if slot.copy.phase is Phase.SETTLING:
+            if slot.begins_again or slot.copy.phase is Phase.SETTLING:
+                slot.begins_again = False
                 slot.copy.attach_again()
             there, here = self.source.cluster.leader(slot.source), self.target.cluster.leader(slot.target)
             if there is None or here is None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
 
 _LONG_POLL_MS = 500
-_PARTITION_BYTES_MAX = 1 << 20
+_PARTITION_BYTES_MAX = 2 << 20
 _PARTITION_BYTES_MIN = 128 << 10
 _ANSWER_SLACK_BYTES = 64 << 20
 """A broker returns at least one whole batch, however large; a batch above this is refused."""
@@ -92,7 +92,7 @@ class SourceReader:
             if self._opening is None:
                 self._opening = asyncio.get_running_loop().create_task(self._open())
             return
-        frame = self._pump.frames.take()
+        frame = self._pump.take_frame()
         if frame is None:
             return
         changed, gone = self._changes()
@@ -110,7 +110,7 @@ class SourceReader:
         """
         pump = self._pump
         leader = pump.source.cluster.leader
-        share = pump.frames.frame_bytes // len(self._slots)
+        share = frame_payload_bytes(pump.frames.frame_bytes) // len(self._slots)
         bytes_max = max(_PARTITION_BYTES_MIN, min(_PARTITION_BYTES_MAX, share))
         changed: dict[TopicPartition, Wanted] = {}
         gone: list[TopicPartition] = []
@@ -269,6 +269,7 @@ class SourceReader:
 
     def _rewrite_and_queue(self, slot: Slot, accepted: list[tuple[BatchHeader, int]], frame: Frame) -> None:
         pump = self._pump
+        new = tuple.__new__  # a named tuple's own constructor is a Python function
         buffer, view = frame.buffer, frame.view
         producer_id, epoch = pump.writer.producer_id, pump.writer.producer_epoch
         batches: list[Batch] = []
@@ -280,7 +281,7 @@ class SourceReader:
                 damage = found
                 break
             start, end = header[0], header[1]
-            batches.append(Batch(header[2], header[13], header[9], end - start, view[start:end], frame))
+            batches.append(new(Batch, (header[2], header[13], header[9], end - start, view[start:end], frame)))
         frame.hold(len(batches))
         slot.copy.queue(batches)
         if damage is not None:

@@ -23,7 +23,7 @@ from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.batch import rewrite, scan
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name
+from replicator.wire.faults import error_name, refused
 from replicator.wire.produce import ProduceCodec, Produced
 from replicator.wire.records import NewRecord, encode
 from replicator.wire.versions import PRODUCE
@@ -36,10 +36,23 @@ if TYPE_CHECKING:
 
 _FILLER_RECORDS_MAX = 100_000
 """A broker keeps an object per record while it validates a batch (KAFKA.md F)."""
+_FILLER_BYTES_MAX = 64 << 10
+_SMALL_FILLER_RECORDS = 500
+"""For topics that take small batches only: a few hundred bytes."""
 _ZSTD = 4
 _IN_FLIGHT_MAX = 5
 _SEEDS_AT_ONCE_MAX = 8
 _CLAIM_POLL_SECONDS = 0.2
+_RETRY_SECONDS = 0.5
+_FINAL = frozenset(
+    {
+        ProduceOutcome.TOO_LARGE,
+        ProduceOutcome.REJECTED,
+        ProduceOutcome.CORRUPT,
+        ProduceOutcome.FENCED,
+        ProduceOutcome.DENIED,
+    }
+)
 
 log = get_logger(__name__)
 
@@ -102,20 +115,25 @@ class Seeder:
         Any answer but the expected one ends this attempt: the next attach reads the log and goes on from there.
         """
         began, first = self._pump.now(), end
+        small = slot.copy.limits.batch_bytes_max < _FILLER_BYTES_MAX
+        records_max = _SMALL_FILLER_RECORDS if small else _FILLER_RECORDS_MAX
         waiting: list[asyncio.Future[Produced]] = []
         sent = end
         while end < offset:
             while sent < offset and len(waiting) < _IN_FLIGHT_MAX:
-                count = min(_FILLER_RECORDS_MAX, offset - sent)
+                count = min(records_max, offset - sent)
                 waiting.append(self._append(slot, connection, sent, count))
                 sent += count
             answer = await waiting.pop(0)
             outcome = classify_produce(answer.error)
+            if outcome in _FINAL:
+                raise refused(connection.cluster, "Produce", answer.error, slot.target.topic, answer.message)
             if outcome is not ProduceOutcome.ACCEPTED or answer.base_offset != end:
                 log.info("seed starts again", partition=str(slot.target), why=error_name(answer.error))
                 await asyncio.gather(*waiting, return_exceptions=True)
+                await asyncio.sleep(_RETRY_SECONDS)
                 return end
-            end += min(_FILLER_RECORDS_MAX, offset - end)
+            end += min(records_max, offset - end)
             rate = (end - first) / max(0.001, self._pump.now() - began)
             slot.seed_eta_seconds = int((offset - end) / rate)
         return end

@@ -29,6 +29,7 @@ class Slot:
         due: Monotonic time of the next attach attempt.
         attempts: Attaches since the last accepted batch, for the back-off.
         attaching: Whether a task is reading its facts now.
+        begins_again: Whether it is to be attached once no answer is outstanding (after a pause or a fault).
         doubt_until: Monotonic time before which unguarded work must not begin.
         verified_at: Monotonic time at which its place on the target was last proven, by an attach or an answer.
     """
@@ -43,6 +44,7 @@ class Slot:
     due: float = 0.0
     attempts: int = 0
     attaching: bool = False
+    begins_again: bool = False
     doubt_until: float = 0.0
     verified_at: float = 0.0
     source_start: int | None = None
@@ -52,8 +54,15 @@ class Slot:
     @property
     def wants_attach(self) -> bool:
         """Whether it waits to be attached (and no answer of an earlier episode is outstanding)."""
-        phase = self.copy.phase
-        return not self.attaching and self.copy.outstanding == 0 and phase in {Phase.ATTACHING, Phase.SETTLING}
+        if self.attaching or self.copy.outstanding:
+            return False
+        return self.begins_again or self.copy.phase in {Phase.ATTACHING, Phase.SETTLING}
+
+    def proven(self, offset: int, now: float) -> None:
+        """Note that the target's end is `offset`, as acknowledged at monotonic time `now`."""
+        self.attempts = 0
+        self.verified_at = now
+        self.lag.reach(offset)
 
 
 def release(batches: Iterable[Batch]) -> None:

@@ -226,9 +226,9 @@ class TopicSync:
         return mirror
 
     async def _bring_in_step(self, mirror: Mirror, found: _Found) -> None:
-        owner = state.foreign_owner(self._log.records, self._uid, mirror.target_topic)
+        owner = self._other_feeder(mirror)
         if owner is not None:
-            mirror.fault = Fault(Reason.FOREIGN_WRITER, f"flow {owner} already feeds {mirror.target_topic}")
+            mirror.fault = Fault(Reason.FOREIGN_WRITER, f"{owner} already feeds {mirror.target_topic}")
             return
         plan = self._plan(mirror, found)
         if plan.fault is not None:
@@ -254,6 +254,18 @@ class TopicSync:
         mirror.managed = dict(plan.managed)
         limit = plan.managed.get(_MAX_BYTES) or _effective(found.target_config).get(_MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else _MAX_BYTES_DEFAULT
+
+    def _other_feeder(self, mirror: Mirror) -> str | None:
+        """Return who else writes to this mirror's target topic: another flow, or another topic renamed alike."""
+        flow = state.foreign_owner(self._log.records, self._uid, mirror.target_topic)
+        if flow is not None:
+            return f"flow {flow}"
+        for other in self.mirrors.values():
+            if other is mirror:
+                return None  # the first of them in name order feeds it
+            if other.target_topic == mirror.target_topic and other.fault is None:
+                return f"topic {other.topic}"
+        return None
 
     def _plan(self, mirror: Mirror, found: _Found) -> TopicPlan:
         source = SourceTopic(

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.answers import ProduceOutcome, classify_produce
-from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, Phase
+from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch
 from replicator.engine.slot import Slot, release
 from replicator.errors import CorruptRecords, KafkaError
 from replicator.wire.cluster import Purpose
@@ -88,31 +88,32 @@ class TargetWriter:
         """Take one batch of each ready partition, up to a request's size."""
         pump = self._pump
         now_ms = pump.now_ms()
+        new = tuple.__new__  # a named tuple's own constructor is a Python function
         sent: dict[TopicPartition, _Sent] = {}
         size = 0
-        done: list[Slot] = []
-        again: list[Slot] = []
+        spent: list[Slot] = []
+        unclaimed: list[Slot] = []
         for slot in self._ready:
             copy = slot.copy
-            if copy.phase is not Phase.COPYING:
-                done.append(slot)
-                continue
-            batch = copy.next_to_send(now_ms, claimed=pump.may_work_unguarded(slot))
-            if batch is None:
-                if not copy.queued_bytes:
-                    done.append(slot)
-                continue
-            sent[slot.target] = _Sent(slot, batch, copy.episode)
-            again.append(slot)
-            size += batch.size
-            if size >= _REQUEST_BYTES:
-                break
-        for slot in done:
-            del self._ready[slot]
-        for slot in again:  # behind the others: no partition starves
+            batch = copy.next_to_send(now_ms, claimed=False)
+            if copy.waits_for_claim and pump.may_work_unguarded(slot):
+                batch = copy.next_to_send(now_ms, claimed=True)
+            if batch is not None:
+                sent[slot.target] = new(_Sent, (slot, batch, copy.episode))
+                spent.append(slot)
+                size += batch[3]
+                if size >= _REQUEST_BYTES:
+                    break
+            elif copy.waits_for_claim:
+                unclaimed.append(slot)
+            elif not copy.queued_bytes:
+                spent.append(slot)
+        for slot in spent:  # those with more go behind the others: no partition starves
             del self._ready[slot]
             if slot.copy.queued_bytes:
                 self._ready[slot] = None
+        for slot in unclaimed:
+            pump.wait_for_claim(slot)
         return sent
 
     def _send(self, connection: Connection, sent: dict[TopicPartition, _Sent]) -> None:
@@ -174,30 +175,42 @@ class TargetWriter:
             return
         pump = self._pump
         pump.target_works(self.node)
+        now = pump.now()
+        accepted: list[Batch] = []
         for where, code, base_offset, _, message in produced:
             entry = sent.pop(where, None)
             if entry is None:
                 continue
             slot, batch, episode = entry
-            outcome = ProduceOutcome.ACCEPTED if not code else classify_produce(code)
-            detail = "" if not code else f"{error_name(code)}{': ' + message if message else ''}"
-            before = slot.copy.phase
-            release(slot.copy.answered(batch, episode, outcome, base_offset, detail))
-            batch.owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
-            pump.count(slot, batch, outcome)
-            if slot.copy.phase is not before or slot.copy.outstanding == 0:
-                pump.after_answer(slot, outcome)
+            if not code and slot.copy.accepted(batch, episode, base_offset):
+                slot.proven(slot.copy.acked_offset, now)
+                accepted.append(batch)
+                if slot.wants_attach or not slot.active:
+                    pump.after_answer(slot, ProduceOutcome.ACCEPTED)
+            else:
+                self._closer_look(entry, code, base_offset, message)
+            batch[5].release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
+        pump.count(accepted, now)
         if sent:  # the broker left a partition out of its answer: as good as no answer
             self._lost(sent, None)
         self.kick()
         pump.readers_kick()
+
+    def _closer_look(self, entry: _Sent, code: int, base_offset: int, message: str) -> None:
+        """Take an answer that is not simply "accepted, where it was expected"."""
+        slot, batch, episode = entry
+        outcome = classify_produce(code)
+        detail = "" if not code else f"{error_name(code)}{': ' + message if message else ''}"
+        release(slot.copy.answered(batch, episode, outcome, base_offset, detail))
+        self._pump.outcomes[outcome] += 1
+        self._pump.after_answer(slot, outcome)
 
     def _lost(self, sent: dict[TopicPartition, _Sent], error: KafkaError | None) -> None:
         for slot, batch, episode in sent.values():
             dropped = slot.copy.lost(batch, episode, str(error or "the broker did not answer for it"))
             release(dropped)
             batch.owner.release()  # type: ignore[attr-defined] # as above
-            self._pump.count(slot, batch, ProduceOutcome.UNKNOWN)
+            self._pump.outcomes[ProduceOutcome.UNKNOWN] += 1
             self._pump.after_answer(slot, ProduceOutcome.UNKNOWN)
         sent.clear()
         if error is not None:

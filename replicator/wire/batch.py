@@ -48,23 +48,10 @@ def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[B
     headers: list[BatchHeader] = []
     append = headers.append
     unpack = HEADER.unpack_from
+    new = tuple.__new__
     position = start
     while position + HEADER_BYTES <= end:
-        (
-            base,
-            length,
-            epoch,
-            magic,
-            crc,
-            attributes,
-            delta,
-            base_time,
-            max_time,
-            pid,
-            pepoch,
-            sequence,
-            count,
-        ) = unpack(buffer, position)
+        base, length, epoch, magic, *rest = unpack(buffer, position)
         after = position + LENGTH_PREFIX_BYTES + length
         if magic != _MAGIC_V2 or after < position + HEADER_BYTES:
             _check_odd_batch(base, length, magic)
@@ -75,24 +62,8 @@ def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[B
             continue
         if after > end:
             break
-        append(
-            BatchHeader(
-                position,
-                after,
-                base,
-                epoch,
-                magic,
-                crc,
-                attributes,
-                delta,
-                base_time,
-                max_time,
-                pid,
-                pepoch,
-                sequence,
-                count,
-            )
-        )
+        # A named tuple's own constructor is a Python function; this line runs for every batch.
+        append(new(BatchHeader, (position, after, base, epoch, magic, *rest)))
         position = after
     _scan_short_messages(buffer, position, end, headers)
     return headers

@@ -88,9 +88,9 @@ class FramePool:
             self._free.append(frame)
 
     @property
-    def bytes_in_use(self) -> int:
-        """Bytes of the frames that are out."""
-        return (self._made - len(self._free)) * self.frame_bytes
+    def in_use(self) -> int:
+        """Frames that are out."""
+        return self._made - len(self._free)
 
 
 def request_head(api_key: int, version: int, correlation_id: int, client_id: bytes, body_bytes: int) -> bytes:

@@ -19,6 +19,8 @@ _ANSWER_PARTITION = struct.Struct(">ihqqq")
 _ALL_REPLICAS = -1
 _NO_TAGS = b"\x00"
 _NULL_STRING = b"\x00"
+_NO_ERRORS = b"\x01\x00\x00"
+"""No record errors, no message, no tags: what follows an accepted batch."""
 
 
 class Produced(NamedTuple):
@@ -58,20 +60,20 @@ class ProduceCodec:
         Returns:
             The body as views, payloads uncopied, and its size in bytes.
         """
+        pack = _PARTITION.pack
         head = self._head if transactional_id is None else compact_string(transactional_id) + self._head[1:]
         views: list[Buffer] = []
-        pending = bytearray(head + uvarint(len(batches) + 1))
+        pending = head + uvarint(len(batches) + 1)
         size = 0
         for topic, partitions in batches.items():
             pending += self._topic(topic)
             pending += uvarint(len(partitions) + 1)
             for partition, batch, batch_bytes in partitions:
-                pending += _PARTITION.pack(partition)
-                pending += uvarint(batch_bytes + 1)
+                pending += pack(partition) + uvarint(batch_bytes + 1)
                 views.append(pending)
                 views.append(batch)
                 size += len(pending) + batch_bytes
-                pending = bytearray(_NO_TAGS)
+                pending = _NO_TAGS
             pending += _NO_TAGS
         pending += _NO_TAGS
         views.append(pending)
@@ -96,6 +98,8 @@ class ProduceCodec:
             raise CorruptRecords("a produce answer ends too early", why=str(error)) from error
 
     def _answer(self, buffer: bytearray, size: int) -> list[Produced]:
+        unpack = _ANSWER_PARTITION.unpack_from
+        new = tuple.__new__  # a named tuple's own constructor is a Python function
         position = skip_tags(buffer, 4)
         topics, position = read_length(buffer, position, size)
         out: list[Produced] = []
@@ -103,11 +107,16 @@ class ProduceCodec:
             name, position = self._read_topic(buffer, position, size)
             partitions, position = read_length(buffer, position, size)
             for _ in range(partitions):
-                partition, error, base_offset, _, log_start = _ANSWER_PARTITION.unpack_from(buffer, position)
+                partition, error, base_offset, _, log_start = unpack(buffer, position)
                 position += _ANSWER_PARTITION.size
-                message, position = _read_errors(buffer, position, size)
-                position = skip_tags(buffer, position)
-                out.append(Produced(TopicPartition(name, partition), error, base_offset, log_start, message))
+                message = ""
+                if buffer[position : position + 3] == _NO_ERRORS:
+                    position += 3
+                else:
+                    message, position = _read_errors(buffer, position, size)
+                    position = skip_tags(buffer, position)
+                where = new(TopicPartition, (name, partition))
+                out.append(new(Produced, (where, error, base_offset, log_start, message)))
             position = skip_tags(buffer, position)
         return out
 
@@ -124,8 +133,6 @@ class ProduceCodec:
 
 def _read_errors(buffer: bytearray, position: int, size: int) -> tuple[str, int]:
     """Read recordErrors and errorMessage; return one text and the position after both."""
-    if buffer[position] == 1 and not buffer[position + 1]:
-        return "", position + 2
     count, position = read_length(buffer, position, size)
     first = ""
     for _ in range(count):

@@ -182,7 +182,7 @@ def read_all(cluster: Kafka, topic: str, *, committed: bool = False, seconds: fl
             for message in reader.consume(5000, timeout=0.5):
                 error = message.error()
                 if error is None:
-                    found[message.partition()].append(_record(message))
+                    found[int(message.partition() or 0)].append(_record(message))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition())
                 else:
@@ -244,7 +244,8 @@ def produce(cluster: Kafka, topic: str, items: Iterable[Mapping[str, Any]], **se
     for item in items:
         while True:
             try:
-                producer.produce(topic, **({"partition": 0, "value": b""} | dict(item)))
+                fields: dict[str, Any] = {"partition": 0, "value": b""} | dict(item)
+                producer.produce(topic, **fields)
                 break
             except BufferError:
                 producer.poll(0.05)
@@ -335,7 +336,7 @@ class Load:
         number = self.sent
         topic, partition = self._random.choice(self._partitions)
         value = b"%d:" % number + b"x" * self._random.randrange(300)
-        extra = {} if self._when is None else {"timestamp": self._when(number)}
+        extra: dict[str, Any] = {} if self._when is None else {"timestamp": self._when(number)}
         try:
             self._producer.produce(
                 topic, value, b"k%d" % (number % 50), partition, on_delivery=self._on_delivery, **extra
@@ -456,7 +457,7 @@ class Daemon:
         return sum(float(value) for value in values)
 
     def _get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://{self._http}{path}", timeout=10) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"http://{self._http}{path}", timeout=10) as answer:
             return str(answer.read().decode())
 
     def wait_state(self, topic: str, state: str, reason: str | None = None, seconds: float = 60.0) -> dict[str, Any]:
@@ -520,8 +521,7 @@ class Lab:
             "coordinator": {"lease_ttl": "3s", "lease_margin": "1s"},
             "clusters": {
                 "east": _section(source),
-                "west": {"client": dict(clients or CLIENTS)}
-                | _section(target),
+                "west": {"client": dict(clients or CLIENTS)} | _section(target),
             },
             "flows": {self.flow: {"from": "east", "to": "west", "topics": {"include": list(include)}, **flow}},
         }

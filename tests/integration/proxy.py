@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import random
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +26,7 @@ _JOIN_SECONDS = 10
 class Action(enum.Enum):
     """What happens to one request."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     LOSE_ANSWER = "lose_answer"
     """The broker does it, the answer goes nowhere, the connection stays open: the client waits for its time-out."""
     CUT_ANSWER = "cut_answer"
@@ -36,13 +37,37 @@ class Action(enum.Enum):
     """The client's connection is closed at once; the broker gets the request `late_seconds` after that."""
 
 
-Plan = Callable[[int], Action]
-"""Request kind (Kafka's API key) to what happens to it."""
+Plan = Callable[[int, bytes], Action]
+"""Request kind (Kafka's API key) and the whole frame, to what happens to it."""
 
 
-def pass_all(_api: int) -> Action:
+def pass_all(_api: int, _frame: bytes) -> Action:
     """Touch nothing."""
     return Action.PASS
+
+
+FAULTS = tuple(action for action in Action if action is not Action.PASS)
+"""Every action that harms."""
+
+
+def spoil(api: int, one_of: int, actions: Sequence[Action], seed: int) -> Plan:
+    """Return a plan that does one of `actions` to about one of so many requests of that kind."""
+    chance = random.Random(seed)  # noqa: S311 - moments of faults
+
+    def plan(asked: int, _frame: bytes) -> Action:
+        return chance.choice(actions) if asked == api and not chance.randrange(one_of) else Action.PASS
+
+    return plan
+
+
+def spoil_once(action: Action, holding: bytes) -> Plan:
+    """Return a plan that does `action` to the next produce that holds these bytes, and to no other."""
+    left = [action]
+
+    def plan(asked: int, frame: bytes) -> Action:
+        return left.pop() if left and asked == PRODUCE and holding in frame else Action.PASS
+
+    return plan
 
 
 class FaultProxy:
@@ -151,7 +176,7 @@ class _Link:
             while True:
                 frame = await _frame(self._from_client)
                 api, _, correlation = _HEAD.unpack_from(frame, _SIZE.size)
-                action = self._proxy.plan(api)
+                action = self._proxy.plan(api, frame)
                 self._proxy.done[action] += 1
                 if action is Action.CUT_REQUEST:
                     self._to_broker.write(frame[: len(frame) // 2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from aiokafka import TopicPartition as Place
 from tests.integration.harness import (
     Kafka,
     Lab,
-    Load,
     assert_equal,
     bounds,
     create,
@@ -42,7 +40,9 @@ def mixed(seed: int, count: int, partitions: int) -> list[dict[str, Any]]:
     chance = random.Random(seed)  # noqa: S311 - test data
     items = []
     for number in range(count):
-        item = dict(ODD[number % len(ODD)]) if number % 3 == 0 else {"key": b"%d" % number, "value": b"%d" % number}
+        item: dict[str, Any] = (
+            dict(ODD[number % len(ODD)]) if number % 3 == 0 else {"key": b"%d" % number, "value": b"%d" % number}
+        )
         if chance.random() < 0.05:
             item["value"] = chance.randbytes(chance.choice((1_000, 30_000)))
         item["partition"] = chance.randrange(partitions)
@@ -115,21 +115,6 @@ async def _times(cluster: Kafka, topic: str, count: int) -> list[tuple[int, int,
         return [(record.offset, record.timestamp, record.value) for record in found]
     finally:
         await reader.stop()
-
-
-def test_the_state_directory_is_only_a_cache(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
-    """Deleted while the daemon runs and between two runs, it changes no result."""
-    create(east, topic_name, 3)
-    daemon = lab.daemon(east, west, topic_name).start()
-    with Load(east, {topic_name: 3}) as load:
-        wait_until("records are copied", lambda: daemon.metric("replicator_records_total") > 1000)
-        shutil.rmtree(daemon.state_dir)
-        wait_until("more records are copied", lambda: daemon.metric("replicator_records_total") > 5000)
-        daemon.kill()
-        shutil.rmtree(daemon.state_dir, ignore_errors=True)
-        daemon.start()
-
-    load.check(topic_name, assert_equal(east, west, topic_name))
 
 
 def test_a_log_that_begins_far_above_zero(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:

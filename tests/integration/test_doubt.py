@@ -7,6 +7,7 @@ guarded, so only the rule for unguarded work keeps a record from being appended 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,8 +15,8 @@ import pytest
 
 from replicator.devkit import Cluster, free_base_port
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Kafka, Lab, Load, assert_equal, create, wait_until
-from tests.integration.proxy import PRODUCE, Action, FaultProxy, Plan, pass_all
+from tests.integration.harness import Kafka, Lab, Load, assert_equal, create, produce, wait_until
+from tests.integration.proxy import FAULTS, PRODUCE, Action, FaultProxy, pass_all, spoil, spoil_once
 
 FORGETFUL = {
     "producer.id.expiration.ms": "4000",
@@ -25,7 +26,6 @@ FORGETFUL = {
 CLIENTS = {"request_timeout": "2s", "doubt_margin": "1s"}
 LATE_SECONDS = 1.5
 OLD_MS = 1_590_000_000_000
-FAULTS = (Action.LOSE_ANSWER, Action.CUT_ANSWER, Action.CUT_REQUEST, Action.LATE)
 PARTITIONS = 3
 
 
@@ -59,33 +59,70 @@ def healed(forgetful: Forgetful) -> Iterator[None]:
     forgetful.proxy.plan = pass_all
 
 
-def every(number: int, actions: tuple[Action, ...], seed: int) -> Plan:
-    """Return a plan that spoils one produce of `number`, at random."""
-    chance = random.Random(seed)  # noqa: S311 - moments of faults
-
-    def plan(api: int) -> Action:
-        if api != PRODUCE or chance.randrange(number):
-            return Action.PASS
-        return chance.choice(actions)
-
-    return plan
+def _wait_for_faults(proxy: FaultProxy, more: int) -> None:
+    reached = proxy.faults + more
+    wait_until("there were faults", lambda: proxy.faults >= reached, 120)
 
 
+def test_a_request_arrives_late(east: Kafka, forgetful: Forgetful, topic_name: str, lab: Lab) -> None:
+    """Long after its connection was closed, and after the broker has forgotten all sequences of the partition."""
+    _let_requests_be_late(east, forgetful, topic_name, lab, rounds=3, daemons=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("daemons", [1, 2])
+def test_many_requests_arrive_late(east: Kafka, forgetful: Forgetful, topic_name: str, lab: Lab, daemons: int) -> None:
+    """Also those of one of two daemons that know nothing of each other."""
+    _let_requests_be_late(east, forgetful, topic_name, lab, rounds=15, daemons=daemons)
+
+
+def _let_requests_be_late(
+    east: Kafka, forgetful: Forgetful, topic: str, lab: Lab, *, rounds: int, daemons: int
+) -> None:
+    """Records come in bursts, so that between them the broker forgets; the first write of each burst is late."""
+    create(east, topic, PARTITIONS)
+    running = [lab.daemon(east, forgetful, topic, clients=CLIENTS).start() for _ in range(daemons)]
+    proxy, late = forgetful.proxy, forgetful.proxy.done[Action.LATE]
+    for number in range(rounds):
+        marker = b"burst-%d-" % number
+        proxy.plan = spoil_once(Action.LATE, marker)
+        burst = [
+            {"value": marker + b"%d" % at, "partition": at % PARTITIONS, "timestamp": OLD_MS + number}
+            for at in range(10 * PARTITIONS)
+        ]
+        produce(east, topic, burst)
+        wait_until("a request is late", lambda: proxy.done[Action.LATE] > late + number)  # noqa: B023 - used at once
+        time.sleep(LATE_SECONDS + 0.5)
+
+    found = assert_equal(east, forgetful.cluster, topic)
+    assert [len(records) for records in found.values()] == [10 * rounds] * PARTITIONS
+    for daemon in running:
+        assert {partition["guard"] for partition in daemon.mirror(topic)["partitions"]} == {"off"}
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("action", FAULTS)
 def test_old_records_are_never_doubled(
     east: Kafka, forgetful: Forgetful, topic_name: str, lab: Lab, action: Action
 ) -> None:
-    """One kind of fault, a few times."""
-    create(east, topic_name, PARTITIONS)
-    daemon = lab.daemon(east, forgetful, topic_name, clients=CLIENTS).start()
-    forgetful.proxy.plan = every(12, (action,), seed=1)
-    with Load(east, {topic_name: PARTITIONS}, per_second=500, when=lambda number: OLD_MS + number) as load:
-        wait_until("there were faults", lambda: forgetful.proxy.done[action] >= 2 and load.sent > 1000)
+    """One kind of fault, ten times."""
+    _copy_old_records(east, forgetful, topic_name, lab, (action,), faults=10)
+
+
+def _copy_old_records(
+    east: Kafka, forgetful: Forgetful, topic: str, lab: Lab, actions: tuple[Action, ...], *, faults: int
+) -> None:
+    create(east, topic, PARTITIONS)
+    daemon = lab.daemon(east, forgetful, topic, clients=CLIENTS).start()
+    forgetful.proxy.plan = spoil(PRODUCE, 12, actions, seed=1)
+    with Load(east, {topic: PARTITIONS}, per_second=500, when=lambda number: OLD_MS + number) as load:
+        _wait_for_faults(forgetful.proxy, faults)
     forgetful.proxy.plan = pass_all
 
-    load.check(topic_name, assert_equal(east, forgetful.cluster, topic_name))
-    assert daemon.mirror(topic_name)["state"] == "ACTIVE"
-    assert {partition["guard"] for partition in daemon.mirror(topic_name)["partitions"]} == {"off"}
+    load.check(topic, assert_equal(east, forgetful.cluster, topic))
+    assert daemon.mirror(topic)["state"] == "ACTIVE"
+    assert {partition["guard"] for partition in daemon.mirror(topic)["partitions"]} == {"off"}
 
 
 @pytest.mark.long
@@ -101,9 +138,8 @@ def test_old_records_under_every_fault(
     chance = random.Random(daemons)  # noqa: S311 - who is killed
     with Load(east, {topic_name: PARTITIONS}, per_second=500, when=lambda number: OLD_MS + number) as load:
         for number in range(6):
-            forgetful.proxy.plan = every(12, FAULTS, seed=number)
-            reached = forgetful.proxy.faults + 6
-            wait_until("there were faults", lambda reached=reached: forgetful.proxy.faults >= reached, 120)
+            forgetful.proxy.plan = spoil(PRODUCE, 12, FAULTS, seed=number)
+            _wait_for_faults(forgetful.proxy, 6)
             victim = chance.choice(running)
             victim.kill()
             victim.start(ready_seconds=0)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import shutil
 import time
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
-from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
+from replicator.devkit import Cluster, free_base_port, start_clusters
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import (
     Daemon,
@@ -21,21 +25,27 @@ from tests.integration.harness import (
     partition_count,
     wait_until,
 )
+from tests.integration.proxy import FAULTS, PRODUCE, FaultProxy, pass_all, spoil
 
 PARTITIONS = 6
 
 
 def kill_in_a_produce(daemon: Daemon, chance: random.Random, copied: int = 1500) -> None:
-    """Let a daemon copy something, then kill it at any moment: under this load produces are always on their way."""
+    """Let a daemon copy something, then kill it at any moment: under this load produces are always on their way.
+
+    Its state directory is deleted while it runs and after it: a cache, whose loss changes nothing.
+    """
+    shutil.rmtree(daemon.state_dir)
     before = daemon.metric("replicator_records_total")
     wait_until("it copies", lambda: daemon.metric("replicator_records_total") > before + copied, every=0.02)
     time.sleep(chance.random() * 0.1)
     daemon.kill()
+    shutil.rmtree(daemon.state_dir, ignore_errors=True)
 
 
 def test_the_daemon_is_killed(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
-    """Four times, on three replicas."""
-    _kill_daemon(east, west, topic_name, lab, kills=4)
+    """Three times, on three replicas."""
+    _kill_daemon(east, west, topic_name, lab, kills=3)
 
 
 @pytest.mark.long
@@ -60,7 +70,7 @@ def _kill_daemon(east: Kafka, west: Kafka, topic: str, lab: Lab, *, kills: int) 
 
 def test_two_unaware_daemons(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The same flow file twice, and now this one, now that one is killed."""
-    _kill_either(east, west, topic_name, lab, kills=3)
+    _kill_either(east, west, topic_name, lab, kills=2)
 
 
 @pytest.mark.long
@@ -104,30 +114,45 @@ def _total(cluster: Kafka, topic: str) -> int:
     return sum(end for _, end in bounds(cluster, topic).values()) if partition_count(cluster, topic) else 0
 
 
+class OwnPair(NamedTuple):
+    """Clusters whose brokers may be killed: one broker, and three of which each has a proxy."""
+
+    source: Cluster
+    target: Cluster
+    proxies: list[FaultProxy]
+
+
 @pytest.fixture(scope="module")
-def own_pair(make_module_cluster: MakeCluster) -> tuple[Cluster, Cluster]:
-    """Clusters whose brokers may be killed: one broker, three brokers."""
+def own_pair(make_module_cluster: MakeCluster) -> Iterator[OwnPair]:
+    """Started together."""
     source = make_module_cluster(name="kill-east", start=False)
-    target = make_module_cluster(name="kill-west", brokers=3, start=False)
-    start_clusters([source, target])
-    return source, target
+    base = free_base_port(3)
+    ports = {node: base + 10 * (node - 1) + 5 for node in (1, 2, 3)}
+    target = make_module_cluster(name="kill-west", brokers=3, base_port=base, repl_advertised=ports, start=False)
+    with contextlib.ExitStack() as stack:
+        proxies = [
+            stack.enter_context(FaultProxy(port, target.config.ports(node).repl, late_seconds=0.5))
+            for node, port in ports.items()
+        ]
+        start_clusters([source, target])
+        yield OwnPair(source, target, proxies)
 
 
 @pytest.mark.timeout(180)
-def test_brokers_are_killed(own_pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab) -> None:
+def test_brokers_are_killed(own_pair: OwnPair, topic_name: str, lab: Lab) -> None:
     """A target leader, then the only source broker; partitions that are led elsewhere go on meanwhile."""
     _kill_brokers(own_pair, topic_name, lab, rounds=1)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_brokers_are_killed_many_times(own_pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab) -> None:
+def test_brokers_are_killed_many_times(own_pair: OwnPair, topic_name: str, lab: Lab) -> None:
     """Every target broker in turn, and the source between."""
     _kill_brokers(own_pair, topic_name, lab, rounds=5)
 
 
-def _kill_brokers(pair: tuple[Cluster, Cluster], topic: str, lab: Lab, *, rounds: int) -> None:
-    source, target = pair
+def _kill_brokers(pair: OwnPair, topic: str, lab: Lab, *, rounds: int) -> None:
+    source, target, _ = pair
     create(source, topic, PARTITIONS)
     daemon = lab.daemon(source, target, topic, replication_factor=3).start()
     with Load(source, {topic: PARTITIONS}, per_second=2000) as load:
@@ -146,6 +171,41 @@ def _kill_brokers(pair: tuple[Cluster, Cluster], topic: str, lab: Lab, *, rounds
 
     load.check(topic, assert_equal(source, target, topic))
     assert daemon.mirror(topic)["state"] == "ACTIVE"
+
+
+def test_answers_are_lost(own_pair: OwnPair, topic_name: str, lab: Lab) -> None:
+    """Requests and answers go astray on the way to three brokers: sequences alone keep present records apart."""
+    _lose_answers(own_pair, topic_name, lab, faults=8)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_many_answers_are_lost(own_pair: OwnPair, topic_name: str, lab: Lab) -> None:
+    """A hundred and fifty times, with two daemons that know nothing of each other."""
+    _lose_answers(own_pair, topic_name, lab, faults=150, daemons=2)
+
+
+def _lose_answers(pair: OwnPair, topic: str, lab: Lab, *, faults: int, daemons: int = 1) -> None:
+    source, target, proxies = pair
+    create(source, topic, PARTITIONS)
+    through = {"bootstrap": target.config.repl_bootstrap}
+    running = [
+        lab.daemon(source, through, topic, replication_factor=3, clients={"request_timeout": "2s"}).start()
+        for _ in range(daemons)
+    ]
+    before = sum(proxy.faults for proxy in proxies)
+    try:
+        with Load(source, {topic: PARTITIONS}, per_second=2000) as load:
+            for number, proxy in enumerate(proxies):
+                proxy.plan = spoil(PRODUCE, 40, FAULTS, seed=number)
+            wait_until("faults were met", lambda: sum(proxy.faults for proxy in proxies) - before >= faults, 600)
+    finally:
+        for proxy in proxies:
+            proxy.plan = pass_all
+
+    load.check(topic, assert_equal(source, target, topic))
+    for daemon in running:
+        assert daemon.wait_state(topic, "ACTIVE")["state"] == "ACTIVE"
 
 
 def _wait_every_partition_grows(cluster: Kafka, topic: str) -> None:

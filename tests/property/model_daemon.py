@@ -228,7 +228,7 @@ class World:
     def _check_reason(self, daemon: Daemon) -> None:
         reason, source = daemon.copy.reason, self.source
         holds = {
-            Reason.SOURCE_TRUNCATED: source.truncated or source.incarnation > 0,
+            Reason.SOURCE_TRUNCATED: source.truncated or source.incarnation > 0 or self.alien,
             Reason.CONTENT_MISMATCH: source.truncated or source.incarnation > 0 or self.alien,
             Reason.SOURCE_RECREATED: source.incarnation > 0,
             Reason.OVERTAKEN_BY_RETENTION: source.start > daemon.seen_end,
@@ -324,7 +324,9 @@ class Daemon:
         """Begin an attach, or do its next read; return whether there was anything to do."""
         if self.attaching is None:
             copy = self.copy
-            outstanding = copy.outstanding and self.rules.settled_first
+            if not self.rules.settled_first and copy.phase is Phase.SETTLING and copy.outstanding:
+                self._forget_answers()
+            outstanding = copy.outstanding
             if copy.phase not in {Phase.ATTACHING, Phase.SETTLING} or outstanding or self.world.now_ms < self.due:
                 return False
             if copy.phase is Phase.SETTLING:
@@ -364,6 +366,7 @@ class Daemon:
         if self.rules.log_end_known and log_end != end:
             self.copy.wait(Reason.WAITING_FOR_TAIL, "a tail is not committed")
             return
+        self.active = self.active or world.active
         log = TargetLog(0, end, entry, tail)
         decision = self.rules.decide(
             WRITER, log, SourceLog(start, ends[0], ends[0], content, ends[1]), ours=self.active, begin_at=start
@@ -469,8 +472,9 @@ class Daemon:
         request = connection.unanswered.popleft()
         code, base = request.answer or (-1, -1)
         outcome = ProduceOutcome.ACCEPTED if not code else classify_produce(code)
-        self.copy.answered(request.batch, request.episode, outcome, base, f"error {code}")
-        self._after_answer(outcome)
+        if code or not self.copy.accepted(request.batch, request.episode, base):
+            self.copy.answered(request.batch, request.episode, outcome, base, f"error {code}")
+            self._after_answer(outcome)
         if outcome is ProduceOutcome.ACCEPTED:
             self._verified_ms = self.world.now_ms
             self.due = NEVER
@@ -495,6 +499,12 @@ class Daemon:
             self.copy.lost(request.batch, request.episode, "connection lost")
             self._after_answer(ProduceOutcome.UNKNOWN)
         return True
+
+    def _forget_answers(self) -> None:
+        """Break a rule: take up a new episode on a new connection while answers of the old one are outstanding."""
+        self.world.abandon(self.connection)
+        self.connection = None
+        self.copy.outstanding = 0
 
     def notice_leader(self) -> None:
         """Follow `Pump._leaders_changed`: the metadata shows that the target's leader moved."""

@@ -1,0 +1,200 @@
+"""Copies between clusters that ask who we are, and what is said when they do not like the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from replicator.devkit import Certificate, Cluster, ListenerSecurity, free_base_port, start_clusters, unsecured_token
+from replicator.model.security import Mechanism, Protocol
+from tests.certs import Authority, KeyPair
+from tests.integration.conftest import MakeCluster
+from tests.integration.harness import Lab, Load, admin, assert_equal, bounds, create, numbered, produce, wait_until
+
+MECHANISMS = (Mechanism.PLAIN, Mechanism.SCRAM_SHA_512, Mechanism.OAUTHBEARER)
+PASSWORD = "canary-of-east"  # noqa: S105 - of a cluster that lives for one test
+
+
+class Secured(NamedTuple):
+    """A source with SASL over TLS, a target with mutual TLS and ACLs, and how to get in."""
+
+    source: Cluster
+    target: Cluster
+    directory: Path
+    authority: Authority
+    full: KeyPair
+    limited: KeyPair
+
+    def east(self, mechanism: Mechanism, **changes: Any) -> dict[str, Any]:
+        """Return the source's section of a flow file."""
+        security: dict[str, Any] = {
+            "protocol": "SASL_SSL",
+            "mechanism": mechanism,
+            "ca_file": str(self.authority.ca_file),
+        }
+        if mechanism is Mechanism.OAUTHBEARER:
+            security["token_file"] = self.secret("token", unsecured_token("replicator"))
+        else:
+            security |= {"username": "replicator", "password_file": self.secret("password", PASSWORD)}
+        cluster_id = changes.pop("cluster_id", self.source.cluster_id)
+        bootstrap = changes.pop("bootstrap", self.source.config.secure_bootstrap)
+        return {"bootstrap": bootstrap, "cluster_id": cluster_id, "security": security | changes}
+
+    def west(self, pair: KeyPair) -> dict[str, Any]:
+        """Return the target's section of a flow file."""
+        security = {
+            "protocol": "SSL",
+            "ca_file": str(self.authority.ca_file),
+            "cert_file": str(pair.cert_file),
+            "key_file": str(pair.key_file),
+        }
+        return {"bootstrap": self.target.config.secure_bootstrap, "security": security}
+
+    def secret(self, name: str, text: str) -> str:
+        """Write a file that only we can read; return its path."""
+        file = self.directory / name
+        file.touch(mode=0o600)
+        file.write_text(text)
+        return str(file)
+
+
+@pytest.fixture(scope="module")
+def secured(make_module_cluster: MakeCluster, tmp_path_factory: pytest.TempPathFactory) -> Secured:
+    """Both clusters, one broker each."""
+    directory = tmp_path_factory.mktemp("certificates")
+    authority = Authority(directory)
+    server = authority.issue("server")
+    certificate = Certificate(server.key_file, server.cert_file, authority.ca_file)
+    source = make_module_cluster(
+        name="secure-east",
+        start=False,
+        security=ListenerSecurity(Protocol.SASL_SSL, MECHANISMS, {"replicator": PASSWORD}, certificate),
+    )
+    target = make_module_cluster(
+        name="secure-west",
+        start=False,
+        security=ListenerSecurity(Protocol.SSL, certificate=certificate, client_certificates=True),
+        authorizer=True,
+        super_users=("User:CN=replicator",),
+    )
+    start_clusters([source, target])
+    pairs = [authority.issue(name) for name in ("replicator", "limited")]
+    return Secured(source, target, directory, authority, *pairs)
+
+
+def test_every_mechanism(secured: Secured, topic_name: str, lab: Lab) -> None:
+    """PLAIN, SCRAM and a token on the source, mutual TLS on the target; no secret in log or status."""
+    topics = {mechanism: f"{topic_name}-{mechanism.lower()}" for mechanism in MECHANISMS}
+    daemon = lab.daemon(secured.east(Mechanism.PLAIN), secured.west(secured.full), "none")
+    for mechanism, topic in topics.items():
+        create(secured.source, topic, 2)
+        produce(secured.source, topic, numbered(100))
+        alias = f"east-{mechanism.lower()}"
+        daemon.document["clusters"][alias] = secured.east(mechanism)
+        daemon.document["flows"][f"{lab.flow}-{mechanism.lower()}"] = {
+            "from": alias,
+            "to": "west",
+            "topics": {"include": [topic]},
+        }
+    daemon.write()
+    daemon.start()
+    for topic in topics.values():
+        produce(secured.source, topic, numbered(100, 100, partition=1))
+
+        assert sum(map(len, assert_equal(secured.source, secured.target, topic).values())) == 200
+    told = daemon.log_file.read_text() + json.dumps(daemon.status())
+    assert PASSWORD not in told
+    assert unsecured_token("replicator")[:20] not in told
+
+
+def test_what_is_wrong_is_said(secured: Secured, lab: Lab, tmp_path: Path) -> None:
+    """Password, authority, cluster id: an exit code, the cause and what to do; nobody there: it keeps trying."""
+    stranger = Authority(tmp_path, "stranger")
+    wrong = secured.secret("wrong", "not-the-password-canary")
+    scram = Mechanism.SCRAM_SHA_512
+    cases = {
+        "password": secured.east(scram, password_file=wrong),
+        "authority": secured.east(scram, ca_file=str(stranger.ca_file)),
+        "cluster_id": secured.east(scram, cluster_id="AAAAAAAAAAAAAAAAAAAAAA"),
+        "nobody": secured.east(scram, bootstrap=f"127.0.0.1:{free_base_port(1)}"),
+    }
+    west = secured.west(secured.full)
+    daemons = {case: lab.daemon(east, west, "*").start(ready_seconds=0) for case, east in cases.items()}
+    nobody = daemons.pop("nobody")
+    said = {}
+    for case, daemon in daemons.items():
+        assert daemon.process.wait(30) == 1, case
+        said[case] = daemon.log_tail()
+
+    for case, words in {
+        "password": ("east", "authenticat"),
+        "authority": ("east", "certificate"),
+        "cluster_id": ("east", secured.source.cluster_id, "AAAAAAAAAAAAAAAAAAAAAA"),
+    }.items():
+        for word in words:
+            assert word.lower() in said[case].lower(), (case, word)
+        assert "next:" in said[case], said[case]
+        assert "Traceback" not in said[case], said[case]
+        assert "canary" not in said[case]
+    wait_until("it says why", lambda: "cannot be reached" in str(nobody.flow()["reason"]).lower() or None, 10)
+    assert nobody.process.poll() is None
+    assert not nobody.status()["ready"]
+    assert nobody.stop() == 0
+
+
+def test_a_missing_right_holds_up_one_topic(secured: Secured, topic_name: str, lab: Lab) -> None:
+    """Without WRITE on one topic: that one says so, the others go on; once it may write it goes on by itself."""
+    closed, open_ = f"{topic_name}-closed", f"{topic_name}-open"
+    refusal = _rule(ResourceType.TOPIC, closed, AclOperation.WRITE, AclPermissionType.DENY)
+    everything = [
+        _rule(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)
+        for kind, name in (
+            (ResourceType.BROKER, "kafka-cluster"),
+            (ResourceType.TOPIC, "*"),
+            (ResourceType.TRANSACTIONAL_ID, "*"),
+        )
+    ]
+    for created in admin(secured.target).create_acls([*everything, refusal]).values():
+        created.result(30)
+    create(secured.source, open_)
+    create(secured.source, closed)
+    produce(secured.source, closed, numbered(10))
+    daemon = lab.daemon(secured.east(Mechanism.PLAIN), secured.west(secured.limited), f"{topic_name}-*").start()
+    with Load(secured.source, {open_: 1}, per_second=300, seed=2) as load:
+        wait_until("it says so", lambda: daemon.mirror(closed).get("reason") == "waiting_for_access")
+        wait_until("the other goes on", lambda: load.sent > 600)
+
+    assert "TOPIC_AUTHORIZATION_FAILED" in daemon.mirror(closed)["detail"]
+    load.check(open_, assert_equal(secured.source, secured.target, open_))
+    assert bounds(secured.target, closed) == {0: (0, 0)}
+    for deleted in admin(secured.target).delete_acls([_filter(refusal)]).values():
+        deleted.result(30)
+    assert len(assert_equal(secured.source, secured.target, closed)[0]) == 10
+    assert daemon.wait_state(closed, "ACTIVE")["reason"] is None
+
+
+def _rule(kind: ResourceType, name: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
+    return AclBinding(kind, name, ResourcePatternType.LITERAL, "User:CN=limited", "*", operation, permission)
+
+
+def _filter(rule: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(
+        rule.restype,
+        rule.name,
+        rule.resource_pattern_type,
+        rule.principal,
+        rule.host,
+        rule.operation,
+        rule.permission_type,
+    )

@@ -1,0 +1,230 @@
+"""The attach table: every row, every fault, and the waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from replicator.core.attach import (
+    Decision,
+    Entry,
+    Fault,
+    Resume,
+    Role,
+    SeedTo,
+    SourceLog,
+    Tail,
+    TargetLog,
+    Wait,
+    Writer,
+    decide,
+)
+from replicator.model.batch import SEQUENCE_MODULUS
+from replicator.model.states import Reason
+
+OURS, FILLER, STRANGER = 100, 101, 7
+WRITER = Writer(OURS, 3, Role.COPYING, FILLER, 0)
+NOW = 1_700_000_000_000
+CONTENT = ("key", "value")
+ENTRY = Entry(producer_epoch=3, last_sequence=9, last_timestamp=NOW)
+TAIL = Tail(9, OURS, 3, 9, NOW, CONTENT)
+TARGET = TargetLog(0, 10, ENTRY, TAIL)
+SOURCE = SourceLog(0, 20, 20, CONTENT, None)
+EMPTY = TargetLog(0, 0, None, None)
+
+
+def attach(
+    target: TargetLog = TARGET,
+    source: SourceLog = SOURCE,
+    writer: Writer = WRITER,
+    *,
+    ours: bool = True,
+    begin_at: int = 0,
+) -> Decision:
+    """Decide."""
+    return decide(writer, target, source, ours=ours, begin_at=begin_at)
+
+
+def reason_of(decision: Decision) -> Reason:
+    """Return why a decision stops or waits."""
+    assert isinstance(decision, Fault | Wait)
+    assert decision.detail
+    return decision.reason
+
+
+# -- rows of the table ------------------------------------------------------------------------------------------
+
+
+def test_our_tail_that_ends_at_the_last_sequence_is_gone_on_from() -> None:
+    """The usual row: the next sequence follows the broker's."""
+    assert attach() == Resume(10, 10, NOW)
+
+
+def test_the_next_sequence_wraps() -> None:
+    """After 2^31 - 1 comes 0."""
+    last = SEQUENCE_MODULUS - 1
+    target = replace(TARGET, entry=replace(ENTRY, last_sequence=last), tail=replace(TAIL, last_sequence=last))
+
+    assert attach(target) == Resume(10, 0, NOW)
+
+
+@pytest.mark.parametrize("shown", [8, 10, 0])
+def test_a_tail_that_does_not_end_at_the_last_sequence_is_waited_for(shown: int) -> None:
+    """Part of what the broker has is not committed yet, or was appended while the facts were read."""
+    assert reason_of(attach(replace(TARGET, tail=replace(TAIL, last_sequence=shown)))) is Reason.WAITING_FOR_TAIL
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_very_first_batches_not_committed_yet_are_waited_for(*, ours: bool) -> None:
+    """The end says 0 while the broker has sequence 4: taking both apart would double five records."""
+    target = TargetLog(0, 0, replace(ENTRY, last_sequence=4), None)
+
+    assert reason_of(attach(target, ours=ours)) is Reason.WAITING_FOR_TAIL
+
+
+def test_a_log_emptied_by_retention_is_gone_on_from_where_its_sequence_says_so() -> None:
+    """Nothing is left to compare with; the sequence and the end agree."""
+    assert attach(TargetLog(10, 10, ENTRY, None)) == Resume(10, 10, NOW)
+    assert reason_of(attach(TargetLog(9, 9, ENTRY, None))) is Reason.WAITING_FOR_TAIL
+
+
+def test_without_producer_state_the_sequence_follows_from_the_offset() -> None:
+    """Two daemons that race then collide instead of both fitting."""
+    end = SEQUENCE_MODULUS + 5
+    target = TargetLog(0, end, None, replace(TAIL, last_offset=end - 1))
+    source = SourceLog(0, end + 1, end + 1, CONTENT, None)
+
+    assert attach(target, source) == Resume(end, 5, None)
+
+
+def test_where_producers_cannot_be_described_the_tail_tells_the_sequence() -> None:
+    """And the guard counts as off: nobody can tell whether the broker remembers."""
+    target = replace(TARGET, entry=None, entry_known=False, tail=replace(TAIL, last_sequence=41))
+
+    assert attach(target) == Resume(10, 42, None)
+
+
+def test_a_new_partition_begins_at_the_start() -> None:
+    """Empty source, empty target."""
+    assert attach(EMPTY, SourceLog(0, 0, 0, None, None), ours=False) == Resume(0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("entry_epoch", "word"), [(4, "epoch 4 stands on the target"), (2, "a fence to epoch 3 was not finished")]
+)
+def test_another_epoch_on_the_target_is_a_fence(entry_epoch: int, word: str) -> None:
+    """A higher one forbids us to write; a lower one is a fence that was never finished."""
+    decision = attach(replace(TARGET, entry=replace(ENTRY, producer_epoch=entry_epoch)))
+
+    assert reason_of(decision) is Reason.FENCED
+    assert isinstance(decision, Fault)
+    assert word in decision.detail
+
+
+@pytest.mark.parametrize("role", [Role.FENCING, Role.PROMOTED])
+def test_a_writer_record_that_does_not_say_copying_refuses(role: Role) -> None:
+    """Whatever the log looks like."""
+    assert reason_of(attach(writer=replace(WRITER, role=role))) is Reason.FENCED
+
+
+# -- seeding ------------------------------------------------------------------------------------------
+
+
+def test_a_source_that_starts_later_is_seeded_to_its_start() -> None:
+    """A fresh log begins at 0."""
+    assert attach(EMPTY, SourceLog(500, 900, 900, None, None), ours=False, begin_at=500) == SeedTo(500)
+
+
+def test_a_finished_seed_is_copied_on_from() -> None:
+    """The empty log starts and ends at the source's start: seeding again would never end."""
+    target = TargetLog(500, 500, None, None)
+
+    assert attach(target, SourceLog(500, 900, 900, None, None), ours=False, begin_at=500) == Resume(500, 500, None)
+
+
+def test_a_seed_is_extended_when_the_source_moved_on() -> None:
+    """Retention went past the place while fillers were written."""
+    target = TargetLog(500, 500, None, None)
+
+    assert attach(target, SourceLog(700, 900, 900, None, None), ours=False, begin_at=700) == SeedTo(700)
+
+
+def test_a_seed_to_the_latest_end_is_not_chased() -> None:
+    """The end moves with every record: what was seeded is copied on from there."""
+    target = TargetLog(500, 500, None, None)
+
+    assert attach(target, SourceLog(0, 900, 900, None, None), ours=False, begin_at=900) == Resume(500, 500, None)
+
+
+def test_fillers_at_the_end_are_a_seed_to_be_finished() -> None:
+    """A crash between fillers and DeleteRecords is resumed."""
+    target = TargetLog(0, 300, None, replace(TAIL, producer_id=FILLER))
+
+    assert attach(target, SourceLog(500, 900, 900, None, None), ours=False, begin_at=500) == SeedTo(500)
+    whole = replace(target, end=500)
+    assert attach(whole, SourceLog(500, 900, 900, None, None), ours=False, begin_at=500) == SeedTo(500)
+
+
+def test_an_empty_target_beyond_the_start_of_the_copy_is_not_ours() -> None:
+    """Somebody's records were there and are gone."""
+    decision = attach(TargetLog(800, 800, None, None), SourceLog(500, 900, 900, None, None), ours=False, begin_at=500)
+
+    assert reason_of(decision) is Reason.FOREIGN_WRITER
+
+
+# -- faults ------------------------------------------------------------------------------------------
+
+
+def test_a_tail_of_a_stranger_is_a_foreign_writer() -> None:
+    """Also where it makes the target longer than its source."""
+    target = replace(TARGET, tail=replace(TAIL, producer_id=STRANGER))
+
+    assert reason_of(attach(target)) is Reason.FOREIGN_WRITER
+    assert reason_of(attach(replace(target, end=99))) is Reason.FOREIGN_WRITER
+
+
+@pytest.mark.parametrize(("ours", "reason"), [(True, Reason.SOURCE_TRUNCATED), (False, Reason.FOREIGN_WRITER)])
+def test_a_target_beyond_its_source(*, ours: bool, reason: Reason) -> None:
+    """The source lost what we copied; or it was never ours."""
+    assert reason_of(attach(source=replace(SOURCE, high_watermark=9, end=9), ours=ours)) is reason
+
+
+def test_the_high_watermark_counts_and_not_the_stable_offset() -> None:
+    """An open transaction hides what was copied before: no truncation."""
+    assert attach(source=replace(SOURCE, end=5)) == Resume(10, 10, NOW)
+
+
+def test_different_content_at_the_same_offset_is_a_mismatch() -> None:
+    """The source has another history."""
+    assert reason_of(attach(source=replace(SOURCE, content=("key", "other")))) is Reason.CONTENT_MISMATCH
+
+
+def test_without_a_record_to_compare_the_stored_epoch_decides() -> None:
+    """The source's history ends below our end in the epoch we copied from."""
+    source = replace(SOURCE, content=None, epoch_end=8)
+
+    assert reason_of(attach(source=source)) is Reason.SOURCE_TRUNCATED
+    assert attach(source=replace(source, epoch_end=10)) == Resume(10, 10, NOW)
+    assert attach(source=replace(source, epoch_end=None)) == Resume(10, 10, NOW)
+
+
+def test_a_stored_epoch_that_is_older_than_the_tail_proves_nothing() -> None:
+    """It is recorded now and then; after a clean election it ends below what was copied since, and all is well."""
+    assert attach(source=replace(SOURCE, epoch_end=4)) == Resume(10, 10, NOW)
+
+
+def test_a_source_that_begins_behind_our_end_overtook_us() -> None:
+    """The gap is named in offsets; with or without data on the target."""
+    source = SourceLog(15, 20, 20, None, None)
+    decision = attach(source=source)
+
+    assert reason_of(decision) is Reason.OVERTAKEN_BY_RETENTION
+    assert isinstance(decision, Fault)
+    assert "5 offsets are gone" in decision.detail
+    assert reason_of(attach(TargetLog(10, 10, None, None), source)) is Reason.OVERTAKEN_BY_RETENTION
+
+
+def test_a_source_that_begins_exactly_at_our_end_did_not() -> None:
+    """All it dropped was copied."""
+    assert attach(source=SourceLog(10, 20, 20, None, 10)) == Resume(10, 10, NOW)

@@ -1,0 +1,570 @@
+"""The copy machine of one partition."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicator.core.answers import ProduceOutcome
+from replicator.core.attach import Resume
+from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
+from replicator.errors import BugError
+from replicator.model.batch import (
+    CONTROL_BIT,
+    DELETE_HORIZON_BIT,
+    LOG_APPEND_TIME_BIT,
+    SEQUENCE_MODULUS,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+)
+from replicator.model.names import TopicPartition
+from replicator.model.states import Reason
+
+WHERE = TopicPartition("orders", 0)
+NOW = 1_700_000_000_000
+GUARD_MS = 23 * 3_600_000
+OLD = NOW - GUARD_MS
+LIMITS = TargetLimits(batch_bytes_max=1000, guard_ms=GUARD_MS)
+
+
+def header(base: int = 10, count: int = 5, **changes: int) -> BatchHeader:
+    """Return a header of a batch of `count` records."""
+    plain = BatchHeader(0, 100, base, 0, 2, 0, 0, count - 1, NOW, NOW, 5, 0, 0, count)
+    return plain._replace(**changes)
+
+
+def attaching() -> PartitionCopy:
+    """Return a machine before its first attach."""
+    return PartitionCopy(WHERE, LIMITS)
+
+
+def copying(offset: int = 10, state_ms: int | None = NOW, source_epoch: int = -1) -> PartitionCopy:
+    """Return a machine in an episode."""
+    copy = attaching()
+    copy.resume(Resume(offset, offset % SEQUENCE_MODULUS, state_ms), source_epoch)
+    return copy
+
+
+def queue(copy: PartitionCopy, *headers: BatchHeader) -> list[Batch]:
+    """Offer headers and queue what was accepted."""
+    accepted, dropped = copy.offer(headers)
+    assert dropped == []
+    batches = [
+        Batch(each.base_offset, each.record_count, each.max_timestamp, each.size, None, None) for each, _ in accepted
+    ]
+    copy.queue(batches)
+    return batches
+
+
+def send(copy: PartitionCopy, *, claimed: bool = False) -> list[Batch]:
+    """Send all that may be sent."""
+    sent = []
+    while (batch := copy.next_to_send(NOW, claimed=claimed)) is not None:
+        sent.append(batch)
+    return sent
+
+
+def answer(copy: PartitionCopy, batch: Batch, outcome: ProduceOutcome, episode: int | None = None) -> list[Batch]:
+    """Answer a batch; an accepted one landed where it should."""
+    return copy.answered(batch, copy.episode if episode is None else episode, outcome, batch.base_offset, "words")
+
+
+def in_phase(phase: Phase) -> PartitionCopy:
+    """Return a machine in that phase."""
+    copy = attaching() if phase in {Phase.ATTACHING, Phase.SEEDING} else copying()
+    if phase is Phase.SEEDING:
+        copy.seed()
+    elif phase is Phase.SETTLING:
+        copy.settle("why", doubtful=False)
+    elif phase is Phase.PAUSED:
+        copy.pause()
+    elif phase is Phase.FAULTED:
+        copy.fault(Reason.FENCED, "why")
+    assert copy.phase is phase
+    return copy
+
+
+# -- phases -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [Phase.SEEDING, Phase.SETTLING, Phase.PAUSED, Phase.FAULTED])
+def test_every_stop_leads_back_to_attaching(phase: Phase) -> None:
+    """There is no other way on than reading the log."""
+    copy = in_phase(phase)
+    copy.attach_again()
+
+    assert copy.phase is Phase.ATTACHING
+
+
+@pytest.mark.parametrize("phase", [Phase.SEEDING, Phase.COPYING, Phase.SETTLING, Phase.PAUSED, Phase.FAULTED])
+def test_only_an_attach_begins_an_episode(phase: Phase) -> None:
+    """Resuming from anywhere else is a bug, and says so."""
+    if phase is Phase.COPYING:
+        return
+    with pytest.raises(BugError, match="illegal step"):
+        in_phase(phase).resume(Resume(0, 0, None))
+
+
+@pytest.mark.parametrize("phase", [Phase.COPYING, Phase.SETTLING, Phase.PAUSED, Phase.FAULTED])
+def test_only_an_attach_begins_a_seed(phase: Phase) -> None:
+    """A seed fills the target's log: never beside anything else."""
+    with pytest.raises(BugError, match="illegal step"):
+        in_phase(phase).seed()
+
+
+def test_an_episode_is_not_attached_again_before_it_has_settled() -> None:
+    """COPYING has to be settled first."""
+    with pytest.raises(BugError, match="illegal step"):
+        copying().attach_again()
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_any_phase_can_be_faulted_with_a_reason(phase: Phase) -> None:
+    """A loud stop is always possible."""
+    copy = in_phase(phase)
+    copy.fault(Reason.SOURCE_RECREATED, "another topic")
+
+    assert (copy.phase, copy.reason, copy.detail) == (Phase.FAULTED, Reason.SOURCE_RECREATED, "another topic")
+
+
+def test_a_fault_is_not_paused_away() -> None:
+    """It stays until it is resolved."""
+    copy = in_phase(Phase.FAULTED)
+    assert copy.pause() == []
+
+    assert (copy.phase, copy.reason) == (Phase.FAULTED, Reason.FENCED)
+
+
+def test_waiting_says_why_and_stays() -> None:
+    """Only while attaching."""
+    copy = attaching()
+    copy.wait(Reason.WAITING_FOR_TAIL, "a tail")
+    assert (copy.phase, copy.reason, copy.detail) == (Phase.ATTACHING, Reason.WAITING_FOR_TAIL, "a tail")
+
+    with pytest.raises(BugError, match="waits while"):
+        copying().wait(Reason.WAITING_FOR_TAIL, "a tail")
+
+
+def test_settling_anywhere_else_only_keeps_the_doubt() -> None:
+    """A machine that is not copying has no episode to end."""
+    copy = in_phase(Phase.PAUSED)
+    assert copy.settle("why", doubtful=True) == []
+
+    assert (copy.phase, copy.doubtful) == (Phase.PAUSED, True)
+
+
+@pytest.mark.parametrize("stop", ["settle", "pause", "fault"])
+def test_what_was_queued_is_dropped_when_an_episode_ends(stop: str) -> None:
+    """The target's log is the only memory; the frames go back."""
+    copy = copying()
+    batches = queue(copy, header(10), header(15))
+    if stop == "settle":
+        dropped = copy.settle("why", doubtful=False)
+    elif stop == "pause":
+        dropped = copy.pause()
+    else:
+        dropped = copy.fault(Reason.FENCED, "why")
+
+    assert (dropped, copy.queued_bytes, copy.idle) == (batches, 0, True)
+
+
+# -- what the source sent -----------------------------------------------------------------------------------
+
+
+def test_batches_are_passed_with_running_sequences() -> None:
+    """Each starts where the one before ended, in offsets and in sequences."""
+    accepted, dropped = copying().offer([header(10, 5), header(15, 1), header(16, 3)])
+
+    assert [(each.base_offset, sequence) for each, sequence in accepted] == [(10, 10), (15, 15), (16, 16)]
+    assert dropped == []
+
+
+def test_sequences_wrap() -> None:
+    """From 2^31 - 1 to 0."""
+    copy = copying(SEQUENCE_MODULUS - 2)
+    accepted, _ = copy.offer([header(SEQUENCE_MODULUS - 2, 5), header(SEQUENCE_MODULUS + 3, 1)])
+
+    assert [sequence for _, sequence in accepted] == [SEQUENCE_MODULUS - 2, 3]
+
+
+def test_batches_copied_before_are_skipped() -> None:
+    """A broker's answer begins with the batch that holds the position, and compaction leaves older ones there."""
+    accepted, _ = copying(10).offer([header(5, 5), header(9, 1, attributes=CONTROL_BIT), header(10)])
+
+    assert [each.base_offset for each, _ in accepted] == [10]
+
+
+@pytest.mark.parametrize("attributes", [TRANSACTIONAL_BIT, DELETE_HORIZON_BIT, 1, 2, 3, 4])
+def test_bits_that_the_rewrite_clears_or_keeps_do_not_stop_a_batch(attributes: int) -> None:
+    """Committed transactional batches, delete horizons, every codec."""
+    accepted, _ = copying().offer([header(attributes=attributes)])
+
+    assert len(accepted) == 1
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason", "words"),
+    [
+        (header(attributes=CONTROL_BIT, count=1), Reason.UNSUPPORTED_BATCH, "a transaction marker"),
+        (header(attributes=LOG_APPEND_TIME_BIT), Reason.UNSUPPORTED_BATCH, "LogAppendTime"),
+        (header(record_count=3), Reason.UNSUPPORTED_BATCH, "compaction left 3 of 5 records"),
+        (header(record_count=0), Reason.UNSUPPORTED_BATCH, "compaction left 0 of 5 records"),
+        (header(magic=1, last_offset_delta=0, record_count=-1), Reason.UNSUPPORTED_BATCH, "message format 1"),
+        (header(magic=0, last_offset_delta=0, record_count=-1), Reason.UNSUPPORTED_BATCH, "message format 0"),
+        (header(base=12), Reason.UNSUPPORTED_BATCH, "no record from 10 to 11"),
+        (header(base=8), Reason.UNSUPPORTED_BATCH, "would start inside a batch, at offset 10"),
+        (header(end=1001), Reason.RECORD_TOO_LARGE, "1001 bytes, the target topic takes 1000"),
+        (
+            header(attributes=TRANSACTIONAL_BIT, producer_id=9),
+            Reason.UNSUPPORTED_BATCH,
+            "a transaction of producer 9 was aborted",
+        ),
+    ],
+)
+def test_each_odd_batch_stops_with_its_reason(odd: BatchHeader, reason: Reason, words: str) -> None:
+    """The words name what is odd, and the offsets."""
+    copy = copying()
+    accepted, dropped = copy.offer([odd], [(9, 10)])
+
+    assert (accepted, dropped, copy.phase, copy.reason) == ([], [], Phase.FAULTED, reason)
+    assert copy.detail is not None
+    assert words in copy.detail
+    assert f"offsets {odd.base_offset} to {odd.next_offset - 1}" in copy.detail
+
+
+def test_a_transaction_aborted_later_or_of_another_producer_is_passed() -> None:
+    """An aborted entry covers its producer from its first offset on."""
+    accepted, _ = copying().offer([header(attributes=TRANSACTIONAL_BIT, producer_id=9)], [(9, 11), (8, 0)])
+
+    assert len(accepted) == 1
+
+
+def test_an_odd_batch_waits_for_everything_before_it() -> None:
+    """What came before is copied first; reading stops meanwhile, or the odd batch would be read again and again."""
+    copy = copying()
+    (batch,) = queue(copy, header(10), header(15, attributes=LOG_APPEND_TIME_BIT))
+    assert (copy.phase, copy.wants_more(10_000)) == (Phase.COPYING, False)
+    assert send(copy) == [batch]
+    assert not copy.wants_more(10_000)
+    answer(copy, batch, ProduceOutcome.ACCEPTED)
+    assert copy.wants_more(10_000)
+
+    copy.offer([header(15, attributes=LOG_APPEND_TIME_BIT)])
+
+    assert (copy.phase, copy.acked_offset) == (Phase.FAULTED, 15)
+
+
+def test_the_limit_counts_as_last_told() -> None:
+    """A raised limit lets the batch pass."""
+    copy = copying()
+    copy.set_limits(TargetLimits(2000, GUARD_MS))
+    accepted, _ = copy.offer([header(end=1001)])
+
+    assert len(accepted) == 1
+    assert copy.limits.batch_bytes_max == 2000
+
+
+def test_reading_pauses_while_enough_is_queued() -> None:
+    """A slow target stops the reading, nothing else."""
+    copy = copying()
+    queue(copy, header(10))
+
+    assert (copy.wants_more(100), copy.wants_more(101)) == (False, True)
+    assert not in_phase(Phase.PAUSED).wants_more(101)
+
+
+# -- source leader epochs -----------------------------------------------------------------------------------
+
+
+def test_a_new_leader_epoch_is_matched_again() -> None:
+    """Once nothing is outstanding, the episode ends without doubt."""
+    copy = copying()
+    (batch,) = queue(copy, header(10, leader_epoch=1), header(15, leader_epoch=2))
+    assert copy.phase is Phase.COPYING
+    send(copy)
+    answer(copy, batch, ProduceOutcome.ACCEPTED)
+
+    copy.offer([header(15, leader_epoch=2)])
+
+    assert (copy.phase, copy.doubtful, copy.last_epoch) == (Phase.SETTLING, False, 1)
+
+
+def test_a_new_leader_epoch_right_at_the_matched_place_passes() -> None:
+    """The logs were compared just there; a second comparison would find the same."""
+    copy = copying(10, source_epoch=1)
+    accepted, _ = copy.offer([header(10, leader_epoch=2), header(15, leader_epoch=2)])
+
+    assert (len(accepted), copy.last_epoch) == (2, 2)
+
+
+# -- sending ------------------------------------------------------------------------------------------------
+
+
+def test_at_most_five_batches_are_in_flight() -> None:
+    """A broker tells repeats among the last five only."""
+    copy = copying()
+    batches = queue(copy, *(header(10 + at, 1) for at in range(8)))
+    assert IN_FLIGHT_BATCHES_MAX == 5
+    assert send(copy) == batches[:5]
+    answer(copy, batches[0], ProduceOutcome.ACCEPTED)
+
+    assert send(copy) == batches[5:6]
+    assert (copy.outstanding, copy.queued_bytes) == (5, 200)
+
+
+def test_an_old_batch_needs_the_claim_and_is_alone_in_flight() -> None:
+    """The broker may forget it at once: its repeat would be appended again."""
+    copy = copying(state_ms=OLD)
+    first, second = queue(copy, header(10, max_timestamp=OLD), header(15, max_timestamp=OLD))
+    assert (send(copy), copy.waits_for_claim) == ([], True)
+    assert send(copy, claimed=True) == [first]
+    assert not copy.waits_for_claim
+    answer(copy, first, ProduceOutcome.ACCEPTED)
+
+    assert send(copy, claimed=True) == [second]
+
+
+def test_an_old_batch_waits_for_the_guarded_ones_before_it() -> None:
+    """Alone means alone; the next one waits for it too."""
+    copy = copying()
+    first, second, third = queue(copy, header(10), header(15, max_timestamp=OLD), header(20))
+    assert send(copy, claimed=True) == [first]
+    answer(copy, first, ProduceOutcome.ACCEPTED)
+    assert send(copy, claimed=True) == [second]
+    answer(copy, second, ProduceOutcome.ACCEPTED)
+    assert not copy.guard_is_on(NOW)
+
+    # The state now rests on an old record: a fresh batch is not guarded either, until it is in the log.
+    assert send(copy) == []
+    assert send(copy, claimed=True) == [third]
+    answer(copy, third, ProduceOutcome.ACCEPTED)
+    assert copy.guard_is_on(NOW)
+
+
+def test_the_guard_ends_exactly_at_its_age() -> None:
+    """A record as old as the guard is not guarded, one a millisecond younger is."""
+    for age, sent in ((OLD, 0), (OLD + 1, 1)):
+        copy = copying()
+        queue(copy, header(10, max_timestamp=age))
+        assert len(send(copy)) == sent
+
+
+def test_without_state_only_the_first_batch_of_a_log_is_guarded() -> None:
+    """It makes the state; there is nothing before it to be doubled."""
+    first = copying(0, state_ms=None)
+    queue(first, header(0))
+    later = copying(10, state_ms=None)
+    queue(later, header(10))
+
+    assert (len(send(first)), len(send(later))) == (1, 0)
+
+
+# -- answers ------------------------------------------------------------------------------------------------
+
+
+def test_an_accepted_batch_moves_the_proven_end() -> None:
+    """By what the broker said, not by what was sent."""
+    copy = copying()
+    (batch,) = queue(copy, header(10))
+    send(copy)
+
+    assert answer(copy, batch, ProduceOutcome.ACCEPTED) == []
+    assert (copy.acked_offset, copy.outstanding, copy.idle) == (15, 0, True)
+
+
+def test_the_short_way_does_the_same_and_refuses_the_rest() -> None:
+    """What is not plainly accepted at its place is left to `answered`."""
+    copy = copying()
+    (batch,) = queue(copy, header(10))
+    send(copy)
+    assert not copy.accepted(batch, copy.episode, 11)
+    assert not copy.accepted(batch, copy.episode - 1, 10)
+    assert copy.accepted(batch, copy.episode, 10)
+
+    assert (copy.acked_offset, copy.outstanding, copy.idle) == (15, 0, True)
+
+
+def test_a_batch_that_landed_elsewhere_stops_the_partition() -> None:
+    """Someone else wrote to the target."""
+    copy = copying()
+    batch, queued = queue(copy, header(10), header(15, max_timestamp=OLD))
+    send(copy)
+
+    assert copy.answered(batch, copy.episode, ProduceOutcome.ACCEPTED, 11, "") == [queued]
+    assert (copy.phase, copy.reason) == (Phase.FAULTED, Reason.FOREIGN_WRITER)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (ProduceOutcome.FENCED, Reason.FENCED),
+        (ProduceOutcome.TOO_LARGE, Reason.RECORD_TOO_LARGE),
+        (ProduceOutcome.CORRUPT, Reason.CORRUPT_BATCH),
+        (ProduceOutcome.REJECTED, Reason.TARGET_REFUSED),
+    ],
+)
+def test_refusals_that_a_repeat_would_meet_again_stop_the_partition(outcome: ProduceOutcome, reason: Reason) -> None:
+    """With the broker's words."""
+    copy = copying()
+    (batch,) = queue(copy, header(10))
+    send(copy)
+    answer(copy, batch, outcome)
+
+    assert (copy.phase, copy.reason) == (Phase.FAULTED, reason)
+    assert "words" in (copy.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "doubtful"),
+    [
+        (ProduceOutcome.OUT_OF_ORDER, False),
+        (ProduceOutcome.DENIED, False),
+        (ProduceOutcome.MOVED, True),
+        (ProduceOutcome.MISSING, True),
+        (ProduceOutcome.UNKNOWN, True),
+        (ProduceOutcome.DUPLICATE, True),
+    ],
+)
+def test_other_refusals_end_the_episode(outcome: ProduceOutcome, *, doubtful: bool) -> None:
+    """With doubt wherever the batch may be in the log: a leader that lost its place says so after the append too."""
+    copy = copying()
+    batch, queued = queue(copy, header(10), header(15, max_timestamp=OLD))
+    send(copy)
+
+    assert answer(copy, batch, outcome) == [queued]
+    assert (copy.phase, copy.doubtful) == (Phase.SETTLING, doubtful)
+
+
+@pytest.mark.parametrize("stop", ["settle", "pause", "fault"])
+def test_a_doubtful_answer_after_the_episode_still_counts(stop: str) -> None:
+    """The next attach has to know of it, or it would not wait out the doubt time."""
+    copy = copying()
+    (batch,) = queue(copy, header(10))
+    send(copy)
+    if stop == "settle":
+        copy.settle("the leader moved", doubtful=False)
+    elif stop == "pause":
+        copy.pause()
+    else:
+        copy.fault(Reason.SOURCE_MISSING, "gone")
+    answer(copy, batch, ProduceOutcome.UNKNOWN)
+
+    copy.attach_again()
+
+    assert copy.doubtful
+
+
+def test_a_lost_answer_is_doubt_and_ends_the_episode() -> None:
+    """All of one connection are lost together."""
+    copy = copying()
+    first, second = queue(copy, header(10), header(15))
+    send(copy)
+    copy.lost(first, copy.episode, "reset")
+    copy.lost(second, copy.episode, "reset")
+
+    assert (copy.phase, copy.doubtful, copy.outstanding) == (Phase.SETTLING, True, 0)
+    assert "offset 10: reset" in (copy.detail or "")
+
+
+def test_no_attach_while_an_answer_is_outstanding() -> None:
+    """Its batch may still move the log's end."""
+    copy = copying()
+    queue(copy, header(10))
+    send(copy)
+    copy.settle("why", doubtful=False)
+
+    with pytest.raises(BugError, match="1 answers outstanding"):
+        copy.attach_again()
+
+
+def test_answers_after_the_end_of_an_episode_change_nothing_but_the_count() -> None:
+    """What they say is in the log, and the log is read next."""
+    copy = copying()
+    first, second = queue(copy, header(10), header(15))
+    send(copy)
+    answer(copy, first, ProduceOutcome.OUT_OF_ORDER)
+    answer(copy, second, ProduceOutcome.OUT_OF_ORDER)
+
+    assert (copy.phase, copy.outstanding, copy.acked_offset) == (Phase.SETTLING, 0, 10)
+
+
+def test_a_new_episode_starts_clean() -> None:
+    """Doubt, queue and window of the one before are gone."""
+    copy = copying(state_ms=OLD)
+    (batch,) = queue(copy, header(10, max_timestamp=OLD))
+    send(copy, claimed=True)
+    copy.lost(batch, copy.episode, "reset")
+    copy.attach_again()
+    copy.resume(Resume(15, 15, NOW))
+
+    assert (copy.episode, copy.doubtful, copy.next_offset, copy.acked_offset) == (2, False, 15, 15)
+    queue(copy, header(15))
+    assert len(send(copy)) == 1
+
+
+def test_while_paused_what_is_in_flight_may_still_be_acknowledged() -> None:
+    """And after a resume the copy goes on from the log."""
+    copy = copying()
+    first, second = queue(copy, header(10), header(15))
+    send(copy)
+    copy.pause()
+    answer(copy, first, ProduceOutcome.ACCEPTED)
+    answer(copy, second, ProduceOutcome.ACCEPTED)
+
+    assert (copy.acked_offset, copy.phase) == (20, Phase.PAUSED)
+    copy.attach_again()
+    copy.resume(Resume(20, 20, NOW))
+    assert copy.is_copying()
+
+
+def test_while_paused_a_refusal_and_the_answers_behind_it_are_taken() -> None:
+    """They stop nothing that is not stopped, and are no bug."""
+    copy = copying()
+    first, second, third = queue(copy, header(10), header(15), header(20))
+    send(copy)
+    copy.pause()
+    answer(copy, first, ProduceOutcome.OUT_OF_ORDER)
+    answer(copy, second, ProduceOutcome.OUT_OF_ORDER)
+    copy.lost(third, copy.episode, "reset")
+
+    assert (copy.phase, copy.outstanding, copy.acked_offset, copy.doubtful) == (Phase.PAUSED, 0, 10, True)
+
+
+def test_while_paused_a_foreign_writer_is_still_a_fault() -> None:
+    """A pause hides nothing."""
+    copy = copying()
+    (batch,) = queue(copy, header(10))
+    send(copy)
+    copy.pause()
+    copy.answered(batch, copy.episode, ProduceOutcome.ACCEPTED, 99, "")
+
+    assert copy.reason is Reason.FOREIGN_WRITER
+
+
+def test_answers_out_of_order_are_a_bug() -> None:
+    """One connection answers in order; anything else would let a wrong batch count as acknowledged."""
+    copy = copying()
+    _, second = queue(copy, header(10), header(15))
+    send(copy)
+
+    with pytest.raises(BugError, match="out of order"):
+        answer(copy, second, ProduceOutcome.ACCEPTED)
+
+
+def test_more_answers_than_requests_are_a_bug() -> None:
+    """Each callback comes once."""
+    copy = copying()
+    (batch,) = queue(copy, header(10))
+    send(copy)
+    answer(copy, batch, ProduceOutcome.ACCEPTED)
+
+    with pytest.raises(BugError, match="more answers"):
+        answer(copy, batch, ProduceOutcome.ACCEPTED)
+
+
+def test_an_attach_with_answers_outstanding_is_a_bug() -> None:
+    """The engine never does it; the machine would not survive it."""
+    copy = attaching()
+    copy.outstanding = 1
+
+    with pytest.raises(BugError, match="outstanding"):
+        copy.resume(Resume(0, 0, None))

@@ -1,0 +1,138 @@
+"""What the facts of a preflight mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicator.core.rights import Operation
+from replicator.engine import preflight_judge as judge
+from replicator.engine.preflight_ask import Edges, Found, Refusal
+from replicator.engine.preflight_result import Level, Report, Section, fail, ok, to_json, warn
+from replicator.model.names import TopicPartition
+from replicator.model.security import ClusterSpec
+
+WEST = ClusterSpec("west", (("w", 9092),))
+HOUR, DAY = 3_600_000, 86_400_000
+A, B = TopicPartition("a", 0), TopicPartition("b", 1)
+
+
+def test_long_lists_are_cut() -> None:
+    """A flow of thousands of topics still fits a line or two."""
+    assert judge.some([f"t{at:02}" for at in range(12)]).endswith("t09 and 2 more")
+    assert judge.some({"b", "a"}) == "a, b"
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [(-5, "0 min"), (45 * 60_000, "45 min"), (23 * HOUR, "23 h"), (judge.EXPIRATION_MAX_MS, "24.9 days")],
+)
+def test_spans_are_in_the_unit_that_suits(milliseconds: int, text: str) -> None:
+    """Nobody reads milliseconds."""
+    assert judge.span(milliseconds) == text
+
+
+def test_a_selection_without_topics_is_yellow() -> None:
+    """They may appear later."""
+    assert judge.selected([], 0, 0).level is Level.WARN
+    assert judge.selected(["a"], 1, 5).text == "1 topic, 1 partition, 5 offsets to copy: a"
+
+
+def test_each_form_that_stops_is_named_once() -> None:
+    """By topic, and by partition where the log starts inside a batch."""
+    found = judge.not_copied_yet(["c"], ["s"], {A: Edges(inside=(3, 9)), B: Edges(transactional=True, stamped=True)})
+    assert [check.text.split(":")[0] for check in found] == ["b", "c", "b, s", "a-0"]
+    assert judge.not_copied_yet([], [], {A: Edges()}) == []
+
+
+def test_refused_creations_are_told_by_reason() -> None:
+    """A missing right with its command, a policy with the broker's words; the others can be created."""
+    refusals = {"a": Refusal(29, ""), "b": Refusal(44, "no"), "c": Refusal(44, "no")}
+    found = judge.creations(refusals, 5, WEST)
+    assert [check.level for check in found] == [Level.FAIL, Level.FAIL, Level.OK]
+    assert found[0].fix.endswith("--operation Create --topic a")
+    assert "b, c: no" in found[1].text
+    assert judge.creations({}, 0, WEST) == []
+
+
+def test_rights_are_compared_where_the_cluster_tells() -> None:
+    """Red with a command, green, or said to be unknown; nothing where there was no topic."""
+    all_of_them = frozenset(Operation)
+    assert [check.level for check in judge.mirror_rights({"a": all_of_them}, WEST)] == [Level.OK]
+    lack = judge.mirror_rights({"a": all_of_them, "b": all_of_them - {Operation.WRITE}}, WEST)
+    assert [(check.level, check.text) for check in lack] == [(Level.FAIL, "west does not allow Write on b")]
+    assert "does not tell" in judge.source_rights({"a": None}, WEST)[0].text
+    assert judge.state_rights({}, WEST) == []
+    assert judge.transactional_id(WEST, allowed=True) == ()
+    assert "replicator." in judge.transactional_id(WEST, allowed=False)[0].fix
+    assert judge.rights_of_cluster(None, WEST) == ()
+    assert judge.rights_of_cluster(frozenset({"DESCRIBE_CONFIGS"}), WEST) == ()
+    assert judge.rights_of_cluster(frozenset({"DESCRIBE"}), WEST)[0].level is Level.FAIL
+
+
+@pytest.mark.parametrize(
+    ("setting", "level", "word"),
+    [(None, Level.OK, "not told"), (DAY, Level.OK, "23 h"), (HOUR, Level.WARN, "too short")],
+)
+def test_the_guard_in_plain_words(setting: int | None, level: Level, word: str) -> None:
+    """What the brokers remember, less an hour."""
+    found = judge.guard(setting, WEST)
+    assert (found.level, word in found.text) == (level, True)
+
+
+def test_an_old_backlog_comes_with_the_setting_that_guards_it() -> None:
+    """Up to what Kafka takes; nothing where all is guarded."""
+    found = judge.backlog({A: 5, B: 0}, 30 * HOUR, DAY, WEST)
+    assert found is not None
+    assert found.text.startswith("5 offsets in 1 partition are older than the guard, the oldest 30 h")
+    assert found.fix.endswith(f"producer.id.expiration.ms={55 * HOUR}")
+    at_most = judge.backlog({A: 5}, 90 * DAY, judge.EXPIRATION_MAX_MS, WEST)
+    assert at_most is not None
+    assert not at_most.fix
+    assert judge.backlog({A: 0}, None, DAY, WEST) is None
+    assert judge.needed_expiration(None) == judge.needed_expiration(90 * DAY) == judge.EXPIRATION_MAX_MS
+
+
+def test_what_is_older_counts_from_where_the_copy_is() -> None:
+    """Up to the first guarded record, or to the end where there is none."""
+    ends = {A: Found(100, -1), B: Found(50, -1)}
+    cut = {A: Found(30, 1), B: Found(-1, -1)}
+    assert judge.older_than_guard({A: 10, B: 20}, ends, cut) == {A: 20, B: 30}
+    assert judge.older_than_guard({A: 40}, ends, cut) == {A: 0}
+    assert judge.older_than_guard({A: 40}, ends, {}) == {}
+
+
+def test_records_ahead_of_our_clock_are_told() -> None:
+    """A hint, no more."""
+    assert judge.clocks({A: Found(-1, -1)}) is None
+    found = judge.clocks({A: Found(7, 1)})
+    assert found is not None
+    assert "a-0" in found.text
+
+
+def test_without_describe_producers_it_is_yellow() -> None:
+    """It works, by the log alone."""
+    assert judge.producers(WEST, offered=False).level is Level.WARN
+    assert judge.producers(WEST, offered=True).level is Level.OK
+
+
+def test_one_red_finding_refuses() -> None:
+    """Yellow ones do not."""
+    assert Report((Section("s", (ok("a", ""), warn("b", ""))),)).passed
+    report = Report((Section("s", (ok("a", ""), fail("b", "why", "do"))),))
+    assert not report.passed
+    assert [check.name for check in report.failures()] == ["b"]
+    assert to_json(report) == {
+        "passed": False,
+        "ok": 1,
+        "warn": 0,
+        "fail": 1,
+        "sections": [
+            {
+                "title": "s",
+                "checks": (
+                    {"level": Level.OK, "name": "a", "text": "", "fix": ""},
+                    {"level": Level.FAIL, "name": "b", "text": "why", "fix": "do"},
+                ),
+            }
+        ],
+    }
