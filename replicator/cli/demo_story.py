@@ -127,7 +127,7 @@ class Story:
             self._until(lambda: daemon.moment() is not None, "the replicator to answer", _READY_SECONDS_MAX)
         before = daemon.moment()
         with self._view.waiting("copying") as say:
-            self._reach(self._east_ends(), say, _COPY_SECONDS_MAX)
+            self._reach_east(say, _COPY_SECONDS_MAX)
         after = daemon.moment()
         speed = pace(before, after) if before and after else None
         if speed is not None:
@@ -154,7 +154,7 @@ class Story:
         self._view.fact("killed")
         self._stage.daemon.start()
         with self._view.waiting("catching up") as say:
-            self._reach(self._east_ends(), say, _RECOVER_SECONDS_MAX)
+            self._reach_east(say, _RECOVER_SECONDS_MAX)
         took = time.monotonic() - killed
         self._view.fact(f"a new one is up and has caught up {age(took)} after the kill")
         return took
@@ -175,7 +175,7 @@ class Story:
         served = time.monotonic()
         self._view.fact(f"stopped, and back after {age(served - began)}")
         with self._view.waiting("catching up") as say:
-            self._reach(self._east_ends(), say, _RECOVER_SECONDS_MAX)
+            self._reach_east(say, _RECOVER_SECONDS_MAX)
         took = time.monotonic() - served
         self._view.fact(f"caught up {age(took)} after the broker was back")
         return took
@@ -219,36 +219,41 @@ class Story:
             starts = await admin.start_offsets([TopicPartition(cut.name, 0)])
         return starts[TopicPartition(cut.name, 0)]
 
-    async def _ends(self, alias: str) -> Ends:
-        cluster = replace(self._spec.cluster(alias), request_timeout_seconds=_ASK_SECONDS)
-        async with _admin(cluster) as admin:
-            return await admin.end_offsets(_partitions(), Isolation.READ_UNCOMMITTED)
-
     async def _verify(self, tell: Callable[[VerifyProgress], None]) -> VerifyResult:
         flow = self._spec.flow(FLOW)
         options = VerifyOptions(flow.isolation, wait_seconds=_COMPARE_SECONDS_MAX)
         names = {topic.name: topic.name for topic in TOPICS}
         return await verify(self._spec.cluster(flow.source), self._spec.cluster(flow.target), names, options, tell)
 
-    def _east_ends(self) -> Ends:
-        return self._do(self._ends("east"))
+    async def _east_ends(self) -> Ends:
+        async with _admin(self._spec.cluster("east")) as admin:
+            return await admin.end_offsets(_partitions(), Isolation.READ_UNCOMMITTED)
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
-    def _reach(self, goal: Ends, say: Say, seconds_max: float) -> None:
-        """Wait until west holds everything below `goal`."""
+    def _reach_east(self, say: Say, seconds_max: float) -> None:
+        """Wait until west holds everything that east holds now."""
+        goal = self._do(self._east_ends())
+        west = replace(self._spec.cluster("west"), request_timeout_seconds=_ASK_SECONDS)
+        admin = TopicAdmin(west)
 
         def done() -> bool:
+            nonlocal admin
             try:
-                ends = self._do(self._ends("west"))
+                ends = self._do(admin.end_offsets(_partitions(), Isolation.READ_UNCOMMITTED))
             except KafkaError:  # a topic that is not made yet, a broker that is not back
+                self._do(admin.close())
+                admin = TopicAdmin(west)  # a fresh one does not pause before it connects again
                 return False
             behind = sum(max(0, end - ends[where]) for where, end in goal.items())
             if behind:
                 say(f"{number(behind)} records to go")
             return behind == 0
 
-        self._until(done, "west to hold what east held", seconds_max)
+        try:
+            self._until(done, "west to hold what east held", seconds_max)
+        finally:
+            self._do(admin.close())
 
     def _until(self, done: Callable[[], bool], what: str, seconds_max: float) -> None:
         deadline = time.monotonic() + seconds_max
@@ -281,7 +286,7 @@ def _partitions() -> list[TopicPartition]:
 
 @asynccontextmanager
 async def _admin(cluster: ClusterSpec) -> AsyncIterator[TopicAdmin]:
-    """Give an admin client for one block: a fresh one waits for no broker that was away."""
+    """Give an admin client for one block."""
     admin = TopicAdmin(cluster)
     try:
         yield admin

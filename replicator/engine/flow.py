@@ -19,7 +19,7 @@ from replicator.engine.pump import Pump
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync
-from replicator.errors import Conflict, KafkaError, ReplicatorError, StoreError, TimedOut
+from replicator.errors import Conflict, KafkaError, ReplicatorError, StoreError, TimedOut, WrongCluster
 from replicator.model.events import Desired, Event
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -195,6 +195,13 @@ class FlowRunner:
 
     async def _start(self) -> None:
         await asyncio.gather(self._source.open(), self._target.open(), self._read_guard())
+        if self._source.cluster_id == self._target.cluster_id:
+            raise WrongCluster(
+                f"flow {self.flow.name!r} would feed itself",
+                cluster=self.flow.target,
+                why=f"{self.flow.source} and {self.flow.target} are the same cluster, {self._source.cluster_id}",
+                next_step=f"correct the bootstrap of {self.flow.source} or of {self.flow.target}",
+            )
         await ensure_state_topic(self._target, self._admins[1])
         state_log = StateLog(self._target)
         began = asyncio.get_running_loop().time()

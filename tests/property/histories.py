@@ -288,7 +288,31 @@ class Profile:
     daemons: int
 
 
-def profile(chance: random.Random, steps: int) -> Profile:
+_BACKLOG = {
+    "append_fresh": 2,
+    "append_old": 6,
+    "deliver": 20,
+    "drop_zombie": 1,
+    "commit": 16,
+    "expire": 12,
+    "start": 2,
+    "kill": 1,
+    "work_claim": 10,
+    "attach_for_claim": 5,
+    "attach": 34,
+    "fetch": 12,
+    "take": 12,
+    "send": 12,
+    "send_all": 4,
+    "hear": 14,
+    "lose_connection": 4,
+    "notice_leader": 3,
+    "advance": 8,
+}
+"""Weights for old record times: the guard is off, and the claim and the doubt time have to do the work."""
+
+
+def profile(chance: random.Random, steps: int, *, backlog: bool) -> Profile:
     """Choose a kind of history; one that treats all events alike would rarely go deep anywhere."""
     weights = {name: weight for name, (weight, _) in EVENTS.items()}
     kept = chance.choice((None, None, None, *RARE))
@@ -306,21 +330,22 @@ def profile(chance: random.Random, steps: int) -> Profile:
         "pause": (0, 1),
     }.items():
         weights[name] *= chance.choice(factors)
-    if chance.random() < _BACKLOG_SHARE:
-        # A backlog with old record times: the guard is off, and the claim and the doubt time have to do the work.
-        weights |= {"append_fresh": chance.choice((0, 2)), "append_old": 12, "expire": 12, "work_claim": 14}
-        weights |= {"lose_connection": 6, "commit": chance.choice((4, 14)), "change_leader": chance.choice((0, 4))}
+    if backlog or chance.random() < _BACKLOG_SHARE:
+        weights = dict.fromkeys(weights, 0) | _BACKLOG
+        weights["change_leader"] = chance.choice((0, 3))
     return Profile(steps, weights, chance.random() < 0.5, chance.choice((1, 2, 2)))
 
 
-def run_history(seed: int, rules: Rules, steps: int = 90, *, tail_may_stay: bool = False) -> World:
+def run_history(
+    seed: int, rules: Rules, steps: int = 90, *, backlog: bool = False, tail_may_stay: bool = False
+) -> World:
     """Run one history and the calm after it.
 
     Raises:
         Violation: The invariant broke, or the copy never finished.
     """
     chance = random.Random(seed)  # noqa: S311 - a repeatable choice of events, no secret
-    kind = profile(chance, steps)
+    kind = profile(chance, steps, backlog=backlog)
     world = World(rules=rules, one_at_a_time=kind.one_at_a_time)
     world.target.tail_may_stay = tail_may_stay
     for _ in range(kind.daemons):
@@ -335,11 +360,13 @@ def run_history(seed: int, rules: Rules, steps: int = 90, *, tail_may_stay: bool
     return world
 
 
-def first_violation(rules: Rules, seeds: range, steps: int = 90, *, tail_may_stay: bool = False) -> str | None:
+def first_violation(
+    rules: Rules, seeds: range, steps: int = 90, *, backlog: bool = False, tail_may_stay: bool = False
+) -> str | None:
     """Return how the first of these histories that goes wrong does so, or None."""
     for seed in seeds:
         try:
-            run_history(seed, rules, steps, tail_may_stay=tail_may_stay)
+            run_history(seed, rules, steps, backlog=backlog, tail_may_stay=tail_may_stay)
         except (Violation, BugError) as violation:
             return f"seed {seed}: {violation}"
     return None
