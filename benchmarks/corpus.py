@@ -27,7 +27,9 @@ _BATCHES_PER_ROUND = 4
 _ENVELOPE_BYTES = 9
 """What a record of a batch adds to its value: lengths, deltas, no key, no headers."""
 
-_BATCH_HEADER_BYTES = 61
+_BATCH_ROOM_BYTES = 61 + 64
+"""The batch's header, and the most that librdkafka expects a record to add while it decides whether that fits."""
+
 _FIT = 1.02
 """Room for the envelopes: four records of 1 KB are a batch of "4 KiB", not three."""
 
@@ -134,12 +136,13 @@ def fill(bootstrap: str, corpus: Corpus, scale: float) -> int:
     source = random.Random(corpus.name)  # noqa: S311 - the same records every time
     pool = [{"value": make_record(source, corpus.record_bytes)} for _ in range(_POOL_RECORDS)]
     # The producer counts before it compresses.
-    batch_bytes = int(corpus.batch_kib * 1024 * _RATIO[corpus.codec] * _FIT) + _BATCH_HEADER_BYTES
+    batch_bytes = int(corpus.batch_kib * 1024 * _RATIO[corpus.codec] * _FIT) + _BATCH_ROOM_BYTES
     gigabytes = max(corpus.gigabytes * scale, SMALLEST_GIGABYTES)
     records = math.ceil(gigabytes * GIGABYTE * _RATIO[corpus.codec] / corpus.record_bytes)
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
+            "log_level": 3,  # a coordinator that is still loading is waited for, not worth a line
             "compression.type": corpus.codec,
             "batch.size": batch_bytes,
             "batch.num.messages": 100_000,

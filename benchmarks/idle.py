@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Producer
 
-from benchmarks.measure import BenchmarkError, Child, Cpu
+from benchmarks.measure import BenchmarkError, Child, Cpu, others_seconds
 from benchmarks.topics import Probe, create_topics, delete_topics
 from replicator.devkit import Cluster
 
@@ -29,12 +29,14 @@ class IdleRun:
         seconds: How long it was measured, after that and a pause.
         cpu: CPU time of the process tree in these seconds.
         peak_rss: Peak of its resident memory since its start, in bytes.
+        others: Cores that were busy meanwhile with something else than this benchmark.
     """
 
     all_copied_seconds: float
     seconds: float
     cpu: Cpu
     peak_rss: int
+    others: float
 
     @property
     def cpu_percent(self) -> float:
@@ -71,11 +73,12 @@ def run_idle(
         with start() as child:
             all_copied_seconds = _await_copied(child, target, copies)
             time.sleep(_SETTLE_SECONDS)
-            before, begun = child.cpu(), time.monotonic()
+            before, others, begun = child.cpu(), others_seconds(), time.monotonic()
             time.sleep(seconds)
             child.check()
             cpu, elapsed = child.cpu() - before, time.monotonic() - begun
-            return IdleRun(all_copied_seconds, elapsed, cpu, child.peak_rss())
+            others = (others_seconds() - others) / elapsed
+            return IdleRun(all_copied_seconds, elapsed, cpu, child.peak_rss(), others)
     finally:
         delete_topics(source, list(topics))
         delete_topics(target, list(copies))

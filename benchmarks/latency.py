@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.corpus import PARTITIONS, make_record
-from benchmarks.measure import BenchmarkError, Child, Cpu
+from benchmarks.measure import BenchmarkError, Child, Cpu, others_seconds
 from benchmarks.topics import Probe, create_topics
 from replicator.devkit import Cluster
 
@@ -62,6 +62,7 @@ class SteadyRun:
         source: Delays of a plain consumer of the source, in the same seconds.
         cpu: CPU time of the replicator's process tree in these seconds.
         peak_rss: Peak of its resident memory, in bytes.
+        others: Cores that were busy meanwhile with something else than this benchmark.
     """
 
     seconds: float
@@ -69,6 +70,7 @@ class SteadyRun:
     source: Spread
     cpu: Cpu
     peak_rss: int
+    others: float
 
     @property
     def cpu_percent(self) -> float:
@@ -130,9 +132,10 @@ def _measure(
         for process in processes:
             process.start()
         time.sleep(max(0.0, (measured_from - time.monotonic_ns()) / _NANOSECONDS))
-        before, begun = child.cpu(), time.monotonic()
+        before, others, begun = child.cpu(), others_seconds(), time.monotonic()
         time.sleep(seconds)
         cpu, elapsed = child.cpu() - before, time.monotonic() - begun
+        others = (others_seconds() - others) / elapsed
         child.check()
         late = [answer.recv() if answer.poll(_LATE_SECONDS + 10) else [] for answer in answers]
     finally:
@@ -142,7 +145,7 @@ def _measure(
     wanted = int(seconds * RECORDS_PER_SECOND)
     if any(len(delays) < wanted - 1 for delays in late):
         raise BenchmarkError(f"void: {[len(delays) for delays in late]} of {wanted} records arrived")
-    return SteadyRun(elapsed, Spread.of(late[0]), Spread.of(late[1]), cpu, child.peak_rss())
+    return SteadyRun(elapsed, Spread.of(late[0]), Spread.of(late[1]), cpu, child.peak_rss(), others)
 
 
 def _send(bootstrap: str, topic: str, count: int, first_due: int) -> None:

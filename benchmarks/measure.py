@@ -182,6 +182,11 @@ def busy_seconds() -> float:
     return (sum(fields) - fields[_IDLE] - fields[_IO_WAIT]) / _TICKS_PER_SECOND
 
 
+def others_seconds() -> float:
+    """Return the time that everything but this process and its descendants was busy since boot, over all cores."""
+    return busy_seconds() - sum(process_cpu(member).total for member in tree(os.getpid()))
+
+
 def describe_machine() -> list[str]:
     """Return what the figures depend on, one sentence each."""
     cpu = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]

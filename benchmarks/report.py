@@ -86,8 +86,7 @@ def _remarks(results: Results) -> Iterator[str]:
     verdicts = results.verdicts()
     yield f"{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} targets met"
     yield from (str(verdict) for verdict in verdicts if not verdict.met)
-    disturbed = [copy.corpus.name for copy in results.copies if copy.disturbed]
-    if disturbed:
+    if disturbed := results.disturbed():
         yield f"disturbed, others used more than {OTHERS_CORES_MAX} cores meanwhile: {', '.join(disturbed)}"
     yield from (f"no figure: {problem}" for problem in results.all_problems())
     yield from (f"profile: {profile}" for profile in results.profiles)

@@ -23,6 +23,7 @@ from benchmarks.targets import (
 )
 
 US = "replicator"
+STEADY, IDLE = "steady", "idle"
 OTHERS_CORES_MAX = 0.15
 """Cores that others may keep busy during a run before it is called disturbed."""
 
@@ -120,6 +121,13 @@ class Results:
             found.append(Verdict("idle with 1,000 partitions: CPU, %", self.idle[US].cpu_percent, IDLE_PERCENT_MAX))
         return found
 
+    def disturbed(self) -> list[str]:
+        """Return what was measured while something else kept the machine busy."""
+        single = [(STEADY, run.others) for run in self.steady.values()]
+        single += [(IDLE, run.others) for run in self.idle.values()]
+        found = [copy.corpus.name for copy in self.copies if copy.disturbed]
+        return found + sorted({name for name, others in single if others > OTHERS_CORES_MAX})
+
     def all_problems(self) -> list[str]:
         """Return why figures are missing."""
         return [*self.problems, *(problem for copy in self.copies for problem in copy.problems)]
@@ -204,7 +212,7 @@ def _peer_table(copies: Iterable[CopyResult]) -> Table:
 def _steady_table(steady: dict[str, SteadyRun]) -> Table:
     columns = (
         *("replicator", "target p50 ms", "p99 ms", "max ms", "plain consumer p50 ms", "p99 ms", "max ms"),
-        *("p99 x plain", "CPU %", "user + system CPU-s", "peak RSS MB", "seconds"),
+        *("p99 x plain", "CPU %", "user + system CPU-s", "peak RSS MB", "seconds", "others' load, cores"),
     )
     rows = [
         (
@@ -216,6 +224,7 @@ def _steady_table(steady: dict[str, SteadyRun]) -> Table:
             f"{run.cpu.user:.2f} + {run.cpu.system:.2f}",
             f"{run.peak_rss / MEGABYTE:.0f}",
             f"{run.seconds:.0f}",
+            f"{run.others:.2f}",
         )
         for name, run in steady.items()
     ]
@@ -223,7 +232,10 @@ def _steady_table(steady: dict[str, SteadyRun]) -> Table:
 
 
 def _idle_table(idle: dict[str, IdleRun]) -> Table:
-    columns = ("replicator", "CPU %", "user + system CPU-s", "seconds", "start to all copied s", "peak RSS MB")
+    columns = (
+        *("replicator", "CPU %", "user + system CPU-s", "seconds", "start to all copied s", "peak RSS MB"),
+        "others' load, cores",
+    )
     rows = [
         (
             name,
@@ -232,6 +244,7 @@ def _idle_table(idle: dict[str, IdleRun]) -> Table:
             f"{run.seconds:.0f}",
             f"{run.all_copied_seconds:.1f}",
             f"{run.peak_rss / MEGABYTE:.0f}",
+            f"{run.others:.2f}",
         )
         for name, run in idle.items()
     ]

@@ -31,14 +31,16 @@ from benchmarks.latency import run_steady
 from benchmarks.measure import BenchmarkError, Child, describe_machine
 from benchmarks.mm2 import MirrorMaker, Tuning
 from benchmarks.report import append_results, print_results, write_profile, write_raw
-from benchmarks.results import US, CopyResult, Results
+from benchmarks.results import IDLE, STEADY, US, CopyResult, Results
 from benchmarks.subject import Subject, development_environment, ensure_runtime
 from benchmarks.targets import floor_multiple_max
 from benchmarks.topics import create_topics, delete_topics, log_stats
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
 
-STEADY, IDLE = "steady", "idle"
 MM2_OFF, MM2_ON = "mm2", "mm2 exactly-once"
+
+_FAILURES = (BenchmarkError, KafkaException, OSError)
+"""What ends one measurement, with a remark in its place, and not the others."""
 
 _HEAP_MB = 512
 _LOW_LINGER_MS, _SHORT_BOUNDARY_MS = 0, 100
@@ -103,7 +105,7 @@ class Bench:
             missed = bool(result.runs) and result.cost / result.floor > floor_multiple_max(corpus)
             if profile or missed:
                 self._profile(result)
-        except (BenchmarkError, KafkaException) as error:
+        except _FAILURES as error:
             result.problems.append(f"{corpus.name}: {error}")
             _say(result.problems[-1])
         finally:
@@ -178,7 +180,7 @@ class Bench:
             run = run_steady(self.source, self.target, topic, prefix + topic, self.settings.steady_seconds, start)
             self.results.steady[name] = run
             _say(f"p99 {run.target.p99:.1f} ms, plain consumer {run.source.p99:.1f} ms, CPU {run.cpu_percent:.1f} %")
-        except (BenchmarkError, KafkaException) as error:
+        except _FAILURES as error:
             self.results.problems.append(f"steady, {name}: {error}")
             _say(self.results.problems[-1])
         finally:
@@ -199,7 +201,7 @@ class Bench:
             run = run_idle(self.source, self.target, label, prefix, self.settings.idle_seconds, start)
             self.results.idle[name] = run
             _say(f"CPU {run.cpu_percent:.2f} %, all copied after {run.all_copied_seconds:.1f} s")
-        except (BenchmarkError, KafkaException) as error:
+        except _FAILURES as error:
             self.results.problems.append(f"idle, {name}: {error}")
             _say(self.results.problems[-1])
 

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 from replicator.cli import demo_sweeper
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, guard, start_clusters
 from replicator.devkit.processes import ProcessRef, stop_processes
-from replicator.errors import ReplicatorError, TimedOut, UsageError
+from replicator.errors import ReplicatorError, UsageError
 from replicator.model.states import MirrorState
 
 FLOW = "east-to-west"
@@ -308,11 +308,11 @@ def ending(stage: Stage) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def timed_out(what: str, seconds: float, daemon: Daemon) -> TimedOut:
+def timed_out(what: str, seconds: float, daemon: Daemon) -> ReplicatorError:
     """Return the error of a wait that did not end, with what the daemon says."""
     flow = daemon.status()
     state = "the daemon does not answer" if flow is None else f"the flow is {flow['state']}, {flow['reason'] or ''}"
-    return TimedOut(
+    return ReplicatorError(
         f"{what}: not within {seconds:.0f} s",
         why=f"{state}; the end of its log:\n{daemon.log_tail()}",
         next_step="replicator demo --keep leaves everything there to look at",

@@ -41,6 +41,7 @@ _PULL_BYTES = 1 << 20
 _OPEN_SECONDS_MAX = 10.0
 _PREFIX = struct.Struct(">i")
 _PREFIX_BYTES = 4
+_STAGE_BYTES = 32 << 10
 _HEAD_V1_APIS = frozenset({17})
 """SaslHandshake never became flexible."""
 
@@ -75,8 +76,8 @@ class Connection:
         self._outgoing: deque[list[Buffer]] = deque()
         self._writer_armed = False
         self._held_back: list[Callable[[], None]] | None = None
-        self._prefix = memoryview(bytearray(_PREFIX_BYTES))
-        self._prefix_got = 0
+        self._stage = memoryview(bytearray(_STAGE_BYTES))
+        self._staged = 0
         self._frame: Frame | None = None
         self._frame_got = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -276,12 +277,13 @@ class Connection:
         """Read once; return whether another read may succeed at once."""
         frame = self._frame
         if frame is None:
-            got = self._stream.recv_into(self._prefix[self._prefix_got :])
+            got = self._stream.recv_into(self._stage[self._staged :])
             if not got:
                 self._lost("closed by the broker")
                 return False
-            self._prefix_got += got
-            return self._prefix_got < _PREFIX_BYTES or self._begin_frame()
+            self._staged += got
+            self._unpack_stage()
+            return self._stream.may_hold_more()
         wanted = frame.size - self._frame_got
         got = self._stream.recv_into(frame.view[self._frame_got : frame.size])
         if not got:
@@ -290,29 +292,50 @@ class Connection:
         self._frame_got += got
         if got < wanted:
             self._stream.expect(min(wanted - got, _PULL_BYTES))
-            return self._stream.may_hold_more()
-        self._finish_frame(frame)
-        return True
+        else:
+            self._stream.expect(1)
+            self._finish_frame(frame)
+        return self._stream.may_hold_more()
 
-    def _begin_frame(self) -> bool:
-        (size,) = _PREFIX.unpack(self._prefix)
-        self._prefix_got = 0
+    def _unpack_stage(self) -> None:
+        """Hand out the answers that are whole in the stage, and begin the one that is cut.
+
+        Small answers (every acknowledgement) thus cost one read; of a large one only its beginning is copied.
+        """
+        stage, start = self._stage, 0
+        while self.closed is None and self._staged - start >= _PREFIX_BYTES:
+            (size,) = _PREFIX.unpack_from(stage, start)
+            frame = self._begin_frame(size)
+            if frame is None:
+                return
+            start += _PREFIX_BYTES
+            have = min(size, self._staged - start)
+            frame.view[:have] = stage[start : start + have]
+            start += have
+            if have < size:
+                self._frame, self._frame_got = frame, have
+                self._stream.expect(min(size - have, _PULL_BYTES))
+            else:
+                self._finish_frame(frame)
+        rest = self._staged - start
+        if rest > 0 and start:
+            stage[:rest] = bytes(stage[start : self._staged])
+        self._staged = rest
+
+    def _begin_frame(self, size: int) -> Frame | None:
         if not self._waiting:
             self._refuse("an answer came without a request")
-            return False
+            return None
         entry = self._waiting[0]
         if not _PREFIX_BYTES <= size <= entry.frame_bytes_max:
             self._refuse(f"an answer claims {size} bytes; between 4 and {entry.frame_bytes_max} are accepted")
-            return False
+            return None
         frame = entry.frame or Frame(size)
         frame.reserve(size)
-        self._frame = frame
-        self._frame_got = 0
-        return True
+        return frame
 
     def _finish_frame(self, frame: Frame) -> None:
         self._frame = None
-        self._stream.expect(1)
         entry = self._waiting.popleft()
         (correlation_id,) = _PREFIX.unpack_from(frame.buffer, 0)
         if correlation_id != entry.correlation_id:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,14 @@ pytestmark = pytest.mark.long
 COMMAND = (sys.executable, "-m", "replicator.cli.main", "demo", "--dir")
 BOUND_SECONDS = 110
 """A minute on a warm machine that does nothing else; the tests' machine does."""
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Let children take SIGINT, also where these tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def left_over(directory: Path) -> list[str]:

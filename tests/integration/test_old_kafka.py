@@ -49,7 +49,7 @@ def test_kafka_3_9_by_its_own_tools(make_cluster: MakeCluster, topic_name: str, 
     daemon = lab.daemon(source, target, f"{topic_name}-*").start()
     bootstrap = ("--bootstrap-server", source.bootstrap)
     java(
-        "org.apache.kafka.tools.ConsoleProducer",
+        "kafka.tools.ConsoleProducer",
         *(*bootstrap, "--topic", lines, "--property", "parse.key=true", "--property", "parse.headers=true"),
         *("--compression-codec", "lz4"),
         text="".join(f"h:{number},g:x\tkey-{number}\tvalue-{number}\n" for number in range(500)),

@@ -160,6 +160,34 @@ def send_all(world: World, pick: Pick) -> None:
         pass
 
 
+def work(world: World, pick: Pick) -> None:
+    """Let a daemon do at once all that it can without an answer of the target."""
+    daemon = _daemon(world, pick)
+    if daemon is not None:
+        daemon.unpause()
+        daemon.work_claim()
+        daemon.attach_for_claim()
+        _attach_whole(daemon)
+        daemon.fetch(1 + pick(4))
+        daemon.take()
+        while daemon.send():
+            pass
+
+
+def serve(world: World, pick: Pick) -> None:
+    """Let the target take, commit and answer all that one daemon sent."""
+    daemon = _daemon(world, pick)
+    if daemon is None or daemon.connection is None:
+        return
+    while world.deliver(daemon.connection) or daemon.hear():
+        world.target.commit()
+
+
+def _attach_whole(daemon: Daemon) -> None:
+    while daemon.step_attach() and daemon.attaching is not None:
+        pass
+
+
 def record(world: World, pick: Pick) -> None:
     """Let a daemon record the source's leader epoch."""
     daemon = _daemon(world, pick)
@@ -206,6 +234,8 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "send": (10, _each(Daemon.send)),
     "send_all": (5, send_all),
     "hear": (14, _each(Daemon.hear)),
+    "work": (24, work),
+    "serve": (10, serve),
     "lose_connection": (3, _each(Daemon.lose_connection)),
     "notice_leader": (2, _each(Daemon.notice_leader)),
     "pause": (1, _each(Daemon.pause)),
@@ -250,8 +280,7 @@ def _calm_round(world: World) -> None:
         daemon.work_claim()
         daemon.notice_leader()
         daemon.attach_for_claim()
-        while daemon.step_attach() and daemon.attaching is not None:
-            pass
+        _attach_whole(daemon)
         daemon.fetch(6)
         daemon.take()
         while daemon.send():
@@ -305,7 +334,9 @@ _BACKLOG = {
     "send": 12,
     "send_all": 4,
     "hear": 14,
-    "lose_connection": 4,
+    "work": 40,
+    "serve": 24,
+    "lose_connection": 6,
     "notice_leader": 3,
     "advance": 8,
 }

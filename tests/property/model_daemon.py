@@ -61,6 +61,7 @@ class Rules:
         claim_needed: Unguarded work needs the claim.
         doubt_waited: The doubt time is waited out, by the daemon in doubt and by a new holder of the claim.
         proven_after_doubt: Unguarded work rests on a place that was read *after* the doubt time.
+        proven_when_sent: An answer proves the place for the time its request was sent, however late it is heard.
         moved_is_doubt: NOT_LEADER_OR_FOLLOWER may come after the append.
         settled_first: No attach while an answer is outstanding.
         reads_in_order: Source start, then the target, then the source's end. Otherwise the source comes first.
@@ -75,6 +76,7 @@ class Rules:
     claim_needed: bool = True
     doubt_waited: bool = True
     proven_after_doubt: bool = True
+    proven_when_sent: bool = True
     moved_is_doubt: bool = True
     settled_first: bool = True
     reads_in_order: bool = True
@@ -185,10 +187,11 @@ class World:
         self.target.time_passed(self.now_ms)
         for daemon in self.daemons:
             connection = daemon.connection
-            if connection is not None and connection.unanswered:
-                first = connection.unanswered[0]
-                if self.now_ms - first.sent_ms >= REQUEST_MS and first.answer is None:
-                    daemon.lose_connection()
+            if connection is not None and any(
+                request.answer is None and self.now_ms - request.sent_ms >= REQUEST_MS
+                for request in connection.unanswered
+            ):
+                daemon.lose_connection()
         for connection in list(self.zombies):
             if self.now_ms - connection.undelivered[-1].sent_ms >= REQUEST_MS:
                 self.drop(connection)
@@ -476,7 +479,9 @@ class Daemon:
             self.copy.answered(request.batch, request.episode, outcome, base, f"error {code}")
             self._after_answer(outcome)
         if outcome is ProduceOutcome.ACCEPTED:
-            self._verified_ms = self.world.now_ms
+            # The answer may have waited for us: it proves the place for when the request was sent, not for now.
+            proven_ms = request.sent_ms if self.rules.proven_when_sent else self.world.now_ms
+            self._verified_ms = max(self._verified_ms, proven_ms)
             self.due = NEVER
             if request.episode == self.copy.episode:
                 self._stand_at(self.copy.acked_offset)

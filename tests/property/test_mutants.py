@@ -1,0 +1,123 @@
+"""Rules broken one at a time: the simulation has to notice each, or it proves nothing about the rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from replicator.core.attach import Decision, Fault, Resume, SourceLog, TargetLog, Wait, Writer, decide
+from replicator.core.partition import Batch, PartitionCopy, TargetLimits
+from replicator.model.batch import sequence_after
+from replicator.model.names import TopicPartition
+from replicator.model.states import Reason
+from tests.property.histories import first_violation
+from tests.property.model_daemon import Rules
+
+_SEEDS = range(3000)
+SOUND = Rules()
+
+
+def _trusts_the_end(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
+    decision = decide(writer, target, source, ours=ours, begin_at=begin_at)
+    if isinstance(decision, Wait) and target.entry is not None:
+        return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
+    return decision
+
+
+def _trusts_an_empty_log(
+    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+) -> Decision:
+    decision = decide(writer, target, source, ours=ours, begin_at=begin_at)
+    if isinstance(decision, Wait) and target.entry is not None and target.tail is None:
+        return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
+    return decision
+
+
+def _trusts_the_stored_epoch(
+    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+) -> Decision:
+    if source.epoch_end is not None and source.epoch_end < target.end:
+        return Fault(Reason.SOURCE_TRUNCATED, "")
+    return decide(writer, target, source, ours=ours, begin_at=begin_at)
+
+
+def _compares_nothing(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
+    tail = target.tail
+    content = None if tail is None else tail.content
+    return decide(writer, target, replace(source, content=content), ours=ours, begin_at=begin_at)
+
+
+class _WideWindow(PartitionCopy):
+    """Forgets how many batches are in flight."""
+
+    __slots__ = ()
+
+    def next_to_send(self, now_ms: int, *, claimed: bool) -> Batch | None:
+        """Send though five are in flight."""
+        kept = list(self._in_flight)
+        self._in_flight.clear()
+        batch = super().next_to_send(now_ms, claimed=claimed)
+        self._in_flight.extendleft(reversed(kept))
+        return batch
+
+
+class _AnyOffset(PartitionCopy):
+    """Believes that every accepted batch landed where it should."""
+
+    __slots__ = ()
+
+    def accepted(self, batch: Batch, episode: int, base_offset: int) -> bool:
+        """Ignore the offset."""
+        del base_offset
+        return super().accepted(batch, episode, batch.base_offset)
+
+
+class _FirstSequence(PartitionCopy):
+    """Begins each episode at sequence 0."""
+
+    __slots__ = ()
+
+    def resume(self, decision: Resume, source_epoch: int = -1) -> None:
+        """Restart the sequence."""
+        super().resume(replace(decision, sequence=0), source_epoch)
+
+
+class _NeverAlone(PartitionCopy):
+    """Treats every batch as guarded."""
+
+    __slots__ = ()
+
+    def __init__(self, where: TopicPartition, limits: TargetLimits) -> None:
+        super().__init__(where, replace(limits, guard_ms=1 << 50))
+
+
+MUTANTS = {
+    "attach trusts log end and lastSequence apart": (replace(SOUND, decide=_trusts_the_end), False),
+    "attach trusts the end of an empty log": (replace(SOUND, decide=_trusts_an_empty_log), False),
+    "attach trusts a stored epoch however old": (replace(SOUND, decide=_trusts_the_stored_epoch), False),
+    "attach reads the source beside the target": (replace(SOUND, reads_in_order=False), True),
+    "attach compares no records": (replace(SOUND, decide=_compares_nothing), False),
+    "no claim needed for unguarded work": (replace(SOUND, claim_needed=False), True),
+    "doubt not waited out": (replace(SOUND, doubt_waited=False), True),
+    "guarded work goes on while another daemon lets the state age": (replace(SOUND, aging_waited=False), True),
+    "more than five in flight": (replace(SOUND, copy_type=_WideWindow), False),
+    "base offset of the answer not checked": (replace(SOUND, copy_type=_AnyOffset), False),
+    "next sequence restarted at 0": (replace(SOUND, copy_type=_FirstSequence), False),
+    "old record times taken for guarded": (replace(SOUND, copy_type=_NeverAlone), True),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_simulation_catches(name: str) -> None:
+    """Within a fixed number of seeded histories."""
+    rules, backlog = MUTANTS[name]
+
+    assert first_violation(rules, _SEEDS, backlog=backlog) is not None
+
+
+def test_a_tail_that_stays_uncommitted_is_caught_and_the_true_log_end_helps() -> None:
+    """With the guard off, the high watermark alone does not show what was appended: the limit of the doubt time."""
+    assert first_violation(SOUND, _SEEDS, backlog=True, tail_may_stay=True) is not None
+    known = replace(SOUND, log_end_known=True)
+    assert first_violation(known, range(1500), backlog=True, tail_may_stay=True) is None

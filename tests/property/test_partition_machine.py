@@ -1,0 +1,97 @@
+"""Two daemons unaware of each other against a model of the source and of the target: nothing lost, doubled or moved."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.property.histories import EVENTS, RARE, calm, run_history
+from tests.property.model_daemon import Rules, World
+
+_SHORT = range(1500)
+_LONG = range(100_000, 125_000)
+
+
+class TwoDaemons(RuleBasedStateMachine):
+    """Hypothesis chooses the events, and shrinks what goes wrong to its shortest form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    @initialize(one_at_a_time=st.booleans(), daemons=st.integers(1, 2), rare=st.sampled_from((None, *RARE)))
+    def begin(self, one_at_a_time: bool, daemons: int, rare: str | None) -> None:  # noqa: FBT001 - drawn by name
+        """Choose the world. Events that end most copies come in some worlds only, and there one kind."""
+        self.world.one_at_a_time = one_at_a_time
+        self.rare = rare
+        for _ in range(daemons):
+            self.world.start_daemon()
+
+    @rule(name=st.sampled_from([name for name in EVENTS if name not in RARE]), picks=st.lists(st.integers(0, 11)))
+    def event(self, name: str, picks: list[int]) -> None:
+        """Let anything usual happen."""
+        self._happen(name, picks)
+
+    @rule(
+        name=st.sampled_from(["append_fresh", "append_old", "work", "serve", "work", "serve", "expire"]),
+        picks=st.lists(st.integers(0, 11)),
+    )
+    def progress(self, name: str, picks: list[int]) -> None:
+        """Let the copy go on: without this, most histories would end where they began."""
+        self._happen(name, picks)
+
+    @rule(picks=st.lists(st.integers(0, 11)))
+    def rare_event(self, picks: list[int]) -> None:
+        """Let the one rare thing of this world happen."""
+        if self.rare is not None:
+            self._happen(self.rare, picks)
+
+    def _happen(self, name: str, picks: list[int]) -> None:
+        left = iter(picks)
+        EVENTS[name][1](self.world, lambda below: next(left, 0) % below)
+
+    @invariant()
+    def the_target_is_a_copy(self) -> None:
+        """The target is a prefix of a history of the source, and every stop has a cause."""
+        self.world.check()
+
+    def teardown(self) -> None:
+        """Once the faults stop, both sides become equal, or a stop says why not."""
+        calm(self.world)
+
+
+TestTwoDaemons = TwoDaemons.TestCase
+TestTwoDaemons.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.mark.parametrize("backlog", [False, True], ids=["all kinds", "old record times"])
+def test_seeded_histories_keep_the_copy_exact(*, backlog: bool) -> None:
+    """Invariant after every event, equality after every storm."""
+    for seed in _SHORT:
+        run_history(seed, Rules(), backlog=backlog)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("backlog", [False, True], ids=["all kinds", "old record times"])
+def test_many_seeded_histories_keep_the_copy_exact(*, backlog: bool) -> None:
+    """The same, many more and longer."""
+    for seed in _LONG:
+        run_history(seed, Rules(), 150, backlog=backlog)
+
+
+def test_histories_copy_something() -> None:
+    """A simulation in which little happens would prove little: records are copied and most kinds of stop occur."""
+    copied = 0
+    reasons = set()
+    for seed in range(400):
+        world = run_history(seed, Rules())
+        copied += world.target.high_watermark
+        reasons |= {daemon.copy.reason for daemon in world.daemons}
+
+    assert copied > 2000
+    assert len(reasons) >= 5
