@@ -162,6 +162,8 @@ def _acl_command(cluster: ClusterSpec, code: int, right: tuple[str, str]) -> str
     operation, resource = right
     if code == Code.CLUSTER_AUTHORIZATION_FAILED:
         resource = "--cluster"
+    # AclCommand knows DescribeConfigs, not DESCRIBE_CONFIGS.
+    operation = "".join(word.capitalize() for word in operation.split("_"))
     host, port = cluster.bootstrap[0]
     user = cluster.security.username or "<principal>"
     return (

@@ -130,7 +130,9 @@ class Fault:
 Decision = Resume | SeedTo | Wait | Fault
 
 
-def decide(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
+def decide(
+    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int, seeded_to: int = 0
+) -> Decision:
     """Return what to do.
 
     Args:
@@ -139,16 +141,19 @@ def decide(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, 
         source: The source's partition.
         ours: Whether the mirror record says that this partition was ACTIVE under this flow before.
             If not, the topic was empty when the flow registered it: only our own seed can have moved its offsets.
+        seeded_to: Offset below which the target may hold fillers, 0 if it never was seeded.
         begin_at: Where a partition that is not ours yet begins: the source's start, or its end (`start: latest`).
     """
-    refusal = _refuse_by_epoch(writer, target) or _refuse_foreign(writer, target)
+    refusal = (
+        _refuse_by_epoch(writer, target)
+        or _refuse_foreign(writer, target)
+        or _refuse_beyond_source(target, source, ours=ours)
+    )
     if refusal is not None:
         return refusal
-    if target.end > source.high_watermark:
-        return Fault(
-            Reason.SOURCE_TRUNCATED if ours else Reason.FOREIGN_WRITER,
-            f"the target ends at {target.end}, the source only at {source.high_watermark}",
-        )
+    if target.start < seeded_to <= target.end:
+        # A broker writes a moved log start to disk once a minute only: killed before, it shows the fillers again.
+        return SeedTo(seeded_to)
     if target.tail is not None:
         return _go_on(writer, target, target.tail, source, ours=ours, begin_at=begin_at)
     unseen = _unseen_tail(target)
@@ -180,6 +185,15 @@ def _refuse_foreign(writer: Writer, target: TargetLog) -> Fault | None:
         Reason.FOREIGN_WRITER,
         f"producer {tail.producer_id} wrote offset {tail.last_offset} of the target; "
         f"this flow writes as {writer.producer_id}",
+    )
+
+
+def _refuse_beyond_source(target: TargetLog, source: SourceLog, *, ours: bool) -> Fault | None:
+    if target.end <= source.high_watermark:
+        return None
+    return Fault(
+        Reason.SOURCE_TRUNCATED if ours else Reason.FOREIGN_WRITER,
+        f"the target ends at {target.end}, the source only at {source.high_watermark}",
     )
 
 

@@ -19,7 +19,15 @@ from replicator.engine.pump import Pump
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync
-from replicator.errors import Conflict, KafkaError, ReplicatorError, StoreError, TimedOut, WrongCluster
+from replicator.errors import (
+    AuthorizationFailed,
+    Conflict,
+    KafkaError,
+    ReplicatorError,
+    StoreError,
+    TimedOut,
+    WrongCluster,
+)
 from replicator.model.events import Desired, Event
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -95,7 +103,7 @@ class FlowRunner:
         self._store_trouble = False
         self._stale = asyncio.Event()
         self._unrecorded = asyncio.Event()
-        self._guard_ms = _EXPIRATION_DEFAULT_MS - _GUARD_MARGIN_MS
+        self._guard_ms: int | None = None
         self._paused = False
         self._passed_once = False
 
@@ -218,7 +226,13 @@ class FlowRunner:
         log.info("flow up", flow=self.flow.name, uid=identity.uid, fresh=identity.fresh)
 
     async def _read_guard(self) -> None:
-        found = await self._admins[1].broker_configs([_EXPIRATION])
+        """Read for how long the target remembers producers; where that is refused, Kafka's default is assumed."""
+        try:
+            found = await self._admins[1].broker_configs([_EXPIRATION])
+        except AuthorizationFailed as error:
+            if self._guard_ms is None:
+                log.warning("the guard's setting is not known, 24 h assumed", why=str(error), next=error.next_step)
+            found = {}
         self._guard_ms = int(found.get(_EXPIRATION) or _EXPIRATION_DEFAULT_MS) - _GUARD_MARGIN_MS
 
     async def stop(self, seconds: float) -> bool:
@@ -283,7 +297,7 @@ class FlowRunner:
                 continue
             pump.source.topic_ids[mirror.topic] = mirror.source_id
             pump.target.topic_ids[mirror.target_topic] = mirror.target_id
-            limits = TargetLimits(mirror.batch_bytes_max, self._guard_ms)
+            limits = TargetLimits(mirror.batch_bytes_max, self._guard_ms or 0)
             for partition in range(mirror.partitions):
                 self._apply_partition(pump, mirror, partition, limits)
 
@@ -294,6 +308,7 @@ class FlowRunner:
             slot = pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
             slot.active = partition in mirror.active
             slot.begin_at_end = mirror.begin_at_end
+            slot.seeded_to = mirror.seeded.get(partition, 0)
             slot.stored_epoch = mirror.epochs.get(partition, -1)
             if self._paused:
                 pump.pause(slot)
@@ -310,7 +325,8 @@ class FlowRunner:
         if mirror.fault is None:
             return
         for slot in pump.slots.values():
-            if slot.source.topic == mirror.topic and slot.copy.phase is not Phase.FAULTED:
+            # A partition may have stopped first, by what it saw of another topic under the same name.
+            if slot.source.topic == mirror.topic and slot.copy.reason is not mirror.fault.reason:
                 pump.fault(slot, mirror.fault.reason, mirror.fault.text)
 
     # -- the pump tells -------------------------------------------------------------------------------------------
@@ -356,6 +372,15 @@ class FlowRunner:
         """A partition is copied for the first time (`pump.Watcher`)."""
         slot.active = True
         self._unrecorded.set()
+
+    async def seeding(self, slot: Slot, offset: int) -> None:
+        """A partition is going to be seeded (`pump.Watcher`)."""
+        parts = self._parts
+        if parts is None:
+            return
+        mirror = parts.sync.mirrors[slot.source.topic]
+        mirror.seeded[slot.source.partition] = max(offset, mirror.seeded.get(slot.source.partition, 0))
+        await parts.sync.record_now()
 
     def topics_stale(self) -> None:
         """A topic may be gone (`pump.Watcher`)."""

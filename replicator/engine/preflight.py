@@ -218,6 +218,7 @@ async def _look_at(flow: _Flow) -> None:
     await _question(flow.checks, "topics", _topics(flow))
     await _question(flow.checks, STATE_TOPIC, _state(flow))
     await _question(flow.checks, "mirrors", _mirrors(flow))
+    await _question(flow.checks, "fillers", _fillers(flow))
     await _question(flow.checks, "rights", _rights(flow))
     await _question(flow.checks, "guard", _guard(flow))
     await _question(flow.checks, "clocks", _clocks(flow))
@@ -314,6 +315,28 @@ async def _mirrors(flow: _Flow) -> None:
             )
         )
     await _dry_run(flow, creations)
+
+
+async def _fillers(flow: _Flow) -> None:
+    """Look whether a mirror that was seeded shows its fillers to readers."""
+    writer = state.get_writer(flow.records, flow.record.uid) if flow.record else None
+    if writer is None:
+        return
+    mirrors = {
+        TopicPartition(flow.target_name(where.topic), where.partition): start.offset
+        for where, start in flow.starts.items()
+        if flow.mirror(where.topic) is not None
+    }
+    target = flow.target.cluster
+    starts = await ask.offsets_at(target, mirrors, _START)
+    below = [where for where, start in starts.items() if 0 <= start.offset < mirrors[where]][:_EDGES_MAX]
+    visible = {}
+    for where in below:
+        start, end = starts[where].offset, flow.target_ends[where].offset
+        first_copied = await ask.end_of_fillers(target, where, writer.filler_id, start, min(end, mirrors[where]))
+        if first_copied > start:
+            visible[where] = first_copied
+    flow.checks += judge.visible_fillers(visible, flow.target.spec)
 
 
 def _foreign(flow: _Flow, name: str, *, known: bool) -> list[Check]:

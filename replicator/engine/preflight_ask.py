@@ -208,11 +208,32 @@ async def edges(
     return {where: found for where, found in await asyncio.gather(*map(one, wanted)) if found is not None}
 
 
+async def end_of_fillers(cluster: Cluster, where: TopicPartition, filler_id: int, start: int, end: int) -> int:
+    """Return the offset where the filler batches end that a log begins with; `start` where it begins with none.
+
+    Fillers stand together at the front, so a few reads find their end.
+
+    Raises:
+        ReplicatorError: The log cannot be read.
+    """
+    connection = await _leading(cluster, where)
+    side = Side(cluster, cluster.topic_ids)
+    low, high, probe = start, end, start
+    while low < high:
+        _, headers = await read_batches(side, connection, where, probe)
+        here = next((header for header in headers if header.next_offset > probe), None)
+        if here is None or here.producer_id != filler_id:
+            high = probe
+        else:
+            low = here.next_offset
+        if high <= start:
+            return start
+        probe = (low + high) // 2
+    return low
+
+
 async def _edges_of(cluster: Cluster, where: TopicPartition, start: int, end: int) -> Edges:
-    leader = cluster.leader(where)
-    if leader is None:
-        raise KafkaError(f"{where} has no leader", cluster=cluster.spec.alias, retryable=True)
-    connection = await cluster.connection(leader.node, Purpose.CONTROL)
+    connection = await _leading(cluster, where)
     side = Side(cluster, cluster.topic_ids)
     _, first = await read_batches(side, connection, where, start)
     _, last = await read_batches(side, connection, where, end - 1)
@@ -225,3 +246,10 @@ async def _edges_of(cluster: Cluster, where: TopicPartition, start: int, end: in
         transactional=any(header.is_control or header.is_transactional for header in both),
         stamped=any(header.attributes & LOG_APPEND_TIME_BIT for header in both if not header.is_control),
     )
+
+
+async def _leading(cluster: Cluster, where: TopicPartition) -> Connection:
+    leader = cluster.leader(where)
+    if leader is None:
+        raise KafkaError(f"{where} has no leader", cluster=cluster.spec.alias, retryable=True)
+    return await cluster.connection(leader.node, Purpose.CONTROL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from replicator.core.rights import (
@@ -98,6 +99,28 @@ def not_copied_yet(
             )
         )
     return checks
+
+
+def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) -> list[Check]:
+    """Say that readers see the fillers of a seed again: a broker that is killed may forget a young log start.
+
+    Args:
+        ends: Offset where the visible fillers of a partition end.
+        cluster: The target.
+    """
+    if not ends:
+        return []
+    wanted = [{"topic": where.topic, "partition": where.partition, "offset": end} for where, end in ends.items()]
+    document = json.dumps({"version": 1, "partitions": wanted})
+    host, port = cluster.bootstrap[0]
+    return [
+        fail(
+            "fillers",
+            f"{some({str(where) for where in ends})}: readers on {cluster.alias} see empty filler records below the "
+            "first copied one (a broker that was killed within a minute of the seed has forgotten the log start)",
+            f"kafka-delete-records.sh --bootstrap-server {host}:{port} --offset-json-file <(echo '{document}')",
+        )
+    ]
 
 
 def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec) -> list[Check]:

@@ -75,6 +75,9 @@ class Watcher(Protocol):
     def activated(self, slot: Slot) -> None:
         """A partition is copied for the first time."""
 
+    async def seeding(self, slot: Slot, offset: int) -> None:
+        """A partition is going to be seeded: record it before the first filler."""
+
     def topics_stale(self) -> None:
         """A topic seems to be gone or another one: look at once."""
 
@@ -192,6 +195,7 @@ class Pump:
         slot.attempts = _ATTEMPTS_MAX
         self.settle(slot, detail)
         slot.copy.say(Reason.WAITING_FOR_ACCESS, detail)
+        self._report(str(slot.source), detail)
 
     def wait_for_claim(self, slot: Slot) -> None:
         """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
@@ -199,6 +203,11 @@ class Pump:
         slot.attempts = _ATTEMPTS_MAX
         self.settle(slot, detail)
         slot.copy.say(Reason.WAITING_FOR_CLAIM, detail)
+
+    async def remember_seed(self, slot: Slot, offset: int) -> None:
+        """Record that fillers may stand below `offset`; raises what the state topic raises."""
+        await self._watcher.seeding(slot, offset)
+        slot.seeded_to = offset
 
     def note(self, slot: Slot, before: Phase, text: str) -> None:
         """Tell the watcher of a change made elsewhere."""
@@ -495,7 +504,9 @@ class Pump:
         visible_end = facts.source.end if self.committed_only else facts.source.high_watermark
         slot.lag.observe(visible_end, self.now())
         begin_at = visible_end if slot.begin_at_end else facts.source.start
-        decision = decide(self.writer, facts.target, facts.source, ours=slot.active, begin_at=begin_at)
+        decision = decide(
+            self.writer, facts.target, facts.source, ours=slot.active, begin_at=begin_at, seeded_to=slot.seeded_to
+        )
         self._carry_out(slot, decision)
 
     def _carry_out(self, slot: Slot, decision: Decision) -> None:
@@ -524,6 +535,7 @@ class Pump:
             self._schedule(slot)
             return
         copy.resume(decision)
+        self.trouble.pop(str(slot.source), None)
         self.totals.reattached += 1
         slot.lag.reach(decision.offset)
         reader = self._readers.get(there.node)

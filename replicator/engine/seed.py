@@ -76,6 +76,8 @@ class Seeder:
         try:
             async with self._room:
                 await self._wait_for_claim()
+                if slot.seeded_to < offset:
+                    await pump.remember_seed(slot, offset)
                 await self._seed(slot, offset)
         except ReplicatorError as error:
             log.warning("seed interrupted", partition=str(slot.target), why=str(error))
@@ -106,7 +108,7 @@ class Seeder:
             return
         if end < offset:
             end = await self._fill(slot, connection, end, offset)
-        if end == offset:
+        if end >= offset:
             await control.delete_records(connection, where, offset)
 
     async def _fill(self, slot: Slot, connection: Connection, end: int, offset: int) -> int:

@@ -150,6 +150,13 @@ def get_mirror(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> p
     return _get(records, mirror_key(uid, target_topic), pb.MirrorRecord())
 
 
+def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRecord]:
+    """Return the records of all mirrors of a flow."""
+    for found, value in _of_kind(records, pb.KIND_MIRROR):
+        if found.flow_uid == uid:
+            yield pb.MirrorRecord.FromString(value)
+
+
 def foreign_owner(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> str | None:
     """Return the name of another flow that feeds this target topic, if one does."""
     for found, value in _of_kind(records, pb.KIND_MIRROR):

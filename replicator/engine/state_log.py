@@ -67,6 +67,7 @@ class StateLog:
         self._cluster = cluster
         self._side = Side(cluster, cluster.topic_ids)
         self._listeners: list[Callable[[bytes], None]] = []
+        self._changing = asyncio.Lock()
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
         """Call `listener` with the key of every record that is read."""
@@ -172,7 +173,12 @@ class StateLog:
             KafkaError: The cluster refuses.
             ReplicatorError: Whatever `decide` raises.
         """
-        transactional_id = state_transactional_id(flow_uid)
+        async with self._changing:  # changes of one daemon would only fence each other
+            return await self._change(state_transactional_id(flow_uid), decide)
+
+    async def _change(
+        self, transactional_id: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]
+    ) -> Mapping[bytes, bytes]:
         for _ in range(_ROUNDS_MAX):
             identity = await init_producer_id(self._cluster, transactional_id)
             await self.read_to_end()

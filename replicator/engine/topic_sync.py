@@ -65,6 +65,7 @@ class Mirror:
         begin_at_end: Whether it begins at the source's end.
         active: Partitions that the record holds as ACTIVE.
         epochs: Stored source leader epochs.
+        seeded: Per partition, the offset below which the target may hold fillers.
         fault: Why the whole mirror stands still.
         notes: What an operator may wonder about.
         changing: Steps the last pass took.
@@ -79,6 +80,7 @@ class Mirror:
     begin_at_end: bool = False
     active: set[int] = field(default_factory=set)
     epochs: dict[int, int] = field(default_factory=dict)
+    seeded: dict[int, int] = field(default_factory=dict)
     fault: Fault | None = None
     notes: tuple[str, ...] = ()
     managed: dict[str, str] = field(default_factory=dict)
@@ -136,6 +138,8 @@ class TopicSync:
         fresh = [name for name in names if configs or name not in self.mirrors or self.mirrors[name].fault]
         grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
         found = await self._facts(fresh + grown, targets)
+        if self._first_pass:
+            self._remember_missing(names)
         self._note_missing(names)
         for name, facts in found.items():
             await self._handle(name, targets[name], facts, absent.get(targets[name]))
@@ -159,6 +163,14 @@ class TopicSync:
             or target is None
             or target.topic_id != mirror.target_id
         )
+
+    def _remember_missing(self, names: Iterable[str]) -> None:
+        """A topic that was copied once is missed by a daemon that never saw it, too."""
+        present = set(names)
+        for record in state.mirrors_of(self._log.records, self._uid):
+            name = record.source_topic
+            if name not in present and selection.matches(self._flow.topics, name):
+                self.mirrors[name] = self._from_record(name, record.target_topic)
 
     def _note_missing(self, names: Iterable[str]) -> None:
         """A topic that is gone from the source, or from the selection, is reported and left alone on the target."""
@@ -223,6 +235,7 @@ class TopicSync:
             mirror.active = set(record.active_partitions)
             mirror.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
             mirror.managed = dict(record.managed)
+            mirror.seeded = dict(record.seeded)
         return mirror
 
     async def _bring_in_step(self, mirror: Mirror, found: _Found) -> None:
@@ -377,6 +390,8 @@ class TopicSync:
         record.leader_epochs.extend(
             pb.LeaderEpoch(partition=partition, epoch=epoch) for partition, epoch in sorted(mirror.epochs.items())
         )
+        record.seeded.clear()
+        record.seeded.update(mirror.seeded)
         record.managed.clear()
         record.managed.update(mirror.managed)
         return record

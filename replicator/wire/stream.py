@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from functools import lru_cache
@@ -182,7 +183,7 @@ async def open_stream(cluster: ClusterSpec, host: str, port: int, *, timeout_sec
         raise ConnectionFailed(
             f"cluster {cluster.alias!r} cannot be reached at {where}",
             cluster=cluster.alias,
-            why=error.strerror or str(error),
+            why=os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error),
             next_step=f"check clusters.{cluster.alias}.bootstrap and that the broker runs",
         ) from error
 

@@ -284,10 +284,10 @@ async def test_a_missing_right_is_named_with_its_command(guarded: Cluster, topic
     ruler, visitor = TopicAdmin(root), TopicAdmin(guest)
     await ruler.create_topic(topic_name, 1, 1, {})
     for call, right in (
-        (visitor.create_topic(topic_name + "-x", 1, 1, {}), f"--operation CREATE --topic {topic_name}-x"),
-        (visitor.describe_configs([topic_name]), f"--operation DESCRIBE_CONFIGS --topic {topic_name}"),
-        (visitor.alter_configs(topic_name, {"retention.ms": "1"}), "--operation ALTER_CONFIGS"),
-        (visitor.delete_records({TopicPartition(topic_name, 0): 0}), "--operation DELETE"),
+        (visitor.create_topic(topic_name + "-x", 1, 1, {}), f"--operation Create --topic {topic_name}-x"),
+        (visitor.describe_configs([topic_name]), f"--operation DescribeConfigs --topic {topic_name}"),
+        (visitor.alter_configs(topic_name, {"retention.ms": "1"}), "--operation AlterConfigs"),
+        (visitor.delete_records({TopicPartition(topic_name, 0): 0}), "--operation Delete"),
     ):
         with pytest.raises(AuthorizationFailed) as raised:
             await call

@@ -103,7 +103,8 @@ def test_topics_that_go_are_named_and_left_alone(east: Kafka, west: Kafka, topic
         create(west, other, 2)
 
         daemon.wait_state(gone, "FAULTED", "source_missing")
-        daemon.wait_state(again, "FAULTED", "source_recreated")
+        again_now = daemon.wait_state(again, "FAULTED", "source_recreated")
+        assert {partition["reason"] for partition in again_now["partitions"]} == {"source_recreated"}
         daemon.wait_state(lost, "FAULTED", "target_missing")
         daemon.wait_state(other, "FAULTED", "target_recreated")
         produce(east, lost, numbered(20, 50))
@@ -111,6 +112,7 @@ def test_topics_that_go_are_named_and_left_alone(east: Kafka, west: Kafka, topic
         daemon.stop()
         daemon.start()
         for topic, reason in (
+            (gone, "source_missing"),
             (again, "source_recreated"),
             (lost, "target_missing"),
             (other, "target_recreated"),

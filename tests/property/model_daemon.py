@@ -63,7 +63,6 @@ class Rules:
         proven_after_doubt: Unguarded work rests on a place that was read *after* the doubt time.
         proven_when_sent: An answer proves the place for the time its request was sent, however late it is heard.
         moved_is_doubt: NOT_LEADER_OR_FOLLOWER may come after the append.
-        settled_first: No attach while an answer is outstanding.
         reads_in_order: Source start, then the target, then the source's end. Otherwise the source comes first.
         source_epoch_known: The attach tells the leader epoch of the record it compared.
         aging_waited: A batch that lets the producer state age waits until no other daemon can hold an older place;
@@ -78,7 +77,6 @@ class Rules:
     proven_after_doubt: bool = True
     proven_when_sent: bool = True
     moved_is_doubt: bool = True
-    settled_first: bool = True
     reads_in_order: bool = True
     source_epoch_known: bool = True
     aging_waited: bool = True
@@ -327,10 +325,7 @@ class Daemon:
         """Begin an attach, or do its next read; return whether there was anything to do."""
         if self.attaching is None:
             copy = self.copy
-            if not self.rules.settled_first and copy.phase is Phase.SETTLING and copy.outstanding:
-                self._forget_answers()
-            outstanding = copy.outstanding
-            if copy.phase not in {Phase.ATTACHING, Phase.SETTLING} or outstanding or self.world.now_ms < self.due:
+            if copy.phase not in {Phase.ATTACHING, Phase.SETTLING} or copy.outstanding or self.world.now_ms < self.due:
                 return False
             if copy.phase is Phase.SETTLING:
                 copy.attach_again()
@@ -504,12 +499,6 @@ class Daemon:
             self.copy.lost(request.batch, request.episode, "connection lost")
             self._after_answer(ProduceOutcome.UNKNOWN)
         return True
-
-    def _forget_answers(self) -> None:
-        """Break a rule: take up a new episode on a new connection while answers of the old one are outstanding."""
-        self.world.abandon(self.connection)
-        self.connection = None
-        self.copy.outstanding = 0
 
     def notice_leader(self) -> None:
         """Follow `Pump._leaders_changed`: the metadata shows that the target's leader moved."""

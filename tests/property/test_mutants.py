@@ -12,7 +12,8 @@ from replicator.model.batch import sequence_after
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from tests.property.histories import first_violation
-from tests.property.model_daemon import Rules
+from tests.property.model_broker import EXPIRY_MS
+from tests.property.model_daemon import DOUBT_MS, Daemon, Rules, Violation, World
 
 _SEEDS = range(3000)
 SOUND = Rules()
@@ -101,6 +102,7 @@ MUTANTS = {
     "no claim needed for unguarded work": (replace(SOUND, claim_needed=False), True),
     "doubt not waited out": (replace(SOUND, doubt_waited=False), True),
     "guarded work goes on while another daemon lets the state age": (replace(SOUND, aging_waited=False), True),
+    "an answer heard late proves the place for now": (replace(SOUND, proven_when_sent=False), True),
     "more than five in flight": (replace(SOUND, copy_type=_WideWindow), False),
     "base offset of the answer not checked": (replace(SOUND, copy_type=_AnyOffset), False),
     "next sequence restarted at 0": (replace(SOUND, copy_type=_FirstSequence), False),
@@ -121,3 +123,88 @@ def test_a_tail_that_stays_uncommitted_is_caught_and_the_true_log_end_helps() ->
     assert first_violation(SOUND, _SEEDS, backlog=True, tail_may_stay=True) is not None
     known = replace(SOUND, log_end_known=True)
     assert first_violation(known, range(1500), backlog=True, tail_may_stay=True) is None
+
+
+def test_a_leader_that_moved_is_no_hidden_danger() -> None:
+    """Its refusal may come after the append, but a new leader tells no end before its tail is committed (KIP-207)."""
+    assert first_violation(replace(SOUND, moved_is_doubt=False), range(1500), backlog=True) is None
+
+
+# -- histories too rare to be met by chance ----------------------------------------------------------------------
+
+
+def _work(world: World, daemon: Daemon, *, answers: bool = True) -> None:
+    daemon.work_claim()
+    daemon.attach_for_claim()
+    while daemon.step_attach() and daemon.attaching is not None:
+        pass
+    daemon.fetch(9)
+    daemon.take()
+    while daemon.send():
+        pass
+    while answers and daemon.connection is not None and (world.deliver(daemon.connection) or daemon.hear()):
+        world.target.commit()
+    world.check()
+
+
+def _wait(world: World, daemon: Daemon, milliseconds: int) -> None:
+    for _ in range(milliseconds // 5_000):
+        world.advance(5_000)
+        daemon.work_claim()
+
+
+def _doubt_about_a_batch_that_ends_the_guard(rules: Rules) -> World:
+    """Lose the answer to an old batch while the state is still fresh; the batch arrives after the next attach."""
+    world = World(rules=replace(rules, aging_waited=False))
+    daemon = world.start_daemon()
+    world.source.append(2, world.now_ms)
+    _work(world, daemon)
+    world.source.append(2, world.now_ms - 2 * EXPIRY_MS)
+    _work(world, daemon, answers=False)
+    daemon.lose_connection()
+    (zombie,) = world.zombies
+    _work(world, daemon)
+    world.deliver(zombie)
+    world.target.commit()
+    world.target.expire(world.now_ms)
+    _wait(world, daemon, DOUBT_MS + 5_000)
+    for _ in range(3):
+        _work(world, daemon)
+    return world
+
+
+def test_a_place_read_before_the_end_of_the_doubt_time_proves_nothing() -> None:
+    """Waiting is not enough: the log has to be read again after it."""
+    world = _doubt_about_a_batch_that_ends_the_guard(SOUND)
+    assert world.target.high_watermark == world.source.end == 4
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _doubt_about_a_batch_that_ends_the_guard(replace(SOUND, proven_after_doubt=False))
+
+
+def _source_truncated_under_an_idle_daemon(rules: Rules) -> Daemon:
+    """Attach, read nothing, and let the source lose records and grow past the place again."""
+    world = World(rules=rules)
+    for _ in range(2):
+        world.source.append(2, world.now_ms)
+    first = world.start_daemon()
+    _work(world, first)
+    _work(world, first)
+    assert world.target.high_watermark == 4
+    world.kill_daemon(first)
+    second = world.start_daemon()
+    _work(world, second)
+    world.source.truncate(1)
+    for _ in range(2):
+        world.source.append(2, world.now_ms)
+    for _ in range(3):
+        _work(world, second)
+    return second
+
+
+def test_an_attach_that_does_not_tell_the_source_epoch_misses_a_truncation() -> None:
+    """The first fetch after it carries no epoch, so that the broker cannot name the divergence."""
+    assert _source_truncated_under_an_idle_daemon(SOUND).copy.reason is Reason.SOURCE_TRUNCATED
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _source_truncated_under_an_idle_daemon(replace(SOUND, source_epoch_known=False))

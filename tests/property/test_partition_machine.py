@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.property.histories import EVENTS, RARE, calm, run_history
 from tests.property.model_daemon import Rules, World
 
-_SHORT = range(1500)
+_SHORT = range(2000)
 _LONG = range(100_000, 125_000)
 
 

@@ -60,7 +60,7 @@ def test_classes(code: int, expected: type[KafkaError], retryable: bool) -> None
 
 def test_a_missing_right_names_the_command_that_gives_it() -> None:
     """On the topic, or on the cluster where the cluster refuses."""
-    start = "kafka-acls.sh --bootstrap-server 127.0.0.1:1 --add --allow-principal User:repl --operation CREATE "
+    start = "kafka-acls.sh --bootstrap-server 127.0.0.1:1 --add --allow-principal User:repl --operation Create "
     assert made(Code.TOPIC_AUTHORIZATION_FAILED).next_step == start + "--topic x"
     assert made(Code.CLUSTER_AUTHORIZATION_FAILED).next_step == start + "--cluster"
 

@@ -44,6 +44,14 @@ def test_each_form_that_stops_is_named_once() -> None:
     assert judge.not_copied_yet([], [], {A: Edges()}) == []
 
 
+def test_fillers_that_readers_see_are_red_with_the_command_that_hides_them() -> None:
+    """Each partition with the offset of its first copied record."""
+    assert judge.visible_fillers({}, WEST) == []
+    (found,) = judge.visible_fillers({A: 60_000}, WEST)
+    assert found.level is Level.FAIL
+    assert '{"topic": "a", "partition": 0, "offset": 60000}' in found.fix
+
+
 def test_refused_creations_are_told_by_reason() -> None:
     """A missing right with its command, a policy with the broker's words; the others can be created."""
     refusals = {"a": Refusal(29, ""), "b": Refusal(44, "no"), "c": Refusal(44, "no")}

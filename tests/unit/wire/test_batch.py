@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import cramjam
 import pytest
@@ -48,7 +50,7 @@ def built(codec: int, count: int, value: bytes, base: int = 1234) -> bytes:
 
 def by_hand(codec: int, payload: bytes, attributes: int = 0) -> bytes:
     """Return a batch of one record around a payload that is only compressed, never looked at."""
-    compressors = {
+    compressors: dict[int, Callable[[bytes], Any]] = {
         0: bytes,
         1: gzip.compress,
         2: cramjam.snappy.compress_raw,
@@ -68,7 +70,7 @@ def rewritten(raw: bytes, sequence: int = 42, before: bytes = b"xyz") -> bytes:
     buffer = bytearray(before + raw + b"behind")
     (header,) = scan(buffer, len(before), len(before) + len(raw))
     rewrite(buffer, header, 900, 7, sequence)
-    assert (buffer[: len(before)], buffer[-6:]) == (before, b"behind")
+    assert bytes(buffer[: len(before)]) + bytes(buffer[-6:]) == before + b"behind"
     return bytes(buffer[len(before) : -6])
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kio.serial.writers import write_unsigned_varint
+from kio.static.primitive import uvarint as kio_uvarint
 
 from replicator.errors import CorruptRecords
 from replicator.wire.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
@@ -17,7 +18,7 @@ from replicator.wire.cursor import compact_string, read_length, read_uvarint, sk
 def test_varints_round_trip_and_equal_kios(number: int, behind: bytes) -> None:
     """Whatever follows."""
     expected = io.BytesIO()
-    write_unsigned_varint(expected, number)
+    write_unsigned_varint(expected, kio_uvarint(number))
 
     assert uvarint(number) == expected.getvalue()
     assert read_uvarint(uvarint(number) + behind, 0) == (number, len(uvarint(number)))

@@ -1,0 +1,289 @@
+"""One connection against a small server on real loopback sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
+from replicator.model.security import ClusterSpec
+from replicator.wire.connection import Connection
+from replicator.wire.frames import Frame
+from replicator.wire.stream import open_stream
+
+FETCH = 1
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Answer = tuple[bytes | None, KafkaError | None]
+
+
+class Asked:
+    """A request as the server saw it."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.api_key, self.version, self.correlation_id = struct.unpack_from(">hhi", raw)
+        self.body = raw[8 + 2 + len("replicator") + 1 :]
+
+
+async def next_request(reader: asyncio.StreamReader) -> Asked:
+    """Read one request."""
+    (size,) = struct.unpack(">i", await reader.readexactly(4))
+    return Asked(await reader.readexactly(size))
+
+
+def frame_of(correlation_id: int, body: bytes) -> bytes:
+    """Return an answer."""
+    return struct.pack(">ii", 4 + len(body), correlation_id) + body
+
+
+class Peer:
+    """A client connection to a server that does what it was told."""
+
+    def __init__(self) -> None:
+        self._servers: list[asyncio.Server] = []
+        self._connections: list[Connection] = []
+
+    async def connect(self, serve: Serve, seconds: float = 30.0) -> Connection:
+        """Start a server and connect to it, without the handshake."""
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await serve(reader, writer)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        self._servers.append(server)
+        port = server.sockets[0].getsockname()[1]
+        cluster = ClusterSpec("east", (("127.0.0.1", port),), request_timeout_seconds=seconds)
+        stream = await open_stream(cluster, "127.0.0.1", port, timeout_seconds=5.0)
+        connection = Connection(cluster, stream, "broker 1")
+        self._connections.append(connection)
+        return connection
+
+    async def close(self) -> None:
+        """Close everything."""
+        for connection in self._connections:
+            connection.close()
+        for server in self._servers:
+            server.close()
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    """A peer, closed afterwards."""
+    one = Peer()
+    yield one
+    await one.close()
+
+
+class Calls:
+    """Callbacks that note how often they were called, and with what."""
+
+    def __init__(self, expected: int) -> None:
+        self.answers: list[list[Answer]] = [[] for _ in range(expected)]
+        self.order: list[int] = []
+        self._left = expected
+        self.done = asyncio.Event()
+
+    def of(self, index: int) -> Callable[[Frame | None, KafkaError | None], None]:
+        """Return the callback of one request."""
+
+        def on_answer(frame: Frame | None, error: KafkaError | None) -> None:
+            self.answers[index].append((bytes(frame.buffer[4 : frame.size]) if frame else None, error))
+            self.order.append(index)
+            self._left -= 1
+            if not self._left:
+                self.done.set()
+
+        return on_answer
+
+    def errors(self) -> list[KafkaError | None]:
+        """Return each request's error; each was answered exactly once."""
+        assert [len(answers) for answers in self.answers] == [1] * len(self.answers)
+        return [answers[0][1] for answers in self.answers]
+
+
+def send(connection: Connection, calls: Calls, index: int, body: bytes = b"", bytes_max: int = 1 << 20) -> None:
+    """Send one request."""
+    connection.send(FETCH, 12, [body], len(body), calls.of(index), frame_bytes_max=bytes_max)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each request with its own body."""
+    while True:
+        request = await next_request(reader)
+        writer.write(frame_of(request.correlation_id, request.body))
+
+
+async def test_pipelined_requests_are_answered_in_order(peer: Peer) -> None:
+    """Each callback gets its own answer, once."""
+    connection = await peer.connect(echo)
+    calls = Calls(50)
+    for index in range(50):
+        send(connection, calls, index, b"%d" % index)
+    assert connection.in_flight == 50
+    await calls.done.wait()
+
+    assert calls.order == list(range(50))
+    assert [answers[0][0] for answers in calls.answers] == [b"%d" % index for index in range(50)]
+    assert connection.in_flight == 0
+
+
+async def test_large_requests_and_answers_pass_in_pieces(peer: Peer) -> None:
+    """More than any socket buffer holds, both ways at once, from many views."""
+    connection = await peer.connect(echo)
+    calls = Calls(3)
+    views = [bytes([at % 251]) * 4_001 for at in range(2_500)]
+    body = b"".join(views)
+    for index in range(3):
+        connection.send(FETCH, 12, views, len(body), calls.of(index), frame_bytes_max=1 << 26)
+    await calls.done.wait()
+
+    assert calls.errors() == [None] * 3
+    assert all(answers[0][0] == body for answers in calls.answers)
+
+
+async def test_an_answer_that_comes_byte_by_byte_is_read(peer: Peer) -> None:
+    """Also its length and its head."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            request = await next_request(reader)
+            for byte in frame_of(request.correlation_id, b"slow answer"):
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0)
+
+    connection = await peer.connect(drip)
+    calls = Calls(2)
+    send(connection, calls, 0)
+    send(connection, calls, 1)
+    await calls.done.wait()
+
+    assert [answers[0][0] for answers in calls.answers] == [b"slow answer"] * 2
+
+
+async def test_an_answer_is_read_into_the_callers_frame(peer: Peer) -> None:
+    """Which grows where it has to."""
+    connection = await peer.connect(echo)
+    frame = Frame(8)
+    calls = Calls(1)
+    connection.send(FETCH, 12, [b"x" * 100], 100, calls.of(0), frame=frame)
+    await calls.done.wait()
+
+    assert bytes(frame.buffer[4 : frame.size]) == b"x" * 100
+
+
+@pytest.mark.parametrize("size", [1001, 3, 0, -1, 0x7FFFFFFF, 0x48545450])
+async def test_an_answer_of_an_unacceptable_size_closes_before_anything_is_made_of_it(peer: Peer, size: int) -> None:
+    """Larger than agreed, too small, negative, or no Kafka at all."""
+
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await next_request(reader)
+        writer.write(struct.pack(">i", size) + b"rest")
+        await reader.read()
+
+    connection = await peer.connect(lie)
+    calls = Calls(2)
+    send(connection, calls, 0, bytes_max=1000)
+    send(connection, calls, 1, bytes_max=1000)
+    await calls.done.wait()
+
+    assert all(isinstance(error, ProtocolError) for error in calls.errors())
+    assert f"claims {size} bytes" in str(connection.closed)
+
+
+async def test_an_answer_without_a_request_closes(peer: Peer) -> None:
+    """And the next request is told so."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await next_request(reader)
+        writer.write(frame_of(request.correlation_id, b"1") + frame_of(9, b"2"))
+        await reader.read()
+
+    connection = await peer.connect(talk)
+    calls = Calls(2)
+    send(connection, calls, 0)
+    while connection.closed is None:  # noqa: ASYNC110 - no event tells of a close with nothing waiting
+        await asyncio.sleep(0)
+    send(connection, calls, 1)
+    await calls.done.wait()
+
+    assert isinstance(calls.errors()[1], ProtocolError)
+    assert calls.errors()[0] is None
+
+
+async def test_a_wrong_correlation_id_closes(peer: Peer) -> None:
+    """No answer is ever given to another request's callback."""
+
+    async def confuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await next_request(reader)
+        writer.write(frame_of(request.correlation_id + 1, b"1"))
+        await reader.read()
+
+    connection = await peer.connect(confuse)
+    calls = Calls(2)
+    send(connection, calls, 0)
+    send(connection, calls, 1)
+    await calls.done.wait()
+
+    assert all(isinstance(error, ProtocolError) for error in calls.errors())
+
+
+async def test_silence_closes_after_the_request_timeout(peer: Peer) -> None:
+    """Whatever was sent is lost, and says how long it waited."""
+
+    async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    connection = await peer.connect(listen, seconds=0.05)
+    calls = Calls(2)
+    send(connection, calls, 0)
+    send(connection, calls, 1)
+    await calls.done.wait()
+
+    assert all(isinstance(error, ConnectionFailed) and error.retryable for error in calls.errors())
+    assert "within 0.05 s" in str(connection.closed)
+
+
+@pytest.mark.parametrize("cut", [0, 2, 4, 6, 10], ids=lambda cut: f"after {cut} bytes")
+async def test_a_peer_that_closes_loses_every_waiting_request(peer: Peer, cut: int) -> None:
+    """Before, inside and after the head of an answer."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await next_request(reader)
+        writer.write(frame_of(request.correlation_id, b"never whole")[:cut])
+        await writer.drain()
+
+    connection = await peer.connect(hang_up)
+    calls = Calls(3)
+    for index in range(3):
+        send(connection, calls, index)
+    await calls.done.wait()
+
+    assert all(isinstance(error, ConnectionFailed) for error in calls.errors())
+    assert calls.order == [0, 1, 2]
+
+
+async def test_closing_tells_every_caller_once_and_may_be_repeated(peer: Peer) -> None:
+    """Those before, and those who ask after; also one that asks again from its callback."""
+    connection = await peer.connect(echo)
+    calls = Calls(3)
+    send(connection, calls, 0)
+
+    def ask_again(frame: Frame | None, error: KafkaError | None) -> None:
+        calls.of(1)(frame, error)
+        send(connection, calls, 2)
+
+    connection.send(FETCH, 12, [b""], 0, ask_again)
+    connection.close()
+    connection.close()
+    await calls.done.wait()
+
+    assert all(isinstance(error, ConnectionFailed) for error in calls.errors())
+    assert calls.order == [0, 1, 2]
