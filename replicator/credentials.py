@@ -58,14 +58,19 @@ def read_token(cluster: ClusterSpec) -> str:
             text=True,
             timeout=_TOKEN_COMMAND_SECONDS_MAX,
         )
-        return done.stdout.splitlines()[0].strip()
-    except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise AuthenticationFailed(
-            f"the token command of cluster {cluster.alias!r} gave no token",
-            cluster=cluster.alias,
-            why=f"{program}: {type(error).__name__}",
-            next_step=f"run {program} by hand as this user",
-        ) from None  # the original carries the command's output
+        token = done.stdout.partition("\n")[0].strip()
+        why = "it printed an empty first line"
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        token, why = "", type(error).__name__
+    if token:
+        return token
+    # Nothing of the original error is kept: it carries the command's output.
+    raise AuthenticationFailed(
+        f"the token command of cluster {cluster.alias!r} gave no token",
+        cluster=cluster.alias,
+        why=f"{program}: {why}",
+        next_step=f"run {program} by hand as this user",
+    )
 
 
 def _read_secret(cluster: ClusterSpec, path: Path) -> str:

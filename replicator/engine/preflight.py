@@ -7,7 +7,6 @@ A question that fails becomes a finding, and the others are asked all the same.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
@@ -128,17 +127,8 @@ async def _question(checks: list[Check], name: str, work: Awaitable[T]) -> T | N
     except TimeoutError:
         checks.append(fail(name, f"no answer within {_QUESTION_SECONDS_MAX:.0f} s", "look at the brokers' load"))
     except ReplicatorError as error:
-        checks.append(fail(name, str(error), _as_the_tool_spells(error.next_step)))
+        checks.append(fail(name, str(error), error.next_step))
     return None
-
-
-def _as_the_tool_spells(command: str) -> str:
-    """Return a `kafka-acls` command with its operations as that tool knows them: DescribeConfigs."""
-
-    def spelled(found: re.Match[str]) -> str:
-        return found.group(1) + found.group(2).title().replace("_", "")
-
-    return re.sub(r"(--operation )([A-Z_]+)\b", spelled, command)
 
 
 # -- one cluster ------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None
         return await _exchange(connection, cluster, f"\0{cluster.security.username}\0{password}".encode())
     if mechanism is Mechanism.OAUTHBEARER:
         token = await asyncio.to_thread(read_token, cluster)
-        return await _exchange(connection, cluster, f"n,,\x01auth=Bearer {token}\x01\x01".encode())
+        return await _bearer(connection, cluster, token)
     return await _scram(connection, cluster, mechanism)
 
 
@@ -71,6 +71,20 @@ async def _scram(connection: Caller, cluster: ClusterSpec, mechanism: Mechanism)
 
 async def _exchange(connection: Caller, cluster: ClusterSpec, message: bytes) -> float | None:
     return _lifetime_seconds(await _step(connection, cluster, message))
+
+
+async def _bearer(connection: Caller, cluster: ClusterSpec, token: str) -> float | None:
+    answer = await _step(connection, cluster, f"n,,\x01auth=Bearer {token}\x01\x01".encode())
+    if not answer.auth_bytes:
+        return _lifetime_seconds(answer)
+    # A refused token is answered with a JSON challenge and no error code; the client has to say that it saw it
+    # before the broker fails the login (RFC 7628, section 3.2.3).
+    await _step(connection, cluster, b"\x01")
+    raise _failed(
+        cluster,
+        f"the token was refused: {answer.auth_bytes.decode(errors='replace')}",
+        f"check token_file or token_command of clusters.{cluster.alias}.security",
+    )
 
 
 async def _step(connection: Caller, cluster: ClusterSpec, message: bytes) -> SaslAuthenticateResponse:

@@ -241,7 +241,6 @@ async def _oauth_failure(broker: Broker, command: tuple[str, ...]) -> Authentica
     return caught.value
 
 
-@pytest.mark.xfail(reason="wire/auth.py `_exchange` takes a broker's error challenge for a success", strict=True)
 async def test_a_refused_token_is_a_failure(tmp_path: Path) -> None:
     """Kafka answers a bad token with error code 0 and a JSON challenge (OAuthBearerSaslServer, RFC 7628 3.2.2)."""
     path = tmp_path / "token"
@@ -251,9 +250,6 @@ async def test_a_refused_token_is_a_failure(tmp_path: Path) -> None:
     assert "invalid_token" in (await failure(broker, replace(OAUTH, token_file=path))).why
 
 
-@pytest.mark.xfail(
-    reason="credentials.py `read_token` lets UnicodeDecodeError through, which holds the output", strict=True
-)
 async def test_a_token_command_that_prints_no_text_is_a_failure() -> None:
     """And its bytes are in no message: the codec's own error would carry them."""
     code = f"import sys; sys.stdout.buffer.write({SECRET!r}.encode() + bytes([255]))"
@@ -262,7 +258,6 @@ async def test_a_token_command_that_prints_no_text_is_a_failure() -> None:
     assert SECRET not in repr(error)
 
 
-@pytest.mark.xfail(reason="credentials.py `read_token` takes an empty line for a token", strict=True)
 async def test_an_empty_line_is_no_token() -> None:
     """Nothing is sent."""
     assert "no token" in str(await _oauth_failure(Broker(), (sys.executable, "-c", "print()")))
