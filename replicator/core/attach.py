@@ -67,6 +67,7 @@ class TargetLog:
 
     `entry` is None where the broker holds no state for our producer id; `entry_known` is False where the broker
     does not offer DescribeProducers at all, and the tail's header has to serve.
+    `log_end` is the leader's own end, committed or not (OffsetForLeaderEpoch of its present epoch); None if unknown.
     """
 
     start: int
@@ -74,6 +75,7 @@ class TargetLog:
     entry: Entry | None
     tail: Tail | None
     entry_known: bool = True
+    log_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class SourceLog:
     `end` is what a reader of the flow's isolation level may read up to, `high_watermark` the end of what exists.
     `content` is the record at the target tail's last offset: None when the source has none there.
     `epoch_end` is where the stored leader epoch ends in the source's present history, or None if nothing is stored.
+    `epoch` is the leader epoch of the batch that holds `content`, -1 if there is none.
     """
 
     start: int
@@ -90,6 +93,7 @@ class SourceLog:
     high_watermark: int
     content: object | None
     epoch_end: int | None
+    epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +155,9 @@ def decide(
     )
     if refusal is not None:
         return refusal
-    if target.start < seeded_to <= target.end:
-        # A broker writes a moved log start to disk once a minute only: killed before, it shows the fillers again.
-        return SeedTo(seeded_to)
+    unfinished = _unfinished(target, seeded_to)
+    if unfinished is not None:
+        return unfinished
     if target.tail is not None:
         return _go_on(writer, target, target.tail, source, ours=ours, begin_at=begin_at)
     unseen = _unseen_tail(target)
@@ -162,6 +166,18 @@ def decide(
     if ours:
         return _overtaken(target, source) if target.end < source.start else _resume(target, target.tail)
     return _begin(target, source, begin_at)
+
+
+def _unfinished(target: TargetLog, seeded_to: int) -> Wait | SeedTo | None:
+    if target.log_end is not None and target.log_end > target.end:
+        # Without a guard nothing else would show it, and the broker would take our next batch behind that tail.
+        return Wait(
+            Reason.WAITING_FOR_TAIL, f"the target's log ends at {target.log_end}, committed is {target.end} so far"
+        )
+    if target.start < seeded_to <= target.end:
+        # A broker writes a moved log start to disk once a minute only: killed before, it shows the fillers again.
+        return SeedTo(seeded_to)
+    return None
 
 
 def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:

@@ -51,8 +51,8 @@ async def read_facts(source: Side, target: Side, writer: Writer, slots: Sequence
 
     The order matters: the target's producer state is read before the tail, and both after its end, so that an
     append of another daemon in between shows as a sequence that does not match, never as one that does.
-    The source's end is read after the target's, never beside it: another daemon that copies meanwhile would make the
-    target seem to be ahead of its source.
+    The source's start is read before the target and its end after it, never beside it: another daemon that copies
+    meanwhile would make the target seem to be behind the one or ahead of the other.
 
     Raises:
         KafkaError: A broker refuses or cannot be reached; the caller tries again later.
@@ -64,13 +64,15 @@ async def read_facts(source: Side, target: Side, writer: Writer, slots: Sequence
         source.cluster.connection(leaders[0].node, Purpose.CONTROL),
         target.cluster.connection(leaders[1].node, Purpose.CONTROL),
     )
+    starts = await _offsets(there, [slot.source for slot in slots], control.EARLIEST, committed=False)
     logs = await _target_logs(target, here, writer, slots)
     ends = await _source_ends(there, slots)
     facts: dict[Slot, Facts] = {}
     for slot, log in logs.items():
-        content = await _source_content(source, there, slot, log, ends[slot])
-        start, end, high_watermark, epoch_end = ends[slot]
-        facts[slot] = Facts(log, SourceLog(start, end, high_watermark, content, epoch_end))
+        start = starts[slot.source]
+        end, high_watermark, epoch_end = ends[slot]
+        content, epoch = await _source_content(source, there, slot, log, (start, high_watermark))
+        facts[slot] = Facts(log, SourceLog(start, end, high_watermark, content, epoch_end, epoch))
     return facts
 
 
@@ -83,15 +85,35 @@ async def _target_logs(
     wanted = [slot.target for slot in slots]
     starts = await _offsets(connection, wanted, control.EARLIEST, committed=False)
     ends = await _offsets(connection, wanted, control.LATEST, committed=False)
+    log_ends = await _log_ends(side, connection, wanted)
     producers = await control.describe_producers(connection, wanted)
     logs: dict[Slot, TargetLog] = {}
     for slot in slots:
         where = slot.target
         start, end = starts[where], ends[where]
         entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
-        tail = await _tail(side, connection, where, start, end) if end > start else None
-        logs[slot] = TargetLog(start, end, entry, tail, entry_known=producers is not None)
+        tail = await _tail(side, connection, where, start, end, writer.producer_id) if end > start else None
+        logs[slot] = TargetLog(start, end, entry, tail, entry_known=producers is not None, log_end=log_ends.get(where))
     return logs
+
+
+async def _log_ends(side: Side, connection: Connection, wanted: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return each leader's own log end, committed or not, where it can be had.
+
+    A leader answers OffsetForLeaderEpoch of its present epoch with its log end (Kafka's LeaderEpochFileCache);
+    ListOffsets would only tell the high watermark.
+    """
+    epochs: dict[TopicPartition, int] = {}
+    for where in wanted:
+        leader = side.cluster.leader(where)
+        if leader is not None and leader.epoch >= 0:
+            epochs[where] = leader.epoch
+    if not epochs:
+        return {}
+    answers = await control.epoch_ends(connection, epochs)
+    return {
+        where: end for where, (code, epoch, end) in answers.items() if not code and epoch == epochs[where] and end >= 0
+    }
 
 
 def _our_entry(
@@ -104,14 +126,21 @@ def _our_entry(
     if code:
         raise refused(connection.cluster, "DescribeProducers", code, where.topic)
     for entry in entries:
-        if entry.producer_id == writer.producer_id and entry.last_sequence >= 0:
+        fenced = entry.producer_epoch != writer.producer_epoch  # a fence is a marker: it has no sequence
+        if entry.producer_id == writer.producer_id and (fenced or entry.last_sequence >= 0):
             return Entry(entry.producer_epoch, entry.last_sequence, entry.last_timestamp)
     return None
 
 
-async def _tail(side: Side, connection: Connection, where: TopicPartition, start: int, end: int) -> Tail | None:
-    """Return the last data batch below `end`, stepping back over control batches."""
+async def _tail(
+    side: Side, connection: Connection, where: TopicPartition, start: int, end: int, producer_id: int
+) -> Tail | None:
+    """Return the last data batch below `end`, stepping back over control batches.
+
+    Compaction leaves an empty batch where it keeps a producer's last sequence: that sequence is taken from it.
+    """
     position = end - 1
+    last_sequence: int | None = None
     for _ in range(_TAIL_STEPS_MAX):
         frame, headers = await read_batches(side, connection, where, position)
         below = [header for header in headers if header.base_offset <= position and header.base_offset < end]
@@ -119,6 +148,8 @@ async def _tail(side: Side, connection: Connection, where: TopicPartition, start
             return None
         header = below[-1]
         if header.is_control or header.record_count <= 0:
+            if header.producer_id == producer_id and not header.is_control and last_sequence is None:
+                last_sequence = header.last_sequence
             position = header.base_offset - 1
             if position < start:
                 return None
@@ -128,7 +159,7 @@ async def _tail(side: Side, connection: Connection, where: TopicPartition, start
             last.offset,
             header.producer_id,
             header.producer_epoch,
-            header.last_sequence,
+            header.last_sequence if last_sequence is None else last_sequence,
             header.max_timestamp,
             last.content,
         )
@@ -138,38 +169,36 @@ async def _tail(side: Side, connection: Connection, where: TopicPartition, start
 # -- the source ---------------------------------------------------------------------------------------------------
 
 
-async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Slot, tuple[int, int, int, int | None]]:
-    """Return (start, last stable offset, high watermark, end of the stored epoch) of each partition."""
+async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Slot, tuple[int, int, int | None]]:
+    """Return (last stable offset, high watermark, end of the stored epoch) of each partition."""
     wanted = [slot.source for slot in slots]
-    starts = await _offsets(connection, wanted, control.EARLIEST, committed=False)
     stable = await _offsets(connection, wanted, control.LATEST, committed=True)
     ends = await _offsets(connection, wanted, control.LATEST, committed=False)
     stored = {slot.source: slot.stored_epoch for slot in slots if slot.stored_epoch >= 0}
     epochs = await control.epoch_ends(connection, stored) if stored else {}
-    out: dict[Slot, tuple[int, int, int, int | None]] = {}
+    out: dict[Slot, tuple[int, int, int | None]] = {}
     for slot in slots:
         code, _, end = epochs.get(slot.source, (0, -1, -1))
         if code:
             raise refused(connection.cluster, "OffsetForLeaderEpoch", code, slot.source.topic)
-        where = slot.source
-        out[slot] = (starts[where], stable[where], ends[where], end if end >= 0 else None)
+        out[slot] = (stable[slot.source], ends[slot.source], end if end >= 0 else None)
     return out
 
 
 async def _source_content(
-    side: Side, connection: Connection, slot: Slot, log: TargetLog, ends: tuple[int, int, int, int | None]
-) -> object | None:
-    """Return the source's record at the target tail's last offset, or None where it has none there (any more)."""
-    if log.tail is None or not ends[0] <= log.tail.last_offset < ends[2]:
-        return None
+    side: Side, connection: Connection, slot: Slot, log: TargetLog, bounds: tuple[int, int]
+) -> tuple[object | None, int]:
+    """Return the source's record at the target tail's last offset with its leader epoch; (None, -1) without one."""
+    if log.tail is None or not bounds[0] <= log.tail.last_offset < bounds[1]:
+        return None, -1
     offset = log.tail.last_offset
     frame, headers = await read_batches(side, connection, slot.source, offset)
     for header in headers:
         if header.base_offset <= offset < header.next_offset and not header.is_control and header.magic > 1:
             for record in decode(frame.buffer, header):
                 if record.offset == offset:
-                    return record.content
-    return None
+                    return record.content, header.leader_epoch
+    return None, -1
 
 
 # -- both ---------------------------------------------------------------------------------------------------------

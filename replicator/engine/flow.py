@@ -15,7 +15,8 @@ from replicator.engine import state
 from replicator.engine.attach import Side
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.identity import Identity, ensure_state_topic, establish
-from replicator.engine.pump import Pump
+from replicator.engine.presence import Presence
+from replicator.engine.pump import PROVEN_SECONDS_MAX, Pump
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync
@@ -66,6 +67,7 @@ class _Parts:
     identity: Identity
     state_log: StateLog
     claim: ClaimKeeper
+    presence: Presence
     sync: TopicSync
     pump: Pump
 
@@ -196,6 +198,7 @@ class FlowRunner:
             group.create_task(parts.pump.run())
             group.create_task(parts.state_log.follow())
             group.create_task(parts.claim.run())
+            group.create_task(parts.presence.run())
             group.create_task(self._sync_topics(parts))
             group.create_task(self._record(parts))
             group.create_task(self._record_source_ends(parts))
@@ -217,9 +220,12 @@ class FlowRunner:
         claim = ClaimKeeper(state_log, identity.uid, 0, self._me, self._timing, self._target.spec.doubt_seconds)
         if identity.fresh:
             claim.first_claim(began)
+        silence_seconds = self._timing.ttl_seconds + PROVEN_SECONDS_MAX + self._target.spec.doubt_seconds
+        presence = Presence(state_log, identity.uid, self._me, self._timing, silence_seconds)
+        await presence.announce()
         sync = TopicSync(self.flow, identity.uid, self._source, self._target, self._admins, state_log)
-        pump = Pump(self.flow, Side(self._source, {}), Side(self._target, {}), identity.writer, claim, self)
-        self._parts = _Parts(identity, state_log, claim, sync, pump)
+        pump = Pump(self.flow, Side(self._source, {}), Side(self._target, {}), identity.writer, claim, presence, self)
+        self._parts = _Parts(identity, state_log, claim, presence, sync, pump)
         state_log.listen(self._on_record)
         self._follow_desired()
         self.trouble = None
@@ -248,6 +254,8 @@ class FlowRunner:
                 async with asyncio.timeout(max(0.5, seconds)):
                     await self._record_ends_once(parts)
                     await parts.claim.give_back(drained=drained)
+                    if drained:
+                        await parts.presence.withdraw()
             except (ReplicatorError, TimeoutError) as error:
                 log.warning("claim not given back", flow=self.flow.name, why=str(error))
         return drained

@@ -50,6 +50,8 @@ _VERIFIED_SECONDS_MAX = 1800.0
 Another daemon's guarded append since then would still be remembered by the broker: its state lives at least an hour
 (the margin between guard and expiry) longer than the append, so our stale sequence would be refused.
 """
+PROVEN_SECONDS_MAX = 5.0
+"""Without the claim, a batch is sent only from a place proven within this time."""
 _TICK_SECONDS = 1.0
 
 log = get_logger(__name__)
@@ -64,6 +66,16 @@ class Claim(Protocol):
     @property
     def holder(self) -> str | None:
         """Who holds the claim, as last seen."""
+
+
+class Others(Protocol):
+    """What a pump asks about other daemons of the flow."""
+
+    def is_known(self) -> bool:
+        """Return whether others surely see this daemon as present now."""
+
+    async def is_alone(self) -> bool:
+        """Return whether no other daemon may have an effect; reads the state topic."""
 
 
 class Watcher(Protocol):
@@ -103,6 +115,7 @@ class Pump:
         target: Where to write.
         writer: The flow's identity on the target.
         claim: The claim on this shard.
+        others: The other daemons of this flow.
         watcher: Who is told.
 
     Attributes:
@@ -113,7 +126,14 @@ class Pump:
     """
 
     def __init__(
-        self, flow: FlowSpec, source: Side, target: Side, writer: Writer, claim: Claim, watcher: Watcher
+        self,
+        flow: FlowSpec,
+        source: Side,
+        target: Side,
+        writer: Writer,
+        claim: Claim,
+        others: Others,
+        watcher: Watcher,
     ) -> None:
         self.source = source
         self.target = target
@@ -127,6 +147,10 @@ class Pump:
         self.frames = FramePool(max(_FRAMES_MIN, flow.limits.in_flight_bytes // frame_bytes), frame_bytes)
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.claim = claim
+        self._others = others
+        self._alone_at = 0.0
+        self._crowded_at = 0.0
+        self._asking = False
         self._watcher = watcher
         self._readers: dict[int, SourceReader] = {}
         self._writers: dict[int, TargetWriter] = {}
@@ -200,6 +224,15 @@ class Pump:
     def wait_for_claim(self, slot: Slot) -> None:
         """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
         detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
+        if self.claim.effective_since() is not None and slot.copy.guard_is_on(self.now_ms()):
+            if max(self._alone_at, self._crowded_at) < slot.moved_at:
+                self._ask_whether_alone()
+                return
+            if self._alone_at < slot.moved_at:
+                slot.rest_until = slot.moved_at + self._silence_seconds
+                detail = (
+                    "old record times follow new ones, and another daemon runs this flow: it must fall behind first"
+                )
         slot.attempts = _ATTEMPTS_MAX
         self.settle(slot, detail)
         slot.copy.say(Reason.WAITING_FOR_CLAIM, detail)
@@ -263,13 +296,56 @@ class Pump:
         for writer in self._writers.values():
             writer.kick()
 
+    def proven_since(self) -> float:
+        """Return since when a place must have been proven to send from it at all.
+
+        The claim's holder is never overtaken by unguarded work. Any other daemon goes on from fresh places only, so
+        that the holder can tell when all older ones are dead; and only while the holder can know of it.
+        """
+        if self.claim.effective_since() is not None:
+            return 0.0
+        return self.now() - PROVEN_SECONDS_MAX if self._others.is_known() else float("inf")
+
     def may_work_unguarded(self, slot: Slot) -> bool:
         """Return whether a batch that the broker might not remember may be sent for this partition now."""
         since = self.claim.effective_since()
         if since is None:
             return False
         now = self.now()
-        return slot.verified_at >= since and now - slot.verified_at < _VERIFIED_SECONDS_MAX and now >= slot.doubt_until
+        if slot.verified_at < max(since, slot.doubt_until) or now - slot.verified_at >= _VERIFIED_SECONDS_MAX:
+            return False
+        return not slot.copy.guard_is_on(self.now_ms()) or self._may_end_guard(slot, now)
+
+    def _may_end_guard(self, slot: Slot, now: float) -> bool:
+        """Return whether the guard may go: no other daemon can still send from a place it proved before the last move.
+
+        Order of events otherwise: another daemon proves its place, we move on, our old batch ages the broker's state
+        away, and the other's guarded batch is taken a second time.
+        """
+        return self._alone_at >= slot.moved_at or now - slot.moved_at >= self._silence_seconds
+
+    @property
+    def _silence_seconds(self) -> float:
+        return PROVEN_SECONDS_MAX + self.target.cluster.spec.doubt_seconds
+
+    def _ask_whether_alone(self) -> None:
+        if not self._asking:
+            self._asking = True
+            self.start_task(self._find_out_whether_alone())
+
+    async def _find_out_whether_alone(self) -> None:
+        began = self.now()
+        try:
+            if await self._others.is_alone():
+                self._alone_at = began
+            else:
+                self._crowded_at = began
+        except KafkaError as error:
+            log.debug("others not known", why=str(error))
+            self._crowded_at = began
+        finally:
+            self._asking = False
+        self.writers_kick()
 
     def count(self, accepted: list[Batch], now: float) -> None:
         """Keep the books of accepted batches."""
@@ -422,7 +498,7 @@ class Pump:
             return
         for slot in self.slots.values():
             if slot.copy.reason is Reason.WAITING_FOR_CLAIM:
-                slot.due = min(slot.due, max(since, slot.doubt_until))
+                slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
 
     def _attach_due(self) -> None:
         now = self.now()
@@ -473,7 +549,7 @@ class Pump:
                 slot.attaching = False
         for slot in group:
             if slot.copy.phase is Phase.ATTACHING and slot in facts:
-                slot.verified_at = began
+                slot.attached(facts[slot].target.end, began, self.now())
                 self._take_facts(slot, facts[slot])
             elif slot.copy.phase is Phase.ATTACHING:
                 self._schedule(slot)
@@ -507,12 +583,12 @@ class Pump:
         decision = decide(
             self.writer, facts.target, facts.source, ours=slot.active, begin_at=begin_at, seeded_to=slot.seeded_to
         )
-        self._carry_out(slot, decision)
+        self._carry_out(slot, decision, facts.source.epoch)
 
-    def _carry_out(self, slot: Slot, decision: Decision) -> None:
+    def _carry_out(self, slot: Slot, decision: Decision, source_epoch: int) -> None:
         copy = slot.copy
         if isinstance(decision, Resume):
-            self._resume(slot, decision)
+            self._resume(slot, decision, source_epoch)
         elif isinstance(decision, Wait):
             copy.wait(decision.reason, decision.detail)
             self._schedule(slot)
@@ -521,7 +597,7 @@ class Pump:
         elif isinstance(decision, SeedTo):
             self._seeder.begin(slot, decision.offset)
 
-    def _resume(self, slot: Slot, decision: Resume) -> None:
+    def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
         copy = slot.copy
         guarded = decision.state_time_ms is not None and decision.state_time_ms > self.now_ms() - copy.limits.guard_ms
         if copy.doubtful and not guarded and self.now() < slot.doubt_until:
@@ -534,7 +610,7 @@ class Pump:
         if there is None or here is None:
             self._schedule(slot)
             return
-        copy.resume(decision)
+        copy.resume(decision, source_epoch)
         self.trouble.pop(str(slot.source), None)
         self.totals.reattached += 1
         slot.lag.reach(decision.offset)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Message)
 _RENEWAL = "renewal"
+_PRESENCE = "presence/"
 
 _ROLES = {
     pb.WRITER_ROLE_COPYING: Role.COPYING,
@@ -128,6 +129,19 @@ def claim_key(uid: str, shard: int) -> bytes:
 def renewal_key(uid: str, shard: int) -> bytes:
     """Return the key of the claim holder's signs of life."""
     return key(pb.KIND_CLAIM, uid, _RENEWAL, shard)
+
+
+def presence_key(uid: str, instance: str) -> bytes:
+    """Return the key under which a daemon says that it runs this flow."""
+    return key(pb.KIND_CLAIM, uid, _PRESENCE + instance)
+
+
+def presence_of(raw: bytes, uid: str) -> str | None:
+    """Return the daemon whose presence this key is about, None for any other key."""
+    parsed = parse_key(raw)
+    if parsed is None or parsed.kind != pb.KIND_CLAIM or parsed.flow_uid != uid:
+        return None
+    return parsed.topic.removeprefix(_PRESENCE) if parsed.topic.startswith(_PRESENCE) else None
 
 
 def get_claim(records: Mapping[bytes, bytes], uid: str, shard: int) -> pb.ClaimRecord | None:

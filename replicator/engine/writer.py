@@ -93,8 +93,13 @@ class TargetWriter:
         size = 0
         spent: list[Slot] = []
         unclaimed: list[Slot] = []
+        stale: list[Slot] = []
+        proven_since = pump.proven_since()
         for slot in self._ready:
             copy = slot.copy
+            if slot.verified_at < proven_since:
+                stale.append(slot)
+                continue
             batch = copy.next_to_send(now_ms, claimed=False)
             if copy.waits_for_claim and pump.may_work_unguarded(slot):
                 batch = copy.next_to_send(now_ms, claimed=True)
@@ -108,13 +113,19 @@ class TargetWriter:
                 unclaimed.append(slot)
             elif not copy.queued_bytes:
                 spent.append(slot)
-        for slot in spent:  # those with more go behind the others: no partition starves
+        self._put_back(spent)
+        for slot in unclaimed:
+            pump.wait_for_claim(slot)
+        for slot in stale:
+            pump.settle(slot, "its place was proven too long ago to go on from without the claim")
+        return sent
+
+    def _put_back(self, spent: list[Slot]) -> None:
+        """Partitions with more to send go behind the others: none starves."""
+        for slot in spent:
             del self._ready[slot]
             if slot.copy.queued_bytes:
                 self._ready[slot] = None
-        for slot in unclaimed:
-            pump.wait_for_claim(slot)
-        return sent
 
     def _send(self, connection: Connection, sent: dict[TopicPartition, _Sent]) -> None:
         codec = self._codec
@@ -131,12 +142,13 @@ class TargetWriter:
         body, size = codec.request(by_topic)
         self._requests += 1
         self._pump.totals.requests += 1
+        sent_at = self._pump.now()
         connection.send(
             PRODUCE,
             connection.versions.produce,
             body,
             size,
-            lambda answer, error: self._on_answer(sent, answer, error),
+            lambda answer, error: self._on_answer(sent, sent_at, answer, error),
         )
 
     async def _open(self) -> None:
@@ -159,7 +171,9 @@ class TargetWriter:
 
     # -- answers ------------------------------------------------------------------------------------------------
 
-    def _on_answer(self, sent: dict[TopicPartition, _Sent], answer: Frame | None, error: KafkaError | None) -> None:
+    def _on_answer(
+        self, sent: dict[TopicPartition, _Sent], sent_at: float, answer: Frame | None, error: KafkaError | None
+    ) -> None:
         self._requests -= 1
         codec = self._codec
         if answer is None or codec is None:
@@ -183,7 +197,7 @@ class TargetWriter:
                 continue
             slot, batch, episode = entry
             if not code and slot.copy.accepted(batch, episode, base_offset):
-                slot.proven(slot.copy.acked_offset, now)
+                slot.proven(slot.copy.acked_offset, sent_at, now)
                 accepted.append(batch)
                 if slot.wants_attach or not slot.active:
                     pump.after_answer(slot, ProduceOutcome.ACCEPTED)

@@ -153,6 +153,7 @@ def test_what_is_wrong_is_said(secured: Secured, lab: Lab, tmp_path: Path) -> No
     assert nobody.stop() == 0
 
 
+@pytest.mark.long
 def test_a_missing_right_holds_up_one_topic(secured: Secured, topic_name: str, lab: Lab) -> None:
     """Without WRITE on one topic: that one says so, the others go on; once it may write it goes on by itself."""
     closed, open_ = f"{topic_name}-closed", f"{topic_name}-open"
