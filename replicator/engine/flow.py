@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from replicator.store.port import Store
 
 _NAMES_EVERY_SECONDS = 5.0
-_CONFIGS_EVERY_SECONDS = 15.0
+_CONFIGS_EVERY_SECONDS = 30.0
 _STALE_PAUSE_SECONDS = 0.5
 _SOURCE_ENDS_EVERY_SECONDS = 5.0
 _RECORD_PAUSE_SECONDS = 0.2
@@ -472,7 +472,7 @@ class FlowRunner:
             now = asyncio.get_running_loop().time()
             total = parts.pump.totals.records
             rate, records, moment = (total - records) / (now - moment), total, now
-            lag = sum(slot.lag.lag_records() or 0 for slot in parts.pump.slots.values())
+            lag = parts.pump.lag_records()
             if lag and lag > rate:
                 eta = int(lag / rate) if rate else None
                 log.info(

@@ -634,6 +634,14 @@ class Pump:
             slot.due = 0.0
         self._wake.set()
 
+    def lag_records(self) -> int:
+        """Return how many records the partitions that are copied are behind, all together."""
+        return sum(
+            max(0, slot.lag.observed_end - slot.copy.acked_offset)
+            for slot in self.slots.values()
+            if slot.lag.observed_end is not None and slot.copy.is_copying()
+        )
+
     def seen_at(self, slot: Slot) -> float | None:
         """Return when the source's end of this partition was last known, including by silent long polls."""
         reader = self._reader_of.get(slot)

@@ -244,6 +244,7 @@ class SourceReader:
         copy = slot.copy
         slot.source_start = fetched.log_start
         end = fetched.last_stable_offset if self._pump.committed_only else fetched.high_watermark
+        slot.lag.reach(copy.acked_offset)
         slot.lag.observe(end, self._pump.now())
         if fetched.diverging is not None:
             epoch, offset = fetched.diverging

@@ -34,8 +34,7 @@ class Slot:
         doubt_until: Monotonic time before which unguarded work must not begin.
         verified_at: Monotonic time at which its place on the target was last proven: when an attach began, or when
             a batch was sent that was then accepted. Hearing an answer late proves nothing about now.
-        place: Its place on the target, as last proven.
-        moved_at: Monotonic time at which that place was last seen to change.
+        moved_at: Monotonic time at which its place on the target was last seen to change.
         rest_until: Monotonic time before which the guard must not be ended.
     """
 
@@ -53,7 +52,6 @@ class Slot:
     begins_again: bool = False
     doubt_until: float = 0.0
     verified_at: float = 0.0
-    place: int = -1
     moved_at: float = 0.0
     rest_until: float = 0.0
     source_start: int | None = None
@@ -67,19 +65,10 @@ class Slot:
             return False
         return self.begins_again or self.copy.phase in {Phase.ATTACHING, Phase.SETTLING}
 
-    def proven(self, offset: int, sent_at: float, now: float) -> None:
-        """Note that the target's end is `offset`: acknowledged now, for a batch sent at monotonic time `sent_at`."""
-        self.attempts = 0
-        self.verified_at = sent_at
-        self.place = offset
-        self.moved_at = now
-        self.lag.reach(offset)
-
     def attached(self, offset: int, began: float, now: float) -> None:
         """Note where an attach that began at monotonic time `began` found the target's end."""
         self.verified_at = began
-        if offset != self.place:
-            self.place = offset
+        if offset != self.copy.acked_offset:
             self.moved_at = now
 
 

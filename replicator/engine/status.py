@@ -39,6 +39,7 @@ def flow_status(
     """Return the picture of one flow."""
     slots: dict[str, list[Slot]] = {}
     for slot in pump.slots.values() if pump else ():
+        slot.lag.reach(slot.copy.acked_offset)
         slots.setdefault(slot.source.topic, []).append(slot)
     pictures = tuple(
         _mirror(mirror, slots.get(name, ()), pump, paused=paused) for name, mirror in sorted(mirrors.items())

@@ -197,7 +197,9 @@ class TargetWriter:
                 continue
             slot, batch, episode = entry
             if not code and slot.copy.accepted(batch, episode, base_offset):
-                slot.proven(slot.copy.acked_offset, sent_at, now)
+                slot.attempts = 0
+                slot.verified_at = sent_at
+                slot.moved_at = now
                 accepted.append(batch)
                 if slot.wants_attach or not slot.active:
                     pump.after_answer(slot, ProduceOutcome.ACCEPTED)

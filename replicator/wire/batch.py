@@ -108,13 +108,15 @@ def rewrite(buffer: bytearray, header: BatchHeader, producer_id: int, producer_e
     Raises:
         CorruptRecords: The batch's own checksum does not match its bytes.
     """
-    start, end, base, _, _, crc, attributes, *_ = header
+    start, end, crc, attributes = header[0], header[1], header[5], header[6]
     tail_bytes = end - start - HEADER_BYTES
     head_at = start + _ATTRIBUTES_AT
     if tail_bytes < _WHOLE_CRC_BELOW_BYTES:
         body = memoryview(buffer)[head_at:end]
         if crc32c(body) != crc:
-            raise CorruptRecords(f"the batch at offset {base} is damaged", why="its CRC does not match its bytes")
+            raise CorruptRecords(
+                f"the batch at offset {header.base_offset} is damaged", why="its CRC does not match its bytes"
+            )
         _PRODUCER.pack_into(buffer, start + _PRODUCER_AT, producer_id, producer_epoch, sequence)
         if attributes & ~_KEEP_ATTRIBUTES:
             _U16.pack_into(buffer, head_at, attributes & _KEEP_ATTRIBUTES)

@@ -73,7 +73,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._correlation = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
-        self._outgoing: deque[list[Buffer]] = deque()
+        self._outgoing: deque[tuple[list[Buffer], int]] = deque()
         self._writer_armed = False
         self._held_back: list[Callable[[], None]] | None = None
         self._stage = memoryview(bytearray(_STAGE_BYTES))
@@ -131,12 +131,12 @@ class Connection:
             return
         correlation_id = next(self._correlation) & 0x7FFFFFFF
         make_head = request_head_v1 if api_key in _HEAD_V1_APIS else request_head
-        views: list[Buffer] = [make_head(api_key, version, correlation_id, _CLIENT_ID, body_bytes), *body]
+        head = make_head(api_key, version, correlation_id, _CLIENT_ID, body_bytes)
         deadline = self._loop.time() + self.cluster.request_timeout_seconds
         self._waiting.append(_Waiting(correlation_id, deadline, api_key, frame, frame_bytes_max, on_answer))
         if self._timer is None:
             self._timer = self._loop.call_later(_DEADLINE_CHECK_SECONDS, self._check_deadline)
-        self._outgoing.append(views)
+        self._outgoing.append(([head, *body], len(head) + body_bytes))
         if not self._writer_armed:
             self._on_writable()
 
@@ -241,13 +241,12 @@ class Connection:
         outgoing = self._outgoing
         try:
             while outgoing:
-                views = outgoing[0]
+                views, size = outgoing[0]
                 sent = self._stream.send(views)
-                rest = _drop_sent(views, sent)
-                if rest:
-                    outgoing[0] = rest
-                else:
+                if sent == size:
                     outgoing.popleft()
+                else:
+                    outgoing[0] = (_drop_sent(views, sent), size - sent)
         except BlockingIOError:
             pass
         except OSError as error:

@@ -15,73 +15,52 @@ from __future__ import annotations
 
 from crc32c import crc32c
 
-_POLYNOMIAL = 0x82F63B78
 _DIGIT_BITS = 4
 _DIGITS = 7
 """Lengths are taken apart in base 16: 7 digits reach 256 MiB, more than any batch (batchLength is bounded)."""
+_DIRECT_PLACES = 5
+"""Up to here (1 MiB) the checksum instruction itself carries a register through zeros fast enough."""
+_ALL_ONES = 0xFFFFFFFF
 
-_Matrix = list[int]
 _Tables = tuple[list[int], list[int], list[int], list[int]]
 
 
-def _apply(matrix: _Matrix, vector: int) -> int:
-    result = 0
-    row = 0
-    while vector:
-        if vector & 1:
-            result ^= matrix[row]
-        vector >>= 1
-        row += 1
-    return result
-
-
-def _square(matrix: _Matrix) -> _Matrix:
-    return [_apply(matrix, column) for column in matrix]
-
-
-def _one_zero_byte() -> _Matrix:
-    """Return the 32x32 matrix over GF(2) that carries a register through one zero byte."""
-    bit = [_POLYNOMIAL, *(1 << n for n in range(31))]
-    for _ in range(3):
-        bit = _square(bit)
-    return bit
-
-
-def _tables(matrix: _Matrix) -> _Tables:
-    """Turn a matrix into four 256-entry tables, one per byte of the register."""
+def _tables(columns: list[int]) -> _Tables:
+    """Turn a linear map, given by what it makes of each bit, into four 256-entry tables, one per byte."""
     tables: list[list[int]] = []
     for byte in range(4):
-        table = [0] * 256
-        for bit in range(8):
-            column = matrix[byte * 8 + bit]
-            for value in range(1 << bit):
-                table[(1 << bit) | value] = table[value] ^ column
+        table = [0]
+        for column in columns[byte * 8 : byte * 8 + 8]:
+            table += [value ^ column for value in table]
         tables.append(table)
     return (tables[0], tables[1], tables[2], tables[3])
+
+
+def _step(tables: _Tables, register: int) -> int:
+    t0, t1, t2, t3 = tables
+    return t0[register & 255] ^ t1[register >> 8 & 255] ^ t2[register >> 16 & 255] ^ t3[register >> 24]
 
 
 class _Shifter:
     """`shift(x, n)` by one table step per base-16 digit of n; tables are made when a digit is first met."""
 
     def __init__(self) -> None:
-        self._powers: list[_Matrix] = [_one_zero_byte()]
         self._steps: dict[int, _Tables] = {}
 
-    def _power(self, place: int) -> _Matrix:
-        while len(self._powers) <= place:
-            matrix = self._powers[-1]
-            for _ in range(_DIGIT_BITS):
-                matrix = _square(matrix)
-            self._powers.append(matrix)
-        return self._powers[place]
-
-    def _step(self, place: int, digit: int) -> _Tables:
-        base = self._power(place)
-        matrix = base
-        for _ in range(digit - 1):
-            matrix = [_apply(base, column) for column in matrix]
-        tables = self._steps[(place << _DIGIT_BITS) | digit] = _tables(matrix)
+    def _make(self, place: int, digit: int) -> _Tables:
+        if place < _DIRECT_PLACES:
+            # crc32c inverts the register before and after, so both inversions are undone.
+            zeros = bytes(digit << (_DIGIT_BITS * place))
+            columns = [crc32c(zeros, (1 << bit) ^ _ALL_ONES) ^ _ALL_ONES for bit in range(32)]
+        else:
+            half = self._tables_of(place - 1, 8) if digit == 1 else self._tables_of(place, digit - 1)
+            rest = half if digit == 1 else self._tables_of(place, 1)
+            columns = [_step(rest, _step(half, 1 << bit)) for bit in range(32)]
+        tables = self._steps[(place << _DIGIT_BITS) | digit] = _tables(columns)
         return tables
+
+    def _tables_of(self, place: int, digit: int) -> _Tables:
+        return self._steps.get((place << _DIGIT_BITS) | digit) or self._make(place, digit)
 
     def shift(self, register: int, length: int) -> int:
         """Return `register` carried through `length` zero bytes.
@@ -94,7 +73,7 @@ class _Shifter:
         while length:
             digit = length & 15
             if digit:
-                t0, t1, t2, t3 = steps.get((place << 4) | digit) or self._step(place, digit)
+                t0, t1, t2, t3 = steps.get((place << 4) | digit) or self._make(place, digit)
                 register = t0[register & 255] ^ t1[register >> 8 & 255] ^ t2[register >> 16 & 255] ^ t3[register >> 24]
             length >>= 4
             place += 1

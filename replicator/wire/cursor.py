@@ -5,15 +5,19 @@ Only the two hot messages (Fetch and Produce) are decoded this way; all others g
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from replicator.errors import CorruptRecords
 
 _VARINT_BYTES_MAX = 5
+_VARINTS_KEPT = 1 << 14
 _MORE = 0x80
 _LOW_BITS = 0x7F
 
 
+@lru_cache(maxsize=_VARINTS_KEPT)
 def uvarint(number: int) -> bytes:
-    """Return `number` as an unsigned varint."""
+    """Return `number` as an unsigned varint; sizes of batches repeat, so the last ones are remembered."""
     out = bytearray()
     while number > _LOW_BITS:
         out.append(number & _LOW_BITS | _MORE)
