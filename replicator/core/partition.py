@@ -343,7 +343,10 @@ class PartitionCopy:
         if not queue or self._alone or len(self._in_flight) >= IN_FLIGHT_BATCHES_MAX:
             return None
         batch = queue[0]
-        if not self._is_guarded(batch, now_ms):
+        oldest = now_ms - self._limits.guard_ms
+        state = self._state_time_ms
+        # The usual case first: a fresh batch behind fresh state (see `_is_guarded`).
+        if (batch[2] <= oldest or state is None or state <= oldest) and not self._is_guarded(batch, now_ms):
             if self._in_flight:
                 return None
             if not claimed:
@@ -352,7 +355,7 @@ class PartitionCopy:
             self._alone = True
         self.waits_for_claim = False
         queue.popleft()
-        self.queued_bytes -= batch.size
+        self.queued_bytes -= batch[3]
         self._in_flight.append(batch)
         self.outstanding += 1
         return batch

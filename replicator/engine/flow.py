@@ -281,8 +281,8 @@ class FlowRunner:
                 if configs:
                     await self._read_guard()
                     configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
-                await parts.sync.run_pass(configs=configs)
-                self._apply(parts)
+                if await parts.sync.run_pass(configs=configs):
+                    self._apply(parts)
                 self._passed_once = True
             except ReplicatorError as error:
                 self.trouble = str(error)

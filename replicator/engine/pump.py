@@ -156,6 +156,7 @@ class Pump:
         self._writers: dict[int, TargetWriter] = {}
         self._reader_of: dict[Slot, SourceReader] = {}
         self._writer_of: dict[Slot, TargetWriter] = {}
+        self._apart: set[Slot] = set()  # those that are not copied now: a thousand idle ones are never walked
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._seeder = Seeder(self)
@@ -175,6 +176,7 @@ class Pump:
         """Begin with a partition; it is attached as soon as its leaders are known."""
         slot = Slot(source, target, PartitionCopy(source, limits))
         self.slots[source] = slot
+        self._apart.add(slot)
         self._wake.set()
         return slot
 
@@ -183,6 +185,7 @@ class Pump:
         if slot.copy.phase is not Phase.FAULTED:
             release(slot.copy.pause())
         self._detach(slot)
+        self._apart.discard(slot)
         self.slots.pop(slot.source, None)
 
     def pause(self, slot: Slot) -> None:
@@ -258,6 +261,7 @@ class Pump:
         self._schedule(slot)
 
     def _detach(self, slot: Slot) -> None:
+        self._apart.add(slot)
         reader = self._reader_of.pop(slot, None)
         if reader is not None:
             reader.remove(slot)
@@ -483,7 +487,7 @@ class Pump:
         return True
 
     async def _sleep(self) -> None:
-        due = [slot.due for slot in self.slots.values() if slot.wants_attach]
+        due = [slot.due for slot in self._apart if slot.wants_attach]
         seconds = max(0.0, min([_TICK_SECONDS, *(moment - self.now() for moment in due)]))
         try:
             async with asyncio.timeout(max(seconds, 0.001)):
@@ -496,14 +500,14 @@ class Pump:
         since = self.claim.effective_since()
         if since is None:
             return
-        for slot in self.slots.values():
+        for slot in self._apart:
             if slot.copy.reason is Reason.WAITING_FOR_CLAIM:
                 slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
 
     def _attach_due(self) -> None:
         now = self.now()
         groups: dict[tuple[int, int], list[Slot]] = defaultdict(list)
-        for slot in self.slots.values():
+        for slot in list(self._apart):
             if self._draining or not slot.wants_attach or slot.due > now:
                 continue
             if slot.begins_again or slot.copy.phase is Phase.SETTLING:
@@ -620,6 +624,7 @@ class Pump:
         writer = self._writers.get(here.node)
         if writer is None:
             writer = self._writers[here.node] = TargetWriter(self, here.node)
+        self._apart.discard(slot)
         reader.add(slot)
         self._reader_of[slot] = reader
         self._writer_of[slot] = writer

@@ -46,7 +46,7 @@ _WHERE = TopicPartition(STATE_TOPIC, 0)
 _ROUNDS_MAX = 20
 _PAUSE_SECONDS = 0.05
 _END_SECONDS_MAX = 60.0
-_LONG_POLL_MS = 500
+_LONG_POLL_SECONDS_MAX = 5.0
 _CONTROL_TYPE_ABORT = 0
 
 Change = tuple[bytes, bytes | None]
@@ -101,9 +101,10 @@ class StateLog:
     async def follow(self) -> None:
         """Keep `records` fresh by long polls, until cancelled."""
         pause = _PAUSE_SECONDS
+        wait_ms = int(min(_LONG_POLL_SECONDS_MAX, self._cluster.spec.request_timeout_seconds / 2) * 1000)
         while True:
             try:
-                await self._read(await self._connection(Purpose.STATE), wait_ms=_LONG_POLL_MS)
+                await self._read(await self._connection(Purpose.STATE), wait_ms=wait_ms)
                 pause = _PAUSE_SECONDS
             except KafkaError as error:
                 log.debug("state topic", why=str(error))

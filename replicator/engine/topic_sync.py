@@ -122,8 +122,8 @@ class TopicSync:
         self._known_configs: frozenset[str] | None = None
         self._first_pass = True
 
-    async def run_pass(self, *, configs: bool) -> None:
-        """Look at everything once.
+    async def run_pass(self, *, configs: bool) -> bool:
+        """Look at everything once; return whether anything had to be looked at closely.
 
         Args:
             configs: Whether settings are read again too, or only names, ids and partition counts.
@@ -140,11 +140,13 @@ class TopicSync:
         found = await self._facts(fresh + grown, targets)
         if self._first_pass:
             self._remember_missing(names)
-        self._note_missing(names)
+        gone = self._note_missing(names)
         for name, facts in found.items():
             await self._handle(name, targets[name], facts, absent.get(targets[name]))
-        await self._record()
+        if found:
+            await self._record()
         self._first_pass = False
+        return bool(found) or gone
 
     def _selected(self) -> list[str]:
         flow = self._flow
@@ -172,18 +174,20 @@ class TopicSync:
             if name not in present and selection.matches(self._flow.topics, name):
                 self.mirrors[name] = self._from_record(name, record.target_topic)
 
-    def _note_missing(self, names: Iterable[str]) -> None:
+    def _note_missing(self, names: Iterable[str]) -> bool:
         """A topic that is gone from the source, or from the selection, is reported and left alone on the target."""
         present = set(names)
+        changed = False
         for name, mirror in self.mirrors.items():
             if name in present:
                 if mirror.fault is not None and mirror.fault.reason is Reason.SOURCE_MISSING:
-                    mirror.fault = None
+                    mirror.fault, changed = None, True
                 continue
             if mirror.fault is None:
                 text = f"{name} is not on the source any more; the target keeps what was copied"
                 log.warning("topic gone", flow=self._flow.name, topic=name)
-                mirror.fault = Fault(Reason.SOURCE_MISSING, text)
+                mirror.fault, changed = Fault(Reason.SOURCE_MISSING, text), True
+        return changed
 
     async def _facts(self, names: list[str], targets: Mapping[str, str]) -> dict[str, _Found]:
         if not names:

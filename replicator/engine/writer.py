@@ -26,6 +26,9 @@ _REQUEST_BYTES = 1 << 20
 _RECONNECT_SECONDS = (0.05, 5.0)
 
 
+_ByTopic = dict[str, list[tuple[int, "Buffer", int]]]
+
+
 class _Sent(NamedTuple):
     slot: Slot
     batch: Batch
@@ -79,13 +82,14 @@ class TargetWriter:
                 self._opening = asyncio.get_running_loop().create_task(self._open())
             return
         while self._requests < IN_FLIGHT_BATCHES_MAX:
-            sent = self._gather()
+            by_topic: _ByTopic = {}
+            sent = self._gather(by_topic)
             if not sent:
                 return
-            self._send(connection, sent)
+            self._send(connection, sent, by_topic)
 
-    def _gather(self) -> dict[TopicPartition, _Sent]:
-        """Take one batch of each ready partition, up to a request's size."""
+    def _gather(self, by_topic: _ByTopic) -> dict[TopicPartition, _Sent]:
+        """Take one batch of each ready partition, up to a request's size, also in the codec's order."""
         pump = self._pump
         now_ms = pump.now_ms()
         new = tuple.__new__  # a named tuple's own constructor is a Python function
@@ -104,7 +108,9 @@ class TargetWriter:
             if copy.waits_for_claim and pump.may_work_unguarded(slot):
                 batch = copy.next_to_send(now_ms, claimed=True)
             if batch is not None:
-                sent[slot.target] = new(_Sent, (slot, batch, copy.episode))
+                topic, partition = target = slot.target
+                sent[target] = new(_Sent, (slot, batch, copy.episode))
+                by_topic.setdefault(topic, []).append((partition, batch[4], batch[3]))  # type: ignore[arg-type] # a view
                 spent.append(slot)
                 size += batch[3]
                 if size >= _REQUEST_BYTES:
@@ -127,7 +133,7 @@ class TargetWriter:
             if slot.copy.queued_bytes:
                 self._ready[slot] = None
 
-    def _send(self, connection: Connection, sent: dict[TopicPartition, _Sent]) -> None:
+    def _send(self, connection: Connection, sent: dict[TopicPartition, _Sent], by_topic: _ByTopic) -> None:
         codec = self._codec
         if codec is None:
             codec = self._codec = ProduceCodec(
@@ -135,10 +141,6 @@ class TargetWriter:
                 self._pump.target.topic_ids,
                 int(self._pump.target.cluster.spec.request_timeout_seconds * 1000),
             )
-        by_topic: dict[str, list[tuple[int, Buffer, int]]] = {}
-        for (topic, partition), entry in sent.items():
-            batch = entry.batch
-            by_topic.setdefault(topic, []).append((partition, batch.payload, batch.size))  # type: ignore[arg-type] # a view
         body, size = codec.request(by_topic)
         self._requests += 1
         self._pump.totals.requests += 1
