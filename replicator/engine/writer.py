@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch
@@ -29,10 +29,8 @@ _RECONNECT_SECONDS = (0.05, 5.0)
 _ByTopic = dict[str, list[tuple[int, "Buffer", int]]]
 
 
-class _Sent(NamedTuple):
-    slot: Slot
-    batch: Batch
-    episode: int
+_Sent = tuple[Slot, Batch, int]
+"""A batch on its way: its partition, itself, and the episode it was sent in."""
 
 
 class TargetWriter:
@@ -92,9 +90,9 @@ class TargetWriter:
         """Take one batch of each ready partition, up to a request's size, also in the codec's order."""
         pump = self._pump
         now_ms = pump.now_ms()
-        new = tuple.__new__  # a named tuple's own constructor is a Python function
         sent: dict[TopicPartition, _Sent] = {}
         size = 0
+        cut = False
         spent: list[Slot] = []
         unclaimed: list[Slot] = []
         stale: list[Slot] = []
@@ -109,29 +107,35 @@ class TargetWriter:
                 batch = copy.next_to_send(now_ms, claimed=True)
             if batch is not None:
                 topic, partition = target = slot.target
-                sent[target] = new(_Sent, (slot, batch, copy.episode))
+                sent[target] = (slot, batch, copy.episode)
                 by_topic.setdefault(topic, []).append((partition, batch[4], batch[3]))  # type: ignore[arg-type] # a view
-                spent.append(slot)
                 size += batch[3]
                 if size >= _REQUEST_BYTES:
+                    cut = True
                     break
             elif copy.waits_for_claim:
                 unclaimed.append(slot)
             elif not copy.queued_bytes:
                 spent.append(slot)
-        self._put_back(spent)
-        for slot in unclaimed:
-            pump.wait_for_claim(slot)
-        for slot in stale:
-            pump.settle(slot, "its place was proven too long ago to go on from without the claim")
-        return sent
-
-    def _put_back(self, spent: list[Slot]) -> None:
-        """Partitions with more to send go behind the others: none starves."""
         for slot in spent:
             del self._ready[slot]
-            if slot.copy.queued_bytes:
+        if cut:
+            self._put_behind([entry[0] for entry in sent.values()])
+        self._let_go(unclaimed, stale)
+        return sent
+
+    def _put_behind(self, slots: list[Slot]) -> None:
+        """Partitions that had their turn go behind those that had none: none starves."""
+        for slot in slots:
+            if slot in self._ready:
+                del self._ready[slot]
                 self._ready[slot] = None
+
+    def _let_go(self, unclaimed: list[Slot], stale: list[Slot]) -> None:
+        for slot in unclaimed:
+            self._pump.wait_for_claim(slot)
+        for slot in stale:
+            self._pump.settle(slot, "its place was proven too long ago to go on from without the claim")
 
     def _send(self, connection: Connection, sent: dict[TopicPartition, _Sent], by_topic: _ByTopic) -> None:
         codec = self._codec
@@ -181,46 +185,75 @@ class TargetWriter:
         if answer is None or codec is None:
             self._lost(sent, error)
             return
+        pump = self._pump
+        offsets = codec.accepted(answer.buffer, answer.size)
+        if offsets is None:
+            self._read_closely(codec, answer, sent)
+        else:
+            pump.target_works(self.node)
+            self._take(sent, offsets, sent_at)
+        if sent:  # the broker left a partition out of its answer: as good as no answer
+            self._lost(sent, None)
+        self.kick()
+        pump.readers_kick()
+
+    def _take(self, sent: dict[TopicPartition, _Sent], offsets: dict[TopicPartition, int], sent_at: float) -> None:
+        """Take the usual answer: every batch accepted."""
+        pump = self._pump
+        now = pump.now()
+        accepted: list[Batch] = []
+        frame: Frame | None = None
+        held = 0
+        for where, base_offset in offsets.items():
+            entry = sent.pop(where, None)
+            if entry is None:
+                continue
+            slot, batch, episode = entry
+            if slot.copy.accepted(batch, episode, base_offset):
+                slot.attempts = 0
+                slot.verified_at = sent_at
+                slot.moved_at = now
+                accepted.append(batch)
+                if not slot.active or slot.wants_attach:
+                    pump.after_answer(slot, ProduceOutcome.ACCEPTED)
+            else:
+                self._closer_look(entry, 0, base_offset, "")
+            if batch[5] is not frame:
+                if frame is not None:
+                    frame.release(held)
+                frame, held = batch[5], 0  # type: ignore[assignment] # a wire Frame; opaque in core
+            held += 1
+        if frame is not None:
+            frame.release(held)
+        pump.count(accepted, now)
+
+    def _read_closely(self, codec: ProduceCodec, answer: Frame, sent: dict[TopicPartition, _Sent]) -> None:
         try:
             produced = codec.answer(answer.buffer, answer.size)
         except CorruptRecords as damage:
             if self._connection is not None:
                 self._connection.close()
             self._pump.report_target_damage(self.node, damage)
-            self._lost(sent, None)
             return
-        pump = self._pump
-        pump.target_works(self.node)
-        now = pump.now()
-        accepted: list[Batch] = []
+        self._pump.target_works(self.node)
         for where, code, base_offset, _, message in produced:
             entry = sent.pop(where, None)
             if entry is None:
                 continue
-            slot, batch, episode = entry
-            if not code and slot.copy.accepted(batch, episode, base_offset):
-                slot.attempts = 0
-                slot.verified_at = sent_at
-                slot.moved_at = now
-                accepted.append(batch)
-                if slot.wants_attach or not slot.active:
-                    pump.after_answer(slot, ProduceOutcome.ACCEPTED)
-            else:
-                self._closer_look(entry, code, base_offset, message)
-            batch[5].release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
-        pump.count(accepted, now)
-        if sent:  # the broker left a partition out of its answer: as good as no answer
-            self._lost(sent, None)
-        self.kick()
-        pump.readers_kick()
+            self._closer_look(entry, code, base_offset, message)
+            entry[1].owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
 
     def _closer_look(self, entry: _Sent, code: int, base_offset: int, message: str) -> None:
         """Take an answer that is not simply "accepted, where it was expected"."""
         slot, batch, episode = entry
         outcome = classify_produce(code)
         detail = "" if not code else f"{error_name(code)}{': ' + message if message else ''}"
+        before = slot.copy.acked_offset
         release(slot.copy.answered(batch, episode, outcome, base_offset, detail))
-        self._pump.outcomes[outcome] += 1
+        if slot.copy.acked_offset > before:
+            self._pump.count([batch], self._pump.now())
+        elif outcome is not ProduceOutcome.ACCEPTED:
+            self._pump.outcomes[outcome] += 1
         self._pump.after_answer(slot, outcome)
 
     def _lost(self, sent: dict[TopicPartition, _Sent], error: KafkaError | None) -> None:

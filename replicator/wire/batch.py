@@ -122,10 +122,10 @@ def rewrite(buffer: bytearray, header: BatchHeader, producer_id: int, producer_e
             _U16.pack_into(buffer, head_at, attributes & _KEEP_ATTRIBUTES)
         _U32.pack_into(buffer, start + _CRC_AT, crc32c(body))
     else:
-        old_head = bytes(buffer[head_at : start + HEADER_BYTES])
+        old_head = buffer[head_at : start + HEADER_BYTES]
         _PRODUCER.pack_into(buffer, start + _PRODUCER_AT, producer_id, producer_epoch, sequence)
         if attributes & ~_KEEP_ATTRIBUTES:
             _U16.pack_into(buffer, head_at, attributes & _KEEP_ATTRIBUTES)
-        new_head = bytes(buffer[head_at : start + HEADER_BYTES])
+        new_head = buffer[head_at : start + HEADER_BYTES]
         _U32.pack_into(buffer, start + _CRC_AT, crc_after_head_change(crc, old_head, new_head, tail_bytes))
     buffer[start : start + 8] = _ZERO_BASE_OFFSET

@@ -16,8 +16,8 @@ from __future__ import annotations
 from crc32c import crc32c
 
 _DIGIT_BITS = 4
-_DIGITS = 7
-"""Lengths are taken apart in base 16: 7 digits reach 256 MiB, more than any batch (batchLength is bounded)."""
+"""Lengths are taken apart in base 16."""
+_LENGTH_BITS_MAX = 31
 _DIRECT_PLACES = 5
 """Up to here (1 MiB) the checksum instruction itself carries a register through zeros fast enough."""
 _ALL_ONES = 0xFFFFFFFF
@@ -42,12 +42,13 @@ def _step(tables: _Tables, register: int) -> int:
 
 
 class _Shifter:
-    """`shift(x, n)` by one table step per base-16 digit of n; tables are made when a digit is first met."""
+    """Tables that carry a register through zeros, one per base-16 digit of their number, made when first met."""
 
     def __init__(self) -> None:
-        self._steps: dict[int, _Tables] = {}
+        self.steps: dict[int, _Tables] = {}
 
-    def _make(self, place: int, digit: int) -> _Tables:
+    def make(self, place: int, digit: int) -> _Tables:
+        """Make and keep the tables of one digit."""
         if place < _DIRECT_PLACES:
             # crc32c inverts the register before and after, so both inversions are undone.
             zeros = bytes(digit << (_DIGIT_BITS * place))
@@ -56,37 +57,18 @@ class _Shifter:
             half = self._tables_of(place - 1, 8) if digit == 1 else self._tables_of(place, digit - 1)
             rest = half if digit == 1 else self._tables_of(place, 1)
             columns = [_step(rest, _step(half, 1 << bit)) for bit in range(32)]
-        tables = self._steps[(place << _DIGIT_BITS) | digit] = _tables(columns)
+        tables = self.steps[(place << _DIGIT_BITS) | digit] = _tables(columns)
         return tables
 
     def _tables_of(self, place: int, digit: int) -> _Tables:
-        return self._steps.get((place << _DIGIT_BITS) | digit) or self._make(place, digit)
-
-    def shift(self, register: int, length: int) -> int:
-        """Return `register` carried through `length` zero bytes.
-
-        Raises:
-            ValueError: `length` needs more digits than any batch has.
-        """
-        steps = self._steps
-        place = 0
-        while length:
-            digit = length & 15
-            if digit:
-                t0, t1, t2, t3 = steps.get((place << 4) | digit) or self._make(place, digit)
-                register = t0[register & 255] ^ t1[register >> 8 & 255] ^ t2[register >> 16 & 255] ^ t3[register >> 24]
-            length >>= 4
-            place += 1
-            if place > _DIGITS:
-                raise ValueError("length out of range")
-        return register
+        return self.steps.get((place << _DIGIT_BITS) | digit) or self.make(place, digit)
 
 
-_shift = _Shifter().shift
+_shifter = _Shifter()
 
 
 def crc_after_head_change(
-    old_crc: int, old_head: bytes | memoryview, new_head: bytes | memoryview, tail_bytes: int
+    old_crc: int, old_head: bytes | bytearray, new_head: bytes | bytearray, tail_bytes: int
 ) -> int:
     """Return the checksum of ``new_head + tail`` given that of ``old_head + tail``.
 
@@ -95,5 +77,20 @@ def crc_after_head_change(
         old_head: The bytes before the change.
         new_head: The bytes after it, of the same length.
         tail_bytes: How many bytes follow the head.
+
+    Raises:
+        ValueError: More than any batch has.
     """
-    return old_crc ^ _shift(crc32c(old_head) ^ crc32c(new_head), tail_bytes)
+    if tail_bytes >> _LENGTH_BITS_MAX:
+        raise ValueError("length out of range")
+    register = crc32c(old_head) ^ crc32c(new_head)
+    steps = _shifter.steps
+    place = 0
+    while tail_bytes:
+        digit = tail_bytes & 15
+        if digit:
+            t0, t1, t2, t3 = steps.get((place << 4) | digit) or _shifter.make(place, digit)
+            register = t0[register & 255] ^ t1[register >> 8 & 255] ^ t2[register >> 16 & 255] ^ t3[register >> 24]
+        tail_bytes >>= 4
+        place += 1
+    return old_crc ^ register
