@@ -275,8 +275,8 @@ class FlowRunner:
         loop = asyncio.get_running_loop()
         configs_at = 0.0
         while True:
+            configs = loop.time() >= configs_at or self._stale.is_set()
             self._stale.clear()
-            configs = loop.time() >= configs_at
             try:
                 if configs:
                     await self._read_guard()

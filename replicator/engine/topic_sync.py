@@ -134,10 +134,12 @@ class TopicSync:
         await self._source.refresh(None)
         names = self._selected()
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
-        absent = await self._target.refresh(targets.values()) if targets else {}
         fresh = [name for name in names if configs or name not in self.mirrors or self.mirrors[name].fault]
         grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
-        found = await self._facts(fresh + grown, targets)
+        looked_at = fresh + grown
+        # The target is asked only about topics that need a look: one that goes there is noticed by its refusals.
+        absent = await self._target.refresh([targets[name] for name in looked_at]) if looked_at else {}
+        found = await self._facts(looked_at, targets)
         if self._first_pass:
             self._remember_missing(names)
         gone = self._note_missing(names)
