@@ -59,7 +59,6 @@ check: lint types test ## All of the above
 bench: jars ## Benchmarks; PEER=mm2 runs MirrorMaker 2 beside
 	$(BIN)/python -m benchmarks.run $(if $(PEER),--peer $(PEER)) $(ARGS)
 
-
 clean: ## Remove what was built here (the cache of jars and tools stays)
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
