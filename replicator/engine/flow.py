@@ -14,9 +14,10 @@ from replicator.core.partition import Phase, TargetLimits
 from replicator.engine import state
 from replicator.engine.attach import Side
 from replicator.engine.claim_keeper import ClaimKeeper
+from replicator.engine.guard import PROVEN_SECONDS_MAX
 from replicator.engine.identity import Identity, ensure_state_topic, establish
 from replicator.engine.presence import Presence
-from replicator.engine.pump import PROVEN_SECONDS_MAX, Pump
+from replicator.engine.pump import Pump
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync

@@ -16,6 +16,7 @@ from replicator.core.answers import ProduceOutcome
 from replicator.core.attach import Decision, Fault, Resume, SeedTo, Wait, Writer, decide
 from replicator.core.partition import Batch, PartitionCopy, Phase, TargetLimits
 from replicator.engine.attach import Facts, Side, read_facts
+from replicator.engine.guard import Claim, Guard, Others, Standing
 from replicator.engine.leaders import LeaderWatch
 from replicator.engine.reader import SourceReader
 from replicator.engine.seed import Seeder
@@ -44,38 +45,9 @@ _FRAME_BYTES_MIN = 1 << 20
 _ATTACH_GROUP_MAX = 200
 _ATTACH_PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
-_VERIFIED_SECONDS_MAX = 1800.0
-"""Unguarded work rests on a place that was proven within this time.
-
-Another daemon's guarded append since then would still be remembered by the broker: its state lives at least an hour
-(the margin between guard and expiry) longer than the append, so our stale sequence would be refused.
-"""
-PROVEN_SECONDS_MAX = 5.0
-"""Without the claim, a batch is sent only from a place proven within this time."""
 _TICK_SECONDS = 1.0
 
 log = get_logger(__name__)
-
-
-class Claim(Protocol):
-    """What a pump asks of the claim on its shard."""
-
-    def effective_since(self) -> float | None:
-        """Return the monotonic time since which this daemon alone may do unguarded work, None if it may not now."""
-
-    @property
-    def holder(self) -> str | None:
-        """Who holds the claim, as last seen."""
-
-
-class Others(Protocol):
-    """What a pump asks about other daemons of the flow."""
-
-    def is_known(self) -> bool:
-        """Return whether others surely see this daemon as present now."""
-
-    async def is_alone(self) -> bool:
-        """Return whether no other daemon may have an effect; reads the state topic."""
 
 
 class Watcher(Protocol):
@@ -147,10 +119,6 @@ class Pump:
         self.frames = FramePool(max(_FRAMES_MIN, flow.limits.in_flight_bytes // frame_bytes), frame_bytes)
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.claim = claim
-        self._others = others
-        self._alone_at = 0.0
-        self._crowded_at = 0.0
-        self._asking = False
         self._watcher = watcher
         self._readers: dict[int, SourceReader] = {}
         self._writers: dict[int, TargetWriter] = {}
@@ -164,6 +132,8 @@ class Pump:
         self._target_leaders = LeaderWatch(target.cluster, self._target_topics, self._leaders_changed)
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        doubt_seconds = target.cluster.spec.doubt_seconds
+        self.guard = Guard(claim, others, doubt_seconds, self.now, self.now_ms, self.writers_kick)
         self._draining = False
 
     def now_ms(self) -> int:
@@ -226,16 +196,12 @@ class Pump:
 
     def wait_for_claim(self, slot: Slot) -> None:
         """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
+        standing = self.guard.standing(slot)
+        if standing is Standing.ASKING:
+            return
         detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
-        if self.claim.effective_since() is not None and slot.copy.guard_is_on(self.now_ms()):
-            if max(self._alone_at, self._crowded_at) < slot.moved_at:
-                self._ask_whether_alone()
-                return
-            if self._alone_at < slot.moved_at:
-                slot.rest_until = slot.moved_at + self._silence_seconds
-                detail = (
-                    "old record times follow new ones, and another daemon runs this flow: it must fall behind first"
-                )
+        if standing is Standing.CROWDED:
+            detail = "old record times follow new ones, and another daemon runs this flow: it must fall behind first"
         slot.attempts = _ATTEMPTS_MAX
         self.settle(slot, detail)
         slot.copy.say(Reason.WAITING_FOR_CLAIM, detail)
@@ -299,57 +265,6 @@ class Pump:
         """Let writers send what became ready."""
         for writer in self._writers.values():
             writer.kick()
-
-    def proven_since(self) -> float:
-        """Return since when a place must have been proven to send from it at all.
-
-        The claim's holder is never overtaken by unguarded work. Any other daemon goes on from fresh places only, so
-        that the holder can tell when all older ones are dead; and only while the holder can know of it.
-        """
-        if self.claim.effective_since() is not None:
-            return 0.0
-        return self.now() - PROVEN_SECONDS_MAX if self._others.is_known() else float("inf")
-
-    def may_work_unguarded(self, slot: Slot) -> bool:
-        """Return whether a batch that the broker might not remember may be sent for this partition now."""
-        since = self.claim.effective_since()
-        if since is None:
-            return False
-        now = self.now()
-        if slot.verified_at < max(since, slot.doubt_until) or now - slot.verified_at >= _VERIFIED_SECONDS_MAX:
-            return False
-        return not slot.copy.guard_is_on(self.now_ms()) or self._may_end_guard(slot, now)
-
-    def _may_end_guard(self, slot: Slot, now: float) -> bool:
-        """Return whether the guard may go: no other daemon can still send from a place it proved before the last move.
-
-        Order of events otherwise: another daemon proves its place, we move on, our old batch ages the broker's state
-        away, and the other's guarded batch is taken a second time.
-        """
-        return self._alone_at >= slot.moved_at or now - slot.moved_at >= self._silence_seconds
-
-    @property
-    def _silence_seconds(self) -> float:
-        return PROVEN_SECONDS_MAX + self.target.cluster.spec.doubt_seconds
-
-    def _ask_whether_alone(self) -> None:
-        if not self._asking:
-            self._asking = True
-            self.start_task(self._find_out_whether_alone())
-
-    async def _find_out_whether_alone(self) -> None:
-        began = self.now()
-        try:
-            if await self._others.is_alone():
-                self._alone_at = began
-            else:
-                self._crowded_at = began
-        except KafkaError as error:
-            log.debug("others not known", why=str(error))
-            self._crowded_at = began
-        finally:
-            self._asking = False
-        self.writers_kick()
 
     def count(self, accepted: list[Batch], now: float) -> None:
         """Keep the books of accepted batches."""
@@ -465,6 +380,7 @@ class Pump:
     def close(self) -> None:
         """Stop everything; safe to call twice."""
         self._draining = True
+        self.guard.close()
         for task in list(self._tasks):
             task.cancel()
         self._source_leaders.close()

@@ -96,14 +96,14 @@ class TargetWriter:
         spent: list[Slot] = []
         unclaimed: list[Slot] = []
         stale: list[Slot] = []
-        proven_since = pump.proven_since()
+        proven_since = pump.guard.proven_since()
         for slot in self._ready:
             copy = slot.copy
             if slot.verified_at < proven_since:
                 stale.append(slot)
                 continue
             batch = copy.next_to_send(now_ms, claimed=False)
-            if copy.waits_for_claim and pump.may_work_unguarded(slot):
+            if copy.waits_for_claim and pump.guard.may_work_unguarded(slot):
                 batch = copy.next_to_send(now_ms, claimed=True)
             if batch is not None:
                 topic, partition = target = slot.target
