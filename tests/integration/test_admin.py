@@ -114,7 +114,7 @@ async def test_a_wrong_login_fails_at_once(east: Kafka) -> None:
 async def test_every_field_of_a_record_is_read(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
     """Times, null against empty, headers in order with duplicates and nulls."""
     await admin.create_topic(topic_name, 1, 1, {"retention.ms": "-1"})
-    producer = Producer({"bootstrap.servers": east.bootstrap})
+    producer = Producer({"bootstrap.servers": east.bootstrap, "log_level": 0})
     headers: list[tuple[str, str | bytes | None]] = [("b", b"1"), ("a", None), ("b", b""), ("b", b"1")]
     producer.produce(topic_name, b"v", b"k", 0, timestamp=1234, headers=headers)
     producer.produce(topic_name, None, b"", 0, timestamp=1235)
@@ -135,7 +135,7 @@ async def test_every_field_of_a_record_is_read(admin: TopicAdmin, east: Kafka, t
 async def test_a_log_that_ends_with_markers_is_read_to_its_end(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
     """Offsets without a record, also the last one; aborted records show to uncommitted readers only."""
     await admin.create_topic(topic_name, 1, 1, {})
-    producer = Producer({"bootstrap.servers": east.bootstrap, "transactional.id": topic_name})
+    producer = Producer({"bootstrap.servers": east.bootstrap, "log_level": 0, "transactional.id": topic_name})
     producer.init_transactions(30)
     for commit in (True, False, True, False):
         producer.begin_transaction()
@@ -159,7 +159,7 @@ async def test_a_log_that_ends_with_markers_is_read_to_its_end(admin: TopicAdmin
 async def test_deleted_records_are_an_error_not_a_jump(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
     """No offset is ever reset."""
     await admin.create_topic(topic_name, 1, 1, {})
-    producer = Producer({"bootstrap.servers": east.bootstrap})
+    producer = Producer({"bootstrap.servers": east.bootstrap, "log_level": 0})
     for _ in range(10):
         producer.produce(topic_name, b"v", partition=0)
     producer.flush()
@@ -178,7 +178,7 @@ async def test_deleted_records_are_an_error_not_a_jump(admin: TopicAdmin, east: 
 async def test_one_reader_walks_many_partitions(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
     """Nothing of one partition shows in the next, also when it is left early."""
     await admin.create_topic(topic_name, 8, 1, {})
-    producer = Producer({"bootstrap.servers": east.bootstrap})
+    producer = Producer({"bootstrap.servers": east.bootstrap, "log_level": 0})
     for at in range(8 * 500):
         producer.produce(topic_name, b"%d" % (at % 8), partition=at % 8)
     producer.flush()
@@ -221,7 +221,7 @@ def guarded(make_module_cluster: Callable[..., Cluster]) -> Cluster:
         AclOperation.DESCRIBE,
         AclPermissionType.ALLOW,
     )
-    client = AdminClient({"bootstrap.servers": made.bootstrap})
+    client = AdminClient({"bootstrap.servers": made.bootstrap, "log_level": 0})
     for done in client.create_acls([binding]).values():
         done.result(30)
     return made

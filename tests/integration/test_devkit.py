@@ -60,7 +60,7 @@ def test_a_killed_broker_comes_back_as_the_same_cluster(make_cluster: MakeCluste
 
     cluster.start_broker(1)
 
-    metadata = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=10)
+    metadata = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0}).list_topics(timeout=10)
     assert before == cluster.cluster_id == metadata.cluster_id
 
 
@@ -167,7 +167,7 @@ def test_a_wrong_password_is_refused(secured: Cluster, authority: Authority) -> 
 def test_the_authorizer_decides_on_the_secure_listener(secured: Cluster, authority: Authority, topic_name: str) -> None:
     """A user without an ACL may not create a topic; the harness on DIRECT may."""
     alice = AdminClient(_sasl(secured, authority, Mechanism.PLAIN, "alice", "alice-secret"))
-    harness = AdminClient({"bootstrap.servers": secured.bootstrap})
+    harness = AdminClient({"bootstrap.servers": secured.bootstrap, "log_level": 0})
 
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
         alice.create_topics([NewTopic(topic_name, 1)])[topic_name].result(10)

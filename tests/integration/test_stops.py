@@ -69,7 +69,7 @@ def test_each_stop_has_its_reason(east: Kafka, west: Kafka, topic_name: str, lab
 
 def _transactions(cluster: Kafka, topic: str) -> None:
     """Two committed transactions of five records: markers at offsets 5 and 11."""
-    producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": topic})
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "log_level": 0, "transactional.id": topic})
     producer.init_transactions(30)
     for _ in range(2):
         producer.begin_transaction()

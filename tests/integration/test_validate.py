@@ -109,7 +109,7 @@ def admin(cluster: Cluster) -> AdminClient:
 
 @functools.lru_cache(maxsize=2)
 def _admin(bootstrap: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap})
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
 
 def create(cluster: Cluster, topic: str, partitions: int = 1, **configs: str) -> None:
@@ -121,7 +121,7 @@ def create(cluster: Cluster, topic: str, partitions: int = 1, **configs: str) ->
 def write(cluster: Cluster, topic: str, count: int = 10, when: int = NOW_MS, **settings: str) -> None:
     """Write records; with `transactional.id` among the settings, in one transaction."""
     settings = {name.replace("_", "."): value for name, value in settings.items()}
-    producer = Producer({"bootstrap.servers": cluster.bootstrap} | settings)
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "log_level": 0} | settings)
     if settings:
         producer.init_transactions(30)
         producer.begin_transaction()

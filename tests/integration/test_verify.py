@@ -58,13 +58,15 @@ def spec(cluster: Kafka, alias: str) -> ClusterSpec:
 def create(cluster: Kafka, topic: str, partitions: int = 3, **configs: str) -> None:
     """Create a topic with one replica, whose old record times retention leaves alone."""
     named = {"retention.ms": "-1"} | {name.replace("_", "."): value for name, value in configs.items()}
-    client = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
     client.create_topics([NewTopic(topic, partitions, 1, config=named)])[topic].result(30)
 
 
 def write(cluster: Kafka, topic: str, items: list[Item]) -> None:
     """Write records in order."""
-    producer = Producer({"bootstrap.servers": cluster.bootstrap, "enable.idempotence": True, "linger.ms": 5})
+    producer = Producer(
+        {"bootstrap.servers": cluster.bootstrap, "log_level": 0, "enable.idempotence": True, "linger.ms": 5}
+    )
     for item in items:
         producer.produce(topic, item.value, item.key, item.partition, timestamp=item.when, headers=list(item.headers))
     assert producer.flush(30) == 0
@@ -72,7 +74,7 @@ def write(cluster: Kafka, topic: str, items: list[Item]) -> None:
 
 def delete_below(cluster: Kafka, topic: str, offset: int) -> None:
     """Move the log start of partition 0."""
-    client = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
     for done in client.delete_records([Position(topic, 0, offset)]).values():
         done.result(30)
 
@@ -239,7 +241,7 @@ async def test_offsets_without_records(both: Pair) -> None:
     """Aborted transactions and markers, also at the very end, against markers of another kind."""
     for cluster in (both.east, both.west):
         create(cluster, both.topic, 1)
-        producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": both.topic})
+        producer = Producer({"bootstrap.servers": cluster.bootstrap, "log_level": 0, "transactional.id": both.topic})
         producer.init_transactions(30)
         for commit in (True, False, True, False):
             producer.begin_transaction()
