@@ -57,6 +57,8 @@ _GUARD_MARGIN_MS = 3_600_000
 _EXPIRATION = "producer.id.expiration.ms"
 _EXPIRATION_DEFAULT_MS = 86_400_000
 _PROGRESS_EVERY_SECONDS = 5.0
+_OF_THE_MIRROR = frozenset({Reason.SOURCE_MISSING, Reason.TARGET_MISSING, Reason.PARTITION_COUNT})
+"""Reasons that a whole mirror hands to its partitions, and takes back."""
 
 log = get_logger(__name__)
 
@@ -327,7 +329,7 @@ class FlowRunner:
         if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
             log.info("limit raised, going on", partition=str(where), bytes=limits.batch_bytes_max)
             pump.resume(slot)
-        elif slot.copy.reason is Reason.SOURCE_MISSING:
+        elif slot.copy.reason in _OF_THE_MIRROR:  # and the mirror has no fault any more
             pump.resume(slot)
 
     def _stop_mirror(self, pump: Pump, mirror: Mirror) -> None:
