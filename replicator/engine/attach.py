@@ -251,18 +251,7 @@ async def read_once(
     body = session.request(
         {where: Wanted(offset, -1, -1, _READ_BYTES)}, wait_ms=wait_ms, bytes_min=1, bytes_max=_READ_BYTES
     )
-    done: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-
-    def on_answer(frame: Frame | None, error: KafkaError | None) -> None:
-        if done.done():
-            return
-        if frame is not None:
-            done.set_result(frame)
-        elif error is not None:
-            done.set_exception(error)
-
-    connection.send(FETCH, version, [body], len(body), on_answer)
-    frame = await done
+    frame = await connection.ask(FETCH, version, [body], len(body))
     code, partitions = session.answer(frame.buffer, frame.size)
     if not code and partitions:
         code = partitions[0].error

@@ -24,7 +24,7 @@ from replicator.wire import control
 from replicator.wire.batch import rewrite, scan
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name, refused
-from replicator.wire.produce import ProduceCodec, Produced
+from replicator.wire.produce import ProduceCodec
 from replicator.wire.records import NewRecord, encode
 from replicator.wire.versions import PRODUCE
 
@@ -119,14 +119,17 @@ class Seeder:
         began, first = self._pump.now(), end
         small = slot.copy.limits.batch_bytes_max < _FILLER_BYTES_MAX
         records_max = _SMALL_FILLER_RECORDS if small else _FILLER_RECORDS_MAX
-        waiting: list[asyncio.Future[Produced]] = []
+        timeout_ms = int(connection.cluster.request_timeout_seconds * 1000)
+        codec = ProduceCodec(connection.versions.produce, self._pump.target.topic_ids, timeout_ms)
+        waiting: list[asyncio.Future[Frame]] = []
         sent = end
         while end < offset:
             while sent < offset and len(waiting) < _IN_FLIGHT_MAX:
                 count = min(records_max, offset - sent)
-                waiting.append(self._append(slot, connection, sent, count))
+                waiting.append(self._append(slot, connection, codec, sent, count))
                 sent += count
-            answer = await waiting.pop(0)
+            frame = await waiting.pop(0)
+            answer = codec.answer(frame.buffer, frame.size)[0]
             outcome = classify_produce(answer.error)
             if outcome in _FINAL:
                 raise refused(connection.cluster, "Produce", answer.error, slot.target.topic, answer.message)
@@ -140,26 +143,15 @@ class Seeder:
             slot.seed_eta_seconds = int((offset - end) / rate)
         return end
 
-    def _append(self, slot: Slot, connection: Connection, base: int, count: int) -> asyncio.Future[Produced]:
+    def _append(
+        self, slot: Slot, connection: Connection, codec: ProduceCodec, base: int, count: int
+    ) -> asyncio.Future[Frame]:
         pump = self._pump
         batch = bytearray(_filler(count, time.time_ns() // 3_600_000_000_000))
         header = scan(batch, 0, len(batch))[0]
         rewrite(batch, header, pump.writer.filler_id, pump.writer.filler_epoch, base % SEQUENCE_MODULUS)
-        timeout_ms = int(connection.cluster.request_timeout_seconds * 1000)
-        codec = ProduceCodec(connection.versions.produce, pump.target.topic_ids, timeout_ms)
         body, size = codec.request({slot.target.topic: [(slot.target.partition, batch, len(batch))]})
-        done: asyncio.Future[Produced] = asyncio.get_running_loop().create_future()
-
-        def on_answer(frame: Frame | None, error: KafkaError | None) -> None:
-            if done.done():
-                return
-            if frame is None:
-                done.set_exception(error or KafkaError("no answer", cluster=connection.cluster.alias, retryable=True))
-            else:
-                done.set_result(codec.answer(frame.buffer, frame.size)[0])
-
-        connection.send(PRODUCE, connection.versions.produce, body, size, on_answer)
-        return done
+        return connection.ask(PRODUCE, connection.versions.produce, body, size)
 
 
 @lru_cache(maxsize=4)

@@ -230,18 +230,7 @@ class StateLog:
         # By name: Produce from v12 on would enlist partitions by itself (transactions V2), which is not mixed here.
         codec = ProduceCodec(PRODUCE_BY_NAME, self._cluster.topic_ids, timeout_ms)
         body, size = codec.request({STATE_TOPIC: [(0, batch, len(batch))]}, transactional_id)
-        done: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-
-        def on_answer(frame: Frame | None, error: KafkaError | None) -> None:
-            if done.done():
-                return
-            if frame is not None:
-                done.set_result(frame)
-            elif error is not None:
-                done.set_exception(error)
-
-        connection.send(PRODUCE, PRODUCE_BY_NAME, body, size, on_answer)
-        frame = await done
+        frame = await connection.ask(PRODUCE, PRODUCE_BY_NAME, body, size)
         return codec.answer(frame.buffer, frame.size)[0]
 
     async def _connection(self, purpose: Purpose) -> Connection:

@@ -57,11 +57,6 @@ class TargetWriter:
         if self._connection is not None:
             self._connection.close()
 
-    @property
-    def in_flight(self) -> int:
-        """Requests without an answer."""
-        return self._requests
-
     def ready(self, slot: Slot) -> None:
         """This partition has something to send; `kick` looks at it."""
         self._ready[slot] = None

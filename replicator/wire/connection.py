@@ -140,12 +140,10 @@ class Connection:
         if not self._writer_armed:
             self._on_writable()
 
-    async def call(self, request: Entity, answer: type[R], *, urgent: bool = False) -> R:
-        """Send a control message and return its decoded answer.
-
-        Raises:
-            KafkaError: The connection failed, timed out or sent bytes that are no such answer.
-        """
+    def ask(
+        self, api_key: int, version: int, body: Sequence[Buffer], body_bytes: int, *, urgent: bool = False
+    ) -> asyncio.Future[Frame]:
+        """Send one encoded request at once, as `send` does; the future brings its answer, or the KafkaError."""
         done: asyncio.Future[Frame] = self._loop.create_future()
 
         def on_answer(frame: Frame | None, error: KafkaError | None) -> None:
@@ -156,13 +154,21 @@ class Connection:
             else:
                 done.set_exception(error or ConnectionFailed("no answer", cluster=self.cluster.alias))
 
+        self.send(api_key, version, body, body_bytes, on_answer, urgent=urgent)
+        return done
+
+    async def call(self, request: Entity, answer: type[R], *, urgent: bool = False) -> R:
+        """Send a control message and return its decoded answer.
+
+        Raises:
+            KafkaError: The connection failed, timed out or sent bytes that are no such answer.
+        """
         kind = type(request)
         body = io.BytesIO()
         entity_writer(kind)(body, request)
         payload = body.getvalue()
         api_key = int(kind.__api_key__)  # type: ignore[attr-defined] # only requests and answers have one
-        self.send(api_key, int(kind.__version__), [payload], len(payload), on_answer, urgent=urgent)
-        frame = await done
+        frame = await self.ask(api_key, int(kind.__version__), [payload], len(payload), urgent=urgent)
         return self._decode(frame, answer)
 
     def _decode(self, frame: Frame, answer: type[R]) -> R:
