@@ -24,6 +24,7 @@ from replicator.core.answers import ProduceOutcome
 from replicator.errors import BugError
 from replicator.model.batch import (
     CONTROL_BIT,
+    LENGTH_PREFIX_BYTES,
     LOG_APPEND_TIME_BIT,
     SEQUENCE_MODULUS,
     TRANSACTIONAL_BIT,
@@ -276,16 +277,16 @@ class PartitionCopy:
         accepted: list[tuple[BatchHeader, int]] = []
         expected = self.next_offset
         sequence = self._sequence
-        limit = self._limits.batch_bytes_max
+        limit = self._limits.batch_bytes_max - LENGTH_PREFIX_BYTES
         dropped: list[Batch] = []
         for header in headers:
-            (start, end, base, epoch, magic, _, attributes, delta, _, _, _, _, _, count) = header
+            (base, length, epoch, magic, _, attributes, delta, _, _, _, _, _, count, _) = header
             if (
                 base != expected
                 or count != delta + 1
                 or attributes & _NO_PASS_BITS
                 or magic != _MAGIC_V2
-                or end - start > limit
+                or length > limit
                 or count <= 0
                 or (aborted and attributes & TRANSACTIONAL_BIT and _is_aborted(header, aborted))
             ):

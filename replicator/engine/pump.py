@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.core.answers import ProduceOutcome
-from replicator.core.attach import Decision, Fault, Resume, SeedTo, Wait, Writer, decide
-from replicator.core.partition import Batch, PartitionCopy, Phase, TargetLimits
-from replicator.engine.attach import Facts, Side, read_facts
+from replicator.core.attach import Resume, Writer
+from replicator.core.partition import PartitionCopy, Phase, TargetLimits
+from replicator.engine.attach import Side
+from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.guard import Claim, Guard, Others, Standing
 from replicator.engine.leaders import LeaderWatch
 from replicator.engine.reader import SourceReader
 from replicator.engine.seed import Seeder
 from replicator.engine.slot import Slot, release
 from replicator.engine.writer import TargetWriter
-from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, KafkaError, ReplicatorError
+from replicator.errors import CorruptRecords, KafkaError
 from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
+    from replicator.wire.cluster import Leader
 
 _FRAME_BYTES_MAX = 6 << 20
 _FRAMES_MIN = 3
@@ -42,10 +43,6 @@ _FRAMES_AHEAD = 2
 _QUEUED_BYTES_MAX = 1 << 20
 """A partition with more than this unsent is not read: one that is stuck must not hold all frames."""
 _FRAME_BYTES_MIN = 1 << 20
-_ATTACH_GROUP_MAX = 200
-_ATTACH_PAUSE_SECONDS = (0.02, 5.0)
-_ATTEMPTS_MAX = 10
-_TICK_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -124,8 +121,7 @@ class Pump:
         self._writers: dict[int, TargetWriter] = {}
         self._reader_of: dict[Slot, SourceReader] = {}
         self._writer_of: dict[Slot, TargetWriter] = {}
-        self._apart: set[Slot] = set()  # those that are not copied now: a thousand idle ones are never walked
-        self._wake = asyncio.Event()
+        self._attach_loop = AttachLoop(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._seeder = Seeder(self)
         self._source_leaders = LeaderWatch(source.cluster, self._source_topics, self._leaders_changed)
@@ -146,8 +142,8 @@ class Pump:
         """Begin with a partition; it is attached as soon as its leaders are known."""
         slot = Slot(source, target, PartitionCopy(source, limits))
         self.slots[source] = slot
-        self._apart.add(slot)
-        self._wake.set()
+        self._attach_loop.add(slot)
+        self._attach_loop.wake()
         return slot
 
     def remove(self, slot: Slot) -> None:
@@ -155,7 +151,7 @@ class Pump:
         if slot.copy.phase is not Phase.FAULTED:
             release(slot.copy.pause())
         self._detach(slot)
-        self._apart.discard(slot)
+        self._attach_loop.discard(slot)
         self.slots.pop(slot.source, None)
 
     def pause(self, slot: Slot) -> None:
@@ -173,7 +169,7 @@ class Pump:
             slot.begins_again = True
             slot.attempts = 0
             slot.due = 0.0
-            self._wake.set()
+            self._attach_loop.wake()
 
     def fault(self, slot: Slot, reason: Reason, detail: str) -> None:
         """Stop a partition with a named reason."""
@@ -189,8 +185,8 @@ class Pump:
 
     def settle_and_rest(self, slot: Slot, detail: str) -> None:
         """End a partition's episode over a refusal that only an operator can lift; look again at a slow pace."""
-        slot.attempts = _ATTEMPTS_MAX
         self.settle(slot, detail)
+        self._attach_loop.rest(slot)
         slot.copy.say(Reason.WAITING_FOR_ACCESS, detail)
         self._report(str(slot.source), detail)
 
@@ -202,8 +198,8 @@ class Pump:
         detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
         if standing is Standing.CROWDED:
             detail = "old record times follow new ones, and another daemon runs this flow: it must fall behind first"
-        slot.attempts = _ATTEMPTS_MAX
         self.settle(slot, detail)
+        self._attach_loop.rest(slot)
         slot.copy.say(Reason.WAITING_FOR_CLAIM, detail)
 
     async def remember_seed(self, slot: Slot, offset: int) -> None:
@@ -224,23 +220,16 @@ class Pump:
             return
         self._detach(slot)
         self._watcher.changed(slot, before, slot.copy.detail or "")
-        self._schedule(slot)
+        self._attach_loop.schedule(slot)
 
     def _detach(self, slot: Slot) -> None:
-        self._apart.add(slot)
+        self._attach_loop.add(slot)
         reader = self._reader_of.pop(slot, None)
         if reader is not None:
             reader.remove(slot)
         writer = self._writer_of.pop(slot, None)
         if writer is not None:
             writer.forget(slot)
-
-    def _schedule(self, slot: Slot) -> None:
-        """Attach again after a pause that doubles: two daemons that collide must not spin."""
-        low, high = _ATTACH_PAUSE_SECONDS
-        slot.due = self.now() + (min(high, low * 2**slot.attempts) if slot.attempts else 0.0)
-        slot.attempts = min(slot.attempts + 1, _ATTEMPTS_MAX)
-        self._wake.set()
 
     # -- called by readers and writers ----------------------------------------------------------------------------
 
@@ -266,16 +255,16 @@ class Pump:
         for writer in self._writers.values():
             writer.kick()
 
-    def count(self, accepted: list[Batch], now: float) -> None:
-        """Keep the books of accepted batches."""
-        if not accepted:
+    def count(self, records: int, size: int, batches: int, now: float) -> None:
+        """Keep the books of accepted batches: their records, their bytes, and how many they are."""
+        if not batches:
             return
         totals = self.totals
-        totals.records += sum([batch[1] for batch in accepted])
-        totals.bytes += sum([batch[3] for batch in accepted])
-        totals.batches += len(accepted)
+        totals.records += records
+        totals.bytes += size
+        totals.batches += batches
         totals.last_progress = now
-        self.outcomes[ProduceOutcome.ACCEPTED] += len(accepted)
+        self.outcomes[ProduceOutcome.ACCEPTED] += batches
 
     def after_answer(self, slot: Slot, outcome: ProduceOutcome) -> None:
         """An answer changed a partition's phase, or was its last one outstanding."""
@@ -291,11 +280,10 @@ class Pump:
         if outcome in {ProduceOutcome.MISSING, ProduceOutcome.MOVED}:
             self._target_leaders.stale()
         if outcome is ProduceOutcome.DENIED and copy.phase is Phase.SETTLING:
-            slot.attempts = _ATTEMPTS_MAX
-            slot.due = self.now() + _ATTACH_PAUSE_SECONDS[1]
+            self._attach_loop.rest(slot)
             copy.say(Reason.WAITING_FOR_ACCESS, copy.detail or "the target refuses to be written to")
         if slot.wants_attach:
-            self._wake.set()
+            self._attach_loop.wake()
 
     def source_works(self, node: int) -> None:
         """A source broker answered."""
@@ -307,13 +295,16 @@ class Pump:
         if self.trouble:
             self.trouble.pop(f"{self.target.cluster.spec.alias} broker {node}", None)
 
-    def source_leaders_stale(self) -> None:
-        """The source's leaders may have moved."""
-        self._source_leaders.stale()
+    def leaders_stale(self, *, source: bool = True, target: bool = True) -> None:
+        """The leaders of a side may have moved."""
+        if source:
+            self._source_leaders.stale()
+        if target:
+            self._target_leaders.stale()
 
-    def target_leaders_stale(self) -> None:
-        """The target's leaders may have moved."""
-        self._target_leaders.stale()
+    def topics_stale(self) -> None:
+        """A topic may be gone, or out of our reach."""
+        self._watcher.topics_stale()
 
     def report_source(self, node: int, error: KafkaError) -> None:
         """A source broker could not be read."""
@@ -360,26 +351,20 @@ class Pump:
             leader = self.target.cluster.leader(slot.target)
             if leader is None or leader.node != writer.node:
                 self.settle(slot, "the target's leader moved")
-        self._wake.set()
+        self._attach_loop.wake()
 
-    # -- attaching --------------------------------------------------------------------------------------------------
+    # -- life -------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Attach what needs it, until cancelled."""
+        """Copy until cancelled."""
         try:
-            while True:
-                self._wake.clear()
-                self._attach_due()
-                self._attach_for_claim()
-                self.readers_kick()
-                self.writers_kick()
-                await self._sleep()
+            await self._attach_loop.run()
         finally:
             self.close()
 
     def close(self) -> None:
         """Stop everything; safe to call twice."""
-        self._draining = True
+        self._draining = self._attach_loop.draining = True
         self.guard.close()
         for task in list(self._tasks):
             task.cancel()
@@ -392,7 +377,7 @@ class Pump:
 
     async def drain(self, seconds: float) -> bool:
         """Send nothing new and wait for answers; return whether none is missing."""
-        self._draining = True
+        self._draining = self._attach_loop.draining = True
         for slot in self.slots.values():
             self.pause(slot)
         deadline = self.now() + seconds
@@ -401,50 +386,6 @@ class Pump:
                 return False
             await asyncio.sleep(0.005)
         return True
-
-    async def _sleep(self) -> None:
-        due = [slot.due for slot in self._apart if slot.wants_attach]
-        seconds = max(0.0, min([_TICK_SECONDS, *(moment - self.now() for moment in due)]))
-        try:
-            async with asyncio.timeout(max(seconds, 0.001)):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-
-    def _attach_for_claim(self) -> None:
-        """Partitions that waited for the claim prove their place again once it is ours."""
-        since = self.claim.effective_since()
-        if since is None:
-            return
-        for slot in self._apart:
-            if slot.copy.reason is Reason.WAITING_FOR_CLAIM:
-                slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
-
-    def _attach_due(self) -> None:
-        now = self.now()
-        groups: dict[tuple[int, int], list[Slot]] = defaultdict(list)
-        for slot in list(self._apart):
-            if self._draining or not slot.wants_attach or slot.due > now:
-                continue
-            if slot.begins_again or slot.copy.phase is Phase.SETTLING:
-                slot.begins_again = False
-                slot.copy.attach_again()
-            there, here = self.source.cluster.leader(slot.source), self.target.cluster.leader(slot.target)
-            if there is None or here is None:
-                side = self.source if there is None else self.target
-                slot.copy.wait(Reason.WAITING_FOR_LEADER, f"{side.cluster.spec.alias} has no leader for it now")
-                (self._source_leaders if there is None else self._target_leaders).stale()
-                self._schedule(slot)
-                continue
-            groups[there.node, here.node].append(slot)
-        for group in groups.values():
-            for first in range(0, len(group), _ATTACH_GROUP_MAX):
-                self._spawn(group[first : first + _ATTACH_GROUP_MAX])
-
-    def _spawn(self, group: list[Slot]) -> None:
-        for slot in group:
-            slot.attaching = True
-        self.start_task(self._attach(group))
 
     def start_task(self, work: Coroutine[None, None, None]) -> None:
         """Run a coroutine beside the loop; an unexpected error is logged as the bug it is."""
@@ -457,80 +398,18 @@ class Pump:
         if not task.cancelled() and task.exception() is not None:
             log.error("bug", exc_info=task.exception())
 
-    async def _attach(self, group: list[Slot]) -> None:
-        began = self.now()
-        try:
-            facts = await read_facts(self.source, self.target, self.writer, group)
-        except ReplicatorError as error:
-            await self._attach_failed(group, error)
-            return
-        finally:
-            for slot in group:
-                slot.attaching = False
-        for slot in group:
-            if slot.copy.phase is Phase.ATTACHING and slot in facts:
-                slot.attached(facts[slot].target.end, began, self.now())
-                self._take_facts(slot, facts[slot])
-            elif slot.copy.phase is Phase.ATTACHING:
-                self._schedule(slot)
-        self.readers_kick()
+    # -- what the attach loop decides -------------------------------------------------------------------------------
 
-    async def _attach_failed(self, group: list[Slot], error: ReplicatorError) -> None:
-        """One refused topic must not hold up the others: halve the group until the culprit stands alone."""
-        if len(group) > 1 and not isinstance(error, ConnectionFailed):
-            middle = len(group) // 2
-            for half in (group[:middle], group[middle:]):
-                self._spawn(half)
-            return
-        for slot in group:
-            if slot.copy.phase is not Phase.ATTACHING:
-                continue
-            if isinstance(error, CorruptRecords):
-                self.fault(slot, Reason.CORRUPT_BATCH, str(error))
-                continue
-            denied = isinstance(error, AuthorizationFailed)
-            slot.copy.wait(Reason.WAITING_FOR_ACCESS if denied else Reason.WAITING_FOR_LEADER, str(error))
-            self._schedule(slot)
-        self._source_leaders.stale()
-        self._target_leaders.stale()
-        self._watcher.topics_stale()
+    def leaders_of(self, slot: Slot) -> tuple[Leader | None, Leader | None]:
+        """Return who leads a partition on the source and on the target, as known."""
+        return self.source.cluster.leader(slot.source), self.target.cluster.leader(slot.target)
 
-    def _take_facts(self, slot: Slot, facts: Facts) -> None:
-        slot.source_start, slot.target_start = facts.source.start, facts.target.start
-        visible_end = facts.source.end if self.committed_only else facts.source.high_watermark
-        slot.lag.observe(visible_end, self.now())
-        begin_at = visible_end if slot.begin_at_end else facts.source.start
-        decision = decide(
-            self.writer, facts.target, facts.source, ours=slot.active, begin_at=begin_at, seeded_to=slot.seeded_to
-        )
-        self._carry_out(slot, decision, facts.source.epoch)
-
-    def _carry_out(self, slot: Slot, decision: Decision, source_epoch: int) -> None:
-        copy = slot.copy
-        if isinstance(decision, Resume):
-            self._resume(slot, decision, source_epoch)
-        elif isinstance(decision, Wait):
-            copy.wait(decision.reason, decision.detail)
-            self._schedule(slot)
-        elif isinstance(decision, Fault):
-            self.fault(slot, decision.reason, decision.detail)
-        elif isinstance(decision, SeedTo):
-            self._seeder.begin(slot, decision.offset)
-
-    def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
-        copy = slot.copy
-        guarded = decision.state_time_ms is not None and decision.state_time_ms > self.now_ms() - copy.limits.guard_ms
-        if copy.doubtful and not guarded and self.now() < slot.doubt_until:
-            copy.wait(
-                Reason.WAITING_FOR_DOUBT, "a write without an answer may still arrive, and nothing guards against it"
-            )
-            slot.due = slot.doubt_until
-            return
-        there, here = self.source.cluster.leader(slot.source), self.target.cluster.leader(slot.target)
+    def begin_copying(self, slot: Slot, decision: Resume, source_epoch: int) -> bool:
+        """Open an episode at the place the attach found; False where a leader was lost meanwhile."""
+        there, here = self.leaders_of(slot)
         if there is None or here is None:
-            self._schedule(slot)
-            return
-        copy.resume(decision, source_epoch)
+            return False
+        slot.copy.resume(decision, source_epoch)
         self.trouble.pop(str(slot.source), None)
         self.totals.reattached += 1
         slot.lag.reach(decision.offset)
@@ -540,20 +419,25 @@ class Pump:
         writer = self._writers.get(here.node)
         if writer is None:
             writer = self._writers[here.node] = TargetWriter(self, here.node)
-        self._apart.discard(slot)
+        self._attach_loop.discard(slot)
         reader.add(slot)
         self._reader_of[slot] = reader
         self._writer_of[slot] = writer
         if not slot.active:
             self._watcher.activated(slot)
         self._watcher.changed(slot, Phase.ATTACHING, f"copying from offset {decision.offset}")
+        return True
+
+    def seed(self, slot: Slot, offset: int) -> None:
+        """Let a partition's log on the target start at `offset`."""
+        self._seeder.begin(slot, offset)
 
     def seeded(self, slots: Iterable[Slot]) -> None:
         """The target's log start is in place: read the facts again."""
         for slot in slots:
             slot.copy.attach_again()
             slot.due = 0.0
-        self._wake.set()
+        self._attach_loop.wake()
 
     def lag_records(self) -> int:
         """Return how many records the partitions that are copied are behind, all together."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import FetchOutcome, classify_fetch
 from replicator.core.partition import Batch
+from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release
 from replicator.errors import CorruptRecords, KafkaError
+from replicator.model.batch import LENGTH_PREFIX_BYTES
 from replicator.model.states import Reason
 from replicator.wire.batch import rewrite, scan
 from replicator.wire.cluster import Purpose
@@ -29,7 +30,6 @@ _PARTITION_BYTES_MIN = 128 << 10
 _ANSWER_SLACK_BYTES = 64 << 20
 """A broker returns at least one whole batch, however large; a batch above this is refused."""
 _SESSION_ERRORS = frozenset({70, 71})
-_RECONNECT_SECONDS = (0.05, 5.0)
 
 Accepted = list[tuple["Slot", list[tuple["BatchHeader", int]]]]
 
@@ -46,11 +46,9 @@ class SourceReader:
         self.answered_at: float | None = None
         self._pump = pump
         self._slots: dict[TopicPartition, Slot] = {}
-        self._connection: Connection | None = None
+        self._link = Link(self._connect, self._opened, self._refused, self._rested)
         self._session: FetchSession | None = None
-        self._opening: asyncio.Task[None] | None = None
         self._asked = False
-        self._pause_seconds = _RECONNECT_SECONDS[0]
         self._wanted: dict[TopicPartition, Wanted] = {}
         self._look_at: dict[TopicPartition, None] = {}
         self._episodes: dict[TopicPartition, int] = {}
@@ -76,10 +74,7 @@ class SourceReader:
 
     def close(self) -> None:
         """Stop."""
-        if self._opening is not None:
-            self._opening.cancel()
-        if self._connection is not None:
-            self._connection.close()
+        self._link.close()
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -87,10 +82,8 @@ class SourceReader:
         """Send the next fetch if there is something to read, a frame to read into, and none on its way."""
         if self._asked or not self._slots:
             return
-        connection = self._connection
-        if connection is None or connection.closed is not None:
-            if self._opening is None:
-                self._opening = asyncio.get_running_loop().create_task(self._open())
+        connection = self._link.get()
+        if connection is None:
             return
         frame = self._pump.take_frame()
         if frame is None:
@@ -162,20 +155,18 @@ class SourceReader:
             frame_bytes_max=len(frame.buffer) + _ANSWER_SLACK_BYTES,
         )
 
-    async def _open(self) -> None:
-        try:
-            connection = await self._pump.source.cluster.connection(self.node, Purpose.FETCH)
-        except KafkaError as error:
-            self._pump.report_source(self.node, error)
-            await asyncio.sleep(self._pause_seconds)
-            self._pause_seconds = min(self._pause_seconds * 2, _RECONNECT_SECONDS[1])
-            self._pump.source_leaders_stale()
-        else:
-            self._pause_seconds = _RECONNECT_SECONDS[0]
-            self._connection = connection
-            self._session = None
-        finally:
-            self._opening = None
+    async def _connect(self) -> Connection:
+        return await self._pump.source.cluster.connection(self.node, Purpose.FETCH)
+
+    def _opened(self) -> None:
+        self._session = None
+        self.kick()
+
+    def _refused(self, error: KafkaError) -> None:
+        self._pump.report_source(self.node, error)
+
+    def _rested(self) -> None:
+        self._pump.leaders_stale(target=False)
         self.kick()
 
     # -- answers ------------------------------------------------------------------------------------------------
@@ -232,10 +223,8 @@ class SourceReader:
 
     def _drop_connection(self) -> None:
         """Begin with a new connection, after a pause."""
-        connection, self._connection = self._connection, None
         self._session = None
-        if connection is not None:
-            connection.close()
+        self._link.drop()
 
     def _take_partition(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[tuple[BatchHeader, int]]:
         if fetched.error:
@@ -270,26 +259,22 @@ class SourceReader:
 
     def _rewrite_and_queue(self, slot: Slot, accepted: list[tuple[BatchHeader, int]], frame: Frame) -> None:
         pump = self._pump
-        new = tuple.__new__  # a named tuple's own constructor is a Python function
-        buffer, view = frame.buffer, frame.view
-        producer_id, epoch = pump.writer.producer_id, pump.writer.producer_epoch
-        batches: list[Batch] = []
-        damage: CorruptRecords | None = None
-        for header, sequence in accepted:
-            try:
-                rewrite(buffer, header, producer_id, epoch, sequence)
-            except CorruptRecords as found:
-                damage = found
-                break
-            start, end = header[0], header[1]
-            batches.append(new(Batch, (header[2], header[13], header[9], end - start, view[start:end], frame)))
-        frame.hold(len(batches))
-        slot.copy.queue(batches)
-        if damage is not None:
+        view = frame.view
+        try:
+            rewrite(view, accepted, pump.writer.producer_id, pump.writer.producer_epoch)
+        except CorruptRecords as damage:
             # What came before the damaged batch is dropped with it and copied again after the operator's decision.
             pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
-        elif batches:
-            pump.ready(slot)
+            return
+        new = tuple.__new__  # a named tuple's own constructor is a Python function
+        batches: list[Batch] = []
+        for header, _ in accepted:
+            base, length, _, _, _, _, _, _, max_timestamp, _, _, _, count, start = header
+            size = LENGTH_PREFIX_BYTES + length
+            batches.append(new(Batch, (base, count, max_timestamp, size, view[start : start + size], frame)))
+        frame.hold(len(batches))
+        slot.copy.queue(batches)
+        pump.ready(slot)
 
     def _on_partition_error(self, slot: Slot, fetched: Fetched) -> None:
         outcome = classify_fetch(fetched.error)
@@ -301,7 +286,7 @@ class SourceReader:
             self._pump.settle_and_rest(slot, f"the source refuses to be read: {name}")
         else:
             self._pump.settle(slot, f"the source answers {name}")
-            self._pump.source_leaders_stale()
+            self._pump.leaders_stale(target=False)
 
     def _refuse_frame(self, damage: CorruptRecords) -> None:
         self._drop_connection()

@@ -149,8 +149,9 @@ class Seeder:
         pump = self._pump
         batch = bytearray(_filler(count, time.time_ns() // 3_600_000_000_000))
         header = scan(batch, 0, len(batch))[0]
-        rewrite(batch, header, pump.writer.filler_id, pump.writer.filler_epoch, base % SEQUENCE_MODULUS)
-        body, size = codec.request({slot.target.topic: [(slot.target.partition, batch, len(batch))]})
+        sequence = base % SEQUENCE_MODULUS
+        rewrite(memoryview(batch), [(header, sequence)], pump.writer.filler_id, pump.writer.filler_epoch)
+        body, size = codec.request({slot.target.topic: {slot.target.partition: (batch, len(batch))}})
         return connection.ask(PRODUCE, connection.versions.produce, body, size)
 
 

@@ -229,7 +229,7 @@ class StateLog:
         timeout_ms = int(self._cluster.spec.request_timeout_seconds * 1000)
         # By name: Produce from v12 on would enlist partitions by itself (transactions V2), which is not mixed here.
         codec = ProduceCodec(PRODUCE_BY_NAME, self._cluster.topic_ids, timeout_ms)
-        body, size = codec.request({STATE_TOPIC: [(0, batch, len(batch))]}, transactional_id)
+        body, size = codec.request({STATE_TOPIC: {0: (batch, len(batch))}}, transactional_id)
         frame = await connection.ask(PRODUCE, PRODUCE_BY_NAME, body, size)
         return codec.answer(frame.buffer, frame.size)[0]
 

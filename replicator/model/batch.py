@@ -30,14 +30,10 @@ HEADER = struct.Struct(">qiibIhiqqqhii")
 
 
 class BatchHeader(NamedTuple):
-    """One header, with the place of its batch in the buffer it was read from.
+    """One header: the wire's own fields in its order, and `start`, the batch's place in the buffer it was read from."""
 
-    `start` and `end` are positions in that buffer; the other fields are the wire's own, in its order.
-    """
-
-    start: int
-    end: int
     base_offset: int
+    length: int
     leader_epoch: int
     magic: int
     crc: int
@@ -49,11 +45,17 @@ class BatchHeader(NamedTuple):
     producer_epoch: int
     base_sequence: int
     record_count: int
+    start: int
 
     @property
     def size(self) -> int:
         """Bytes of the whole batch."""
-        return self.end - self.start
+        return self.length + LENGTH_PREFIX_BYTES
+
+    @property
+    def end(self) -> int:
+        """Position after the batch, in the buffer it was read from."""
+        return self.start + self.length + LENGTH_PREFIX_BYTES
 
     @property
     def next_offset(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from crc32c import crc32c
 
@@ -22,17 +23,15 @@ from replicator.wire.crc import crc_after_head_change
 _MAGIC_V2 = 2
 _MAGIC_OLD = frozenset({0, 1})
 _CRC_AT = 17
-_ATTRIBUTES_AT = 21
-_PRODUCER_AT = 43
+_CHECKED_AT = 21
 _KEEP_ATTRIBUTES = ~(LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT) & 0xFF
-_ZERO_BASE_OFFSET = bytes(8)
 _WHOLE_CRC_BELOW_BYTES = 6 << 10
 """Below this size two passes over the batch cost less than one `crc_after_head_change` (benchmarks/RESULTS.md)."""
 
-_PRODUCER = struct.Struct(">qhi")
+_CHECKED_HEAD = struct.Struct(">hiqqqhii")
+"""The header from byte 21 on: what the CRC covers of it."""
 _PREFIX = struct.Struct(">qi")
 _U32 = struct.Struct(">I")
-_U16 = struct.Struct(">H")
 
 
 def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[BatchHeader]:
@@ -51,19 +50,20 @@ def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[B
     new = tuple.__new__
     position = start
     while position + HEADER_BYTES <= end:
-        base, length, epoch, magic, *rest = unpack(buffer, position)
+        fields = unpack(buffer, position)
+        length = fields[1]
         after = position + LENGTH_PREFIX_BYTES + length
-        if magic != _MAGIC_V2 or after < position + HEADER_BYTES:
-            _check_odd_batch(base, length, magic)
+        if fields[3] != _MAGIC_V2 or length < HEADER_BYTES - LENGTH_PREFIX_BYTES:
+            _check_odd_batch(fields[0], length, fields[3])
             if after > end:
                 break
-            append(BatchHeader(position, after, base, epoch, magic, 0, 0, 0, -1, -1, -1, -1, -1, -1))
+            append(_old_header(fields[0], length, fields[2], fields[3], position))
             position = after
             continue
         if after > end:
             break
         # A named tuple's own constructor is a Python function; this line runs for every batch.
-        append(new(BatchHeader, (position, after, base, epoch, magic, *rest)))
+        append(new(BatchHeader, (*fields, position)))
         position = after
     _scan_short_messages(buffer, position, end, headers)
     return headers
@@ -80,8 +80,12 @@ def _scan_short_messages(
         after = position + LENGTH_PREFIX_BYTES + length
         if after > end:
             return
-        headers.append(BatchHeader(position, after, base, -1, magic, 0, 0, 0, -1, -1, -1, -1, -1, -1))
+        headers.append(_old_header(base, length, -1, magic, position))
         position = after
+
+
+def _old_header(base: int, length: int, epoch: int, magic: int, start: int) -> BatchHeader:
+    return BatchHeader(base, length, epoch, magic, 0, 0, 0, -1, -1, -1, -1, -1, -1, start)
 
 
 def _check_odd_batch(base: int, length: int, magic: int) -> None:
@@ -93,39 +97,39 @@ def _check_odd_batch(base: int, length: int, magic: int) -> None:
         )
 
 
-def rewrite(buffer: bytearray, header: BatchHeader, producer_id: int, producer_epoch: int, sequence: int) -> None:
-    """Make a fetched batch ours, in place: base offset 0, attributes, producer, sequence, CRC.
+def rewrite(
+    frame: memoryview, batches: Iterable[tuple[BatchHeader, int]], producer_id: int, producer_epoch: int
+) -> None:
+    """Make fetched batches ours, in place: base offset 0, attributes, producer, sequence, CRC.
 
-    The payload is not touched, and the checksum of the source is proven or carried along, never replaced unseen.
+    No payload is touched, and the checksum of the source is proven or carried along, never replaced unseen.
 
     Args:
-        buffer: The frame that holds the batch.
-        header: The batch, as `scan` returned it.
+        frame: The buffer that holds the batches.
+        batches: Each batch, as `scan` returned it, and the sequence number of its first record.
         producer_id: The flow's data writer.
         producer_epoch: Its epoch.
-        sequence: Sequence number of the batch's first record.
 
     Raises:
-        CorruptRecords: The batch's own checksum does not match its bytes.
+        CorruptRecords: A batch's own checksum does not match its bytes. It is untouched, those before it are not.
     """
-    start, end, crc, attributes = header[0], header[1], header[5], header[6]
-    tail_bytes = end - start - HEADER_BYTES
-    head_at = start + _ATTRIBUTES_AT
-    if tail_bytes < _WHOLE_CRC_BELOW_BYTES:
-        body = memoryview(buffer)[head_at:end]
-        if crc32c(body) != crc:
-            raise CorruptRecords(
-                f"the batch at offset {header.base_offset} is damaged", why="its CRC does not match its bytes"
-            )
-        _PRODUCER.pack_into(buffer, start + _PRODUCER_AT, producer_id, producer_epoch, sequence)
-        if attributes & ~_KEEP_ATTRIBUTES:
-            _U16.pack_into(buffer, head_at, attributes & _KEEP_ATTRIBUTES)
-        _U32.pack_into(buffer, start + _CRC_AT, crc32c(body))
-    else:
-        old_head = buffer[head_at : start + HEADER_BYTES]
-        _PRODUCER.pack_into(buffer, start + _PRODUCER_AT, producer_id, producer_epoch, sequence)
-        if attributes & ~_KEEP_ATTRIBUTES:
-            _U16.pack_into(buffer, head_at, attributes & _KEEP_ATTRIBUTES)
-        new_head = buffer[head_at : start + HEADER_BYTES]
-        _U32.pack_into(buffer, start + _CRC_AT, crc_after_head_change(crc, old_head, new_head, tail_bytes))
-    buffer[start : start + 8] = _ZERO_BASE_OFFSET
+    write = HEADER.pack_into
+    for header, sequence in batches:
+        _, length, epoch, _, crc, attributes, delta, base_ms, max_ms, _, _, _, count, start = header
+        head_at = start + _CHECKED_AT
+        kept = attributes & _KEEP_ATTRIBUTES
+        tail_bytes = length - (HEADER_BYTES - LENGTH_PREFIX_BYTES)
+        if tail_bytes < _WHOLE_CRC_BELOW_BYTES:
+            checked = frame[head_at : start + LENGTH_PREFIX_BYTES + length]
+            if crc32c(checked) != crc:
+                raise CorruptRecords(
+                    f"the batch at offset {header.base_offset} is damaged", why="its CRC does not match its bytes"
+                )
+            head = (kept, delta, base_ms, max_ms, producer_id, producer_epoch, sequence, count)
+            write(frame, start, 0, length, epoch, _MAGIC_V2, 0, *head)
+            _U32.pack_into(frame, start + _CRC_AT, crc32c(checked))
+        else:
+            old_head = frame[head_at : start + HEADER_BYTES]
+            head = (kept, delta, base_ms, max_ms, producer_id, producer_epoch, sequence, count)
+            crc = crc_after_head_change(crc, old_head, _CHECKED_HEAD.pack(*head), tail_bytes)
+            write(frame, start, 0, length, epoch, _MAGIC_V2, crc, *head)

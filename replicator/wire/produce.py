@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
@@ -11,6 +12,7 @@ from replicator.wire.cursor import compact_string, read_length, read_uvarint, sk
 from replicator.wire.versions import PRODUCE_BY_ID
 
 if TYPE_CHECKING:
+    from replicator.wire.frames import Frame
     from replicator.wire.stream import Buffer
 
 _HEAD = struct.Struct(">hi")
@@ -21,7 +23,10 @@ _NO_TAGS = b"\x00"
 _NULL_STRING = b"\x00"
 _NO_ERRORS = b"\x01\x00\x00"
 """No record errors, no message, no tags: what follows an accepted batch."""
-_ACCEPTED_BYTES = _ANSWER_PARTITION.size + len(_NO_ERRORS)
+_ACCEPTED = struct.Struct(f"{_ANSWER_PARTITION.format}{len(_NO_ERRORS)}s")
+
+Accepted = tuple[int, int, int, int, int, bytes]
+"""The answer for an accepted batch; the first and the third are its partition and its base offset."""
 
 
 class Produced(NamedTuple):
@@ -50,12 +55,13 @@ class ProduceCodec:
         self._names: dict[bytes, str] = {}
 
     def request(
-        self, batches: dict[str, list[tuple[int, Buffer, int]]], transactional_id: str | None = None
+        self, batches: Mapping[str, Mapping[int, tuple[Any, ...]]], transactional_id: str | None = None
     ) -> tuple[list[Buffer], int]:
         """Encode one request.
 
         Args:
-            batches: Per topic: (partition, the batch, its size). One batch per partition (KAFKA.md A9, A10).
+            batches: Per topic and partition a tuple that begins with the batch and its size; what else it holds is
+                the caller's. One batch per partition (KAFKA.md A9, A10).
             transactional_id: Set when the batches belong to a transaction.
 
         Returns:
@@ -69,9 +75,10 @@ class ProduceCodec:
         for topic, partitions in batches.items():
             pending += self._topic(topic)
             pending += uvarint(len(partitions) + 1)
-            for partition, batch, batch_bytes in partitions:
+            for partition, entry in partitions.items():
+                batch_bytes: int = entry[1]
                 pending += pack(partition) + uvarint(batch_bytes + 1)
-                views += (pending, batch)
+                views += (pending, entry[0])
                 size += len(pending) + batch_bytes
                 pending = _NO_TAGS
             pending += _NO_TAGS
@@ -86,27 +93,29 @@ class ProduceCodec:
         self._names[topic_id] = name
         return topic_id
 
-    def accepted(self, buffer: bytearray, size: int) -> dict[TopicPartition, int] | None:
-        """Decode the usual answer by the short way: the base offset of each partition.
+    def accepted(self, frame: Frame) -> dict[str, list[Accepted]] | None:
+        """Decode the usual answer by the short way: what was accepted, by topic.
 
         Returns:
             None where anything is out of the ordinary: `answer` has to look closer.
         """
-        unpack = _ANSWER_PARTITION.unpack_from
-        out: dict[TopicPartition, int] = {}
+        buffer, size = frame.buffer, frame.size
+        out: dict[str, list[Accepted]] = {}
         try:
             position = skip_tags(buffer, 4)
             topics, position = read_length(buffer, position, size)
             for _ in range(topics):
                 name, position = self._read_topic(buffer, position, size)
                 partitions, position = read_length(buffer, position, size)
-                for _ in range(partitions):
-                    partition, error, base_offset, _, _ = unpack(buffer, position)
-                    position += _ACCEPTED_BYTES
-                    if error or buffer[position - 3 : position] != _NO_ERRORS:
+                after = position + partitions * _ACCEPTED.size
+                if after > size:
+                    return None
+                rows: list[Accepted] = list(_ACCEPTED.iter_unpack(frame.view[position:after]))
+                for row in rows:
+                    if row[1] or row[5] != _NO_ERRORS:
                         return None
-                    out[name, partition] = base_offset  # type: ignore[index] # equal to its named form
-                position = skip_tags(buffer, position)
+                out[name] = rows
+                position = skip_tags(buffer, after)
         except (IndexError, struct.error, UnicodeDecodeError, CorruptRecords):
             return None
         return out

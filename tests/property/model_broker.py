@@ -19,6 +19,7 @@ from typing import NamedTuple
 from replicator.core.attach import Entry, Tail
 from replicator.model.batch import (
     CONTROL_BIT,
+    LENGTH_PREFIX_BYTES,
     LOG_APPEND_TIME_BIT,
     SEQUENCE_MODULUS,
     TRANSACTIONAL_BIT,
@@ -115,7 +116,20 @@ class SourcePartition:
         producer = ABORTED_PRODUCER if odd == "aborted" else 5
         stored = 1 if odd == "control" else len(records)
         header = BatchHeader(
-            0, size, base, self.epochs[-1][0], magic, 0, attributes, count - 1, 0, max_timestamp, producer, 0, 0, stored
+            base,
+            size - LENGTH_PREFIX_BYTES,
+            self.epochs[-1][0],
+            magic,
+            0,
+            attributes,
+            count - 1,
+            0,
+            max_timestamp,
+            producer,
+            0,
+            0,
+            stored,
+            0,
         )
         if odd and odd not in {"transactional", "gap"}:
             self.odd_offsets.update(range(base, base + count))
@@ -408,7 +422,7 @@ class TargetPartition:
 
     def append_alien(self, record: int, now_ms: int) -> None:
         """Let someone who is no daemon of ours write one record."""
-        header = BatchHeader(0, 71, 0, -1, 2, 0, 0, 0, now_ms, now_ms, ALIEN_PRODUCER, 0, 0, 1)
+        header = BatchHeader(0, 59, -1, 2, 0, 0, 0, now_ms, now_ms, ALIEN_PRODUCER, 0, 0, 1, 0)
         self.log.append(TargetBatch(self.log_end, ProducedBatch(header, (record,)), now_ms))
         self.mutations += 1
 

@@ -11,6 +11,7 @@ from replicator.errors import BugError
 from replicator.model.batch import (
     CONTROL_BIT,
     DELETE_HORIZON_BIT,
+    LENGTH_PREFIX_BYTES,
     LOG_APPEND_TIME_BIT,
     SEQUENCE_MODULUS,
     TRANSACTIONAL_BIT,
@@ -28,7 +29,7 @@ LIMITS = TargetLimits(batch_bytes_max=1000, guard_ms=GUARD_MS)
 
 def header(base: int = 10, count: int = 5, **changes: int) -> BatchHeader:
     """Return a header of a batch of `count` records."""
-    plain = BatchHeader(0, 100, base, 0, 2, 0, 0, count - 1, NOW, NOW, 5, 0, 0, count)
+    plain = BatchHeader(base, 100 - LENGTH_PREFIX_BYTES, 0, 2, 0, 0, count - 1, NOW, NOW, 5, 0, 0, count, 0)
     return plain._replace(**changes)
 
 
@@ -212,7 +213,7 @@ def test_bits_that_the_rewrite_clears_or_keeps_do_not_stop_a_batch(attributes: i
         (header(magic=0, last_offset_delta=0, record_count=-1), Reason.UNSUPPORTED_BATCH, "message format 0"),
         (header(base=12), Reason.UNSUPPORTED_BATCH, "no record from 10 to 11"),
         (header(base=8), Reason.UNSUPPORTED_BATCH, "would start inside a batch, at offset 10"),
-        (header(end=1001), Reason.RECORD_TOO_LARGE, "1001 bytes, the target topic takes 1000"),
+        (header(length=1001 - LENGTH_PREFIX_BYTES), Reason.RECORD_TOO_LARGE, "1001 bytes, the target topic takes 1000"),
         (
             header(attributes=TRANSACTIONAL_BIT, producer_id=9),
             Reason.UNSUPPORTED_BATCH,
@@ -257,7 +258,7 @@ def test_the_limit_counts_as_last_told() -> None:
     """A raised limit lets the batch pass."""
     copy = copying()
     copy.set_limits(TargetLimits(2000, GUARD_MS))
-    accepted, _ = copy.offer([header(end=1001)])
+    accepted, _ = copy.offer([header(length=1001 - LENGTH_PREFIX_BYTES)])
 
     assert len(accepted) == 1
     assert copy.limits.batch_bytes_max == 2000

@@ -69,7 +69,7 @@ def rewritten(raw: bytes, sequence: int = 42, before: bytes = b"xyz") -> bytes:
     """Rewrite a batch that stands somewhere in a buffer."""
     buffer = bytearray(before + raw + b"behind")
     (header,) = scan(buffer, len(before), len(before) + len(raw))
-    rewrite(buffer, header, 900, 7, sequence)
+    rewrite(memoryview(buffer), [(header, sequence)], 900, 7)
     assert bytes(buffer[: len(before)]) + bytes(buffer[-6:]) == before + b"behind"
     return bytes(buffer[len(before) : -6])
 
@@ -113,7 +113,7 @@ def test_a_small_damaged_batch_is_found_here() -> None:
     (header,) = scan(raw, 0, len(raw))
     kept = bytes(raw)
     with pytest.raises(CorruptRecords, match="offset 50 is damaged"):
-        rewrite(raw, header, 900, 7, 42)
+        rewrite(memoryview(raw), [(header, 42)], 900, 7)
 
     assert bytes(raw) == kept
 
@@ -123,7 +123,7 @@ def test_a_large_damaged_batch_stays_damaged() -> None:
     raw = bytearray(by_hand(0, b"x" * 100_000))
     raw[-1] ^= 1
     (header,) = scan(raw, 0, len(raw))
-    rewrite(raw, header, 900, 7, 42)
+    rewrite(memoryview(raw), [(header, 42)], 900, 7)
 
     assert scan(raw, 0, len(raw))[0].crc != crc32c(memoryview(raw)[21:])
 

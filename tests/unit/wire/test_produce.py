@@ -17,6 +17,7 @@ from kio.static.primitive import i32, i32Timedelta, i64
 
 from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
+from replicator.wire.frames import Frame
 from replicator.wire.produce import ProduceCodec
 
 VERSIONS = (9, 13)
@@ -33,7 +34,7 @@ def schema(version: int, side: str) -> Any:
 def codec_of(version: int) -> ProduceCodec:
     """Return a codec that has sent to both topics."""
     codec = ProduceCodec(version, IDS, 30_000)
-    codec.request({name: [(0, b"", 0)] for name in IDS})
+    codec.request({name: {0: (b"", 0)} for name in IDS})
     return codec
 
 
@@ -80,7 +81,7 @@ def test_a_request_is_what_kio_reads(version: int, transactional_id: str | None)
     """Every field; the batches are passed on as they are, not copied."""
     first, second = memoryview(bytearray(b"x" * 200)), bytearray(b"y")
     codec = ProduceCodec(version, IDS, 30_000)
-    views, size = codec.request({"a": [(0, first, 200), (3, second, 1)], "b": [(1, b"z", 1)]}, transactional_id)
+    views, size = codec.request({"a": {0: (first, 200), 3: (second, 1)}, "b": {1: (b"z", 1)}}, transactional_id)
     body = b"".join(views)
     entity, read_bytes = entity_reader(schema(version, "request").ProduceRequest)(body, 0)
 
@@ -120,6 +121,40 @@ def test_an_answer_of_kio_is_read(version: int) -> None:
     assert [each.base_offset for each in found] == [500, 501, 502, 503, 500]
     assert [each.message for each in found] == ["", "bad (no key)", "gap", "no key", ""]
     assert {each.log_start for each in found} == {10}
+
+
+def framed(raw: bytes) -> Frame:
+    """Return a frame that holds these bytes."""
+    frame = Frame(len(raw))
+    frame.view[:] = raw
+    frame.size = len(raw)
+    return frame
+
+
+@versions
+def test_an_answer_without_refusals_is_read_by_the_short_way(version: int) -> None:
+    """It says the same as the long one."""
+    raw = answered(version, {"a": [partition(version, at) for at in (0, 1, 7)], "b": [partition(version, 4)]})
+    found = codec_of(version).accepted(framed(raw))
+
+    assert found is not None
+    rows = [(topic, row[0], row[2]) for topic, rows in found.items() for row in rows]
+    assert rows == [(*each.where, each.base_offset) for each in read(codec_of(version), raw)]
+    assert len(rows) == 4
+
+
+@versions
+def test_anything_odd_in_an_answer_is_left_to_the_long_way(version: int) -> None:
+    """A refusal, words behind an acceptance, an answer cut anywhere."""
+    refused = partition(version, 1, ErrorCode.not_leader_or_follower)
+    worded = partition(version, 1, error_message="slow")
+    for odd in (refused, worded):
+        raw = answered(version, {"a": [partition(version, 0), odd, partition(version, 2)]})
+        assert codec_of(version).accepted(framed(raw)) is None
+    whole = answered(version, {"a": [partition(version, at) for at in range(3)]})
+    ends_in_time_and_tags = 5
+    for cut in range(5, len(whole) - ends_in_time_and_tags):
+        assert codec_of(version).accepted(framed(whole[:cut])) is None
 
 
 def test_a_leader_hint_behind_a_refusal_is_skipped() -> None:

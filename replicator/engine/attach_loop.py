@@ -1,0 +1,194 @@
+"""The attach loop of one pump: every partition that is not copied is looked at, decided about, and set on its way.
+
+It owns the set of partitions that are apart from the copying; a thousand that are copied cost it nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from replicator.core.attach import Decision, Fault, Resume, SeedTo, Wait, decide
+from replicator.core.partition import Phase
+from replicator.engine.attach import Facts, read_facts
+from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, ReplicatorError
+from replicator.model.states import Reason
+
+if TYPE_CHECKING:
+    from replicator.engine.pump import Pump
+    from replicator.engine.slot import Slot
+
+_GROUP_MAX = 200
+"""Partitions whose facts are read by the same requests."""
+_PAUSE_SECONDS = (0.02, 5.0)
+_ATTEMPTS_MAX = 10
+_TICK_SECONDS = 1.0
+
+
+class AttachLoop:
+    """Brings the partitions of one pump from ATTACHING to whatever comes next.
+
+    Attributes:
+        draining: Set when nothing may begin any more.
+    """
+
+    def __init__(self, pump: Pump) -> None:
+        self.draining = False
+        self._pump = pump
+        self._apart: set[Slot] = set()
+        self._wake = asyncio.Event()
+
+    def add(self, slot: Slot) -> None:
+        """This partition is not copied now."""
+        self._apart.add(slot)
+
+    def discard(self, slot: Slot) -> None:
+        """This partition is copied now, or is gone."""
+        self._apart.discard(slot)
+
+    def wake(self) -> None:
+        """Look at once: something may have become due."""
+        self._wake.set()
+
+    def schedule(self, slot: Slot) -> None:
+        """Attach again after a pause that doubles: two daemons that collide must not spin."""
+        low, high = _PAUSE_SECONDS
+        slot.due = self._pump.now() + (min(high, low * 2**slot.attempts) if slot.attempts else 0.0)
+        slot.attempts = min(slot.attempts + 1, _ATTEMPTS_MAX)
+        self.wake()
+
+    def rest(self, slot: Slot) -> None:
+        """Attach this partition at the slowest pace from now on: only an operator or another daemon can help it."""
+        slot.attempts = _ATTEMPTS_MAX
+        slot.due = self._pump.now() + _PAUSE_SECONDS[1]
+
+    async def run(self) -> None:
+        """Attach what is due, until cancelled."""
+        while True:
+            self._wake.clear()
+            self._attach_due()
+            self._bring_claimed_forward()
+            self._pump.readers_kick()
+            self._pump.writers_kick()
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        now = self._pump.now()
+        due = [slot.due - now for slot in self._apart if slot.wants_attach]
+        try:
+            async with asyncio.timeout(max(0.001, min([_TICK_SECONDS, *due]))):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _bring_claimed_forward(self) -> None:
+        """Partitions that waited for the claim prove their place again once it is ours."""
+        since = self._pump.claim.effective_since()
+        if since is None:
+            return
+        for slot in self._apart:
+            if slot.copy.reason is Reason.WAITING_FOR_CLAIM:
+                slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
+
+    def _attach_due(self) -> None:
+        pump = self._pump
+        now = pump.now()
+        groups: dict[tuple[int, int], list[Slot]] = defaultdict(list)
+        for slot in list(self._apart):
+            if self.draining or not slot.wants_attach or slot.due > now:
+                continue
+            if slot.begins_again or slot.copy.phase is Phase.SETTLING:
+                slot.begins_again = False
+                slot.copy.attach_again()
+            there, here = pump.leaders_of(slot)
+            if there is None or here is None:
+                side = pump.source if there is None else pump.target
+                slot.copy.wait(Reason.WAITING_FOR_LEADER, f"{side.cluster.spec.alias} has no leader for it now")
+                pump.leaders_stale(source=there is None, target=here is None)
+                self.schedule(slot)
+                continue
+            groups[there.node, here.node].append(slot)
+        for group in groups.values():
+            for first in range(0, len(group), _GROUP_MAX):
+                self._spawn(group[first : first + _GROUP_MAX])
+
+    def _spawn(self, group: list[Slot]) -> None:
+        for slot in group:
+            slot.attaching = True
+        self._pump.start_task(self._attach(group))
+
+    async def _attach(self, group: list[Slot]) -> None:
+        pump = self._pump
+        began = pump.now()
+        facts: dict[Slot, Facts] | ReplicatorError
+        try:
+            facts = await read_facts(pump.source, pump.target, pump.writer, group)
+        except ReplicatorError as error:
+            facts = error
+        finally:
+            for slot in group:
+                slot.attaching = False
+        if isinstance(facts, ReplicatorError):
+            self._failed(group, facts)
+            return
+        for slot in group:
+            if slot.copy.phase is Phase.ATTACHING and slot in facts:
+                slot.attached(facts[slot].target.end, began, pump.now())
+                self._take_facts(slot, facts[slot])
+            elif slot.copy.phase is Phase.ATTACHING:
+                self.schedule(slot)
+        pump.readers_kick()
+
+    def _failed(self, group: list[Slot], error: ReplicatorError) -> None:
+        """One refused topic must not hold up the others: halve the group until the culprit stands alone."""
+        if len(group) > 1 and not isinstance(error, ConnectionFailed):
+            middle = len(group) // 2
+            for half in (group[:middle], group[middle:]):
+                self._spawn(half)
+            return
+        for slot in group:
+            if slot.copy.phase is not Phase.ATTACHING:
+                continue
+            if isinstance(error, CorruptRecords):
+                self._pump.fault(slot, Reason.CORRUPT_BATCH, str(error))
+                continue
+            denied = isinstance(error, AuthorizationFailed)
+            slot.copy.wait(Reason.WAITING_FOR_ACCESS if denied else Reason.WAITING_FOR_LEADER, str(error))
+            self.schedule(slot)
+        self._pump.leaders_stale()
+        self._pump.topics_stale()
+
+    def _take_facts(self, slot: Slot, facts: Facts) -> None:
+        pump = self._pump
+        slot.source_start, slot.target_start = facts.source.start, facts.target.start
+        visible_end = facts.source.end if pump.committed_only else facts.source.high_watermark
+        slot.lag.observe(visible_end, pump.now())
+        begin_at = visible_end if slot.begin_at_end else facts.source.start
+        decision = decide(
+            pump.writer, facts.target, facts.source, ours=slot.active, begin_at=begin_at, seeded_to=slot.seeded_to
+        )
+        self._carry_out(slot, decision, facts.source.epoch)
+
+    def _carry_out(self, slot: Slot, decision: Decision, source_epoch: int) -> None:
+        if isinstance(decision, Resume):
+            self._resume(slot, decision, source_epoch)
+        elif isinstance(decision, Wait):
+            slot.copy.wait(decision.reason, decision.detail)
+            self.schedule(slot)
+        elif isinstance(decision, Fault):
+            self._pump.fault(slot, decision.reason, decision.detail)
+        elif isinstance(decision, SeedTo):
+            self._pump.seed(slot, decision.offset)
+
+    def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
+        pump, copy = self._pump, slot.copy
+        guarded = decision.state_time_ms is not None and decision.state_time_ms > pump.now_ms() - copy.limits.guard_ms
+        if copy.doubtful and not guarded and pump.now() < slot.doubt_until:
+            copy.wait(
+                Reason.WAITING_FOR_DOUBT, "a write without an answer may still arrive, and nothing guards against it"
+            )
+            slot.due = slot.doubt_until
+            return
+        if not pump.begin_copying(slot, decision, source_epoch):
+            self.schedule(slot)

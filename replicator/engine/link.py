@@ -1,0 +1,79 @@
+"""A connection that is there when it is needed: opened on demand, and again after a fault, with a growing pause."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.errors import KafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from replicator.wire.connection import Connection
+
+_PAUSE_SECONDS = (0.05, 5.0)
+
+
+class Link:
+    """What one reader or writer holds of its broker.
+
+    Args:
+        connect: Opens a connection, or raises KafkaError.
+        on_open: Called once a connection is there.
+        on_refused: Called with the reason as soon as an attempt has failed.
+        on_rested: Called after the pause that follows; nothing is tried again unless asked for.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        on_open: Callable[[], None],
+        on_refused: Callable[[KafkaError], None],
+        on_rested: Callable[[], None],
+    ) -> None:
+        self._connect = connect
+        self._on_open = on_open
+        self._on_refused = on_refused
+        self._on_rested = on_rested
+        self._connection: Connection | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._pause_seconds = _PAUSE_SECONDS[0]
+
+    def get(self) -> Connection | None:
+        """Return the connection if it is open, and begin to open one if not."""
+        connection = self._connection
+        if connection is not None and connection.closed is None:
+            return connection
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        return None
+
+    def drop(self) -> None:
+        """Close the connection: what it carries cannot be trusted any more."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Close for good; requests without an answer are reported lost."""
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _open(self) -> None:
+        try:
+            connection = await self._connect()
+        except KafkaError as error:
+            self._on_refused(error)
+            await asyncio.sleep(self._pause_seconds)
+            self._pause_seconds = min(self._pause_seconds * 2, _PAUSE_SECONDS[1])
+            then = self._on_rested
+        else:
+            self._pause_seconds = _PAUSE_SECONDS[0]
+            self._connection = connection
+            then = self._on_open
+        finally:
+            self._opening = None
+        then()
