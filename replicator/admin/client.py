@@ -13,11 +13,13 @@ from confluent_kafka.admin import AdminClient
 
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
+from replicator.core.rights import Operation, on_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
     from concurrent.futures import Future
 
+    from replicator.core.rights import Grant
     from replicator.model.security import ClusterSpec
 
 _POLL_SECONDS = 0.1
@@ -45,7 +47,7 @@ class Connection:
         *,
         doing: str,
         api: str,
-        right: tuple[str, str],
+        right: Grant,
         absent: frozenset[int] = frozenset(),
     ) -> dict[K, Any]:
         """Start one request and return the result of each of its parts.
@@ -54,7 +56,7 @@ class Connection:
             start: Starts it on the client and returns its futures.
             doing: Completes "could not ...".
             api: Kafka's name of the request.
-            right: (operation, resource option) that it needs, for the message.
+            right: What it needs, for the message.
             absent: Error codes that leave a part out of the result instead of raising.
 
         Raises:
@@ -75,7 +77,7 @@ class Connection:
         start: Callable[[AdminClient], Mapping[K, Future[Any]]],
         doing: str,
         api: str,
-        right: tuple[str, str],
+        right: Grant,
         absent: frozenset[int],
     ) -> dict[K, Any]:
         client = self._made()
@@ -124,7 +126,7 @@ class Connection:
                         self.cluster,
                         doing="set up a client",
                         api="configuration",
-                        right=("DESCRIBE", "--cluster"),
+                        right=on_cluster(Operation.DESCRIBE),
                         seen=Code(Code._SSL, error_of(error).str()),  # noqa: SLF001 - only TLS files are read there
                     ) from None
             return self._client

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicator.credentials import read_password, read_token
 from replicator.model.security import Mechanism
+from replicator.model.units import format_bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ def client_config(cluster: ClusterSpec) -> ClientConfig:
     """
     config = ClientConfig(
         {
-            "bootstrap.servers": ",".join(_address(host, port) for host, port in cluster.bootstrap),
+            "bootstrap.servers": format_bootstrap(cluster.bootstrap),
             "client.id": "replicator",
             "security.protocol": cluster.security.protocol.value,
             "socket.timeout.ms": _milliseconds(cluster.request_timeout_seconds),
@@ -71,10 +72,6 @@ def client_config(cluster: ClusterSpec) -> ClientConfig:
     if cluster.security.protocol.sasl:
         config.update(_sasl(cluster))
     return config
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _milliseconds(seconds: float) -> int:

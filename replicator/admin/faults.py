@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 
+from replicator.core.rights import acl_command, on_cluster
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed
+from replicator.model.units import format_address
 
 if TYPE_CHECKING:
+    from replicator.core.rights import Grant
     from replicator.errors import KafkaError
     from replicator.model.security import ClusterSpec
 
@@ -110,7 +113,7 @@ def fault(
     *,
     doing: str,
     api: str,
-    right: tuple[str, str],
+    right: Grant,
     seen: Code | None = None,
 ) -> KafkaError:
     """Return the error of our tree for one of librdkafka's.
@@ -120,7 +123,7 @@ def fault(
         cluster: Whose answer it is.
         doing: Completes "could not ...": "create topic orders".
         api: Kafka's name of the request.
-        right: (operation, resource option of kafka-acls.sh) that the request needs.
+        right: What the request needs.
         seen: The last error of the connections; it explains a time-out.
     """
     # librdkafka goes on trying after a refused login, so that the call itself ends as a time-out.
@@ -142,7 +145,7 @@ def fault(
             what,
             cluster=cluster.alias,
             why="; ".join(part for part in (text, detail) if part),
-            next_step=f"check that {cluster.bootstrap[0][0]}:{cluster.bootstrap[0][1]} can be reached from here",
+            next_step=f"check that {format_address(cluster.bootstrap[0])} can be reached from here",
         )
     why, next_step = _ADVICE.get(code, ("", ""))
     if api == "DeleteRecords" and code == Code.POLICY_VIOLATION:
@@ -158,18 +161,9 @@ def fault(
     )
 
 
-def _acl_command(cluster: ClusterSpec, code: int, right: tuple[str, str]) -> str:
-    operation, resource = right
-    if code == Code.CLUSTER_AUTHORIZATION_FAILED:
-        resource = "--cluster"
-    # AclCommand knows DescribeConfigs, not DESCRIBE_CONFIGS.
-    operation = "".join(word.capitalize() for word in operation.split("_"))
-    host, port = cluster.bootstrap[0]
-    user = cluster.security.username or "<principal>"
-    return (
-        f"kafka-acls.sh --bootstrap-server {host}:{port} --add --allow-principal User:{user} "
-        f"--operation {operation} {resource}"
-    )
+def _acl_command(cluster: ClusterSpec, code: int, right: Grant) -> str:
+    refused = on_cluster(*right.operations) if code == Code.CLUSTER_AUTHORIZATION_FAILED else right
+    return acl_command(refused, cluster)
 
 
 def error_of(exception: KafkaException) -> Code:

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException, Producer
 
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import error_of, fault
+from replicator.core.rights import Operation, on_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +132,7 @@ class RecordProducer:
             self._cluster,
             doing=f"write to {self._topic}",
             api="Produce",
-            right=("WRITE", f"--topic {self._topic}"),
+            right=on_topic(self._topic, Operation.WRITE),
         )
 
 

@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition as Position
 
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
+from replicator.core.rights import Operation, on_topic
 from replicator.errors import KafkaError, ProtocolError
 from replicator.model.spec import Isolation
 
@@ -237,7 +238,7 @@ class PartitionReader:
             self._cluster,
             doing=doing,
             api="Fetch",
-            right=("READ", f"--topic {topic}"),
+            right=on_topic(topic, Operation.READ),
             seen=self._seen,
         )
 

@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 )
 
 from replicator.admin.client import Connection
+from replicator.core.rights import Operation, on_cluster, on_topic
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
+    from replicator.core.rights import Grant
     from replicator.model.security import ClusterSpec
 
 _TOPICS_PER_REQUEST = 200
 _ABSENT = frozenset({Code.UNKNOWN_TOPIC_OR_PART, Code.UNKNOWN_TOPIC_ID})
-_CLUSTER_RIGHT = ("DESCRIBE", "--cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class TopicAdmin:
             return {"": client.describe_cluster(include_authorized_operations=True, request_timeout=self._timeout)}
 
         answer = await self._connection.call(
-            start, doing="describe the cluster", api="DescribeCluster", right=_CLUSTER_RIGHT
+            start, doing="describe the cluster", api="DescribeCluster", right=on_cluster(Operation.DESCRIBE)
         )
         found = answer[""]
         allowed = found.authorized_operations
@@ -108,7 +109,7 @@ class TopicAdmin:
             return {"": _completed(client.list_topics(timeout=self._timeout))}
 
         answer = await self._connection.call(
-            start, doing="list topics", api="Metadata", right=("DESCRIBE", "--topic '*'")
+            start, doing="list topics", api="Metadata", right=on_topic("*", Operation.DESCRIBE)
         )
         return {name: len(found.partitions) for name, found in answer[""].topics.items() if not found.error}
 
@@ -118,14 +119,15 @@ class TopicAdmin:
         found: dict[str, TopicConfig] = {}
         for first in range(0, len(names), _TOPICS_PER_REQUEST):
             part = names[first : first + _TOPICS_PER_REQUEST]
-            answer = await self._describe(ResourceType.TOPIC, part, f"--topic {part[0]}")
+            answer = await self._describe(ResourceType.TOPIC, part, on_topic(part[0], Operation.DESCRIBE_CONFIGS))
             found.update({name: _topic_config(name, entries) for name, entries in answer.items()})
         return found
 
     async def broker_configs(self, names: Iterable[str]) -> dict[str, str | None]:
         """Return settings of the broker with the lowest id; a name it does not know is left out."""
         facts = await self.describe_cluster()
-        answer = await self._describe(ResourceType.BROKER, [str(facts.broker_ids[0])], "--cluster", absent=frozenset())
+        right = on_cluster(Operation.DESCRIBE_CONFIGS)
+        answer = await self._describe(ResourceType.BROKER, [str(facts.broker_ids[0])], right, absent=frozenset())
         entries = answer[str(facts.broker_ids[0])]
         return {name: entries[name].value for name in names if name in entries}
 
@@ -142,7 +144,7 @@ class TopicAdmin:
             lambda client: client.create_topics([new], **self._waits),
             doing=f"create topic {name} ({partitions} partitions, {replication_factor} replicas)",
             api="CreateTopics",
-            right=("CREATE", f"--topic {name}"),
+            right=on_topic(name, Operation.CREATE),
         )
 
     async def create_partitions(self, name: str, total: int) -> None:
@@ -155,7 +157,7 @@ class TopicAdmin:
             lambda client: client.create_partitions([NewPartitions(name, total)], **self._waits),
             doing=f"grow topic {name} to {total} partitions",
             api="CreatePartitions",
-            right=("ALTER", f"--topic {name}"),
+            right=on_topic(name, Operation.ALTER),
         )
 
     async def alter_configs(self, name: str, values: Mapping[str, str], delete: Iterable[str] = ()) -> None:
@@ -175,7 +177,7 @@ class TopicAdmin:
             lambda client: client.incremental_alter_configs([resource], request_timeout=self._timeout),
             doing=f"change settings of topic {name} ({', '.join(change.name for change in changes)})",
             api="IncrementalAlterConfigs",
-            right=("ALTER_CONFIGS", f"--topic {name}"),
+            right=on_topic(name, Operation.ALTER_CONFIGS),
         )
 
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
@@ -191,7 +193,7 @@ class TopicAdmin:
             lambda client: client.delete_records(wanted, **self._waits),
             doing=f"delete records of {wanted[0].topic}",
             api="DeleteRecords",
-            right=("DELETE", f"--topic {wanted[0].topic}"),
+            right=on_topic(wanted[0].topic, Operation.DELETE),
         )
         return {_name(part): result.low_watermark for part, result in answer.items()}
 
@@ -224,7 +226,7 @@ class TopicAdmin:
             lambda client: client.list_offsets(wanted, isolation_level=level, request_timeout=self._timeout),
             doing="list offsets",
             api="ListOffsets",
-            right=("DESCRIBE", f"--topic {next(iter(wanted)).topic}"),
+            right=on_topic(next(iter(wanted)).topic, Operation.DESCRIBE),
         )
         return {_name(part): result.offset for part, result in answer.items()}
 
@@ -232,7 +234,7 @@ class TopicAdmin:
         self,
         kind: ResourceType,
         names: list[str],
-        resource: str,
+        right: Grant,
         absent: frozenset[int] = _ABSENT,
     ) -> dict[str, dict[str, ConfigEntry]]:
         wanted = [ConfigResource(kind, name) for name in names]
@@ -240,7 +242,7 @@ class TopicAdmin:
             lambda client: client.describe_configs(wanted, request_timeout=self._timeout),
             doing=f"read settings of {kind.name.lower()} {names[0]}",
             api="DescribeConfigs",
-            right=("DESCRIBE_CONFIGS", resource),
+            right=right,
             absent=absent,
         )
         return {found.name: entries for found, entries in answer.items()}

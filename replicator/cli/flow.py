@@ -211,5 +211,5 @@ def _status_text(status: DaemonStatus, *, wide: bool) -> None:
         output.line(views.flow_headline(flow))
         if flow.mirrors:
             output.table(views.MIRROR_COLUMNS, [views.mirror_row(mirror) for mirror in flow.mirrors], wide=wide)
-        for text in views.fault_lines(flow, views.faults(flow)):
+        for text in views.fault_lines(flow, views.troubles(flow)):
             output.line(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -13,9 +12,9 @@ from replicator import __version__
 from replicator.cli import config, demo, dev, flow, mirror, run, validate, verify
 from replicator.cli.remote import WATCH_DEFAULT
 from replicator.errors import BugError, ConfigError, ReplicatorError
+from replicator.model.units import parse_duration
 
 INTERRUPTED = 130
-_DURATION = re.compile(r"\d+(\.\d+)?(ms|s|m|h|d)")
 
 app = typer.Typer(
     name="replicator",
@@ -75,9 +74,17 @@ def expand_watch(words: Sequence[str]) -> list[str]:
     for at, word in enumerate(words):
         expanded.append(word)
         following = words[at + 1] if at + 1 < len(words) else ""
-        if word in {"-w", "--watch"} and not _DURATION.fullmatch(following):
+        if word in {"-w", "--watch"} and not _is_duration(following):
             expanded.append(WATCH_DEFAULT)
     return expanded
+
+
+def _is_duration(word: str) -> bool:
+    try:
+        parse_duration(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _write_traceback() -> None:

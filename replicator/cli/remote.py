@@ -14,9 +14,9 @@ import typer
 
 from replicator.cli import output
 from replicator.errors import UsageError
+from replicator.model.spec import RPC_ADDRESS
 from replicator.model.status import DaemonStatus
-from replicator.model.units import parse_duration
-from replicator.rpc.address import DEFAULT_ADDRESS
+from replicator.model.units import format_address, parse_duration
 
 if TYPE_CHECKING:
     from replicator.rpc.client import ControlClient
@@ -40,7 +40,7 @@ WatchOption = Annotated[
     typer.Option("--watch", "-w", metavar="[INTERVAL]", help=f"Show again each interval ({WATCH_DEFAULT})."),
 ]
 
-ADDRESS = DEFAULT_ADDRESS
+ADDRESS = format_address(RPC_ADDRESS)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import typer
 
 from replicator.cli import output
 from replicator.errors import ConfigError, PreflightFailed
+from replicator.model.units import format_address, format_bootstrap
 
 if TYPE_CHECKING:
     from replicator.core.rights import Grant
@@ -104,7 +105,8 @@ def _print_summary(spec: Spec) -> None:
     for cluster in spec.clusters:
         user = f" as {cluster.security.username}" if cluster.security.username else ""
         identity = f", must be {cluster.cluster_id}" if cluster.cluster_id else ""
-        output.line(f"cluster {cluster.alias}: {_bootstrap(cluster)} ({cluster.security.protocol}{user}{identity})")
+        servers = format_bootstrap(cluster.bootstrap)
+        output.line(f"cluster {cluster.alias}: {servers} ({cluster.security.protocol}{user}{identity})")
     for flow in spec.flows:
         output.line(f"flow {flow.name}: {flow.source} -> {flow.target}")
         for name, value in _facts(spec, flow):
@@ -136,10 +138,6 @@ def _pattern(pattern: Pattern) -> str:
     return pattern.text if pattern.kind == "glob" else f"{pattern.kind} {pattern.text}"
 
 
-def _bootstrap(cluster: ClusterSpec) -> str:
-    return ",".join(f"{host}:{port}" for host, port in cluster.bootstrap)
-
-
 # -- rights -----------------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +163,7 @@ def _print_rights(spec: Spec) -> None:
                 output.line(f"# {who.text}: {who.note}")
             for grant in grants:
                 output.line(f"# {grant.why}")
-                output.line(acl_command(grant, who, cluster.bootstrap))
+                output.line(acl_command(grant, cluster))
         if wider_than_selection(flow.topics):
             output.line("# an ACL knows names and prefixes only: these reach further than the flow's selection")
     output.line()
@@ -224,7 +222,7 @@ def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
         "clusters": [
             {
                 "alias": cluster.alias,
-                "bootstrap": [f"{host}:{port}" for host, port in cluster.bootstrap],
+                "bootstrap": [format_address(address) for address in cluster.bootstrap],
                 "protocol": cluster.security.protocol,
                 "username": cluster.security.username,
                 "cluster_id": cluster.cluster_id,
@@ -241,7 +239,7 @@ def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
                 "cluster": cluster.alias,
                 "role": role,
                 "principal": principal(cluster.security).text,
-                "commands": [acl_command(grant, principal(cluster.security), cluster.bootstrap) for grant in grants],
+                "commands": [acl_command(grant, cluster) for grant in grants],
             }
             for flow in spec.flows
             for cluster, role, grants in _rights(spec, flow)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from replicator.cli import output
+from replicator.cli import output, remote
 from replicator.errors import NotAvailable, TimedOut, Unequal, UsageError
 from replicator.model.spec import Offsets
-from replicator.model.units import parse_duration
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -68,19 +67,12 @@ def command(
 
     if form not in _FORMATS:
         raise UsageError(f"verify has no output {form}", next_step="use -o table, wide, json or yaml")
-    seconds = _seconds(wait)
+    seconds = remote.duration(wait, "--wait")
     spec = load(config, os.environ)
     chosen = _flow(spec, flow)
     result = _compare(spec, chosen, tuple(topic or ()), seconds)
     _print(result, form)
     _judge(result, wait)
-
-
-def _seconds(wait: str) -> float:
-    try:
-        return parse_duration(wait)
-    except ValueError as error:
-        raise UsageError(f"--wait: {error}") from None
 
 
 def _flow(spec: Spec, name: str) -> FlowSpec:

@@ -30,24 +30,24 @@ MIRROR_COLUMNS = (
     Column("TOPIC", folds=True),
     Column("TARGET TOPIC", rank=4, folds=True),
     Column("STATE"),
+    Column("REASON", folds=True),  # beside the state and never dropped: ACTIVE alone does not say that it waits
     Column("PARTITIONS", right=True, rank=3),
     Column("LAG", right=True),
     Column("OFFSETS", rank=2),
     Column("SEED ETA", right=True, rank=5),
-    Column("REASON", rank=1, folds=True),
 )
 PARTITION_COLUMNS = (
     Column("PART", right=True),
     Column("STATE"),
-    Column("SRC START", right=True, rank=5),
+    Column("REASON"),
+    Column("SRC START", right=True, rank=4),
     Column("SRC END", right=True, rank=2),
-    Column("TGT START", right=True, rank=6),
+    Column("TGT START", right=True, rank=5),
     Column("TGT END", right=True, rank=3),
     Column("LAG", right=True),
     Column("OFFSETS", rank=1),
-    Column("GUARD", rank=7),
-    Column("HOLDER", rank=8),
-    Column("REASON", rank=4),
+    Column("GUARD", rank=6),
+    Column("HOLDER", rank=7),
 )
 EVENT_COLUMNS = (
     Column("AT"),
@@ -73,6 +73,7 @@ _MEANING = {
     Reason.PARTITION_COUNT: "source and target have different numbers of partitions",
     Reason.TARGET_REFUSED: "the target refuses writes",
     Reason.FENCED: "the target was promoted, or another writer took over",
+    Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted the copy goes on by itself",
 }
 
 
@@ -121,11 +122,11 @@ def mirror_row(mirror: MirrorStatus) -> Sequence[str]:
         mirror.topic,
         mirror.target_topic,
         mirror.state,
+        text(mirror.reason),
         f"{active}/{len(mirror.partitions)}",
         number(mirror_lag(mirror)),
         ",".join(offsets) or output.UNKNOWN,
         age(mirror.seed_eta_seconds),
-        text(mirror.reason),
     )
 
 
@@ -141,6 +142,7 @@ def partition_row(partition: PartitionStatus) -> Sequence[str]:
     return (
         str(partition.partition),
         partition.state,
+        text(partition.reason),
         number(partition.source_start),
         number(partition.source_end),
         number(partition.target_start),
@@ -149,7 +151,6 @@ def partition_row(partition: PartitionStatus) -> Sequence[str]:
         text(partition.offsets),
         text(partition.guard),
         text(partition.holder),
-        text(partition.reason),
     )
 
 
@@ -169,20 +170,37 @@ def faults(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | N
             yield mirror, None
 
 
+def waits(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
+    """Yield what waits for an operator without having stopped: of partitions that say the same only the first."""
+    for mirror in flow.mirrors:
+        said = set()
+        for partition in mirror.partitions:
+            waiting = partition.reason is Reason.WAITING_FOR_ACCESS and partition.state is not MirrorState.FAULTED
+            if waiting and partition.detail not in said:
+                said.add(partition.detail)
+                yield mirror, partition
+
+
+def troubles(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
+    """Yield what an operator has to look at."""
+    yield from faults(flow)
+    yield from waits(flow)
+
+
 def fault_lines(
     flow: FlowStatus, found: Iterable[tuple[MirrorStatus, PartitionStatus | None]], *, explained: bool = False
 ) -> Iterator[str]:
-    """Yield the text about each fault: where, the reason, its meaning and the detail.
+    """Yield the text about each fault or wait: where, the reason, its meaning and the detail.
 
-    Unless `explained`, also the command that shows what led to it.
+    Unless `explained`, also the command that shows what led to it; a missing right's detail names its own.
     """
     for mirror, partition in found:
         stopped = partition or mirror
         where = mirror.topic if partition is None else f"{mirror.topic}-{partition.partition}"
-        yield f"{where} {MirrorState.FAULTED}: {text(stopped.reason)}"
+        yield f"{where} {stopped.state}: {text(stopped.reason)}"
         if stopped.reason in _MEANING:
             yield f"  why:    {_MEANING[stopped.reason]}"
         if stopped.detail:
             yield f"  detail: {stopped.detail}"
-        if not explained:
+        if not explained and stopped.reason is not Reason.WAITING_FOR_ACCESS:
             yield f"  next:   replicator mirror describe {flow.flow} {mirror.topic} --events"

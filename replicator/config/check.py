@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from replicator.config.mistakes import Key, KeyPath, Mistakes, did_you_mean
 from replicator.config.shape import FileShape, PrefixShape, RegexShape, Shape
 from replicator.config.shape_types import UNION_TAGS
-from replicator.config.units import shown
 from replicator.config.yaml_positions import Node
+from replicator.model.units import shown
 
 PASSES_MAX = 12
 """Cutting can reach at most from the deepest key up to a whole flow; each pass goes up one level."""

@@ -10,8 +10,8 @@ from replicator.config.lint_flows import FORCED_CONFIGS, bootstraps, flow_rules,
 from replicator.config.lint_security import cluster_security, daemon_security
 from replicator.config.mistakes import KeyPath, Mistakes, did_you_mean
 from replicator.config.rule import Rule
-from replicator.config.units import format_duration
 from replicator.model.spec import Spec
+from replicator.model.units import format_duration
 
 __all__ = ["FORCED_CONFIGS", "NOT_YET", "lint"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from replicator.config.mistakes import KeyPath
 from replicator.config.rule import Rule
 from replicator.config.shape import SecurityShape
-from replicator.config.units import loopback
 from replicator.model.security import Mechanism, Protocol
+from replicator.model.units import is_loopback
 
 SECRET_FILES = ("password_file", "token_file", "key_file")
 PUBLIC_FILES = ("ca_file", "cert_file")
@@ -22,7 +22,7 @@ def daemon_security(rule: Rule) -> None:
     """Note an unprotected gRPC address, and unusable certificates."""
     daemon = rule.checked.shape.daemon
     tls = daemon.tls
-    if tls is None and not loopback(daemon.rpc[0]):
+    if tls is None and not is_loopback(daemon.rpc[0]):
         rule.note(
             ("daemon", "rpc"),
             "is not loopback, so it needs daemon.tls; allowed: 127.0.0.1:PORT, or set tls (cert_file, key_file)",
@@ -85,7 +85,7 @@ def _sasl(rule: Rule, path: KeyPath, security: SecurityShape) -> None:
 
 
 def _unprotected(rule: Rule, path: KeyPath, alias: str, security: SecurityShape) -> None:
-    remote = [host for host, _ in rule.checked.shape.clusters[alias].bootstrap if not loopback(host)]
+    remote = [host for host, _ in rule.checked.shape.clusters[alias].bootstrap if not is_loopback(host)]
     if remote and not security.allow_plaintext_password:
         rule.note(
             (*path, "protocol"),

@@ -17,8 +17,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from replicator.config import units
 from replicator.core.selection import legal_topic_name
+from replicator.model import units
 from replicator.model.security import Secret
 
 SCHEMA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
@@ -194,7 +194,7 @@ Address = Annotated[
 Bootstrap = Annotated[
     tuple[tuple[str, int], ...],
     PlainValidator(units.parse_bootstrap),
-    PlainSerializer(lambda addresses: ",".join(map(units.format_address, addresses))),
+    PlainSerializer(units.format_bootstrap),
     WithJsonSchema({"type": "string", "minLength": 1}),
 ]
 Command = Annotated[

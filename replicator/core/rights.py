@@ -33,13 +33,14 @@ from __future__ import annotations
 import enum
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from replicator.core.selection import literal, target_name
 from replicator.model.names import STATE_TOPIC
-from replicator.model.security import Mechanism, Security
+from replicator.model.security import ClusterSpec, Mechanism, Security
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
+from replicator.model.units import format_bootstrap
 
 TRANSACTIONAL_PREFIX = "replicator."
 
@@ -89,7 +90,7 @@ class Grant:
     kind: ResourceKind
     names: Names
     operations: tuple[Operation, ...]
-    why: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,16 @@ _STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
 REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
 REQUIRED_ON_STATE = frozenset(_STATE)
+
+NEEDED_BY: Mapping[str, Operation] = {
+    "Fetch": Operation.READ,
+    "Metadata": Operation.DESCRIBE,
+    "ListOffsets": Operation.DESCRIBE,
+    "OffsetForLeaderEpoch": Operation.DESCRIBE,
+    "DescribeProducers": Operation.READ,
+    "Produce": Operation.WRITE,
+}
+"""What a topic's refusal of a request says is missing (see the table above)."""
 
 NOT_NEEDED = (
     "Alter or ClusterAction on the target's cluster: not needed in this version (it is for filling holes)",
@@ -267,10 +278,20 @@ def principal(security: Security) -> Principal:
     return Principal("User:ANONYMOUS", note="connections without a login; grant to it only on a closed network")
 
 
-def acl_command(grant: Grant, who: Principal, bootstrap: Sequence[tuple[str, int]]) -> str:
-    """Return the command of Kafka's own tool that makes one grant."""
-    servers = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in bootstrap)
-    words = ["kafka-acls.sh", "--bootstrap-server", servers, "--add", "--allow-principal", who.text]
+def on_topic(name: str, *operations: Operation) -> Grant:
+    """Return the grant of operations on one topic."""
+    return Grant(ResourceKind.TOPIC, Names(name), operations)
+
+
+def on_cluster(*operations: Operation) -> Grant:
+    """Return the grant of operations on the cluster itself."""
+    return Grant(ResourceKind.CLUSTER, EVERY, operations)
+
+
+def acl_command(grant: Grant, cluster: ClusterSpec) -> str:
+    """Return the command of Kafka's own tool that makes one grant to us."""
+    servers, who = format_bootstrap(cluster.bootstrap), principal(cluster.security).text
+    words = ["kafka-acls.sh", "--bootstrap-server", servers, "--add", "--allow-principal", who]
     for operation in grant.operations:
         words += ["--operation", operation.value]
     words.append(grant.kind.value)
@@ -279,6 +300,23 @@ def acl_command(grant: Grant, who: Principal, bootstrap: Sequence[tuple[str, int
     if grant.names.prefixed:
         words += ["--resource-pattern-type", "prefixed"]
     return shlex.join(words)
+
+
+def missing_right(cluster: ClusterSpec, grant: Grant, said: str) -> str:
+    """Return which right is missing, on what, to whom as far as the file tells, and the command that grants it.
+
+    Args:
+        cluster: Who refuses it.
+        grant: What is missing.
+        said: The cluster's own words.
+    """
+    who = principal(cluster.security)
+    operations = ", ".join(grant.operations)
+    resource = "the cluster" if grant.kind is ResourceKind.CLUSTER else f"{grant.kind[2:]} {grant.names.text}"
+    to = f" to {who.text}" if who.known else ""
+    note = "" if who.known else f" # {who.text}: {who.note}"
+    text = f"{cluster.alias} does not allow {operations} on {resource}{to} ({said})"
+    return f"{text}; next: {acl_command(grant, cluster)}{note}"
 
 
 # -- what a cluster says of us ----------------------------------------------------------------------------------------

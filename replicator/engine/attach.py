@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.core.attach import Entry, SourceLog, Tail, TargetLog, Writer
+from replicator.engine.access import refused
 from replicator.errors import BrokerRefused, CorruptRecords, KafkaError, ProtocolError
 from replicator.model.batch import BatchHeader
 from replicator.wire import control
 from replicator.wire.batch import scan
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.faults import refused
 from replicator.wire.fetch import Fetched, FetchSession, Wanted
 from replicator.wire.records import decode
 from replicator.wire.versions import FETCH

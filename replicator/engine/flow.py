@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.claim import Timing
 from replicator.core.partition import Phase, TargetLimits
+from replicator.core.progress import CatchingUp, Progress
 from replicator.engine import state
 from replicator.engine.attach import Side
 from replicator.engine.claim_keeper import ClaimKeeper
@@ -57,7 +58,9 @@ _GUARD_MARGIN_MS = 3_600_000
 _EXPIRATION = "producer.id.expiration.ms"
 _EXPIRATION_DEFAULT_MS = 86_400_000
 _PROGRESS_EVERY_SECONDS = 5.0
-_OF_THE_MIRROR = frozenset({Reason.SOURCE_MISSING, Reason.TARGET_MISSING, Reason.PARTITION_COUNT})
+_OF_THE_MIRROR = frozenset(
+    {Reason.SOURCE_MISSING, Reason.TARGET_MISSING, Reason.PARTITION_COUNT, Reason.WAITING_FOR_ACCESS}
+)
 """Reasons that a whole mirror hands to its partitions, and takes back."""
 
 log = get_logger(__name__)
@@ -329,7 +332,7 @@ class FlowRunner:
         if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
             log.info("limit raised, going on", partition=str(where), bytes=limits.batch_bytes_max)
             pump.resume(slot)
-        elif slot.copy.reason in _OF_THE_MIRROR:  # and the mirror has no fault any more
+        elif slot.copy.phase is Phase.FAULTED and slot.copy.reason in _OF_THE_MIRROR:  # which has no fault any more
             pump.resume(slot)
 
     def _stop_mirror(self, pump: Pump, mirror: Mirror) -> None:
@@ -468,16 +471,16 @@ class FlowRunner:
             self._unrecorded.set()
 
     async def _tell_progress(self, parts: _Parts) -> None:
-        """Log one line per flow while it is catching up."""
-        records, moment = 0, asyncio.get_running_loop().time()
+        """Log one line per flow while it is catching up, and one each time that other partitions stand still."""
+        loop = asyncio.get_running_loop()
+        progress = Progress(loop.time())
+        name = self.flow.name
         while True:
             await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
-            now = asyncio.get_running_loop().time()
-            total = parts.pump.totals.records
-            rate, records, moment = (total - records) / (now - moment), total, now
-            lag = parts.pump.lag_records()
-            if lag and lag > rate:
-                eta = int(lag / rate) if rate else None
-                log.info(
-                    "catching up", flow=self.flow.name, lag_records=lag, records_per_second=int(rate), eta_seconds=eta
-                )
+            partitions = [one for mirror in self.status().mirrors for one in mirror.partitions]
+            pump = parts.pump
+            for said in progress.look(partitions, pump.totals.records, pump.lag_records(), loop.time()):
+                if isinstance(said, CatchingUp):
+                    log.info("catching up", flow=name, **asdict(said))
+                else:
+                    log.warning(str(said), flow=name, next=f"replicator mirror list {name}")

@@ -30,6 +30,7 @@ from replicator.engine.preflight_result import Check, Report, Section, fail, ok,
 from replicator.engine.state_log import StateLog
 from replicator.errors import ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.units import format_address
 from replicator.wire.cluster import Cluster, Purpose
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ async def _unreachable_brokers(side: _Side) -> list[str]:
             await side.cluster.connection(node, Purpose.CONTROL)
         except ReplicatorError as error:
             host, port = side.cluster.brokers[node]
-            return f"broker {node} at {host}:{port} ({error.why or error.what})"
+            return f"broker {node} at {format_address((host, port))} ({error.why or error.what})"
         return None
 
     found = await asyncio.gather(*(reach(node) for node in sorted(side.cluster.brokers)))

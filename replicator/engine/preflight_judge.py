@@ -16,12 +16,14 @@ from replicator.core.rights import (
     ResourceKind,
     acl_command,
     lacking,
-    principal,
+    on_cluster,
+    on_topic,
 )
 from replicator.engine.preflight_ask import Edges, Found, Refusal
 from replicator.engine.preflight_result import Check, fail, ok, warn
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.units import format_bootstrap
 
 EXPIRATION = "producer.id.expiration.ms"
 EXPIRATION_MAX_MS = (1 << 31) - 1
@@ -112,13 +114,13 @@ def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) ->
         return []
     wanted = [{"topic": where.topic, "partition": where.partition, "offset": end} for where, end in ends.items()]
     document = json.dumps({"version": 1, "partitions": wanted})
-    host, port = cluster.bootstrap[0]
+    servers = format_bootstrap(cluster.bootstrap)
     return [
         fail(
             "fillers",
             f"{some({str(where) for where in ends})}: readers on {cluster.alias} see empty filler records below the "
             "first copied one (a broker that was killed within a minute of the seed has forgotten the log start)",
-            f"kafka-delete-records.sh --bootstrap-server {host}:{port} --offset-json-file <(echo '{document}')",
+            f"kafka-delete-records.sh --bootstrap-server {servers} --offset-json-file <(echo '{document}')",
         )
     ]
 
@@ -199,8 +201,7 @@ def _rights(
 
 
 def _grant(cluster: ClusterSpec, topic: str, operations: tuple[Operation, ...]) -> str:
-    grant = Grant(ResourceKind.TOPIC, Names(topic), operations, "")
-    return acl_command(grant, principal(cluster.security), cluster.bootstrap)
+    return acl_command(on_topic(topic, *operations), cluster)
 
 
 # -- guard ------------------------------------------------------------------------------------------------------------
@@ -261,9 +262,9 @@ def needed_expiration(oldest_age_ms: int | None) -> int:
 
 def raise_expiration(cluster: ClusterSpec, milliseconds: int) -> str:
     """Return the command that sets the guard's time on every broker; it takes effect at once."""
-    host, port = cluster.bootstrap[0]
+    servers = format_bootstrap(cluster.bootstrap)
     return (
-        f"kafka-configs.sh --bootstrap-server {host}:{port} --alter --entity-type brokers --entity-default "
+        f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type brokers --entity-default "
         f"--add-config {EXPIRATION}={milliseconds}"
     )
 
@@ -297,12 +298,11 @@ def rights_of_cluster(operations: frozenset[str] | None, cluster: ClusterSpec) -
     """Say whether the right on the cluster itself is there, where it tells."""
     if operations is None or operations & {"DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALL"}:
         return ()
-    grant = Grant(ResourceKind.CLUSTER, Names("*"), (Operation.DESCRIBE_CONFIGS,), "")
     return (
         fail(
             "rights",
             f"{cluster.alias} does not allow DescribeConfigs on the cluster: {EXPIRATION} cannot be read",
-            acl_command(grant, principal(cluster.security), cluster.bootstrap),
+            acl_command(on_cluster(Operation.DESCRIBE_CONFIGS), cluster),
         ),
     )
 
@@ -312,12 +312,12 @@ def transactional_id(cluster: ClusterSpec, *, allowed: bool) -> Sequence[Check]:
     if allowed:
         return ()
     names = Names(TRANSACTIONAL_PREFIX, prefixed=True)
-    grant = Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE), "")
+    grant = Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE))
     return (
         fail(
             "rights",
             f"{cluster.alias} does not allow Describe on transactional ids that begin with {TRANSACTIONAL_PREFIX}",
-            acl_command(grant, principal(cluster.security), cluster.bootstrap),
+            acl_command(grant, cluster),
         ),
     )
 

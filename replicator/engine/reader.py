@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.answers import FetchOutcome, classify_fetch
 from replicator.core.partition import Batch
+from replicator.engine.access import told
 from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release
 from replicator.errors import CorruptRecords, KafkaError
@@ -283,7 +284,8 @@ class SourceReader:
             # The log start and end tell which side was left: the attach reads both and names the fault.
             self._pump.settle(slot, f"{name} at {slot.copy.next_offset}")
         elif outcome is FetchOutcome.REJECTED:
-            self._pump.settle_and_rest(slot, f"the source refuses to be read: {name}")
+            why = told(self._pump.source.cluster.spec, "Fetch", fetched.error, slot.source.topic)
+            self._pump.settle_and_rest(slot, f"the source refuses to be read: {why}")
         else:
             self._pump.settle(slot, f"the source answers {name}")
             self._pump.leaders_stale(target=False)

@@ -67,8 +67,9 @@ def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused:
     )
     states = {partition.state for partition in partitions}
     state = next((worst for worst in _WORST_FIRST if worst in states), MirrorState.PENDING)
-    reason = next((partition.reason for partition in partitions if partition.state is state), None)
-    detail = next((partition.detail for partition in partitions if partition.state is state), None)
+    # One that waits tells more of a mirror than its neighbours in the same state, which go on.
+    telling = next((one for one in partitions if one.state is state and one.reason is not None), None)
+    reason, detail = (telling.reason, telling.detail) if telling is not None else (None, None)
     if mirror.fault is not None:
         state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text
     elif paused and state is not MirrorState.FAULTED:

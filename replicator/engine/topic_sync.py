@@ -24,7 +24,8 @@ from replicator.core.topic_plan import (
     plan_topic,
 )
 from replicator.engine import state
-from replicator.errors import BrokerRefused, KafkaError
+from replicator.engine.access import refused
+from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Start
 from replicator.model.states import Reason
@@ -32,7 +33,6 @@ from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose, Topic
-from replicator.wire.faults import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -228,8 +228,10 @@ class TopicSync:
                 if not mirror.partitions:
                     del self.mirrors[name]
                 return
-            mirror.fault = Fault(Reason.TARGET_REFUSED, str(error))
-            log.warning("topic stopped", topic=name, why=str(error))
+            fault = _fault_of(error)
+            if mirror.fault != fault:  # each pass tries again, and is refused again
+                log.warning("topic stopped", topic=name, reason=fault.reason, why=str(error), next=error.next_step)
+            mirror.fault = fault
 
     def _from_record(self, name: str, target_name: str) -> Mirror:
         mirror = Mirror(name, target_name, begin_at_end=self._first_pass and self._flow.start is Start.LATEST)
@@ -405,6 +407,12 @@ class TopicSync:
     async def record_now(self) -> None:
         """Write what the runner changed on mirrors (active partitions, leader epochs)."""
         await self._record()
+
+
+def _fault_of(error: KafkaError) -> Fault:
+    """Return why a mirror stands still, with what helps: its text is all that status keeps of the error."""
+    reason = Reason.WAITING_FOR_ACCESS if isinstance(error, AuthorizationFailed) else Reason.TARGET_REFUSED
+    return Fault(reason, f"{error}; next: {error.next_step}" if error.next_step else str(error))
 
 
 def _effective(config: TopicConfig | None) -> dict[str, str]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch
+from replicator.engine.access import told
 from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release
 from replicator.errors import CorruptRecords, KafkaError
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name
 from replicator.wire.produce import Accepted, ProduceCodec
 from replicator.wire.versions import PRODUCE
 
@@ -231,7 +231,7 @@ class TargetWriter:
         """Take an answer that is not simply "accepted, where it was expected"."""
         _, _, slot, batch, episode = entry
         outcome = classify_produce(code)
-        detail = "" if not code else f"{error_name(code)}{': ' + message if message else ''}"
+        detail = told(self._pump.target.cluster.spec, "Produce", code, slot.target.topic, message) if code else ""
         before = slot.copy.acked_offset
         release(slot.copy.answered(batch, episode, outcome, base_offset, detail))
         if slot.copy.acked_offset > before:

@@ -12,6 +12,10 @@ from pathlib import Path
 
 from replicator.model.security import ClusterSpec
 
+HTTP_ADDRESS = ("127.0.0.1", 8480)
+RPC_ADDRESS = ("127.0.0.1", 7443)
+"""Where a daemon answers, and where the command line looks for one, unless told otherwise."""
+
 
 class Isolation(enum.StrEnum):
     """Which records of the source are copied."""
@@ -126,8 +130,8 @@ class DaemonSpec:
 
     state_dir: Path
     site: str | None = None
-    http: tuple[str, int] = ("127.0.0.1", 8480)
-    rpc: tuple[str, int] = ("127.0.0.1", 7443)
+    http: tuple[str, int] = HTTP_ADDRESS
+    rpc: tuple[str, int] = RPC_ADDRESS
     tls: TlsSpec | None = None
 
 

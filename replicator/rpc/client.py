@@ -14,8 +14,8 @@ import grpc
 from replicator.errors import DaemonUnreachable, NotAvailable, ReplicatorError, TimedOut, UsageError
 from replicator.model.events import Desired, Event
 from replicator.model.status import DaemonStatus
+from replicator.model.units import format_address, is_loopback, parse_address
 from replicator.rpc import faults
-from replicator.rpc.address import DEFAULT_ADDRESS, is_loopback, join_address, parse_address
 from replicator.rpc.convert import desired_to_wire, event_from_wire, status_from_wire
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
@@ -37,7 +37,7 @@ class Endpoint:
     roots unless `ca_file` is given.
     """
 
-    address: str = DEFAULT_ADDRESS
+    address: str
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
@@ -167,10 +167,13 @@ class ControlClient:
 
 
 def _channel(endpoint: Endpoint) -> grpc.Channel:
-    host, port = parse_address(endpoint.address)
-    target = join_address(host, port)
+    try:
+        address = parse_address(endpoint.address)
+    except ValueError as error:
+        raise UsageError(f"the daemon's address: {error}") from error
+    target = format_address(address)
     files = (endpoint.ca_file, endpoint.cert_file, endpoint.key_file)
-    if is_loopback(host) and not any(files):
+    if is_loopback(address[0]) and not any(files):
         return grpc.insecure_channel(target, options=_OPTIONS)
     if (endpoint.cert_file is None) != (endpoint.key_file is None):
         raise UsageError(

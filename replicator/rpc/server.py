@@ -18,8 +18,8 @@ from grpc_reflection.v1alpha import reflection
 from replicator.errors import BugError, ConfigError, Conflict, PreflightFailed, ReplicatorError
 from replicator.model.spec import TlsSpec
 from replicator.model.status import DaemonStatus
+from replicator.model.units import format_address, is_loopback
 from replicator.rpc import faults
-from replicator.rpc.address import is_loopback, join_address
 from replicator.rpc.certificates import CertificateSource
 from replicator.rpc.convert import desired_from_wire, event_to_wire, status_to_wire
 from replicator.rpc.port import ControlPort, find_flow
@@ -106,7 +106,7 @@ class RpcServer:
         return self._mutual_tls or is_loopback(self._host)
 
     def _listen(self, server: grpc.aio.Server) -> int:
-        address = join_address(self._host, self._port)
+        address = format_address((self._host, self._port))
         if self._tls is None and not is_loopback(self._host):
             raise ConfigError(
                 f"rpc on {address} without TLS is refused",

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.states import FlowState, MirrorState
 from replicator.model.status import FlowStatus, MirrorStatus, to_json
-from replicator.model.units import parse_duration
+from replicator.model.units import format_address, parse_duration
 from replicator.obs.metrics import CONTENT_TYPE, render
 from replicator.rpc.port import ControlPort, find_flow
 
@@ -154,7 +154,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ReplicatorError(
-            f"cannot listen on {host}:{port} for http",
+            f"cannot listen on {format_address((host, port))} for http",
             why=error.strerror or str(error),
             next_step="stop the other process, or change daemon.http",
         ) from error

@@ -11,17 +11,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from replicator.errors import PreflightFailed
-from replicator.model.status import to_json
+from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.status import FlowStatus, PartitionStatus, to_json
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import DAEMON, EVENTS, NORTH, FakeDaemon
+from tests.unit.rpc.samples import DAEMON, EVENTS, NORTH, ORDERS, FakeDaemon
 
 Terminal = Callable[[int], None]
 
 STATUS_80 = """\
 east-to-west: east -> west  ACTIVE  lag 812  rpo 3.2s  source seen 0.4s ago  epoch 7
-TOPIC       STATE    PARTITIONS  LAG  OFFSETS    REASON
-orders.eu   ACTIVE          1/2    -  identical  -
-audit-2026  FAULTED         0/1  500  identical  overtaken_by_retention
+TOPIC       STATE    REASON                  PARTITIONS  LAG  OFFSETS
+orders.eu   ACTIVE   -                              1/2    -  identical
+audit-2026  FAULTED  overtaken_by_retention         0/1  500  identical
 audit-2026-0 FAULTED: overtaken_by_retention
   why:    the source deleted records before they were copied
   detail: source starts at 900, next to copy is 500
@@ -44,16 +45,24 @@ north-to-west  north   west    PAUSED    -     -     -      0/0        0  mainte
 west-to-east   west    east    REMOTE    -     -     -        -        -  -
 """
 MIRRORS_140 = """\
-FLOW          TOPIC       TARGET TOPIC     STATE    PARTITIONS  LAG  OFFSETS    SEED ETA  REASON
-east-to-west  orders.eu   orders.eu        ACTIVE          1/2    -  identical         -  -
-east-to-west  audit-2026  east.audit-2026  FAULTED         0/1  500  identical     1m35s  overtaken_by_retention
+FLOW          TOPIC       TARGET TOPIC     STATE    REASON                  PARTITIONS  LAG  OFFSETS    SEED ETA
+east-to-west  orders.eu   orders.eu        ACTIVE   -                              1/2    -  identical         -
+east-to-west  audit-2026  east.audit-2026  FAULTED  overtaken_by_retention         0/1  500  identical     1m35s
 """
 DESCRIBE_140 = """\
 east-to-west: east -> west  ACTIVE  lag 812  rpo 3.2s  source seen 0.4s ago  epoch 7
 orders.eu -> orders.eu  ACTIVE
-PART  STATE    SRC START    SRC END  TGT START    TGT END  LAG  OFFSETS    GUARD  HOLDER  REASON
-   0  ACTIVE           0  1,204,331          0  1,204,019  312  identical  on     west-1  -
-   1  PENDING          -          -          -          -    -  -          -      -       waiting_for_doubt
+PART  STATE    REASON             SRC START    SRC END  TGT START    TGT END  LAG  OFFSETS    GUARD  HOLDER
+   0  ACTIVE   -                          0  1,204,331          0  1,204,019  312  identical  on     west-1
+   1  PENDING  waiting_for_doubt          -          -          -          -    -  -          -      -
+"""
+WAITING_80 = """\
+east-to-west: east -> west  ACTIVE
+TOPIC      TARGET TOPIC  STATE   REASON              PARTITIONS  LAG  OFFSETS
+orders.eu  orders.eu     ACTIVE  waiting_for_access         2/2    -  -
+orders.eu-0 ACTIVE: waiting_for_access
+  why:    a right is missing; once it is granted the copy goes on by itself
+  detail: west does not allow Write on topic orders.eu; next: kafka-acls.sh ...
 """
 
 
@@ -73,6 +82,20 @@ def test_tables_fit_the_terminal(run: Run, terminal: Terminal, columns: int, wor
     terminal(columns)
 
     assert run(*words.split()) == (0, golden, "")
+
+
+def test_a_missing_right_is_told_beside_the_state(run: Run, daemon: FakeDaemon, terminal: Terminal) -> None:
+    """ACTIVE alone would hide it; the command that grants it is told once for the topic, and no other beside it."""
+    detail = "west does not allow Write on topic orders.eu; next: kafka-acls.sh ..."
+    waiting = tuple(PartitionStatus(at, MirrorState.ACTIVE, Reason.WAITING_FOR_ACCESS, detail) for at in range(2))
+    orders = replace(ORDERS, reason=Reason.WAITING_FOR_ACCESS, detail=detail, partitions=waiting)
+    flow = FlowStatus("east-to-west", "6f1c2a", "east", "west", FlowState.ACTIVE, mirrors=(orders,))
+    daemon.status = replace(DAEMON, flows=(flow,))
+    terminal(80)
+
+    assert run("flow", "status") == (0, WAITING_80, "")
+    assert "ACTIVE  waiting_for_access" in run("mirror", "list").out
+    assert run("mirror", "describe", "east-to-west", "orders.eu").out.count(detail) == 1
 
 
 @pytest.mark.usefixtures("daemon")

@@ -94,6 +94,7 @@ def test_a_bare_watch_gets_its_interval() -> None:
     assert main.expand_watch(["flow", "list", "--watch"]) == ["flow", "list", "--watch", WATCH_DEFAULT]
     assert main.expand_watch(["-w", "500ms", "east"]) == ["-w", "500ms", "east"]
     assert main.expand_watch(["-w", "east"]) == ["-w", WATCH_DEFAULT, "east"]
+    assert main.expand_watch(["-w", "1d"]) == ["-w", WATCH_DEFAULT, "1d"]  # days are no unit, here as in a flow file
 
 
 def test_start_up_loads_nothing_slow() -> None:

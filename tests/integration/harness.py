@@ -25,7 +25,15 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as Position
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]  # no __all__
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 from replicator.devkit import free_base_port
 
@@ -105,6 +113,16 @@ def delete(cluster: Kafka, topic: str) -> None:
     """Delete a topic and wait until it is gone."""
     admin(cluster).delete_topics([topic])[topic].result(_KAFKA_SECONDS)
     wait_until(f"{topic} is gone", lambda: partition_count(cluster, topic) == 0)
+
+
+def configure(cluster: Kafka, topic: str, **configs: str) -> None:
+    """Set settings of a topic."""
+    entries = [
+        ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in configs.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin(cluster).incremental_alter_configs([resource])[resource].result(30)
 
 
 def grow(cluster: Kafka, topic: str, partitions: int) -> None:

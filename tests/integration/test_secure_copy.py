@@ -20,7 +20,18 @@ from replicator.devkit import Certificate, Cluster, ListenerSecurity, free_base_
 from replicator.model.security import Mechanism, Protocol
 from tests.certs import Authority, KeyPair
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Lab, Load, admin, assert_equal, bounds, create, numbered, produce, wait_until
+from tests.integration.harness import (
+    Lab,
+    Load,
+    admin,
+    assert_equal,
+    bounds,
+    configure,
+    create,
+    numbered,
+    produce,
+    wait_until,
+)
 
 MECHANISMS = (Mechanism.PLAIN, Mechanism.SCRAM_SHA_512, Mechanism.OAUTHBEARER)
 PASSWORD = "canary-of-east"  # noqa: S105 - of a cluster that lives for one test
@@ -158,16 +169,7 @@ def test_a_missing_right_holds_up_one_topic(secured: Secured, topic_name: str, l
     """Without WRITE on one topic: that one says so, the others go on; once it may write it goes on by itself."""
     closed, open_ = f"{topic_name}-closed", f"{topic_name}-open"
     refusal = _rule(ResourceType.TOPIC, closed, AclOperation.WRITE, AclPermissionType.DENY)
-    everything = [
-        _rule(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)
-        for kind, name in (
-            (ResourceType.BROKER, "kafka-cluster"),
-            (ResourceType.TOPIC, "*"),
-            (ResourceType.TRANSACTIONAL_ID, "*"),
-        )
-    ]
-    for created in admin(secured.target).create_acls([*everything, refusal]).values():
-        created.result(30)
+    _add(secured.target, *EVERYTHING, refusal)
     create(secured.source, open_)
     create(secured.source, closed)
     produce(secured.source, closed, numbered(10))
@@ -176,13 +178,51 @@ def test_a_missing_right_holds_up_one_topic(secured: Secured, topic_name: str, l
         wait_until("it says so", lambda: daemon.mirror(closed).get("reason") == "waiting_for_access")
         wait_until("the other goes on", lambda: load.sent > 600)
 
-    assert "TOPIC_AUTHORIZATION_FAILED" in daemon.mirror(closed)["detail"]
+    detail = daemon.mirror(closed)["detail"]
+    assert f"does not allow Write on topic {closed} (TOPIC_AUTHORIZATION_FAILED" in detail
+    assert f"--operation Write --topic {closed}" in detail
     load.check(open_, assert_equal(secured.source, secured.target, open_))
     assert bounds(secured.target, closed) == {0: (0, 0)}
-    for deleted in admin(secured.target).delete_acls([_filter(refusal)]).values():
-        deleted.result(30)
+    _take_back(secured.target, refusal)
     assert len(assert_equal(secured.source, secured.target, closed)[0]) == 10
     assert daemon.wait_state(closed, "ACTIVE")["reason"] is None
+
+
+@pytest.mark.long
+def test_a_mirror_that_may_not_be_managed_waits_and_goes_on(secured: Secured, topic_name: str, lab: Lab) -> None:
+    """Without CREATE, and later without ALTER_CONFIGS: the command is told, and once it may it goes on by itself."""
+    no_create = [  # either right would do
+        _rule(kind, name, AclOperation.CREATE, AclPermissionType.DENY)
+        for kind, name in ((ResourceType.BROKER, "kafka-cluster"), (ResourceType.TOPIC, topic_name))
+    ]
+    no_change = _rule(ResourceType.TOPIC, topic_name, AclOperation.ALTER_CONFIGS, AclPermissionType.DENY)
+    _add(secured.target, *EVERYTHING, *no_create)
+    create(secured.source, topic_name)
+    produce(secured.source, topic_name, numbered(10))
+    daemon = lab.daemon(secured.east(Mechanism.PLAIN), secured.west(secured.limited), topic_name).start()
+    refused = daemon.wait_state(topic_name, "FAULTED", "waiting_for_access")
+    assert f"--operation Create --topic {topic_name}" in refused["detail"]
+    _take_back(secured.target, *no_create)
+    daemon.wait_state(topic_name, "ACTIVE")
+
+    _add(secured.target, no_change)
+    configure(secured.source, topic_name, retention_ms="7200000")
+    refused = daemon.wait_state(topic_name, "FAULTED", "waiting_for_access")
+    assert f"--operation AlterConfigs --topic {topic_name}" in refused["detail"]
+    wait_until("it is told", lambda: "1 of 1 partitions stopped: waiting_for_access x1" in daemon.log_tail(), 15)
+    _take_back(secured.target, no_change)
+    assert daemon.wait_state(topic_name, "ACTIVE")["reason"] is None
+    assert len(assert_equal(secured.source, secured.target, topic_name)[0]) == 10
+
+
+def _add(cluster: Cluster, *rules: AclBinding) -> None:
+    for created in admin(cluster).create_acls(list(rules)).values():
+        created.result(30)
+
+
+def _take_back(cluster: Cluster, *rules: AclBinding) -> None:
+    for deleted in admin(cluster).delete_acls([_filter(rule) for rule in rules]).values():
+        deleted.result(30)
 
 
 def _rule(kind: ResourceType, name: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
@@ -199,3 +239,13 @@ def _filter(rule: AclBinding) -> AclBindingFilter:
         rule.operation,
         rule.permission_type,
     )
+
+
+EVERYTHING = tuple(
+    _rule(kind, name, AclOperation.ALL, AclPermissionType.ALLOW)
+    for kind, name in (
+        (ResourceType.BROKER, "kafka-cluster"),
+        (ResourceType.TOPIC, "*"),
+        (ResourceType.TRANSACTIONAL_ID, "*"),
+    )
+)

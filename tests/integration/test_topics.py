@@ -7,8 +7,6 @@ import time
 
 import pytest
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
-    AlterConfigOpType,
-    ConfigEntry,
     ConfigResource,
     ResourceType,
 )
@@ -20,6 +18,7 @@ from tests.integration.harness import (
     admin,
     assert_equal,
     bounds,
+    configure,
     create,
     delete,
     grow,
@@ -36,16 +35,6 @@ def config(cluster: Kafka, topic: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, topic)
     found = admin(cluster).describe_configs([resource])[resource].result(30)
     return {name: entry.value for name, entry in found.items() if not entry.is_default}
-
-
-def configure(cluster: Kafka, topic: str, **configs: str) -> None:
-    """Set settings of a topic."""
-    entries = [
-        ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
-        for name, value in configs.items()
-    ]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    admin(cluster).incremental_alter_configs([resource])[resource].result(30)
 
 
 def test_topics_grow_change_and_appear(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:

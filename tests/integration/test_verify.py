@@ -337,4 +337,4 @@ def test_command_usage(both: Pair, flow_file: Path, capsys: pytest.CaptureFixtur
     code, _, err = run(capsys, "east-to-west", "-c", str(flow_file), "--topic", both.topic + "x")
     assert (code, f"did you mean {both.topic}?" in err) == (2, True)
     code, _, err = run(capsys, "east-to-west", "-c", str(flow_file), "--wait", "soon")
-    assert (code, "not a duration" in err) == (2, True)
+    assert (code, "--wait: 'soon' is not a number with a unit" in err) == (2, True)

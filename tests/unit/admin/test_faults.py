@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError as Code
 from replicator.admin.faults import fault
 from replicator.admin.reader import PartitionReader
 from replicator.admin.topics import TopicAdmin
+from replicator.core.rights import Operation, on_topic
 from replicator.errors import (
     AuthenticationFailed,
     AuthorizationFailed,
@@ -18,10 +19,11 @@ from replicator.errors import (
     KafkaError,
 )
 from replicator.model.names import TopicPartition
-from replicator.model.security import ClusterSpec, Security
+from replicator.model.security import ClusterSpec, Mechanism, Protocol, Secret, Security
 from replicator.model.spec import Isolation
 
-DEAD = ClusterSpec("dead", (("127.0.0.1", 1),), request_timeout_seconds=1.0, security=Security(username="repl"))
+LOGIN = Security(Protocol.SASL_PLAINTEXT, Mechanism.PLAIN, username="repl", password=Secret("canary"))
+DEAD = ClusterSpec("dead", (("127.0.0.1", 1),), request_timeout_seconds=1.0, security=LOGIN)
 
 
 def made(code: int, *, api: str = "CreateTopics", seen: int | None = None) -> KafkaError:
@@ -31,7 +33,7 @@ def made(code: int, *, api: str = "CreateTopics", seen: int | None = None) -> Ka
         DEAD,
         doing="create topic x",
         api=api,
-        right=("CREATE", "--topic x"),
+        right=on_topic("x", Operation.CREATE),
         seen=None if seen is None else Code(seen),
     )
 

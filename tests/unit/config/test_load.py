@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from replicator.config.load import load
-from replicator.config.units import ADDRESS_ALLOWED
 from replicator.errors import ConfigError
 from replicator.model.security import Secret
 from replicator.model.spec import Pattern, PatternKind, Rename, Spec
+from replicator.model.units import ADDRESS_ALLOWED
 
 FILE = """\
 version: 1

@@ -15,11 +15,13 @@ from replicator.core.rights import (
     Grant,
     Names,
     Operation,
-    Principal,
     ResourceKind,
     acl_command,
     lacking,
     mirror_names,
+    missing_right,
+    on_cluster,
+    on_topic,
     operations_of,
     principal,
     selected_names,
@@ -28,10 +30,16 @@ from replicator.core.rights import (
     wider_than_selection,
 )
 from replicator.core.selection import matches, target_name
-from replicator.model.security import Mechanism, Protocol, Security
+from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
 
 GLOB, PREFIX, REGEX = PatternKind.GLOB, PatternKind.PREFIX, PatternKind.REGEX
+
+
+def cluster_of(user: str, *bootstrap: tuple[str, int]) -> ClusterSpec:
+    """Return a cluster that sees us as that user."""
+    security = Security(Protocol.SASL_PLAINTEXT, Mechanism.PLAIN, username=user)
+    return ClusterSpec("west", bootstrap or (("b", 1),), security=security)
 
 
 def select(*include: tuple[PatternKind, str], exclude: tuple[Pattern, ...] = ()) -> Selection:
@@ -143,17 +151,30 @@ def test_deleting_is_granted_on_mirrors_alone_and_by_itself() -> None:
 
 def test_commands_are_ready_for_a_shell() -> None:
     """Every word is quoted where need be; the cluster has no name."""
-    everything = Grant(ResourceKind.TOPIC, EVERY, (Operation.READ,), "")
-    command = acl_command(everything, Principal("User:my repl"), (("::1", 9092), ("b", 1)))
+    everything = Grant(ResourceKind.TOPIC, EVERY, (Operation.READ,))
+    command = acl_command(everything, cluster_of("my repl", ("::1", 9092), ("b", 1)))
     assert "'User:my repl'" in command
     assert shlex.split(command)[-2:] == ["--topic", "*"]
     assert shlex.split(command)[2] == "[::1]:9092,b:1"
-    prefixed = Grant(ResourceKind.TRANSACTIONAL_ID, Names("replicator.", prefixed=True), (Operation.WRITE,), "")
-    assert acl_command(prefixed, Principal("User:r"), (("b", 1),)).endswith(
+    prefixed = Grant(ResourceKind.TRANSACTIONAL_ID, Names("replicator.", prefixed=True), (Operation.WRITE,))
+    assert acl_command(prefixed, cluster_of("r")).endswith(
         "--transactional-id replicator. --resource-pattern-type prefixed"
     )
-    cluster = Grant(ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "")
-    assert acl_command(cluster, Principal("User:r"), (("b", 1),)).endswith("--operation Describe --cluster")
+    assert acl_command(on_cluster(Operation.DESCRIBE), cluster_of("r")).endswith("--operation Describe --cluster")
+
+
+def test_a_missing_right_is_told_whole() -> None:
+    """The right, the resource, the user where the file tells, and the command; never a stand-in as if it were known."""
+    said = missing_right(cluster_of("repl"), on_topic("orders", Operation.WRITE), "NO")
+    assert said == (
+        "west does not allow Write on topic orders to User:repl (NO); next: kafka-acls.sh --bootstrap-server b:1 "
+        "--add --allow-principal User:repl --operation Write --topic orders"
+    )
+    assert "on the cluster to" in missing_right(cluster_of("repl"), on_cluster(Operation.DESCRIBE), "NO")
+    token = ClusterSpec("west", (("b", 1),), security=Security(Protocol.SASL_SSL, Mechanism.OAUTHBEARER))
+    said = missing_right(token, on_topic("*", Operation.READ), "NO")
+    assert said.startswith("west does not allow Read on topic * (NO); next: kafka-acls.sh ")
+    assert said.endswith("--topic '*' # User:<subject of the token>: the token's `sub` claim, by default")
 
 
 @pytest.mark.parametrize(

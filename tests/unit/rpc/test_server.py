@@ -285,8 +285,8 @@ async def test_bad_certificate_files_are_a_config_error(daemon: FakeDaemon, file
 
 def test_addresses_that_cannot_be_meant() -> None:
     """Checked before anything is connected."""
-    for text in ("host", "host:", ":7443", "host:99999", "host:x"):
-        with pytest.raises(UsageError):
+    for text in ("host", "host:", ":7443", "host:99999", "host:x", "::1:7443", "http://host:7443"):
+        with pytest.raises(UsageError, match="allowed: host:port"):
             ControlClient(Endpoint(text))
     with pytest.raises(UsageError, match="its key"):
         ControlClient(Endpoint("far.example:7443", cert_file=Path("a.pem")))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.config import units
+from replicator.model import units
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,7 @@ def test_what_is_no_address(text: object) -> None:
 def test_a_bootstrap_is_a_list_in_one_text() -> None:
     """As in every Kafka client."""
     assert units.parse_bootstrap("a:1, b:2") == (("a", 1), ("b", 2))
+    assert units.format_bootstrap((("::1", 1), ("b", 2))) == "[::1]:1,b:2"
     with pytest.raises(ValueError, match="empty"):
         units.parse_bootstrap("a:1,")
 
@@ -84,4 +85,4 @@ def test_the_password_of_a_url_is_not_shown() -> None:
 )
 def test_loopback(host: str, expected: bool) -> None:  # noqa: FBT001  # a table of examples
     """Any other name is taken as remote."""
-    assert units.loopback(host) is expected
+    assert units.is_loopback(host) is expected

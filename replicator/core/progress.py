@@ -1,0 +1,80 @@
+"""What the log says of a flow's progress, and when: nothing twice that has not changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from replicator.model.status import PartitionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class CatchingUp:
+    """The copy is behind. `records_per_second` is 0, and `eta_seconds` None, only where it does not move."""
+
+    lag_records: int
+    records_per_second: int
+    eta_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Partitions that are faulted or wait: how many of how many, and how often for which reason."""
+
+    count: int
+    total: int
+    reasons: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        why = ", ".join(f"{reason} x{count}" for reason, count in self.reasons)
+        return f"{self.count} of {self.total} partitions stopped: {why}"
+
+
+class Progress:
+    """Decides for one flow, look by look.
+
+    Args:
+        now: Monotonic time of the start, seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._moment = now
+        self._records = 0
+        self._stopped: Stopped | None = None
+        self._stood_still = False
+
+    def look(
+        self, partitions: Iterable[PartitionStatus], records_total: int, lag_records: int, now: float
+    ) -> Sequence[Stopped | CatchingUp]:
+        """Return what is to be said now.
+
+        Args:
+            partitions: All of the flow.
+            records_total: Records copied since the start.
+            lag_records: Records that the partitions that are copied are behind.
+            now: Monotonic time, later than at the look before.
+        """
+        rate = (records_total - self._records) / (now - self._moment)
+        self._records, self._moment = records_total, now
+        stopped = _stopped(partitions)
+        said: list[Stopped | CatchingUp] = []
+        if stopped is not None and stopped != self._stopped:
+            said.append(stopped)
+        # A partition without the right to write looks like one that is copied, for the moment in which it tries.
+        if stopped is not None or rate or not lag_records:
+            self._stopped = stopped
+        if lag_records > rate and (rate or not (stopped or self._stopped or self._stood_still)):
+            said.append(CatchingUp(lag_records, ceil(rate), int(lag_records / rate) if rate else None))
+        self._stood_still = not rate and lag_records > 0
+        return said
+
+
+def _stopped(partitions: Iterable[PartitionStatus]) -> Stopped | None:
+    known = list(partitions)
+    reasons = Counter(partition.reason.value for partition in known if partition.reason is not None)
+    if not reasons:
+        return None
+    often_first = tuple(sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0])))
+    return Stopped(reasons.total(), len(known), often_first)

@@ -1,0 +1,40 @@
+"""Refusals of one topic, told so that an operator can act on them: the right, the resource, the user, the command.
+
+A partition keeps one text of what it waits for (`waiting_for_access`), so all of it stands in that text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.rights import NEEDED_BY, missing_right, on_topic
+from replicator.errors import AuthorizationFailed, KafkaError
+from replicator.wire import faults
+
+if TYPE_CHECKING:
+    from replicator.model.security import ClusterSpec
+
+_TOPIC_AUTHORIZATION_FAILED = 29
+
+
+def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | None = None) -> str:
+    """Return the words for a broker's refusal of a request about one topic.
+
+    Args:
+        cluster: Who refused.
+        api: The request's name, one of `NEEDED_BY`.
+        code: Kafka's error code.
+        topic: What it was about.
+        message: The broker's own words, if it sent any.
+    """
+    said = f"{faults.error_name(code)}{': ' + message if message else ''}"
+    if code != _TOPIC_AUTHORIZATION_FAILED:
+        return said
+    return missing_right(cluster, on_topic(topic, NEEDED_BY[api]), said)
+
+
+def refused(cluster: ClusterSpec, api: str, code: int, topic: str) -> KafkaError:
+    """Return the error for such a refusal; what is said of a missing right is all in its `what`."""
+    if code == _TOPIC_AUTHORIZATION_FAILED:
+        return AuthorizationFailed(told(cluster, api, code, topic), cluster=cluster.alias)
+    return faults.refused(cluster, api, code, topic)
