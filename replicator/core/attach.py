@@ -35,6 +35,7 @@ class Writer:
     role: Role
     filler_id: int
     filler_epoch: int
+    fill_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class TargetLog:
 
     `entry` is None where the broker holds no state for our producer id; `entry_known` is False where the broker
     does not offer DescribeProducers at all, and the tail's header has to serve.
-    `log_end` is the leader's own end, committed or not (OffsetForLeaderEpoch of its present epoch); None if unknown.
+    `log_end` is the leader's own end, committed or not (OffsetForLeaderEpoch of its present epoch), read after the
+    producer state; None if unknown.
     """
 
     start: int
@@ -85,7 +87,9 @@ class SourceLog:
     `end` is what a reader of the flow's isolation level may read up to, `high_watermark` the end of what exists.
     `content` is the record at the target tail's last offset: None when the source has none there.
     `epoch_end` is where the stored leader epoch ends in the source's present history, or None if nothing is stored.
-    `epoch` is the leader epoch of the batch that holds `content`, -1 if there is none.
+    `epoch` is the leader epoch of the last batch below the target's end, -1 if it is unknown.
+    `unfilled` is the first offset above the target's tail and below its end at which the source has a record to copy.
+    `compacted` tells whether records may vanish from inside this log.
     """
 
     start: int
@@ -94,6 +98,8 @@ class SourceLog:
     content: object | None
     epoch_end: int | None
     epoch: int = -1
+    unfilled: int | None = None
+    compacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +158,7 @@ def decide(
         _refuse_by_epoch(writer, target)
         or _refuse_foreign(writer, target)
         or _refuse_beyond_source(target, source, ours=ours)
+        or _refuse_marker(source)
     )
     if refusal is not None:
         return refusal
@@ -213,14 +220,27 @@ def _refuse_beyond_source(target: TargetLog, source: SourceLog, *, ours: bool) -
     )
 
 
+def _refuse_marker(source: SourceLog) -> Fault | None:
+    if source.unfilled is None:
+        return None
+    return Fault(
+        Reason.CONTENT_MISMATCH, f"the target holds a marker at offset {source.unfilled}, where the source has a record"
+    )
+
+
 def _unseen_tail(target: TargetLog) -> Wait | None:
     """Wait where the broker has a sequence of ours, but no data below the end shows it.
 
     The first batches of a log are appended and not committed yet: the end still says 0.
-    A log emptied by retention is told by its end: sequences follow from offsets.
+    Where the leader's own end is known, it was found equal to the end that is shown: there is no such tail, and the log
+    holds markers only, or was emptied by retention. Elsewhere a sequence that follows from the end tells the same.
     """
     entry = target.entry
-    if entry is None or sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS:
+    if (
+        entry is None
+        or target.log_end is not None
+        or sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS
+    ):
         return None
     return Wait(
         Reason.WAITING_FOR_TAIL,
@@ -276,6 +296,8 @@ def _match(tail: Tail, target: TargetLog, source: SourceLog) -> Fault | None:
         if source.content == tail.content:
             return None
         return Fault(Reason.CONTENT_MISMATCH, f"source and target hold different records at offset {tail.last_offset}")
+    if not source.compacted and tail.last_offset >= source.start:
+        return Fault(Reason.SOURCE_TRUNCATED, f"the source has no record at offset {tail.last_offset} any more")
     if source.epoch_end is not None and source.epoch_end < target.end:
         return Fault(
             Reason.SOURCE_TRUNCATED,

@@ -21,27 +21,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.answers import ProduceOutcome
+from replicator.core.intake import Fill, Intake, Stop
 from replicator.errors import BugError
-from replicator.model.batch import (
-    CONTROL_BIT,
-    LENGTH_PREFIX_BYTES,
-    LOG_APPEND_TIME_BIT,
-    SEQUENCE_MODULUS,
-    TRANSACTIONAL_BIT,
-    BatchHeader,
-)
+from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.core.attach import Resume
+    from replicator.core.intake import Segment, Unpack
+    from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
 
 IN_FLIGHT_BATCHES_MAX = 5
 """A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA.md A28)."""
-_MAGIC_V2 = 2
-_NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
 _DOUBTFUL = frozenset({ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE, ProduceOutcome.MOVED, ProduceOutcome.MISSING})
 """A leader that loses its place after the append, but before its replicas followed, answers that it is not the leader
 (Kafka's DelayedProduce): such an answer does not say that nothing was appended."""
@@ -113,6 +107,7 @@ class PartitionCopy:
         "_matched_offset",
         "_queue",
         "_sequence",
+        "_sequence_free",
         "_state_time_ms",
         "acked_offset",
         "detail",
@@ -142,9 +137,10 @@ class PartitionCopy:
         self.waits_for_claim = False
         self.queued_bytes = 0
         self._limits = limits
-        self._queue: deque[Batch] = deque()
+        self._queue: deque[Batch | Fill] = deque()
         self._in_flight: deque[Batch] = deque()
         self._sequence = 0
+        self._sequence_free = False
         self._state_time_ms: int | None = None
         self._matched_offset = -1
         self._held = False
@@ -159,7 +155,7 @@ class PartitionCopy:
         self.reason = reason
         self.detail = detail
         self.waits_for_claim = False
-        dropped = list(self._queue)
+        dropped = [item for item in self._queue if isinstance(item, Batch)]
         self._queue.clear()
         self.queued_bytes = 0
         self._held = False
@@ -194,6 +190,7 @@ class PartitionCopy:
         self.next_offset = self.acked_offset = self._matched_offset = decision.offset
         self.last_epoch = source_epoch
         self._sequence = decision.sequence
+        self._sequence_free = decision.state_time_ms is None and decision.sequence == decision.offset % SEQUENCE_MODULUS
         self._state_time_ms = decision.state_time_ms
 
     def seed(self) -> None:
@@ -262,74 +259,72 @@ class PartitionCopy:
         return not self._held
 
     def offer(
-        self, headers: Sequence[BatchHeader], aborted: Sequence[tuple[int, int]] = ()
-    ) -> tuple[list[tuple[BatchHeader, int]], list[Batch]]:
+        self, headers: Sequence[BatchHeader], aborted: Sequence[tuple[int, int]], unpack: Unpack
+    ) -> tuple[list[Segment], list[Batch]]:
         """Take batches read from the source, in order; only while COPYING.
 
         Args:
             headers: What was read.
             aborted: Aborted transactions the broker named: (producer id, first offset).
+            unpack: Opens a batch that cannot pass as it is.
 
         Returns:
-            The batches to rewrite and then `queue`, each with its base sequence; and the batches that were dropped
-            because the episode ended here.
+            What to rewrite, encode and then `queue`, in order; and the batches that were dropped because the episode
+            ended here.
+
+        Raises:
+            CorruptRecords: A batch that had to be opened is damaged; nothing was taken.
         """
-        accepted: list[tuple[BatchHeader, int]] = []
-        expected = self.next_offset
-        sequence = self._sequence
-        limit = self._limits.batch_bytes_max - LENGTH_PREFIX_BYTES
+        intake = Intake(
+            self.next_offset,
+            self._sequence,
+            self.last_epoch,
+            self._matched_offset,
+            self._limits.batch_bytes_max,
+            aborted,
+            unpack,
+            free=self._sequence_free,
+        )
+        intake.take(headers)
+        taken = intake.expected != self.next_offset
+        self.next_offset = intake.expected
+        self._sequence = intake.sequence
+        self._sequence_free = intake.free
+        self.last_epoch = intake.epoch
         dropped: list[Batch] = []
-        for header in headers:
-            (base, length, epoch, magic, _, attributes, delta, _, _, _, _, _, count, _) = header
-            if (
-                base != expected
-                or count != delta + 1
-                or attributes & _NO_PASS_BITS
-                or magic != _MAGIC_V2
-                or length > limit
-                or count <= 0
-                or (aborted and attributes & TRANSACTIONAL_BIT and _is_aborted(header, aborted))
-            ):
-                if magic == _MAGIC_V2 and header.next_offset <= expected:
-                    continue  # a broker's answer begins with the batch that holds the position: copied already
-                dropped = self._stop_before(header, expected, settled=not accepted and self.idle)
-                break
-            if epoch != self.last_epoch:
-                if self.last_epoch >= 0 and base != self._matched_offset:
-                    dropped = self._match_again(settled=not accepted and self.idle)
-                    break
-                self.last_epoch = epoch
-            accepted.append((header, sequence))
-            expected = base + count
-            sequence = (sequence + count) % SEQUENCE_MODULUS
-        self.next_offset = expected
-        self._sequence = sequence
-        return accepted, dropped
+        if intake.stop is not None:
+            dropped = self._stop_before(intake, settled=not taken and self.idle)
+        return intake.segments, dropped
 
-    def _stop_before(self, header: BatchHeader, expected: int, *, settled: bool) -> list[Batch]:
-        """Stop at a batch that cannot pass; but only once everything before it is acknowledged."""
-        if not settled:
-            self._held = True
-            return []
-        reason, why = _why_not_passed(header, expected, self._limits.batch_bytes_max)
-        return self.fault(reason, f"{why} (offsets {header.base_offset} to {header.next_offset - 1})")
+    def _stop_before(self, intake: Intake, *, settled: bool) -> list[Batch]:
+        """Stop at a batch; but only once everything before it is acknowledged.
 
-    def _match_again(self, *, settled: bool) -> list[Batch]:
-        """End the episode at a new source leader epoch, once everything before it is acknowledged.
-
-        An exact sequence repeat is acknowledged whatever its content, so the sequence alone cannot show that the
-        new leader has another history: the logs are compared again.
+        At a new source leader epoch the logs are compared again: an exact sequence repeat is acknowledged whatever its
+        content, so the sequence alone cannot show that the new leader has another history.
         """
-        if not settled:
+        if not settled or intake.stop is Stop.LONG_FILL:
             self._held = True
             return []
-        return self.settle("the source has a new leader epoch", doubtful=False)
+        if intake.stop is Stop.NEW_EPOCH:
+            return self.settle("the source has a new leader epoch", doubtful=False)
+        header = intake.stopped_at
+        if header is None:
+            raise BugError(f"{self.where}: stopped, but nowhere")
+        return self.fault(
+            Reason.RECORD_TOO_LARGE,
+            f"the source's batch of offsets {header.base_offset} to {header.next_offset - 1} has {header.size} bytes, "
+            f"the target topic takes {self._limits.batch_bytes_max} (max.message.bytes)",
+        )
 
     def queue(self, batches: Sequence[Batch]) -> None:
         """Queue rewritten batches for sending."""
         self._queue.extend(batches)
         for batch in batches:
             self.queued_bytes += batch[3]
+
+    def queue_fill(self, fill: Fill) -> None:
+        """Queue offsets without a record, to be filled with markers."""
+        self._queue.append(fill)
 
     # -- out: what may be sent ----------------------------------------------------------------------------------
 
@@ -344,6 +339,8 @@ class PartitionCopy:
         if not queue or self._alone or len(self._in_flight) >= IN_FLIGHT_BATCHES_MAX:
             return None
         batch = queue[0]
+        if isinstance(batch, Fill):
+            return None
         oldest = now_ms - self._limits.guard_ms
         state = self._state_time_ms
         # The usual case first: a fresh batch behind fresh state (see `_is_guarded`).
@@ -378,9 +375,64 @@ class PartitionCopy:
         return self._state_time_ms is not None and self._state_time_ms > now_ms - self._limits.guard_ms
 
     @property
+    def drained(self) -> bool:
+        """Whether nothing is queued."""
+        return not self._queue
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is queued, in flight or outstanding."""
         return not self._queue and not self.outstanding
+
+    # -- fills ----------------------------------------------------------------------------------------------------
+
+    def fill_due(self) -> Fill | None:
+        """Return the fill that has to come next, once nothing before it is on its way.
+
+        Markers are not compare-and-append: beside a batch in flight, none could tell where it lands.
+        """
+        if self.phase is not Phase.COPYING or self.outstanding or not self._queue:
+            return None
+        head = self._queue[0]
+        return head if isinstance(head, Fill) else None
+
+    def begin_fill(self, length_max: int) -> Fill:
+        """Count the next fill, or its first `length_max` offsets, as on its way, and return it."""
+        due = self.fill_due()
+        if due is None:
+            raise BugError(f"{self.where}: no fill is due")
+        self.outstanding += 1
+        return Fill(due.first_offset, min(due.length, length_max))
+
+    def filled(self, fill: Fill, episode: int, log_end: int) -> list[Batch]:
+        """Take the answer to a fill: where the target's log ends now; return batches dropped because of it.
+
+        A marker of an earlier request may have landed beside ours, or one of ours may be missing: then nothing may be
+        written behind, and the logs are compared again.
+        """
+        self.outstanding -= 1
+        if episode != self.episode:
+            return []
+        after = fill.first_offset + fill.length
+        if log_end != after:
+            self.doubtful = True
+            return self.settle(f"the target's log ends at {log_end} after a fill up to {after}", doubtful=True)
+        self.acked_offset = after
+        if self.phase is not Phase.COPYING:
+            return []
+        head = self._queue[0]
+        if not isinstance(head, Fill) or head.first_offset != fill.first_offset:
+            raise BugError(f"{self.where}: another fill was answered than is due")
+        self._queue.popleft()
+        if head.length > fill.length:
+            self._queue.appendleft(Fill(after, head.length - fill.length))
+        return []
+
+    def fill_failed(self, episode: int, detail: str, *, doubtful: bool) -> list[Batch]:
+        """A fill was refused, or its answer was lost (`doubtful`); return batches dropped because of it."""
+        self.outstanding -= 1
+        self.doubtful = self.doubtful or doubtful
+        return self.settle(detail, doubtful=doubtful) if episode == self.episode else []
 
     # -- in: what the target answered ---------------------------------------------------------------------------
 
@@ -465,31 +517,3 @@ class PartitionCopy:
             return []
         self.doubtful = True
         return self.settle(f"no answer for offset {batch.base_offset}: {detail}", doubtful=True)
-
-
-def _is_aborted(header: BatchHeader, aborted: Sequence[tuple[int, int]]) -> bool:
-    return any(pid == header.producer_id and first <= header.base_offset for pid, first in aborted)
-
-
-def _why_not_passed(header: BatchHeader, expected: int, limit: int) -> tuple[Reason, str]:
-    """Return reason and words for a batch that is not one to pass on unchanged."""
-    if header.magic != _MAGIC_V2:
-        why = f"the source holds a batch of message format {header.magic}"
-    elif header.base_offset > expected:
-        why = f"the source has no record from {expected} to {header.base_offset - 1}"
-    elif header.base_offset < expected:
-        why = f"the copy would start inside a batch, at offset {expected}"
-    elif header.is_control:
-        why = "the source holds a transaction marker"
-    elif header.attributes & LOG_APPEND_TIME_BIT:
-        why = "the source stamps records itself (message.timestamp.type=LogAppendTime)"
-    elif header.record_count != header.last_offset_delta + 1 or header.record_count <= 0:
-        why = f"compaction left {header.record_count} of {header.last_offset_delta + 1} records"
-    elif header.size > limit:
-        return (
-            Reason.RECORD_TOO_LARGE,
-            f"the source's batch has {header.size} bytes, the target topic takes {limit} (max.message.bytes)",
-        )
-    else:
-        why = f"a transaction of producer {header.producer_id} was aborted"
-    return Reason.UNSUPPORTED_BATCH, why

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.attach import Entry, SourceLog, Tail, TargetLog, Writer
 from replicator.engine.access import refused
-from replicator.errors import BrokerRefused, CorruptRecords, KafkaError, ProtocolError
-from replicator.model.batch import BatchHeader
+from replicator.engine.look import Side, batches_between, last_data
+from replicator.errors import ProtocolError
 from replicator.wire import control
-from replicator.wire.batch import scan
-from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.fetch import Fetched, FetchSession, Wanted
+from replicator.wire.batch import MAGIC_V2
+from replicator.wire.cluster import Purpose
+from replicator.wire.recode import open_batch
 from replicator.wire.records import decode
-from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
     from replicator.engine.slot import Slot
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
-    from replicator.wire.frames import Frame
-
-_TAIL_STEPS_MAX = 1000
-"""Control batches stepped over at the end of a target log before giving up: a fence or two is usual."""
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +32,24 @@ class Facts:
     source: SourceLog
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One cluster, and the topic ids that are meant there: those of the mirror records, not of today's names."""
+class _View(NamedTuple):
+    """What the source has where the target ends.
 
-    cluster: Cluster
-    topic_ids: dict[str, bytes]
+    `content` is the record at the target's last offset, `epoch` the leader epoch of the last batch below its end,
+    `unfilled` the offset of the first record for which the target has a marker.
+    """
+
+    content: object | None
+    epoch: int
+    unfilled: int | None
 
 
-async def read_facts(source: Side, target: Side, writer: Writer, slots: Sequence[Slot]) -> dict[Slot, Facts]:
+async def read_facts(
+    source: Side, target: Side, writer: Writer, slots: Sequence[Slot], *, committed: bool
+) -> dict[Slot, Facts]:
     """Read both logs of partitions that share one source leader and one target leader.
+
+    With `committed` the source is seen as a reader of committed records sees it.
 
     The order matters: the target's producer state is read before the tail, and both after its end, so that an
     append of another daemon in between shows as a sequence that does not match, never as one that does.
@@ -71,8 +73,20 @@ async def read_facts(source: Side, target: Side, writer: Writer, slots: Sequence
     for slot, log in logs.items():
         start = starts[slot.source]
         end, high_watermark, epoch_end = ends[slot]
-        content, epoch = await _source_content(source, there, slot, log, (start, high_watermark))
-        facts[slot] = Facts(log, SourceLog(start, end, high_watermark, content, epoch_end, epoch))
+        view = await _source_view(source, there, slot, log, (start, high_watermark), committed=committed)
+        facts[slot] = Facts(
+            log,
+            SourceLog(
+                start,
+                end,
+                high_watermark,
+                view.content,
+                epoch_end,
+                view.epoch,
+                view.unfilled,
+                compacted=slot.compacted,
+            ),
+        )
     return facts
 
 
@@ -85,8 +99,9 @@ async def _target_logs(
     wanted = [slot.target for slot in slots]
     starts = await _offsets(connection, wanted, control.EARLIEST, committed=False)
     ends = await _offsets(connection, wanted, control.LATEST, committed=False)
-    log_ends = await _log_ends(side, connection, wanted)
     producers = await control.describe_producers(connection, wanted)
+    # After the producers: an end that is still the one clients see shows that nothing was appended in between.
+    log_ends = await _log_ends(side, connection, wanted)
     logs: dict[Slot, TargetLog] = {}
     for slot in slots:
         where = slot.target
@@ -135,35 +150,24 @@ def _our_entry(
 async def _tail(
     side: Side, connection: Connection, where: TopicPartition, start: int, end: int, producer_id: int
 ) -> Tail | None:
-    """Return the last data batch below `end`, stepping back over control batches.
+    """Return the last data batch below `end`, whatever markers stand behind it.
 
     Compaction leaves an empty batch where it keeps a producer's last sequence: that sequence is taken from it.
     """
-    position = end - 1
-    last_sequence: int | None = None
-    for _ in range(_TAIL_STEPS_MAX):
-        frame, headers = await read_batches(side, connection, where, position)
-        below = [header for header in headers if header.base_offset <= position and header.base_offset < end]
-        if not below:
-            return None
-        header = below[-1]
-        if header.is_control or header.record_count <= 0:
-            if header.producer_id == producer_id and not header.is_control and last_sequence is None:
-                last_sequence = header.last_sequence
-            position = header.base_offset - 1
-            if position < start:
-                return None
-            continue
-        last = decode(frame.buffer, header)[-1]
-        return Tail(
-            last.offset,
-            header.producer_id,
-            header.producer_epoch,
-            header.last_sequence if last_sequence is None else last_sequence,
-            header.max_timestamp,
-            last.content,
-        )
-    raise CorruptRecords(f"{where} of the target ends in more than {_TAIL_STEPS_MAX} control batches")
+    found = await last_data(side, connection, where, start, end)
+    if found is None:
+        return None
+    last = decode(found.frame.buffer, found.header)[-1]
+    header = found.header
+    kept = [each.last_sequence for each in found.empty if each.producer_id == producer_id]
+    return Tail(
+        last.offset,
+        header.producer_id,
+        header.producer_epoch,
+        kept[-1] if kept else header.last_sequence,
+        header.max_timestamp,
+        last.content,
+    )
 
 
 # -- the source ---------------------------------------------------------------------------------------------------
@@ -185,20 +189,25 @@ async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Sl
     return out
 
 
-async def _source_content(
-    side: Side, connection: Connection, slot: Slot, log: TargetLog, bounds: tuple[int, int]
-) -> tuple[object | None, int]:
-    """Return the source's record at the target tail's last offset with its leader epoch; (None, -1) without one."""
-    if log.tail is None or not bounds[0] <= log.tail.last_offset < bounds[1]:
-        return None, -1
-    offset = log.tail.last_offset
-    frame, headers = await read_batches(side, connection, slot.source, offset)
-    for header in headers:
-        if header.base_offset <= offset < header.next_offset and not header.is_control and header.magic > 1:
-            for record in decode(frame.buffer, header):
-                if record.offset == offset:
-                    return record.content, header.leader_epoch
-    return None, -1
+async def _source_view(
+    side: Side, connection: Connection, slot: Slot, log: TargetLog, bounds: tuple[int, int], *, committed: bool
+) -> _View:
+    """Read what the source has where the target ends: at the offset of its last record, and behind it."""
+    last = log.tail.last_offset if log.tail is not None else log.start - 1
+    begin, end = max(last, bounds[0]), min(log.end, bounds[1])
+    content: object | None = None
+    epoch = -1
+    async for frame, header, aborted in batches_between(side, connection, slot.source, begin, end, committed=committed):
+        epoch = header.leader_epoch
+        if aborted or header.is_control or header.record_count == 0:
+            continue
+        if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
+            content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), content)
+        if header.next_offset > last + 1 and end > last + 1:
+            records = [each.offset for each in open_batch(frame.view, header) if last < each.offset < end]
+            if records:
+                return _View(content, epoch, records[0])
+    return _View(content, epoch, None)
 
 
 # -- both ---------------------------------------------------------------------------------------------------------
@@ -217,52 +226,3 @@ async def _offsets(
             raise refused(connection.cluster, "ListOffsets", answer.error, where.topic)
         out[where] = answer.value
     return out
-
-
-async def read_batches(
-    side: Side, connection: Connection, where: TopicPartition, offset: int, *, committed: bool = False
-) -> tuple[Frame, list[BatchHeader]]:
-    """Read once from `offset`, without a session; return the frame and the whole batches in it.
-
-    Raises:
-        KafkaError: The broker refuses.
-        CorruptRecords: Its answer cannot be read.
-    """
-    frame, fetched = await read_once(side, connection, where, offset, committed=committed)
-    return frame, scan(frame.buffer, fetched.start, fetched.end)
-
-
-async def read_once(
-    side: Side,
-    connection: Connection,
-    where: TopicPartition,
-    offset: int,
-    *,
-    committed: bool = False,
-    wait_ms: int = 0,
-) -> tuple[Frame, Fetched]:
-    """Do one fetch without a session.
-
-    Raises:
-        KafkaError: The broker refuses.
-    """
-    version = connection.versions.fetch
-    session = FetchSession(version, int(committed), side.topic_ids, ask_anew=True)
-    body = session.request(
-        {where: Wanted(offset, -1, -1, _READ_BYTES)}, wait_ms=wait_ms, bytes_min=1, bytes_max=_READ_BYTES
-    )
-    frame = await connection.ask(FETCH, version, [body], len(body))
-    code, partitions = session.answer(frame.buffer, frame.size)
-    if not code and partitions:
-        code = partitions[0].error
-    if code or not partitions:
-        raise _read_refused(connection, code, where)
-    return frame, partitions[0]
-
-
-def _read_refused(connection: Connection, code: int, where: TopicPartition) -> KafkaError:
-    if code:
-        return refused(connection.cluster, "Fetch", code, where.topic)
-    return BrokerRefused(
-        f"no answer for {where}", cluster=connection.cluster.alias, code=0, api="Fetch", retryable=True
-    )

@@ -123,7 +123,7 @@ class AttachLoop:
         began = pump.now()
         facts: dict[Slot, Facts] | ReplicatorError
         try:
-            facts = await read_facts(pump.source, pump.target, pump.writer, group)
+            facts = await read_facts(pump.source, pump.target, pump.writer, group, committed=pump.committed_only)
         except ReplicatorError as error:
             facts = error
         finally:

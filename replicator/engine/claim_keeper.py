@@ -58,6 +58,11 @@ class ClaimKeeper:
         return self._effective_at if self._held and self._effective_at <= now < self._valid_until else None
 
     @property
+    def number(self) -> int:
+        """The number of the claim that is ours, 0 for none."""
+        return self._held
+
+    @property
     def holder(self) -> str | None:
         """Who holds the claim, as last seen."""
         return self._seen.holder if self._seen is not None and not self._seen.released else None

@@ -13,10 +13,10 @@ from replicator.core.claim import Timing
 from replicator.core.partition import Phase, TargetLimits
 from replicator.core.progress import CatchingUp, Progress
 from replicator.engine import state
-from replicator.engine.attach import Side
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.guard import PROVEN_SECONDS_MAX
 from replicator.engine.identity import Identity, ensure_state_topic, establish
+from replicator.engine.look import Side
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump
 from replicator.engine.state_log import StateLog
@@ -322,11 +322,13 @@ class FlowRunner:
             slot = pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
             slot.active = partition in mirror.active
             slot.begin_at_end = mirror.begin_at_end
+            slot.compacted = mirror.compacted
             slot.seeded_to = mirror.seeded.get(partition, 0)
             slot.stored_epoch = mirror.epochs.get(partition, -1)
             if self._paused:
                 pump.pause(slot)
             return
+        slot.compacted = mirror.compacted
         raised = limits.batch_bytes_max > slot.copy.limits.batch_bytes_max
         slot.copy.set_limits(limits)
         if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:

@@ -38,6 +38,10 @@ class Claim(Protocol):
         """Return the monotonic time since which this daemon alone may do unguarded work, None if it may not now."""
 
     @property
+    def number(self) -> int:
+        """The number of the claim that is ours, 0 for none."""
+
+    @property
     def holder(self) -> str | None:
         """Who holds the claim, as last seen."""
 
@@ -111,13 +115,17 @@ class Guard:
 
     def may_work_unguarded(self, slot: Slot) -> bool:
         """Return whether a batch that the broker might not remember may be sent for this partition now."""
+        if not self.may_fill(slot):
+            return False
+        return not slot.copy.guard_is_on(self._now_ms()) or self._may_end(slot, self._now())
+
+    def may_fill(self, slot: Slot) -> bool:
+        """Return whether markers may be appended now: ours alone, and behind a place proven since that is so."""
         since = self.claim.effective_since()
         if since is None:
             return False
-        now = self._now()
-        if slot.verified_at < max(since, slot.doubt_until) or now - slot.verified_at >= _VERIFIED_SECONDS_MAX:
-            return False
-        return not slot.copy.guard_is_on(self._now_ms()) or self._may_end(slot, now)
+        age = self._now() - slot.verified_at
+        return slot.verified_at >= max(since, slot.doubt_until) and age < _VERIFIED_SECONDS_MAX
 
     def _may_end(self, slot: Slot, now: float) -> bool:
         """Return whether the guard may go: no other daemon can still send from a place it proved before the last move.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from replicator.core.attach import Role, Writer
 from replicator.engine import state
 from replicator.errors import BrokerRefused, BugError, WrongCluster
-from replicator.model.names import STATE_TOPIC, data_transactional_id, filler_transactional_id
+from replicator.model.names import STATE_TOPIC, data_transactional_id, fill_transactional_id, filler_transactional_id
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.transactions import init_producer_id
 
@@ -108,10 +108,16 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
 async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> str:
     """Write flow, writer and first claim in one change; return the uid that was proposed."""
     uid = uuid.uuid4().hex[:12]
-    data, filler = await asyncio.gather(
-        init_producer_id(target, data_transactional_id(uid)), init_producer_id(target, filler_transactional_id(uid))
+    ids = (data_transactional_id(uid), filler_transactional_id(uid), fill_transactional_id(uid))
+    data, filler, fill = await asyncio.gather(*(init_producer_id(target, each) for each in ids))
+    writer = Writer(
+        data.producer_id,
+        data.producer_epoch,
+        Role.COPYING,
+        filler.producer_id,
+        filler.producer_epoch,
+        fill.producer_id,
     )
-    writer = Writer(data.producer_id, data.producer_epoch, Role.COPYING, filler.producer_id, filler.producer_epoch)
     record = pb.FlowRecord(
         uid=uid,
         name=flow.name,

@@ -22,7 +22,7 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i8, i16, i32, i32Timedelta, i64
 
 from replicator.core.rights import Operation, operations_of
-from replicator.engine.attach import Side, read_batches
+from replicator.engine.look import Side, read_batches
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.model.batch import LOG_APPEND_TIME_BIT
 from replicator.model.names import TopicPartition

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach import Resume, Writer
 from replicator.core.partition import PartitionCopy, Phase, TargetLimits
-from replicator.engine.attach import Side
 from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.guard import Claim, Guard, Others, Standing
 from replicator.engine.leaders import LeaderWatch
+from replicator.engine.look import Side
 from replicator.engine.reader import SourceReader
 from replicator.engine.seed import Seeder
 from replicator.engine.slot import Slot, release
@@ -70,6 +70,7 @@ class Totals:
     records: int = 0
     bytes: int = 0
     batches: int = 0
+    filled: int = 0
     requests: int = 0
     reattached: int = 0
     last_progress: float | None = None
@@ -202,6 +203,12 @@ class Pump:
         self._attach_loop.rest(slot)
         slot.copy.say(Reason.WAITING_FOR_CLAIM, detail)
 
+    def wait_to_fill(self, slot: Slot) -> None:
+        """Let go of a partition that needs markers, which only the claim's holder may append."""
+        self.settle(slot, "offsets without a record come next: they are filled under the claim only")
+        self._attach_loop.rest(slot)
+        slot.copy.say(Reason.WAITING_FOR_CLAIM, "offsets without a record come next: they are filled under the claim")
+
     async def remember_seed(self, slot: Slot, offset: int) -> None:
         """Record that fillers may stand below `offset`; raises what the state topic raises."""
         await self._watcher.seeding(slot, offset)
@@ -265,6 +272,11 @@ class Pump:
         totals.batches += batches
         totals.last_progress = now
         self.outcomes[ProduceOutcome.ACCEPTED] += batches
+
+    def count_fill(self, length: int, now: float) -> None:
+        """Keep the books of filled offsets."""
+        self.totals.filled += length
+        self.totals.last_progress = now
 
     def after_answer(self, slot: Slot, outcome: ProduceOutcome) -> None:
         """An answer changed a partition's phase, or was its last one outstanding."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import FetchOutcome, classify_fetch
+from replicator.core.intake import Encode, Fill
 from replicator.core.partition import Batch
 from replicator.engine.access import told
 from replicator.engine.link import Link
@@ -16,11 +17,12 @@ from replicator.wire.batch import rewrite, scan
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
 from replicator.wire.fetch import Fetched, FetchSession, Wanted
+from replicator.wire.recode import build_batches, codec_of, open_batch
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
+    from replicator.core.intake import Passes, Segment
     from replicator.engine.pump import Pump
-    from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
@@ -32,7 +34,7 @@ _ANSWER_SLACK_BYTES = 64 << 20
 """A broker returns at least one whole batch, however large; a batch above this is refused."""
 _SESSION_ERRORS = frozenset({70, 71})
 
-Accepted = list[tuple["Slot", list[tuple["BatchHeader", int]]]]
+Accepted = list[tuple["Slot", list["Segment"]]]
 
 
 class SourceReader:
@@ -190,8 +192,8 @@ class SourceReader:
             return
         # The next fetch leaves before this answer is rewritten: the broker prepares it meanwhile (RELIABILITY D2).
         self.kick()
-        for slot, batches in accepted:
-            self._rewrite_and_queue(slot, batches, frame)
+        for slot, segments in accepted:
+            self._carry_out(slot, segments, frame)
         frame.release()
         if not self._asked:
             self.kick()
@@ -215,9 +217,9 @@ class SourceReader:
             slot = self._slots.get(where)
             if slot is None or self._episodes.get(where) != slot.copy.episode:
                 continue
-            batches = self._take_partition(slot, fetched, frame)
-            if batches:
-                accepted.append((slot, batches))
+            segments = self._take_partition(slot, fetched, frame)
+            if segments:
+                accepted.append((slot, segments))
             if fetched.start != fetched.end:
                 self._look_at[where] = None
         return accepted
@@ -227,7 +229,7 @@ class SourceReader:
         self._session = None
         self._link.drop()
 
-    def _take_partition(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[tuple[BatchHeader, int]]:
+    def _take_partition(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[Segment]:
         if fetched.error:
             self._on_partition_error(slot, fetched)
             return []
@@ -247,35 +249,78 @@ class SourceReader:
             return []
         if not copy.is_copying() or fetched.start == fetched.end:
             return []
+        if fetched.log_start > copy.next_offset:
+            # Offsets that retention took are no holes: the attach reads both logs and names what happened.
+            self._pump.settle(slot, f"the source's log now starts at {fetched.log_start}")
+            return []
         try:
             headers = scan(frame.buffer, fetched.start, fetched.end)
+            segments, dropped = copy.offer(
+                headers, fetched.aborted or (), lambda header: open_batch(frame.view, header)
+            )
         except CorruptRecords as damage:
             self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
             return []
-        accepted, dropped = copy.offer(headers, fetched.aborted or ())
         release(dropped)
         if not copy.is_copying():
             self._pump.phase_changed(slot)
-        return accepted
+        return segments
 
-    def _rewrite_and_queue(self, slot: Slot, accepted: list[tuple[BatchHeader, int]], frame: Frame) -> None:
-        pump = self._pump
-        view = frame.view
-        try:
-            rewrite(view, accepted, pump.writer.producer_id, pump.writer.producer_epoch)
-        except CorruptRecords as damage:
-            # What came before the damaged batch is dropped with it and copied again after the operator's decision.
-            pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
-            return
+    def _carry_out(self, slot: Slot, segments: list[Segment], frame: Frame) -> None:
+        for segment in segments:
+            if not slot.copy.is_copying():
+                return
+            try:
+                if isinstance(segment, Fill):
+                    slot.copy.queue_fill(segment)
+                elif isinstance(segment, Encode):
+                    self._encode(slot, segment, frame)
+                else:
+                    self._rewrite(slot, segment, frame)
+            except CorruptRecords as damage:
+                # What came before the damaged batch is dropped with it and copied again after the operator's decision.
+                self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
+                return
+        self._pump.ready(slot)
+
+    def _rewrite(self, slot: Slot, passes: Passes, frame: Frame) -> None:
+        writer, view = self._pump.writer, frame.view
+        rewrite(view, passes, writer.producer_id, writer.producer_epoch)
         new = tuple.__new__  # a named tuple's own constructor is a Python function
         batches: list[Batch] = []
-        for header, _ in accepted:
+        for header, _ in passes:
             base, length, _, _, _, _, _, _, max_timestamp, _, _, _, count, start = header
             size = LENGTH_PREFIX_BYTES + length
             batches.append(new(Batch, (base, count, max_timestamp, size, view[start : start + size], frame)))
         frame.hold(len(batches))
         slot.copy.queue(batches)
-        pump.ready(slot)
+
+    def _encode(self, slot: Slot, segment: Encode, frame: Frame) -> None:
+        """Queue records of an opened batch. They hold its frame, so that the pool bounds them as well."""
+        writer, bytes_max = self._pump.writer, slot.copy.limits.batch_bytes_max
+        made = build_batches(
+            segment.records,  # type: ignore[arg-type] # what `open_batch` gave; opaque in core
+            codec_of(frame.view, segment.header),
+            producer_id=writer.producer_id,
+            producer_epoch=writer.producer_epoch,
+            sequence=segment.sequence,
+            bytes_max=bytes_max,
+        )
+        batches = [
+            Batch(each.base_offset, each.record_count, each.max_timestamp, len(each.raw), each.raw, frame)
+            for each in made
+        ]
+        largest = max(batches, key=lambda batch: batch.size)
+        if largest.size > bytes_max:
+            self._pump.fault(
+                slot,
+                Reason.RECORD_TOO_LARGE,
+                f"the record at offset {largest.base_offset} takes {largest.size} bytes as a batch, "
+                f"the target topic takes {bytes_max} (max.message.bytes)",
+            )
+            return
+        frame.hold(len(batches))
+        slot.copy.queue(batches)
 
     def _on_partition_error(self, slot: Slot, fetched: Fetched) -> None:
         outcome = classify_fetch(fetched.error)

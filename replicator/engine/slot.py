@@ -25,6 +25,7 @@ class Slot:
         lag: Its lag meter.
         active: Whether the mirror record holds it as ACTIVE: once it does, its offsets are never seeded again.
         begin_at_end: Whether it begins at the source's end (`start: latest`).
+        compacted: Whether the source's cleaner may take records from inside its log.
         seeded_to: Offset below which the target may hold fillers, as recorded; 0 for none.
         stored_epoch: Last source leader epoch on the state topic, -1 for none.
         due: Monotonic time of the next attach attempt.
@@ -44,6 +45,7 @@ class Slot:
     lag: LagMeter = field(default_factory=LagMeter)
     active: bool = False
     begin_at_end: bool = False
+    compacted: bool = False
     seeded_to: int = 0
     stored_epoch: int = -1
     due: float = 0.0

@@ -107,6 +107,7 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
         role=_ROLES.get(record.role, Role.PROMOTED),
         filler_id=record.filler_producer_id,
         filler_epoch=record.filler_epoch,
+        fill_id=record.fill_producer_id,
     )
 
 
@@ -118,6 +119,7 @@ def writer_record(writer: Writer) -> pb.WriterRecord:
         role=pb.WRITER_ROLE_COPYING,
         filler_producer_id=writer.filler_id,
         filler_epoch=writer.filler_epoch,
+        fill_producer_id=writer.fill_id,
     )
 
 

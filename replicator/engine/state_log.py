@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from kio.schema.errors import ErrorCode
 
 from replicator.core.answers import ProduceOutcome, classify_produce
-from replicator.engine.attach import Side, read_once
+from replicator.engine.look import Side, read_once
 from replicator.errors import BrokerRefused, Conflict, KafkaError, TimedOut
 from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
 from replicator.obs.logs import get_logger

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch
 from replicator.engine.access import told
+from replicator.engine.filler import Filler
 from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release
 from replicator.errors import CorruptRecords, KafkaError
@@ -43,6 +44,7 @@ class TargetWriter:
         self.node = node
         self._pump = pump
         self._link = Link(self._connect, self._opened, self._refused, self._rested)
+        self._filler = Filler(pump, node)
         self._codec: ProduceCodec | None = None
         self._ready: dict[Slot, None] = {}
         self._requests = 0
@@ -91,24 +93,31 @@ class TargetWriter:
             batch = copy.next_to_send(now_ms, claimed=False)
             if copy.waits_for_claim and pump.guard.may_work_unguarded(slot):
                 batch = copy.next_to_send(now_ms, claimed=True)
-            if batch is not None:
-                topic, partition = slot.target
-                batch_bytes = batch[3]
-                sent[topic][partition] = (batch[4], batch_bytes, slot, batch, copy.episode)  # type: ignore[assignment] # a view
-                size += batch_bytes
-                if size >= _REQUEST_BYTES:
-                    cut = True
-                    break
-            elif copy.waits_for_claim:
-                unclaimed.append(slot)
-            elif not copy.queued_bytes:
-                spent.append(slot)
+            if batch is None:
+                (unclaimed if copy.waits_for_claim else spent).append(slot)
+                continue
+            topic, partition = slot.target
+            batch_bytes = batch[3]
+            sent[topic][partition] = (batch[4], batch_bytes, slot, batch, copy.episode)  # type: ignore[assignment] # a view
+            size += batch_bytes
+            if size >= _REQUEST_BYTES:
+                cut = True
+                break
         for slot in spent:
-            del self._ready[slot]
+            self._look_behind(slot)
         if cut:
             self._put_behind([entry[2] for entries in sent.values() for entry in entries.values()])
         self._let_go(unclaimed, stale)
         return sent
+
+    def _look_behind(self, slot: Slot) -> None:
+        """Take a partition that has no batch to send now off the list, unless one only waits for its turn."""
+        copy = slot.copy
+        if copy.drained:
+            del self._ready[slot]
+        elif copy.fill_due() is not None:
+            del self._ready[slot]
+            self._filler.add(slot)
 
     def _put_behind(self, slots: list[Slot]) -> None:
         """Partitions that had their turn go behind those that had none: none starves."""

@@ -30,3 +30,8 @@ def data_transactional_id(flow_uid: str) -> str:
 def filler_transactional_id(flow_uid: str) -> str:
     """Return the transactional id whose producer writes the filler batches of a seed."""
     return f"replicator.{flow_uid}.filler"
+
+
+def fill_transactional_id(flow_uid: str) -> str:
+    """Return the transactional id whose producer id the markers of fills carry, under the number of the claim."""
+    return f"replicator.{flow_uid}.fill"

@@ -20,10 +20,11 @@ from replicator.model.batch import (
 )
 from replicator.wire.crc import crc_after_head_change
 
-_MAGIC_V2 = 2
+MAGIC_V2 = 2
 _MAGIC_OLD = frozenset({0, 1})
-_CRC_AT = 17
-_CHECKED_AT = 21
+CRC_AT = 17
+CHECKED_AT = 21
+"""The CRC covers a v2 batch from here to its end."""
 _KEEP_ATTRIBUTES = ~(LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT) & 0xFF
 _WHOLE_CRC_BELOW_BYTES = 6 << 10
 """Below this size two passes over the batch cost less than one `crc_after_head_change` (benchmarks/RESULTS.md)."""
@@ -31,7 +32,7 @@ _WHOLE_CRC_BELOW_BYTES = 6 << 10
 _CHECKED_HEAD = struct.Struct(">hiqqqhii")
 """The header from byte 21 on: what the CRC covers of it."""
 _PREFIX = struct.Struct(">qi")
-_U32 = struct.Struct(">I")
+CRC = struct.Struct(">I")
 
 
 def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[BatchHeader]:
@@ -53,7 +54,7 @@ def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[B
         fields = unpack(buffer, position)
         length = fields[1]
         after = position + LENGTH_PREFIX_BYTES + length
-        if fields[3] != _MAGIC_V2 or length < HEADER_BYTES - LENGTH_PREFIX_BYTES:
+        if fields[3] != MAGIC_V2 or length < HEADER_BYTES - LENGTH_PREFIX_BYTES:
             _check_odd_batch(fields[0], length, fields[3])
             if after > end:
                 break
@@ -116,7 +117,7 @@ def rewrite(
     write = HEADER.pack_into
     for header, sequence in batches:
         _, length, epoch, _, crc, attributes, delta, base_ms, max_ms, _, _, _, count, start = header
-        head_at = start + _CHECKED_AT
+        head_at = start + CHECKED_AT
         kept = attributes & _KEEP_ATTRIBUTES
         tail_bytes = length - (HEADER_BYTES - LENGTH_PREFIX_BYTES)
         if tail_bytes < _WHOLE_CRC_BELOW_BYTES:
@@ -126,10 +127,10 @@ def rewrite(
                     f"the batch at offset {header.base_offset} is damaged", why="its CRC does not match its bytes"
                 )
             head = (kept, delta, base_ms, max_ms, producer_id, producer_epoch, sequence, count)
-            write(frame, start, 0, length, epoch, _MAGIC_V2, 0, *head)
-            _U32.pack_into(frame, start + _CRC_AT, crc32c(checked))
+            write(frame, start, 0, length, epoch, MAGIC_V2, 0, *head)
+            CRC.pack_into(frame, start + CRC_AT, crc32c(checked))
         else:
             old_head = frame[head_at : start + HEADER_BYTES]
             head = (kept, delta, base_ms, max_ms, producer_id, producer_epoch, sequence, count)
             crc = crc_after_head_change(crc, old_head, _CHECKED_HEAD.pack(*head), tail_bytes)
-            write(frame, start, 0, length, epoch, _MAGIC_V2, crc, *head)
+            write(frame, start, 0, length, epoch, MAGIC_V2, crc, *head)

@@ -169,9 +169,14 @@ class Connection:
         payload = body.getvalue()
         api_key = int(kind.__api_key__)  # type: ignore[attr-defined] # only requests and answers have one
         frame = await self.ask(api_key, int(kind.__version__), [payload], len(payload), urgent=urgent)
-        return self._decode(frame, answer)
+        return self.decode(frame, answer)
 
-    def _decode(self, frame: Frame, answer: type[R]) -> R:
+    def decode(self, frame: Frame, answer: type[R]) -> R:
+        """Return the typed answer in a frame that `ask` gave.
+
+        Raises:
+            ProtocolError: It holds no such answer.
+        """
         # ApiVersions answers always carry header v0, whatever their body's version (KIP-511).
         flexible_head = answer.__flexible__ and answer is not ApiVersionsResponse
         start = 5 if flexible_head else 4

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from replicator.errors import CorruptRecords
 from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
+from replicator.wire.batch import MAGIC_V2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,12 +43,13 @@ class NewRecord(NamedTuple):
 
 
 def decode(buffer: bytearray | bytes | memoryview, header: BatchHeader) -> list[Record]:
-    """Return the records of one v2 batch, checksum proven.
+    """Return the records of one batch of any magic, checksum proven.
 
     Raises:
         CorruptRecords: The checksum or the records are not sound.
     """
-    batch = DefaultRecordBatch(bytearray(memoryview(buffer)[header.start : header.end]))
+    raw = bytearray(memoryview(buffer)[header.start : header.end])
+    batch = DefaultRecordBatch(raw) if header.magic == MAGIC_V2 else LegacyRecordBatch(raw, header.magic)
     if not batch.validate_crc():
         raise CorruptRecords(f"the batch at offset {header.base_offset} is damaged", why="its CRC does not match")
     append_time = header.max_timestamp if header.attributes & LOG_APPEND_TIME_BIT else None
@@ -54,7 +57,7 @@ def decode(buffer: bytearray | bytes | memoryview, header: BatchHeader) -> list[
         return [
             Record(
                 record.offset,
-                record.timestamp if append_time is None else append_time,
+                _time(record.timestamp) if append_time is None else append_time,
                 None if record.key is None else bytes(record.key),
                 None if record.value is None else bytes(record.value),
                 tuple((name, None if value is None else bytes(value)) for name, value in record.headers),
@@ -66,6 +69,11 @@ def decode(buffer: bytearray | bytes | memoryview, header: BatchHeader) -> list[
             f"the batch at offset {header.base_offset} cannot be read",
             why=f"{type(error).__name__}: {error} (codec {header.attributes & COMPRESSION_MASK})",
         ) from error
+
+
+def _time(timestamp: int | None) -> int:
+    """Return a record's time; messages of magic 0 have none."""
+    return -1 if timestamp is None else timestamp
 
 
 def encode(

@@ -15,7 +15,7 @@ Pick = Callable[[int], int]
 """Chooses a number below the given one: hypothesis in the state machine, a seeded generator elsewhere."""
 
 DAEMONS_MAX = 2
-ODD = ("control", "hole", "gap", "append_time", "old_magic", "aborted", "too_large")
+ODD = ("control", "control", "hole", "gap", "append_time", "old_magic", "aborted")
 STEPS_MS = (0, 500, 5_000, 20_000, 31_000, 61_000, 600_000, HOUR_MS, 25 * HOUR_MS)
 _BACKLOG_SHARE = 0.5
 _CALM_ROUNDS = 40
@@ -51,8 +51,13 @@ def append_old(world: World, pick: Pick) -> None:
 
 
 def append_odd(world: World, pick: Pick) -> None:
-    """Append a batch that cannot be passed on."""
+    """Append a batch that cannot be passed on as it is."""
     world.source.append(1 + pick(3), world.now_ms, ODD[pick(len(ODD))])
+
+
+def append_too_large(world: World, pick: Pick) -> None:
+    """Append a batch that cannot be copied."""
+    world.source.append(1 + pick(3), world.now_ms, "too_large")
 
 
 def bump_source_epoch(world: World, _pick: Pick) -> None:
@@ -213,7 +218,8 @@ def renew(world: World) -> None:
 EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "append_fresh": (10, append_fresh),
     "append_old": (6, append_old),
-    "append_odd": (1, append_odd),
+    "append_odd": (6, append_odd),
+    "append_too_large": (1, append_too_large),
     "bump_source_epoch": (1, bump_source_epoch),
     "retain": (1, retain),
     "truncate": (1, truncate),
@@ -245,7 +251,7 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
 }
 """Every event, with its usual weight."""
 
-RARE = ("append_odd", "retain", "truncate", "recreate", "write_alien")
+RARE = ("append_too_large", "retain", "truncate", "recreate", "write_alien")
 """Events that end a copy, or most of them: only some histories have them."""
 
 
@@ -301,7 +307,7 @@ def _is_done(world: World) -> bool:
     # The holder of the claim may have stopped with a reason; the other one then waits for a claim it need not get.
     copies = [daemon.copy for daemon in world.daemons]
     stopped = [copy for copy in copies if copy.phase is Phase.FAULTED]
-    return bool(stopped) and all(copy.waits_for_claim for copy in copies if copy not in stopped)
+    return bool(stopped) and all(copy.waits_for_claim or copy.fill_due() for copy in copies if copy not in stopped)
 
 
 # -- seeded histories -------------------------------------------------------------------------------------------------
@@ -320,6 +326,7 @@ class Profile:
 _BACKLOG = {
     "append_fresh": 2,
     "append_old": 6,
+    "append_odd": 3,
     "deliver": 20,
     "drop_zombie": 1,
     "commit": 16,
@@ -377,6 +384,8 @@ def run_history(
     """
     chance = random.Random(seed)  # noqa: S311 - a repeatable choice of events, no secret
     kind = profile(chance, steps, backlog=backlog)
+    if not seed % 2:
+        kind.weights["append_odd"] = 0  # histories without fills go deeper elsewhere
     world = World(rules=rules, one_at_a_time=kind.one_at_a_time)
     world.target.tail_may_stay = tail_may_stay
     for _ in range(kind.daemons):

@@ -37,6 +37,8 @@ TAIL_MS = 30_000
 REMEMBERED_BATCHES = 5
 ALIEN_PRODUCER = 4711
 ABORTED_PRODUCER = 77
+NO_RECORD = 0
+"""What a marker holds."""
 _KEPT_OLD_BITS = LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT
 
 OK = 0
@@ -59,6 +61,17 @@ class SourceBatch:
     header: BatchHeader
     records: tuple[tuple[int, int], ...]
 
+    def unpack(self) -> list[SourceRecord]:
+        """Open the batch: its records at their offsets."""
+        return [SourceRecord(offset, record) for offset, record in self.records]
+
+
+class SourceRecord(NamedTuple):
+    """A record of an opened batch."""
+
+    offset: int
+    record: int
+
 
 class FetchAnswer(NamedTuple):
     """What a fetch of the source returned: a refusal, a divergence, or batches."""
@@ -78,7 +91,7 @@ class SourcePartition:
         end: Log end and high watermark.
         incarnation: Changes when the topic is re-created.
         histories: Every history the partition ever had, the present one last: identity by offset.
-        odd_offsets: Offsets covered by batches that cannot be passed on unchanged.
+        odd_offsets: Offsets covered by batches that cannot be copied at all.
     """
 
     start: int = 0
@@ -94,7 +107,6 @@ class SourcePartition:
     def append(self, count: int, max_timestamp: int, odd: str = "") -> None:
         """Append one batch; `odd` names what is unusual about it."""
         if odd == "gap":
-            self.odd_offsets.add(self.end)
             self.end += 1
         base = self.end
         records = [(base + at, self._next_record + at) for at in range(count)]
@@ -113,6 +125,9 @@ class SourcePartition:
         }.get(odd, 0)
         size = BATCH_BYTES_MAX + 1 if odd == "too_large" else 61 + 10 * count
         magic = 1 if odd == "old_magic" else 2
+        if odd == "old_magic":
+            count = 1
+            del records[1:]
         producer = ABORTED_PRODUCER if odd == "aborted" else 5
         stored = 1 if odd == "control" else len(records)
         header = BatchHeader(
@@ -131,10 +146,11 @@ class SourcePartition:
             stored,
             0,
         )
-        if odd and odd not in {"transactional", "gap"}:
+        if odd == "too_large":
             self.odd_offsets.update(range(base, base + count))
         self.batches.append(SourceBatch(header, tuple(records)))
-        self.histories[-1].update(records)
+        if odd != "aborted":
+            self.histories[-1].update(records)
         self.end = base + count
 
     def bump_epoch(self) -> None:
@@ -271,6 +287,7 @@ class TargetPartition:
     ready_from: int = 0
     tail_may_stay: bool = False
     mutations: int = 0
+    fill_epoch: int = 0
     log: list[TargetBatch] = field(default_factory=list)
     states: dict[int, ProducerState] = field(default_factory=dict)
     _waiting: list[_Waiting] = field(default_factory=list)
@@ -293,7 +310,8 @@ class TargetPartition:
 
     def tail(self, end: int) -> Tail | None:
         """Return the last data batch below `end`, which must be committed."""
-        below = [batch for batch in self.log if batch.base < min(end, self.high_watermark)]
+        committed = [batch for batch in self.log if batch.base < min(end, self.high_watermark)]
+        below = [batch for batch in committed if not batch.produced.header.is_control]
         if not below:
             return None
         header = below[-1].produced.header
@@ -332,6 +350,28 @@ class TargetPartition:
         self._remember(header, base)
         self.mutations += 1
         return self._answer_when_committed(self.log_end, base, on_answer)
+
+    def fill(self, term: int, epoch: int, length: int, now_ms: int, on_answer: OnAnswer) -> bool:
+        """Take one WriteTxnMarkers request: `length` markers, each appended, none recognised as a repeat (0b.4).
+
+        A marker of an older epoch than the last is refused. As `produce`, but nothing is said of the offset.
+        """
+        code = OK
+        if term != self.term:
+            code = NOT_LEADER_OR_FOLLOWER
+        elif epoch < self.fill_epoch:
+            code = INVALID_PRODUCER_EPOCH
+        if code:
+            on_answer(code, -1)
+            return False
+        self.fill_epoch = epoch
+        for _ in range(length):
+            header = BatchHeader(
+                0, 66, -1, 2, 0, CONTROL_BIT | TRANSACTIONAL_BIT, 0, now_ms, now_ms, -1, epoch, -1, 1, 0
+            )
+            self.log.append(TargetBatch(self.log_end, ProducedBatch(header, (NO_RECORD,)), now_ms))
+        self.mutations += 1
+        return self._answer_when_committed(self.log_end, -1, on_answer)
 
     def _check_sequence(self, header: BatchHeader) -> tuple[int, int | None]:
         """Return (error code, base offset of the batch this one repeats): rows A25 to A28."""
@@ -448,6 +488,32 @@ def _refuse(produced: ProducedBatch, now_ms: int) -> int:
     if header.max_timestamp > now_ms + TIMESTAMP_AFTER_MAX_MS:
         return INVALID_TIMESTAMP
     return OK
+
+
+def encoded(
+    header: BatchHeader, records: tuple[int, ...], producer_id: int, producer_epoch: int, sequence: int
+) -> ProducedBatch:
+    """Do what `wire.recode.build_batches` does: a batch of some records of another."""
+    count = len(records)
+    return ProducedBatch(
+        BatchHeader(
+            0,
+            61 + 10 * count - LENGTH_PREFIX_BYTES,
+            -1,
+            2,
+            0,
+            0,
+            count - 1,
+            0,
+            header.max_timestamp,
+            producer_id,
+            producer_epoch,
+            sequence,
+            count,
+            0,
+        ),
+        records,
+    )
 
 
 def rewritten(batch: SourceBatch, producer_id: int, producer_epoch: int, sequence: int) -> ProducedBatch:

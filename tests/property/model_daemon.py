@@ -14,22 +14,26 @@ from dataclasses import dataclass, field
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.attach import Decision, Fault, Resume, Role, SourceLog, TargetLog, Wait, Writer, decide
 from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
+from replicator.core.intake import Encode, Fill
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from tests.property.model_broker import (
     BATCH_BYTES_MAX,
     GUARD_MS,
+    NO_RECORD,
     TAIL_MS,
     FetchAnswer,
     ProducedBatch,
     SourcePartition,
+    SourceRecord,
     TargetPartition,
+    encoded,
     rewritten,
 )
 
 WHERE = TopicPartition("orders", 0)
-WRITER = Writer(producer_id=100, producer_epoch=0, role=Role.COPYING, filler_id=101, filler_epoch=0)
+WRITER = Writer(producer_id=100, producer_epoch=0, role=Role.COPYING, filler_id=101, filler_epoch=0, fill_id=102)
 REQUEST_MS = 30_000
 DOUBT_MS = REQUEST_MS + TAIL_MS
 """A request takes effect within `REQUEST_MS`, or never; what it appended is committed `TAIL_MS` later, or lost."""
@@ -37,7 +41,9 @@ PROOF_MS = 30_000
 VERIFIED_MS_MAX = 1_800_000
 TIMING = Timing(ttl_seconds=10.0, margin_seconds=3.0)
 QUEUE_BYTES_MAX = 600
+FILL_LENGTH_MAX = 2
 NEVER = -1 << 60
+_OURS = (WRITER.producer_id, WRITER.producer_epoch)
 _REGISTERED = 0
 """The incarnation of the source's topic that the mirror record names."""
 _DOUBTFUL_TODAY = frozenset({ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE})
@@ -67,6 +73,7 @@ class Rules:
         source_epoch_known: The attach tells the leader epoch of the record it compared.
         aging_waited: A batch that lets the producer state age waits until no other daemon can hold an older place;
             and every write rests on a place proven within `PROOF_MS`.
+        fill_doubt_waited: After a fill without an answer the doubt time is waited out before the next fill.
         log_end_known: The true log end is known at the attach (OffsetForLeaderEpoch of the present epoch).
     """
 
@@ -81,14 +88,14 @@ class Rules:
     source_epoch_known: bool = True
     aging_waited: bool = True
     log_end_known: bool = False
+    fill_doubt_waited: bool = True
 
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """One Produce for the partition, on its way or answered."""
+    """One Produce for the partition, or one fill under a claim number; on its way or answered."""
 
-    batch: Batch
-    produced: ProducedBatch
+    work: tuple[Batch, ProducedBatch] | tuple[Fill, int]
     episode: int
     sent_ms: int
     answer: tuple[int, int] | None = None
@@ -167,9 +174,12 @@ class World:
                 connection.waiting -= 1
 
         waits = False
-        if self.target.produce(connection.term, request.produced, self.now_ms, on_answer):
-            waits = True
-            connection.waiting += 1
+        what, how = request.work
+        if isinstance(how, ProducedBatch):
+            waits = self.target.produce(connection.term, how, self.now_ms, on_answer)
+        elif isinstance(what, Fill):
+            waits = self.target.fill(connection.term, how, what.length, self.now_ms, on_answer)
+        connection.waiting += waits
         if not connection.undelivered and connection in self.zombies:
             self.zombies.remove(connection)
         return True
@@ -222,7 +232,8 @@ class World:
             batch.base + at: record for batch in self.target.log for at, record in enumerate(batch.produced.records)
         }
         if len(copied) != self.target.log_end or not any(
-            copied.items() <= history.items() for history in self.source.histories
+            all(history.get(offset, NO_RECORD) == record for offset, record in copied.items())
+            for history in self.source.histories
         ):
             raise Violation(f"the target is no copy of the source: {copied} is in none of {self.source.histories}")
 
@@ -234,9 +245,6 @@ class World:
             Reason.SOURCE_RECREATED: source.incarnation > 0,
             Reason.OVERTAKEN_BY_RETENTION: source.start > daemon.seen_end,
             Reason.FOREIGN_WRITER: self.alien,
-            Reason.UNSUPPORTED_BATCH: source.truncated
-            or source.incarnation > 0
-            or daemon.copy.next_offset in source.odd_offsets,
             Reason.RECORD_TOO_LARGE: source.truncated
             or source.incarnation > 0
             or daemon.copy.next_offset in source.odd_offsets,
@@ -314,7 +322,8 @@ class Daemon:
 
     def attach_for_claim(self) -> None:
         """Follow `Pump._attach_for_claim`."""
-        if self._claimed_since_ms() is None or not self.copy.waits_for_claim or not self.copy.is_copying():
+        waits = self.copy.waits_for_claim or self.copy.fill_due() is not None
+        if self._claimed_since_ms() is None or not waits or not self.copy.is_copying():
             return
         if not self._place_is_proven() and self.world.now_ms >= self._doubt_until:
             self._settle("the claim is ours: reading the log again")
@@ -352,9 +361,13 @@ class Daemon:
         if self.rules.reads_in_order:
             ends = (source.end, self._epoch_end())
             yield
-        content, epoch = None, -1
+        content, epoch = None, source.epoch_at(end - 1)
         if tail is not None and start <= tail.last_offset < ends[0]:
-            content, epoch = source.record_at(tail.last_offset), source.epoch_at(tail.last_offset)
+            if tail.last_offset < source.start:
+                return  # retention was faster: the read is refused
+            content = source.record_at(tail.last_offset)
+        behind = range(max(tail.last_offset + 1 if tail is not None else 0, start), min(end, ends[0]))
+        unfilled = next((offset for offset in behind if source.record_at(offset) is not None), None)
         if self.copy.phase is not Phase.ATTACHING:
             return
         if source.incarnation != _REGISTERED:
@@ -367,7 +380,11 @@ class Daemon:
         self.active = self.active or world.active
         log = TargetLog(0, end, entry, tail)
         decision = self.rules.decide(
-            WRITER, log, SourceLog(start, ends[0], ends[0], content, ends[1]), ours=self.active, begin_at=start
+            WRITER,
+            log,
+            SourceLog(start, ends[0], ends[0], content, ends[1], unfilled=unfilled),
+            ours=self.active,
+            begin_at=start,
         )
         self._carry_out(decision, epoch)
 
@@ -430,14 +447,29 @@ class Daemon:
 
     def _offer(self, answer: FetchAnswer) -> None:
         batches = {batch.header.base_offset: batch for batch in answer.batches}
-        accepted, _ = self.copy.offer([batch.header for batch in answer.batches], answer.aborted)
-        queued: list[Batch] = []
-        for header, sequence in accepted:
-            produced = rewritten(batches[header.base_offset], WRITER.producer_id, WRITER.producer_epoch, sequence)
-            queued.append(
-                Batch(header.base_offset, header.record_count, header.max_timestamp, header.size, produced, None)
-            )
-        self.copy.queue(queued)
+        segments, _ = self.copy.offer(
+            [batch.header for batch in answer.batches],
+            answer.aborted,
+            lambda header: batches[header.base_offset].unpack(),
+        )
+        for segment in segments:
+            if isinstance(segment, Fill):
+                self.copy.queue_fill(segment)
+                continue
+            if isinstance(segment, Encode):
+                produced = [(segment.base_offset, self._encode(segment))]
+            else:
+                produced = [
+                    (header.base_offset, rewritten(batches[header.base_offset], *_OURS, sequence))
+                    for header, sequence in segment
+                ]
+            for base, each in produced:
+                header = each.header
+                self.copy.queue([Batch(base, header.record_count, header.max_timestamp, header.size, each, None)])
+
+    def _encode(self, segment: Encode) -> ProducedBatch:
+        records = tuple(each.record for each in segment.records if isinstance(each, SourceRecord))
+        return encoded(segment.header, records, *_OURS, segment.sequence)
 
     # -- writing (engine.writer, Pump.count, Pump.after_answer) -------------------------------------------------------
 
@@ -446,21 +478,39 @@ class Daemon:
         copy, world = self.copy, self.world
         if not copy.is_copying():
             return False
-        if self.rules.aging_waited and world.now_ms - self._verified_ms >= PROOF_MS and copy.queued_bytes:
+        if self.rules.aging_waited and world.now_ms - self._verified_ms >= PROOF_MS and not copy.drained:
             self._settle("the place was not proven lately")
             return True
         batch = copy.next_to_send(world.now_ms, claimed=self.may_work_unguarded())
         if batch is None:
-            return False
-        connection = self.connection
-        if connection is None or not connection.open:
-            connection = self.connection = Connection(world.target.term)
+            return self._send_fill()
         produced = batch.payload
         assert isinstance(produced, ProducedBatch)
-        request = Request(batch, produced, copy.episode, world.now_ms)
+        self._put((batch, produced))
+        return True
+
+    def _put(self, work: tuple[Batch, ProducedBatch] | tuple[Fill, int]) -> None:
+        connection = self.connection
+        if connection is None or not connection.open:
+            connection = self.connection = Connection(self.world.target.term)
+        request = Request(work, self.copy.episode, self.world.now_ms)
         connection.undelivered.append(request)
         connection.unanswered.append(request)
+
+    def _send_fill(self) -> bool:
+        """Send the next fill, or part of it, if this daemon alone may append now (engine.filler)."""
+        due = self.copy.fill_due()
+        if due is None or not self._may_fill():
+            return False
+        self._put((self.copy.begin_fill(FILL_LENGTH_MAX), self._claim_number))
         return True
+
+    def _may_fill(self) -> bool:
+        if not self.rules.claim_needed:
+            return True
+        if not self.rules.fill_doubt_waited:
+            return self._claimed_since_ms() is not None
+        return self._place_is_proven()
 
     def hear(self) -> bool:
         """Take the next answer of the target, if one has come."""
@@ -470,8 +520,12 @@ class Daemon:
         request = connection.unanswered.popleft()
         code, base = request.answer or (-1, -1)
         outcome = ProduceOutcome.ACCEPTED if not code else classify_produce(code)
-        if code or not self.copy.accepted(request.batch, request.episode, base):
-            self.copy.answered(request.batch, request.episode, outcome, base, f"error {code}")
+        batch = request.work[0]
+        if isinstance(batch, Fill):
+            self._hear_fill(batch, request, outcome)
+            return True
+        if code or not self.copy.accepted(batch, request.episode, base):
+            self.copy.answered(batch, request.episode, outcome, base, f"error {code}")
             self._after_answer(outcome)
         if outcome is ProduceOutcome.ACCEPTED:
             # The answer may have waited for us: it proves the place for when the request was sent, not for now.
@@ -480,9 +534,23 @@ class Daemon:
             self.due = NEVER
             if request.episode == self.copy.episode:
                 self._stand_at(self.copy.acked_offset)
-            if base != request.batch.base_offset and self.copy.is_copying():
-                raise Violation(f"{self.name} goes on though offset {request.batch.base_offset} landed at {base}")
+            if base != batch.base_offset and self.copy.is_copying():
+                raise Violation(f"{self.name} goes on though offset {batch.base_offset} landed at {base}")
         return True
+
+    def _hear_fill(self, fill: Fill, request: Request, outcome: ProduceOutcome) -> None:
+        """Take the answer to a fill, and ask for the log's end; every refusal may hide a marker that was appended."""
+        copy, end = self.copy, self.world.target.visible_end()
+        if outcome is ProduceOutcome.ACCEPTED and end is not None:
+            copy.filled(fill, request.episode, end)
+            if request.episode == copy.episode and copy.is_copying():
+                self._verified_ms = max(self._verified_ms, request.sent_ms)
+                self.due = NEVER
+                self._stand_at(copy.acked_offset)
+        else:
+            copy.fill_failed(request.episode, f"fill: {outcome}", doubtful=True)
+        if copy.doubtful:
+            self._after_answer(ProduceOutcome.UNKNOWN)
 
     def _after_answer(self, outcome: ProduceOutcome) -> None:
         if outcome in (_DOUBTFUL if self.rules.moved_is_doubt else _DOUBTFUL_TODAY):
@@ -496,7 +564,11 @@ class Daemon:
         requests = list(connection.unanswered)
         self.world.abandon(connection)
         for request in requests:
-            self.copy.lost(request.batch, request.episode, "connection lost")
+            batch = request.work[0]
+            if isinstance(batch, Fill):
+                self.copy.fill_failed(request.episode, "connection lost", doubtful=True)
+            else:
+                self.copy.lost(batch, request.episode, "connection lost")
             self._after_answer(ProduceOutcome.UNKNOWN)
         return True
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from replicator.core.attach import Decision, Fault, Resume, SourceLog, TargetLog, Wait, Writer, decide
+from replicator.core.intake import Fill
 from replicator.core.partition import Batch, PartitionCopy, TargetLimits
 from replicator.model.batch import sequence_after
 from replicator.model.names import TopicPartition
@@ -15,7 +16,7 @@ from tests.property.histories import first_violation
 from tests.property.model_broker import EXPIRY_MS
 from tests.property.model_daemon import DOUBT_MS, Daemon, Rules, Violation, World
 
-_SEEDS = range(3000)
+_SEEDS = range(4000)
 SOUND = Rules()
 
 
@@ -93,6 +94,36 @@ class _NeverAlone(PartitionCopy):
         super().__init__(where, replace(limits, guard_ms=1 << 50))
 
 
+class _FillsBesideBatches(PartitionCopy):
+    """Fills while batches are in flight."""
+
+    __slots__ = ()
+
+    def fill_due(self) -> Fill | None:
+        """Do not wait for answers to batches."""
+        outstanding, self.outstanding = self.outstanding, 0
+        due = super().fill_due() if len(self._in_flight) == outstanding else None
+        self.outstanding = outstanding
+        return due
+
+
+class _CountsRecordsOnly(PartitionCopy):
+    """Never lets the sequence follow the offset through a fill."""
+
+    __slots__ = ()
+
+    def resume(self, decision: Resume, source_epoch: int = -1) -> None:
+        """Go on from the sequence of the attach, remembered or not."""
+        super().resume(decision, source_epoch)
+        self._sequence_free = False
+
+
+def _compares_no_markers(
+    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+) -> Decision:
+    return decide(writer, target, replace(source, unfilled=None), ours=ours, begin_at=begin_at)
+
+
 MUTANTS = {
     "attach trusts log end and lastSequence apart": (replace(SOUND, decide=_trusts_the_end), False),
     "attach trusts the end of an empty log": (replace(SOUND, decide=_trusts_an_empty_log), False),
@@ -107,6 +138,9 @@ MUTANTS = {
     "base offset of the answer not checked": (replace(SOUND, copy_type=_AnyOffset), False),
     "next sequence restarted at 0": (replace(SOUND, copy_type=_FirstSequence), False),
     "old record times taken for guarded": (replace(SOUND, copy_type=_NeverAlone), True),
+    "a fill repeated before the doubt time is over": (replace(SOUND, fill_doubt_waited=False), False),
+    "a fill beside batches in flight": (replace(SOUND, copy_type=_FillsBesideBatches), False),
+    "a sequence nobody remembers does not follow the offset": (replace(SOUND, copy_type=_CountsRecordsOnly), True),
 }
 
 
@@ -208,3 +242,31 @@ def test_an_attach_that_does_not_tell_the_source_epoch_misses_a_truncation() -> 
 
     with pytest.raises(Violation, match="no copy of the source"):
         _source_truncated_under_an_idle_daemon(replace(SOUND, source_epoch_known=False))
+
+
+def _source_truncated_under_markers(rules: Rules) -> Daemon:
+    """Copy a record and a marker; the source loses the marker's offset and writes records there."""
+    world = World(rules=rules)
+    world.source.append(1, world.now_ms)
+    world.source.append(1, world.now_ms, "control")
+    first = world.start_daemon()
+    _wait(world, first, DOUBT_MS + 5_000)
+    for _ in range(3):
+        _work(world, first)
+    assert world.target.high_watermark == 2
+    world.kill_daemon(first)
+    world.source.truncate(1)
+    world.source.append(3, world.now_ms)
+    second = world.start_daemon()
+    _wait(world, second, DOUBT_MS + 15_000)
+    for _ in range(3):
+        _work(world, second)
+    return second
+
+
+def test_a_marker_where_the_source_has_a_record_is_no_copy() -> None:
+    """The last records of both sides are equal: only what stands behind them tells."""
+    assert _source_truncated_under_markers(SOUND).copy.reason is Reason.CONTENT_MISMATCH
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _source_truncated_under_markers(replace(SOUND, decide=_compares_no_markers))

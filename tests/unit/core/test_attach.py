@@ -24,7 +24,7 @@ from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 
 OURS, FILLER, STRANGER = 100, 101, 7
-WRITER = Writer(OURS, 3, Role.COPYING, FILLER, 0)
+WRITER = Writer(OURS, 3, Role.COPYING, FILLER, 0, 502)
 NOW = 1_700_000_000_000
 CONTENT = ("key", "value")
 ENTRY = Entry(producer_epoch=3, last_sequence=9, last_timestamp=NOW)
@@ -202,11 +202,24 @@ def test_different_content_at_the_same_offset_is_a_mismatch() -> None:
 
 def test_without_a_record_to_compare_the_stored_epoch_decides() -> None:
     """The source's history ends below our end in the epoch we copied from."""
-    source = replace(SOURCE, content=None, epoch_end=8)
+    source = replace(SOURCE, content=None, epoch_end=8, compacted=True)
 
     assert reason_of(attach(source=source)) is Reason.SOURCE_TRUNCATED
     assert attach(source=replace(source, epoch_end=10)) == Resume(10, 10, NOW)
     assert attach(source=replace(source, epoch_end=None)) == Resume(10, 10, NOW)
+
+
+def test_a_record_does_not_vanish_from_inside_a_log_that_is_not_compacted() -> None:
+    """Below the log's start it may be gone; inside, another history took its place."""
+    source = replace(SOURCE, content=None, epoch_end=None)
+
+    assert reason_of(attach(source=source)) is Reason.SOURCE_TRUNCATED
+    assert attach(source=replace(source, start=10)) == Resume(10, 10, NOW)
+
+
+def test_a_record_behind_our_last_one_is_no_place_for_markers() -> None:
+    """The target holds markers there: the source was truncated, or a stranger's marker stands on the target."""
+    assert reason_of(attach(source=replace(SOURCE, unfilled=9))) is Reason.CONTENT_MISMATCH
 
 
 def test_a_stored_epoch_that_is_older_than_the_tail_proves_nothing() -> None:

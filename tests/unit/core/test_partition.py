@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach import Resume
+from replicator.core.intake import FILL_AHEAD_MAX, Fill, Unpacked
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
-from replicator.errors import BugError
+from replicator.errors import BugError, CorruptRecords
 from replicator.model.batch import (
-    CONTROL_BIT,
     DELETE_HORIZON_BIT,
     LENGTH_PREFIX_BYTES,
-    LOG_APPEND_TIME_BIT,
     SEQUENCE_MODULUS,
     TRANSACTIONAL_BIT,
     BatchHeader,
@@ -47,13 +48,30 @@ def copying(offset: int = 10, state_ms: int | None = NOW, source_epoch: int = -1
 
 def queue(copy: PartitionCopy, *headers: BatchHeader) -> list[Batch]:
     """Offer headers and queue what was accepted."""
-    accepted, dropped = copy.offer(headers)
+    segments, dropped = copy.offer(headers, (), unopened)
     assert dropped == []
-    batches = [
-        Batch(each.base_offset, each.record_count, each.max_timestamp, each.size, None, None) for each, _ in accepted
-    ]
-    copy.queue(batches)
-    return batches
+    out: list[Batch] = []
+    for segment in segments:
+        if isinstance(segment, Fill):
+            copy.queue_fill(segment)
+            continue
+        assert isinstance(segment, list)
+        batches = [
+            Batch(each.base_offset, each.record_count, each.max_timestamp, each.size, None, None) for each, _ in segment
+        ]
+        copy.queue(batches)
+        out += batches
+    return out
+
+
+def unopened(_: BatchHeader) -> Sequence[Unpacked]:
+    """No batch here has to be opened."""
+    raise AssertionError("a batch was opened")
+
+
+def marker(base: int, count: int = 1) -> BatchHeader:
+    """Return an empty batch, as the cleaner leaves it: its offsets are to be filled."""
+    return header(base, count, record_count=0)
 
 
 def send(copy: PartitionCopy, *, claimed: bool = False) -> list[Batch]:
@@ -171,97 +189,74 @@ def test_what_was_queued_is_dropped_when_an_episode_ends(stop: str) -> None:
 # -- what the source sent -----------------------------------------------------------------------------------
 
 
+def passed(copy: PartitionCopy, *headers: BatchHeader) -> list[tuple[int, int]]:
+    """Offer headers; return (base offset, sequence) of those that pass."""
+    segments, _ = copy.offer(headers, (), unopened)
+    return [
+        (each.base_offset, sequence) for segment in segments if isinstance(segment, list) for each, sequence in segment
+    ]
+
+
 def test_batches_are_passed_with_running_sequences() -> None:
     """Each starts where the one before ended, in offsets and in sequences."""
-    accepted, dropped = copying().offer([header(10, 5), header(15, 1), header(16, 3)])
-
-    assert [(each.base_offset, sequence) for each, sequence in accepted] == [(10, 10), (15, 15), (16, 16)]
-    assert dropped == []
+    assert passed(copying(), header(10, 5), header(15, 1), header(16, 3)) == [(10, 10), (15, 15), (16, 16)]
 
 
-def test_sequences_wrap() -> None:
-    """From 2^31 - 1 to 0."""
-    copy = copying(SEQUENCE_MODULUS - 2)
-    accepted, _ = copy.offer([header(SEQUENCE_MODULUS - 2, 5), header(SEQUENCE_MODULUS + 3, 1)])
+def test_offers_go_on_where_the_last_ended() -> None:
+    """Offsets, sequences and fills in between; what is offered again is skipped."""
+    copy = copying()
+    passed(copy, header(10, 5), marker(15, 3))
 
-    assert [sequence for _, sequence in accepted] == [SEQUENCE_MODULUS - 2, 3]
-
-
-def test_batches_copied_before_are_skipped() -> None:
-    """A broker's answer begins with the batch that holds the position, and compaction leaves older ones there."""
-    accepted, _ = copying(10).offer([header(5, 5), header(9, 1, attributes=CONTROL_BIT), header(10)])
-
-    assert [each.base_offset for each, _ in accepted] == [10]
+    assert passed(copy, marker(15, 3), header(18, 2)) == [(18, 15)]
+    assert copy.next_offset == 20
 
 
 @pytest.mark.parametrize("attributes", [TRANSACTIONAL_BIT, DELETE_HORIZON_BIT, 1, 2, 3, 4])
 def test_bits_that_the_rewrite_clears_or_keeps_do_not_stop_a_batch(attributes: int) -> None:
     """Committed transactional batches, delete horizons, every codec."""
-    accepted, _ = copying().offer([header(attributes=attributes)])
-
-    assert len(accepted) == 1
+    assert passed(copying(), header(attributes=attributes)) == [(10, 10)]
 
 
-@pytest.mark.parametrize(
-    ("odd", "reason", "words"),
-    [
-        (header(attributes=CONTROL_BIT, count=1), Reason.UNSUPPORTED_BATCH, "a transaction marker"),
-        (header(attributes=LOG_APPEND_TIME_BIT), Reason.UNSUPPORTED_BATCH, "LogAppendTime"),
-        (header(record_count=3), Reason.UNSUPPORTED_BATCH, "compaction left 3 of 5 records"),
-        (header(record_count=0), Reason.UNSUPPORTED_BATCH, "compaction left 0 of 5 records"),
-        (header(magic=1, last_offset_delta=0, record_count=-1), Reason.UNSUPPORTED_BATCH, "message format 1"),
-        (header(magic=0, last_offset_delta=0, record_count=-1), Reason.UNSUPPORTED_BATCH, "message format 0"),
-        (header(base=12), Reason.UNSUPPORTED_BATCH, "no record from 10 to 11"),
-        (header(base=8), Reason.UNSUPPORTED_BATCH, "would start inside a batch, at offset 10"),
-        (header(length=1001 - LENGTH_PREFIX_BYTES), Reason.RECORD_TOO_LARGE, "1001 bytes, the target topic takes 1000"),
-        (
-            header(attributes=TRANSACTIONAL_BIT, producer_id=9),
-            Reason.UNSUPPORTED_BATCH,
-            "a transaction of producer 9 was aborted",
-        ),
-    ],
-)
-def test_each_odd_batch_stops_with_its_reason(odd: BatchHeader, reason: Reason, words: str) -> None:
-    """The words name what is odd, and the offsets."""
+TOO_LARGE = header(15, length=1001 - LENGTH_PREFIX_BYTES)
+
+
+def test_a_batch_above_the_limit_waits_for_everything_before_it() -> None:
+    """What came before is copied first; reading stops meanwhile, or the batch would be read again and again."""
     copy = copying()
-    accepted, dropped = copy.offer([odd], [(9, 10)])
-
-    assert (accepted, dropped, copy.phase, copy.reason) == ([], [], Phase.FAULTED, reason)
-    assert copy.detail is not None
-    assert words in copy.detail
-    assert f"offsets {odd.base_offset} to {odd.next_offset - 1}" in copy.detail
-
-
-def test_a_transaction_aborted_later_or_of_another_producer_is_passed() -> None:
-    """An aborted entry covers its producer from its first offset on."""
-    accepted, _ = copying().offer([header(attributes=TRANSACTIONAL_BIT, producer_id=9)], [(9, 11), (8, 0)])
-
-    assert len(accepted) == 1
-
-
-def test_an_odd_batch_waits_for_everything_before_it() -> None:
-    """What came before is copied first; reading stops meanwhile, or the odd batch would be read again and again."""
-    copy = copying()
-    (batch,) = queue(copy, header(10), header(15, attributes=LOG_APPEND_TIME_BIT))
+    (batch,) = queue(copy, header(10), TOO_LARGE)
     assert (copy.phase, copy.wants_more(10_000)) == (Phase.COPYING, False)
     assert send(copy) == [batch]
     assert not copy.wants_more(10_000)
     answer(copy, batch, ProduceOutcome.ACCEPTED)
     assert copy.wants_more(10_000)
 
-    copy.offer([header(15, attributes=LOG_APPEND_TIME_BIT)])
+    copy.offer([TOO_LARGE], (), unopened)
 
-    assert (copy.phase, copy.acked_offset) == (Phase.FAULTED, 15)
+    assert (copy.phase, copy.reason, copy.acked_offset) == (Phase.FAULTED, Reason.RECORD_TOO_LARGE, 15)
+    assert copy.detail is not None
+    assert "offsets 15 to 19 has 1001 bytes, the target topic takes 1000" in copy.detail
 
 
 def test_the_limit_counts_as_last_told() -> None:
     """A raised limit lets the batch pass."""
-    copy = copying()
+    copy = copying(15)
     copy.set_limits(TargetLimits(2000, GUARD_MS))
-    accepted, _ = copy.offer([header(length=1001 - LENGTH_PREFIX_BYTES)])
 
-    assert len(accepted) == 1
+    assert passed(copy, TOO_LARGE) == [(15, 15)]
     assert copy.limits.batch_bytes_max == 2000
+
+
+def test_a_damaged_batch_changes_nothing() -> None:
+    """It was offered with sound ones before it: all are offered again after the operator's decision."""
+
+    def damaged(_: BatchHeader) -> Sequence[Unpacked]:
+        raise CorruptRecords("damaged")
+
+    copy = copying()
+    with pytest.raises(CorruptRecords):
+        copy.offer([header(10), header(15, record_count=3)], (), damaged)
+
+    assert (copy.next_offset, copy.idle) == (10, True)
 
 
 def test_reading_pauses_while_enough_is_queued() -> None:
@@ -284,7 +279,7 @@ def test_a_new_leader_epoch_is_matched_again() -> None:
     send(copy)
     answer(copy, batch, ProduceOutcome.ACCEPTED)
 
-    copy.offer([header(15, leader_epoch=2)])
+    copy.offer([header(15, leader_epoch=2)], (), unopened)
 
     assert (copy.phase, copy.doubtful, copy.last_epoch) == (Phase.SETTLING, False, 1)
 
@@ -292,7 +287,7 @@ def test_a_new_leader_epoch_is_matched_again() -> None:
 def test_a_new_leader_epoch_right_at_the_matched_place_passes() -> None:
     """The logs were compared just there; a second comparison would find the same."""
     copy = copying(10, source_epoch=1)
-    accepted, _ = copy.offer([header(10, leader_epoch=2), header(15, leader_epoch=2)])
+    accepted = passed(copy, header(10, leader_epoch=2), header(15, leader_epoch=2))
 
     assert (len(accepted), copy.last_epoch) == (2, 2)
 
@@ -357,6 +352,102 @@ def test_without_state_only_the_first_batch_of_a_log_is_guarded() -> None:
     queue(later, header(10))
 
     assert (len(send(first)), len(send(later))) == (1, 0)
+
+
+# -- fills --------------------------------------------------------------------------------------------------
+
+
+def filling(*headers: BatchHeader) -> tuple[PartitionCopy, list[Batch]]:
+    """Return a machine with these queued, and the batches."""
+    copy = copying()
+    return copy, queue(copy, *headers)
+
+
+def test_a_fill_waits_for_what_is_before_it_and_holds_up_what_is_behind() -> None:
+    """Nothing is in flight beside markers."""
+    copy, (first, second) = filling(header(10, 5), marker(15, 2), header(17, 3))
+    assert (send(copy), copy.fill_due()) == ([first], None)
+    answer(copy, first, ProduceOutcome.ACCEPTED)
+
+    assert (send(copy), copy.fill_due()) == ([], Fill(15, 2))
+    fill = copy.begin_fill(1000)
+    assert (fill, send(copy), copy.fill_due(), copy.idle) == (Fill(15, 2), [], None, False)
+    assert copy.filled(fill, copy.episode, 17) == []
+
+    assert (copy.acked_offset, send(copy)) == (17, [second])
+
+
+def test_a_long_fill_is_done_in_parts() -> None:
+    """Each part is checked before the next."""
+    copy, _ = filling(marker(10, 5))
+    part = copy.begin_fill(3)
+    copy.filled(part, copy.episode, 13)
+
+    assert (part, copy.fill_due(), copy.acked_offset) == (Fill(10, 3), Fill(13, 2), 13)
+
+
+def test_nothing_behind_a_very_long_fill_is_read_until_it_is_done() -> None:
+    """It would hold its frames meanwhile."""
+    copy, _ = filling(marker(10, FILL_AHEAD_MAX + 1))
+    assert not copy.wants_more(1000)
+    copy.filled(copy.begin_fill(1 << 20), copy.episode, 11 + FILL_AHEAD_MAX)
+
+    assert copy.wants_more(1000)
+
+
+@pytest.mark.parametrize("log_end", [11, 13])
+def test_markers_missing_or_too_many_end_the_episode_in_doubt(log_end: int) -> None:
+    """Nothing may be written behind them before the logs were compared."""
+    copy, _ = filling(marker(10, 2), header(12))
+    dropped = copy.filled(copy.begin_fill(1000), copy.episode, log_end)
+
+    assert [each.base_offset for each in dropped] == [12]
+    assert (copy.phase, copy.doubtful, copy.outstanding) == (Phase.SETTLING, True, 0)
+    assert copy.detail == f"the target's log ends at {log_end} after a fill up to 12"
+
+
+@pytest.mark.parametrize("doubtful", [True, False])
+def test_a_failed_fill_ends_the_episode(*, doubtful: bool) -> None:
+    """Refused before anything was appended, or lost."""
+    copy, _ = filling(marker(10, 2))
+    copy.begin_fill(1000)
+    copy.fill_failed(copy.episode, "why", doubtful=doubtful)
+
+    assert (copy.phase, copy.doubtful, copy.detail, copy.idle) == (Phase.SETTLING, doubtful, "why", True)
+
+
+def test_an_answer_to_a_fill_of_an_ended_episode_is_only_counted() -> None:
+    """The next attach waited for it."""
+    copy, _ = filling(marker(10, 2))
+    fill = copy.begin_fill(1000)
+    episode = copy.episode
+    copy.settle("why", doubtful=False)
+    assert copy.outstanding == 1
+    copy.filled(fill, episode, 12)
+
+    assert (copy.outstanding, copy.phase) == (0, Phase.SETTLING)
+
+
+def test_while_paused_a_fill_may_still_be_acknowledged() -> None:
+    """Its place is taken over; nothing else is begun."""
+    copy, _ = filling(marker(10, 2))
+    fill = copy.begin_fill(1000)
+    copy.pause()
+    copy.filled(fill, copy.episode, 12)
+
+    assert (copy.acked_offset, copy.fill_due(), copy.phase) == (12, None, Phase.PAUSED)
+
+
+def test_a_fill_that_is_not_due_is_a_bug() -> None:
+    """It would stand anywhere."""
+    with pytest.raises(BugError, match="no fill is due"):
+        copying().begin_fill(5)
+
+
+def test_a_sequence_nobody_remembers_follows_the_offset_through_fills() -> None:
+    """Until the first record: a daemon that attaches behind the fill has to choose the same."""
+    copy = copying(10, state_ms=None)
+    assert passed(copy, marker(10, 4), header(14, 2), marker(16), header(17)) == [(14, 14), (17, 16)]
 
 
 # -- answers ------------------------------------------------------------------------------------------------

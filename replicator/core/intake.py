@@ -1,0 +1,269 @@
+"""What becomes of the batches of one answer: passed on, filled, encoded anew, or a reason to stop.
+
+Most batches pass: one look at the header, nothing else. The others, in the order they are asked for:
+
+========================================================  ==========================================================
+the header says                                           what is done
+========================================================  ==========================================================
+all of it is below the expected offset                    nothing: a broker answers with whole batches
+offsets are missing before it                             they are filled (the cleaner took what was there)
+a transaction marker, an aborted batch, an empty one      its offsets are filled
+larger than the target takes                              the partition stops
+magic 0 or 1, LogAppendTime, records missing inside,      its records are encoded anew, in runs without a hole;
+or it begins below the expected offset                    what is between the runs is filled
+========================================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from replicator.model.batch import (
+    CONTROL_BIT,
+    LENGTH_PREFIX_BYTES,
+    LOG_APPEND_TIME_BIT,
+    SEQUENCE_MODULUS,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+)
+
+
+class Unpacked(Protocol):
+    """A record of a batch that was opened; what else it holds is opaque here."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset on the source."""
+
+
+Unpack = Callable[[BatchHeader], Sequence[Unpacked]]
+
+FILL_AHEAD_MAX = 1000
+"""Offsets to be filled in one piece before which nothing behind them is taken: it would hold its frames meanwhile."""
+MAGIC_V2 = 2
+_NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
+
+
+class Fill(NamedTuple):
+    """Source offsets that hold no record: `length` of them from `first_offset` on."""
+
+    first_offset: int
+    length: int
+
+
+class Encode(NamedTuple):
+    """Records at consecutive offsets from `base_offset` on, to be written as a batch of their own."""
+
+    base_offset: int
+    sequence: int
+    header: BatchHeader
+    records: Sequence[Unpacked]
+
+
+Passes = list[tuple[BatchHeader, int]]
+"""Batches that pass, each with its base sequence."""
+Segment = Passes | Fill | Encode
+
+
+class Stop(enum.Enum):
+    """Why an answer was not taken to its end."""
+
+    TOO_LARGE = enum.auto()
+    NEW_EPOCH = enum.auto()
+    LONG_FILL = enum.auto()
+
+
+class Intake:
+    """Takes the batches of one answer in order.
+
+    Args:
+        expected: The source offset that comes next.
+        sequence: The sequence number of the next record.
+        epoch: Leader epoch of the batch before, -1 when unknown.
+        matched: The offset at which both logs were compared: a new leader epoch there is no news.
+        batch_bytes_max: What the target's topic takes.
+        aborted: Aborted transactions the broker named: (producer id, first offset).
+        unpack: Opens a batch; raises CorruptRecords.
+        free: Whether the target remembers no sequence of ours and nothing was taken since: then the sequence follows
+            the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
+
+    Attributes:
+        segments: What to do, in order.
+        stop: Why it ended early, if it did, and
+        stopped_at: the batch it ended before.
+    """
+
+    __slots__ = (
+        "_aborts",
+        "_length_max",
+        "_matched",
+        "_unpack",
+        "epoch",
+        "expected",
+        "free",
+        "segments",
+        "sequence",
+        "stop",
+        "stopped_at",
+    )
+
+    def __init__(
+        self,
+        expected: int,
+        sequence: int,
+        epoch: int,
+        matched: int,
+        batch_bytes_max: int,
+        aborted: Sequence[tuple[int, int]],
+        unpack: Unpack,
+        *,
+        free: bool,
+    ) -> None:
+        self.segments: list[Segment] = []
+        self.expected = expected
+        self.sequence = sequence
+        self.epoch = epoch
+        self.stop: Stop | None = None
+        self.stopped_at: BatchHeader | None = None
+        self.free = free
+        self._matched = matched
+        self._length_max = batch_bytes_max - LENGTH_PREFIX_BYTES
+        self._aborts = Aborts(aborted) if aborted else None
+        self._unpack = unpack
+
+    def take(self, headers: Sequence[BatchHeader]) -> None:
+        """Take the batches up to the end, or up to the first that stops it."""
+        passes: Passes | None = None
+        expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
+        length_max = self._length_max
+        plain_only = self._aborts is None
+        for header in headers:
+            (base, length, epoch, magic, _, attributes, delta, _, _, _, _, _, count, _) = header
+            if (
+                base == expected
+                and count == delta + 1
+                and epoch == last_epoch
+                and not attributes & _NO_PASS_BITS
+                and magic == MAGIC_V2
+                and length <= length_max
+                and count > 0
+                and plain_only
+            ):
+                if passes is None:
+                    passes = self._passes()
+                passes.append((header, sequence))
+                expected = base + count
+                sequence = (sequence + count) % SEQUENCE_MODULUS
+                continue
+            self.expected, self.sequence = expected, sequence
+            if not self._take_closely(header):
+                self.stopped_at = header
+                return
+            expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
+            passes = None
+        self.expected, self.sequence = expected, sequence
+
+    def _passes(self) -> Passes:
+        if self.segments and isinstance(last := self.segments[-1], list):
+            return last
+        passes: Passes = []
+        self.segments.append(passes)
+        self.free = False
+        return passes
+
+    def _take_closely(self, header: BatchHeader) -> bool:
+        """Take one batch that may be odd; return whether to go on."""
+        aborted = self._aborts is not None and self._aborts.observe(header)
+        if header.magic == MAGIC_V2 and header.next_offset <= self.expected:
+            return True
+        if header.leader_epoch not in {self.epoch, -1}:
+            if self.epoch >= 0 and self.expected != self._matched:
+                self.stop = Stop.NEW_EPOCH
+                return False
+            self.epoch = header.leader_epoch
+        if header.magic != MAGIC_V2:
+            return self._encode(header)
+        if header.base_offset > self.expected and not self._fill_to(header.base_offset):
+            return False
+        if aborted or header.is_control or header.record_count <= 0:
+            return self._fill_to(header.next_offset)
+        return self._take_records(header)
+
+    def _take_records(self, header: BatchHeader) -> bool:
+        whole = header.record_count == header.last_offset_delta + 1 and header.base_offset == self.expected
+        if not whole or header.attributes & LOG_APPEND_TIME_BIT:
+            return self._encode(header) and self._fill_to(header.next_offset)
+        if header.length > self._length_max:
+            self.stop = Stop.TOO_LARGE
+            return False
+        self._passes().append((header, self.sequence))
+        self._advance(header.next_offset, header.record_count)
+        return True
+
+    def _advance(self, expected: int, records: int) -> None:
+        self.expected = expected
+        self.sequence = (self.sequence + records) % SEQUENCE_MODULUS
+
+    def _fill_to(self, offset: int) -> bool:
+        """Fill from the expected offset on; return whether more may be taken behind it."""
+        count = offset - self.expected
+        if count <= 0:
+            return True
+        if self.segments and isinstance(last := self.segments[-1], Fill):
+            self.segments[-1] = fill = Fill(last.first_offset, last.length + count)
+        else:
+            fill = Fill(self.expected, count)
+            self.segments.append(fill)
+        self.expected = offset
+        if self.free:
+            self.sequence = offset % SEQUENCE_MODULUS
+        if fill.length > FILL_AHEAD_MAX:
+            self.stop = Stop.LONG_FILL
+            return False
+        return True
+
+    def _encode(self, header: BatchHeader) -> bool:
+        """Open a batch and take its records in runs; return whether more may be taken behind it."""
+        run: list[Unpacked] = []
+        for record in self._unpack(header):
+            if record.offset < self.expected:
+                continue
+            if run and record.offset != run[-1].offset + 1:
+                self._end_run(header, run)
+                run = []
+            if not run and not self._fill_to(record.offset):
+                return False
+            run.append(record)
+        if run:
+            self._end_run(header, run)
+        return True
+
+    def _end_run(self, header: BatchHeader, run: list[Unpacked]) -> None:
+        self.segments.append(Encode(run[0].offset, self.sequence, header, run))
+        self.free = False
+        self._advance(run[-1].offset + 1, len(run))
+
+
+class Aborts:
+    """Which batches belong to aborted transactions, from the broker's list and the markers in between.
+
+    As Kafka's own consumer does it (CompletedFetch): a producer's batches are aborted from its first offset on until
+    its next marker, which can only be the one that aborted them.
+    """
+
+    __slots__ = ("_active", "_coming")
+
+    def __init__(self, aborted: Sequence[tuple[int, int]]) -> None:
+        self._coming = sorted(aborted, key=lambda each: each[1], reverse=True)
+        self._active: set[int] = set()
+
+    def observe(self, header: BatchHeader) -> bool:
+        """Take the next batch of the answer; return whether it was aborted."""
+        while self._coming and self._coming[-1][1] < header.next_offset:
+            self._active.add(self._coming.pop()[0])
+        if header.is_control:
+            self._active.discard(header.producer_id)
+            return False
+        return bool(header.attributes & TRANSACTIONAL_BIT) and header.producer_id in self._active

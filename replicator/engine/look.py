@@ -1,0 +1,143 @@
+"""Looks into a log at one place, without a session: for attaching, for the state topic, for whatever is rare."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.core.intake import Aborts
+from replicator.engine.access import refused
+from replicator.errors import BrokerRefused, KafkaError
+from replicator.wire.batch import MAGIC_V2, scan
+from replicator.wire.fetch import Fetched, FetchSession, Wanted
+from replicator.wire.versions import FETCH
+
+if TYPE_CHECKING:
+    from replicator.model.batch import BatchHeader
+    from replicator.model.names import TopicPartition
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.connection import Connection
+    from replicator.wire.frames import Frame
+
+_READ_BYTES = 1 << 20
+_STEP_FACTOR = 16
+"""How much further back each look for the last data batch goes than the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One cluster, and the topic ids that are meant there: those of the mirror records, not of today's names."""
+
+    cluster: Cluster
+    topic_ids: dict[str, bytes]
+
+
+@dataclass(slots=True)
+class LastData:
+    """The last batch with records below some offset, and the empty ones found behind it, in their order."""
+
+    frame: Frame
+    header: BatchHeader
+    empty: list[BatchHeader] = field(default_factory=list)
+
+
+async def last_data(side: Side, connection: Connection, where: TopicPartition, start: int, end: int) -> LastData | None:
+    """Return the last batch with records below `end`, or None; looks further and further back over markers.
+
+    Raises:
+        KafkaError: The broker refuses.
+        CorruptRecords: Its answer cannot be read.
+    """
+    empty: list[BatchHeader] = []
+    step, upper = 1, end
+    while upper > start:
+        lower = max(start, upper - step)
+        found: LastData | None = None
+        passed: list[BatchHeader] = []
+        async for frame, header, _ in batches_between(side, connection, where, lower, upper, committed=False):
+            if header.is_control:
+                continue
+            if header.record_count > 0:
+                found = LastData(frame, header)
+                passed = []
+            else:
+                passed.append(header)
+        empty = passed + empty
+        if found is not None:
+            found.empty = empty
+            return found
+        step, upper = step * _STEP_FACTOR, lower
+    return None
+
+
+async def batches_between(
+    side: Side, connection: Connection, where: TopicPartition, begin: int, end: int, *, committed: bool
+) -> AsyncIterator[tuple[Frame, BatchHeader, bool]]:
+    """Yield the batches that cover offsets from `begin` up to `end`, and whether each was aborted.
+
+    Raises:
+        KafkaError: The broker refuses.
+        CorruptRecords: Its answer cannot be read.
+    """
+    position = begin
+    while position < end:
+        frame, fetched = await read_once(side, connection, where, position, committed=committed)
+        aborts = Aborts(fetched.aborted or ())
+        headers = scan(frame.buffer, fetched.start, fetched.end)
+        for header in headers:
+            aborted = aborts.observe(header)
+            if header.next_offset > position and (header.base_offset < end or header.magic < MAGIC_V2):
+                yield frame, header, aborted
+        if not headers:
+            return
+        position = max(position + 1, headers[-1].next_offset)
+
+
+async def read_batches(
+    side: Side, connection: Connection, where: TopicPartition, offset: int, *, committed: bool = False
+) -> tuple[Frame, list[BatchHeader]]:
+    """Read once from `offset`, without a session; return the frame and the whole batches in it.
+
+    Raises:
+        KafkaError: The broker refuses.
+        CorruptRecords: Its answer cannot be read.
+    """
+    frame, fetched = await read_once(side, connection, where, offset, committed=committed)
+    return frame, scan(frame.buffer, fetched.start, fetched.end)
+
+
+async def read_once(
+    side: Side,
+    connection: Connection,
+    where: TopicPartition,
+    offset: int,
+    *,
+    committed: bool = False,
+    wait_ms: int = 0,
+) -> tuple[Frame, Fetched]:
+    """Do one fetch without a session.
+
+    Raises:
+        KafkaError: The broker refuses.
+    """
+    version = connection.versions.fetch
+    session = FetchSession(version, int(committed), side.topic_ids, ask_anew=True)
+    body = session.request(
+        {where: Wanted(offset, -1, -1, _READ_BYTES)}, wait_ms=wait_ms, bytes_min=1, bytes_max=_READ_BYTES
+    )
+    frame = await connection.ask(FETCH, version, [body], len(body))
+    code, partitions = session.answer(frame.buffer, frame.size)
+    if not code and partitions:
+        code = partitions[0].error
+    if code or not partitions:
+        raise _read_refused(connection, code, where)
+    return frame, partitions[0]
+
+
+def _read_refused(connection: Connection, code: int, where: TopicPartition) -> KafkaError:
+    if code:
+        return refused(connection.cluster, "Fetch", code, where.topic)
+    return BrokerRefused(
+        f"no answer for {where}", cluster=connection.cluster.alias, code=0, api="Fetch", retryable=True
+    )

@@ -1,0 +1,231 @@
+"""Every shape of log stands at the same offsets on the target, and a reader of either kind sees the same records."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from replicator.devkit import Cluster
+from tests.integration.conftest import MakeCluster
+from tests.integration.harness import (
+    QUIET,
+    Daemon,
+    Kafka,
+    Lab,
+    Record,
+    bounds,
+    create,
+    delete_below,
+    leader,
+    numbered,
+    produce,
+    read_all,
+    wait_copied,
+    wait_until,
+)
+
+APPEND_TIME = 2
+
+
+@contextmanager
+def transactional(cluster: Kafka, name: str) -> Iterator[Producer]:
+    """Give a transactional producer."""
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": name, "linger.ms": 0, **QUIET})
+    producer.init_transactions(30)
+    yield producer
+
+
+def transactions(cluster: Kafka, topic: str, count: int, partitions: int, name: str, seed: int = 1) -> None:
+    """Write transactions over all partitions; about a third is aborted."""
+    chance = random.Random(seed)  # noqa: S311 - test data
+    with transactional(cluster, name) as producer:
+        for number in range(count):
+            producer.begin_transaction()
+            for at in range(chance.randrange(1, 6)):
+                producer.produce(topic, b"%d-%d" % (number, at), b"k", chance.randrange(partitions))
+            producer.flush(30)
+            if chance.random() < 0.3:
+                producer.abort_transaction(30)
+            else:
+                producer.commit_transaction(30)
+
+
+def same_records(source: Kafka, target: Kafka, topic: str, seconds: float = 90.0) -> dict[int, list[Record]]:
+    """Wait until both ends are equal; both kinds of readers of the target see what a committed one of the source does.
+
+    A time that the source's broker gave is kept as the record's own: its kind is all that differs.
+    """
+    wait_copied(source, target, topic, seconds=seconds)
+    there = read_all(source, topic, committed=True)
+    plain = {number: [each._replace(timestamp_type=1) for each in records] for number, records in there.items()}
+    assert read_all(target, topic, committed=True) == plain
+    assert read_all(target, topic) == plain
+    return there
+
+
+def compacted(cluster: Kafka, topic: str, partitions: int = 1) -> None:
+    """Create a topic that is cleaned as soon as a segment is closed."""
+    create(
+        cluster,
+        topic,
+        partitions,
+        cleanup_policy="compact",
+        segment_ms="500",
+        min_cleanable_dirty_ratio="0.0",
+        delete_retention_ms="0",
+        max_compaction_lag_ms="500",
+    )
+
+
+def cleaned(cluster: Kafka, topic: str, records_max: int) -> None:
+    """Wait until the cleaner has left fewer records than that."""
+
+    def few() -> bool:
+        produce(cluster, topic, [{"key": b"again", "value": b"%f" % time.time()}])  # rolls the segment
+        return sum(map(len, read_all(cluster, topic).values())) < records_max
+
+    wait_until("the cleaner ran", few, 120, every=1.0)
+
+
+def quiet_and_equal(source: Kafka, target: Kafka, topic: str, daemon: Daemon) -> dict[int, list[Record]]:
+    """Compare, and check that the status and `verify` agree."""
+    found = same_records(source, target, topic)
+    wait_until("the status agrees", lambda: daemon.flow()["lag_records"] == 0)
+    assert daemon.mirror(topic)["state"] == "ACTIVE"
+    return found
+
+
+def test_transactions_committed_and_aborted(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Markers and aborted records are filled, also at the very end; before and while the daemon runs."""
+    create(east, topic_name, 4)
+    transactions(east, topic_name, 60, 4, f"{topic_name}-a")
+    daemon = lab.daemon(east, west, topic_name).start()
+    transactions(east, topic_name, 60, 4, f"{topic_name}-b", seed=2)
+    produce(east, topic_name, numbered(50, partition=1))
+
+    found = quiet_and_equal(east, west, topic_name, daemon)
+
+    ends = {number: end for number, (_, end) in bounds(east, topic_name).items()}
+    assert sum(map(len, found.values())) < sum(ends.values())
+
+
+def test_an_open_transaction_holds_up_what_is_behind_it(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Nothing above the last stable offset is copied; all of it once the transaction has ended."""
+    create(east, topic_name)
+    daemon = lab.daemon(east, west, topic_name)
+    with transactional(east, topic_name) as producer:
+        produce(east, topic_name, numbered(5))
+        producer.begin_transaction()
+        producer.produce(topic_name, b"open", partition=0)
+        producer.flush(30)
+        produce(east, topic_name, numbered(5, 5))
+        daemon.start()
+        wait_until("what is stable is copied", lambda: bounds(west, topic_name)[0][1] == 5)
+        time.sleep(1)
+        assert bounds(west, topic_name)[0][1] == 5
+        producer.abort_transaction(30)
+
+    assert len(quiet_and_equal(east, west, topic_name, daemon)[0]) == 10
+
+
+def test_a_compacted_topic(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Holes between batches and inside them; tombstones; the log's end is a hole filled too."""
+    compacted(east, topic_name)
+    chance = random.Random(3)  # noqa: S311 - test data
+    for _ in range(6):
+        items: list[dict[str, Any]] = [
+            {"key": b"%d" % chance.randrange(40), "value": chance.choice((b"v" * 50, None))} for _ in range(200)
+        ]
+        produce(east, topic_name, items)
+        time.sleep(0.6)
+    cleaned(east, topic_name, 200)
+    daemon = lab.daemon(east, west, topic_name).start()
+
+    wait_copied(east, west, topic_name)
+    there, here = (read_all(cluster, topic_name)[0] for cluster in (east, west))
+    # Both cleaners go on working, each at its own pace: what both still hold is equal, and so is each key's last value.
+    survivors = {record.offset: record for record in there}
+    assert all(survivors.get(record.offset, record) == record for record in here)
+    assert last_values(there) == last_values(here)
+    assert bounds(east, topic_name)[0][1] > 3 * len(there)
+    wait_until("the status agrees", lambda: daemon.flow()["lag_records"] == 0)
+
+
+def last_values(records: list[Record]) -> dict[bytes | None, bytes]:
+    """Return what a reader of the whole log ends up with."""
+    last = {record.key: record.value for record in records}
+    return {key: value for key, value in last.items() if value is not None}
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_times_given_by_the_broker(east: Kafka, west: Kafka, topic_name: str, lab: Lab, codec: str) -> None:
+    """Each record keeps the time its readers see on the source."""
+    create(east, topic_name, message_timestamp_type="LogAppendTime")
+    daemon = lab.daemon(east, west, topic_name).start()
+    produce(
+        east,
+        topic_name,
+        [{"value": b"%d" % at, "key": None, "headers": [("a", b"1"), ("a", None)]} for at in range(300)],
+        **{"compression.type": codec},
+    )
+
+    found = quiet_and_equal(east, west, topic_name, daemon)
+
+    assert {record.timestamp_type for record in found[0]} == {APPEND_TIME}
+    assert len(found[0]) == 300
+
+
+def test_a_log_that_begins_inside_a_batch(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Records below the start are deleted on the source; the target begins there as well."""
+    create(east, topic_name)
+    produce(east, topic_name, numbered(100), **{"linger.ms": 200, "compression.type": "lz4"})
+    delete_below(east, topic_name, 37)
+    daemon = lab.daemon(east, west, topic_name).start()
+
+    found = quiet_and_equal(east, west, topic_name, daemon)
+
+    assert [record.offset for record in found[0]] == list(range(37, 100))
+    assert bounds(west, topic_name) == {0: (37, 100)}
+
+
+def test_a_killed_daemon_goes_on_between_records_and_markers(
+    east: Kafka, west: Kafka, topic_name: str, lab: Lab
+) -> None:
+    """SIGKILL while transactions are copied: no marker twice, no record twice."""
+    create(east, topic_name, 4)
+    daemon = lab.daemon(east, west, topic_name).start()
+    for round_number in range(3):
+        transactions(east, topic_name, 25, 4, f"{topic_name}-{round_number}", seed=round_number)
+        daemon.kill()
+        transactions(east, topic_name, 10, 4, f"{topic_name}-x{round_number}", seed=10 + round_number)
+        daemon.start()
+
+    quiet_and_equal(east, west, topic_name, daemon)
+
+
+@pytest.mark.long
+def test_two_daemons_and_a_killed_leader_under_transactions(
+    make_cluster: MakeCluster, topic_name: str, lab: Lab
+) -> None:
+    """Unaware of each other, while the target's leader is killed and comes back."""
+    source: Cluster = make_cluster()
+    target: Cluster = make_cluster(brokers=3)
+    create(source, topic_name, 4)
+    first = lab.daemon(source, target, topic_name).start()
+    second = lab.daemon(source, target, topic_name).start()
+    for round_number in range(4):
+        transactions(source, topic_name, 40, 4, f"{topic_name}-{round_number}", seed=round_number)
+        node = leader(target, topic_name, round_number % 4)
+        target.kill_broker(node)
+        transactions(source, topic_name, 20, 4, f"{topic_name}-x{round_number}", seed=20 + round_number)
+        target.start_broker(node)
+        (first, second)[round_number % 2].kill()
+        (first, second)[round_number % 2].start()
+
+    same_records(source, target, topic_name, 180)

@@ -1,0 +1,241 @@
+"""What becomes of the batches of one answer, shape by shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.core.intake import FILL_AHEAD_MAX, Encode, Fill, Intake, Stop
+from replicator.model.batch import (
+    CONTROL_BIT,
+    LENGTH_PREFIX_BYTES,
+    LOG_APPEND_TIME_BIT,
+    SEQUENCE_MODULUS,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+)
+
+LIMIT = 1000
+
+
+class Record(NamedTuple):
+    """A record of an opened batch."""
+
+    offset: int
+
+
+def header(base: int, span: int = 5, **changes: int) -> BatchHeader:
+    """Return a header of a batch over `span` offsets, full unless changed."""
+    plain = BatchHeader(base, 100 - LENGTH_PREFIX_BYTES, 0, 2, 0, 0, span - 1, 50, 50, 5, 0, 0, span, 0)
+    return plain._replace(**changes)
+
+
+def marker(base: int, producer: int = 5) -> BatchHeader:
+    """Return a transaction marker."""
+    return header(base, 1, attributes=CONTROL_BIT | TRANSACTIONAL_BIT, producer_id=producer)
+
+
+def of_transaction(base: int, span: int = 5, producer: int = 5) -> BatchHeader:
+    """Return a batch of a transaction."""
+    return header(base, span, attributes=TRANSACTIONAL_BIT, producer_id=producer)
+
+
+def holding(*offsets: int) -> Callable[[BatchHeader], Sequence[Record]]:
+    """Return an opener whose batches hold these offsets, as far as they cover them."""
+    return lambda of: [Record(each) for each in offsets if of.magic < 2 or of.base_offset <= each < of.next_offset]
+
+
+def never(_: BatchHeader) -> Sequence[Record]:
+    """Fail: this batch has to pass without being opened."""
+    raise AssertionError("a batch was opened that can pass as it is")
+
+
+def intake(expected: int = 10, epoch: int = 0, aborted: Sequence[tuple[int, int]] = (), unpack: Any = never) -> Intake:
+    """Return an intake at sequence 0, compared long ago."""
+    return Intake(expected, 0, epoch, -1, LIMIT, aborted, unpack, free=False)
+
+
+def shown(taken: Intake) -> list[Any]:
+    """Return the segments in short: passes as (base, sequence), fills as they are, encodings as their offsets."""
+    out: list[Any] = []
+    for segment in taken.segments:
+        if isinstance(segment, list):
+            out += [(each.base_offset, sequence) for each, sequence in segment]
+        elif isinstance(segment, Encode):
+            out.append([segment.sequence, *[record.offset for record in segment.records]])
+        else:
+            out.append(segment)
+    return out
+
+
+def take(headers: list[BatchHeader], **settings: Any) -> list[Any]:
+    """Take headers to their end."""
+    taken = intake(**settings)
+    taken.take(headers)
+    assert taken.stop is None
+    assert taken.expected == headers[-1].next_offset
+    return shown(taken)
+
+
+def test_full_batches_pass_unopened() -> None:
+    """One after the other; what is below the expected offset was copied already."""
+    assert take([header(5), header(10), header(15)]) == [(10, 0), (15, 5)]
+
+
+def test_markers_empty_batches_and_missing_offsets_are_filled_together() -> None:
+    """Sequences count records, not offsets."""
+    found = take([header(10), marker(15), header(16, 4, record_count=0), header(23), marker(28)])
+    assert found == [(10, 0), Fill(15, 8), (23, 5), Fill(28, 1)]
+
+
+def test_a_batch_with_holes_is_encoded_in_runs() -> None:
+    """Holes before, between and behind the runs are filled."""
+    found = take([header(10, 8, record_count=3), header(18)], unpack=holding(11, 12, 16))
+    assert found == [Fill(10, 1), [0, 11, 12], Fill(13, 3), [2, 16], Fill(17, 1), (18, 3)]
+
+
+def test_an_empty_opened_batch_is_filled() -> None:
+    """The cleaner may keep a batch whose records are all gone."""
+    assert take([header(10, 5, record_count=1)], unpack=holding()) == [Fill(10, 5)]
+
+
+def test_times_of_the_broker_make_a_batch_encoded() -> None:
+    """LogAppendTime: the record times inside are not those that readers see."""
+    found = take([header(10, 3, attributes=LOG_APPEND_TIME_BIT)], unpack=holding(10, 11, 12))
+    assert found == [[0, 10, 11, 12]]
+
+
+def test_the_rest_of_a_batch_that_begins_below_is_encoded() -> None:
+    """After a copy that was cut inside."""
+    assert take([header(8, 5), header(13)], unpack=holding(8, 9, 10, 11, 12)) == [[0, 10, 11, 12], (13, 3)]
+
+
+def test_old_formats_are_encoded_at_the_offsets_inside() -> None:
+    """A wrapper of magic 0 or 1 stands at the offset of its last message."""
+    old = BatchHeader(14, 80, -1, 1, 0, 0, 0, -1, -1, -1, -1, -1, -1, 0)
+    assert take([old, header(15)], unpack=holding(9, 10, 12, 13, 14)) == [
+        [0, 10],
+        Fill(11, 1),
+        [1, 12, 13, 14],
+        (15, 4),
+    ]
+
+
+def test_aborted_batches_are_told_by_the_list_and_the_markers() -> None:
+    """A producer's committed batches before and after its aborted ones are copied."""
+    log = [
+        of_transaction(10),
+        marker(15),
+        of_transaction(16),
+        of_transaction(21, producer=6),
+        marker(26),
+        of_transaction(27),
+        marker(32),
+        marker(33, producer=6),
+    ]
+    found = take(log, aborted=[(5, 16)])
+    assert found == [(10, 0), Fill(15, 6), (21, 5), Fill(26, 1), (27, 10), Fill(32, 2)]
+
+
+def test_two_aborted_transactions_of_one_producer() -> None:
+    """The list names both; the first marker ends the first only."""
+    log = [of_transaction(10), marker(15), of_transaction(16), marker(21), of_transaction(22), marker(27)]
+    assert take(log, aborted=[(5, 22), (5, 10)]) == [Fill(10, 6), (16, 0), Fill(21, 7)]
+
+
+def test_batches_outside_transactions_are_never_aborted() -> None:
+    """The same producer id may also write without a transaction."""
+    assert take([header(10), marker(15)], aborted=[(5, 10)]) == [(10, 0), Fill(15, 1)]
+
+
+def test_nothing_behind_a_long_fill_is_taken() -> None:
+    """It would hold its frame for as long as the fill takes."""
+    taken = intake()
+    taken.take([header(10), header(15 + FILL_AHEAD_MAX + 1), header(9_999)])
+
+    assert shown(taken) == [(10, 0), Fill(15, FILL_AHEAD_MAX + 1)]
+    assert (taken.stop, taken.expected) == (Stop.LONG_FILL, 15 + FILL_AHEAD_MAX + 1)
+
+
+def test_a_batch_above_the_limit_stops() -> None:
+    """What came before it is taken."""
+    taken = intake()
+    taken.take([header(10), header(15, length=LIMIT), header(20)])
+
+    assert (shown(taken), taken.stop, taken.stopped_at) == ([(10, 0)], Stop.TOO_LARGE, header(15, length=LIMIT))
+
+
+@pytest.mark.parametrize("odd", [header(15, leader_epoch=1), marker(15)._replace(leader_epoch=1)])
+def test_a_new_leader_epoch_stops_unless_the_logs_were_just_compared(odd: BatchHeader) -> None:
+    """Also where the batch would only be filled."""
+    taken = intake()
+    taken.take([header(10), odd])
+    assert (shown(taken), taken.stop, taken.expected) == ([(10, 0)], Stop.NEW_EPOCH, 15)
+
+    fresh = Intake(15, 0, 0, 15, LIMIT, (), never, free=False)
+    fresh.take([odd])
+    assert (fresh.stop, fresh.epoch) == (None, 1)
+
+
+def test_sequences_wrap() -> None:
+    """From 2^31 - 1 to 0, counting records only."""
+    taken = Intake(10, SEQUENCE_MODULUS - 3, 0, -1, LIMIT, (), never, free=False)
+    taken.take([header(10), marker(15), header(16)])
+    assert shown(taken) == [(10, SEQUENCE_MODULUS - 3), Fill(15, 1), (16, 2)]
+
+
+def test_a_sequence_that_nobody_remembers_follows_the_offset_until_the_first_record() -> None:
+    """Two daemons that begin before and behind a fill then collide instead of both fitting."""
+    taken = Intake(10, 10, 0, -1, LIMIT, (), never, free=True)
+    taken.take([marker(10), marker(11), header(12), marker(17), header(18)])
+    assert shown(taken) == [Fill(10, 2), (12, 12), Fill(17, 1), (18, 17)]
+
+
+@given(data=st.data())
+def test_every_offset_is_taken_once_and_every_record_kept(data: st.DataObject) -> None:
+    """Any log, any place to begin: records are passed or encoded at their offsets, all else is filled."""
+    log: list[BatchHeader] = []
+    records: dict[int, set[int]] = {}
+    base = data.draw(st.integers(0, 5))
+    for _ in range(data.draw(st.integers(1, 8))):
+        base += data.draw(st.integers(0, 3))
+        span = data.draw(st.integers(1, 6))
+        kind = data.draw(st.sampled_from(["full", "holes", "control", "append_time"]))
+        offsets = set(range(base, base + span))
+        each = header(base, span)
+        if kind == "holes":
+            offsets = data.draw(st.sets(st.sampled_from(sorted(offsets))))
+            each = each._replace(record_count=len(offsets))
+        elif kind == "control":
+            each, offsets = marker(base), set()
+        elif kind == "append_time":
+            each = each._replace(attributes=LOG_APPEND_TIME_BIT)
+        log.append(each)
+        records[base] = offsets
+        base = each.next_offset
+    begin = data.draw(st.integers(0, base - 1))
+    taken = intake(begin, unpack=lambda of: [Record(at) for at in sorted(records[of.base_offset])])
+    taken.take([each for each in log if each.next_offset > begin])
+
+    place, sequence, kept = begin, 0, set()
+    for segment in shown(taken):
+        if isinstance(segment, Fill):
+            assert segment.first_offset == place
+            place += segment.length
+            continue
+        if isinstance(segment, tuple):
+            offsets_taken = sorted(records[segment[0]])
+            assert segment == (place, sequence)
+        else:
+            assert segment[0] == sequence
+            offsets_taken = segment[1:]
+        assert offsets_taken == list(range(place, place + len(offsets_taken)))
+        place += len(offsets_taken)
+        sequence += len(offsets_taken)
+        kept |= set(offsets_taken)
+    assert place == base
+    assert kept == {at for offsets in records.values() for at in offsets if at >= begin}
