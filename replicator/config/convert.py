@@ -83,6 +83,7 @@ def _flow(name: str, flow: FlowShape) -> FlowSpec:
         rename=Rename(rename.prefix, rename.regex, rename.to),
         start=flow.start,
         offsets=flow.offsets,
+        fill_limit=flow.fill_limit,
         isolation=flow.isolation,
         replication_factor=flow.replication_factor,
         topic_configs=TopicConfigs(flow.topic_configs.exclude, tuple(flow.topic_configs.override.items())),

@@ -73,6 +73,7 @@ class Stop(enum.Enum):
     TOO_LARGE = enum.auto()
     NEW_EPOCH = enum.auto()
     LONG_FILL = enum.auto()
+    TOO_LONG_FILL = enum.auto()
 
 
 class Intake:
@@ -84,6 +85,7 @@ class Intake:
         epoch: Leader epoch of the batch before, -1 when unknown.
         matched: The offset at which both logs were compared: a new leader epoch there is no news.
         batch_bytes_max: What the target's topic takes.
+        fill_length_max: The longest run of offsets that may be filled at once.
         aborted: Aborted transactions the broker named: (producer id, first offset).
         unpack: Opens a batch; raises CorruptRecords.
         free: Whether the target remembers no sequence of ours and nothing was taken since: then the sequence follows
@@ -93,16 +95,19 @@ class Intake:
         segments: What to do, in order.
         stop: Why it ended early, if it did, and
         stopped_at: the batch it ended before.
+        refused: Length of the fill it ended before.
     """
 
     __slots__ = (
         "_aborts",
+        "_fill_length_max",
         "_length_max",
         "_matched",
         "_unpack",
         "epoch",
         "expected",
         "free",
+        "refused",
         "segments",
         "sequence",
         "stop",
@@ -116,6 +121,7 @@ class Intake:
         epoch: int,
         matched: int,
         batch_bytes_max: int,
+        fill_length_max: int,
         aborted: Sequence[tuple[int, int]],
         unpack: Unpack,
         *,
@@ -130,6 +136,8 @@ class Intake:
         self.free = free
         self._matched = matched
         self._length_max = batch_bytes_max - LENGTH_PREFIX_BYTES
+        self._fill_length_max = fill_length_max
+        self.refused = 0
         self._aborts = Aborts(aborted) if aborted else None
         self._unpack = unpack
 
@@ -211,6 +219,9 @@ class Intake:
         count = offset - self.expected
         if count <= 0:
             return True
+        if count > self._fill_length_max:
+            self.stop, self.refused = Stop.TOO_LONG_FILL, count
+            return False
         if self.segments and isinstance(last := self.segments[-1], Fill):
             self.segments[-1] = fill = Fill(last.first_offset, last.length + count)
         else:

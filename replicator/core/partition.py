@@ -75,10 +75,14 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TargetLimits:
-    """What the target's topic accepts, and how long its brokers remember a producer. Bytes and ms."""
+    """What the target's topic accepts, and how long its brokers remember a producer. Bytes and ms.
+
+    `fill_length_max` is the longest run of offsets without a record that may be filled.
+    """
 
     batch_bytes_max: int
     guard_ms: int
+    fill_length_max: int = 5_000_000
 
 
 class PartitionCopy:
@@ -281,6 +285,7 @@ class PartitionCopy:
             self.last_epoch,
             self._matched_offset,
             self._limits.batch_bytes_max,
+            self._limits.fill_length_max,
             aborted,
             unpack,
             free=self._sequence_free,
@@ -305,6 +310,8 @@ class PartitionCopy:
         if not settled or intake.stop is Stop.LONG_FILL:
             self._held = True
             return []
+        if intake.stop is Stop.TOO_LONG_FILL:
+            return self._refuse_fill(intake.refused)
         if intake.stop is Stop.NEW_EPOCH:
             return self.settle("the source has a new leader epoch", doubtful=False)
         header = intake.stopped_at
@@ -314,6 +321,13 @@ class PartitionCopy:
             Reason.RECORD_TOO_LARGE,
             f"the source's batch of offsets {header.base_offset} to {header.next_offset - 1} has {header.size} bytes, "
             f"the target topic takes {self._limits.batch_bytes_max} (max.message.bytes)",
+        )
+
+    def _refuse_fill(self, length: int) -> list[Batch]:
+        return self.fault(
+            Reason.UNSUPPORTED_BATCH,
+            f"the source has no record at the next {length} offsets from {self.next_offset} on, "
+            f"and fill_limit allows {self._limits.fill_length_max}",
         )
 
     def queue(self, batches: Sequence[Batch]) -> None:
@@ -383,6 +397,24 @@ class PartitionCopy:
     def idle(self) -> bool:
         """Whether nothing is queued, in flight or outstanding."""
         return not self._queue and not self.outstanding
+
+    def end_of_log(self, end: int, epoch: int) -> None:
+        """The source holds nothing from the next offset up to `end`, which its readers are shown: fill it.
+
+        The cleaner may leave such an end: what it took came last. A broker may also answer with nothing because the
+        answer had no room; the caller has asked for this partition alone, and for leader epoch `epoch`.
+        """
+        length = end - self.next_offset
+        if self.phase is not Phase.COPYING or length <= 0:
+            return
+        if length > self._limits.fill_length_max:
+            self._refuse_fill(length)
+            return
+        self._queue.append(Fill(self.next_offset, length))
+        self.next_offset = end
+        self.last_epoch = epoch
+        if self._sequence_free:
+            self._sequence = end % SEQUENCE_MODULUS
 
     # -- fills ----------------------------------------------------------------------------------------------------
 

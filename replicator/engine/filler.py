@@ -7,7 +7,7 @@ Markers are not compare-and-append, so each rule here stands for what the broker
   append there;
 - after each round the log's end is read: it tells whether every marker stands, and whether a stranger's does;
 - a lost answer is a doubt: the doubt time is waited out, and the log read again, before the next fill;
-- the marker's epoch is the number of the claim: once a newer holder's marker stands, the broker refuses older ones.
+- the epoch of a marker in bulk is the number of the claim: behind a newer holder's marker, older ones are refused.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
 from replicator.engine.slot import Slot, release
-from replicator.errors import KafkaError
+from replicator.errors import AuthorizationFailed, KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name, refused
-from replicator.wire.markers import write_markers
+from replicator.wire.faults import error_name
 
 if TYPE_CHECKING:
     from replicator.core.intake import Fill
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 _MARKERS_MAX = 20_000
 """Of one request: a broker appended 10,000 a second on three replicas (KAFKA.md 0b.4)."""
-_MARKERS_MAX_PER_PARTITION = 5_000
-_EPOCHS = 1 << 15
 _CLUSTER_AUTHORIZATION_FAILED = 31
 
 log = get_logger(__name__)
@@ -64,21 +61,21 @@ class Filler:
             self._busy = False
 
     async def _fill_round(self) -> None:
-        work = self._gather()
-        if not work:
-            return
+        pump = self._pump
+        number = pump.claim.number
+        work: _Round = {}
         try:
-            connection = await self._pump.target.cluster.connection(self.node, Purpose.CONTROL)
+            if number:
+                await pump.fill_route.prepare(number)
+            work = self._gather()
+            if work:
+                connection = await pump.target.cluster.connection(self.node, Purpose.CONTROL)
+                await self._write(connection, number, work)
+        except AuthorizationFailed as error:
+            self._denied(work, error)
         except KafkaError as error:
-            self._failed(work, str(error), doubtful=False)
-            self._pump.report_target(self.node, error)
-            return
-        sent_at = self._pump.now()
-        try:
-            await self._write(connection, work, sent_at)
-        except KafkaError as error:
-            self._failed(work, str(error), doubtful=True)
-            self._pump.report_target(self.node, error)
+            self._failed(work, str(error))
+            pump.report_target(self.node, error)
 
     def _gather(self) -> _Round:
         """Take what may be filled now, up to a request's size; what may not is let go of."""
@@ -91,28 +88,30 @@ class Filler:
                 continue
             if not pump.guard.may_fill(slot):
                 pump.wait_to_fill(slot)
+            elif slot.verified_at < pump.fill_route.prepared_at:
+                pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
             elif left:
-                fill = slot.copy.begin_fill(min(left, _MARKERS_MAX_PER_PARTITION))
+                fill = slot.copy.begin_fill(min(left, pump.fill_route.length_max))
                 left -= fill.length
                 work[slot] = (fill, slot.copy.episode)
             else:
                 self._due[slot] = None
         return work
 
-    async def _write(self, connection: Connection, work: _Round, sent_at: float) -> None:
+    async def _write(self, connection: Connection, number: int, work: _Round) -> None:
         pump = self._pump
-        epoch = pump.claim.number % _EPOCHS
+        sent_at = pump.now()
         lengths = {slot.target: fill.length for slot, (fill, _) in work.items()}
-        codes = await write_markers(connection, pump.writer.fill_id, epoch, lengths)
+        codes = await pump.fill_route.write(connection, number, lengths)
         ends = await control.list_offsets(connection, lengths, control.LATEST, committed=False)
         for slot, (fill, episode) in list(work.items()):
             code = codes.get(slot.target, -1)
             end = ends.get(slot.target)
+            del work[slot]
             if code or end is None or end.error:
                 self._refused(slot, episode, code or (end.error if end is not None else -1))
             else:
                 self._filled(slot, fill, episode, end.value, sent_at)
-            del work[slot]
         pump.writers_kick()
         pump.readers_kick()
 
@@ -120,7 +119,7 @@ class Filler:
         pump, copy = self._pump, slot.copy
         release(copy.filled(fill, episode, end))
         if episode != copy.episode or not copy.is_copying():
-            self._doubt(slot)
+            self._settled(slot)
             return
         slot.attempts = 0
         slot.verified_at = sent_at
@@ -134,24 +133,32 @@ class Filler:
             pump.ready(slot)
 
     def _refused(self, slot: Slot, episode: int, code: int) -> None:
-        pump = self._pump
-        if code == _CLUSTER_AUTHORIZATION_FAILED:
-            denied = refused(pump.target.cluster.spec, "WriteTxnMarkers", code, "the cluster")
-            why = f"offsets without a record have to be filled with markers: {denied}"
-            release(slot.copy.fill_failed(episode, why, doubtful=False))
-            pump.after_answer(slot, ProduceOutcome.DENIED)
-            return
-        # A leader that lost its place after the append answers that it is not the leader: every refusal is a doubt.
-        release(slot.copy.fill_failed(episode, f"fill: {error_name(code)}", doubtful=True))
-        self._doubt(slot)
-        pump.leaders_stale(source=False)
+        # A leader that lost its place after the append answers that it is not the leader: every refusal is a doubt,
+        # but for the one that comes before anything is looked at.
+        doubtful = code != _CLUSTER_AUTHORIZATION_FAILED
+        release(slot.copy.fill_failed(episode, f"fill: {error_name(code)}", doubtful=doubtful))
+        self._settled(slot)
+        if doubtful:
+            self._pump.leaders_stale(source=False)
 
-    def _failed(self, work: _Round, why: str, *, doubtful: bool) -> None:
+    def _denied(self, work: _Round, error: AuthorizationFailed) -> None:
+        """Neither route is allowed: nothing was appended."""
+        pump = self._pump
+        due, self._due = self._due, {}
+        for slot in due:
+            pump.settle_and_rest(slot, f"offsets without a record have to be filled with markers: {error}")
         for slot, (_, episode) in work.items():
-            release(slot.copy.fill_failed(episode, why, doubtful=doubtful))
-            self._doubt(slot)
+            release(slot.copy.fill_failed(episode, str(error), doubtful=False))
+            pump.after_answer(slot, ProduceOutcome.DENIED)
+
+    def _failed(self, work: _Round, why: str) -> None:
+        due, self._due = self._due, {}
+        for slot in due:
+            self._pump.settle(slot, why)
+        for slot, (_, episode) in work.items():
+            release(slot.copy.fill_failed(episode, why, doubtful=True))
+            self._settled(slot)
         self._pump.leaders_stale(source=False)
 
-    def _doubt(self, slot: Slot) -> None:
-        outcome = ProduceOutcome.UNKNOWN if slot.copy.doubtful else ProduceOutcome.MOVED
-        self._pump.after_answer(slot, outcome)
+    def _settled(self, slot: Slot) -> None:
+        self._pump.after_answer(slot, ProduceOutcome.UNKNOWN if slot.copy.doubtful else ProduceOutcome.MOVED)

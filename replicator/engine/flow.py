@@ -14,6 +14,7 @@ from replicator.core.partition import Phase, TargetLimits
 from replicator.core.progress import CatchingUp, Progress
 from replicator.engine import state
 from replicator.engine.claim_keeper import ClaimKeeper
+from replicator.engine.fill_route import FillRoute
 from replicator.engine.guard import PROVEN_SECONDS_MAX
 from replicator.engine.identity import Identity, ensure_state_topic, establish
 from replicator.engine.look import Side
@@ -32,7 +33,7 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.events import Desired, Event
-from replicator.model.names import TopicPartition
+from replicator.model.names import TopicPartition, fill_route_transactional_id
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -230,7 +231,14 @@ class FlowRunner:
         presence = Presence(state_log, identity.uid, self._me, self._timing, silence_seconds)
         await presence.announce()
         sync = TopicSync(self.flow, identity.uid, self._source, self._target, self._admins, state_log)
-        pump = Pump(self.flow, Side(self._source, {}), Side(self._target, {}), identity.writer, claim, presence, self)
+        route = FillRoute(
+            self._target,
+            fill_route_transactional_id(identity.uid),
+            identity.writer.fill_id,
+            asyncio.get_running_loop().time,
+        )
+        sides = Side(self._source, {}), Side(self._target, {})
+        pump = Pump(self.flow, *sides, identity.writer, claim, presence, self, route)
         self._parts = _Parts(identity, state_log, claim, presence, sync, pump)
         state_log.listen(self._on_record)
         self._follow_desired()
@@ -311,7 +319,7 @@ class FlowRunner:
                 continue
             pump.source.topic_ids[mirror.topic] = mirror.source_id
             pump.target.topic_ids[mirror.target_topic] = mirror.target_id
-            limits = TargetLimits(mirror.batch_bytes_max, self._guard_ms or 0)
+            limits = TargetLimits(mirror.batch_bytes_max, self._guard_ms or 0, self.flow.fill_limit)
             for partition in range(mirror.partitions):
                 self._apply_partition(pump, mirror, partition, limits)
 

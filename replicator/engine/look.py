@@ -115,8 +115,9 @@ async def read_once(
     *,
     committed: bool = False,
     wait_ms: int = 0,
+    leader_epoch: int = -1,
 ) -> tuple[Frame, Fetched]:
-    """Do one fetch without a session.
+    """Do one fetch without a session; with `leader_epoch` only a leader of that epoch answers.
 
     Raises:
         KafkaError: The broker refuses.
@@ -124,7 +125,7 @@ async def read_once(
     version = connection.versions.fetch
     session = FetchSession(version, int(committed), side.topic_ids, ask_anew=True)
     body = session.request(
-        {where: Wanted(offset, -1, -1, _READ_BYTES)}, wait_ms=wait_ms, bytes_min=1, bytes_max=_READ_BYTES
+        {where: Wanted(offset, leader_epoch, -1, _READ_BYTES)}, wait_ms=wait_ms, bytes_min=1, bytes_max=_READ_BYTES
     )
     frame = await connection.ask(FETCH, version, [body], len(body))
     code, partitions = session.answer(frame.buffer, frame.size)

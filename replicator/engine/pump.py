@@ -17,7 +17,7 @@ from replicator.core.partition import PartitionCopy, Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.guard import Claim, Guard, Others, Standing
 from replicator.engine.leaders import LeaderWatch
-from replicator.engine.look import Side
+from replicator.engine.look import Side, read_once
 from replicator.engine.reader import SourceReader
 from replicator.engine.seed import Seeder
 from replicator.engine.slot import Slot, release
@@ -26,12 +26,14 @@ from replicator.errors import CorruptRecords, KafkaError
 from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
+from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
 from replicator.wire.frames import Frame, FramePool
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
+    from replicator.engine.fill_route import FillRoute
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Leader
@@ -87,6 +89,7 @@ class Pump:
         claim: The claim on this shard.
         others: The other daemons of this flow.
         watcher: Who is told.
+        fill_route: How markers reach the target.
 
     Attributes:
         slots: The partitions, by source name.
@@ -104,6 +107,7 @@ class Pump:
         claim: Claim,
         others: Others,
         watcher: Watcher,
+        fill_route: FillRoute,
     ) -> None:
         self.source = source
         self.target = target
@@ -117,12 +121,14 @@ class Pump:
         self.frames = FramePool(max(_FRAMES_MIN, flow.limits.in_flight_bytes // frame_bytes), frame_bytes)
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.claim = claim
+        self.fill_route = fill_route
         self._watcher = watcher
         self._readers: dict[int, SourceReader] = {}
         self._writers: dict[int, TargetWriter] = {}
         self._reader_of: dict[Slot, SourceReader] = {}
         self._writer_of: dict[Slot, TargetWriter] = {}
         self._attach_loop = AttachLoop(self)
+        self._looking: set[Slot] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._seeder = Seeder(self)
         self._source_leaders = LeaderWatch(source.cluster, self._source_topics, self._leaders_changed)
@@ -409,6 +415,33 @@ class Pump:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("bug", exc_info=task.exception())
+
+    def look_for_end(self, slot: Slot) -> None:
+        """An answer held nothing of a partition that should have more: ask for it alone."""
+        if slot not in self._looking and slot.copy.idle:
+            self._looking.add(slot)
+            self.start_task(self._look_for_end(slot, slot.copy.episode, slot.copy.next_offset))
+
+    async def _look_for_end(self, slot: Slot, episode: int, position: int) -> None:
+        try:
+            leader = self.source.cluster.leader(slot.source)
+            if leader is None:
+                return
+            connection = await self.source.cluster.connection(leader.node, Purpose.CONTROL)
+            _, fetched = await read_once(
+                self.source, connection, slot.source, position, committed=self.committed_only, leader_epoch=leader.epoch
+            )
+        except KafkaError as error:
+            log.debug("the end of a log not looked at", partition=str(slot.source), why=str(error))
+            return
+        finally:
+            self._looking.discard(slot)
+        copy = slot.copy
+        if fetched.start == fetched.end and (copy.episode, copy.next_offset) == (episode, position):
+            end = fetched.last_stable_offset if self.committed_only else fetched.high_watermark
+            copy.end_of_log(end, leader.epoch)
+            self.ready(slot)
+            self.writers_kick()
 
     # -- what the attach loop decides -------------------------------------------------------------------------------
 

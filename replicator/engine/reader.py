@@ -247,8 +247,14 @@ class SourceReader:
                 f"{copy.next_offset} was read in epoch {copy.last_epoch}",
             )
             return []
-        if not copy.is_copying() or fetched.start == fetched.end:
-            return []
+        if copy.is_copying() and fetched.start != fetched.end:
+            return self._offer(slot, fetched, frame)
+        if copy.is_copying() and end > copy.next_offset:
+            self._pump.look_for_end(slot)
+        return []
+
+    def _offer(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[Segment]:
+        copy = slot.copy
         if fetched.log_start > copy.next_offset:
             # Offsets that retention took are no holes: the attach reads both logs and names what happened.
             self._pump.settle(slot, f"the source's log now starts at {fetched.log_start}")

@@ -35,3 +35,11 @@ def filler_transactional_id(flow_uid: str) -> str:
 def fill_transactional_id(flow_uid: str) -> str:
     """Return the transactional id whose producer id the markers of fills carry, under the number of the claim."""
     return f"replicator.{flow_uid}.fill"
+
+
+def fill_route_transactional_id(flow_uid: str) -> str:
+    """Return the transactional id of the transactions that write markers where the bulk route is not allowed.
+
+    One of its own: epochs of its producer rise with each transaction, those in bulk with each claim.
+    """
+    return f"replicator.{flow_uid}.fill-route"

@@ -107,6 +107,7 @@ class FlowSpec:
     rename: Rename = field(default_factory=Rename)
     start: Start = Start.EARLIEST
     offsets: Offsets = Offsets.AUTO
+    fill_limit: int = 5_000_000
     isolation: Isolation = Isolation.READ_COMMITTED
     replication_factor: int | None = None
     topic_configs: TopicConfigs = field(default_factory=TopicConfigs)

@@ -7,6 +7,7 @@ transactions under one epoch: each change begins with InitProducerId.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -107,7 +108,7 @@ async def init_producer_id(cluster: Cluster, transactional_id: str) -> ProducerI
 
 
 class Transaction:
-    """One transaction on one partition: begun by construction after `init_producer_id`, ended once.
+    """One transaction: begun by construction after `init_producer_id`, ended once.
 
     Raises (every method):
         Conflict: A newer epoch of this transactional id exists: someone else changed the state meanwhile.
@@ -119,24 +120,32 @@ class Transaction:
         self._id = transactional_id
         self._identity = identity
 
-    async def add(self, where: TopicPartition) -> None:
-        """Enlist a partition."""
+    async def add(self, *partitions: TopicPartition) -> None:
+        """Enlist partitions, all or none (Kafka's coordinator takes a request whole)."""
+        by_topic: dict[str, list[int]] = defaultdict(list)
+        for topic, partition in partitions:
+            by_topic[topic].append(partition)
 
         async def once() -> None:
             request = add_request.AddPartitionsToTxnRequest(
                 v3_and_below_transactional_id=TransactionalId(self._id),
                 v3_and_below_producer_id=ProducerId(self._identity.producer_id),
                 v3_and_below_producer_epoch=i16(self._identity.producer_epoch),
-                v3_and_below_topics=(
-                    add_request.AddPartitionsToTxnTopic(
-                        name=TopicName(where.topic), partitions=(i32(where.partition),)
-                    ),
+                v3_and_below_topics=tuple(
+                    add_request.AddPartitionsToTxnTopic(name=TopicName(topic), partitions=tuple(map(i32, numbers)))
+                    for topic, numbers in by_topic.items()
                 ),
             )
             connection = await _coordinator(self._cluster, self._id)
             answer = await connection.call(request, AddPartitionsToTxnResponse)
-            result = answer.results_by_topic_v3_and_below[0].results_by_partition[0]
-            self._check("AddPartitionsToTxn", result.partition_error_code)
+            codes = [
+                partition.partition_error_code
+                for topic in answer.results_by_topic_v3_and_below
+                for partition in topic.results_by_partition
+            ]
+            # Beside the one that is refused, the others are told that nothing was attempted.
+            said = [code for code in codes if code not in {ErrorCode.none, ErrorCode.operation_not_attempted}]
+            self._check("AddPartitionsToTxn", next(iter(said or codes)))
 
         await _patiently(once, f"AddPartitionsToTxn of {self._id}")
 

@@ -32,6 +32,7 @@ from tests.integration.harness import (
     produce,
     wait_until,
 )
+from tests.integration.shapes import same_records, transactions
 
 MECHANISMS = (Mechanism.PLAIN, Mechanism.SCRAM_SHA_512, Mechanism.OAUTHBEARER)
 PASSWORD = "canary-of-east"  # noqa: S105 - of a cluster that lives for one test
@@ -162,6 +163,26 @@ def test_what_is_wrong_is_said(secured: Secured, lab: Lab, tmp_path: Path) -> No
     assert nobody.process.poll() is None
     assert not nobody.status()["ready"]
     assert nobody.stop() == 0
+
+
+def test_markers_are_written_without_a_right_on_the_cluster(secured: Secured, topic_name: str, lab: Lab) -> None:
+    """By empty transactions then, one at a time; with the right in bulk."""
+    refusals = [
+        _rule(ResourceType.BROKER, "kafka-cluster", operation, AclPermissionType.DENY)
+        for operation in (AclOperation.CLUSTER_ACTION, AclOperation.ALTER)
+    ]
+    _add(secured.target, *EVERYTHING, *refusals)
+    create(secured.source, topic_name, 3)
+    transactions(secured.source, topic_name, 15, 3, f"{topic_name}-before")
+    daemon = lab.daemon(secured.east(Mechanism.PLAIN), secured.west(secured.limited), topic_name).start()
+    same_records(secured.source, secured.target, topic_name)
+    assert "fills go by transactions" in daemon.log_tail()
+    daemon.kill()
+
+    transactions(secured.source, topic_name, 15, 3, f"{topic_name}-meanwhile", seed=2)
+    _take_back(secured.target, *refusals)
+    daemon.start()
+    same_records(secured.source, secured.target, topic_name)
 
 
 @pytest.mark.long

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
 from replicator.devkit import Cluster
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import (
-    QUIET,
     Daemon,
     Kafka,
     Lab,
     Record,
+    assert_equal,
     bounds,
     create,
     delete_below,
@@ -29,68 +26,10 @@ from tests.integration.harness import (
     wait_copied,
     wait_until,
 )
+from tests.integration.shapes import cleaned, compacted, same_records, transactional, transactions
 
 APPEND_TIME = 2
-
-
-@contextmanager
-def transactional(cluster: Kafka, name: str) -> Iterator[Producer]:
-    """Give a transactional producer."""
-    producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": name, "linger.ms": 0, **QUIET})
-    producer.init_transactions(30)
-    yield producer
-
-
-def transactions(cluster: Kafka, topic: str, count: int, partitions: int, name: str, seed: int = 1) -> None:
-    """Write transactions over all partitions; about a third is aborted."""
-    chance = random.Random(seed)  # noqa: S311 - test data
-    with transactional(cluster, name) as producer:
-        for number in range(count):
-            producer.begin_transaction()
-            for at in range(chance.randrange(1, 6)):
-                producer.produce(topic, b"%d-%d" % (number, at), b"k", chance.randrange(partitions))
-            producer.flush(30)
-            if chance.random() < 0.3:
-                producer.abort_transaction(30)
-            else:
-                producer.commit_transaction(30)
-
-
-def same_records(source: Kafka, target: Kafka, topic: str, seconds: float = 90.0) -> dict[int, list[Record]]:
-    """Wait until both ends are equal; both kinds of readers of the target see what a committed one of the source does.
-
-    A time that the source's broker gave is kept as the record's own: its kind is all that differs.
-    """
-    wait_copied(source, target, topic, seconds=seconds)
-    there = read_all(source, topic, committed=True)
-    plain = {number: [each._replace(timestamp_type=1) for each in records] for number, records in there.items()}
-    assert read_all(target, topic, committed=True) == plain
-    assert read_all(target, topic) == plain
-    return there
-
-
-def compacted(cluster: Kafka, topic: str, partitions: int = 1) -> None:
-    """Create a topic that is cleaned as soon as a segment is closed."""
-    create(
-        cluster,
-        topic,
-        partitions,
-        cleanup_policy="compact",
-        segment_ms="500",
-        min_cleanable_dirty_ratio="0.0",
-        delete_retention_ms="0",
-        max_compaction_lag_ms="500",
-    )
-
-
-def cleaned(cluster: Kafka, topic: str, records_max: int) -> None:
-    """Wait until the cleaner has left fewer records than that."""
-
-    def few() -> bool:
-        produce(cluster, topic, [{"key": b"again", "value": b"%f" % time.time()}])  # rolls the segment
-        return sum(map(len, read_all(cluster, topic).values())) < records_max
-
-    wait_until("the cleaner ran", few, 120, every=1.0)
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
 def quiet_and_equal(source: Kafka, target: Kafka, topic: str, daemon: Daemon) -> dict[int, list[Record]]:
@@ -134,6 +73,25 @@ def test_an_open_transaction_holds_up_what_is_behind_it(east: Kafka, west: Kafka
     assert len(quiet_and_equal(east, west, topic_name, daemon)[0]) == 10
 
 
+def test_uncommitted_records_are_copied_if_asked_for(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Aborted ones and those of an open transaction, as plain records at their offsets; markers become fills."""
+    create(east, topic_name, 2)
+    daemon = lab.daemon(east, west, topic_name, isolation="read_uncommitted").start()
+    transactions(east, topic_name, 30, 2, f"{topic_name}-a")
+    with transactional(east, f"{topic_name}-open") as producer:
+        producer.begin_transaction()
+        producer.produce(topic_name, b"open", partition=0)
+        producer.flush(30)
+
+        found = assert_equal(east, west, topic_name)
+        producer.abort_transaction(30)
+
+    assert b"open" in {record.value for record in found[0]}
+    assert sum(map(len, found.values())) > sum(map(len, read_all(east, topic_name, committed=True).values()))
+    wait_copied(east, west, topic_name)
+    assert daemon.mirror(topic_name)["state"] == "ACTIVE"
+
+
 def test_a_compacted_topic(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Holes between batches and inside them; tombstones; the log's end is a hole filled too."""
     compacted(east, topic_name)
@@ -163,22 +121,19 @@ def last_values(records: list[Record]) -> dict[bytes | None, bytes]:
     return {key: value for key, value in last.items() if value is not None}
 
 
-@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
-def test_times_given_by_the_broker(east: Kafka, west: Kafka, topic_name: str, lab: Lab, codec: str) -> None:
-    """Each record keeps the time its readers see on the source."""
-    create(east, topic_name, message_timestamp_type="LogAppendTime")
+def test_times_given_by_the_broker(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Each record keeps the time its readers see on the source, in every codec."""
+    create(east, topic_name, len(CODECS), message_timestamp_type="LogAppendTime")
     daemon = lab.daemon(east, west, topic_name).start()
-    produce(
-        east,
-        topic_name,
-        [{"value": b"%d" % at, "key": None, "headers": [("a", b"1"), ("a", None)]} for at in range(300)],
-        **{"compression.type": codec},
-    )
+    for partition, codec in enumerate(CODECS):
+        headers = [("a", b"1"), ("a", None)]
+        items = [{"value": b"%d" % at, "key": None, "headers": headers, "partition": partition} for at in range(300)]
+        produce(east, topic_name, items, **{"compression.type": codec})
 
     found = quiet_and_equal(east, west, topic_name, daemon)
 
     assert {record.timestamp_type for record in found[0]} == {APPEND_TIME}
-    assert len(found[0]) == 300
+    assert [len(found[partition]) for partition in range(len(CODECS))] == [300] * len(CODECS)
 
 
 def test_a_log_that_begins_inside_a_batch(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:

@@ -15,7 +15,7 @@ Pick = Callable[[int], int]
 """Chooses a number below the given one: hypothesis in the state machine, a seeded generator elsewhere."""
 
 DAEMONS_MAX = 2
-ODD = ("control", "control", "hole", "gap", "append_time", "old_magic", "aborted")
+ODD = ("control", "control", "hole", "gap", "end", "append_time", "old_magic", "aborted")
 STEPS_MS = (0, 500, 5_000, 20_000, 31_000, 61_000, 600_000, HOUR_MS, 25 * HOUR_MS)
 _BACKLOG_SHARE = 0.5
 _CALM_ROUNDS = 40

@@ -80,6 +80,8 @@ class FetchAnswer(NamedTuple):
     diverging: tuple[int, int] | None
     batches: tuple[SourceBatch, ...]
     aborted: tuple[tuple[int, int], ...]
+    end: int = 0
+    epoch: int = -1
 
 
 @dataclass(slots=True)
@@ -106,8 +108,10 @@ class SourcePartition:
 
     def append(self, count: int, max_timestamp: int, odd: str = "") -> None:
         """Append one batch; `odd` names what is unusual about it."""
-        if odd == "gap":
+        if odd in {"gap", "end"}:
             self.end += 1
+        if odd == "end":
+            return
         base = self.end
         records = [(base + at, self._next_record + at) for at in range(count)]
         self._next_record += count
@@ -211,7 +215,7 @@ class SourcePartition:
             for batch in found
             if batch.header.producer_id == ABORTED_PRODUCER
         )
-        return FetchAnswer(None, None, found, aborted)
+        return FetchAnswer(None, None, found, aborted, self.end, self.epochs[-1][0])
 
     def record_at(self, offset: int) -> int | None:
         """Return the record a reader finds there now."""

@@ -446,6 +446,9 @@ class Daemon:
         return True
 
     def _offer(self, answer: FetchAnswer) -> None:
+        if not answer.batches:
+            self.copy.end_of_log(answer.end, answer.epoch)
+            return
         batches = {batch.header.base_offset: batch for batch in answer.batches}
         segments, _ = self.copy.offer(
             [batch.header for batch in answer.batches],

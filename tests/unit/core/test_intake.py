@@ -20,6 +20,7 @@ from replicator.model.batch import (
 )
 
 LIMIT = 1000
+FILL_LIMIT = 5000
 
 
 class Record(NamedTuple):
@@ -56,7 +57,7 @@ def never(_: BatchHeader) -> Sequence[Record]:
 
 def intake(expected: int = 10, epoch: int = 0, aborted: Sequence[tuple[int, int]] = (), unpack: Any = never) -> Intake:
     """Return an intake at sequence 0, compared long ago."""
-    return Intake(expected, 0, epoch, -1, LIMIT, aborted, unpack, free=False)
+    return Intake(expected, 0, epoch, -1, LIMIT, FILL_LIMIT, aborted, unpack, free=False)
 
 
 def shown(taken: Intake) -> list[Any]:
@@ -161,6 +162,14 @@ def test_nothing_behind_a_long_fill_is_taken() -> None:
     assert (taken.stop, taken.expected) == (Stop.LONG_FILL, 15 + FILL_AHEAD_MAX + 1)
 
 
+def test_a_hole_above_the_limit_stops() -> None:
+    """How long it is, is told."""
+    taken = intake()
+    taken.take([header(10), header(16 + FILL_LIMIT)])
+
+    assert (shown(taken), taken.stop, taken.refused) == ([(10, 0)], Stop.TOO_LONG_FILL, FILL_LIMIT + 1)
+
+
 def test_a_batch_above_the_limit_stops() -> None:
     """What came before it is taken."""
     taken = intake()
@@ -176,21 +185,21 @@ def test_a_new_leader_epoch_stops_unless_the_logs_were_just_compared(odd: BatchH
     taken.take([header(10), odd])
     assert (shown(taken), taken.stop, taken.expected) == ([(10, 0)], Stop.NEW_EPOCH, 15)
 
-    fresh = Intake(15, 0, 0, 15, LIMIT, (), never, free=False)
+    fresh = Intake(15, 0, 0, 15, LIMIT, FILL_LIMIT, (), never, free=False)
     fresh.take([odd])
     assert (fresh.stop, fresh.epoch) == (None, 1)
 
 
 def test_sequences_wrap() -> None:
     """From 2^31 - 1 to 0, counting records only."""
-    taken = Intake(10, SEQUENCE_MODULUS - 3, 0, -1, LIMIT, (), never, free=False)
+    taken = Intake(10, SEQUENCE_MODULUS - 3, 0, -1, LIMIT, FILL_LIMIT, (), never, free=False)
     taken.take([header(10), marker(15), header(16)])
     assert shown(taken) == [(10, SEQUENCE_MODULUS - 3), Fill(15, 1), (16, 2)]
 
 
 def test_a_sequence_that_nobody_remembers_follows_the_offset_until_the_first_record() -> None:
     """Two daemons that begin before and behind a fill then collide instead of both fitting."""
-    taken = Intake(10, 10, 0, -1, LIMIT, (), never, free=True)
+    taken = Intake(10, 10, 0, -1, LIMIT, FILL_LIMIT, (), never, free=True)
     taken.take([marker(10), marker(11), header(12), marker(17), header(18)])
     assert shown(taken) == [Fill(10, 2), (12, 12), Fill(17, 1), (18, 17)]
 

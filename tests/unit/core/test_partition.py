@@ -438,6 +438,30 @@ def test_while_paused_a_fill_may_still_be_acknowledged() -> None:
     assert (copy.acked_offset, copy.fill_due(), copy.phase) == (12, None, Phase.PAUSED)
 
 
+def test_a_log_that_ends_in_a_hole_is_filled_to_its_end() -> None:
+    """What comes behind it is compared like after any change of leader epochs."""
+    copy = copying()
+    copy.end_of_log(13, 4)
+    copy.end_of_log(12, 5)
+
+    assert (copy.fill_due(), copy.next_offset, copy.last_epoch) == (Fill(10, 3), 13, 4)
+    assert passed(copy, header(13, leader_epoch=5)) == []
+
+
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_a_hole_above_the_limit_stops_the_partition(*, at_the_end: bool) -> None:
+    """Naming the offsets and the key of the flow file."""
+    copy = copying()
+    copy.set_limits(TargetLimits(1000, GUARD_MS, 100))
+    if at_the_end:
+        copy.end_of_log(111, 0)
+    else:
+        copy.offer([header(111)], (), unopened)
+
+    assert (copy.phase, copy.reason) == (Phase.FAULTED, Reason.UNSUPPORTED_BATCH)
+    assert copy.detail == ("the source has no record at the next 101 offsets from 10 on, and fill_limit allows 100")
+
+
 def test_a_fill_that_is_not_due_is_a_bug() -> None:
     """It would stand anywhere."""
     with pytest.raises(BugError, match="no fill is due"):

@@ -1,0 +1,120 @@
+"""How markers reach the target: in bulk where the right for that is there, else by empty transactions, one at a time.
+
+The bulk route is WriteTxnMarkers (ClusterAction on the cluster). The other one needs no more than the flow has anyway:
+a transaction that enlists partitions and writes nothing ends with one marker in each.
+
+A transaction that a dead holder left open would be ended by its coordinator some time later, with a marker. So before a
+holder's first fill such a transaction is ended, and every place that was read earlier is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.errors import KafkaError
+from replicator.obs.logs import get_logger
+from replicator.wire.control import LATEST, list_offsets
+from replicator.wire.markers import write_markers
+from replicator.wire.transactions import Transaction, init_producer_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replicator.model.names import TopicPartition
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.connection import Connection
+
+_BULK_MARKERS_MAX = 5_000
+"""Per partition and request."""
+_BULK_AGAIN_SECONDS = 600.0
+_CLUSTER_AUTHORIZATION_FAILED = 31
+_EPOCHS = 1 << 15
+_LANDED_SECONDS_MAX = 10.0
+_LOOK_SECONDS = 0.01
+
+log = get_logger(__name__)
+
+
+class FillRoute:
+    """The way of one flow, on one shard.
+
+    Args:
+        cluster: The target.
+        transactional_id: Of the transactions that write markers.
+        producer_id: What markers written in bulk carry.
+        now: Monotonic time.
+
+    Attributes:
+        prepared_at: Monotonic time since which no open transaction of an earlier holder can write a marker.
+    """
+
+    def __init__(self, cluster: Cluster, transactional_id: str, producer_id: int, now: Callable[[], float]) -> None:
+        self.prepared_at = 0.0
+        self._cluster = cluster
+        self._id = transactional_id
+        self._producer_id = producer_id
+        self._now = now
+        self._prepared_for = 0
+        self._preparing = asyncio.Lock()
+        self._slow_until = 0.0
+
+    @property
+    def length_max(self) -> int:
+        """How many markers of one partition a request can carry."""
+        return 1 if self._is_slow() else _BULK_MARKERS_MAX
+
+    def _is_slow(self) -> bool:
+        return self._now() < self._slow_until
+
+    async def prepare(self, claim_number: int) -> None:
+        """End what an earlier holder of the claim, or a lost answer, may have left open.
+
+        Raises:
+            KafkaError: The target refuses.
+        """
+        async with self._preparing:
+            if self._prepared_for == claim_number:
+                return
+            await init_producer_id(self._cluster, self._id)
+            self._prepared_for = claim_number
+            self.prepared_at = self._now()
+
+    async def write(
+        self, connection: Connection, claim_number: int, lengths: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Append markers; return error codes. 0 does not say that all of them stand: the log's end does.
+
+        Raises:
+            KafkaError: Any number of them may have been appended.
+        """
+        if self._is_slow():
+            return await self._by_transaction(connection, lengths)
+        codes = await write_markers(connection, self._producer_id, claim_number % _EPOCHS, lengths)
+        if _CLUSTER_AUTHORIZATION_FAILED in codes.values():
+            # Refused before anything was appended: the partitions come again, by the other route.
+            log.info("fills go by transactions", cluster=self._cluster.spec.alias, why="no right to WriteTxnMarkers")
+            self._slow_until = self._now() + _BULK_AGAIN_SECONDS
+        return codes
+
+    async def _by_transaction(
+        self, connection: Connection, lengths: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        before = await list_offsets(connection, lengths, LATEST, committed=False)
+        try:
+            identity = await init_producer_id(self._cluster, self._id)
+            transaction = Transaction(self._cluster, self._id, identity)
+            await transaction.add(*lengths)
+            await transaction.end(commit=False)
+        except KafkaError:
+            self._prepared_for = 0
+            raise
+        # Its coordinator answers before the markers stand.
+        deadline = self._now() + _LANDED_SECONDS_MAX
+        while self._now() < deadline:
+            ends = await list_offsets(connection, lengths, LATEST, committed=False)
+            if all(ends[where].value > before[where].value for where in lengths):
+                return dict.fromkeys(lengths, 0)
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._prepared_for = 0
+        return dict.fromkeys(lengths, -1)
