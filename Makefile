@@ -12,7 +12,7 @@ STAMP := .venv/.synced
 PEER ?=
 ARGS ?=
 
-.PHONY: help setup jars demo test test-long lint types check bench clean
+.PHONY: help setup jars demo test test-long lint types check bench chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ check: lint types test ## All of the above
 
 bench: jars ## Benchmarks; PEER=mm2 runs MirrorMaker 2 beside
 	$(BIN)/python -m benchmarks.run $(if $(PEER),--peer $(PEER)) $(ARGS)
+
+chaos: jars ## Random faults, then a check of every record; ARGS="--seed 7 --minutes 10"
+	$(BIN)/python -m chaos.run $(ARGS)
 
 clean: ## Remove what was built here (the cache of jars and tools stays)
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -69,7 +69,7 @@ _MEANING = {
     Reason.RECORD_TOO_LARGE: "a batch is larger than the target allows",
     Reason.TOMBSTONES_MAY_BE_LOST: "the copy stood still for longer than the source keeps tombstones",
     Reason.CORRUPT_BATCH: "the source delivers a damaged batch",
-    Reason.UNSUPPORTED_BATCH: "decide whether so long a hole may be filled, and raise fill_limit",
+    Reason.UNSUPPORTED_BATCH: "a run of offsets without a record is longer than fill_limit",
     Reason.PARTITION_COUNT: "source and target have different numbers of partitions",
     Reason.TARGET_REFUSED: "the target refuses writes",
     Reason.FENCED: "the target was promoted, or another writer took over",

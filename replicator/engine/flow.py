@@ -60,7 +60,12 @@ _EXPIRATION = "producer.id.expiration.ms"
 _EXPIRATION_DEFAULT_MS = 86_400_000
 _PROGRESS_EVERY_SECONDS = 5.0
 _OF_THE_MIRROR = frozenset(
-    {Reason.SOURCE_MISSING, Reason.TARGET_MISSING, Reason.PARTITION_COUNT, Reason.WAITING_FOR_ACCESS}
+    {
+        Reason.SOURCE_MISSING,
+        Reason.TARGET_MISSING,
+        Reason.PARTITION_COUNT,
+        Reason.WAITING_FOR_ACCESS,
+    }
 )
 """Reasons that a whole mirror hands to its partitions, and takes back."""
 
@@ -342,7 +347,10 @@ class FlowRunner:
         if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
             log.info("limit raised, going on", partition=str(where), bytes=limits.batch_bytes_max)
             pump.resume(slot)
-        elif slot.copy.phase is Phase.FAULTED and slot.copy.reason in _OF_THE_MIRROR:  # which has no fault any more
+        elif slot.copy.phase is Phase.FAULTED and (
+            slot.stopped_by_mirror or slot.copy.reason in _OF_THE_MIRROR
+        ):  # which has no fault any more
+            slot.stopped_by_mirror = False
             pump.resume(slot)
 
     def _stop_mirror(self, pump: Pump, mirror: Mirror) -> None:
@@ -351,6 +359,7 @@ class FlowRunner:
         for slot in pump.slots.values():
             # A partition may have stopped first, by what it saw of another topic under the same name.
             if slot.source.topic == mirror.topic and slot.copy.reason is not mirror.fault.reason:
+                slot.stopped_by_mirror = slot.copy.phase is not Phase.FAULTED
                 pump.fault(slot, mirror.fault.reason, mirror.fault.text)
 
     # -- the pump tells -------------------------------------------------------------------------------------------

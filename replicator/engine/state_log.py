@@ -87,7 +87,7 @@ class StateLog:
         connection = await self._connection(Purpose.CONTROL)
         answer = (await control.list_offsets(connection, [_WHERE], control.LATEST, committed=False))[_WHERE]
         if answer.error:
-            raise refused(self._cluster.spec, "ListOffsets", answer.error, STATE_TOPIC)
+            raise await self._refused("ListOffsets", answer.error)
         deadline = asyncio.get_running_loop().time() + _END_SECONDS_MAX
         while self.position < answer.value:
             await self._read(connection, wait_ms=50)
@@ -210,8 +210,9 @@ class StateLog:
             return
         # Abort also when the outcome is unknown: nothing of it may become visible later.
         await transaction.end(commit=False)
+        refusal = await self._refused("Produce", produced.error, produced.message)
         if outcome in {ProduceOutcome.REJECTED, ProduceOutcome.TOO_LARGE, ProduceOutcome.CORRUPT}:
-            raise refused(self._cluster.spec, "Produce", produced.error, STATE_TOPIC, produced.message)
+            raise refusal
         raise Conflict(f"a change of {STATE_TOPIC} did not go through", why=produced.message)
 
     async def append(self, changes: Iterable[Change]) -> None:
@@ -222,7 +223,7 @@ class StateLog:
         """
         produced = await self._produce(_encode(changes, None), None)
         if produced.error:
-            raise refused(self._cluster.spec, "Produce", produced.error, STATE_TOPIC, produced.message)
+            raise await self._refused("Produce", produced.error, produced.message)
 
     async def _produce(self, batch: bytes, transactional_id: str | None) -> Produced:
         connection = await self._connection(Purpose.CONTROL)
@@ -246,7 +247,19 @@ class StateLog:
                 api="Metadata",
                 retryable=True,
             )
-        return await self._cluster.connection(leader.node, purpose)
+        try:
+            return await self._cluster.connection(leader.node, purpose)
+        except KafkaError:
+            # Another broker may lead by now, which the dead one will not tell.
+            await self._cluster.refresh([STATE_TOPIC])
+            raise
+
+    async def _refused(self, api: str, code: int, message: str = "") -> KafkaError:
+        """Return the error for a refusal; one that may pass makes the leader be looked up again."""
+        error = refused(self._cluster.spec, api, code, STATE_TOPIC, message)
+        if error.retryable:
+            await self._cluster.refresh([STATE_TOPIC])
+        return error
 
 
 def _encode(changes: Iterable[Change], identity: ProducerIdentity | None) -> bytes:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from replicator.model.spec import FlowSpec
 
 _TOPIC_ALREADY_EXISTS = 36
+_INVALID_PARTITIONS = 37
 _LEADERS_SECONDS_MAX = 20.0
 _MAX_BYTES = "max.message.bytes"
 _MAX_BYTES_DEFAULT = 1_048_588
@@ -327,11 +328,20 @@ class TopicSync:
                     raise
             log.info("topic created", topic=step.name, partitions=step.partitions)
         elif isinstance(step, GrowTopic):
-            await admin.create_partitions(step.name, step.total)
+            try:
+                await admin.create_partitions(step.name, step.total)
+            except BrokerRefused as error:
+                if error.code != _INVALID_PARTITIONS or not await self._is_as_large(step):
+                    raise
             log.info("topic grown", topic=step.name, partitions=step.total)
         elif isinstance(step, SetConfigs):
             await admin.alter_configs(step.name, step.values, step.delete)
             log.info("topic configured", topic=step.name, set=dict(step.values), removed=step.delete)
+
+    async def _is_as_large(self, step: GrowTopic) -> bool:
+        """Return whether another daemon of this flow was faster."""
+        topic = await self._target.describe(step.name)
+        return topic is not None and topic.partition_count >= step.total
 
     async def _await_leaders(self, name: str, partitions: int) -> Topic | None:
         """Wait for a new topic, or new partitions, to be known with leaders; None where it takes too long."""

@@ -165,6 +165,27 @@ def test_brokers_are_killed(own_pair: OwnPair, topic_name: str, lab: Lab) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_leader_of_the_state_topic_is_dead(own_pair: OwnPair, topic_name: str, lab: Lab) -> None:
+    """Nothing has to come back: its next leader is found, by a change as by the claim, and the flow obeys."""
+    source, target, _ = own_pair
+    create(source, topic_name)
+    daemon = lab.daemon(source, target, topic_name, replication_factor=3).start()
+    victim = leader(target, "replicator.state")
+    target.kill_broker(victim)
+
+    def told(*words: str) -> bool:
+        done = daemon.cli("flow", *words, lab.flow, "--wait")
+        return done.returncode == 0
+
+    wait_until("it is paused", lambda: told("pause", "--reason", "test"), 15)
+    daemon.wait_state(topic_name, "PAUSED")
+    wait_until("it goes on", lambda: told("resume"), 15)
+    daemon.wait_state(topic_name, "ACTIVE")
+    target.start_broker(victim)
+
+
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("daemons", [1, 2])
 def test_answers_are_lost(own_pair: OwnPair, topic_name: str, lab: Lab, daemons: int) -> None:

@@ -1,0 +1,183 @@
+"""The producer of a run, and its ledger: which number the source acknowledged at which offset.
+
+An unknown outcome is a third one: a record whose delivery failed may stand in the log or not, and both are right.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from chaos.errors import ChaosError
+from chaos.records import Run, Topic
+
+FLUSH_SECONDS_MAX = 120
+
+_JOIN_SECONDS_MAX = 30
+_TICK_SECONDS = 0.02
+_FULL_SECONDS = 0.05
+_NONE = -1
+
+Where = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What the source said.
+
+    Attributes:
+        acked: Per partition, the number at each offset; -1 where nothing was acknowledged.
+        unknown: Numbers whose delivery failed, and why.
+        records: How many were acknowledged.
+        value_bytes: Sizes of their values, together.
+    """
+
+    acked: dict[Where, array[int]] = field(default_factory=dict)
+    unknown: dict[int, str] = field(default_factory=dict)
+    records: int = 0
+    value_bytes: int = 0
+
+    def note(self, where: Where, offset: int, number: int) -> None:
+        """Note an acknowledgement.
+
+        Raises:
+            ChaosError: Another record was acknowledged at that offset: the source itself is not sound.
+        """
+        numbers = self.acked.setdefault(where, array("q"))
+        numbers.extend([_NONE] * (offset + 1 - len(numbers)))
+        if numbers[offset] not in {_NONE, number}:
+            raise ChaosError(f"the source acknowledged two records at {where} offset {offset}")
+        numbers[offset] = number
+        self.records += 1
+
+    def at(self, where: Where, offset: int) -> int | None:
+        """Return the number acknowledged at an offset, None if none was."""
+        numbers = self.acked.get(where)
+        if numbers is None or offset >= len(numbers) or numbers[offset] == _NONE:
+            return None
+        return numbers[offset]
+
+    def end(self, where: Where) -> int:
+        """Return the offset after the last one that was acknowledged."""
+        return len(self.acked.get(where, ()))
+
+
+class Load:
+    """Writes the records of a run to the source, in the background. A context manager.
+
+    Attributes:
+        ledger: What was acknowledged; whole after `stop`.
+        problems: What went wrong with the producer itself.
+    """
+
+    def __init__(self, bootstrap: str, run: Run) -> None:
+        self.ledger = Ledger()
+        self.problems: list[str] = []
+        self._run = run
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="load", daemon=True)
+        self._producers: Mapping[Topic, Producer] = {
+            topic: Producer(_settings(bootstrap, topic) | {"error_cb": self._on_error}) for topic in run.topics
+        }
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join(_JOIN_SECONDS_MAX)
+
+    def stop(self) -> None:
+        """Send no more, and wait until the fate of every record is known.
+
+        Raises:
+            ChaosError: Some are still on their way when time is up, or the producer failed.
+        """
+        self._stopping.set()
+        self._thread.join(_JOIN_SECONDS_MAX)
+        deadline = time.monotonic() + FLUSH_SECONDS_MAX
+        left = sum(producer.flush(max(0.0, deadline - time.monotonic())) for producer in self._producers.values())
+        if left or self._thread.is_alive():
+            self.problems.append(f"{left} records are on their way after {FLUSH_SECONDS_MAX} s")
+        if self.problems:
+            raise ChaosError(
+                "the load on the source failed", why="; ".join(self.problems[:3]), next_step="read the source's logs"
+            )
+
+    def _write(self) -> None:
+        began = time.monotonic()
+        try:
+            while not self._stopping.wait(_TICK_SECONDS):
+                due = int((time.monotonic() - began) * self._run.per_second)
+                while self._number < due and not self._stopping.is_set():
+                    self._send()
+                for producer in self._producers.values():
+                    producer.poll(0)
+        except Exception as error:  # noqa: BLE001 - the thread's end must not pass for a quiet load
+            self.problems.append(repr(error))
+
+    def _send(self) -> None:
+        number = self._number
+        topic, record = self._run.topic_of(number), self._run.record(number)
+        producer = self._producers[topic]
+        try:
+            producer.produce(
+                topic.name,
+                record.value,
+                record.key,
+                on_delivery=self._delivery_of(number, len(record.value or b"")),
+                timestamp=record.timestamp,
+                headers=list(record.headers),
+            )
+        except BufferError:
+            producer.poll(_FULL_SECONDS)
+            return
+        self._number += 1
+
+    def _delivery_of(self, number: int, size: int) -> Callable[[KafkaError | None, Message], None]:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self.ledger.unknown[number] = str(error)
+                return
+            offset, partition = message.offset(), message.partition()
+            if offset is None or partition is None:
+                self.problems.append(f"number {number} was acknowledged without a place")
+                return
+            try:
+                self.ledger.note((str(message.topic()), partition), offset, number)
+            except ChaosError as doubled:
+                self.problems.append(str(doubled))
+            self.ledger.value_bytes += size
+
+        return on_delivery
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self.problems.append(str(error))
+
+
+def _settings(bootstrap: str, topic: Topic) -> dict[str, object]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "enable.idempotence": True,
+        "compression.type": topic.codec,
+        "linger.ms": topic.linger_ms,
+        "message.timeout.ms": FLUSH_SECONDS_MAX * 1000,
+        "partitioner": "murmur2_random",
+        "topic.metadata.refresh.interval.ms": 2000,  # to see new partitions soon
+        "reconnect.backoff.max.ms": 1000,
+        "socket.timeout.ms": 10_000,
+        "log_level": 0,  # it writes of every killed broker to standard error
+    }
