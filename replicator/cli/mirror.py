@@ -115,8 +115,8 @@ def _describe_text(flow: FlowStatus, mirror: MirrorStatus, happened: Sequence[Ev
     eta = f"  seeded in {output.age(mirror.seed_eta_seconds)}" if mirror.seed_eta_seconds is not None else ""
     output.line(f"{mirror.topic} -> {mirror.target_topic}  {mirror.state}{reason}{eta}")
     output.table(views.PARTITION_COLUMNS, [views.partition_row(one) for one in mirror.partitions], wide=wide)
-    stopped = [found for found in views.troubles(flow) if found[0] is mirror]
-    for text in views.fault_lines(flow, stopped, explained=happened is not None):
+    told = [found for found in (*views.troubles(flow), *views.fills(flow)) if found[0] is mirror]
+    for text in views.fault_lines(flow, told, explained=happened is not None):
         output.line(text)
     if happened is not None:
         output.line()

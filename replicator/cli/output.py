@@ -10,9 +10,11 @@ import enum
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+
+from replicator.model.units import format_age
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,18 +53,21 @@ class Column:
     wide: bool = False
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
-    """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe."""
+def table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, wide: bool = False, to: TextIO | None = None
+) -> None:
+    """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe; `to` is standard output."""
     from rich.table import Table  # 50 ms, only for tables
     from rich.text import Text
 
-    console = _console()
+    to = sys.stdout if to is None else to
+    console = _console(to)
     fitted = console.is_terminal and not wide
     shown = [at for at, column in enumerate(columns) if wide or not column.wide]
     if fitted:
         shown = _fit(columns, rows, shown, console.width)
     else:
-        console = _console(width=_UNLIMITED)
+        console = _console(to, width=_UNLIMITED)
     grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="")
     for at in shown:
         column = columns[at]
@@ -77,7 +82,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, wide: boo
     with console.capture() as capture:
         console.print(grid)
     lines = [line.rstrip() for line in capture.get().splitlines()]
-    sys.stdout.write("\n".join(lines) + "\n")
+    to.write("\n".join(lines) + "\n")
 
 
 def line(text: str = "") -> None:
@@ -117,7 +122,7 @@ def document(form: Format, value: dict[str, Any], *, stream: bool = False) -> No
 
 def fresh_screen() -> None:
     """Clear a terminal before the next picture of a watch; nothing elsewhere."""
-    console = _console()
+    console = _console(sys.stdout)
     if console.is_terminal:
         console.clear()
 
@@ -129,16 +134,7 @@ def number(value: int | None) -> str:
 
 def age(seconds: float | None) -> str:
     """Return a span such as `3.2s`, `1m35s`, `2h03m` or `4d06h`."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 60:  # noqa: PLR2004  # a minute
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    days, hours_left = divmod(hours, 24)
-    if not hours:
-        return f"{minutes}m{rest:02}s"
-    return f"{days}d{hours_left:02}h" if days else f"{hours}h{minutes_left:02}m"
+    return UNKNOWN if seconds is None else format_age(seconds)
 
 
 def text(value: object) -> str:
@@ -146,10 +142,10 @@ def text(value: object) -> str:
     return UNKNOWN if value is None or value == "" else str(value)
 
 
-def _console(width: int | None = None) -> Console:
+def _console(to: TextIO, width: int | None = None) -> Console:
     from rich.console import Console
 
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    return Console(file=to, width=width, highlight=False, markup=False, emoji=False)
 
 
 def _fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: list[int], width: int) -> list[int]:

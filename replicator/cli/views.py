@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from replicator.cli import output
 from replicator.cli.output import Column, age, number, text
@@ -74,7 +74,12 @@ _MEANING = {
     Reason.TARGET_REFUSED: "the target refuses writes",
     Reason.FENCED: "the target was promoted, or another writer took over",
     Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted the copy goes on by itself",
+    Reason.OPEN_TRANSACTION: "a transaction on the source has not ended; once it has the copy goes on by itself",
+    Reason.FILLING: "the source holds no record at many offsets; they are filled before the copy goes on",
 }
+_WAITS_FOR_SOMEBODY = frozenset({Reason.WAITING_FOR_ACCESS, Reason.OPEN_TRANSACTION})
+"""Waits that somebody may have to end; their detail names the next step."""
+_FILLS = frozenset({Reason.FILLING})
 
 
 def flow_row(flow: FlowStatus) -> Sequence[str]:
@@ -170,12 +175,14 @@ def faults(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | N
             yield mirror, None
 
 
-def waits(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
-    """Yield what waits for an operator without having stopped: of partitions that say the same only the first."""
+def waits(
+    flow: FlowStatus, reasons: Collection[Reason] = _WAITS_FOR_SOMEBODY
+) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
+    """Yield what waits for somebody without having stopped: of partitions that say the same only the first."""
     for mirror in flow.mirrors:
         said = set()
         for partition in mirror.partitions:
-            waiting = partition.reason is Reason.WAITING_FOR_ACCESS and partition.state is not MirrorState.FAULTED
+            waiting = partition.reason in reasons and partition.state is not MirrorState.FAULTED
             if waiting and partition.detail not in said:
                 said.add(partition.detail)
                 yield mirror, partition
@@ -187,12 +194,17 @@ def troubles(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus |
     yield from waits(flow)
 
 
+def fills(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
+    """Yield what is busy filling many offsets: nothing to do about, but good to know how long it will take."""
+    yield from waits(flow, _FILLS)
+
+
 def fault_lines(
     flow: FlowStatus, found: Iterable[tuple[MirrorStatus, PartitionStatus | None]], *, explained: bool = False
 ) -> Iterator[str]:
     """Yield the text about each fault or wait: where, the reason, its meaning and the detail.
 
-    Unless `explained`, also the command that shows what led to it; a missing right's detail names its own.
+    Unless `explained`, also the command that shows what led to it; the detail of a wait names its own next step.
     """
     for mirror, partition in found:
         stopped = partition or mirror
@@ -202,5 +214,5 @@ def fault_lines(
             yield f"  why:    {_MEANING[stopped.reason]}"
         if stopped.detail:
             yield f"  detail: {stopped.detail}"
-        if not explained and stopped.reason is not Reason.WAITING_FOR_ACCESS:
+        if not explained and stopped.reason not in _WAITS_FOR_SOMEBODY | _FILLS:
             yield f"  next:   replicator mirror describe {flow.flow} {mirror.topic} --events"

@@ -418,15 +418,18 @@ class PartitionCopy:
 
     # -- fills ----------------------------------------------------------------------------------------------------
 
+    @property
+    def head_fill(self) -> Fill | None:
+        """What is left of the fill at the head of the queue, also while the first of it is on its way."""
+        head = self._queue[0] if self._queue else None
+        return head if isinstance(head, Fill) else None
+
     def fill_due(self) -> Fill | None:
         """Return the fill that has to come next, once nothing before it is on its way.
 
         Markers are not compare-and-append: beside a batch in flight, none could tell where it lands.
         """
-        if self.phase is not Phase.COPYING or self.outstanding or not self._queue:
-            return None
-        head = self._queue[0]
-        return head if isinstance(head, Fill) else None
+        return None if self.phase is not Phase.COPYING or self.outstanding else self.head_fill
 
     def begin_fill(self, length_max: int) -> Fill:
         """Count the next fill, or its first `length_max` offsets, as on its way, and return it."""

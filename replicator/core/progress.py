@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from replicator.model.states import Reason
 from replicator.model.status import PartitionStatus
+
+_NOT_STOPPED = frozenset({Reason.FILLING, Reason.OPEN_TRANSACTION})
+"""A fill goes on; of an open transaction the log says more in a line of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class Progress:
         self._stopped: Stopped | None = None
         self._stood_still = False
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether some partition stood still at the last look."""
+        return self._stopped is not None
+
     def look(
         self, partitions: Iterable[PartitionStatus], records_total: int, lag_records: int, now: float
     ) -> Sequence[Stopped | CatchingUp]:
@@ -52,7 +61,7 @@ class Progress:
 
         Args:
             partitions: All of the flow.
-            records_total: Records copied since the start.
+            records_total: Records copied and offsets filled since the start.
             lag_records: Records that the partitions that are copied are behind.
             now: Monotonic time, later than at the look before.
         """
@@ -73,7 +82,11 @@ class Progress:
 
 def _stopped(partitions: Iterable[PartitionStatus]) -> Stopped | None:
     known = list(partitions)
-    reasons = Counter(partition.reason.value for partition in known if partition.reason is not None)
+    reasons = Counter(
+        partition.reason.value
+        for partition in known
+        if partition.reason is not None and partition.reason not in _NOT_STOPPED
+    )
     if not reasons:
         return None
     often_first = tuple(sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0])))

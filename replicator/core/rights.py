@@ -18,9 +18,15 @@ CreatePartitions               ALTER topic                               a sourc
 IncrementalAlterConfigs        ALTER_CONFIGS topic                       a source setting changed
 DeleteRecords                  DELETE topic                              seeding a log that starts above 0
 FindCoordinator (transaction)  DESCRIBE transactional id                 producer ids, replicator.state
-InitProducerId, EndTxn         WRITE transactional id                    producer ids, replicator.state
-AddPartitionsToTxn             WRITE topic and transactional id          changes of replicator.state
+InitProducerId, EndTxn         WRITE transactional id                    producer ids, replicator.state, fills
+AddPartitionsToTxn             WRITE topic and transactional id          changes of replicator.state, fills
+WriteTxnMarkers                CLUSTER_ACTION cluster                    fills, where it is allowed
 =============================  ========================================  =====================================
+
+Fills are markers at offsets that hold no record on the source: where WriteTxnMarkers is refused, empty transactions
+write them, slower and with rights that a flow has anyway.
+Newer brokers take ALTER on the cluster for WriteTxnMarkers too (KIP-1037); CLUSTER_ACTION does on all of them, and
+ALTER would let us change ACLs.
 
 IDEMPOTENT_WRITE on the cluster is not among them: our producer ids come with a transactional id, and since 2.8
 (KIP-679) Produce asks only for WRITE on the topic.
@@ -56,6 +62,7 @@ class Operation(enum.StrEnum):
     DESCRIBE = "Describe"
     DESCRIBE_CONFIGS = "DescribeConfigs"
     ALTER_CONFIGS = "AlterConfigs"
+    CLUSTER_ACTION = "ClusterAction"
 
 
 class ResourceKind(enum.StrEnum):
@@ -114,6 +121,11 @@ _MIRRORS = (
 )
 _STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
 
+_WHY_CLUSTER_ACTION = (
+    "WriteTxnMarkers, only where the source holds transactions or compacted topics; may be left out (brokers use this "
+    "right among themselves): offsets without a record are then filled by empty transactions, about 30 a second"
+)
+
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
 REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
 REQUIRED_ON_STATE = frozenset(_STATE)
@@ -129,7 +141,6 @@ NEEDED_BY: Mapping[str, Operation] = {
 """What a topic's refusal of a request says is missing (see the table above)."""
 
 NOT_NEEDED = (
-    "Alter or ClusterAction on the target's cluster: not needed in this version (it is for filling holes)",
     "IdempotentWrite: not needed, Kafka 2.8 and newer do not ask for it",
     "rights on consumer groups: not needed in this version",
 )
@@ -166,7 +177,7 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             ResourceKind.TRANSACTIONAL_ID,
             Names(TRANSACTIONAL_PREFIX, prefixed=True),
             (Operation.WRITE, Operation.DESCRIBE),
-            "the flow's producer ids, and changes of the state",
+            "the flow's producer ids, changes of the state, and fills without ClusterAction",
         ),
         Grant(
             ResourceKind.CLUSTER,
@@ -174,6 +185,7 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             (Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS),
             "read producer.id.expiration.ms",
         ),
+        Grant(ResourceKind.CLUSTER, EVERY, (Operation.CLUSTER_ACTION,), _WHY_CLUSTER_ACTION),
     )
 
 

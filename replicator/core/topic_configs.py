@@ -36,6 +36,8 @@ FORCED_NAMES = (
 )
 
 PINNED = ("cleanup.policy", "retention.ms", "retention.bytes")
+_WITHOUT_COMPACTION = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+"""Until a topic is seeded: nothing is compacted, and nothing deleted either."""
 
 _TIERED = "tiered storage belongs to the target cluster; turn it on with topic_configs.override"
 DENIED: Mapping[str, str] = {
@@ -79,6 +81,7 @@ def desired_configs(
     *,
     replication_factor: int,
     known: frozenset[str] | None,
+    seeding: bool = False,
 ) -> Desired:
     """Return the settings of a mirror.
 
@@ -88,6 +91,8 @@ def desired_configs(
         policy: `topic_configs` of the flow.
         replication_factor: Replicas of the mirror.
         known: Topic settings the target cluster knows; None if it was not asked.
+        seeding: Whether log starts may still have to be moved: no broker does that where records are only compacted,
+            and none takes the keyless fillers there.
     """
     override = {name: normalise(value) for name, value in policy.override}
     excluded = frozenset(policy.exclude) - override.keys()
@@ -116,6 +121,9 @@ def desired_configs(
         names = ", ".join(sorted(excluded & forced.keys()))
         notes.append(f"{names}: needed by the copy, topic_configs.exclude does not apply")
     values |= forced
+    if seeding and "compact" in values.get("cleanup.policy", ""):
+        values |= _WITHOUT_COMPACTION
+        notes.append("cleanup.policy is set as on the source once every partition has begun to be copied")
     denied = frozenset(name for name in dynamic if _why_not(name, known) is not None)
     return Desired(
         values=values,

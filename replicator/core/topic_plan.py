@@ -55,11 +55,15 @@ class TargetCluster:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the mirror's record holds from earlier: topic ids, and the settings we set on the target."""
+    """What the mirror's record holds from earlier: topic ids, and the settings we set on the target.
+
+    `seeding` tells that some partition was never active yet: its log's start may still have to be moved.
+    """
 
     source_id: str | None = None
     target_id: str | None = None
     managed: Mapping[str, str] = field(default_factory=dict)
+    seeding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ def plan_topic(
         flow.topic_configs,
         replication_factor=replicas if target is None else target.replication_factor,
         known=cluster.known_configs,
+        seeding=recorded.seeding,
     )
     if target is None:
         create = CreateTopic(target_name, source.partitions, replicas, desired.values)

@@ -47,6 +47,10 @@ class AttachLoop:
         """This partition is copied now, or is gone."""
         self._apart.discard(slot)
 
+    def is_empty(self) -> bool:
+        """Return whether every partition is copied."""
+        return not self._apart
+
     def wake(self) -> None:
         """Look at once: something may have become due."""
         self._wake.set()

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.errors import KafkaError
+from replicator.errors import ReplicatorError
 from replicator.obs.logs import get_logger
 from replicator.wire.control import LATEST, list_offsets
-from replicator.wire.markers import write_markers
+from replicator.wire.markers import WRITE_TXN_MARKERS, write_markers
 from replicator.wire.transactions import Transaction, init_producer_id
 
 if TYPE_CHECKING:
@@ -87,9 +87,14 @@ class FillRoute:
 
         Raises:
             KafkaError: Any number of them may have been appended.
+            TimedOut: The same; the coordinator of a transaction did not answer in time.
+            Conflict: The same; a newer transaction took over.
         """
         if self._is_slow():
             return await self._by_transaction(connection, lengths)
+        if not connection.versions.offers(WRITE_TXN_MARKERS, 1):
+            self._slow_until = float("inf")
+            return dict.fromkeys(lengths, _CLUSTER_AUTHORIZATION_FAILED)
         codes = await write_markers(connection, self._producer_id, claim_number % _EPOCHS, lengths)
         if _CLUSTER_AUTHORIZATION_FAILED in codes.values():
             # Refused before anything was appended: the partitions come again, by the other route.
@@ -106,7 +111,7 @@ class FillRoute:
             transaction = Transaction(self._cluster, self._id, identity)
             await transaction.add(*lengths)
             await transaction.end(commit=False)
-        except KafkaError:
+        except ReplicatorError:
             self._prepared_for = 0
             raise
         # Its coordinator answers before the markers stand.

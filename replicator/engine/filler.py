@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
 from replicator.engine.slot import Slot, release
-from replicator.errors import AuthorizationFailed, KafkaError
+from replicator.errors import AuthorizationFailed, Conflict, KafkaError, TimedOut
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _MARKERS_MAX = 20_000
 """Of one request: a broker appended 10,000 a second on three replicas (KAFKA.md 0b.4)."""
 _CLUSTER_AUTHORIZATION_FAILED = 31
+_PASSING = (KafkaError, TimedOut, Conflict)
+"""What may go better next time; how much of a fill stands is not known."""
 
 log = get_logger(__name__)
 
@@ -73,7 +75,7 @@ class Filler:
                 await self._write(connection, number, work)
         except AuthorizationFailed as error:
             self._denied(work, error)
-        except KafkaError as error:
+        except _PASSING as error:
             self._failed(work, str(error))
             pump.report_target(self.node, error)
 
@@ -124,6 +126,7 @@ class Filler:
         slot.attempts = 0
         slot.verified_at = sent_at
         slot.moved_at = pump.now()
+        slot.fill_pace.accepted(fill, episode, sent_at, slot.moved_at)
         pump.count_fill(fill.length, slot.moved_at)
         if not slot.active:
             pump.after_answer(slot, ProduceOutcome.ACCEPTED)

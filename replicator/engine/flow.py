@@ -18,6 +18,7 @@ from replicator.engine.fill_route import FillRoute
 from replicator.engine.guard import PROVEN_SECONDS_MAX
 from replicator.engine.identity import Identity, ensure_state_topic, establish
 from replicator.engine.look import Side
+from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump
 from replicator.engine.state_log import StateLog
@@ -46,13 +47,14 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import Change
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
-    from replicator.model.status import FlowStatus
+    from replicator.model.status import FlowStatus, PartitionStatus
     from replicator.store.port import Store
 
 _NAMES_EVERY_SECONDS = 5.0
 _CONFIGS_EVERY_SECONDS = 30.0
 _STALE_PAUSE_SECONDS = 0.5
 _SOURCE_ENDS_EVERY_SECONDS = 5.0
+_OPEN_TRANSACTIONS_EVERY_SECONDS = 5.0
 _RECORD_PAUSE_SECONDS = 0.2
 _START_PAUSE_SECONDS = (0.2, 10.0)
 _GUARD_MARGIN_MS = 3_600_000
@@ -214,6 +216,7 @@ class FlowRunner:
             group.create_task(self._sync_topics(parts))
             group.create_task(self._record(parts))
             group.create_task(self._record_source_ends(parts))
+            group.create_task(self._watch_open_transactions(parts))
             group.create_task(self._tell_progress(parts))
 
     async def _start(self) -> None:
@@ -489,6 +492,14 @@ class FlowRunner:
         ):
             self._unrecorded.set()
 
+    async def _watch_open_transactions(self, parts: _Parts) -> None:
+        if not parts.pump.committed_only:  # whoever copies uncommitted records waits for no transaction
+            return
+        watch = OpenTransactions(self.flow.name, parts.pump)
+        while True:
+            await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
+            await watch.look()
+
     async def _tell_progress(self, parts: _Parts) -> None:
         """Log one line per flow while it is catching up, and one each time that other partitions stand still."""
         loop = asyncio.get_running_loop()
@@ -496,9 +507,13 @@ class FlowRunner:
         name = self.flow.name
         while True:
             await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
-            partitions = [one for mirror in self.status().mirrors for one in mirror.partitions]
             pump = parts.pump
-            for said in progress.look(partitions, pump.totals.records, pump.lag_records(), loop.time()):
+            moved, lag = pump.totals.records + pump.totals.filled, pump.lag_records()
+            partitions: list[PartitionStatus] = []
+            if lag or progress.is_stopped or not pump.all_copying():
+                # Not while all is well: the whole status of a thousand idle partitions is most of what they cost.
+                partitions = [one for mirror in self.status().mirrors for one in mirror.partitions]
+            for said in progress.look(partitions, moved, lag, loop.time()):
                 if isinstance(said, CatchingUp):
                     log.info("catching up", flow=name, **asdict(said))
                 else:

@@ -32,6 +32,7 @@ from replicator.errors import ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.units import format_address
 from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.rights_probe import may_write_markers
 
 if TYPE_CHECKING:
     from replicator.admin.topics import TopicConfig
@@ -83,6 +84,7 @@ class _Flow:
     ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
     target_ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
     expiration_ms: int | None = None
+    to_fill: set[str] = field(default_factory=set)
 
     def target_name(self, topic: str) -> str:
         """Return how a topic is called on the target."""
@@ -211,6 +213,7 @@ async def _look_at(flow: _Flow) -> None:
     await _question(flow.checks, "mirrors", _mirrors(flow))
     await _question(flow.checks, "fillers", _fillers(flow))
     await _question(flow.checks, "rights", _rights(flow))
+    await _question(flow.checks, "fills", _fills(flow))
     await _question(flow.checks, "guard", _guard(flow))
     await _question(flow.checks, "clocks", _clocks(flow))
 
@@ -239,7 +242,8 @@ async def _topics(flow: _Flow) -> None:
     ]
     looked_at = dict(list(flow.starts.items())[:_EDGES_MAX])
     found = await ask.edges(source.cluster, looked_at, flow.ends)
-    flow.checks += judge.not_copied_yet(compacted, stamped, found)
+    flow.checks += judge.stamped({*stamped, *(where.topic for where, edge in found.items() if edge.stamped)})
+    flow.to_fill = {*compacted, *(where.topic for where, edge in found.items() if edge.transactional)}
 
 
 def _value(config: object) -> str:
@@ -401,6 +405,13 @@ async def _rights(flow: _Flow) -> None:
     flow.checks += judge.transactional_id(
         target.spec, allowed=await ask.may_use_transactional_id(target.cluster, "replicator.preflight")
     )
+
+
+async def _fills(flow: _Flow) -> None:
+    """Find out in which way offsets without a record will be filled, where there are any."""
+    if flow.to_fill:
+        verdict = await may_write_markers(await flow.target.cluster.any_connection())
+        flow.checks += judge.fills(flow.to_fill, verdict, flow.target.spec)
 
 
 async def _guard(flow: _Flow) -> None:

@@ -60,12 +60,10 @@ class Edges:
     """What the first and the last batch of a partition look like.
 
     Attributes:
-        inside: The log starts inside this batch (first, next offset); None where it starts with one.
-        transactional: It ends in a transaction marker, or in a transaction.
+        transactional: One of them is a transaction marker, or belongs to a transaction.
         stamped: The broker stamps the records (LogAppendTime).
     """
 
-    inside: tuple[int, int] | None = None
     transactional: bool = False
     stamped: bool = False
 
@@ -238,11 +236,7 @@ async def _edges_of(cluster: Cluster, where: TopicPartition, start: int, end: in
     _, first = await read_batches(side, connection, where, start)
     _, last = await read_batches(side, connection, where, end - 1)
     both = [*first[:1], *last[-1:]]
-    inside = next(
-        ((header.base_offset, header.next_offset) for header in first[:1] if header.base_offset < start), None
-    )
     return Edges(
-        inside,
         transactional=any(header.is_control or header.is_transactional for header in both),
         stamped=any(header.attributes & LOG_APPEND_TIME_BIT for header in both if not header.is_control),
     )

@@ -19,16 +19,19 @@ from replicator.core.rights import (
     on_cluster,
     on_topic,
 )
-from replicator.engine.preflight_ask import Edges, Found, Refusal
+from replicator.engine.preflight_ask import Found, Refusal
 from replicator.engine.preflight_result import Check, fail, ok, warn
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.units import format_bootstrap
+from replicator.wire.rights_probe import Verdict
 
 EXPIRATION = "producer.id.expiration.ms"
 EXPIRATION_MAX_MS = (1 << 31) - 1
 EXPIRATION_DEFAULT_MS = 86_400_000
 GUARD_MARGIN_MS = 3_600_000
+SLOW_FILLS_PER_SECOND = 30
+"""Empty transactions, one after the other, on three replicas (KAFKA.md 0b.3)."""
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _NAMES_MAX = 10
@@ -74,33 +77,42 @@ def selected(names: Collection[str], partitions: int, records: int) -> Check:
     )
 
 
-def not_copied_yet(
-    compacted: Collection[str], stamped: Collection[str], edges: Mapping[TopicPartition, Edges]
-) -> list[Check]:
-    """Name the topics that this version will stop at, and why."""
-    transactional = {where.topic for where, edge in edges.items() if edge.transactional}
-    inside = {str(where): edge.inside for where, edge in edges.items() if edge.inside is not None}
-    stamped = {*stamped, *(where.topic for where, edge in edges.items() if edge.stamped)}
-    fix = "exclude them from this flow, or wait for a version that copies them"
-    checks = []
-    for names, why in (
-        (transactional, "written in transactions: their markers are not copied yet"),
-        (set(compacted), "compacted: where the cleaner left holes, the copy is not possible yet"),
-        (stamped, "stamped by the broker (message.timestamp.type=LogAppendTime): not copied yet"),
-    ):
-        if names:
-            text = f"{some(names)}: {why}; such a partition stops with unsupported_batch"
-            checks.append(warn("not copied yet", text, fix))
-    if inside:
-        checks.append(
-            warn(
-                "not copied yet",
-                f"{some(inside)}: the log starts inside a batch (somebody used DeleteRecords), and the copy of such a "
-                "batch is not possible yet; it stops with unsupported_batch",
-                "wait until retention has deleted the rest of that batch, or delete up to its end",
-            )
+def stamped(names: Collection[str]) -> list[Check]:
+    """Say what becomes of times that the source's brokers gave."""
+    if not names:
+        return []
+    return [
+        ok(
+            "times",
+            f"{some(names)}: stamped by the broker (message.timestamp.type=LogAppendTime); the times are kept; the "
+            "topic's own type stays CreateTime until promotion",
         )
-    return checks
+    ]
+
+
+def fills(names: Collection[str], verdict: Verdict, cluster: ClusterSpec) -> list[Check]:
+    """Say how offsets without a record get their markers.
+
+    Args:
+        names: Topics with transactions, and compacted ones.
+        verdict: What the target says of WriteTxnMarkers.
+        cluster: The target.
+    """
+    if not names:
+        return []
+    why = f"{some(names)}: transactions or compaction leave offsets without a record"
+    if verdict is Verdict.ALLOWED:
+        return [ok("fills", f"by WriteTxnMarkers, which {cluster.alias} allows; {why}")]
+    slowly = f"by empty transactions, about {SLOW_FILLS_PER_SECOND} a second"
+    if verdict is Verdict.NOT_OFFERED:
+        return [warn("fills", f"{slowly}: {cluster.alias} does not offer WriteTxnMarkers; {why}")]
+    if verdict is Verdict.REFUSED:
+        refusal = f"{cluster.alias} does not allow WriteTxnMarkers, the fast way (ClusterAction on the cluster)"
+        return [
+            warn("fills", f"{slowly}: {refusal}; {why}", acl_command(on_cluster(Operation.CLUSTER_ACTION), cluster))
+        ]
+    unknown = f"by WriteTxnMarkers if {cluster.alias} allows it, which it does not tell; else {slowly}"
+    return [warn("fills", f"{unknown}; {why}")]
 
 
 def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) -> list[Check]:

@@ -22,7 +22,7 @@ from replicator.engine.reader import SourceReader
 from replicator.engine.seed import Seeder
 from replicator.engine.slot import Slot, release
 from replicator.engine.writer import TargetWriter
-from replicator.errors import CorruptRecords, KafkaError
+from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
 from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -329,7 +329,7 @@ class Pump:
         self._report(f"{self.source.cluster.spec.alias} broker {node}", str(error))
         self._source_leaders.stale()
 
-    def report_target(self, node: int, error: KafkaError) -> None:
+    def report_target(self, node: int, error: ReplicatorError) -> None:
         """A target broker could not be written to."""
         self._report(f"{self.target.cluster.spec.alias} broker {node}", str(error))
 
@@ -483,6 +483,10 @@ class Pump:
             slot.copy.attach_again()
             slot.due = 0.0
         self._attach_loop.wake()
+
+    def all_copying(self) -> bool:
+        """Return whether no partition is being attached, waits or stands still."""
+        return self._attach_loop.is_empty()
 
     def lag_records(self) -> int:
         """Return how many records the partitions that are copied are behind, all together."""

@@ -235,9 +235,12 @@ class SourceReader:
             return []
         copy = slot.copy
         slot.source_start = fetched.log_start
-        end = fetched.last_stable_offset if self._pump.committed_only else fetched.high_watermark
+        end, now = fetched.high_watermark, self._pump.now()
+        if self._pump.committed_only:
+            slot.observe_stable(fetched.last_stable_offset, end, now)
+            end = fetched.last_stable_offset
         slot.lag.reach(copy.acked_offset)
-        slot.lag.observe(end, self._pump.now())
+        slot.lag.observe(end, now)
         if fetched.diverging is not None:
             epoch, offset = fetched.diverging
             self._pump.fault(

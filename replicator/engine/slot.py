@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from replicator.core.fill_pace import FillPace
 from replicator.core.lag import LagMeter
 from replicator.core.partition import Batch, PartitionCopy, Phase
 
@@ -12,6 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from replicator.model.names import TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """A transaction on the source that holds up what is behind it.
+
+    Attributes:
+        stable_offset: Where it holds the last stable offset.
+        producer_id: Whose it is; None where the source does not tell.
+        detail: The same in words, and what helps.
+    """
+
+    stable_offset: int
+    producer_id: int | None
+    detail: str
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +54,11 @@ class Slot:
             a batch was sent that was then accepted. Hearing an answer late proves nothing about now.
         moved_at: Monotonic time at which its place on the target was last seen to change.
         rest_until: Monotonic time before which the guard must not be ended.
+        stable_offset: Last stable offset of the source below its high watermark, as last seen; means nothing while
+            `open_since` is None.
+        open_since: Monotonic time since which it was seen to stand there; None while nothing is open, or unknown.
+        open_transaction: What was last found to hold it up (ask `held_up_by`).
+        fill_pace: How fast its present run of offsets without a record is filled.
     """
 
     source: TopicPartition
@@ -61,6 +82,10 @@ class Slot:
     source_start: int | None = None
     target_start: int | None = None
     seed_eta_seconds: int | None = None
+    stable_offset: int = -1
+    open_since: float | None = None
+    open_transaction: OpenTransaction | None = None
+    fill_pace: FillPace = field(default_factory=FillPace)
 
     @property
     def wants_attach(self) -> bool:
@@ -68,6 +93,21 @@ class Slot:
         if self.attaching or self.copy.outstanding:
             return False
         return self.begins_again or self.copy.phase in {Phase.ATTACHING, Phase.SETTLING}
+
+    def observe_stable(self, stable_offset: int, high_watermark: int, now: float) -> None:
+        """Take the source's last stable offset and high watermark as seen at monotonic time `now`."""
+        if stable_offset >= high_watermark:
+            self.open_since = None
+        elif self.open_since is None or stable_offset != self.stable_offset:
+            self.stable_offset = stable_offset
+            self.open_since = now
+
+    @property
+    def held_up_by(self) -> OpenTransaction | None:
+        """The open transaction that was found, as long as the last stable offset still stands there."""
+        found = self.open_transaction
+        stands = found is not None and self.open_since is not None and found.stable_offset == self.stable_offset
+        return found if stands else None
 
     def attached(self, offset: int, began: float, now: float) -> None:
         """Note where an attach that began at monotonic time `began` found the target's end."""

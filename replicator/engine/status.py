@@ -6,9 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
+from replicator.core.intake import FILL_AHEAD_MAX
 from replicator.core.partition import Phase
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.units import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +70,9 @@ def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused:
     states = {partition.state for partition in partitions}
     state = next((worst for worst in _WORST_FIRST if worst in states), MirrorState.PENDING)
     # One that waits tells more of a mirror than its neighbours in the same state, which go on.
-    telling = next((one for one in partitions if one.state is state and one.reason is not None), None)
+    waiting = [one for one in partitions if one.state is state and one.reason is not None]
+    # A fill goes on by itself: it must not hide that another one waits for somebody.
+    telling = min(waiting, key=lambda one: one.reason is Reason.FILLING, default=None)
     reason, detail = (telling.reason, telling.detail) if telling is not None else (None, None)
     if mirror.fault is not None:
         state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text
@@ -89,14 +93,14 @@ def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused:
 def _partition(slot: Slot, pump: Pump | None) -> PartitionStatus:
     copy = slot.copy
     state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.active else MirrorState.PENDING)
-    reason = Reason.WAITING_FOR_CLAIM if copy.waits_for_claim else copy.reason
+    reason, detail = _reason(slot)
     known = copy.episode > 0
     now_ms = time.time_ns() // 1_000_000
     return PartitionStatus(
         partition=slot.source.partition,
         state=state,
         reason=reason,
-        detail=copy.detail,
+        detail=detail,
         source_start=slot.source_start,
         source_end=slot.lag.observed_end,
         target_start=slot.target_start,
@@ -105,7 +109,31 @@ def _partition(slot: Slot, pump: Pump | None) -> PartitionStatus:
         offsets="identical",
         guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
         holder=pump.claim.holder if pump else None,
+        open_transaction_seconds=_open_seconds(slot, pump),
     )
+
+
+def _reason(slot: Slot) -> tuple[Reason | None, str | None]:
+    """Return why a partition moves no records: what its machine says, else what it waits for although all is well."""
+    copy = slot.copy
+    if copy.waits_for_claim:
+        return Reason.WAITING_FOR_CLAIM, copy.detail
+    if copy.reason is not None or not copy.is_copying():
+        return copy.reason, copy.detail
+    held_up_by, fill = slot.held_up_by, copy.head_fill
+    if held_up_by is not None:
+        return Reason.OPEN_TRANSACTION, held_up_by.detail
+    if fill is not None and fill.length > FILL_AHEAD_MAX:
+        seconds = slot.fill_pace.seconds_left(fill, copy.episode)
+        left = "" if seconds is None else f", about {format_age(seconds)} left"
+        return Reason.FILLING, f"filling {fill.length:,} offsets without a record{left}"
+    return None, copy.detail
+
+
+def _open_seconds(slot: Slot, pump: Pump | None) -> float | None:
+    if pump is None or slot.open_since is None or slot.held_up_by is None:
+        return None
+    return round(pump.now() - slot.open_since, 3)
 
 
 def _total_lag(slots: Iterable[Slot]) -> int | None:
@@ -167,4 +195,5 @@ def _totals(pump: Pump | None) -> FlowTotals:
         appends_unknown_total=outcomes[ProduceOutcome.UNKNOWN],
         reattach_total=totals.reattached,
         last_progress_ms=progress_ms,
+        filled_offsets_total=totals.filled,
     )

@@ -314,6 +314,8 @@ class TopicSync:
             source_id=state.uuid_text(mirror.source_id),
             target_id=state.uuid_text(mirror.target_id),
             managed=mirror.managed,
+            seeding=len(mirror.active) < found.source.partition_count
+            and "compact" not in mirror.managed.get("cleanup.policy", ""),
         )
         cluster = TargetCluster(len(self._target.brokers), self._known_configs)
         return plan_topic(source, target, self._flow, cluster, target_name=mirror.target_topic, recorded=recorded)

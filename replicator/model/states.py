@@ -58,6 +58,8 @@ class Reason(enum.StrEnum):
     WAITING_FOR_TAIL = "waiting_for_tail"
     WAITING_FOR_LEADER = "waiting_for_leader"
     WAITING_FOR_ACCESS = "waiting_for_access"
+    OPEN_TRANSACTION = "open_transaction"
+    FILLING = "filling"
 
 
 MIRROR_TRANSITIONS: dict[MirrorState, frozenset[MirrorState]] = {

@@ -16,7 +16,11 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition of a mirror. Every offset is the *next* record to read or write."""
+    """One partition of a mirror. Every offset is the *next* record to read or write.
+
+    `open_transaction_seconds` is for how long an open transaction of the source has been seen to hold up what is
+    behind it, None where none does.
+    """
 
     partition: int
     state: MirrorState
@@ -30,6 +34,7 @@ class PartitionStatus:
     offsets: str | None = None
     guard: str | None = None
     holder: str | None = None
+    open_transaction_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class FlowTotals:
     appends_unknown_total: int = 0
     reattach_total: int = 0
     last_progress_ms: int | None = None
+    filled_offsets_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

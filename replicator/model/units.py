@@ -101,6 +101,18 @@ def format_duration(seconds: float) -> str:
     return f"{milliseconds}ms"
 
 
+def format_age(seconds: float) -> str:
+    """Return a span as people read it, not exact: `3.2s`, `1m35s`, `2h03m` or `4d06h`."""
+    if seconds < 60:  # noqa: PLR2004  # a minute
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if not hours:
+        return f"{minutes}m{rest:02}s"
+    return f"{days}d{hours_left:02}h" if days else f"{hours}h{minutes_left:02}m"
+
+
 def parse_address(value: object) -> tuple[str, int]:
     """Return (host, port) from ``host:port``; an IPv6 host stands in brackets.
 

@@ -51,6 +51,9 @@ class Metric(enum.Enum):
         ("flow", "outcome"),
         "Answers to appends: accepted, duplicate (acknowledged again), refused, fenced, unknown (no answer).",
     )
+    FILLED_OFFSETS = MetricSpec(
+        "filled_offsets_total", "counter", ("flow",), "Offsets without a record, filled with markers on the target."
+    )
     REATTACH = MetricSpec(
         "reattach_total", "counter", ("flow",), "Times a partition read the target's log again before writing."
     )
@@ -59,6 +62,12 @@ class Metric(enum.Enum):
         "gauge",
         ("flow", "topic", "partition"),
         "Records behind the last observed end of the source.",
+    )
+    OPEN_TRANSACTION_SECONDS = MetricSpec(
+        "open_transaction_seconds",
+        "gauge",
+        ("flow", "topic", "partition"),
+        "For how long an open transaction on the source has been seen to hold up what is behind it; absent otherwise.",
     )
     RPO_SECONDS = MetricSpec(
         "rpo_seconds",
@@ -142,6 +151,7 @@ def _flow(families: _Families, flow: FlowStatus) -> None:
     families.add(Metric.RECORDS, totals.records_total, name)
     families.add(Metric.BYTES, totals.bytes_total, name)
     families.add(Metric.BATCHES, totals.batches_total, name)
+    families.add(Metric.FILLED_OFFSETS, totals.filled_offsets_total, name)
     families.add(Metric.REATTACH, totals.reattach_total, name)
     for outcome, count in (
         ("accepted", totals.appends_accepted_total),
@@ -165,5 +175,6 @@ def _mirrors(families: _Families, flow: FlowStatus) -> None:
         for partition in mirror.partitions:
             where = (flow.flow, mirror.topic, str(partition.partition))
             families.add(Metric.LAG_RECORDS, partition.lag_records, *where)
+            families.add(Metric.OPEN_TRANSACTION_SECONDS, partition.open_transaction_seconds, *where)
             if partition.state is MirrorState.FAULTED:
                 families.add(Metric.PARTITION_FAULTED, 1, *where, partition.reason or "unknown")

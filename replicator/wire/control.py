@@ -43,12 +43,16 @@ class Answer(NamedTuple):
 
 
 class ProducerEntry(NamedTuple):
-    """What a broker remembers of one producer on one partition (DescribeProducers)."""
+    """What a broker remembers of one producer on one partition (DescribeProducers).
+
+    `open_since_offset` is where its open transaction begins on this partition, -1 while it has none.
+    """
 
     producer_id: int
     producer_epoch: int
     last_sequence: int
     last_timestamp: int
+    open_since_offset: int = -1
 
 
 def _by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[int]]:
@@ -109,6 +113,7 @@ async def describe_producers(
                     int(producer.producer_epoch),
                     int(producer.last_sequence),
                     int(producer.last_timestamp),
+                    int(producer.current_txn_start_offset),
                 )
                 for producer in item.active_producers
             ),

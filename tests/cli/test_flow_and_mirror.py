@@ -98,6 +98,29 @@ def test_a_missing_right_is_told_beside_the_state(run: Run, daemon: FakeDaemon, 
     assert run("mirror", "describe", "east-to-west", "orders.eu").out.count(detail) == 1
 
 
+def test_an_open_transaction_is_told_with_what_helps_and_a_fill_where_one_looks_closer(
+    run: Run, daemon: FakeDaemon
+) -> None:
+    """Somebody may have to end the first; the second ends by itself, so `flow status` only names it."""
+    held = PartitionStatus(0, MirrorState.ACTIVE, Reason.OPEN_TRANSACTION, "open; next: kafka-transactions.sh ...")
+    fills = PartitionStatus(1, MirrorState.ACTIVE, Reason.FILLING, "filling 5,000 offsets without a record")
+    orders = replace(ORDERS, reason=Reason.OPEN_TRANSACTION, partitions=(held, fills))
+    flow = FlowStatus("east-to-west", "6f1c2a", "east", "west", FlowState.ACTIVE, mirrors=(orders,))
+    daemon.status = replace(DAEMON, flows=(flow,))
+
+    status, described = run("flow", "status").out, run("mirror", "describe", "east-to-west", "orders.eu").out
+
+    assert "orders.eu-0 ACTIVE: open_transaction\n  why:    a transaction on the source has not ended;" in status
+    assert "  detail: open; next: kafka-transactions.sh ...\n" in status
+    assert "filling" not in status
+    assert described.count("next:") == 1
+    assert described.endswith(
+        "orders.eu-1 ACTIVE: filling\n"
+        "  why:    the source holds no record at many offsets; they are filled before the copy goes on\n"
+        "  detail: filling 5,000 offsets without a record\n"
+    )
+
+
 @pytest.mark.usefixtures("daemon")
 def test_a_pipe_gets_every_column_in_full(run: Run) -> None:
     """`grep` and `awk` see what a wide terminal shows."""

@@ -69,7 +69,12 @@ def test_rights_are_shown_unless_refused(run: Run, file: Path) -> None:
         "replicator.state",
     ]
     assert all(words.count("User:repl") == 1 for words in commands[:3])
-    assert "reach further than the flow's selection" in run("validate", str(file)).out
+    out = run("validate", str(file)).out
+    assert "reach further than the flow's selection" in out
+    lines = out.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if line.endswith("--operation ClusterAction --cluster"))
+    assert lines[at - 1].startswith("# WriteTxnMarkers, only where the source holds transactions or compacted topics")
+    assert "127.0.0.2" in lines[at]  # the target
 
 
 def test_a_wrong_file_shows_all_its_mistakes(run: Run, file: Path) -> None:

@@ -125,6 +125,13 @@ def configure(cluster: Kafka, topic: str, **configs: str) -> None:
     admin(cluster).incremental_alter_configs([resource])[resource].result(30)
 
 
+def config_of(cluster: Kafka, topic: str) -> dict[str, str]:
+    """Return the settings of a topic that are its own."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    found = admin(cluster).describe_configs([resource])[resource].result(_KAFKA_SECONDS)
+    return {name: entry.value for name, entry in found.items() if not entry.is_default}
+
+
 def grow(cluster: Kafka, topic: str, partitions: int) -> None:
     """Add partitions."""
     admin(cluster).create_partitions([NewPartitions(topic, partitions)])[topic].result(_KAFKA_SECONDS)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import shlex
+import subprocess
 import time
 from typing import Any
 
 import pytest
 
-from replicator.devkit import Cluster
+from replicator.devkit import Cluster, ensure_distribution
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import (
     Daemon,
@@ -17,6 +19,8 @@ from tests.integration.harness import (
     Record,
     assert_equal,
     bounds,
+    config_of,
+    configure,
     create,
     delete_below,
     leader,
@@ -52,6 +56,7 @@ def test_transactions_committed_and_aborted(east: Kafka, west: Kafka, topic_name
 
     ends = {number: end for number, (_, end) in bounds(east, topic_name).items()}
     assert sum(map(len, found.values())) < sum(ends.values())
+    assert daemon.metric("replicator_filled_offsets_total") == sum(ends.values()) - sum(map(len, found.values()))
 
 
 def test_an_open_transaction_holds_up_what_is_behind_it(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
@@ -149,6 +154,21 @@ def test_a_log_that_begins_inside_a_batch(east: Kafka, west: Kafka, topic_name: 
     assert bounds(west, topic_name) == {0: (37, 100)}
 
 
+def test_a_compacted_topic_that_starts_above_0(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Seeded first, compacted afterwards."""
+    create(east, topic_name, 2)
+    for partition in range(2):
+        produce(east, topic_name, numbered(30, partition=partition))
+        delete_below(east, topic_name, 20 + partition, partition)
+    configure(east, topic_name, cleanup_policy="compact")
+    daemon = lab.daemon(east, west, topic_name).start()
+
+    found = quiet_and_equal(east, west, topic_name, daemon)
+
+    assert [records[0].offset for records in found.values()] == [20, 21]
+    wait_until("it is compacted", lambda: config_of(west, topic_name)["cleanup.policy"] == "compact")
+
+
 def test_a_killed_daemon_goes_on_between_records_and_markers(
     east: Kafka, west: Kafka, topic_name: str, lab: Lab
 ) -> None:
@@ -162,6 +182,49 @@ def test_a_killed_daemon_goes_on_between_records_and_markers(
         daemon.start()
 
     quiet_and_equal(east, west, topic_name, daemon)
+
+
+def kafka_transactions(*words: str) -> list[list[str]]:
+    """Run Kafka's own tool; return the words of each line it prints."""
+    command = ensure_distribution().command("org.apache.kafka.tools.TransactionsCommand", *words)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+@pytest.mark.long
+def test_an_open_transaction_is_told_and_the_command_that_is_shown_ends_it(
+    east: Kafka, west: Kafka, topic_name: str, lab: Lab
+) -> None:
+    """After ten seconds, with the producer and the offset that Kafka's own tool names."""
+    create(east, topic_name)
+    daemon = lab.daemon(east, west, topic_name)
+    with transactional(east, topic_name) as producer:
+        produce(east, topic_name, numbered(5))
+        producer.begin_transaction()
+        producer.produce(topic_name, b"open", partition=0)
+        producer.flush(30)
+        produce(east, topic_name, numbered(5, 5))
+        daemon.start()
+        mirror = daemon.wait_state(topic_name, "ACTIVE", "open_transaction", 30)
+
+        here = ("--topic", topic_name, "--partition", "0")
+        described = kafka_transactions("--bootstrap-server", east.bootstrap, "describe-producers", *here)
+        (producer_id,) = (line[0] for line in described if line and line[-1] == "5")
+        detail = mirror["detail"]
+        assert f"open transaction of producer id {producer_id} since" in detail
+        assert f"(offset 5) on {topic_name}-0; records behind it wait" in detail
+        assert 10 <= daemon.metric("replicator_open_transaction_seconds") < 20
+        assert f"{topic_name}-0 ACTIVE: open_transaction" in daemon.cli("flow", "status").stdout
+
+        kafka_transactions(*shlex.split(detail.partition("kafka-transactions.sh ")[2]))
+        wait_until("nothing waits any more", lambda: bounds(west, topic_name)[0][1] >= 11)
+        wait_until("nor says so", lambda: daemon.mirror(topic_name)["reason"] is None)
+        assert daemon.mirror(topic_name)["partitions"][0]["open_transaction_seconds"] is None
+        wait_until("the log says so too", lambda: "records wait no longer" in daemon.log_tail())
+        assert daemon.log_tail().count("records wait") == 2
+        producer.abort_transaction(30)
+
+    assert len(quiet_and_equal(east, west, topic_name, daemon)[0]) == 10
 
 
 @pytest.mark.long

@@ -6,18 +6,14 @@ import random
 import time
 
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
-    ConfigResource,
-    ResourceType,
-)
 
 from tests.integration.harness import (
     Kafka,
     Lab,
     Load,
-    admin,
     assert_equal,
     bounds,
+    config_of,
     configure,
     create,
     delete,
@@ -30,13 +26,6 @@ from tests.integration.harness import (
 )
 
 
-def config(cluster: Kafka, topic: str) -> dict[str, str]:
-    """Return the settings of a topic that are its own."""
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    found = admin(cluster).describe_configs([resource])[resource].result(30)
-    return {name: entry.value for name, entry in found.items() if not entry.is_default}
-
-
 def test_topics_grow_change_and_appear(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """New partitions and new topics from their first record, settings as on the source, large records with them."""
     old, new = f"{topic_name}-old", f"{topic_name}-new"
@@ -44,7 +33,7 @@ def test_topics_grow_change_and_appear(east: Kafka, west: Kafka, topic_name: str
     daemon = lab.daemon(east, west, f"{topic_name}-*").start()
     with Load(east, {old: 2}, per_second=500) as load:
         daemon.wait_state(old, "ACTIVE")
-        assert config(west, old)["retention.ms"] == "3600000"
+        assert config_of(west, old)["retention.ms"] == "3600000"
         configure(east, old, retention_ms="7200000", max_message_bytes="3000000")
         grow(east, old, 5)
         create(east, new, 3)
@@ -61,7 +50,7 @@ def test_topics_grow_change_and_appear(east: Kafka, west: Kafka, topic_name: str
     load.check(old, {number: found[number] for number in (0, 1)})
     assert [len(found[number]) for number in (2, 3, 4)] == [0, 1, 100]
     assert_equal(east, west, new)
-    settings = config(west, old)
+    settings = config_of(west, old)
     assert (settings["retention.ms"], settings["max.message.bytes"]) == ("7200000", "3000000")
     assert daemon.wait_state(old, "ACTIVE")["partitions"][3]["lag_records"] == 0
 

@@ -243,6 +243,24 @@ def bindings(words: list[str]) -> list[AclBinding]:
     ]
 
 
+def revoke(cluster: Cluster, granted: list[AclBinding]) -> None:
+    """Remove these ACLs."""
+    filters = [
+        AclBindingFilter(
+            each.restype,
+            each.name,
+            each.resource_pattern_type,
+            each.principal,
+            each.host,
+            each.operation,
+            each.permission_type,
+        )
+        for each in granted
+    ]
+    for done in admin(cluster).delete_acls(filters).values():
+        done.result(30)
+
+
 def revoke_all(cluster: Cluster) -> None:
     """Remove every ACL."""
     any_one: Any = None
@@ -427,8 +445,10 @@ def test_a_topic_of_somebody_else_is_red_and_an_empty_one_is_not(
     assert f"{empty} is there already, and empty" in of(checks, "ok")
 
 
-def test_what_is_not_copied_yet_is_yellow(allowed: Pair, validate: Validate, topic_name: str) -> None:
-    """It runs, and such partitions would stop."""
+def test_every_shape_of_log_is_green_where_markers_may_be_written(
+    allowed: Pair, validate: Validate, topic_name: str
+) -> None:
+    """Nothing is yellow: all of it is copied at full speed; nothing is said of a log that starts inside a batch."""
     east = allowed.east
     create(east, f"{topic_name}.compacted", cleanup_policy="compact")
     create(east, f"{topic_name}.stamped", message_timestamp_type="LogAppendTime")
@@ -438,16 +458,48 @@ def test_what_is_not_copied_yet_is_yellow(allowed: Pair, validate: Validate, top
     write(east, f"{topic_name}.transactions", transactional_id=topic_name)
     write(east, f"{topic_name}.inside", 10)
     delete_below(east, f"{topic_name}.inside", 5)
-    code, checks, _ = validate(allowed.file("yellow", f'"{topic_name}.*"'))
-    yellow = of(checks, "warn")
+    code, checks, _ = validate(allowed.file("shapes", f'"{topic_name}.*"'))
     assert code == 0, of(checks, "fail")
-    for kind, why in (
-        ("compacted", "cleaner"),
-        ("stamped", "LogAppendTime"),
-        ("transactions", "markers"),
-        ("inside-0", "inside a batch"),
-    ):
-        assert re.search(rf"{re.escape(topic_name)}\.{kind}: .*{why}", yellow), yellow
+    assert of(checks, "warn") == ""
+    green = of(checks, "ok")
+    to_fill = f"{topic_name}.compacted, {topic_name}.transactions: "
+    assert f"fills: by WriteTxnMarkers, which west allows; {to_fill}" in green
+    assert f"times: {topic_name}.stamped: stamped by the broker" in green
+
+
+def test_the_way_of_fills_follows_from_the_rights(
+    clean: Pair, capsys: pytest.CaptureFixture[str], validate: Validate, topic_name: str
+) -> None:
+    """With the printed rights less ClusterAction the slow one, and the command beside it opens the fast one.
+
+    Alter on the cluster opens it too. Asking leaves nothing behind.
+    """
+    create(clean.east, topic_name, cleanup_policy="compact")
+    file = clean.file("fills", topic_name)
+    for words in printed_rights(file, capsys):
+        if "ClusterAction" not in words:
+            grant_quickly(words, clean.east if clean.east.config.secure_bootstrap in words else clean.west)
+    topics = admin(clean.west).list_topics(timeout=10).topics.keys()
+    code, checks, _ = validate(file)
+    (found,) = (check for check in checks if check["name"] == "fills")
+    assert (code, found["level"]) == (0, "warn"), of(checks, "fail")
+    assert "by empty transactions, about 30 a second: west does not allow WriteTxnMarkers" in found["text"]
+
+    fast = shlex.split(found["fix"])
+    for words in (fast, [word.replace("ClusterAction", "Alter") for word in fast]):
+        grant_quickly(words, clean.west)
+        assert [check["level"] for check in validate(file)[1] if check["name"] == "fills"] == ["ok"]
+        revoke(clean.west, bindings(words))
+        assert [check["level"] for check in validate(file)[1] if check["name"] == "fills"] == ["warn"]
+    assert admin(clean.west).list_topics(timeout=10).topics.keys() == topics
+
+
+def test_without_anything_to_fill_nothing_is_said(allowed: Pair, validate: Validate, topic_name: str) -> None:
+    """Plain topics need neither way."""
+    create(allowed.east, topic_name)
+    write(allowed.east, topic_name)
+    _, checks, _ = validate(allowed.file("plain-fills", topic_name))
+    assert "fills" not in [check["name"] for check in checks]
 
 
 def test_a_backlog_older_than_the_guard_comes_with_the_setting_that_helps(

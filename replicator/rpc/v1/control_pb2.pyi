@@ -17,7 +17,7 @@ DESIRED_ACTIVE: Desired
 DESIRED_PAUSED: Desired
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("partition", "state", "reason", "detail", "source_start", "source_end", "target_start", "target_end", "lag_records", "offsets", "guard", "holder")
+    __slots__ = ("partition", "state", "reason", "detail", "source_start", "source_end", "target_start", "target_end", "lag_records", "offsets", "guard", "holder", "open_transaction_seconds")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class PartitionStatus(_message.Message):
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
     GUARD_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
+    OPEN_TRANSACTION_SECONDS_FIELD_NUMBER: _ClassVar[int]
     partition: int
     state: str
     reason: str
@@ -42,7 +43,8 @@ class PartitionStatus(_message.Message):
     offsets: str
     guard: str
     holder: str
-    def __init__(self, partition: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., source_start: _Optional[int] = ..., source_end: _Optional[int] = ..., target_start: _Optional[int] = ..., target_end: _Optional[int] = ..., lag_records: _Optional[int] = ..., offsets: _Optional[str] = ..., guard: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+    open_transaction_seconds: float
+    def __init__(self, partition: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., source_start: _Optional[int] = ..., source_end: _Optional[int] = ..., target_start: _Optional[int] = ..., target_end: _Optional[int] = ..., lag_records: _Optional[int] = ..., offsets: _Optional[str] = ..., guard: _Optional[str] = ..., holder: _Optional[str] = ..., open_transaction_seconds: _Optional[float] = ...) -> None: ...
 
 class MirrorStatus(_message.Message):
     __slots__ = ("topic", "target_topic", "state", "reason", "detail", "seed_eta_seconds", "partitions")
@@ -63,7 +65,7 @@ class MirrorStatus(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., seed_eta_seconds: _Optional[int] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ...) -> None: ...
 
 class FlowTotals(_message.Message):
-    __slots__ = ("records_total", "bytes_total", "batches_total", "appends_accepted_total", "appends_duplicate_total", "appends_refused_total", "appends_fenced_total", "appends_unknown_total", "reattach_total", "last_progress_ms")
+    __slots__ = ("records_total", "bytes_total", "batches_total", "appends_accepted_total", "appends_duplicate_total", "appends_refused_total", "appends_fenced_total", "appends_unknown_total", "reattach_total", "last_progress_ms", "filled_offsets_total")
     RECORDS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BATCHES_TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +76,7 @@ class FlowTotals(_message.Message):
     APPENDS_UNKNOWN_TOTAL_FIELD_NUMBER: _ClassVar[int]
     REATTACH_TOTAL_FIELD_NUMBER: _ClassVar[int]
     LAST_PROGRESS_MS_FIELD_NUMBER: _ClassVar[int]
+    FILLED_OFFSETS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     records_total: int
     bytes_total: int
     batches_total: int
@@ -84,7 +87,8 @@ class FlowTotals(_message.Message):
     appends_unknown_total: int
     reattach_total: int
     last_progress_ms: int
-    def __init__(self, records_total: _Optional[int] = ..., bytes_total: _Optional[int] = ..., batches_total: _Optional[int] = ..., appends_accepted_total: _Optional[int] = ..., appends_duplicate_total: _Optional[int] = ..., appends_refused_total: _Optional[int] = ..., appends_fenced_total: _Optional[int] = ..., appends_unknown_total: _Optional[int] = ..., reattach_total: _Optional[int] = ..., last_progress_ms: _Optional[int] = ...) -> None: ...
+    filled_offsets_total: int
+    def __init__(self, records_total: _Optional[int] = ..., bytes_total: _Optional[int] = ..., batches_total: _Optional[int] = ..., appends_accepted_total: _Optional[int] = ..., appends_duplicate_total: _Optional[int] = ..., appends_refused_total: _Optional[int] = ..., appends_fenced_total: _Optional[int] = ..., appends_unknown_total: _Optional[int] = ..., reattach_total: _Optional[int] = ..., last_progress_ms: _Optional[int] = ..., filled_offsets_total: _Optional[int] = ...) -> None: ...
 
 class FlowStatus(_message.Message):
     __slots__ = ("flow", "flow_uid", "source", "target", "state", "reason", "epoch", "lag_records", "rpo_seconds", "source_seen_age_seconds", "remote", "totals", "mirrors")

@@ -462,6 +462,17 @@ def test_a_hole_above_the_limit_stops_the_partition(*, at_the_end: bool) -> None
     assert copy.detail == ("the source has no record at the next 101 offsets from 10 on, and fill_limit allows 100")
 
 
+def test_what_is_left_of_a_fill_is_seen_while_a_round_of_it_is_on_its_way() -> None:
+    """Nothing is due then, and nothing is forgotten either."""
+    copy, _ = filling(marker(10, 20))
+    fill = copy.begin_fill(5)
+    assert (copy.fill_due(), copy.head_fill) == (None, Fill(10, 20))
+    copy.filled(fill, copy.episode, 15)
+    assert copy.head_fill == Fill(15, 15)
+    copy.pause()
+    assert copy.head_fill is None
+
+
 def test_a_fill_that_is_not_due_is_a_bug() -> None:
     """It would stand anywhere."""
     with pytest.raises(BugError, match="no fill is due"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from replicator.core.progress import CatchingUp, Progress, Stopped
 from replicator.model.states import MirrorState, Reason
 from replicator.model.status import PartitionStatus
@@ -59,3 +61,9 @@ def test_a_partition_that_tries_again_is_not_told_again() -> None:
     assert len(progress.look([WAITS], 0, 0, 5.0)) == 1
     assert progress.look([COPIES], 0, 7, 10.0) == []
     assert progress.look([WAITS], 0, 0, 15.0) == []
+
+
+@pytest.mark.parametrize("reason", [Reason.FILLING, Reason.OPEN_TRANSACTION])
+def test_what_waits_though_all_is_well_has_not_stopped(reason: Reason) -> None:
+    """A fill goes on, and an open transaction has a line of its own."""
+    assert Progress(0.0).look([PartitionStatus(0, MirrorState.ACTIVE, reason)], 0, 0, 5.0) == []

@@ -149,6 +149,14 @@ def test_deleting_is_granted_on_mirrors_alone_and_by_itself() -> None:
     ]
 
 
+def test_cluster_action_is_granted_by_itself_and_says_when_it_is_needed() -> None:
+    """On the target alone; it is a broker's own right, and there is a way without it."""
+    grants = [grant for grant in target_rights(flow()) if Operation.CLUSTER_ACTION in grant.operations]
+    assert [(grant.kind, grant.operations) for grant in grants] == [(ResourceKind.CLUSTER, (Operation.CLUSTER_ACTION,))]
+    assert "only where the source holds transactions or compacted topics" in grants[0].why
+    assert "about 30 a second" in grants[0].why
+
+
 def test_commands_are_ready_for_a_shell() -> None:
     """Every word is quoted where need be; the cluster has no name."""
     everything = Grant(ResourceKind.TOPIC, EVERY, (Operation.READ,))
@@ -214,7 +222,7 @@ def test_every_operation_of_the_docstring_is_granted() -> None:
 
     table = set(
         re.findall(
-            r"(?:READ|WRITE|CREATE|ALTER_CONFIGS|ALTER|DELETE|DESCRIBE_CONFIGS|DESCRIBE)(?= \w)",
+            r"(?:READ|WRITE|CREATE|ALTER_CONFIGS|ALTER|DELETE|DESCRIBE_CONFIGS|DESCRIBE|CLUSTER_ACTION)(?= \w)",
             str(rights.__doc__).split("IDEMPOTENT")[0],
         )
     )

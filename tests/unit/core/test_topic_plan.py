@@ -265,3 +265,19 @@ def test_planning_on_the_result_gives_no_steps(
     for name, value in (target.configs if target else {}).items():
         if name not in first.managed and name not in managed:
             assert after.configs[name] == value
+
+
+def test_a_topic_is_compacted_only_once_it_is_seeded() -> None:
+    """A broker moves no log start where records are only compacted, and takes no keyless record there."""
+    source = replace(SOURCE, configs={"cleanup.policy": "compact", "retention.ms": "1000"}, effective={})
+    created = plan(source, None, recorded=Recorded(seeding=True))
+    (create,) = created.steps
+    assert isinstance(create, CreateTopic)
+    kept = {name: create.configs[name] for name in ("cleanup.policy", "retention.ms", "retention.bytes")}
+    assert kept == {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+
+    target = TargetTopic("t1", 6, 3, create.configs)
+    (step,) = plan(source, target, recorded=Recorded("s1", "t1", created.managed)).steps
+    assert isinstance(step, SetConfigs)
+    assert dict(step.values) == {"cleanup.policy": "compact", "retention.ms": "1000"}
+    assert step.delete == ("retention.bytes",)

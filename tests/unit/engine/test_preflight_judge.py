@@ -6,14 +6,18 @@ import pytest
 
 from replicator.core.rights import Operation
 from replicator.engine import preflight_judge as judge
-from replicator.engine.preflight_ask import Edges, Found, Refusal
+from replicator.engine.preflight_ask import Found, Refusal
 from replicator.engine.preflight_result import Level, Report, Section, fail, ok, to_json, warn
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.wire.rights_probe import Verdict
 
 WEST = ClusterSpec("west", (("w", 9092),))
 HOUR, DAY = 3_600_000, 86_400_000
 A, B = TopicPartition("a", 0), TopicPartition("b", 1)
+GRANT = (
+    "kafka-acls.sh --bootstrap-server w:9092 --add --allow-principal User:ANONYMOUS --operation ClusterAction --cluster"
+)
 
 
 def test_long_lists_are_cut() -> None:
@@ -37,11 +41,28 @@ def test_a_selection_without_topics_is_yellow() -> None:
     assert judge.selected(["a"], 1, 5).text == "1 topic, 1 partition, 5 offsets to copy: a"
 
 
-def test_each_form_that_stops_is_named_once() -> None:
-    """By topic, and by partition where the log starts inside a batch."""
-    found = judge.not_copied_yet(["c"], ["s"], {A: Edges(inside=(3, 9)), B: Edges(transactional=True, stamped=True)})
-    assert [check.text.split(":")[0] for check in found] == ["b", "c", "b, s", "a-0"]
-    assert judge.not_copied_yet([], [], {A: Edges()}) == []
+@pytest.mark.parametrize(
+    ("verdict", "level", "words", "fix"),
+    [
+        (Verdict.ALLOWED, Level.OK, "by WriteTxnMarkers, which west allows; a, b: ", ""),
+        (Verdict.REFUSED, Level.WARN, "about 30 a second: west does not allow WriteTxnMarkers, the fast way", GRANT),
+        (Verdict.OTHER, Level.WARN, "by WriteTxnMarkers if west allows it, which it does not tell; else by empty", ""),
+        (Verdict.NOT_OFFERED, Level.WARN, "about 30 a second: west does not offer WriteTxnMarkers; a, b: ", ""),
+    ],
+)
+def test_the_way_of_fills_is_told_where_there_are_any(verdict: Verdict, level: Level, words: str, fix: str) -> None:
+    """The slow one is yellow, with the command that opens the fast one where there is such a command."""
+    (found,) = judge.fills({"b", "a"}, verdict, WEST)
+    assert (found.level, found.fix) == (level, fix)
+    assert words in found.text
+    assert judge.fills((), verdict, WEST) == []
+
+
+def test_times_of_the_broker_are_no_cause_for_alarm() -> None:
+    """They are kept; what differs for a while is said."""
+    (found,) = judge.stamped({"s"})
+    assert (found.level, "stays CreateTime until promotion" in found.text) == (Level.OK, True)
+    assert judge.stamped(()) == []
 
 
 def test_fillers_that_readers_see_are_red_with_the_command_that_hides_them() -> None:

@@ -72,6 +72,13 @@ def test_a_bootstrap_is_a_list_in_one_text() -> None:
         units.parse_bootstrap("a:1,")
 
 
+def test_spans_as_people_read_them() -> None:
+    """Two parts at most."""
+    spans = (0.0, 3.24, 59.9, 60, 95, 7_380, 367_200)
+    shown = ["0.0s", "3.2s", "59.9s", "1m00s", "1m35s", "2h03m", "4d06h"]
+    assert [units.format_age(span) for span in spans] == shown
+
+
 def test_the_password_of_a_url_is_not_shown() -> None:
     """Someone will paste one."""
     with pytest.raises(ValueError, match="URL") as caught:

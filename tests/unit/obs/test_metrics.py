@@ -32,6 +32,7 @@ def test_the_snapshot_becomes_samples() -> None:
     assert samples[f"replicator_rpo_seconds{flow}"] == 3.24
     assert samples[f"replicator_last_progress_timestamp_seconds{flow}"] == 1_790_000_000.5
     assert samples['replicator_appends_total{flow="east-to-west",outcome="duplicate"}'] == 2
+    assert samples[f"replicator_filled_offsets_total{flow}"] == 77
     assert samples['replicator_flow_paused{flow="north-to-west"}'] == 1
     assert samples['replicator_mirror_state{flow="east-to-west",state="FAULTED",topic="audit-2026"}'] == 1
     assert samples['replicator_mirror_state{flow="east-to-west",state="ACTIVE",topic="audit-2026"}'] == 0
@@ -49,6 +50,8 @@ def test_unknown_has_no_sample() -> None:
     assert not any(name.startswith("replicator_rpo_seconds") and "north" in name for name in names)
     assert 'replicator_lag_records{flow="east-to-west",partition="0",topic="orders.eu"}' in names
     assert 'replicator_lag_records{flow="east-to-west",partition="1",topic="orders.eu"}' not in names
+    held_up = [name for name in names if name.startswith("replicator_open_transaction_seconds")]
+    assert held_up == ['replicator_open_transaction_seconds{flow="east-to-west",partition="0",topic="orders.eu"}']
 
 
 def test_flows_of_other_daemons_are_left_out() -> None:
