@@ -36,8 +36,8 @@ def test_figures_add_up_over_starts(tmp_path: Path) -> None:
     child.kill()
 
     assert not child.alive
-    assert first >= 0.3
-    assert child.cpu_seconds >= first + 0.3
+    assert first >= 0.2
+    assert child.cpu_seconds >= first + 0.2
     assert child.peak_rss_bytes > 1 << 20
 
 
