@@ -1,0 +1,176 @@
+"""One flow A->B of MirrorMaker 2 as one of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from replicator.config.mm2 import yaml_text
+from replicator.config.mm2.ground import Ground
+from replicator.config.mm2.java_regex import NotOurs, names, patterns
+from replicator.config.mm2.properties import Entry
+from replicator.config.mm2.report import Fate
+from replicator.config.mm2.selection import topics
+from replicator.config.mm2.topic_settings import EXACT_COPY, KNOWN
+from replicator.config.mm2.yaml_text import Lines, comment, mapping, pattern_text, said, scalar, sequence
+from replicator.model.spec import FlowSpec
+from replicator.model.units import format_duration
+
+_NOT_YET = "not available in this version"
+_FACTOR_MAX = 2**15 - 1
+_GROUPS_EXCLUDE = "console-consumer-.*, connect-.*, __.*"
+
+
+@dataclass(slots=True)
+class FlowDraft:
+    """One flow as text (without its name), and as the values that rules about two flows need.
+
+    `enabled` is the entry that switches it on. `broken` says why it can only be a comment, or is empty.
+    """
+
+    enabled: Entry
+    spec: FlowSpec
+    lines: Lines
+    broken: str
+
+
+def flow(ground: Ground, source: str, target: str, name: str, enabled: Entry) -> FlowDraft:
+    """Convert one flow; what cannot be understood is noted as a mistake."""
+    chosen = topics(ground, source, target)
+    lines = [said(enabled, ""), f"from: {scalar(source)}", f"to: {scalar(target)}", *mapping("topics", chosen.lines)]
+    lines += _reading(ground, source, target)
+    lines += _replicas(ground, source, target)
+    lines += _settings(ground, source, target)
+    lines += _groups(ground, source, target)
+    lines += _acls(ground, source, target)
+    spec = FlowSpec(name=name, source=source, target=target, topics=chosen.selection, rename=chosen.rename)
+    return FlowDraft(enabled, spec, lines, chosen.broken)
+
+
+def _reading(ground: Ground, source: str, target: str) -> Lines:
+    lines: Lines = []
+    reset = ground.layers.of_reader(source, target, "auto.offset.reset")
+    if reset is not None:
+        start = "latest" if reset.value == "latest" else "earliest"
+        ground.report.add(reset, Fate.CONVERTED, f"start of {source} to {target}")
+        lines += [
+            said(reset, "for topics found at the first start; later ones from their first record"),
+            f"start: {start}",
+        ]
+    level = ground.layers.of_reader(source, target, "isolation.level")
+    if level is None:
+        lines.append(comment("isolation: MirrorMaker 2 copies aborted records unless told; for that: read_uncommitted"))
+        return lines
+    isolation = "read_uncommitted" if level.value == "read_uncommitted" else "read_committed"
+    ground.report.add(level, Fate.CONVERTED, f"isolation of {source} to {target}")
+    return [*lines, said(level, ""), f"isolation: {isolation}"]
+
+
+def _replicas(ground: Ground, source: str, target: str) -> Lines:
+    entry = ground.layers.of_flow(source, target, "replication.factor")
+    if entry is None:
+        return [comment("replication_factor: as on the source; MirrorMaker 2 would create topics with 2 replicas")]
+    factor = ground.layers.whole(entry)
+    if 1 <= factor <= _FACTOR_MAX:
+        ground.report.add(entry, Fate.CONVERTED, f"replication_factor of {source} to {target}")
+        return [said(entry, ""), f"replication_factor: {factor}"]
+    ground.report.add(
+        entry, Fate.NONE, "the brokers' default cannot be asked for; instead: a number, or as on the source"
+    )
+    return [said(entry, "the brokers' default cannot be asked for"), "replication_factor: source"]
+
+
+def _settings(ground: Ground, source: str, target: str) -> Lines:
+    lines: Lines = []
+    sync = ground.layers.of_flow(source, target, "sync.topic.configs.enabled")
+    if sync is not None and ground.layers.truth(sync, default=True):
+        ground.report.add(sync, Fate.BUILT_IN, "settings of topics are followed while running")
+    elif sync is not None:
+        why = "settings of topics always follow the source; instead: topic_configs.exclude, override"
+        ground.report.add(sync, Fate.NONE, why)
+        lines.append(said(sync, why))
+    refresh = ground.layers.of_flow(source, target, "refresh.topics.enabled")
+    if refresh is not None and ground.layers.truth(refresh, default=True):
+        ground.report.add(refresh, Fate.BUILT_IN, "new topics and partitions are found while running")
+    elif refresh is not None:
+        why = "new topics of the selection are always found; instead: list full names in topics.include"
+        ground.report.add(refresh, Fate.NONE, why)
+        lines.append(said(refresh, why))
+    return [*lines, *mapping("topic_configs", _excluded_settings(ground, source, target))]
+
+
+def _excluded_settings(ground: Ground, source: str, target: str) -> Lines:
+    entry = ground.layers.of_flow(source, target, "config.properties.exclude", "config.properties.blacklist")
+    if entry is None:
+        return []
+    try:
+        found, unknown = names(entry.value, KNOWN)
+    except NotOurs as error:
+        ground.report.add(entry, Fate.BY_HAND, f"{error}; instead: list the settings in topic_configs.exclude")
+        return [said(entry, f"{error}; list the settings"), "# exclude: []"]
+    ground.report.add(entry, Fate.CONVERTED, f"topic_configs.exclude of {source} to {target}")
+    kept = [one for one in (*found, *unknown) if one not in EXACT_COPY]
+    lines = [said(entry, "")]
+    forced = [one for one in found if one in EXACT_COPY]
+    if forced:
+        lines.append(comment(f"set by the replicator itself, for an exact copy: {', '.join(forced)}"))
+    return [*lines, *sequence("exclude", [scalar(one) for one in kept])] if kept else [*lines, "# exclude: []"]
+
+
+def _groups(ground: Ground, source: str, target: str) -> Lines:
+    layers = ground.layers
+    sync = layers.of_flow(source, target, "sync.group.offsets.enabled")
+    on = layers.truth(sync, default=False)
+    chosen = {
+        "include": layers.of_flow(source, target, "groups", "groups.whitelist"),
+        "exclude": layers.of_flow(source, target, "groups.exclude", "groups.blacklist"),
+    }
+    every = layers.of_flow(source, target, "sync.group.offsets.interval.seconds")
+    for entry in (sync, *chosen.values(), every):
+        if entry is not None:
+            ground.report.add(
+                entry, Fate.LATER, f"groups, {_NOT_YET}; written as a comment where MirrorMaker 2 writes offsets"
+            )
+    if not on:
+        return [said(sync, "no offsets of groups are written to the target")] if sync is not None else []
+    lines = [said(sync, "")]
+    for key, default in (("include", ".*"), ("exclude", _GROUPS_EXCLUDE)):
+        lines += _group_list(ground, key, chosen[key], default)
+    seconds = 60 if every is None else max(1, layers.whole(every))
+    lines += _key("groups.sync_every", format_duration(seconds), [f"sync_every: {format_duration(seconds)}"])
+    return mapping("groups", lines)
+
+
+def _group_list(ground: Ground, key: str, entry: Entry | None, default: str) -> Lines:
+    try:
+        found = [
+            pattern_text(one) for one in patterns(default if entry is None else entry.value, excludes=key == "exclude")
+        ]
+    except NotOurs as error:
+        if entry is not None:
+            ground.report.add(entry, Fate.BY_HAND, f"{error}; instead: write groups.{key} once it is available")
+        return [said(entry, str(error)), f"# {key}: []"]
+    told = comment(f"{key}: the default") if entry is None else said(entry, "")
+    return [told, *_key(f"groups.{key}", ["*"] if found == ['"*"'] else found, sequence(key, found))]
+
+
+def _acls(ground: Ground, source: str, target: str) -> Lines:
+    entry = ground.layers.of_flow(source, target, "sync.topic.acls.enabled")
+    on = ground.layers.truth(entry, default=True)
+    if entry is not None and on:
+        ground.report.add(entry, Fate.LATER, f"acls.mirror, {_NOT_YET}; instead: create the ACLs on the target")
+    elif entry is not None:
+        ground.report.add(entry, Fate.CONVERTED, "acls.mirror is off unless written")
+    if not on:
+        return []
+    told = (
+        comment("MirrorMaker 2 copies ACLs by default; create them on the target") if entry is None else said(entry, "")
+    )
+    return [told, *mapping("acls", _key("acls.mirror", value=True, lines=["mirror: true"]))]
+
+
+def _key(key: str, value: Any, lines: Lines) -> Lines:
+    """Return a key as it is if this version takes the value, else as a comment with the reason."""
+    if yaml_text.offered(f"flows.*.{key}", value):
+        return lines
+    return [comment(f"later ({_NOT_YET}):"), *yaml_text.commented(lines)]

@@ -1,0 +1,56 @@
+"""The first lines of the written file: how it came to be, what to set, and what has no counterpart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from replicator.config.mm2.flows import FlowDraft
+from replicator.config.mm2.report import NAMED_IN_HEADER, UNNAMED, Fate, Row
+from replicator.config.mm2.yaml_text import comment
+
+_FIRST_RUN = (
+    "Before the first run: a topic that MirrorMaker 2 has filled cannot be continued, its offsets differ.",
+    "Delete such topics on the target, or choose another topics.rename; else they stop with `foreign_writer`.",
+)
+_LOOP = (
+    "copy in both directions under the same names: every record would come back.",
+    "Give each direction topics of its own, or use topics.rename, before you run it.",
+)
+
+
+def header(file: str, rows: Sequence[Row], variables: Mapping[str, str], flows: Sequence[FlowDraft]) -> Iterator[str]:
+    """Yield the comment above the file, and an empty line."""
+    yield "# yaml-language-server: $schema=./replicator.schema.json"
+    yield comment(f"Written by `replicator import mm2` from {file}; `line N` is a line there.")
+    yield "# Check it: replicator validate FILE --connect"
+    yield "#"
+    yield from (comment(line) for line in _FIRST_RUN)
+    for one, other in _loops(flows):
+        yield comment(f"{one} and {other} {_LOOP[0]}")
+        yield comment(_LOOP[1])
+    if variables:
+        yield "#"
+        yield "# Set these variables:"
+        yield from (comment(f"  {name}: {why}") for name, why in variables.items())
+    for title, fate in (("To be done by hand:", Fate.BY_HAND), ("Without a counterpart:", Fate.NONE)):
+        yield from _listed(title, [row for row in rows if row.fate is fate and fate in NAMED_IN_HEADER])
+    yield ""
+
+
+def _listed(title: str, rows: Sequence[Row]) -> Iterator[str]:
+    if rows:
+        yield "#"
+        yield f"# {title}"
+    for row in rows:
+        yield comment(
+            f"  line {row.line}: {row.key}: {row.text}" if row.key != UNNAMED else f"  line {row.line}: {row.text}"
+        )
+
+
+def _loops(flows: Sequence[FlowDraft]) -> Iterator[tuple[str, str]]:
+    """Yield each pair of flows in opposite directions of which neither renames."""
+    plain = [flow.spec for flow in flows if not flow.broken and flow.spec.rename.prefix is None]
+    for at, one in enumerate(plain):
+        for other in plain[:at]:
+            if (one.source, one.target) == (other.target, other.source):
+                yield other.name, one.name
