@@ -1,185 +1,77 @@
-"""The verdict: an independent reader (confluent-kafka, none of our code) reads both sides, beside the ledger.
-
-Words for what is wrong, after Jepsen's: *lost* (acknowledged, and not there), *phantom* (there, and nobody sent it),
-*different* (another record than the source's, or than the one that was acknowledged), *hole* (an offset is missing).
-"""
+"""The verdict: independent readers read both sides, beside the ledgers."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from confluent_kafka import Consumer, KafkaError, Message
-from confluent_kafka import TopicPartition as Position
-
-from chaos.clients import CALL_SECONDS_MAX
-from chaos.errors import ChaosError
-from chaos.load import Ledger, Where
-from chaos.records import Record, Run, number_of
-
-STALL_SECONDS_MAX = 30.0
-"""Longest wait for the next record of a log that has one."""
-
-_PROBLEMS_MAX = 5
-_AT_ONCE = 2000
-
-Entry = tuple[int, Record]
-"""Offset and record."""
+from chaos.compare import Verdict, compare
+from chaos.compare_transactions import TransactionCheck
+from chaos.ledger import Ledger, TransactionLedger, Where
+from chaos.reader import Reader
+from chaos.records import Run
 
 
-@dataclass(slots=True)
-class Verdict:
-    """What was found.
+class Checker:
+    """Compares topics of the two clusters, both of which are idle.
+
+    Args:
+        source: Addresses of the source.
+        target: Addresses of the target.
+        run: What was produced.
 
     Attributes:
-        records: How many records of the target were compared.
-        value_bytes: Sizes of their values, together.
-        deleted: How many of them the source has deleted since: they were compared with the ledger alone.
-        unknown_found: How many records of unknown outcome stand in the logs.
-        problems: What is wrong, at most a few of each partition.
+        verdict: What was found so far.
     """
 
-    records: int = 0
-    value_bytes: int = 0
-    deleted: int = 0
-    unknown_found: int = 0
-    problems: list[str] = field(default_factory=list)
+    def __init__(self, source: str, target: str, run: Run) -> None:
+        self.verdict = Verdict()
+        self._source, self._target, self._run = source, target, run
 
-    @property
-    def equal(self) -> bool:
-        """Whether nothing is wrong, and something was compared at all."""
-        return not self.problems and self.records > 0
-
-
-def compare(
-    where: Where, source: Iterable[Entry], target: Iterable[Entry], ledger: Ledger, run: Run, verdict: Verdict
-) -> None:
-    """Compare one partition of both sides and of the ledger; add to the verdict.
-
-    The target begins at offset 0. The source may begin later: what it deleted has to be on the target all the same.
-    """
-    found: list[str] = []
-    theirs = iter(source)
-    first = left = next(theirs, None)
-    expected = 0
-    for offset, record in target:
-        if len(found) >= _PROBLEMS_MAX:
-            break
-        if offset != expected:
-            found.append(f"hole: the target has {offset} where {expected} comes next")
-        expected = offset + 1
-        verdict.records += 1
-        verdict.value_bytes += len(record.value or b"")
-        found += _against_ledger(where, offset, record, ledger, run, verdict)
-        if left is not None and left[0] <= offset:
-            if left != (offset, record):
-                found.append(f"different at {offset}: source {left}, target {record}")
-            left = next(theirs, None)
-        elif first is None or offset < first[0]:
-            verdict.deleted += 1
-        else:
-            found.append(f"phantom at {offset}: the source has none there, target {record}")
-    if len(found) < _PROBLEMS_MAX:
-        if left is not None:
-            found.append(f"lost: the source has {left[0]}, the target ends at {expected}")
-        if ledger.end(where) > expected:
-            found.append(f"lost: acknowledged up to {ledger.end(where)}, the target ends at {expected}")
-    verdict.problems += [f"{where[0]}[{where[1]}] {problem}" for problem in found]
-
-
-def _against_ledger(
-    where: Where, offset: int, record: Record, ledger: Ledger, run: Run, verdict: Verdict
-) -> Iterator[str]:
-    number = ledger.at(where, offset)
-    if number is None:
-        number = number_of(record.value)
-        if number is None or number not in ledger.unknown:
-            yield f"phantom at {offset}: {record}"
-            return
-        verdict.unknown_found += 1
-    if run.topic_of(number).name != where[0] or run.record(number) != record:
-        yield f"different at {offset}: sent was number {number}, {run.record(number)}, target {record}"
-
-
-class Reader:
-    """Reads whole partitions of one cluster. A context manager."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "chaos-check",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
-                "isolation.level": "read_uncommitted",
-                "fetch.wait.max.ms": 50,
-                "check.crcs": True,
-                "log_level": 0,
-            }
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._consumer.close()
-
-    def partitions(self, topic: str) -> list[int]:
-        """Return the partitions of a topic."""
-        return sorted(self._consumer.list_topics(topic, timeout=CALL_SECONDS_MAX).topics[topic].partitions)
-
-    def read(self, where: Where) -> Iterator[Entry]:
-        """Yield a partition from its start to where it ended when the call was made.
+    def plain(self, ledger: Ledger) -> None:
+        """Compare the plain topics: every offset of the target holds a record.
 
         Raises:
-            ChaosError: It could not be read.
+            ChaosError: A side could not be read.
         """
-        start, end = self._consumer.get_watermark_offsets(Position(*where), timeout=CALL_SECONDS_MAX)
-        self._consumer.assign([Position(*where, start)])
-        if start == end:
-            return
-        deadline = time.monotonic() + STALL_SECONDS_MAX
-        while True:
-            for message in self._consumer.consume(_AT_ONCE, timeout=0.5):
-                deadline = time.monotonic() + STALL_SECONDS_MAX
-                error = message.error()
-                if error is None:
-                    yield int(message.offset() or 0), _record(message)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name
-                    return
-                else:
-                    raise ChaosError(f"{where} could not be read", why=str(error), next_step="read the broker's log")
-            if time.monotonic() > deadline:
-                raise ChaosError(
-                    f"{where} gave nothing for {STALL_SECONDS_MAX:.0f} s", next_step="read the broker's log"
-                )
+        with _reader(self._source) as source, _reader(self._target) as target:
+            for where in self._partitions(source, target, transactional=False):
+                compare(where, source.read(where), target.read(where), ledger, self._run, self.verdict)
 
+    def transactional(self, ledger: TransactionLedger) -> None:
+        """Compare the topics whose records are in transactions.
 
-def check(source_bootstrap: str, target_bootstrap: str, ledger: Ledger, run: Run) -> Verdict:
-    """Compare everything; both sides are idle.
+        Raises:
+            ChaosError: A side could not be read.
+        """
+        check = TransactionCheck(ledger, self._run, self.verdict)
+        with (
+            _reader(self._source) as whole,
+            _reader(self._source, committed=True) as source,
+            _reader(self._target) as target,
+            _reader(self._target, committed=True) as careful,
+        ):
+            for where in self._partitions(whole, target, transactional=True):
+                # Whose end is the log's: a committed reader would end before a transaction that was left open.
+                bounds = whole.bounds(where), target.bounds(where)
+                check.partition(where, bounds, source.read(where), target.read(where))
+                check.readers(where, target.read(where), careful.read(where))
+        check.finish()
 
-    Raises:
-        ChaosError: A side could not be read.
-    """
-    verdict = Verdict()
-    source, target = Reader(source_bootstrap), Reader(target_bootstrap)
-    try:
-        for topic in run.topics:
+    def _partitions(self, source: Reader, target: Reader, *, transactional: bool) -> Iterator[Where]:
+        for topic in self._run.topics:
+            if topic.transactional is not transactional:
+                continue
             there, here = source.partitions(topic.name), target.partitions(topic.name)
             if there != here:
-                verdict.problems.append(f"{topic.name} has partitions {there} and {here}")
-            for number in sorted({*there} & {*here}):
-                where = (topic.name, number)
-                compare(where, source.read(where), target.read(where), ledger, run, verdict)
+                self.verdict.problems.append(f"{topic.name} has partitions {there} and {here}")
+            yield from ((topic.name, number) for number in sorted({*there} & {*here}))
+
+
+@contextmanager
+def _reader(bootstrap: str, *, committed: bool = False) -> Iterator[Reader]:
+    reader = Reader(bootstrap, committed=committed)
+    try:
+        yield reader
     finally:
-        source.close()
-        target.close()
-    return verdict
-
-
-def _record(message: Message) -> Record:
-    kind, time_ms = message.timestamp()
-    headers: Any = message.headers() or ()
-    return Record(kind, time_ms, message.key(), message.value(), tuple(headers))
+        reader.close()

@@ -1,21 +1,17 @@
-"""The producer of a run, and its ledger: which number the source acknowledged at which offset.
-
-An unknown outcome is a third one: a record whose delivery failed may stand in the log or not, and both are right.
-"""
+"""The producers of a run's plain topics; what the source said of each record is in their ledger."""
 
 from __future__ import annotations
 
 import threading
 import time
-from array import array
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from chaos.errors import ChaosError
+from chaos.ledger import Ledger
 from chaos.records import Run, Topic
 
 FLUSH_SECONDS_MAX = 120
@@ -23,51 +19,6 @@ FLUSH_SECONDS_MAX = 120
 _JOIN_SECONDS_MAX = 30
 _TICK_SECONDS = 0.02
 _FULL_SECONDS = 0.05
-_NONE = -1
-
-Where = tuple[str, int]
-"""Topic and partition."""
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What the source said.
-
-    Attributes:
-        acked: Per partition, the number at each offset; -1 where nothing was acknowledged.
-        unknown: Numbers whose delivery failed, and why.
-        records: How many were acknowledged.
-        value_bytes: Sizes of their values, together.
-    """
-
-    acked: dict[Where, array[int]] = field(default_factory=dict)
-    unknown: dict[int, str] = field(default_factory=dict)
-    records: int = 0
-    value_bytes: int = 0
-
-    def note(self, where: Where, offset: int, number: int) -> None:
-        """Note an acknowledgement.
-
-        Raises:
-            ChaosError: Another record was acknowledged at that offset: the source itself is not sound.
-        """
-        numbers = self.acked.setdefault(where, array("q"))
-        numbers.extend([_NONE] * (offset + 1 - len(numbers)))
-        if numbers[offset] not in {_NONE, number}:
-            raise ChaosError(f"the source acknowledged two records at {where} offset {offset}")
-        numbers[offset] = number
-        self.records += 1
-
-    def at(self, where: Where, offset: int) -> int | None:
-        """Return the number acknowledged at an offset, None if none was."""
-        numbers = self.acked.get(where)
-        if numbers is None or offset >= len(numbers) or numbers[offset] == _NONE:
-            return None
-        return numbers[offset]
-
-    def end(self, where: Where) -> int:
-        """Return the offset after the last one that was acknowledged."""
-        return len(self.acked.get(where, ()))
 
 
 class Load:
@@ -85,7 +36,9 @@ class Load:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write, name="load", daemon=True)
         self._producers: Mapping[Topic, Producer] = {
-            topic: Producer(_settings(bootstrap, topic) | {"error_cb": self._on_error}) for topic in run.topics
+            topic: Producer(_settings(bootstrap, topic) | {"error_cb": self._on_error})
+            for topic in run.topics
+            if not topic.transactional
         }
         self._number = 0
 

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from chaos.ledger import Ledger, Outcome, TransactionLedger
 from chaos.watch import Recovery
 
 
@@ -34,6 +35,9 @@ class Result:
         checked: Compared on the target.
         deleted: Of these, deleted on the source since.
         unknown: Whose delivery to the source failed.
+        unknown_found: Records of unknown fate that stand on the target, those of transactions included.
+        filled: Offsets of the target that hold no record, where none may be.
+        transactions: Outcome to how many transactions ended so.
         megabytes: Of acknowledged values.
         cpu_seconds: Of all daemons.
         peak_rss_megabytes: Of the daemon that took most.
@@ -56,6 +60,9 @@ class Result:
     checked: int = 0
     deleted: int = 0
     unknown: int = 0
+    unknown_found: int = 0
+    filled: int = 0
+    transactions: dict[str, int] = field(default_factory=dict)
     megabytes: float = 0.0
     cpu_seconds: float = 0.0
     peak_rss_megabytes: float = 0.0
@@ -76,6 +83,14 @@ class Result:
             present[str(recovery.fault)].append(_rounded(recovery.seconds))
             old[str(recovery.fault)].append(_rounded(recovery.old_seconds))
         self.recovery_seconds, self.old_recovery_seconds = dict(present), dict(old)
+
+    def take_ledger(self, ledger: Ledger) -> None:
+        """Add what one of the loads has sent."""
+        self.records += ledger.records
+        self.unknown += len(ledger.unknown)
+        self.megabytes = round(self.megabytes + ledger.value_bytes / 1e6, 1)
+        if isinstance(ledger, TransactionLedger):
+            self.transactions = {str(outcome): ledger.count(outcome) for outcome in Outcome}
 
 
 def append_line(result: Result, file: Path) -> None:
@@ -117,6 +132,9 @@ def _totals(result: Result) -> dict[str, Any]:
         "records acknowledged": result.records,
         "records compared": f"{result.checked}, of which {result.deleted} were deleted on the source meanwhile",
         "deliveries of unknown fate": result.unknown,
+        "of unknown fate, but there": result.unknown_found,
+        "transactions": ", ".join(f"{count} {name}" for name, count in result.transactions.items()) or "none",
+        "offsets without a record": result.filled,
         "MB": f"{result.megabytes:.1f}",
         "CPU-s of the daemons": f"{result.cpu_seconds:.1f}",
         "peak RSS of a daemon, MB": f"{result.peak_rss_megabytes:.0f}",

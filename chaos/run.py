@@ -29,9 +29,10 @@ from chaos.disks import enter_private_mounts
 from chaos.errors import ChaosError
 from chaos.faults import RULES, Fault, Snapshot, usable
 from chaos.plan import PLAN_SECONDS_MIN, Step, plan
-from chaos.records import TOPICS, Run
+from chaos.records import TOPICS, TRANSACTIONS, Run
 from chaos.report import Result, append_line, show
-from chaos.session import SABOTAGES, Session
+from chaos.sabotage import SABOTAGES
+from chaos.session import Session
 from chaos.toxiproxy import ensure_server
 from replicator.errors import ReplicatorError
 
@@ -86,7 +87,8 @@ def _run(arguments: argparse.Namespace, directory: Path, result: Result) -> None
             server = ensure_server()
         except ChaosError as error:
             no_toxics = f"{error}; {error.next_step}"
-    snapshot = Snapshot(arguments.daemons, arguments.source_brokers, _TARGET_NODES, len(TOPICS), no_toxics, no_disks)
+    topics = TOPICS if arguments.no_transactions else (*TOPICS, TRANSACTIONS)
+    snapshot = Snapshot(arguments.daemons, arguments.source_brokers, _TARGET_NODES, len(topics), no_toxics, no_disks)
     faults, left_out = usable(snapshot, arguments.faults)
     result.left_out = {str(fault): why for fault, why in left_out.items()}
     for fault, why in result.left_out.items():
@@ -103,8 +105,8 @@ def _run(arguments: argparse.Namespace, directory: Path, result: Result) -> None
     )
     say(f"seed {arguments.seed}: {len(steps)} steps in {arguments.minutes:g} min; logs in {directory}")
     with contextlib.ExitStack() as stack:
-        bench = stack.enter_context(Bench(directory, shape, TOPICS))
-        run = Run(TOPICS, time.time_ns() // 1_000_000, arguments.rate)
+        bench = stack.enter_context(Bench(directory, shape, topics))
+        run = Run(topics, time.time_ns() // 1_000_000, arguments.rate)
         Session(bench, run, steps, result, say, arguments.sabotage).go()
 
 
@@ -122,6 +124,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--source-brokers", type=int, choices=(1, 2, 3), default=3, help="nodes of the source (3)")
     parser.add_argument("--rate", type=int, default=_PER_SECOND, help=f"records per second ({_PER_SECOND})")
     parser.add_argument("--apart", type=float, default=0.0, help="one fault at a time, so many seconds apart (0: off)")
+    parser.add_argument("--no-transactions", action="store_true", help="leave the transactional topic out")
     parser.add_argument("--keep", action="store_true", help="keep data and logs, also of a run that is equal")
     parser.add_argument("--results", type=Path, help="add the result to this file, as a line of JSON")
     parser.add_argument("--sabotage", choices=SABOTAGES, default="", help="break it at the end: the check must fail")
@@ -130,6 +133,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--minutes: at least {PLAN_SECONDS_MIN / 60:.2f}, or some faults have no room")
     if arguments.apart < 0:
         parser.error("--apart: seconds, 0 or more")
+    if arguments.no_transactions and arguments.sabotage == "transaction":
+        parser.error("--sabotage transaction: there is none with --no-transactions")
     if arguments.rate < 1:
         parser.error("--rate: at least 1")
     if arguments.seed is None:

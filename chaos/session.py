@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Producer
-
 from chaos.actions import Actions, wait_settings
 from chaos.bench import Bench
-from chaos.check import check
+from chaos.check import Checker
 from chaos.clients import wait_until
 from chaos.errors import ChaosError
 from chaos.faults import RULES, Fault
 from chaos.lanes import Lanes
+from chaos.ledger import TransactionLedger
 from chaos.load import Load
 from chaos.plan import Phase, Step
 from chaos.records import Run
 from chaos.report import Result
+from chaos.sabotage import break_sides
+from chaos.transactions import TransactionLoad
 from chaos.watch import Watch
 
 QUIET_SECONDS_MAX = 180.0
@@ -28,10 +30,6 @@ QUIET_SECONDS_MAX = 180.0
 _FIRST_SECONDS_MAX = 60.0
 _SOUND_SECONDS_MAX = 60.0
 _TICK_SECONDS = 0.1
-_FLUSH_SECONDS_MAX = 30
-
-SABOTAGES = ("foreign-record", "ledger")
-"""Ways to make both sides unequal at the end, to see that the checker notices."""
 
 
 @dataclass(slots=True)
@@ -63,23 +61,44 @@ class Session:
             KafkaException: A cluster that should answer did not.
         """
         bench = self.bench
-        load = Load(bench.source.bootstrap, self.run)
+        loads = self._loads()
         actions = Actions(bench, self.say)
-        with Watch(bench.source_admin, bench.target_admin, tuple(bench.topics)) as watch, load:
+        with Watch(bench.source_admin, bench.target_admin, tuple(bench.topics)) as watch, contextlib.ExitStack() as on:
+            for load in loads:
+                on.enter_context(load)
             try:
                 self._wait_first(watch)
                 self._do_steps(actions, watch)
-                load.stop()
+                for load in loads:
+                    load.stop()
                 self._wait_quiet(watch)
                 wait_settings(bench, actions.settings, _SOUND_SECONDS_MAX)
                 self._wait_sound()
             finally:
-                self._take_figures(load, watch)
-        self._break(load)
-        verdict = check(bench.source.bootstrap, bench.target.bootstrap, load.ledger, self.run)
-        self.result.checked, self.result.deleted = verdict.records, verdict.deleted
-        self.result.problems += verdict.problems
-        self.result.equal = verdict.equal
+                self._take_figures(loads, watch)
+        break_sides(self.sabotage, bench, [load.ledger for load in loads], self.say)
+        self._judge(loads)
+
+    def _loads(self) -> list[Load | TransactionLoad]:
+        """Return what writes to the topics of the run."""
+        bootstrap = self.bench.source.bootstrap
+        loads: list[Load | TransactionLoad] = [Load(bootstrap, self.run)]
+        if any(topic.transactional for topic in self.run.topics):
+            loads.append(TransactionLoad(bootstrap, self.run))
+        return loads
+
+    def _judge(self, loads: Sequence[Load | TransactionLoad]) -> None:
+        checker = Checker(self.bench.source.bootstrap, self.bench.target.bootstrap, self.run)
+        for load in loads:
+            if isinstance(load.ledger, TransactionLedger):
+                checker.transactional(load.ledger)
+            else:
+                checker.plain(load.ledger)
+        verdict, result = checker.verdict, self.result
+        result.checked, result.deleted, result.filled = verdict.records, verdict.deleted, verdict.filled
+        result.unknown_found = verdict.unknown_found
+        result.problems += verdict.problems
+        result.equal = verdict.equal
 
     def _wait_first(self, watch: Watch) -> None:
         """Wait until the copy of every topic has begun: before that there is nothing to disturb."""
@@ -168,27 +187,13 @@ class Session:
                 found.append(f"{daemon.name} does not answer: {error}")
         return found
 
-    def _take_figures(self, load: Load, watch: Watch) -> None:
+    def _take_figures(self, loads: Sequence[Load | TransactionLoad], watch: Watch) -> None:
         result = self.result
         for daemon in self.bench.daemons:
             daemon.child.sample()
         result.unsound += self.bench.exits
         result.take_recoveries(watch.recoveries)
-        result.records, result.unknown = load.ledger.records, len(load.ledger.unknown)
-        result.megabytes = round(load.ledger.value_bytes / 1e6, 1)
+        for load in loads:
+            result.take_ledger(load.ledger)
         result.cpu_seconds = round(sum(daemon.child.cpu_seconds for daemon in self.bench.daemons), 2)
         result.peak_rss_megabytes = round(max(daemon.child.peak_rss_bytes for daemon in self.bench.daemons) / 1e6, 1)
-
-    def _break(self, load: Load) -> None:
-        """Make the two sides unequal, if asked to."""
-        if self.sabotage == "foreign-record":
-            self.say("sabotage: a record of nobody is written to the target")
-            producer = Producer({"bootstrap.servers": self.bench.target.bootstrap, "log_level": 0})
-            producer.produce(self.run.topics[0].name, b"foreign", partition=0)
-            if producer.flush(_FLUSH_SECONDS_MAX):
-                raise ChaosError("the foreign record could not be written")
-        if self.sabotage == "ledger":
-            self.say("sabotage: the ledger is told of another record")
-            where, numbers = next(iter(sorted(load.ledger.acked.items())))
-            self.say(f"offset {len(numbers) // 2} of {where}")
-            numbers[len(numbers) // 2] += 1

@@ -10,6 +10,7 @@ holder's first fill such a transaction is ended, and every place that was read e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from replicator.errors import ReplicatorError
@@ -56,13 +57,20 @@ class FillRoute:
         self._producer_id = producer_id
         self._now = now
         self._prepared_for = 0
-        self._preparing = asyncio.Lock()
+        self._one_transaction = asyncio.Lock()
         self._slow_until = 0.0
 
     @property
     def length_max(self) -> int:
         """How many markers of one partition a request can carry."""
         return 1 if self._is_slow() else _BULK_MARKERS_MAX
+
+    def turn(self) -> contextlib.AbstractAsyncContextManager[object]:
+        """Return what has to be entered before a round is chosen and written.
+
+        One transaction at a time: each begins by ending the one before it, of whichever broker's partitions.
+        """
+        return self._one_transaction if self._is_slow() else contextlib.nullcontext()
 
     def _is_slow(self) -> bool:
         return self._now() < self._slow_until
@@ -73,7 +81,7 @@ class FillRoute:
         Raises:
             KafkaError: The target refuses.
         """
-        async with self._preparing:
+        async with self._one_transaction:
             if self._prepared_for == claim_number:
                 return
             await init_producer_id(self._cluster, self._id)

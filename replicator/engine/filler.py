@@ -69,18 +69,19 @@ class Filler:
         try:
             if number:
                 await pump.fill_route.prepare(number)
-            work = self._gather()
-            if work:
-                connection = await pump.target.cluster.connection(self.node, Purpose.CONTROL)
-                await self._write(connection, number, work)
+            connection = await pump.target.cluster.connection(self.node, Purpose.CONTROL)
+            async with pump.fill_route.turn():
+                work = self._gather(number)  # now, and not before any wait: the claim may go meanwhile
+                if work:
+                    await self._write(connection, number, work)
         except AuthorizationFailed as error:
             self._denied(work, error)
         except _PASSING as error:
             self._failed(work, str(error))
             pump.report_target(self.node, error)
 
-    def _gather(self) -> _Round:
-        """Take what may be filled now, up to a request's size; what may not is let go of."""
+    def _gather(self, number: int) -> _Round:
+        """Take what may be filled now under that claim, up to a request's size; what may not is let go of."""
         pump = self._pump
         due, self._due = self._due, {}
         work: _Round = {}
@@ -88,7 +89,7 @@ class Filler:
         for slot in due:
             if slot.copy.fill_due() is None:
                 continue
-            if not pump.guard.may_fill(slot):
+            if pump.claim.number != number or not pump.guard.may_fill(slot):
                 pump.wait_to_fill(slot)
             elif slot.verified_at < pump.fill_route.prepared_at:
                 pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")

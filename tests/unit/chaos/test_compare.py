@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from chaos.check import Entry, Verdict, compare
+from chaos.compare import Verdict, compare
 from chaos.errors import ChaosError
-from chaos.load import Ledger
+from chaos.ledger import Ledger
+from chaos.reader import Entry
 from chaos.records import TOPICS, Record, Run
 
 RUN = Run(TOPICS, begun_ms=1_700_000_000_000, per_second=100)
