@@ -250,6 +250,9 @@ def _unseen_tail(target: TargetLog) -> Wait | None:
 
 def _begin(target: TargetLog, source: SourceLog, begin_at: int) -> Decision:
     """Decide for a partition that was never active and holds no data: new, or just seeded."""
+    if target.start <= begin_at < target.end:
+        # Markers of ours, from before a partition could be recorded as active: no record of the source is there.
+        return _resume(target, None)
     if target.end > begin_at:
         return Fault(
             Reason.FOREIGN_WRITER, f"the target is empty but ends at {target.end}, beyond the copy's start {begin_at}"

@@ -258,7 +258,8 @@ class PartitionCopy:
         """
         if self.phase is not Phase.COPYING or self.queued_bytes >= queued_bytes_max:
             return False
-        if self._held and self.idle:
+        # What was taken may not be queued yet: only when all of it is acknowledged is there nothing left to wait for.
+        if self._held and self.idle and self.acked_offset == self.next_offset:
             self._held = False
         return not self._held
 

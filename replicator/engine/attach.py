@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.core.attach import Entry, SourceLog, Tail, TargetLog, Writer
 from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data
-from replicator.errors import ProtocolError
+from replicator.errors import BrokerRefused, ProtocolError
 from replicator.wire import control
 from replicator.wire.batch import MAGIC_V2
 from replicator.wire.cluster import Purpose
@@ -197,8 +197,9 @@ async def _source_view(
     begin, end = max(last, bounds[0]), min(log.end, bounds[1])
     content: object | None = None
     epoch = -1
+    seen = begin >= end or slot.compacted
     async for frame, header, aborted in batches_between(side, connection, slot.source, begin, end, committed=committed):
-        epoch = header.leader_epoch
+        epoch, seen = header.leader_epoch, True
         if aborted or header.is_control or header.record_count == 0:
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
@@ -207,6 +208,15 @@ async def _source_view(
             records = [each.offset for each in open_batch(frame.view, header) if last < each.offset < end]
             if records:
                 return _View(content, epoch, records[0])
+    if not seen:
+        # A remote tier that is slow answers with nothing; that is no proof that nothing is there.
+        raise BrokerRefused(
+            f"the source gives no record from offset {begin} on, below its end",
+            cluster=connection.cluster.alias,
+            code=0,
+            api="Fetch",
+            retryable=True,
+        )
     return _View(content, epoch, None)
 
 

@@ -69,10 +69,14 @@ class AttachLoop:
 
     async def run(self) -> None:
         """Attach what is due, until cancelled."""
+        looked_at = 0.0
         while True:
             self._wake.clear()
             self._attach_due()
             self._bring_claimed_forward()
+            if self._pump.now() - looked_at >= _TICK_SECONDS:
+                looked_at = self._pump.now()
+                self._pump.look_for_ends()
             self._pump.readers_kick()
             self._pump.writers_kick()
             await self._sleep()

@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from replicator.errors import ReplicatorError
+from replicator.errors import Conflict, ReplicatorError
 from replicator.obs.logs import get_logger
-from replicator.wire.control import LATEST, list_offsets
+from replicator.wire.control import LATEST, Answer, list_offsets
 from replicator.wire.markers import WRITE_TXN_MARKERS, write_markers
 from replicator.wire.transactions import Transaction, init_producer_id
 
@@ -33,6 +33,7 @@ _CLUSTER_AUTHORIZATION_FAILED = 31
 _EPOCHS = 1 << 15
 _LANDED_SECONDS_MAX = 10.0
 _LOOK_SECONDS = 0.01
+_NOT_LANDED = -1
 
 log = get_logger(__name__)
 
@@ -60,23 +61,24 @@ class FillRoute:
         self._one_transaction = asyncio.Lock()
         self._slow_until = 0.0
 
-    @property
-    def length_max(self) -> int:
-        """How many markers of one partition a request can carry."""
-        return 1 if self._is_slow() else _BULK_MARKERS_MAX
+    def is_slow(self, claim_number: int) -> bool:
+        """Return whether markers go by transactions now: a round asks once, and keeps to it."""
+        # A marker in bulk carries the claim's number as its epoch, of 15 bits.
+        return self._now() < self._slow_until or claim_number >= _EPOCHS
 
-    def turn(self) -> contextlib.AbstractAsyncContextManager[object]:
+    def length_max(self, *, slow: bool) -> int:
+        """How many markers of one partition a request can carry."""
+        return 1 if slow else _BULK_MARKERS_MAX
+
+    def turn(self, *, slow: bool) -> contextlib.AbstractAsyncContextManager[object]:
         """Return what has to be entered before a round is chosen and written.
 
         One transaction at a time: each begins by ending the one before it, of whichever broker's partitions.
         """
-        return self._one_transaction if self._is_slow() else contextlib.nullcontext()
-
-    def _is_slow(self) -> bool:
-        return self._now() < self._slow_until
+        return self._one_transaction if slow else contextlib.nullcontext()
 
     async def prepare(self, claim_number: int) -> None:
-        """End what an earlier holder of the claim, or a lost answer, may have left open.
+        """End what an earlier holder of the claim, or a lost answer, may have left open; once the claim is effective.
 
         Raises:
             KafkaError: The target refuses.
@@ -88,46 +90,67 @@ class FillRoute:
             self._prepared_for = claim_number
             self.prepared_at = self._now()
 
-    async def write(
-        self, connection: Connection, claim_number: int, lengths: Mapping[TopicPartition, int]
+    async def in_bulk(
+        self, connection: Connection, lengths: Mapping[TopicPartition, int], claim_number: int
     ) -> dict[TopicPartition, int]:
         """Append markers; return error codes. 0 does not say that all of them stand: the log's end does.
 
         Raises:
             KafkaError: Any number of them may have been appended.
-            TimedOut: The same; the coordinator of a transaction did not answer in time.
-            Conflict: The same; a newer transaction took over.
         """
-        if self._is_slow():
-            return await self._by_transaction(connection, lengths)
-        if not connection.versions.offers(WRITE_TXN_MARKERS, 1):
-            self._slow_until = float("inf")
-            return dict.fromkeys(lengths, _CLUSTER_AUTHORIZATION_FAILED)
-        codes = await write_markers(connection, self._producer_id, claim_number % _EPOCHS, lengths)
+        if connection.versions.offers(WRITE_TXN_MARKERS, 1):
+            codes = await write_markers(connection, self._producer_id, claim_number, lengths)
+            seconds = _BULK_AGAIN_SECONDS
+        else:
+            codes, seconds = dict.fromkeys(lengths, _CLUSTER_AUTHORIZATION_FAILED), float("inf")
         if _CLUSTER_AUTHORIZATION_FAILED in codes.values():
             # Refused before anything was appended: the partitions come again, by the other route.
             log.info("fills go by transactions", cluster=self._cluster.spec.alias, why="no right to WriteTxnMarkers")
-            self._slow_until = self._now() + _BULK_AGAIN_SECONDS
+            self._slow_until = self._now() + seconds
         return codes
 
-    async def _by_transaction(
-        self, connection: Connection, lengths: Mapping[TopicPartition, int]
+    async def by_transaction(
+        self, connection: Connection, lengths: Mapping[TopicPartition, int], is_ours: Callable[[], bool]
     ) -> dict[TopicPartition, int]:
+        """Append one marker to each partition, within `turn`; return codes as `in_bulk`.
+
+        Raises:
+            KafkaError: Any of them may have been appended, or may be yet.
+            TimedOut: The same; the coordinator did not answer in time.
+            Conflict: The same; the claim, or the transaction, was taken over.
+        """
         before = await list_offsets(connection, lengths, LATEST, committed=False)
         try:
             identity = await init_producer_id(self._cluster, self._id)
+            # From here on a newer holder's `prepare` fences this transaction; what came before it is told here.
+            if not is_ours():
+                raise Conflict("the claim went while markers were to be written")
             transaction = Transaction(self._cluster, self._id, identity)
             await transaction.add(*lengths)
             await transaction.end(commit=False)
         except ReplicatorError:
             self._prepared_for = 0
             raise
-        # Its coordinator answers before the markers stand.
+        return await self._landed(connection, lengths, before)
+
+    async def _landed(
+        self, connection: Connection, lengths: Mapping[TopicPartition, int], before: Mapping[TopicPartition, Answer]
+    ) -> dict[TopicPartition, int]:
+        """Wait for the markers: the coordinator answers before they stand."""
+        waiting = set(lengths)
+        codes = dict.fromkeys(lengths, _NOT_LANDED)
         deadline = self._now() + _LANDED_SECONDS_MAX
-        while self._now() < deadline:
-            ends = await list_offsets(connection, lengths, LATEST, committed=False)
-            if all(ends[where].value > before[where].value for where in lengths):
-                return dict.fromkeys(lengths, 0)
-            await asyncio.sleep(_LOOK_SECONDS)
-        self._prepared_for = 0
-        return dict.fromkeys(lengths, -1)
+        while waiting and self._now() < deadline:
+            ends = await list_offsets(connection, waiting, LATEST, committed=False)
+            for where in list(waiting):
+                end, began = ends.get(where), before.get(where)
+                if end is None or began is None or end.error or began.error:
+                    waiting.discard(where)
+                elif end.value > began.value:
+                    waiting.discard(where)
+                    codes[where] = 0
+            if waiting:
+                await asyncio.sleep(_LOOK_SECONDS)
+        if any(codes.values()):
+            self._prepared_for = 0
+        return codes

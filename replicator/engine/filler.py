@@ -55,6 +55,10 @@ class Filler:
             self._busy = True
             self._pump.start_task(self._run())
 
+    def discard(self, slot: Slot) -> None:
+        """This partition has nothing to be filled here any more."""
+        self._due.pop(slot, None)
+
     async def _run(self) -> None:
         try:
             while self._due:
@@ -64,23 +68,32 @@ class Filler:
 
     async def _fill_round(self) -> None:
         pump = self._pump
-        number = pump.claim.number
+        number, route = pump.claim.number, pump.fill_route
         work: _Round = {}
         try:
-            if number:
-                await pump.fill_route.prepare(number)
+            if self._is_ours(number):
+                await route.prepare(number)
             connection = await pump.target.cluster.connection(self.node, Purpose.CONTROL)
-            async with pump.fill_route.turn():
-                work = self._gather(number)  # now, and not before any wait: the claim may go meanwhile
+            slow = route.is_slow(number)
+            async with route.turn(slow=slow):
+                work = self._gather(number, route.length_max(slow=slow))  # now: the claim may go in any wait
                 if work:
-                    await self._write(connection, number, work)
+                    await self._write(connection, number, work, slow=slow)
         except AuthorizationFailed as error:
             self._denied(work, error)
         except _PASSING as error:
             self._failed(work, str(error))
             pump.report_target(self.node, error)
+        except Exception as error:
+            self._failed(work, repr(error))  # or their answers would be waited for for ever
+            raise
 
-    def _gather(self, number: int) -> _Round:
+    def _is_ours(self, number: int) -> bool:
+        """Return whether that claim is ours and nobody else may append markers now."""
+        claim = self._pump.claim
+        return number > 0 and claim.number == number and claim.effective_since() is not None
+
+    def _gather(self, number: int, length_max: int) -> _Round:
         """Take what may be filled now under that claim, up to a request's size; what may not is let go of."""
         pump = self._pump
         due, self._due = self._due, {}
@@ -89,23 +102,27 @@ class Filler:
         for slot in due:
             if slot.copy.fill_due() is None:
                 continue
-            if pump.claim.number != number or not pump.guard.may_fill(slot):
+            if not self._is_ours(number) or not pump.guard.may_fill(slot):
                 pump.wait_to_fill(slot)
             elif slot.verified_at < pump.fill_route.prepared_at:
                 pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
             elif left:
-                fill = slot.copy.begin_fill(min(left, pump.fill_route.length_max))
+                fill = slot.copy.begin_fill(min(left, length_max))
                 left -= fill.length
                 work[slot] = (fill, slot.copy.episode)
             else:
                 self._due[slot] = None
         return work
 
-    async def _write(self, connection: Connection, number: int, work: _Round) -> None:
+    async def _write(self, connection: Connection, number: int, work: _Round, *, slow: bool) -> None:
         pump = self._pump
         sent_at = pump.now()
         lengths = {slot.target: fill.length for slot, (fill, _) in work.items()}
-        codes = await pump.fill_route.write(connection, number, lengths)
+        route = pump.fill_route
+        if slow:
+            codes = await route.by_transaction(connection, lengths, lambda: self._is_ours(number))
+        else:
+            codes = await route.in_bulk(connection, lengths, number)
         ends = await control.list_offsets(connection, lengths, control.LATEST, committed=False)
         for slot, (fill, episode) in list(work.items()):
             code = codes.get(slot.target, -1)

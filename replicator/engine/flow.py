@@ -338,13 +338,13 @@ class FlowRunner:
             slot = pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
             slot.active = partition in mirror.active
             slot.begin_at_end = mirror.begin_at_end
-            slot.compacted = mirror.compacted
+            slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
             slot.seeded_to = mirror.seeded.get(partition, 0)
             slot.stored_epoch = mirror.epochs.get(partition, -1)
             if self._paused:
                 pump.pause(slot)
             return
-        slot.compacted = mirror.compacted
+        slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
         raised = limits.batch_bytes_max > slot.copy.limits.batch_bytes_max
         slot.copy.set_limits(limits)
         if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:

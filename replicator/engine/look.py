@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
 
 _READ_BYTES = 1 << 20
+_READ_WAIT_MS = 500
+"""What is below the end is there at once, but for what a broker has to fetch from a remote tier."""
 _STEP_FACTOR = 16
 """How much further back each look for the last data batch goes than the one before."""
 
@@ -82,7 +84,7 @@ async def batches_between(
     """
     position = begin
     while position < end:
-        frame, fetched = await read_once(side, connection, where, position, committed=committed)
+        frame, fetched = await read_once(side, connection, where, position, committed=committed, wait_ms=_READ_WAIT_MS)
         aborts = Aborts(fetched.aborted or ())
         headers = scan(frame.buffer, fetched.start, fetched.end)
         for header in headers:

@@ -236,6 +236,8 @@ class Pump:
         self._attach_loop.schedule(slot)
 
     def _detach(self, slot: Slot) -> None:
+        # What is stored may be older than the tail by now, and would then prove nothing at the next attach.
+        slot.stored_epoch = max(slot.stored_epoch, slot.copy.last_epoch)
         self._attach_loop.add(slot)
         reader = self._reader_of.pop(slot, None)
         if reader is not None:
@@ -417,10 +419,21 @@ class Pump:
             log.error("bug", exc_info=task.exception())
 
     def look_for_end(self, slot: Slot) -> None:
-        """An answer held nothing of a partition that should have more: ask for it alone."""
-        if slot not in self._looking and slot.copy.idle:
+        """An answer held nothing of a partition that should have more: ask for it alone.
+
+        Only a cleaner leaves such an end. Of a log in tiered storage a broker answers with nothing when the remote
+        read is slow; such a log is never compacted.
+        """
+        if slot.surely_compacted and slot not in self._looking and slot.copy.idle:
             self._looking.add(slot)
             self.start_task(self._look_for_end(slot, slot.copy.episode, slot.copy.next_offset))
+
+    def look_for_ends(self) -> None:
+        """Look where a hole may be the end: a fetch session tells of an end that has not moved only once."""
+        for slot in self.slots.values():
+            end = slot.lag.observed_end
+            if slot.surely_compacted and slot.copy.is_copying() and end is not None and end > slot.copy.next_offset:
+                self.look_for_end(slot)
 
     async def _look_for_end(self, slot: Slot, episode: int, position: int) -> None:
         try:
@@ -440,6 +453,9 @@ class Pump:
         if fetched.start == fetched.end and (copy.episode, copy.next_offset) == (episode, position):
             end = fetched.last_stable_offset if self.committed_only else fetched.high_watermark
             copy.end_of_log(end, leader.epoch)
+            if not copy.is_copying():
+                self.phase_changed(slot)
+                return
             self.ready(slot)
             self.writers_kick()
 

@@ -41,10 +41,11 @@ class Slot:
         lag: Its lag meter.
         active: Whether the mirror record holds it as ACTIVE: once it does, its offsets are never seeded again.
         begin_at_end: Whether it begins at the source's end (`start: latest`).
-        compacted: Whether the source's cleaner may take records from inside its log.
+        compacted: Whether the source's cleaner may take records from inside its log, as far as is known.
+        surely_compacted: Whether it is known that it may.
         stopped_by_mirror: Whether it stands still for a fault of its whole topic, and goes on once that has passed.
         seeded_to: Offset below which the target may hold fillers, as recorded; 0 for none.
-        stored_epoch: Last source leader epoch on the state topic, -1 for none.
+        stored_epoch: Last source leader epoch known, from the state topic or from what was read; -1 for none.
         due: Monotonic time of the next attach attempt.
         attempts: Attaches since the last accepted batch, for the back-off.
         attaching: Whether a task is reading its facts now.
@@ -68,6 +69,7 @@ class Slot:
     active: bool = False
     begin_at_end: bool = False
     compacted: bool = False
+    surely_compacted: bool = False
     stopped_by_mirror: bool = False
     seeded_to: int = 0
     stored_epoch: int = -1

@@ -64,7 +64,8 @@ class Mirror:
         partitions: How many are copied.
         batch_bytes_max: What the target takes.
         begin_at_end: Whether it begins at the source's end.
-        compacted: Whether the source's cleaner may take records from inside its logs.
+        compacted: Whether the source's cleaner may take records from inside its logs, as far as is known.
+        surely_compacted: Whether it is known that it may.
         active: Partitions that the record holds as ACTIVE.
         epochs: Stored source leader epochs.
         seeded: Per partition, the offset below which the target may hold fillers.
@@ -81,6 +82,7 @@ class Mirror:
     batch_bytes_max: int = _MAX_BYTES_DEFAULT
     begin_at_end: bool = False
     compacted: bool = False
+    surely_compacted: bool = False
     active: set[int] = field(default_factory=set)
     epochs: dict[int, int] = field(default_factory=dict)
     seeded: dict[int, int] = field(default_factory=dict)
@@ -279,6 +281,7 @@ class TopicSync:
         limit = plan.managed.get(_MAX_BYTES) or _effective(found.target_config).get(_MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else _MAX_BYTES_DEFAULT
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
+        mirror.surely_compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "")
         mirror.compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "compact")
 
     def _other_feeder(self, mirror: Mirror) -> str | None:

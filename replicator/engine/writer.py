@@ -60,6 +60,7 @@ class TargetWriter:
     def forget(self, slot: Slot) -> None:
         """This partition has nothing to send here any more."""
         self._ready.pop(slot, None)
+        self._filler.discard(slot)
 
     def kick(self) -> None:
         """Send what may be sent."""

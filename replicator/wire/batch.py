@@ -58,7 +58,7 @@ def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[B
             _check_odd_batch(fields[0], length, fields[3])
             if after > end:
                 break
-            append(_old_header(fields[0], length, fields[2], fields[3], position))
+            append(_old_header(fields[0], length, fields[3], position))
             position = after
             continue
         if after > end:
@@ -81,12 +81,12 @@ def _scan_short_messages(
         after = position + LENGTH_PREFIX_BYTES + length
         if after > end:
             return
-        headers.append(_old_header(base, length, -1, magic, position))
+        headers.append(_old_header(base, length, magic, position))
         position = after
 
 
-def _old_header(base: int, length: int, epoch: int, magic: int, start: int) -> BatchHeader:
-    return BatchHeader(base, length, epoch, magic, 0, 0, 0, -1, -1, -1, -1, -1, -1, start)
+def _old_header(base: int, length: int, magic: int, start: int) -> BatchHeader:
+    return BatchHeader(base, length, -1, magic, 0, 0, 0, -1, -1, -1, -1, -1, -1, start)
 
 
 def _check_odd_batch(base: int, length: int, magic: int) -> None:

@@ -241,3 +241,11 @@ def test_a_source_that_begins_behind_our_end_overtook_us() -> None:
 def test_a_source_that_begins_exactly_at_our_end_did_not() -> None:
     """All it dropped was copied."""
     assert attach(source=SourceLog(10, 20, 20, None, 10)) == Resume(10, 10, NOW)
+
+
+def test_markers_before_anything_was_recorded_are_gone_on_from() -> None:
+    """The first offsets held no record, and the daemon died before it could record the partition as active."""
+    source = replace(SOURCE, content=None)
+
+    assert attach(TargetLog(0, 3, None, None), source, ours=False) == Resume(3, 3, None)
+    assert reason_of(attach(TargetLog(3, 3, None, None), source, ours=False)) is Reason.FOREIGN_WRITER

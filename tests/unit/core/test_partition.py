@@ -395,6 +395,17 @@ def test_nothing_behind_a_very_long_fill_is_read_until_it_is_done() -> None:
     assert copy.wants_more(1000)
 
 
+def test_what_was_taken_and_is_not_queued_yet_counts_as_on_its_way() -> None:
+    """The next fetch leaves before this answer is carried out: it must not read on behind a long fill."""
+    copy = copying()
+    (fill,), _ = copy.offer([marker(10, FILL_AHEAD_MAX + 1)], (), unopened)
+
+    assert not copy.wants_more(1000)
+    assert isinstance(fill, Fill)
+    copy.queue_fill(fill)
+    assert not copy.wants_more(1000)
+
+
 @pytest.mark.parametrize("log_end", [11, 13])
 def test_markers_missing_or_too_many_end_the_episode_in_doubt(log_end: int) -> None:
     """Nothing may be written behind them before the logs were compared."""
