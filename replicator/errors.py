@@ -21,6 +21,7 @@
     ├── CorruptRecords                bytes that are not a sound record batch
     ├── Unequal                       two sides differ (verify)
     ├── StoreError                    the local state directory cannot be used
+    │   └── StoreFull                 its disk is full
     ├── DaemonUnreachable             no daemon answers at the rpc address
     ├── DevkitError                   a local test cluster could not be run
     ├── NotAvailable                  a capability of a later version
@@ -194,6 +195,10 @@ class Unequal(ReplicatorError):
 
 class StoreError(ReplicatorError):
     """The local state directory cannot be used (full disk, damaged file, wrong rights)."""
+
+
+class StoreFull(StoreError):
+    """There is no room for it: what it would keep is lost, and nothing else."""
 
 
 class DaemonUnreachable(ReplicatorError):

@@ -17,7 +17,7 @@ from replicator import __version__
 from replicator.config.diff import diff
 from replicator.config.load import load
 from replicator.engine.flow import FlowRunner
-from replicator.errors import ConfigError, ReplicatorError, UsageError
+from replicator.errors import ConfigError, ReplicatorError, StoreFull, UsageError
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.obs.logs import get_logger
@@ -102,6 +102,14 @@ class Daemon:
 
     # -- life -----------------------------------------------------------------------------------------------------
 
+    def _open_store(self) -> Store:
+        """Open the file of events; where its disk is full, go on without: copying must not wait for a cache."""
+        try:
+            return SqliteStore(self._spec.daemon.state_dir)
+        except StoreFull as error:
+            log.error("events are not kept", why=str(error), next=error.next_step)  # noqa: TRY400 - no bug of ours
+            return self._store
+
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
 
@@ -117,7 +125,7 @@ class Daemon:
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         if self._spec.coordinator.store != "memory":
-            self._store = SqliteStore(self._spec.daemon.state_dir)
+            self._store = self._open_store()
         for flow in self._mine(self._spec):
             self._start(flow)
         stop_http = asyncio.Event()

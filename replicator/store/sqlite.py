@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from replicator.errors import StoreError
+from replicator.errors import StoreError, StoreFull
 from replicator.model.events import Event
 from replicator.store.port import EVENTS_MAX
 
@@ -30,6 +30,7 @@ class SqliteStore:
     """Keeps events in a file (WAL mode: a crash in the middle of a write leaves the earlier ones whole).
 
     Raises:
+        StoreFull: There is no room for it.
         StoreError: The file cannot be opened or is damaged.
     """
 
@@ -89,7 +90,9 @@ class SqliteStore:
         self._connection.close()
 
     def _fault(self, what: str, why: object) -> StoreError:
-        return StoreError(
+        full = isinstance(why, sqlite3.Error) and why.sqlite_errorcode == sqlite3.SQLITE_FULL
+        kind = StoreFull if full else StoreError
+        return kind(
             f"{self._path} {what}",
             why=str(why),
             next_step=f"free disk space, or delete {self._path}: it only holds the history of events",

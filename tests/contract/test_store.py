@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from replicator.errors import StoreError
+from replicator.errors import StoreError, StoreFull
 from replicator.model.events import Event
 from replicator.store.port import EVENTS_MAX, MemoryStore, Store
 from replicator.store.sqlite import SqliteStore
@@ -128,3 +128,12 @@ def test_a_full_disk_is_an_error_and_keeps_what_was_written(tmp_path: Path) -> N
     )
 
     assert done.stdout.strip() == "StoreError True True"
+
+
+def test_no_room_is_told_from_other_faults(tmp_path: Path) -> None:
+    """A daemon goes on without its events then, and stops for a damaged file."""
+    store = SqliteStore(tmp_path)
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(StoreFull, match="cannot be written"):
+        store.add(Event("now", "f", "t", 0, None, None, None, "x" * 100_000))
