@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from chaos.background import Background
 from chaos.errors import ChaosError
 from chaos.ledger import Ledger
 from chaos.records import Run, Topic
@@ -21,36 +19,23 @@ _TICK_SECONDS = 0.02
 _FULL_SECONDS = 0.05
 
 
-class Load:
+class Load(Background):
     """Writes the records of a run to the source, in the background. A context manager.
 
     Attributes:
         ledger: What was acknowledged; whole after `stop`.
-        problems: What went wrong with the producer itself.
     """
 
     def __init__(self, bootstrap: str, run: Run) -> None:
+        super().__init__("load", _JOIN_SECONDS_MAX)
         self.ledger = Ledger()
-        self.problems: list[str] = []
-        self._run = run
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="load", daemon=True)
+        self._records = run
         self._producers: Mapping[Topic, Producer] = {
             topic: Producer(_settings(bootstrap, topic) | {"error_cb": self._on_error})
             for topic in run.topics
             if not topic.transactional
         }
         self._number = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join(_JOIN_SECONDS_MAX)
 
     def stop(self) -> None:
         """Send no more, and wait until the fate of every record is known.
@@ -71,19 +56,16 @@ class Load:
 
     def _write(self) -> None:
         began = time.monotonic()
-        try:
-            while not self._stopping.wait(_TICK_SECONDS):
-                due = int((time.monotonic() - began) * self._run.per_second)
-                while self._number < due and not self._stopping.is_set():
-                    self._send()
-                for producer in self._producers.values():
-                    producer.poll(0)
-        except Exception as error:  # noqa: BLE001 - the thread's end must not pass for a quiet load
-            self.problems.append(repr(error))
+        while not self._stopping.wait(_TICK_SECONDS):
+            due = int((time.monotonic() - began) * self._records.per_second)
+            while self._number < due and not self._stopping.is_set():
+                self._send()
+            for producer in self._producers.values():
+                producer.poll(0)
 
     def _send(self) -> None:
         number = self._number
-        topic, record = self._run.topic_of(number), self._run.record(number)
+        topic, record = self._records.topic_of(number), self._records.record(number)
         producer = self._producers[topic]
         try:
             producer.produce(

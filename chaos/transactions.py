@@ -6,14 +6,12 @@ asked for, and can only be aborted: by us, by the next producer of the id, or by
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from chaos.background import Background
 from chaos.errors import ChaosError
 from chaos.ledger import Outcome, TransactionLedger
 from chaos.records import TRANSACTIONS, TRANSACTIONS_PER_SECOND, Run, Way, numbers_of, way_of
@@ -33,36 +31,23 @@ _TWO_GOES = 4
 """One transaction of so many waits for its first half: then a partition has several batches of it."""
 
 
-class TransactionLoad:
+class TransactionLoad(Background):
     """Writes transactions to the source, in the background. A context manager.
 
     Attributes:
         ledger: What the source said; whole after `stop`.
-        problems: What went wrong with the load itself.
         renewals: Producers that failed.
     """
 
     def __init__(self, bootstrap: str, run: Run) -> None:
+        super().__init__("transactions", _EXIT_SECONDS_MAX)
         self.ledger = TransactionLedger()
-        self.problems: list[str] = []
         self.renewals = 0
         self._settings = _settings(bootstrap)
-        self._run = run
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="transactions", daemon=True)
+        self._records = run
         self._producer: Producer | None = None
         self._partitions = 1
         self._failed = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join(_EXIT_SECONDS_MAX)
 
     def stop(self) -> None:
         """Begin no more, and wait until the last one has ended: an open one would hold readers up.
@@ -83,14 +68,11 @@ class TransactionLoad:
 
     def _write(self) -> None:
         transaction = 0
-        try:
-            self._renew()
-            while not self._stopping.wait(1 / TRANSACTIONS_PER_SECOND):
-                if not self._do(transaction):
-                    self._renew()
-                transaction += 1
-        except Exception as error:  # noqa: BLE001 - the thread's end must not pass for a quiet load
-            self.problems.append(repr(error))
+        self._renew()
+        while not self._stopping.wait(1 / TRANSACTIONS_PER_SECOND):
+            if not self._do(transaction):
+                self._renew()
+            transaction += 1
 
     # -- one transaction --------------------------------------------------------------------------------------------
 
@@ -135,7 +117,7 @@ class TransactionLoad:
         return producer.flush(_FLUSH_SECONDS_MAX) == 0 and not self._failed
 
     def _send(self, producer: Producer, number: int, partition: int) -> None:
-        record = self._run.record(number)
+        record = self._records.record(number)
         producer.produce(
             TRANSACTIONS.name,
             record.value,

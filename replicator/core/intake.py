@@ -24,9 +24,11 @@ from replicator.model.batch import (
     CONTROL_BIT,
     LENGTH_PREFIX_BYTES,
     LOG_APPEND_TIME_BIT,
+    MAGIC_V2,
     SEQUENCE_MODULUS,
     TRANSACTIONAL_BIT,
     BatchHeader,
+    sequence_after,
 )
 
 
@@ -42,7 +44,6 @@ Unpack = Callable[[BatchHeader], Sequence[Unpacked]]
 
 FILL_AHEAD_MAX = 1000
 """Offsets to be filled in one piece before which nothing behind them is taken: it would hold its frames meanwhile."""
-MAGIC_V2 = 2
 _NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
 
 
@@ -212,7 +213,7 @@ class Intake:
 
     def _advance(self, expected: int, records: int) -> None:
         self.expected = expected
-        self.sequence = (self.sequence + records) % SEQUENCE_MODULUS
+        self.sequence = sequence_after(self.sequence, records)
 
     def _fill_to(self, offset: int) -> bool:
         """Fill from the expected offset on; return whether more may be taken behind it."""

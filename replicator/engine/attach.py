@@ -10,8 +10,8 @@ from replicator.core.attach import Entry, SourceLog, Tail, TargetLog, Writer
 from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data
 from replicator.errors import BrokerRefused, ProtocolError
+from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
-from replicator.wire.batch import MAGIC_V2
 from replicator.wire.cluster import Purpose
 from replicator.wire.recode import open_batch
 from replicator.wire.records import decode

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from replicator.core.intake import Aborts
 from replicator.engine.access import refused
 from replicator.errors import BrokerRefused, KafkaError
-from replicator.wire.batch import MAGIC_V2, scan
+from replicator.model.batch import MAGIC_V2
+from replicator.wire.batch import scan
 from replicator.wire.fetch import Fetched, FetchSession, Wanted
 from replicator.wire.versions import FETCH
 

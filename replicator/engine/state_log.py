@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from kio.schema.errors import ErrorCode
 
 from replicator.core.answers import ProduceOutcome, classify_produce
+from replicator.core.intake import Aborts
 from replicator.engine.look import Side, read_once
 from replicator.errors import BrokerRefused, Conflict, KafkaError, TimedOut
 from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
@@ -47,7 +48,6 @@ _ROUNDS_MAX = 20
 _PAUSE_SECONDS = 0.05
 _END_SECONDS_MAX = 60.0
 _LONG_POLL_SECONDS_MAX = 5.0
-_CONTROL_TYPE_ABORT = 0
 
 Change = tuple[bytes, bytes | None]
 log = get_logger(__name__)
@@ -131,15 +131,10 @@ class StateLog:
         self.position = answer.value
 
     def _apply(self, frame: Frame, fetched: Fetched) -> None:
-        pending = sorted(fetched.aborted or (), key=lambda entry: entry[1])
-        aborted: set[int] = set()
+        aborts = Aborts(fetched.aborted or ())
         for header in scan(frame.buffer, fetched.start, fetched.end):
-            while pending and pending[0][1] < header.next_offset:
-                aborted.add(pending.pop(0)[0])
-            if header.is_control:
-                if _is_abort(frame, header):
-                    aborted.discard(header.producer_id)
-            elif not (header.is_transactional and header.producer_id in aborted) and header.record_count > 0:
+            aborted = aborts.observe(header)
+            if not header.is_control and not aborted and header.record_count > 0:
                 self._apply_batch(frame, header)
             self.position = max(self.position, header.next_offset)
 
@@ -274,8 +269,3 @@ def _encode(changes: Iterable[Change], identity: ProducerIdentity | None) -> byt
         base_sequence=0,
         transactional=True,
     )
-
-
-def _is_abort(frame: Frame, header: BatchHeader) -> bool:
-    record = decode(frame.buffer, header)[0]
-    return record.key is not None and int.from_bytes(record.key[2:4]) == _CONTROL_TYPE_ABORT

@@ -18,6 +18,7 @@ HEADER_BYTES = 61
 LENGTH_PREFIX_BYTES = 12
 """baseOffset and batchLength: a batch is this much longer than its batchLength field says."""
 MAGIC_AT = 16
+MAGIC_V2 = 2
 SEQUENCE_MODULUS = 1 << 31
 
 COMPRESSION_MASK = 0x07

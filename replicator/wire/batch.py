@@ -15,12 +15,12 @@ from replicator.model.batch import (
     LENGTH_PREFIX_BYTES,
     LOG_APPEND_TIME_BIT,
     MAGIC_AT,
+    MAGIC_V2,
     TRANSACTIONAL_BIT,
     BatchHeader,
 )
 from replicator.wire.crc import crc_after_head_change
 
-MAGIC_V2 = 2
 _MAGIC_OLD = frozenset({0, 1})
 CRC_AT = 17
 CHECKED_AT = 21

@@ -20,8 +20,17 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 from crc32c import crc32c
 
 from replicator.errors import CorruptRecords
-from replicator.model.batch import COMPRESSION_MASK, HEADER, HEADER_BYTES, LENGTH_PREFIX_BYTES, LOG_APPEND_TIME_BIT
-from replicator.wire.batch import CHECKED_AT, CRC, CRC_AT, MAGIC_V2
+from replicator.model.batch import (
+    COMPRESSION_MASK,
+    HEADER,
+    HEADER_BYTES,
+    LENGTH_PREFIX_BYTES,
+    LOG_APPEND_TIME_BIT,
+    MAGIC_V2,
+    sequence_after,
+)
+from replicator.wire.batch import CHECKED_AT, CRC, CRC_AT
+from replicator.wire.cursor import uvarint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -172,7 +181,7 @@ def build_batches(
             codec,
             producer_id=producer_id,
             producer_epoch=producer_epoch,
-            sequence=(sequence + part[0].offset - records[0].offset) % (1 << 31),
+            sequence=sequence_after(sequence, part[0].offset - records[0].offset),
             bytes_max=bytes_max,
         )
     return out
@@ -231,18 +240,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 def _varint(value: int) -> bytes:
     """Return a signed number, zigzag-encoded."""
-    number = value << 1 if value >= 0 else (-value << 1) - 1
-    if number <= _LOW_BITS:
-        return _ONE_BYTE[number]
-    out = bytearray()
-    while number > _LOW_BITS:
-        out.append(number & _LOW_BITS | _MORE)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-_ONE_BYTE = [bytes([number]) for number in range(_MORE)]
+    return uvarint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
 def _bytes_field(value: bytes | None) -> bytes:

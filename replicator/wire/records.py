@@ -8,8 +8,7 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from replicator.errors import CorruptRecords
-from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
-from replicator.wire.batch import MAGIC_V2
+from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT, MAGIC_V2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

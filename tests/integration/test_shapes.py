@@ -6,9 +6,12 @@ import random
 import shlex
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from replicator.devkit import Cluster, ensure_distribution
 from tests.integration.conftest import MakeCluster
@@ -59,16 +62,23 @@ def test_transactions_committed_and_aborted(east: Kafka, west: Kafka, topic_name
     assert daemon.metric("replicator_filled_offsets_total") == sum(ends.values()) - sum(map(len, found.values()))
 
 
+@contextmanager
+def held_up(cluster: Kafka, topic: str) -> Iterator[Producer]:
+    """Write five records, one of a transaction that stays open, and five behind it; give the transaction's producer."""
+    with transactional(cluster, topic) as producer:
+        produce(cluster, topic, numbered(5))
+        producer.begin_transaction()
+        producer.produce(topic, b"open", partition=0)
+        producer.flush(30)
+        produce(cluster, topic, numbered(5, 5))
+        yield producer
+
+
 def test_an_open_transaction_holds_up_what_is_behind_it(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Nothing above the last stable offset is copied; all of it once the transaction has ended."""
     create(east, topic_name)
     daemon = lab.daemon(east, west, topic_name)
-    with transactional(east, topic_name) as producer:
-        produce(east, topic_name, numbered(5))
-        producer.begin_transaction()
-        producer.produce(topic_name, b"open", partition=0)
-        producer.flush(30)
-        produce(east, topic_name, numbered(5, 5))
+    with held_up(east, topic_name) as producer:
         daemon.start()
         wait_until("what is stable is copied", lambda: bounds(west, topic_name)[0][1] == 5)
         time.sleep(1)
@@ -198,12 +208,7 @@ def test_an_open_transaction_is_told_and_the_command_that_is_shown_ends_it(
     """After ten seconds, with the producer and the offset that Kafka's own tool names."""
     create(east, topic_name)
     daemon = lab.daemon(east, west, topic_name)
-    with transactional(east, topic_name) as producer:
-        produce(east, topic_name, numbered(5))
-        producer.begin_transaction()
-        producer.produce(topic_name, b"open", partition=0)
-        producer.flush(30)
-        produce(east, topic_name, numbered(5, 5))
+    with held_up(east, topic_name) as producer:
         daemon.start()
         mirror = daemon.wait_state(topic_name, "ACTIVE", "open_transaction", 30)
 
