@@ -23,7 +23,6 @@ NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("coordinator.endpoints", ([],)),
     ("coordinator.on_loss", ("continue",)),
     ("clusters.*.client.connections_per_broker", (1,)),
-    ("flows.*.offsets", ("auto", "identical")),
     ("flows.*.strategy", ("sequence",)),
     ("flows.*.loop_guard", ("none",)),
     ("flows.*.follow_log_start", (False,)),

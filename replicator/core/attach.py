@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from replicator.core.offset_map import Place
 from replicator.model.batch import SEQUENCE_MODULUS, sequence_after
 from replicator.model.states import Reason
 
@@ -85,10 +86,11 @@ class SourceLog:
     """The source's partition.
 
     `end` is what a reader of the flow's isolation level may read up to, `high_watermark` the end of what exists.
-    `content` is the record at the target tail's last offset: None when the source has none there.
+    `content` is the record that stands at the target tail's last offset: None when the source has none there.
     `epoch_end` is where the stored leader epoch ends in the source's present history, or None if nothing is stored.
     `epoch` is the leader epoch of the last batch below the target's end, -1 if it is unknown.
-    `unfilled` is the first offset above the target's tail and below its end at which the source has a record to copy.
+    `unfilled` is the first offset behind the target tail's last record, and below the target's end, at which the source
+    has a record to copy.
     `compacted` tells whether records may vanish from inside this log.
     """
 
@@ -103,15 +105,55 @@ class SourceLog:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapping:
+    """What is known of a partition whose source offsets do not stand at the same ones on the target.
+
+    `place` is what the target's end stands for: where offsets are mapped it was found by walking both logs, and is None
+    where they do not tell any more. `tail_source` is the source offset of the target's last record, as found on the
+    way. Elsewhere both follow from the last difference.
+    What lies below `judged_from` on the target was there before, and taken over: it is not compared with the source.
+    """
+
+    place: Place | None
+    mapped: bool
+    judged_from: int = 0
+    tail_source: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the flow and its operator allow.
+
+    `mapped` begins new partitions with mapped offsets, `may_be_mapped` goes over to them where identical ones cannot be
+    had, `surplus_allowed` goes on behind markers too many, and `given_up` are source offsets that may be missing.
+    `wants_mapping` tells that holes cannot be filled.
+    """
+
+    mapped: bool = False
+    may_be_mapped: bool = False
+    surplus_allowed: bool = False
+    wants_mapping: bool = False
+    given_up: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
-    """Copy on from `offset` with `sequence`.
+    """Copy on from the source's `offset` with `sequence`, `shift` offsets further on the target.
 
     `state_time_ms` is the newest record time the target's producer state rests on; None where there is no state.
+    Source offsets up to `gap_to` are missing, and given up.
     """
 
     offset: int
     sequence: int
     state_time_ms: int | None
+    shift: int = 0
+    gap_to: int = 0
+
+    @property
+    def place(self) -> Place:
+        """The same in both logs."""
+        return Place(self.offset, self.offset + self.shift)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +179,29 @@ class Fault:
     detail: str
 
 
-Decision = Resume | SeedTo | Wait | Fault
+@dataclass(frozen=True, slots=True)
+class Remap:
+    """Record that source and target go on at `place`, with another difference than before, and look again."""
+
+    place: Place
+    mapped: bool
+    text: str
+
+
+Decision = Resume | SeedTo | Wait | Fault | Remap
+_STRICT = Policy()
 
 
 def decide(
-    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int, seeded_to: int = 0
+    writer: Writer,
+    target: TargetLog,
+    source: SourceLog,
+    *,
+    ours: bool,
+    begin_at: int,
+    seeded_to: int = 0,
+    mapping: Mapping | None = None,
+    policy: Policy = _STRICT,
 ) -> Decision:
     """Return what to do.
 
@@ -153,26 +213,106 @@ def decide(
             If not, the topic was empty when the flow registered it: only our own seed can have moved its offsets.
         seeded_to: Offset below which the target may hold fillers, 0 if it never was seeded.
         begin_at: Where a partition that is not ours yet begins: the source's start, or its end (`start: latest`).
+        mapping: What is recorded of its offsets, if they are not the source's own.
+        policy: What is allowed.
     """
-    refusal = (
-        _refuse_by_epoch(writer, target)
-        or _refuse_foreign(writer, target)
-        or _refuse_beyond_source(target, source, ours=ours)
-        or _refuse_marker(source)
-    )
+    refusal = _refuse_by_epoch(writer, target) or _refuse_foreign(writer, target, mapping)
     if refusal is not None:
         return refusal
+    known = mapping or Mapping(Place(target.end, target.end), mapped=False)
+    if known.place is None:
+        return _place_lost(target, source)
+    stand = _Stand(target, source, known.place, _judged(target, known), known.tail_source, mapped=known.mapped)
+    beyond = stand.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
+    if beyond is not None:
+        return beyond
     unfinished = _unfinished(target, seeded_to)
     if unfinished is not None:
         return unfinished
-    if target.tail is not None:
-        return _go_on(writer, target, target.tail, source, ours=ours, begin_at=begin_at)
-    unseen = _unseen_tail(target)
-    if unseen is not None:
-        return unseen
-    if ours:
-        return _overtaken(target, source) if target.end < source.start else _resume(target, target.tail)
-    return _begin(target, source, begin_at)
+    if stand.tail is None and not ours and mapping is None:
+        return _unseen_tail(target) or _begin(target, source, begin_at, mapped=policy.mapped)
+    return _go_on(writer, stand, policy, begin_at, ours=ours or mapping is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """A partition that holds data of ours, or will: where it stands, and the tail that shows it."""
+
+    target: TargetLog
+    source: SourceLog
+    place: Place
+    tail: Tail | None
+    found_at: int | None
+    mapped: bool
+
+    @property
+    def tail_source(self) -> int:
+        """The source offset of the last record, -1 for none."""
+        if self.found_at is not None or self.tail is None:
+            return -1 if self.found_at is None else self.found_at
+        return self.tail.last_offset - self.shift
+
+    @property
+    def shift(self) -> int:
+        return self.place.target - self.place.source
+
+    @property
+    def better_place(self) -> Place:
+        """What the target's end stands for if markers behind the last record are counted as they are needed.
+
+        Behind the last record both logs hold none up to here, so any source offset in between is as true as another.
+        The one with the smallest difference is taken: markers too many become a difference where a record comes next,
+        and make it good where a hole does.
+        """
+        place, source = self.place, self.source
+        if self.mapped or self.shift < 0:
+            return place
+        if source.unfilled is not None and (source.unfilled < place.source or self.shift):
+            return Place(source.unfilled, place.target)
+        if self.shift or self._only_markers_beyond(source.end):
+            return Place(min(source.end, place.target), place.target)
+        return place
+
+    def _only_markers_beyond(self, end: int) -> bool:
+        return self.place.source > end and self.tail_source < end
+
+    def is_beyond_source(self, *, ours: bool, surplus_allowed: bool) -> Fault | None:
+        """Return the fault of a target that holds more than its source."""
+        end = self.source.high_watermark
+        if self.place.source <= end or (
+            ours and surplus_allowed and not self.mapped and self._only_markers_beyond(end)
+        ):
+            return None
+        return Fault(
+            Reason.SOURCE_TRUNCATED if ours else Reason.FOREIGN_WRITER,
+            f"the target ends at {self.target.end}, the source only at {end}"
+            if not self.shift
+            else f"{self.place.source} offsets of the source were copied, it ends at {end}",
+        )
+
+    def resume(self, gap_to: int = 0) -> Resume:
+        entry, tail, target = self.target.entry, self.tail, self.target
+        source = self.place.source
+        if entry is not None:
+            sequence, time_ms = sequence_after(entry.last_sequence, 1), entry.last_timestamp
+            return Resume(source, sequence, time_ms, self.shift, gap_to)
+        if tail is not None and not target.entry_known:
+            return Resume(source, sequence_after(tail.last_sequence, 1), None, self.shift, gap_to)
+        # Without state the broker takes any sequence. One that follows from the offset makes two racing daemons
+        # collide instead of both fitting.
+        return Resume(source, target.end % SEQUENCE_MODULUS, None, self.shift, gap_to)
+
+
+def _judged(target: TargetLog, known: Mapping) -> Tail | None:
+    return target.tail if target.tail is not None and target.tail.last_offset >= known.judged_from else None
+
+
+def _place_lost(target: TargetLog, source: SourceLog) -> Fault:
+    return Fault(
+        Reason.OVERTAKEN_BY_RETENTION,
+        f"the source now starts at {source.start}, behind the last place of its offset map that is known: "
+        f"what the target's end {target.end} stands for cannot be told",
+    )
 
 
 def _unfinished(target: TargetLog, seeded_to: int) -> Wait | SeedTo | None:
@@ -200,31 +340,16 @@ def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
     return Fault(Reason.FENCED, why)
 
 
-def _refuse_foreign(writer: Writer, target: TargetLog) -> Fault | None:
+def _refuse_foreign(writer: Writer, target: TargetLog, mapping: Mapping | None) -> Fault | None:
     tail = target.tail
     if tail is None or tail.producer_id in {writer.producer_id, writer.filler_id}:
+        return None
+    if mapping is not None and tail.last_offset < mapping.judged_from:
         return None
     return Fault(
         Reason.FOREIGN_WRITER,
         f"producer {tail.producer_id} wrote offset {tail.last_offset} of the target; "
         f"this flow writes as {writer.producer_id}",
-    )
-
-
-def _refuse_beyond_source(target: TargetLog, source: SourceLog, *, ours: bool) -> Fault | None:
-    if target.end <= source.high_watermark:
-        return None
-    return Fault(
-        Reason.SOURCE_TRUNCATED if ours else Reason.FOREIGN_WRITER,
-        f"the target ends at {target.end}, the source only at {source.high_watermark}",
-    )
-
-
-def _refuse_marker(source: SourceLog) -> Fault | None:
-    if source.unfilled is None:
-        return None
-    return Fault(
-        Reason.CONTENT_MISMATCH, f"the target holds a marker at offset {source.unfilled}, where the source has a record"
     )
 
 
@@ -248,11 +373,14 @@ def _unseen_tail(target: TargetLog) -> Wait | None:
     )
 
 
-def _begin(target: TargetLog, source: SourceLog, begin_at: int) -> Decision:
+def _begin(target: TargetLog, source: SourceLog, begin_at: int, *, mapped: bool) -> Decision:
     """Decide for a partition that was never active and holds no data: new, or just seeded."""
+    if mapped:
+        return Remap(Place(begin_at, target.end), mapped=True, text="its offsets are mapped from the beginning")
+    straight = _Stand(target, source, Place(target.end, target.end), None, None, mapped=False)
     if target.start <= begin_at < target.end:
         # Markers of ours, from before a partition could be recorded as active: no record of the source is there.
-        return _resume(target, None)
+        return _refuse_marker(source) or straight.resume()
     if target.end > begin_at:
         return Fault(
             Reason.FOREIGN_WRITER, f"the target is empty but ends at {target.end}, beyond the copy's start {begin_at}"
@@ -261,57 +389,94 @@ def _begin(target: TargetLog, source: SourceLog, begin_at: int) -> Decision:
     # `begin_at` itself moves with every record where it is the source's end: it must not be chased.
     if target.end < begin_at and (target.end == 0 or target.end < source.start):
         return SeedTo(begin_at)
-    return _resume(target, None)
+    return straight.resume()
 
 
-def _go_on(writer: Writer, target: TargetLog, tail: Tail, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
-    """Decide for a target log that holds data."""
-    if tail.producer_id == writer.filler_id:
+def _refuse_marker(source: SourceLog) -> Fault | None:
+    if source.unfilled is None:
+        return None
+    return Fault(
+        Reason.CONTENT_MISMATCH, f"the target holds a marker at offset {source.unfilled}, where the source has a record"
+    )
+
+
+def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours: bool) -> Decision:
+    """Decide for a target log that holds data, or held some."""
+    target, tail = stand.target, stand.tail
+    if tail is not None and tail.producer_id == writer.filler_id:
         return SeedTo(max(target.end, begin_at))
-    entry = target.entry
-    if entry is not None and tail.last_sequence != entry.last_sequence:
-        return Wait(
-            Reason.WAITING_FOR_TAIL,
-            f"the broker has our sequence {entry.last_sequence}, the committed log shows {tail.last_sequence}",
+    waits = _unseen_tail(target) if tail is None and target.tail is None else _uncommitted_tail(target, tail)
+    if waits is not None:
+        return waits
+    overtaken = _gap(stand, policy, ours=ours)
+    if isinstance(overtaken, Fault):
+        return overtaken
+    mismatch = None if tail is None else _match(tail, stand)
+    return mismatch or _remap(stand, policy) or stand.resume(overtaken)
+
+
+def _remap(stand: _Stand, policy: Policy) -> Remap | Fault | None:
+    """Return the place to be recorded first, where it differs from what is recorded."""
+    better = stand.better_place
+    if better != stand.place and better.source < stand.place.source and not policy.surplus_allowed:
+        return _refuse_marker(stand.source)
+    if policy.wants_mapping and policy.may_be_mapped and not stand.mapped:
+        return Remap(
+            better, mapped=True, text="offsets without a record cannot be filled: they are left out from now on"
         )
-    if target.end < source.start and ours:
-        return _overtaken(target, source)
-    return _match(tail, target, source) or _resume(target, tail)
+    if better == stand.place:
+        return None
+    surplus = better.target - better.source
+    text = f"the target holds {surplus} markers more than the source has offsets" if surplus else "identical again"
+    return Remap(better, mapped=False, text=text)
 
 
-def _resume(target: TargetLog, tail: Tail | None) -> Resume:
-    if target.entry is not None:
-        return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
-    if tail is not None and not target.entry_known:
-        return Resume(target.end, sequence_after(tail.last_sequence, 1), None)
-    # Without state the broker takes any sequence. One that follows from the offset makes two racing daemons collide
-    # instead of both fitting.
-    return Resume(target.end, target.end % SEQUENCE_MODULUS, None)
+def _uncommitted_tail(target: TargetLog, tail: Tail | None) -> Wait | None:
+    entry = target.entry
+    if entry is None or tail is None or tail.last_sequence == entry.last_sequence:
+        return None
+    return Wait(
+        Reason.WAITING_FOR_TAIL,
+        f"the broker has our sequence {entry.last_sequence}, the committed log shows {tail.last_sequence}",
+    )
 
 
-def _match(tail: Tail, target: TargetLog, source: SourceLog) -> Fault | None:
+def _match(tail: Tail, stand: _Stand) -> Fault | None:
     """Log matching: is what we wrote last still what the source has there?
 
     The stored epoch speaks only where the source holds no record to compare with: it is recorded now and then, so
     it may be older than the epoch of the tail, and ends below it then though nothing was lost.
     """
+    source, place = stand.source, stand.place
     if source.content is not None:
         if source.content == tail.content:
             return None
         return Fault(Reason.CONTENT_MISMATCH, f"source and target hold different records at offset {tail.last_offset}")
-    if not source.compacted and tail.last_offset >= source.start:
-        return Fault(Reason.SOURCE_TRUNCATED, f"the source has no record at offset {tail.last_offset} any more")
-    if source.epoch_end is not None and source.epoch_end < target.end:
+    if not source.compacted and stand.tail_source >= source.start:
+        return Fault(
+            Reason.SOURCE_TRUNCATED, f"the source has no record any more for offset {tail.last_offset} of the target"
+        )
+    if source.epoch_end is not None and source.epoch_end < place.source:
         return Fault(
             Reason.SOURCE_TRUNCATED,
-            f"the source's history ends at {source.epoch_end} in the epoch that was copied up to {target.end}",
+            f"the source's history ends at {source.epoch_end} in the epoch that was copied up to {place.source}",
         )
     return None
 
 
-def _overtaken(target: TargetLog, source: SourceLog) -> Fault:
-    lost = source.start - target.end
+def _gap(stand: _Stand, policy: Policy, *, ours: bool) -> Fault | int:
+    """Return up to where source offsets are missing and given up, 0 for nowhere; or the fault of a log overtaken."""
+    place, start = stand.place.source, stand.source.start
+    if place >= start or not ours:
+        return 0
+    if any(first <= place and start <= end for first, end in policy.given_up):
+        return start
+    return _overtaken(stand)
+
+
+def _overtaken(stand: _Stand) -> Fault:
+    place, start = stand.place.source, stand.source.start
     return Fault(
         Reason.OVERTAKEN_BY_RETENTION,
-        f"the source now starts at {source.start}, the copy stands at {target.end}: {lost} offsets are gone",
+        f"the source now starts at {start}, the copy stands at {place}: {start - place} offsets are gone",
     )

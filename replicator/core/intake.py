@@ -1,4 +1,4 @@
-"""What becomes of the batches of one answer: passed on, filled, encoded anew, or a reason to stop.
+"""What becomes of the batches of one answer: passed on, filled or left out, encoded anew, or a reason to stop.
 
 Most batches pass: one look at the header, nothing else. The others, in the order they are asked for:
 
@@ -6,12 +6,15 @@ Most batches pass: one look at the header, nothing else. The others, in the orde
 the header says                                           what is done
 ========================================================  ==========================================================
 all of it is below the expected offset                    nothing: a broker answers with whole batches
-offsets are missing before it                             they are filled (the cleaner took what was there)
-a transaction marker, an aborted batch, an empty one      its offsets are filled
+offsets are missing before it                             they are a hole (the cleaner took what was there)
+a transaction marker, an aborted batch, an empty one      its offsets are a hole
+an operator gave it up                                    its offsets are a hole
 larger than the target takes                              the partition stops
 magic 0 or 1, LogAppendTime, records missing inside,      its records are encoded anew, in runs without a hole;
-or it begins below the expected offset                    what is between the runs is filled
+or it begins below the expected offset                    what is between the runs is a hole
 ========================================================  ==========================================================
+
+A hole is filled on the target, or left out where the partition's offsets are mapped (`Holes`).
 """
 
 from __future__ import annotations
@@ -54,6 +57,24 @@ class Fill(NamedTuple):
     length: int
 
 
+class Skip(NamedTuple):
+    """Source offsets that are left out on the target: copying goes on at `source`, with `length` fewer in between."""
+
+    source: int
+    length: int
+
+
+class Holes(enum.Enum):
+    """What is done with source offsets that hold no record to copy."""
+
+    FILL = enum.auto()
+    """Markers take their place."""
+    HEAL = enum.auto()
+    """The target holds markers too many: an attach at the next hole as long as they are counts them there."""
+    SKIP = enum.auto()
+    """They have no place on the target: its offsets are mapped."""
+
+
 class Encode(NamedTuple):
     """Records at consecutive offsets from `base_offset` on, to be written as a batch of their own."""
 
@@ -65,7 +86,7 @@ class Encode(NamedTuple):
 
 Passes = list[tuple[BatchHeader, int]]
 """Batches that pass, each with its base sequence."""
-Segment = Passes | Fill | Encode
+Piece = Passes | Fill | Skip | Encode
 
 
 class Stop(enum.Enum):
@@ -75,25 +96,46 @@ class Stop(enum.Enum):
     NEW_EPOCH = enum.auto()
     LONG_FILL = enum.auto()
     TOO_LONG_FILL = enum.auto()
+    HEAL = enum.auto()
+
+
+class Given(NamedTuple):
+    """What a partition is like at the beginning of an answer.
+
+    Attributes:
+        expected: The source offset that comes next.
+        sequence: The sequence number of the next record.
+        epoch: Leader epoch of the batch before, -1 when unknown.
+        matched: The offset at which both logs were compared: a new leader epoch there is no news.
+        shift: How much further on the target the expected offset stands.
+        holes: What is done with offsets that hold no record.
+        free: Whether the target remembers no sequence of ours and nothing was taken since: then the sequence follows
+            the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
+        given_up: Source offsets that an operator gave up, from and to, in order.
+    """
+
+    expected: int
+    sequence: int
+    epoch: int
+    matched: int
+    shift: int = 0
+    holes: Holes = Holes.FILL
+    free: bool = False
+    given_up: Sequence[tuple[int, int]] = ()
 
 
 class Intake:
     """Takes the batches of one answer in order.
 
     Args:
-        expected: The source offset that comes next.
-        sequence: The sequence number of the next record.
-        epoch: Leader epoch of the batch before, -1 when unknown.
-        matched: The offset at which both logs were compared: a new leader epoch there is no news.
+        given: Where the partition stands.
         batch_bytes_max: What the target's topic takes.
         fill_length_max: The longest run of offsets that may be filled at once.
         aborted: Aborted transactions the broker named: (producer id, first offset).
         unpack: Opens a batch; raises CorruptRecords.
-        free: Whether the target remembers no sequence of ours and nothing was taken since: then the sequence follows
-            the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
 
     Attributes:
-        segments: What to do, in order.
+        pieces: What to do, in order.
         stop: Why it ended early, if it did, and
         stopped_at: the batch it ended before.
         refused: Length of the fill it ended before.
@@ -102,14 +144,17 @@ class Intake:
     __slots__ = (
         "_aborts",
         "_fill_length_max",
+        "_given_up",
+        "_holes",
         "_length_max",
         "_matched",
+        "_shift",
         "_unpack",
         "epoch",
         "expected",
         "free",
+        "pieces",
         "refused",
-        "segments",
         "sequence",
         "stop",
         "stopped_at",
@@ -117,28 +162,28 @@ class Intake:
 
     def __init__(
         self,
-        expected: int,
-        sequence: int,
-        epoch: int,
-        matched: int,
+        given: Given,
         batch_bytes_max: int,
         fill_length_max: int,
         aborted: Sequence[tuple[int, int]],
         unpack: Unpack,
-        *,
-        free: bool,
     ) -> None:
-        self.segments: list[Segment] = []
-        self.expected = expected
-        self.sequence = sequence
-        self.epoch = epoch
+        self.pieces: list[Piece] = []
+        (
+            self.expected,
+            self.sequence,
+            self.epoch,
+            self._matched,
+            self._shift,
+            self._holes,
+            self.free,
+            self._given_up,
+        ) = given
         self.stop: Stop | None = None
         self.stopped_at: BatchHeader | None = None
-        self.free = free
-        self._matched = matched
+        self.refused = 0
         self._length_max = batch_bytes_max - LENGTH_PREFIX_BYTES
         self._fill_length_max = fill_length_max
-        self.refused = 0
         self._aborts = Aborts(aborted) if aborted else None
         self._unpack = unpack
 
@@ -147,7 +192,7 @@ class Intake:
         passes: Passes | None = None
         expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
         length_max = self._length_max
-        plain_only = self._aborts is None
+        plain_only = self._aborts is None and not self._given_up
         for header in headers:
             (base, length, epoch, magic, _, attributes, delta, _, _, _, _, _, count, _) = header
             if (
@@ -175,10 +220,10 @@ class Intake:
         self.expected, self.sequence = expected, sequence
 
     def _passes(self) -> Passes:
-        if self.segments and isinstance(last := self.segments[-1], list):
+        if self.pieces and isinstance(last := self.pieces[-1], list):
             return last
         passes: Passes = []
-        self.segments.append(passes)
+        self.pieces.append(passes)
         self.free = False
         return passes
 
@@ -192,13 +237,16 @@ class Intake:
                 self.stop = Stop.NEW_EPOCH
                 return False
             self.epoch = header.leader_epoch
-        if header.magic != MAGIC_V2:
+        if header.magic != MAGIC_V2 and not self._is_given_up(header):
             return self._encode(header)
         if header.base_offset > self.expected and not self._fill_to(header.base_offset):
             return False
-        if aborted or header.is_control or header.record_count <= 0:
+        if aborted or header.is_control or header.record_count <= 0 or self._is_given_up(header):
             return self._fill_to(header.next_offset)
         return self._take_records(header)
+
+    def _is_given_up(self, header: BatchHeader) -> bool:
+        return any(first < header.next_offset and header.base_offset < end for first, end in self._given_up)
 
     def _take_records(self, header: BatchHeader) -> bool:
         whole = header.record_count == header.last_offset_delta + 1 and header.base_offset == self.expected
@@ -216,25 +264,39 @@ class Intake:
         self.sequence = sequence_after(self.sequence, records)
 
     def _fill_to(self, offset: int) -> bool:
-        """Fill from the expected offset on; return whether more may be taken behind it."""
+        """Fill from the expected offset on, or leave out; return whether more may be taken behind it."""
         count = offset - self.expected
         if count <= 0:
             return True
+        if self._holes is Holes.SKIP:
+            self._skip(count)
+            return True
+        if self._holes is Holes.HEAL and count >= self._shift and self.expected != self._matched:
+            self.stop = Stop.HEAL
+            return False
         if count > self._fill_length_max:
             self.stop, self.refused = Stop.TOO_LONG_FILL, count
             return False
-        if self.segments and isinstance(last := self.segments[-1], Fill):
-            self.segments[-1] = fill = Fill(last.first_offset, last.length + count)
+        if self.pieces and isinstance(last := self.pieces[-1], Fill):
+            self.pieces[-1] = fill = Fill(last.first_offset, last.length + count)
         else:
             fill = Fill(self.expected, count)
-            self.segments.append(fill)
+            self.pieces.append(fill)
         self.expected = offset
         if self.free:
-            self.sequence = offset % SEQUENCE_MODULUS
+            self.sequence = (offset + self._shift) % SEQUENCE_MODULUS
         if fill.length > FILL_AHEAD_MAX:
             self.stop = Stop.LONG_FILL
             return False
         return True
+
+    def _skip(self, count: int) -> None:
+        self.expected += count
+        self._shift -= count
+        if self.pieces and isinstance(last := self.pieces[-1], Skip):
+            self.pieces[-1] = Skip(self.expected, last.length + count)
+        else:
+            self.pieces.append(Skip(self.expected, count))
 
     def _encode(self, header: BatchHeader) -> bool:
         """Open a batch and take its records in runs; return whether more may be taken behind it."""
@@ -253,7 +315,7 @@ class Intake:
         return True
 
     def _end_run(self, header: BatchHeader, run: list[Unpacked]) -> None:
-        self.segments.append(Encode(run[0].offset, self.sequence, header, run))
+        self.pieces.append(Encode(run[0].offset, self.sequence, header, run))
         self.free = False
         self._advance(run[-1].offset + 1, len(run))
 

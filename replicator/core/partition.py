@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.answers import ProduceOutcome
-from replicator.core.intake import Fill, Intake, Stop
+from replicator.core.intake import Fill, Given, Holes, Intake, Skip, Stop
+from replicator.core.offset_map import Place
 from replicator.errors import BugError
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.core.attach import Resume
-    from replicator.core.intake import Segment, Unpack
+    from replicator.core.intake import Piece, Unpack
+    from replicator.core.track import Track
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
 
@@ -63,7 +65,10 @@ _NEXT: dict[Phase, frozenset[Phase]] = {
 
 
 class Batch(NamedTuple):
-    """One batch accepted for the target. `payload` and `owner` are opaque here (a view of a frame, and the frame)."""
+    """One batch accepted for the target, and the offset it has to get there.
+
+    `payload` and `owner` are opaque here (a view of a frame, and the frame).
+    """
 
     base_offset: int
     record_count: int
@@ -77,12 +82,16 @@ class Batch(NamedTuple):
 class TargetLimits:
     """What the target's topic accepts, and how long its brokers remember a producer. Bytes and ms.
 
-    `fill_length_max` is the longest run of offsets without a record that may be filled.
+    `fill_length_max` is the longest run of offsets without a record that may be filled, and `may_be_mapped` whether the
+    partition goes over to mapped offsets where one is longer, or cannot be filled at all. `surplus_allowed` tells that
+    it may go on behind markers too many.
     """
 
     batch_bytes_max: int
     guard_ms: int
     fill_length_max: int = 5_000_000
+    may_be_mapped: bool = False
+    surplus_allowed: bool = False
 
 
 class PartitionCopy:
@@ -95,7 +104,11 @@ class PartitionCopy:
         detail: The same in words.
         episode: Counts attaches; answers to an older episode change nothing here.
         next_offset: The source offset expected next.
-        acked_offset: The target's end as proven by acknowledgements.
+        acked_offset: The source offset up to which the target is proven to hold everything.
+        track: Where source offsets stand on the target; None while they are the source's own.
+        displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
+        given_up: Source offsets that an operator gave up, from and to, in order.
+        wants_mapping: Whether offsets that hold no record can only be left out: the next attach decides.
         outstanding: Produces sent and not answered, of any episode.
         last_epoch: Leader epoch of the last source batch accepted, -1 when unknown.
         doubtful: Whether a Produce may have taken effect without our knowing, since the last attach.
@@ -115,15 +128,19 @@ class PartitionCopy:
         "_state_time_ms",
         "acked_offset",
         "detail",
+        "displaced",
         "doubtful",
         "episode",
+        "given_up",
         "last_epoch",
         "next_offset",
         "outstanding",
         "phase",
         "queued_bytes",
         "reason",
+        "track",
         "waits_for_claim",
+        "wants_mapping",
         "where",
     )
 
@@ -135,6 +152,10 @@ class PartitionCopy:
         self.episode = 0
         self.next_offset = 0
         self.acked_offset = 0
+        self.track: Track | None = None
+        self.displaced: Place | None = None
+        self.given_up: tuple[tuple[int, int], ...] = ()
+        self.wants_mapping = False
         self.outstanding = 0
         self.last_epoch = -1
         self.doubtful = False
@@ -170,6 +191,16 @@ class PartitionCopy:
         return self.phase is Phase.COPYING
 
     @property
+    def target_end(self) -> int:
+        """The target's end as proven by answers."""
+        return self.acked_offset if self.track is None else self.track.acked.target
+
+    @property
+    def shift(self) -> int:
+        """How much further on the target stands what is queued next."""
+        return 0 if self.track is None else self.track.shift
+
+    @property
     def limits(self) -> TargetLimits:
         """What the target accepts, as last told."""
         return self._limits
@@ -190,12 +221,21 @@ class PartitionCopy:
             raise BugError(f"{self.where}: attached with {self.outstanding} answers outstanding")
         self.episode += 1
         self.doubtful = False
+        self.wants_mapping = False
         self._alone = False
         self.next_offset = self.acked_offset = self._matched_offset = decision.offset
+        if self.track is not None:
+            self.track.begin(decision.place)
+        elif decision.shift:
+            raise BugError(f"{self.where}: attached {decision.shift} offsets away, without a map")
         self.last_epoch = source_epoch
         self._sequence = decision.sequence
-        self._sequence_free = decision.state_time_ms is None and decision.sequence == decision.offset % SEQUENCE_MODULUS
+        by_offset = decision.place.target % SEQUENCE_MODULUS
+        self._sequence_free = decision.state_time_ms is None and decision.sequence == by_offset
         self._state_time_ms = decision.state_time_ms
+        self.given_up = tuple(each for each in self.given_up if each[1] > decision.offset)
+        if decision.gap_to > decision.offset:
+            self.pass_hole(decision.gap_to)
 
     def seed(self) -> None:
         """The target's log start has to be moved first."""
@@ -265,7 +305,7 @@ class PartitionCopy:
 
     def offer(
         self, headers: Sequence[BatchHeader], aborted: Sequence[tuple[int, int]], unpack: Unpack
-    ) -> tuple[list[Segment], list[Batch]]:
+    ) -> tuple[list[Piece], list[Batch]]:
         """Take batches read from the source, in order; only while COPYING.
 
         Args:
@@ -280,17 +320,17 @@ class PartitionCopy:
         Raises:
             CorruptRecords: A batch that had to be opened is damaged; nothing was taken.
         """
-        intake = Intake(
+        given = Given(
             self.next_offset,
             self._sequence,
             self.last_epoch,
             self._matched_offset,
-            self._limits.batch_bytes_max,
-            self._limits.fill_length_max,
-            aborted,
-            unpack,
-            free=self._sequence_free,
+            self.shift,
+            self._holes,
+            self._sequence_free,
+            self.given_up,
         )
+        intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack)
         intake.take(headers)
         taken = intake.expected != self.next_offset
         self.next_offset = intake.expected
@@ -300,7 +340,7 @@ class PartitionCopy:
         dropped: list[Batch] = []
         if intake.stop is not None:
             dropped = self._stop_before(intake, settled=not taken and self.idle)
-        return intake.segments, dropped
+        return intake.pieces, dropped
 
     def _stop_before(self, intake: Intake, *, settled: bool) -> list[Batch]:
         """Stop at a batch; but only once everything before it is acknowledged.
@@ -315,6 +355,8 @@ class PartitionCopy:
             return self._refuse_fill(intake.refused)
         if intake.stop is Stop.NEW_EPOCH:
             return self.settle("the source has a new leader epoch", doubtful=False)
+        if intake.stop is Stop.HEAL:
+            return self.settle("offsets without a record come next: surplus markers take their place", doubtful=False)
         header = intake.stopped_at
         if header is None:
             raise BugError(f"{self.where}: stopped, but nowhere")
@@ -325,11 +367,19 @@ class PartitionCopy:
         )
 
     def _refuse_fill(self, length: int) -> list[Batch]:
-        return self.fault(
-            Reason.UNSUPPORTED_BATCH,
+        why = (
             f"the source has no record at the next {length} offsets from {self.next_offset} on, "
-            f"and fill_limit allows {self._limits.fill_length_max}",
+            f"and fill_limit allows {self._limits.fill_length_max}"
         )
+        if self._limits.may_be_mapped:
+            return self.leave_out(why)
+        return self.fault(Reason.UNSUPPORTED_BATCH, why)
+
+    def leave_out(self, why: str) -> list[Batch]:
+        """Go over to mapped offsets at the next attach: those without a record cannot be filled."""
+        dropped = self.settle(why, doubtful=False)
+        self.wants_mapping = True
+        return dropped
 
     def queue(self, batches: Sequence[Batch]) -> None:
         """Queue rewritten batches for sending."""
@@ -340,6 +390,20 @@ class PartitionCopy:
     def queue_fill(self, fill: Fill) -> None:
         """Queue offsets without a record, to be filled with markers."""
         self._queue.append(fill)
+
+    def queue_skip(self, skip: Skip) -> None:
+        """Leave offsets without a record out: what is queued next stands closer to what was queued before."""
+        if self.track is None:
+            raise BugError(f"{self.where}: offsets left out, without a map")
+        self.acked_offset = self.track.skip(skip.source, skip.length)
+
+    @property
+    def _holes(self) -> Holes:
+        if self.track is None:
+            return Holes.FILL
+        if self.track.mapped:
+            return Holes.SKIP
+        return Holes.HEAL if self.track.shift > 0 else Holes.FILL
 
     # -- out: what may be sent ----------------------------------------------------------------------------------
 
@@ -405,17 +469,29 @@ class PartitionCopy:
         The cleaner may leave such an end: what it took came last. A broker may also answer with nothing because the
         answer had no room; the caller has asked for this partition alone, and for leader epoch `epoch`.
         """
+        if self.phase is not Phase.COPYING or end <= self.next_offset:
+            return
+        hole = end - self.next_offset
+        if self._holes is Holes.HEAL and hole >= self.shift and self.next_offset != self._matched_offset:
+            self.settle("the source's log ends in a hole: surplus markers take its place", doubtful=False)
+            return
+        if self.pass_hole(end):
+            self.last_epoch = epoch
+
+    def pass_hole(self, end: int) -> bool:
+        """Fill or leave out what lies before the source offset `end`; return whether that may be done."""
         length = end - self.next_offset
-        if self.phase is not Phase.COPYING or length <= 0:
-            return
-        if length > self._limits.fill_length_max:
+        if self._holes is Holes.SKIP:
+            self.queue_skip(Skip(end, length))
+        elif length > self._limits.fill_length_max:
             self._refuse_fill(length)
-            return
-        self._queue.append(Fill(self.next_offset, length))
+            return False
+        else:
+            self._queue.append(Fill(self.next_offset, length))
         self.next_offset = end
-        self.last_epoch = epoch
         if self._sequence_free:
-            self._sequence = end % SEQUENCE_MODULUS
+            self._sequence = (end + self.shift) % SEQUENCE_MODULUS
+        return True
 
     # -- fills ----------------------------------------------------------------------------------------------------
 
@@ -450,10 +526,11 @@ class PartitionCopy:
         if episode != self.episode:
             return []
         after = fill.first_offset + fill.length
-        if log_end != after:
+        target_end = after + self.shift
+        if log_end != target_end:
             self.doubtful = True
-            return self.settle(f"the target's log ends at {log_end} after a fill up to {after}", doubtful=True)
-        self.acked_offset = after
+            return self.settle(f"the target's log ends at {log_end} after a fill up to {target_end}", doubtful=True)
+        self.acked_offset = after if self.track is None else self.track.land(target_end)
         if self.phase is not Phase.COPYING:
             return []
         head = self._queue[0]
@@ -514,19 +591,22 @@ class PartitionCopy:
         self.outstanding -= 1
         in_flight.popleft()
         self._alone = False
-        self.acked_offset = base_offset + batch[1]
+        after = base_offset + batch[1]
+        self.acked_offset = after if self.track is None else self.track.land(after)
         self._state_time_ms = batch[2]
         return True
 
     def _accepted(self, batch: Batch, base_offset: int) -> list[Batch]:
         if base_offset != batch.base_offset:
-            return self.fault(
-                Reason.FOREIGN_WRITER,
-                f"the batch of offset {batch.base_offset} landed at {base_offset}: someone else wrote to the target",
-            )
+            text = f"the batch of offset {batch.base_offset} landed at {base_offset}: someone else wrote to the target"
+            if base_offset > batch.base_offset and self._limits.surplus_allowed and self.phase is Phase.COPYING:
+                self.displaced = Place(self.acked_offset, base_offset)
+                return self.settle(text, doubtful=False)
+            return self.fault(Reason.FOREIGN_WRITER, text)
         self._in_flight.popleft()
         self._alone = False
-        self.acked_offset = base_offset + batch.record_count
+        after = base_offset + batch.record_count
+        self.acked_offset = after if self.track is None else self.track.land(after)
         # The broker ages the state by its latest batch, not by its newest record (KAFKA.md 0b.13).
         self._state_time_ms = batch.max_timestamp
         return []

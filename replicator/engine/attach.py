@@ -6,11 +6,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.attach import Entry, SourceLog, Tail, TargetLog, Writer
+from replicator.core.attach import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer
+from replicator.core.offset_map import Place
 from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data
+from replicator.engine.maps import mapping_of
+from replicator.engine.walk import Log, walk
 from replicator.errors import BrokerRefused, ProtocolError
 from replicator.model.batch import MAGIC_V2
+from replicator.model.states import Reason
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
 from replicator.wire.recode import open_batch
@@ -30,13 +34,22 @@ class Facts:
 
     target: TargetLog
     source: SourceLog
+    mapping: Mapping | None = None
+
+
+class _Bounds(NamedTuple):
+    """The source's log: its start, the end that is read up to, and its high watermark."""
+
+    start: int
+    end: int
+    high_watermark: int
 
 
 class _View(NamedTuple):
     """What the source has where the target ends.
 
-    `content` is the record at the target's last offset, `epoch` the leader epoch of the last batch below its end,
-    `unfilled` the offset of the first record for which the target has a marker.
+    `content` is the record that the target's last one is a copy of, `epoch` the leader epoch of the last batch before
+    the place where the target ends, `unfilled` the offset of the first record for which the target has a marker.
     """
 
     content: object | None
@@ -71,14 +84,15 @@ async def read_facts(
     ends = await _source_ends(there, slots)
     facts: dict[Slot, Facts] = {}
     for slot, log in logs.items():
-        start = starts[slot.source]
-        end, high_watermark, epoch_end = ends[slot]
-        view = await _source_view(source, there, slot, log, (start, high_watermark), committed=committed)
+        stable, high_watermark, epoch_end = ends[slot]
+        bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
+        mapping = await _mapping(source, there, target, here, slot, log, bounds, committed=committed)
+        view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
         facts[slot] = Facts(
             log,
             SourceLog(
-                start,
-                end,
+                bounds.start,
+                bounds.end,
                 high_watermark,
                 view.content,
                 epoch_end,
@@ -86,8 +100,32 @@ async def read_facts(
                 view.unfilled,
                 compacted=slot.compacted,
             ),
+            mapping,
         )
     return facts
+
+
+async def _mapping(
+    source: Side,
+    there: Connection,
+    target: Side,
+    here: Connection,
+    slot: Slot,
+    log: TargetLog,
+    bounds: _Bounds,
+    *,
+    committed: bool,
+) -> Mapping | None:
+    """Return what the target's end stands for, where offsets are not the source's own."""
+    track = slot.copy.track
+    place = None
+    if track is not None and track.mapped:
+        place = await walk(
+            track.offsets,
+            Log(source, there, slot.source, bounds.start, bounds.end, committed),
+            Log(target, here, slot.target, log.start, log.end, committed=False),
+        )
+    return mapping_of(slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
 
 
 # -- the target ---------------------------------------------------------------------------------------------------
@@ -190,21 +228,34 @@ async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Sl
 
 
 async def _source_view(
-    side: Side, connection: Connection, slot: Slot, log: TargetLog, bounds: tuple[int, int], *, committed: bool
+    side: Side,
+    connection: Connection,
+    slot: Slot,
+    log: TargetLog,
+    bounds: _Bounds,
+    mapping: Mapping | None,
+    *,
+    committed: bool,
 ) -> _View:
     """Read what the source has where the target ends: at the offset of its last record, and behind it."""
     last = log.tail.last_offset if log.tail is not None else log.start - 1
-    begin, end = max(last, bounds[0]), min(log.end, bounds[1])
+    upper = log.end
+    mapped = mapping is not None and mapping.mapped
+    if mapping is not None:
+        place = mapping.place or Place(bounds.start, log.end)
+        last = mapping.tail_source if mapping.tail_source is not None else place.source - 1
+        upper = place.source if mapped else max(place.source, log.end)
+    begin, end = max(last, bounds.start), min(upper, bounds.high_watermark)
     content: object | None = None
     epoch = -1
-    seen = begin >= end or slot.compacted
+    seen = begin >= end or slot.compacted or mapped
     async for frame, header, aborted in batches_between(side, connection, slot.source, begin, end, committed=committed):
         epoch, seen = header.leader_epoch, True
         if aborted or header.is_control or header.record_count == 0:
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
             content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), content)
-        if header.next_offset > last + 1 and end > last + 1:
+        if not mapped and header.next_offset > last + 1 and end > last + 1:
             records = [each.offset for each in open_batch(frame.view, header) if last < each.offset < end]
             if records:
                 return _View(content, epoch, records[0])
@@ -218,6 +269,31 @@ async def _source_view(
             retryable=True,
         )
     return _View(content, epoch, None)
+
+
+async def what_displaced(target: Side, slot: Slot, place: Place) -> Remap | Fault:
+    """Return what a batch landed behind: markers of a fill that was thought to be over, or another's records.
+
+    Raises:
+        KafkaError: The target cannot be read; later.
+    """
+    leader = target.cluster.leader(slot.target)
+    if leader is None:
+        alias = target.cluster.spec.alias
+        raise BrokerRefused(f"{slot.target} has no leader now", cluster=alias, code=0, api="Metadata", retryable=True)
+    connection = await target.cluster.connection(leader.node, Purpose.CONTROL)
+    begin = slot.copy.target_end
+    async for _, header, _ in batches_between(target, connection, slot.target, begin, place.target, committed=False):
+        if not header.is_control and header.base_offset < place.target:
+            return Fault(
+                Reason.FOREIGN_WRITER,
+                f"producer {header.producer_id} wrote offset {header.base_offset} of the target, "
+                f"where the source's offset {place.source} had to go",
+            )
+    surplus = place.target - place.source
+    mapped = slot.copy.track is not None and slot.copy.track.mapped
+    text = f"markers of an earlier fill landed late: the target is {surplus} offsets ahead from {place.source} on"
+    return Remap(place, mapped=mapped, text=text)
 
 
 # -- both ---------------------------------------------------------------------------------------------------------

@@ -9,13 +9,16 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from replicator.core.attach import Decision, Fault, Resume, SeedTo, Wait, decide
+from replicator.core.attach import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait, decide
 from replicator.core.partition import Phase
-from replicator.engine.attach import Facts, read_facts
+from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, ReplicatorError
+from replicator.model.spec import Offsets
 from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
+    from replicator.core.offset_map import Place
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
 
@@ -24,6 +27,8 @@ _GROUP_MAX = 200
 _PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
 _TICK_SECONDS = 1.0
+
+log = get_logger(__name__)
 
 
 class AttachLoop:
@@ -109,6 +114,10 @@ class AttachLoop:
             if slot.begins_again or slot.copy.phase is Phase.SETTLING:
                 slot.begins_again = False
                 slot.copy.attach_again()
+            if slot.copy.displaced is not None:
+                slot.attaching = True
+                pump.start_task(self._look_at_displaced(slot, slot.copy.displaced))
+                continue
             there, here = pump.leaders_of(slot)
             if there is None or here is None:
                 side = pump.source if there is None else pump.target
@@ -129,6 +138,8 @@ class AttachLoop:
     async def _attach(self, group: list[Slot]) -> None:
         pump = self._pump
         began = pump.now()
+        for slot in group:
+            pump.maps.refresh(slot)
         facts: dict[Slot, Facts] | ReplicatorError
         try:
             facts = await read_facts(pump.source, pump.target, pump.writer, group, committed=pump.committed_only)
@@ -170,11 +181,23 @@ class AttachLoop:
     def _take_facts(self, slot: Slot, facts: Facts) -> None:
         pump = self._pump
         slot.source_start, slot.target_start = facts.source.start, facts.target.start
-        visible_end = facts.source.end if pump.committed_only else facts.source.high_watermark
-        slot.lag.observe(visible_end, pump.now())
-        begin_at = visible_end if slot.begin_at_end else facts.source.start
+        slot.lag.observe(facts.source.end, pump.now())
+        copy = slot.copy
         decision = decide(
-            pump.writer, facts.target, facts.source, ours=slot.active, begin_at=begin_at, seeded_to=slot.seeded_to
+            pump.writer,
+            facts.target,
+            facts.source,
+            ours=slot.active,
+            begin_at=facts.source.end if slot.begin_at_end else facts.source.start,
+            seeded_to=slot.seeded_to,
+            mapping=facts.mapping,
+            policy=Policy(
+                mapped=pump.offsets is Offsets.MAPPED and not slot.compacted,
+                may_be_mapped=copy.limits.may_be_mapped,
+                surplus_allowed=pump.offsets is not Offsets.IDENTICAL,
+                wants_mapping=copy.wants_mapping,
+                given_up=copy.given_up,
+            ),
         )
         self._carry_out(slot, decision, facts.source.epoch)
 
@@ -184,10 +207,40 @@ class AttachLoop:
         elif isinstance(decision, Wait):
             slot.copy.wait(decision.reason, decision.detail)
             self.schedule(slot)
-        elif isinstance(decision, Fault):
-            self._pump.fault(slot, decision.reason, decision.detail)
         elif isinstance(decision, SeedTo):
             self._pump.seed(slot, decision.offset)
+        else:
+            slot.attaching = True
+            self._pump.start_task(self._with_latest_map(slot, decision))
+
+    async def _with_latest_map(self, slot: Slot, decision: Fault | Remap) -> None:
+        """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
+        pump = self._pump
+        try:
+            if not await pump.maps.refresh_from_end(slot) and slot.copy.phase is Phase.ATTACHING:
+                if isinstance(decision, Fault):
+                    pump.fault(slot, decision.reason, decision.detail)
+                    return
+                await pump.maps.remap(slot, decision)
+        except ReplicatorError as error:
+            log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
+            slot.copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
+        finally:
+            slot.attaching = False
+        self.schedule(slot)
+
+    async def _look_at_displaced(self, slot: Slot, place: Place) -> None:
+        """Find out what stands before a batch that landed further on than it had to."""
+        try:
+            decision = await what_displaced(self._pump.target, slot, place)
+        except ReplicatorError as error:
+            slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
+            slot.attaching = False
+            self._pump.leaders_stale(source=False)
+            self.schedule(slot)
+            return
+        slot.copy.displaced = None
+        await self._with_latest_map(slot, decision)
 
     def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
         pump, copy = self._pump, slot.copy

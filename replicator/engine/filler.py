@@ -166,11 +166,19 @@ class Filler:
         """Neither route is allowed: nothing was appended."""
         pump = self._pump
         due, self._due = self._due, {}
+        text = f"offsets without a record have to be filled with markers: {error}"
         for slot in due:
-            pump.settle_and_rest(slot, f"offsets without a record have to be filled with markers: {error}")
+            if slot.copy.limits.may_be_mapped:
+                pump.map_instead(slot, text)
+            else:
+                pump.settle_and_rest(slot, text)
         for slot, (_, episode) in work.items():
             release(slot.copy.fill_failed(episode, str(error), doubtful=False))
-            pump.after_answer(slot, ProduceOutcome.DENIED)
+            if slot.copy.limits.may_be_mapped:
+                slot.copy.wants_mapping = True
+                pump.after_answer(slot, ProduceOutcome.MOVED)
+            else:
+                pump.after_answer(slot, ProduceOutcome.DENIED)
 
     def _failed(self, work: _Round, why: str) -> None:
         due, self._due = self._due, {}

@@ -18,6 +18,7 @@ from replicator.engine.fill_route import FillRoute
 from replicator.engine.guard import PROVEN_SECONDS_MAX
 from replicator.engine.identity import Identity, ensure_state_topic, establish
 from replicator.engine.look import Side
+from replicator.engine.maps import OffsetMaps
 from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump
@@ -35,6 +36,7 @@ from replicator.errors import (
 )
 from replicator.model.events import Desired, Event
 from replicator.model.names import TopicPartition, fill_route_transactional_id
+from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -246,7 +248,8 @@ class FlowRunner:
             asyncio.get_running_loop().time,
         )
         sides = Side(self._source, {}), Side(self._target, {})
-        pump = Pump(self.flow, *sides, identity.writer, claim, presence, self, route)
+        maps = OffsetMaps(identity.uid, state_log, claim)
+        pump = Pump(self.flow, *sides, identity.writer, claim, presence, watcher=self, fill_route=route, maps=maps)
         self._parts = _Parts(identity, state_log, claim, presence, sync, pump)
         state_log.listen(self._on_record)
         self._follow_desired()
@@ -327,7 +330,15 @@ class FlowRunner:
                 continue
             pump.source.topic_ids[mirror.topic] = mirror.source_id
             pump.target.topic_ids[mirror.target_topic] = mirror.target_id
-            limits = TargetLimits(mirror.batch_bytes_max, self._guard_ms or 0, self.flow.fill_limit)
+            # Nothing tells where a record stands that a cleaner may take: such a topic is never mapped.
+            lenient = self.flow.offsets is not Offsets.IDENTICAL
+            limits = TargetLimits(
+                mirror.batch_bytes_max,
+                self._guard_ms or 0,
+                self.flow.fill_limit,
+                may_be_mapped=lenient and not mirror.compacted,
+                surplus_allowed=lenient,
+            )
             for partition in range(mirror.partitions):
                 self._apply_partition(pump, mirror, partition, limits)
 
@@ -483,6 +494,7 @@ class FlowRunner:
         ]
         if not entries or parts.claim.holder != self._me:
             return
+        await parts.pump.maps.persist(list(parts.pump.slots.values()))
         block = pb.SourceEndBlock(shard=0, observed_ms=time.time_ns() // 1_000_000, entries=entries)
         await parts.state_log.append([state.put(state.key(pb.KIND_SOURCE_END, parts.identity.uid), block)])
         if any(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
     from replicator.engine.fill_route import FillRoute
+    from replicator.engine.maps import OffsetMaps
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Leader
@@ -90,6 +91,7 @@ class Pump:
         others: The other daemons of this flow.
         watcher: Who is told.
         fill_route: How markers reach the target.
+        maps: Where offsets stand that are not the source's own.
 
     Attributes:
         slots: The partitions, by source name.
@@ -106,8 +108,10 @@ class Pump:
         writer: Writer,
         claim: Claim,
         others: Others,
+        *,
         watcher: Watcher,
         fill_route: FillRoute,
+        maps: OffsetMaps,
     ) -> None:
         self.source = source
         self.target = target
@@ -122,6 +126,8 @@ class Pump:
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.claim = claim
         self.fill_route = fill_route
+        self.maps = maps
+        self.offsets = flow.offsets
         self._watcher = watcher
         self._readers: dict[int, SourceReader] = {}
         self._writers: dict[int, TargetWriter] = {}
@@ -196,6 +202,12 @@ class Pump:
         self._attach_loop.rest(slot)
         slot.copy.say(Reason.WAITING_FOR_ACCESS, detail)
         self._report(str(slot.source), detail)
+
+    def map_instead(self, slot: Slot, detail: str) -> None:
+        """End a partition's episode to go over to mapped offsets: what holds no record cannot be filled."""
+        before = slot.copy.phase
+        release(slot.copy.leave_out(detail))
+        self._left_copying(slot, before)
 
     def wait_for_claim(self, slot: Slot) -> None:
         """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
@@ -471,6 +483,9 @@ class Pump:
         if there is None or here is None:
             return False
         slot.copy.resume(decision, source_epoch)
+        if not slot.copy.is_copying():  # a gap that was given up is too long to be filled
+            self._left_copying(slot, Phase.ATTACHING)
+            return True
         self.trouble.pop(str(slot.source), None)
         self.totals.reattached += 1
         slot.lag.reach(decision.offset)
@@ -486,7 +501,10 @@ class Pump:
         self._writer_of[slot] = writer
         if not slot.active:
             self._watcher.activated(slot)
-        self._watcher.changed(slot, Phase.ATTACHING, f"copying from offset {decision.offset}")
+        text = f"copying from offset {decision.offset}"
+        if decision.shift:
+            text += f" to offset {decision.place.target} of the target"
+        self._watcher.changed(slot, Phase.ATTACHING, text)
         return True
 
     def seed(self, slot: Slot, offset: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import FetchOutcome, classify_fetch
-from replicator.core.intake import Encode, Fill
+from replicator.core.intake import Encode, Fill, Skip
 from replicator.core.partition import Batch
 from replicator.engine.access import told
 from replicator.engine.link import Link
@@ -21,7 +21,7 @@ from replicator.wire.recode import build_batches, codec_of, open_batch
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
-    from replicator.core.intake import Passes, Segment
+    from replicator.core.intake import Passes, Piece
     from replicator.engine.pump import Pump
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
@@ -34,7 +34,7 @@ _ANSWER_SLACK_BYTES = 64 << 20
 """A broker returns at least one whole batch, however large; a batch above this is refused."""
 _SESSION_ERRORS = frozenset({70, 71})
 
-Accepted = list[tuple["Slot", list["Segment"]]]
+Accepted = list[tuple["Slot", list["Piece"]]]
 
 
 class SourceReader:
@@ -192,8 +192,8 @@ class SourceReader:
             return
         # The next fetch leaves before this answer is rewritten: the broker prepares it meanwhile (RELIABILITY D2).
         self.kick()
-        for slot, segments in accepted:
-            self._carry_out(slot, segments, frame)
+        for slot, pieces in accepted:
+            self._carry_out(slot, pieces, frame)
         frame.release()
         if not self._asked:
             self.kick()
@@ -217,9 +217,9 @@ class SourceReader:
             slot = self._slots.get(where)
             if slot is None or self._episodes.get(where) != slot.copy.episode:
                 continue
-            segments = self._take_partition(slot, fetched, frame)
-            if segments:
-                accepted.append((slot, segments))
+            pieces = self._take_partition(slot, fetched, frame)
+            if pieces:
+                accepted.append((slot, pieces))
             if fetched.start != fetched.end:
                 self._look_at[where] = None
         return accepted
@@ -229,7 +229,7 @@ class SourceReader:
         self._session = None
         self._link.drop()
 
-    def _take_partition(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[Segment]:
+    def _take_partition(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[Piece]:
         if fetched.error:
             self._on_partition_error(slot, fetched)
             return []
@@ -256,7 +256,7 @@ class SourceReader:
             self._pump.look_for_end(slot)
         return []
 
-    def _offer(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[Segment]:
+    def _offer(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[Piece]:
         copy = slot.copy
         if fetched.log_start > copy.next_offset:
             # Offsets that retention took are no holes: the attach reads both logs and names what happened.
@@ -264,28 +264,28 @@ class SourceReader:
             return []
         try:
             headers = scan(frame.buffer, fetched.start, fetched.end)
-            segments, dropped = copy.offer(
-                headers, fetched.aborted or (), lambda header: open_batch(frame.view, header)
-            )
+            pieces, dropped = copy.offer(headers, fetched.aborted or (), lambda header: open_batch(frame.view, header))
         except CorruptRecords as damage:
             self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
             return []
         release(dropped)
         if not copy.is_copying():
             self._pump.phase_changed(slot)
-        return segments
+        return pieces
 
-    def _carry_out(self, slot: Slot, segments: list[Segment], frame: Frame) -> None:
-        for segment in segments:
+    def _carry_out(self, slot: Slot, pieces: list[Piece], frame: Frame) -> None:
+        for piece in pieces:
             if not slot.copy.is_copying():
                 return
             try:
-                if isinstance(segment, Fill):
-                    slot.copy.queue_fill(segment)
-                elif isinstance(segment, Encode):
-                    self._encode(slot, segment, frame)
+                if isinstance(piece, Fill):
+                    slot.copy.queue_fill(piece)
+                elif isinstance(piece, Skip):
+                    slot.copy.queue_skip(piece)
+                elif isinstance(piece, Encode):
+                    self._encode(slot, piece, frame)
                 else:
-                    self._rewrite(slot, segment, frame)
+                    self._rewrite(slot, piece, frame)
             except CorruptRecords as damage:
                 # What came before the damaged batch is dropped with it and copied again after the operator's decision.
                 self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
@@ -297,26 +297,27 @@ class SourceReader:
         rewrite(view, passes, writer.producer_id, writer.producer_epoch)
         new = tuple.__new__  # a named tuple's own constructor is a Python function
         batches: list[Batch] = []
+        shift = slot.copy.shift
         for header, _ in passes:
             base, length, _, _, _, _, _, _, max_timestamp, _, _, _, count, start = header
             size = LENGTH_PREFIX_BYTES + length
-            batches.append(new(Batch, (base, count, max_timestamp, size, view[start : start + size], frame)))
+            batches.append(new(Batch, (base + shift, count, max_timestamp, size, view[start : start + size], frame)))
         frame.hold(len(batches))
         slot.copy.queue(batches)
 
-    def _encode(self, slot: Slot, segment: Encode, frame: Frame) -> None:
+    def _encode(self, slot: Slot, piece: Encode, frame: Frame) -> None:
         """Queue records of an opened batch. They hold its frame, so that the pool bounds them as well."""
-        writer, bytes_max = self._pump.writer, slot.copy.limits.batch_bytes_max
+        writer, bytes_max, shift = self._pump.writer, slot.copy.limits.batch_bytes_max, slot.copy.shift
         made = build_batches(
-            segment.records,  # type: ignore[arg-type] # what `open_batch` gave; opaque in core
-            codec_of(frame.view, segment.header),
+            piece.records,  # type: ignore[arg-type] # what `open_batch` gave; opaque in core
+            codec_of(frame.view, piece.header),
             producer_id=writer.producer_id,
             producer_epoch=writer.producer_epoch,
-            sequence=segment.sequence,
+            sequence=piece.sequence,
             bytes_max=bytes_max,
         )
         batches = [
-            Batch(each.base_offset, each.record_count, each.max_timestamp, len(each.raw), each.raw, frame)
+            Batch(each.base_offset + shift, each.record_count, each.max_timestamp, len(each.raw), each.raw, frame)
             for each in made
         ]
         largest = max(batches, key=lambda batch: batch.size)
@@ -324,7 +325,7 @@ class SourceReader:
             self._pump.fault(
                 slot,
                 Reason.RECORD_TOO_LARGE,
-                f"the record at offset {largest.base_offset} takes {largest.size} bytes as a batch, "
+                f"the record at offset {largest.base_offset - shift} takes {largest.size} bytes as a batch, "
                 f"the target topic takes {bytes_max} (max.message.bytes)",
             )
             return

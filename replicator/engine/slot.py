@@ -44,6 +44,8 @@ class Slot:
         compacted: Whether the source's cleaner may take records from inside its log, as far as is known.
         surely_compacted: Whether it is known that it may.
         stopped_by_mirror: Whether it stands still for a fault of its whole topic, and goes on once that has passed.
+        map_record: What is recorded of its offsets, as bytes; empty while they are the source's own.
+        judged_from: Offset on the target below which a log was taken over, and is not compared.
         seeded_to: Offset below which the target may hold fillers, as recorded; 0 for none.
         stored_epoch: Last source leader epoch known, from the state topic or from what was read; -1 for none.
         due: Monotonic time of the next attach attempt.
@@ -71,6 +73,8 @@ class Slot:
     compacted: bool = False
     surely_compacted: bool = False
     stopped_by_mirror: bool = False
+    map_record: bytes = b""
+    judged_from: int = 0
     seeded_to: int = 0
     stored_epoch: int = -1
     due: float = 0.0
@@ -114,7 +118,7 @@ class Slot:
     def attached(self, offset: int, began: float, now: float) -> None:
         """Note where an attach that began at monotonic time `began` found the target's end."""
         self.verified_at = began
-        if offset != self.copy.acked_offset:
+        if offset != self.copy.target_end:
             self.moved_at = now
 
 

@@ -27,11 +27,10 @@ _ROLES = {
 }
 
 
-def key(kind: pb.Kind, flow_uid: str, topic: str = "", partition: int = 0) -> bytes:
+def key(kind: pb.Kind, flow_uid: str, topic: str = "", partition: int = 0, block: int = 0) -> bytes:
     """Return the key of a record."""
-    return pb.StateKey(kind=kind, flow_uid=flow_uid, topic=topic, partition=partition).SerializeToString(
-        deterministic=True
-    )
+    made = pb.StateKey(kind=kind, flow_uid=flow_uid, topic=topic, partition=partition, block=block)
+    return made.SerializeToString(deterministic=True)
 
 
 def parse_key(raw: bytes) -> pb.StateKey | None:
@@ -171,6 +170,23 @@ def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRe
     for found, value in _of_kind(records, pb.KIND_MIRROR):
         if found.flow_uid == uid:
             yield pb.MirrorRecord.FromString(value)
+
+
+def segment_key(uid: str, target_topic: str, partition: int, block: int) -> bytes:
+    """Return the key of a block of an offset map."""
+    return key(pb.KIND_SEGMENT, uid, target_topic, partition, block)
+
+
+def segments_of(
+    records: Mapping[bytes, bytes], uid: str, target_topic: str, partition: int
+) -> Iterator[tuple[bytes, pb.SegmentBlock]]:
+    """Return the blocks of a partition's offset map, each with its key."""
+    prefix = key(pb.KIND_SEGMENT, uid, target_topic, partition)
+    for raw_key, value in records.items():
+        if raw_key.startswith(prefix):
+            parsed = parse_key(raw_key)
+            if parsed is not None and parsed.partition == partition and parsed.topic == target_topic:
+                yield raw_key, pb.SegmentBlock.FromString(value)
 
 
 def foreign_owner(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> str | None:

@@ -104,13 +104,24 @@ def _partition(slot: Slot, pump: Pump | None) -> PartitionStatus:
         source_start=slot.source_start,
         source_end=slot.lag.observed_end,
         target_start=slot.target_start,
-        target_end=copy.acked_offset if known else None,
+        target_end=copy.target_end if known else None,
         lag_records=slot.lag.lag_records() if known else None,
-        offsets="identical",
+        offsets=_offsets(slot),
         guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
         holder=pump.claim.holder if pump else None,
         open_transaction_seconds=_open_seconds(slot, pump),
     )
+
+
+def _offsets(slot: Slot) -> str:
+    """Return how the target's offsets stand to the source's."""
+    track = slot.copy.track
+    if track is None:
+        return "identical"
+    if track.mapped:
+        return "mapped"
+    surplus = track.acked.target - track.acked.source
+    return f"identical+{surplus}" if surplus else "identical"
 
 
 def _reason(slot: Slot) -> tuple[Reason | None, str | None]:

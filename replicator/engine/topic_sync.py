@@ -27,7 +27,7 @@ from replicator.engine import state
 from replicator.engine.access import refused
 from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
 from replicator.model.names import TopicPartition
-from replicator.model.spec import Start
+from replicator.model.spec import Offsets, Start
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -257,10 +257,11 @@ class TopicSync:
             mirror.fault = Fault(Reason.FOREIGN_WRITER, f"{owner} already feeds {mirror.target_topic}")
             return
         plan = self._plan(mirror, found)
-        if plan.fault is not None:
-            if mirror.fault != plan.fault:
-                log.warning("topic stopped", topic=mirror.topic, reason=plan.fault.reason, why=plan.fault.text)
-            mirror.fault = plan.fault
+        fault = self._not_mappable(mirror, found) or plan.fault
+        if fault is not None:
+            if mirror.fault != fault:
+                log.warning("topic stopped", topic=mirror.topic, reason=fault.reason, why=fault.text)
+            mirror.fault = fault
             return
         for step in plan.steps:
             await self._carry_out(step)
@@ -283,6 +284,20 @@ class TopicSync:
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
         mirror.surely_compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "")
         mirror.compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "compact")
+
+    def _not_mappable(self, mirror: Mirror, found: _Found) -> Fault | None:
+        """A record that a cleaner may take cannot be told by counting, which mapped offsets rest on."""
+        if "compact" not in _effective(found.source_config).get("cleanup.policy", ""):
+            return None
+        record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
+        mapped = record is not None and any(one.mapped for one in record.maps.values())
+        if self._flow.offsets is not Offsets.MAPPED and not mapped:
+            return None
+        return Fault(
+            Reason.NOT_MAPPABLE,
+            f"{mirror.topic} is compacted, and topics with mapped offsets must not be: use `offsets: auto` for it, "
+            "in a flow of its own",
+        )
 
     def _other_feeder(self, mirror: Mirror) -> str | None:
         """Return who else writes to this mirror's target topic: another flow, or another topic renamed alike."""

@@ -52,6 +52,7 @@ class Reason(enum.StrEnum):
     PARTITION_COUNT = "partition_count"
     TARGET_REFUSED = "target_refused"
     FENCED = "fenced"
+    NOT_MAPPABLE = "not_mappable"
 
     WAITING_FOR_CLAIM = "waiting_for_claim"
     WAITING_FOR_DOUBT = "waiting_for_doubt"

@@ -64,16 +64,18 @@ MIRROR_PHASE_SEEDING: MirrorPhase
 MIRROR_PHASE_ACTIVE: MirrorPhase
 
 class StateKey(_message.Message):
-    __slots__ = ("kind", "flow_uid", "topic", "partition")
+    __slots__ = ("kind", "flow_uid", "topic", "partition", "block")
     KIND_FIELD_NUMBER: _ClassVar[int]
     FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
     kind: Kind
     flow_uid: str
     topic: str
     partition: int
-    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., flow_uid: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ...) -> None: ...
+    block: int
+    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., flow_uid: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., block: _Optional[int] = ...) -> None: ...
 
 class FlowRecord(_message.Message):
     __slots__ = ("uid", "name", "source_alias", "target_alias", "source_cluster_id", "target_cluster_id", "desired", "desired_reason", "desired_actor", "created_ms", "desired_changed_ms")
@@ -151,8 +153,83 @@ class LeaderEpoch(_message.Message):
     start_offset: int
     def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., start_offset: _Optional[int] = ...) -> None: ...
 
+class OffsetBlock(_message.Message):
+    __slots__ = ("source_begin", "target_begin", "source_end", "target_end", "runs")
+    SOURCE_BEGIN_FIELD_NUMBER: _ClassVar[int]
+    TARGET_BEGIN_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_END_FIELD_NUMBER: _ClassVar[int]
+    TARGET_END_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    source_begin: int
+    target_begin: int
+    source_end: int
+    target_end: int
+    runs: bytes
+    def __init__(self, source_begin: _Optional[int] = ..., target_begin: _Optional[int] = ..., source_end: _Optional[int] = ..., target_end: _Optional[int] = ..., runs: _Optional[bytes] = ...) -> None: ...
+
+class PartitionMap(_message.Message):
+    __slots__ = ("generation", "mapped", "base", "judged_from")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FROM_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    mapped: bool
+    base: OffsetBlock
+    judged_from: int
+    def __init__(self, generation: _Optional[int] = ..., mapped: _Optional[bool] = ..., base: _Optional[_Union[OffsetBlock, _Mapping]] = ..., judged_from: _Optional[int] = ...) -> None: ...
+
+class SegmentBlock(_message.Message):
+    __slots__ = ("generation", "block")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    block: OffsetBlock
+    def __init__(self, generation: _Optional[int] = ..., block: _Optional[_Union[OffsetBlock, _Mapping]] = ...) -> None: ...
+
+class OffsetRange(_message.Message):
+    __slots__ = ("first", "end")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    end: int
+    def __init__(self, first: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
+
+class OffsetRanges(_message.Message):
+    __slots__ = ("ranges",)
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    ranges: _containers.RepeatedCompositeFieldContainer[OffsetRange]
+    def __init__(self, ranges: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ...) -> None: ...
+
+class Resolution(_message.Message):
+    __slots__ = ("at_ms", "actor", "why", "reason", "how", "losses")
+    class Loss(_message.Message):
+        __slots__ = ("partition", "first", "end", "text")
+        PARTITION_FIELD_NUMBER: _ClassVar[int]
+        FIRST_FIELD_NUMBER: _ClassVar[int]
+        END_FIELD_NUMBER: _ClassVar[int]
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        partition: int
+        first: int
+        end: int
+        text: str
+        def __init__(self, partition: _Optional[int] = ..., first: _Optional[int] = ..., end: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    HOW_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    at_ms: int
+    actor: str
+    why: str
+    reason: str
+    how: str
+    losses: _containers.RepeatedCompositeFieldContainer[Resolution.Loss]
+    def __init__(self, at_ms: _Optional[int] = ..., actor: _Optional[str] = ..., why: _Optional[str] = ..., reason: _Optional[str] = ..., how: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[Resolution.Loss, _Mapping]]] = ...) -> None: ...
+
 class MirrorRecord(_message.Message):
-    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded")
+    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions")
     class ManagedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +244,20 @@ class MirrorRecord(_message.Message):
         key: int
         value: int
         def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
+    class MapsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: PartitionMap
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[PartitionMap, _Mapping]] = ...) -> None: ...
+    class GivenUpEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: OffsetRanges
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[OffsetRanges, _Mapping]] = ...) -> None: ...
     OWNER_FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     OWNER_FLOW_NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_TOPIC_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +272,9 @@ class MirrorRecord(_message.Message):
     BEGIN_AT_END_FIELD_NUMBER: _ClassVar[int]
     MANAGED_FIELD_NUMBER: _ClassVar[int]
     SEEDED_FIELD_NUMBER: _ClassVar[int]
+    MAPS_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTIONS_FIELD_NUMBER: _ClassVar[int]
     owner_flow_uid: str
     owner_flow_name: str
     source_topic: str
@@ -195,7 +289,10 @@ class MirrorRecord(_message.Message):
     begin_at_end: bool
     managed: _containers.ScalarMap[str, str]
     seeded: _containers.ScalarMap[int, int]
-    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ...) -> None: ...
+    maps: _containers.MessageMap[int, PartitionMap]
+    given_up: _containers.MessageMap[int, OffsetRanges]
+    resolutions: _containers.RepeatedCompositeFieldContainer[Resolution]
+    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ...) -> None: ...
 
 class SourceEndBlock(_message.Message):
     __slots__ = ("shard", "observed_ms", "entries")

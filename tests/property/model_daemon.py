@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.attach import Decision, Fault, Resume, Role, SourceLog, TargetLog, Wait, Writer, decide
 from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
-from replicator.core.intake import Encode, Fill
+from replicator.core.intake import Encode, Fill, Skip
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -450,29 +450,35 @@ class Daemon:
             self.copy.end_of_log(answer.end, answer.epoch)
             return
         batches = {batch.header.base_offset: batch for batch in answer.batches}
-        segments, _ = self.copy.offer(
+        pieces, _ = self.copy.offer(
             [batch.header for batch in answer.batches],
             answer.aborted,
             lambda header: batches[header.base_offset].unpack(),
         )
-        for segment in segments:
-            if isinstance(segment, Fill):
-                self.copy.queue_fill(segment)
+        for piece in pieces:
+            if isinstance(piece, Fill):
+                self.copy.queue_fill(piece)
                 continue
-            if isinstance(segment, Encode):
-                produced = [(segment.base_offset, self._encode(segment))]
+            if isinstance(piece, Skip):
+                self.copy.queue_skip(piece)
+                continue
+            if isinstance(piece, Encode):
+                produced = [(piece.base_offset, self._encode(piece))]
             else:
                 produced = [
                     (header.base_offset, rewritten(batches[header.base_offset], *_OURS, sequence))
-                    for header, sequence in segment
+                    for header, sequence in piece
                 ]
+            shift = self.copy.shift
             for base, each in produced:
                 header = each.header
-                self.copy.queue([Batch(base, header.record_count, header.max_timestamp, header.size, each, None)])
+                self.copy.queue(
+                    [Batch(base + shift, header.record_count, header.max_timestamp, header.size, each, None)]
+                )
 
-    def _encode(self, segment: Encode) -> ProducedBatch:
-        records = tuple(each.record for each in segment.records if isinstance(each, SourceRecord))
-        return encoded(segment.header, records, *_OURS, segment.sequence)
+    def _encode(self, piece: Encode) -> ProducedBatch:
+        records = tuple(each.record for each in piece.records if isinstance(each, SourceRecord))
+        return encoded(piece.header, records, *_OURS, piece.sequence)
 
     # -- writing (engine.writer, Pump.count, Pump.after_answer) -------------------------------------------------------
 

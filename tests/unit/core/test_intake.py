@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.intake import FILL_AHEAD_MAX, Encode, Fill, Intake, Stop
+from replicator.core.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Intake, Stop
 from replicator.model.batch import (
     CONTROL_BIT,
     LENGTH_PREFIX_BYTES,
@@ -57,19 +57,19 @@ def never(_: BatchHeader) -> Sequence[Record]:
 
 def intake(expected: int = 10, epoch: int = 0, aborted: Sequence[tuple[int, int]] = (), unpack: Any = never) -> Intake:
     """Return an intake at sequence 0, compared long ago."""
-    return Intake(expected, 0, epoch, -1, LIMIT, FILL_LIMIT, aborted, unpack, free=False)
+    return Intake(Given(expected, 0, epoch, -1), LIMIT, FILL_LIMIT, aborted, unpack)
 
 
 def shown(taken: Intake) -> list[Any]:
-    """Return the segments in short: passes as (base, sequence), fills as they are, encodings as their offsets."""
+    """Return the pieces in short: passes as (base, sequence), fills as they are, encodings as their offsets."""
     out: list[Any] = []
-    for segment in taken.segments:
-        if isinstance(segment, list):
-            out += [(each.base_offset, sequence) for each, sequence in segment]
-        elif isinstance(segment, Encode):
-            out.append([segment.sequence, *[record.offset for record in segment.records]])
+    for piece in taken.pieces:
+        if isinstance(piece, list):
+            out += [(each.base_offset, sequence) for each, sequence in piece]
+        elif isinstance(piece, Encode):
+            out.append([piece.sequence, *[record.offset for record in piece.records]])
         else:
-            out.append(segment)
+            out.append(piece)
     return out
 
 
@@ -185,21 +185,21 @@ def test_a_new_leader_epoch_stops_unless_the_logs_were_just_compared(odd: BatchH
     taken.take([header(10), odd])
     assert (shown(taken), taken.stop, taken.expected) == ([(10, 0)], Stop.NEW_EPOCH, 15)
 
-    fresh = Intake(15, 0, 0, 15, LIMIT, FILL_LIMIT, (), never, free=False)
+    fresh = Intake(Given(15, 0, 0, 15), LIMIT, FILL_LIMIT, (), never)
     fresh.take([odd])
     assert (fresh.stop, fresh.epoch) == (None, 1)
 
 
 def test_sequences_wrap() -> None:
     """From 2^31 - 1 to 0, counting records only."""
-    taken = Intake(10, SEQUENCE_MODULUS - 3, 0, -1, LIMIT, FILL_LIMIT, (), never, free=False)
+    taken = Intake(Given(10, SEQUENCE_MODULUS - 3, 0, -1), LIMIT, FILL_LIMIT, (), never)
     taken.take([header(10), marker(15), header(16)])
     assert shown(taken) == [(10, SEQUENCE_MODULUS - 3), Fill(15, 1), (16, 2)]
 
 
 def test_a_sequence_that_nobody_remembers_follows_the_offset_until_the_first_record() -> None:
     """Two daemons that begin before and behind a fill then collide instead of both fitting."""
-    taken = Intake(10, 10, 0, -1, LIMIT, FILL_LIMIT, (), never, free=True)
+    taken = Intake(Given(10, 10, 0, -1, free=True), LIMIT, FILL_LIMIT, (), never)
     taken.take([marker(10), marker(11), header(12), marker(17), header(18)])
     assert shown(taken) == [Fill(10, 2), (12, 12), Fill(17, 1), (18, 17)]
 
@@ -231,17 +231,17 @@ def test_every_offset_is_taken_once_and_every_record_kept(data: st.DataObject) -
     taken.take([each for each in log if each.next_offset > begin])
 
     place, sequence, kept = begin, 0, set()
-    for segment in shown(taken):
-        if isinstance(segment, Fill):
-            assert segment.first_offset == place
-            place += segment.length
+    for piece in shown(taken):
+        if isinstance(piece, Fill):
+            assert piece.first_offset == place
+            place += piece.length
             continue
-        if isinstance(segment, tuple):
-            offsets_taken = sorted(records[segment[0]])
-            assert segment == (place, sequence)
+        if isinstance(piece, tuple):
+            offsets_taken = sorted(records[piece[0]])
+            assert piece == (place, sequence)
         else:
-            assert segment[0] == sequence
-            offsets_taken = segment[1:]
+            assert piece[0] == sequence
+            offsets_taken = piece[1:]
         assert offsets_taken == list(range(place, place + len(offsets_taken)))
         place += len(offsets_taken)
         sequence += len(offsets_taken)

@@ -1,0 +1,286 @@
+"""Which target offset stands for which source offset: an ordered list of runs, exact both ways.
+
+A run says that `length` offsets from `source` on stand at as many from `target` on. A new one begins only where the
+difference between the two changes: source offsets that were not copied, or target offsets that are not the source's.
+So a copy at identical offsets is one run for ever, and has no map at all.
+
+Runs are kept in blocks. All but the last are packed, a few bytes a run, and unpacked one at a time for a look-up: a
+source that ends a transaction each second makes 86,400 runs a day and partition.
+An offset is always the *next* record to read, so one that was not copied means the next one that was.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Self
+
+from replicator.errors import BugError, CorruptRecords
+
+RUNS_PER_BLOCK = 4096
+BLOCKS_MAX = 2048
+"""Of one partition, 15 to 40 MB. Beyond, the oldest offsets cannot be translated any more."""
+_VARINT_MORE = 0x80
+_VARINT_LOW = 0x7F
+_VARINT_BITS_MAX = 63
+
+
+class Run(NamedTuple):
+    """`length` offsets from `source` on the source stand from `target` on the target."""
+
+    source: int
+    target: int
+    length: int
+
+    @property
+    def source_end(self) -> int:
+        """The source offset behind it."""
+        return self.source + self.length
+
+    @property
+    def target_end(self) -> int:
+        """The target offset behind it."""
+        return self.target + self.length
+
+
+class Place(NamedTuple):
+    """The same moment in both logs: what is below `source` is copied, or never will be, below `target`."""
+
+    source: int
+    target: int
+
+
+class Block(NamedTuple):
+    """Runs in packed form: all there are between two places."""
+
+    begin: Place
+    end: Place
+    packed: bytes
+
+
+class OffsetMap:
+    """The map of one partition.
+
+    Args:
+        begin: From where on it is known.
+
+    Attributes:
+        begin: Nothing is known of what is below.
+        end: Up to where it is known.
+    """
+
+    __slots__ = ("_blocks", "_open", "_open_begin", "_unpacked", "begin", "end")
+
+    def __init__(self, begin: Place) -> None:
+        self.begin = begin
+        self.end = begin
+        self._blocks: list[Block] = []
+        self._open: list[Run] = []
+        self._open_begin = begin
+        self._unpacked: tuple[Block, list[Run]] | None = None
+
+    @classmethod
+    def of(cls, begin: Place, runs: Iterable[Run]) -> Self:
+        """Return the map of some runs, in order."""
+        made = cls(begin)
+        for run in runs:
+            made.add(run)
+        return made
+
+    # -- growing ------------------------------------------------------------------------------------------------
+
+    def add(self, run: Run) -> None:
+        """Take what was copied next. `end` moves behind it.
+
+        Raises:
+            BugError: It begins below the end.
+        """
+        if run.source < self.end.source or run.target < self.end.target or run.length < 0:
+            raise BugError(f"run {run} follows {self.end} in an offset map")
+        if run.length:
+            self._append(run)
+        self.end = Place(run.source_end, run.target_end)
+
+    def _append(self, run: Run) -> None:
+        last = self._open[-1] if self._open else None
+        if last is not None and last.source_end == run.source and last.target_end == run.target:
+            self._open[-1] = Run(last.source, last.target, last.length + run.length)
+            return
+        if len(self._open) >= RUNS_PER_BLOCK:
+            self._blocks.append(self.open_block())
+            self._open_begin = self._blocks[-1].end
+            self._open = []
+        self._open.append(run)
+
+    def pass_over(self, place: Place) -> None:
+        """Move the end to where nothing was copied in between: offsets left out, or markers of the target's own."""
+        if place.source < self.end.source or place.target < self.end.target:
+            raise BugError(f"place {place} lies below {self.end} in an offset map")
+        self.end = place
+
+    def go_straight(self, place: Place) -> None:
+        """Take what lies before a place as copied with the last difference, as far as it leads into both logs."""
+        ahead = min(place.source - self.end.source, place.target - self.end.target)
+        if ahead > 0:
+            self.add(Run(*self.end, ahead))
+
+    def cut(self, target_end: int) -> None:
+        """Forget what lies at or above a target offset: that log lost its end."""
+        kept = [
+            Run(run.source, run.target, min(run.length, target_end - run.target))
+            for run in self.runs()
+            if run.target < target_end
+        ]
+        self._blocks, self._open, self._unpacked = [], [], None
+        self._open_begin = self.end = self.begin
+        for run in kept:
+            self.add(run)
+
+    def drop_below(self, source_start: int, target_start: int) -> int:
+        """Drop whole blocks that lie below both log starts, or are too many; return how many."""
+        gone = 0
+        for block in self._blocks:
+            below = block.end.source <= source_start and block.end.target <= target_start
+            if not below and len(self._blocks) - gone <= BLOCKS_MAX:
+                break
+            gone += 1
+        if gone:
+            self.begin = self._blocks[gone - 1].end
+            del self._blocks[:gone]
+        return gone
+
+    # -- parts --------------------------------------------------------------------------------------------------
+
+    @property
+    def sealed(self) -> Sequence[Block]:
+        """The blocks that will not change any more."""
+        return self._blocks
+
+    def open_block(self) -> Block:
+        """Return the last block as it is now; it may still grow."""
+        end = self._open[-1] if self._open else None
+        return Block(
+            self._open_begin,
+            Place(end.source_end, end.target_end) if end else self._open_begin,
+            pack(self._open_begin, self._open),
+        )
+
+    def restore(self, blocks: Iterable[Block]) -> None:
+        """Take stored blocks that go on where this map ends; stop before the first that does not.
+
+        Blocks of several writers may overlap: all of them say the truth, so what is known already is passed over.
+
+        Raises:
+            CorruptRecords: A block cannot be read.
+        """
+        for block in sorted(blocks, key=lambda each: (each.begin.target, each.begin.source)):
+            if block.end.target <= self.end.target:
+                continue
+            if block.begin.target > self.end.target or block.begin.source > self.end.source:
+                return
+            for run in unpack(block):
+                known = max(0, self.end.target - run.target, self.end.source - run.source)
+                if known < run.length:
+                    self.add(Run(run.source + known, run.target + known, run.length - known))
+
+    def runs(self) -> Iterator[Run]:
+        """Yield all runs in order."""
+        for block in self._blocks:
+            yield from unpack(block)
+        yield from self._open
+
+    def __len__(self) -> int:
+        """Return how many runs there are."""
+        return len(self._blocks) * RUNS_PER_BLOCK + len(self._open)
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def to_target(self, offset: int) -> int:
+        """Return the target offset that stands for a source offset, which must not lie beyond the end."""
+        run = self._first_run(offset, 0)
+        return self.end.target if run is None else run.target + max(0, offset - run.source)
+
+    def to_source(self, offset: int) -> int:
+        """Return the source offset that stands for a target offset, which must not lie beyond the end."""
+        run = self._first_run(offset, 1)
+        return self.end.source if run is None else run.source + max(0, offset - run.target)
+
+    def _first_run(self, offset: int, side: int) -> Run | None:
+        """Return the first run that ends above an offset of one side (0 source, 1 target)."""
+        at = bisect_right(self._blocks, offset, key=lambda block: block.end[side])
+        runs = self._runs_of(self._blocks[at]) if at < len(self._blocks) else self._open
+        within = bisect_right(runs, offset, key=lambda run: run[side] + run.length)
+        return runs[within] if within < len(runs) else None
+
+    def _runs_of(self, block: Block) -> list[Run]:
+        if self._unpacked is None or self._unpacked[0] is not block:
+            self._unpacked = (block, unpack(block))
+        return self._unpacked[1]
+
+
+# -- packed ---------------------------------------------------------------------------------------------------------
+
+
+def pack(begin: Place, runs: Iterable[Run]) -> bytes:
+    """Return runs as compressed varints: what each leaves out on both sides, and its count."""
+    out = bytearray()
+    source, target = begin
+    for run in runs:
+        for value in (run.source - source, run.target - target, run.length):
+            _put(out, value)
+        source, target = run.source_end, run.target_end
+    return zlib.compress(bytes(out), 6)
+
+
+def unpack(block: Block) -> list[Run]:
+    """Return the runs of a block.
+
+    Raises:
+        CorruptRecords: Its bytes are not what `pack` makes, or do not end where it says.
+    """
+    runs = unpack_runs(block.begin, block.packed)
+    end = Place(runs[-1].source_end, runs[-1].target_end) if runs else block.begin
+    if end != block.end:
+        raise CorruptRecords("a block of an offset map is damaged", why=f"it ends at {end}, not at {block.end}")
+    return runs
+
+
+def unpack_runs(begin: Place, packed: bytes) -> list[Run]:
+    """Return packed runs.
+
+    Raises:
+        CorruptRecords: The bytes are not what `pack` makes.
+    """
+    runs: list[Run] = []
+    source, target = begin
+    try:
+        values = list(_values(zlib.decompress(packed)))
+        for source_gap, target_gap, count in zip(*[iter(values)] * 3, strict=True):
+            run = Run(source + source_gap, target + target_gap, count)
+            runs.append(run)
+            source, target = run.source_end, run.target_end
+    except (zlib.error, ValueError) as error:
+        raise CorruptRecords("an offset map cannot be read", why=str(error)) from error
+    return runs
+
+
+def _put(out: bytearray, value: int) -> None:
+    while value > _VARINT_LOW:
+        out.append(value & _VARINT_LOW | _VARINT_MORE)
+        value >>= 7
+    out.append(value)
+
+
+def _values(data: bytes) -> Iterator[int]:
+    value = shift = 0
+    for byte in data:
+        value |= (byte & _VARINT_LOW) << shift
+        shift += 7
+        if shift > _VARINT_BITS_MAX:
+            raise ValueError("a number does not end")
+        if not byte & _VARINT_MORE:
+            yield value
+            value = shift = 0
+    if shift:
+        raise ValueError("it is cut off")

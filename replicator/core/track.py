@@ -1,0 +1,64 @@
+"""Where the offsets of a partition stand on the target when they are not the source's own."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from replicator.core.offset_map import OffsetMap, Place, Run
+
+
+class Track:
+    """The place of one partition in both logs: proven by answers, and for what is queued next.
+
+    Args:
+        offsets: What is known so far; it grows with each answer.
+        mapped: Whether source offsets that hold no record to copy are left out, not filled.
+
+    Attributes:
+        shift: How much further on the target stands what is queued next.
+        acked: The target's end as proven by answers, and the source offset it stands for.
+    """
+
+    __slots__ = ("_moves", "acked", "mapped", "offsets", "shift")
+
+    def __init__(self, offsets: OffsetMap, *, mapped: bool) -> None:
+        self.offsets = offsets
+        self.mapped = mapped
+        self.acked = offsets.end
+        self.shift = self.acked.target - self.acked.source
+        self._moves: deque[Place] = deque()
+
+    def begin(self, place: Place) -> None:
+        """Go on at a place that was proven; what was queued behind it is gone."""
+        self._moves.clear()
+        if not self.mapped:
+            # Records and markers alike stand at one difference, until another is recorded.
+            self.offsets.go_straight(place)
+        self.acked = place
+        self.shift = place.target - place.source
+        self.offsets.pass_over(place)
+
+    def skip(self, source: int, length: int) -> int:
+        """What is queued next begins at `source`, behind `length` offsets that are left out.
+
+        Returns:
+            The source offset proven to be copied; these are, once all before them is.
+        """
+        self.shift -= length
+        self._moves.append(Place(source, source + self.shift))
+        self._land()
+        return self.acked.source
+
+    def land(self, target_end: int) -> int:
+        """The target proved its end: return the source offset up to which everything is copied."""
+        source, target = self.acked
+        run = Run(source, target, target_end - target)
+        self.offsets.add(run)
+        self.acked = Place(run.source_end, target_end)
+        self._land()
+        return self.acked.source
+
+    def _land(self) -> None:
+        while self._moves and self._moves[0].target <= self.acked.target:
+            self.acked = self._moves.popleft()
+            self.offsets.pass_over(self.acked)

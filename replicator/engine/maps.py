@@ -1,0 +1,251 @@
+"""Offset maps of one flow on `replicator.state`: read before each attach, changed by compare-and-set, kept in blocks.
+
+The mirror record holds where a map begins, and the whole of it where differences are few: each of those is recorded
+before anything is copied behind it, so two daemons agree on it.
+A mapped partition goes on from there in blocks, plain appends of the claim's holder. They are facts that the target
+acknowledged, so old ones, late ones and doubled ones say the truth too; what was not written yet is found again by
+walking both logs (`engine.walk`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicator.core.attach import Mapping
+from replicator.core.offset_map import Block, OffsetMap, Place, pack, unpack_runs
+from replicator.core.track import Track
+from replicator.engine import state
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Mapping as AnyMapping
+
+    from replicator.core.attach import Remap
+    from replicator.engine.guard import Claim
+    from replicator.engine.slot import Slot
+    from replicator.engine.state_log import Change, StateLog
+
+_BLOCK_BITS = 24
+_APPEND_BYTES_MAX = 512 << 10
+"""Written by one request, but for its last block: a broker takes 1 MB of a topic that is not told otherwise."""
+
+log = get_logger(__name__)
+
+
+class OffsetMaps:
+    """The maps of one flow.
+
+    Args:
+        uid: The flow's.
+        state_log: Where they are kept.
+        claim: Whose number keeps the blocks of two holders apart.
+    """
+
+    def __init__(self, uid: str, state_log: StateLog, claim: Claim) -> None:
+        self._uid = uid
+        self._log = state_log
+        self._claim = claim
+        self._parsed: dict[str, tuple[bytes, pb.MirrorRecord]] = {}
+        self._written: dict[Slot, _Written] = {}
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def refresh(self, slot: Slot) -> bool:
+        """Bring a partition's map in line with what is recorded, between two episodes; return whether it changed."""
+        record = self._record(slot.target.topic)
+        number = slot.source.partition
+        found = record.maps[number] if record is not None and number in record.maps else None
+        raw = found.SerializeToString(deterministic=True) if found is not None else b""
+        given_up = record.given_up[number].ranges if record is not None and number in record.given_up else ()
+        slot.copy.given_up = tuple((each.first, each.end) for each in given_up)
+        if raw == slot.map_record:
+            return False
+        slot.map_record = raw
+        if found is None:
+            slot.copy.track, slot.judged_from = None, 0
+            return True
+        offsets = _restored(found.base)
+        if found.mapped:
+            offsets.restore(self._blocks(slot, found.generation))
+        self._written[slot] = _Written(0, 0, offsets.end, offsets.end)
+        slot.copy.track, slot.judged_from = Track(offsets, mapped=found.mapped), found.judged_from
+        return True
+
+    async def refresh_from_end(self, slot: Slot) -> bool:
+        """Do the same with all that is committed by now; return whether it changed.
+
+        Raises:
+            KafkaError: The state topic cannot be read.
+        """
+        await self._log.read_to_end()
+        return self.refresh(slot)
+
+    def _record(self, topic: str) -> pb.MirrorRecord | None:
+        """Return the mirror's record; a thousand partitions of one topic parse it once."""
+        raw = self._log.records.get(state.mirror_key(self._uid, topic))
+        if raw is None:
+            return None
+        known = self._parsed.get(topic)
+        if known is None or known[0] is not raw:
+            known = self._parsed[topic] = (raw, pb.MirrorRecord.FromString(raw))
+        return known[1]
+
+    def _blocks(self, slot: Slot, generation: int) -> list[Block]:
+        return [
+            _block(record.block)
+            for _, record in state.segments_of(self._log.records, self._uid, *slot.target)
+            if record.generation == generation
+        ]
+
+    # -- changing -----------------------------------------------------------------------------------------------
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Record where a partition goes on with another difference.
+
+        Whoever else changed the map since it was read was first: then nothing is written.
+
+        Raises:
+            ReplicatorError: The state topic cannot be changed.
+        """
+        number, before = slot.source.partition, slot.map_record
+        base = _continued(slot.copy.track, remap)
+
+        def decide(records: AnyMapping[bytes, bytes]) -> list[Change]:
+            record = state.get_mirror(records, self._uid, slot.target.topic)
+            if record is None:
+                return []
+            stored = record.maps[number].SerializeToString(deterministic=True) if number in record.maps else b""
+            if stored != before:
+                return []
+            generation = record.maps[number].generation + 1
+            record.maps[number].CopyFrom(
+                pb.PartitionMap(
+                    generation=generation, mapped=remap.mapped, base=base, judged_from=record.maps[number].judged_from
+                )
+            )
+            return [state.put(state.mirror_key(self._uid, slot.target.topic), record)]
+
+        await self._log.change(self._uid, decide)
+        log.warning("offsets mapped", partition=str(slot.source), why=remap.text, source=remap.place.source,
+                    target=remap.place.target)  # fmt: skip
+
+    async def persist(self, slots: Iterable[Slot]) -> None:
+        """Write what mapped partitions copied since the last time; only the claim's holder does.
+
+        Raises:
+            KafkaError: It could not be written; the next time writes it.
+        """
+        number = self._claim.number
+        if not number or self._claim.effective_since() is None:
+            return
+        for slot in slots:
+            track = slot.copy.track
+            if track is not None and track.mapped and slot in self._written:
+                await self._persist(slot, track.offsets, number)
+
+    async def _persist(self, slot: Slot, offsets: OffsetMap, number: int) -> None:
+        """Write the blocks that are new or grew, and the tombstones of those that lie below both logs' starts."""
+        known = self._written[slot]
+        if known.number != number:
+            # Blocks of earlier holders stand; ours go on from where theirs end.
+            known = _Written(number, 0, known.end, known.end)
+        generation = pb.PartitionMap.FromString(slot.map_record).generation
+        changes: list[Change] = self._dropped(slot, offsets, generation)
+        index, end = known.block, known.end
+        sealed = [block for block in offsets.sealed if block.end.target > known.sealed.target]
+        for block in (*sealed, offsets.open_block()):
+            if block.end.target > end.target:
+                key = state.segment_key(self._uid, *slot.target, number << _BLOCK_BITS | index)
+                changes.append(state.put(key, pb.SegmentBlock(generation=generation, block=_packed(block))))
+                end = block.end
+            index += 1
+            if sum(len(value or b"") for _, value in changes) >= _APPEND_BYTES_MAX:
+                await self._log.append(changes)
+                changes = []
+        if changes:
+            await self._log.append(changes)
+        self._written[slot] = _Written(number, index - 1, sealed[-1].end if sealed else known.sealed, end)
+
+    def _dropped(self, slot: Slot, offsets: OffsetMap, generation: int) -> list[Change]:
+        if slot.source_start is None or slot.target_start is None:
+            return []
+        if offsets.drop_below(slot.source_start, slot.target_start) == 0:
+            return []
+        return [
+            (key, None)
+            for key, record in state.segments_of(self._log.records, self._uid, *slot.target)
+            if record.generation < generation or record.block.target_end <= offsets.begin.target
+        ]
+
+
+class _Written(NamedTuple):
+    """What stands on the state topic of one partition: up to `end`, the last block that is full up to `sealed`.
+
+    `block` is the number of the one which may still grow, written under the claim `number`.
+    """
+
+    number: int
+    block: int
+    sealed: Place
+    end: Place
+
+
+def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: int | None) -> Mapping | None:
+    """Return what the attach has to know of a partition's map; None where it has none."""
+    track = slot.copy.track
+    if track is None:
+        return None
+    if track.mapped:
+        found = track.offsets.to_source(tail_offset) if tail_offset is not None and place is not None else None
+        return Mapping(place, mapped=True, judged_from=slot.judged_from, tail_source=found)
+    end = track.offsets.end
+    straight = Place(end.source + target_end - end.target, target_end)
+    found = None
+    if tail_offset is not None:
+        behind = tail_offset >= end.target
+        found = end.source + tail_offset - end.target if behind else track.offsets.to_source(tail_offset)
+    return Mapping(straight, mapped=False, judged_from=slot.judged_from, tail_source=found)
+
+
+def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
+    """Return the map up to a new place: what was copied with the last difference, and then the place."""
+    place = remap.place
+    offsets = OffsetMap(Place(0, 0)) if track is None else OffsetMap.of(track.offsets.begin, track.offsets.runs())
+    if track is not None:
+        offsets.pass_over(track.offsets.end)
+    if track is None or not track.mapped:
+        offsets.go_straight(place)
+    offsets.pass_over(place)
+    begin = offsets.begin
+    return pb.OffsetBlock(
+        source_begin=begin.source,
+        target_begin=begin.target,
+        source_end=place.source,
+        target_end=place.target,
+        runs=pack(begin, offsets.runs()),
+    )
+
+
+def _restored(base: pb.OffsetBlock) -> OffsetMap:
+    begin, end = Place(base.source_begin, base.target_begin), Place(base.source_end, base.target_end)
+    offsets = OffsetMap.of(begin, unpack_runs(begin, base.runs))
+    offsets.pass_over(end)
+    return offsets
+
+
+def _block(record: pb.OffsetBlock) -> Block:
+    return Block(
+        Place(record.source_begin, record.target_begin), Place(record.source_end, record.target_end), record.runs
+    )
+
+
+def _packed(block: Block) -> pb.OffsetBlock:
+    return pb.OffsetBlock(
+        source_begin=block.begin.source,
+        target_begin=block.begin.target,
+        source_end=block.end.source,
+        target_end=block.end.target,
+        runs=block.packed,
+    )

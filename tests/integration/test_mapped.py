@@ -1,0 +1,63 @@
+"""Mapped offsets on real brokers: the same records in the same order, and a map that tells exactly where each stands."""
+
+from __future__ import annotations
+
+import random
+
+from tests.integration.harness import Daemon, Kafka, Lab, Record, create, numbered, produce, read_all, wait_until
+from tests.integration.shapes import transactions
+
+
+def same_order(
+    source: Kafka, target: Kafka, topic: str, daemon: Daemon, seconds: float = 90.0
+) -> dict[int, list[Record]]:
+    """Wait until the target holds the same records in the same order, whatever their offsets; return the source's."""
+    there = {
+        number: [each[2:] for each in records] for number, records in read_all(source, topic, committed=True).items()
+    }
+
+    def here() -> bool:
+        found = read_all(target, topic)
+        return {number: [each[2:] for each in records] for number, records in found.items()} == there
+
+    wait_until("the same records in the same order", here, seconds, every=0.5)
+    assert daemon.mirror(topic)["state"] == "ACTIVE"
+    return read_all(source, topic, committed=True)
+
+
+def test_a_mapped_flow_leaves_markers_and_aborted_records_out(
+    east: Kafka, west: Kafka, topic_name: str, lab: Lab
+) -> None:
+    """No offset of the target is spent on what holds no record; a daemon that is killed finds its place again."""
+    create(east, topic_name, 4)
+    daemon = lab.daemon(east, west, topic_name, offsets="mapped")
+    transactions(east, topic_name, 40, 4, f"{topic_name}-a")
+    daemon.start()
+    for round_number in range(3):
+        transactions(east, topic_name, 25, 4, f"{topic_name}-{round_number}", seed=round_number)
+        daemon.kill()
+        transactions(east, topic_name, 10, 4, f"{topic_name}-x{round_number}", seed=10 + round_number)
+        daemon.start()
+
+    found = same_order(east, west, topic_name, daemon)
+
+    here = read_all(west, topic_name)
+    assert all([each.offset for each in records] == list(range(len(records))) for records in here.values())
+    assert {one["offsets"] for one in daemon.mirror(topic_name)["partitions"]} == {"mapped"}
+    assert daemon.metric("replicator_filled_offsets_total") == 0
+    wait_until("the status agrees", lambda: daemon.flow()["lag_records"] == 0)
+    assert sum(map(len, found.values())) > 100
+
+
+def test_a_hole_beyond_the_limit_turns_to_mapped_offsets(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Identical up to there, then mapped; `offsets: identical` would have stopped."""
+    create(east, topic_name)
+    produce(east, topic_name, numbered(30))
+    transactions(east, topic_name, 10, 1, f"{topic_name}-a", seed=random.Random(1).randrange(9))  # noqa: S311 - test data
+    daemon = lab.daemon(east, west, topic_name, fill_limit=1).start()
+
+    same_order(east, west, topic_name, daemon)
+
+    here = read_all(west, topic_name)[0]
+    assert [each.offset for each in here][:30] == list(range(30))
+    assert daemon.mirror(topic_name)["partitions"][0]["offsets"] == "mapped"
