@@ -147,6 +147,19 @@ class TopicAdmin:
             right=on_topic(name, Operation.CREATE),
         )
 
+    async def delete_topic(self, name: str) -> None:
+        """Delete one topic and wait until the controller has.
+
+        Raises:
+            BrokerRefused: It does not exist, or the cluster forbids it (`delete.topic.enable`).
+        """
+        await self._connection.call(
+            lambda client: client.delete_topics([name], **self._waits),
+            doing=f"delete topic {name}",
+            api="DeleteTopics",
+            right=on_topic(name, Operation.DELETE),
+        )
+
     async def create_partitions(self, name: str, total: int) -> None:
         """Grow one topic to `total` partitions.
 

@@ -1,4 +1,4 @@
-"""`replicator mirror`: list, describe."""
+"""`replicator mirror`: list, describe, resolve."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from replicator.cli import output, remote, views
 from replicator.cli.flow import FlowArgument, FlowFilter
 from replicator.cli.output import Column, Format
+from replicator.cli.resolve import resolve
 from replicator.model.events import Event
 from replicator.model.status import SCHEMA_VERSION, DaemonStatus, FlowStatus, MirrorStatus
 from replicator.rpc.port import find_mirror
@@ -18,6 +19,8 @@ from replicator.rpc.port import find_mirror
 app = typer.Typer(no_args_is_help=True, help="Mirrors: the topics of a flow.")
 
 _EVENTS_MAX = 50
+
+app.command("resolve")(resolve)
 
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the source topic.")]
 EventsOption = Annotated[bool, typer.Option("--events", help=f"Also the last {_EVENTS_MAX} events.")]

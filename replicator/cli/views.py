@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from replicator.cli import output
 from replicator.cli.output import Column, age, number, text
 from replicator.model.events import Event
+from replicator.model.resolution import ALLOWED, How
 from replicator.model.states import MirrorState, Reason
 from replicator.model.status import FlowStatus, MirrorStatus, PartitionStatus
 
@@ -216,3 +217,7 @@ def fault_lines(
             yield f"  detail: {stopped.detail}"
         if not explained and stopped.reason not in _WAITS_FOR_SOMEBODY | _FILLS:
             yield f"  next:   replicator mirror describe {flow.flow} {mirror.topic} --events"
+        ways = ALLOWED.get(stopped.reason, frozenset()) if stopped.reason is not None else frozenset()
+        if stopped.state is MirrorState.FAULTED and ways:
+            words = "|".join(sorted(ways - {How.RESEED}))
+            yield f"          replicator mirror resolve {flow.flow} {mirror.topic} --how {words}"

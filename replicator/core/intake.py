@@ -246,7 +246,9 @@ class Intake:
         return self._take_records(header)
 
     def _is_given_up(self, header: BatchHeader) -> bool:
-        return any(first < header.next_offset and header.base_offset < end for first, end in self._given_up)
+        """Return whether nothing of a batch is wanted. One of which a part is gone is opened, like any that is cut."""
+        begin = max(header.base_offset, self.expected)
+        return any(first <= begin and header.next_offset <= end for first, end in self._given_up)
 
     def _take_records(self, header: BatchHeader) -> bool:
         whole = header.record_count == header.last_offset_delta + 1 and header.base_offset == self.expected

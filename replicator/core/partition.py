@@ -190,6 +190,10 @@ class PartitionCopy:
         """Return whether an episode is open."""
         return self.phase is Phase.COPYING
 
+    def is_faulted(self) -> bool:
+        """Return whether it stands still with a named reason."""
+        return self.phase is Phase.FAULTED
+
     @property
     def target_end(self) -> int:
         """The target's end as proven by answers."""

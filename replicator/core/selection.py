@@ -20,6 +20,7 @@ _RESERVED = re.compile(r"__.*|replicator\..*", re.DOTALL)
 
 _NEVER_BY_PATTERN = re.compile(
     r".*\.divergent\..*"  # what a failback set aside
+    r"|.*\.dead-letter"  # what a target did not take
     r"|mm2-.*|.*\.internal|.*-internal|heartbeats|.*\.replica",  # MirrorMaker and Connect internals
     re.DOTALL,
 )

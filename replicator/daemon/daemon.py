@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.model.events import Desired, Event
+    from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec, Spec
 
 _DRAIN_SECONDS = 5.0
@@ -87,6 +88,10 @@ class Daemon:
     async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:
         """Pause or resume a flow; see `ControlPort.set_desired`."""
         return await self._runner(flow).set_desired(desired, actor=actor, reason=reason)
+
+    async def resolve(self, flow: str, order: Order, *, dry_run: bool) -> Resolution:
+        """Resolve the fault of a mirror; see `ControlPort.resolve`."""
+        return await self._runner(flow).resolve(order, dry_run=dry_run)
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events; see `ControlPort.events`."""

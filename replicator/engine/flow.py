@@ -12,6 +12,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.claim import Timing
 from replicator.core.partition import Phase, TargetLimits
 from replicator.core.progress import CatchingUp, Progress
+from replicator.core.resolution import described
 from replicator.engine import state
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.fill_route import FillRoute
@@ -22,6 +23,7 @@ from replicator.engine.maps import OffsetMaps
 from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump
+from replicator.engine.resolve import Resolver
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
+    from replicator.model.resolution import Order, Resolution
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.model.status import FlowStatus, PartitionStatus
@@ -124,6 +127,7 @@ class FlowRunner:
         self._guard_ms: int | None = None
         self._paused = False
         self._passed_once = False
+        self._doubts: dict[TopicPartition, float] = {}
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -162,11 +166,7 @@ class FlowRunner:
         Raises:
             ReplicatorError: The flow is not up, or the target cannot be written to.
         """
-        parts = self._parts
-        if parts is None:
-            raise ReplicatorError(
-                f"flow {self.flow.name!r} is not up", why=self.trouble or "", next_step="replicator flow status"
-            )
+        parts = self._up()
         uid = parts.identity.uid
         wanted = pb.DESIRED_PAUSED if desired is Desired.PAUSED else pb.DESIRED_ACTIVE
         changed = False
@@ -186,6 +186,24 @@ class FlowRunner:
         await parts.state_log.change(uid, decide)
         self._follow_desired()
         return changed
+
+    async def resolve(self, order: Order, *, dry_run: bool) -> Resolution:
+        """Resolve a fault of one mirror, or only tell what would be done; return what is done about it.
+
+        Raises:
+            ReplicatorError: The flow is not up, or it cannot be resolved like this.
+        """
+        parts = self._up()
+        resolver = Resolver(parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._admins[1])
+        plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
+        return described(order.how, plan, order.topic)
+
+    def _up(self) -> _Parts:
+        if self._parts is None:
+            raise ReplicatorError(
+                f"flow {self.flow.name!r} is not up", why=self.trouble or "", next_step="replicator flow status"
+            )
+        return self._parts
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -352,6 +370,8 @@ class FlowRunner:
             slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
             slot.seeded_to = mirror.seeded.get(partition, 0)
             slot.stored_epoch = mirror.epochs.get(partition, -1)
+            if where in self._doubts:
+                slot.copy.doubtful, slot.doubt_until = True, self._doubts.pop(where)
             if self._paused:
                 pump.pause(slot)
             return
@@ -436,8 +456,22 @@ class FlowRunner:
     # -- the state topic ------------------------------------------------------------------------------------------
 
     def _on_record(self, key: bytes) -> None:
-        if self._parts is not None and key == state.flow_key(self._parts.identity.uid):
+        if self._parts is None:
+            return
+        if key == state.flow_key(self._parts.identity.uid):
             self._follow_desired()
+        topic = self._parts.sync.note_record(key)
+        if topic is not None:
+            self._begin_anew(self._parts.pump, topic)
+
+    def _begin_anew(self, pump: Pump, topic: str) -> None:
+        """Forget the partitions of a mirror whose fault was resolved: the next pass begins with its record."""
+        for slot in [slot for slot in pump.slots.values() if slot.source.topic == topic]:
+            if slot.copy.outstanding or slot.copy.doubtful:
+                self._doubts[slot.source] = max(slot.doubt_until, pump.now() + self._target.spec.doubt_seconds)
+            pump.remove(slot)
+        log.info("mirror begins anew", flow=self.flow.name, topic=topic)
+        self._stale.set()
 
     def _follow_desired(self) -> None:
         """Pause or resume as the state topic says, whoever wrote it."""

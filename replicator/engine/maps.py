@@ -99,6 +99,10 @@ class OffsetMaps:
             if record.generation == generation
         ]
 
+    def forget(self, slot: Slot) -> None:
+        """This partition is not copied any more."""
+        self._written.pop(slot, None)
+
     # -- changing -----------------------------------------------------------------------------------------------
 
     async def remap(self, slot: Slot, remap: Remap) -> None:
@@ -119,10 +123,13 @@ class OffsetMaps:
             stored = record.maps[number].SerializeToString(deterministic=True) if number in record.maps else b""
             if stored != before:
                 return []
-            generation = record.maps[number].generation + 1
+            record.map_generation += 1
             record.maps[number].CopyFrom(
                 pb.PartitionMap(
-                    generation=generation, mapped=remap.mapped, base=base, judged_from=record.maps[number].judged_from
+                    generation=record.map_generation,
+                    mapped=remap.mapped,
+                    base=base,
+                    judged_from=record.maps[number].judged_from,
                 )
             )
             return [state.put(state.mirror_key(self._uid, slot.target.topic), record)]
@@ -218,6 +225,11 @@ def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
     if track is None or not track.mapped:
         offsets.go_straight(place)
     offsets.pass_over(place)
+    return offset_block(offsets, place)
+
+
+def offset_block(offsets: OffsetMap, place: Place) -> pb.OffsetBlock:
+    """Return a map up to a place as it is recorded."""
     begin = offsets.begin
     return pb.OffsetBlock(
         source_begin=begin.source,

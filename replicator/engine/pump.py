@@ -165,6 +165,7 @@ class Pump:
             release(slot.copy.pause())
         self._detach(slot)
         self._attach_loop.discard(slot)
+        self.maps.forget(slot)
         self.slots.pop(slot.source, None)
 
     def pause(self, slot: Slot) -> None:

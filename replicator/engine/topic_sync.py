@@ -7,7 +7,7 @@ mirror. A topic that cannot be handled faults alone; the pass goes on with the o
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from replicator.core import selection
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _TOPIC_ALREADY_EXISTS = 36
 _INVALID_PARTITIONS = 37
+_PRODUCE_BY_ID = 13
+"""From this version of Produce on a topic is named by its id: nothing meant for a deleted one reaches its successor."""
 _LEADERS_SECONDS_MAX = 20.0
 _MAX_BYTES = "max.message.bytes"
 _MAX_BYTES_DEFAULT = 1_048_588
@@ -68,6 +70,7 @@ class Mirror:
         surely_compacted: Whether it is known that it may.
         active: Partitions that the record holds as ACTIVE.
         epochs: Stored source leader epochs.
+        generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
         seeded: Per partition, the offset below which the target may hold fillers.
         fault: Why the whole mirror stands still.
         notes: What an operator may wonder about.
@@ -83,6 +86,7 @@ class Mirror:
     begin_at_end: bool = False
     compacted: bool = False
     surely_compacted: bool = False
+    generation: int = 0
     active: set[int] = field(default_factory=set)
     epochs: dict[int, int] = field(default_factory=dict)
     seeded: dict[int, int] = field(default_factory=dict)
@@ -126,6 +130,20 @@ class TopicSync:
         self._log = state_log
         self._known_configs: frozenset[str] | None = None
         self._first_pass = True
+        self._anew: set[str] = set()
+
+    def note_record(self, key: bytes) -> str | None:
+        """Take the news that a record changed; return the source topic of a mirror that has to begin anew."""
+        parsed = state.parse_key(key)
+        if parsed is None or parsed.kind != pb.KIND_MIRROR or parsed.flow_uid != self._uid:
+            return None
+        record = state.get_mirror(self._log.records, self._uid, parsed.topic)
+        mirror = self.mirrors.get(record.source_topic) if record is not None else None
+        if record is None or mirror is None or record.generation == mirror.generation:
+            return None
+        self.mirrors[mirror.topic] = self._from_record(mirror.topic, mirror.target_topic)
+        self._anew.add(mirror.topic)
+        return mirror.topic
 
     async def run_pass(self, *, configs: bool) -> bool:
         """Look at everything once; return whether anything had to be looked at closely.
@@ -139,7 +157,10 @@ class TopicSync:
         await self._source.refresh(None)
         names = self._selected()
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
-        fresh = [name for name in names if configs or name not in self.mirrors or self.mirrors[name].fault]
+        anew, self._anew = self._anew, set()
+        fresh = [
+            name for name in names if configs or name in anew or name not in self.mirrors or self.mirrors[name].fault
+        ]
         grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
         looked_at = fresh + grown
         # The target is asked only about topics that need a look: one that goes there is noticed by its refusals.
@@ -242,6 +263,7 @@ class TopicSync:
         mirror = Mirror(name, target_name, begin_at_end=self._first_pass and self._flow.start is Start.LATEST)
         record = state.get_mirror(self._log.records, self._uid, target_name)
         if record is not None and record.source_topic == name:
+            mirror.generation = record.generation
             mirror.source_id = record.source_topic_id or bytes(16)
             mirror.target_id = record.target_topic_id or bytes(16)
             mirror.begin_at_end = record.begin_at_end
@@ -256,6 +278,7 @@ class TopicSync:
         if owner is not None:
             mirror.fault = Fault(Reason.FOREIGN_WRITER, f"{owner} already feeds {mirror.target_topic}")
             return
+        found = await self._without_doomed(mirror, found)
         plan = self._plan(mirror, found)
         fault = self._not_mappable(mirror, found) or plan.fault
         if fault is not None:
@@ -284,6 +307,44 @@ class TopicSync:
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
         mirror.surely_compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "")
         mirror.compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "compact")
+
+    async def _without_doomed(self, mirror: Mirror, found: _Found) -> _Found:
+        """Delete the target topic that an operator gave up, if it is still there; return what is found then."""
+        record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
+        if record is None or not record.doomed_topic_id:
+            return found
+        doomed = record.doomed_topic_id
+        if found.target is not None and found.target.topic_id == doomed:
+            await self._target_admin.delete_topic(mirror.target_topic)
+            log.warning("topic deleted", topic=mirror.target_topic, id=state.uuid_text(doomed))
+            await self._await_gone(mirror.target_topic, doomed)
+            found = replace(found, target=None, target_config=None)
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            stored = state.get_mirror(records, self._uid, mirror.target_topic)
+            if stored is None or stored.doomed_topic_id != doomed:
+                return []
+            stored.doomed_topic_id = b""
+            return [state.put(state.mirror_key(self._uid, mirror.target_topic), stored)]
+
+        await self._log.change(self._uid, decide)
+        return found
+
+    async def _await_gone(self, name: str, doomed: bytes) -> None:
+        """Wait until a deleted topic is gone, and until nothing that was sent by its name can reach the next one.
+
+        Raises:
+            BrokerRefused: It is still there after a while; the next pass looks again.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LEADERS_SECONDS_MAX
+        while (topic := await self._target.describe(name)) is not None and topic.topic_id == doomed:
+            if loop.time() >= deadline:
+                alias = self._target.spec.alias
+                raise BrokerRefused(f"{name} is not deleted yet", cluster=alias, code=0, api="Metadata", retryable=True)
+            await asyncio.sleep(0.1)
+        if (await self._target.any_connection()).versions.produce < _PRODUCE_BY_ID:
+            await asyncio.sleep(self._target.spec.doubt_seconds)
 
     def _not_mappable(self, mirror: Mirror, found: _Found) -> Fault | None:
         """A record that a cleaner may take cannot be told by counting, which mapped offsets rest on."""
@@ -406,10 +467,20 @@ class TopicSync:
             if mirror.fault is not None or not mirror.partitions:
                 continue
             stored = state.get_mirror(records, self._uid, mirror.target_topic)
+            if stored is not None and stored.generation != mirror.generation:
+                continue  # somebody begins with it anew: what is remembered here is not true any more
             record = self._as_record(mirror, stored)
             if stored is None or record != stored:
                 changes.append(state.put(state.mirror_key(self._uid, mirror.target_topic), record))
         return changes
+
+    def record_of(self, mirror: Mirror, stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
+        """Return the record of a mirror to be changed: the stored one, or the first of a topic that has none yet."""
+        if stored is not None:
+            record = pb.MirrorRecord()
+            record.CopyFrom(stored)
+            return record
+        return self._as_record(mirror, None)
 
     def _as_record(self, mirror: Mirror, stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
         record = pb.MirrorRecord()

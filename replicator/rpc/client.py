@@ -13,14 +13,16 @@ import grpc
 
 from replicator.errors import DaemonUnreachable, NotAvailable, ReplicatorError, TimedOut, UsageError
 from replicator.model.events import Desired, Event
+from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
 from replicator.model.units import format_address, is_loopback, parse_address
 from replicator.rpc import faults
-from replicator.rpc.convert import desired_to_wire, event_from_wire, status_from_wire
+from replicator.rpc.convert import desired_to_wire, event_from_wire, resolution_from_wire, status_from_wire
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 
 _ANSWER_BYTES_MAX = 64 << 20
+_RESOLVE_SECONDS_MAX = 300.0
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX),
@@ -122,6 +124,26 @@ class ControlClient:
             return self._stub.SetDesired(request, timeout=self._endpoint.timeout_seconds).changed
         except grpc.RpcError as error:
             self._raise(error)
+
+    def resolve(self, flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None) -> Resolution:
+        """Resolve the fault of a mirror, or only tell what that would do; no reasons: nothing stands still."""
+        request = pb.ResolveMirrorRequest(
+            flow=flow,
+            topic=order.topic,
+            how=order.how,
+            partitions=order.partitions,
+            dry_run=dry_run,
+            digest=order.digest,
+            actor=order.actor,
+            reason=order.why,
+            expected_epoch=expected_epoch,
+        )
+        try:
+            # Records are compared for `accept`, and set aside for `skip`: longer than a look at the daemon's memory.
+            answer = self._stub.ResolveMirror(request, timeout=_RESOLVE_SECONDS_MAX)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return resolution_from_wire(answer)
 
     def events(self, flow: str, topic: str | None = None, limit: int = 50) -> tuple[Event, ...]:
         """Return recent events of a flow, or of one of its source topics, newest last."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 
-from replicator.errors import NotAvailable
+from replicator.errors import NotAvailable, UsageError
 from replicator.model.events import Desired, Event
+from replicator.model.resolution import How, Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 from replicator.rpc.v1 import control_pb2 as pb
@@ -139,3 +140,42 @@ def _read(kind: Callable[..., _Value], message: Message, **given: Any) -> _Value
         if name not in given
     }
     return kind(**values, **given)
+
+
+def order_from_wire(request: pb.ResolveMirrorRequest, actor: str) -> Order:
+    """Return what an operator wants.
+
+    Raises:
+        UsageError: It is no way to resolve a fault.
+    """
+    try:
+        how = How(request.how)
+    except ValueError:
+        raise UsageError(f"there is no way {request.how!r}", next_step=f"use one of {', '.join(How)}") from None
+    digest = request.digest if request.HasField("digest") else None
+    return Order(request.topic, how, tuple(request.partitions), actor, request.reason, digest)
+
+
+def resolution_to_wire(resolution: Resolution) -> pb.ResolveMirrorResponse:
+    """Return the message of a resolution."""
+    return pb.ResolveMirrorResponse(
+        how=resolution.how,
+        reasons=resolution.reasons,
+        steps=resolution.steps,
+        losses=[
+            pb.Loss(partition=loss.partition, first=loss.first, end=loss.end, text=loss.text)
+            for loss in resolution.losses
+        ],
+        digest=resolution.digest,
+    )
+
+
+def resolution_from_wire(message: pb.ResolveMirrorResponse) -> Resolution:
+    """Return the resolution of a message."""
+    return Resolution(
+        message.how,
+        tuple(message.reasons),
+        tuple(message.steps),
+        tuple(Loss(loss.partition, loss.first, loss.end, loss.text) for loss in message.losses),
+        message.digest,
+    )

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from replicator.errors import UsageError
 from replicator.model.events import Desired, Event
+from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
 
 
@@ -22,6 +23,14 @@ class ControlPort(Protocol):
 
         Raises:
             ReplicatorError: It could not be recorded on the target, or the flow is not run here.
+        """
+        ...
+
+    async def resolve(self, flow: str, order: Order, *, dry_run: bool) -> Resolution:
+        """Resolve the fault of a mirror of a flow; with `dry_run` only tell what that would do.
+
+        Raises:
+            ReplicatorError: It cannot be resolved like this, or the flow is not run here.
         """
         ...
 

@@ -17,12 +17,18 @@ from grpc_reflection.v1alpha import reflection
 
 from replicator.errors import BugError, ConfigError, Conflict, PreflightFailed, ReplicatorError
 from replicator.model.spec import TlsSpec
-from replicator.model.status import DaemonStatus
+from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address, is_loopback
 from replicator.rpc import faults
 from replicator.rpc.certificates import CertificateSource
-from replicator.rpc.convert import desired_from_wire, event_to_wire, status_to_wire
-from replicator.rpc.port import ControlPort, find_flow
+from replicator.rpc.convert import (
+    desired_from_wire,
+    event_to_wire,
+    order_from_wire,
+    resolution_to_wire,
+    status_to_wire,
+)
+from replicator.rpc.port import ControlPort, find_flow, find_mirror
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 
@@ -181,6 +187,21 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             actor = self._actor(context, request.actor)
             return pb.SetDesiredResponse(changed=await self._set_desired(request, actor))
 
+    async def ResolveMirror(  # noqa: N802
+        self,
+        request: pb.ResolveMirrorRequest,
+        context: grpc.aio.ServicerContext[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse],
+    ) -> pb.ResolveMirrorResponse:
+        """Resolve a fault; one that was resolved before is answered with nothing to do."""
+        async with _errors_cross(context):
+            actor = self._actor(context, request.actor)
+            order = order_from_wire(request, actor)
+            async with self._changing:
+                flow = find_flow(self._control.snapshot(), request.flow)
+                find_mirror(flow, request.topic)
+                _check_epoch(flow, request.expected_epoch if request.HasField("expected_epoch") else None)
+                return resolution_to_wire(await self._control.resolve(request.flow, order, dry_run=request.dry_run))
+
     async def Events(  # noqa: N802
         self, request: pb.EventsRequest, context: grpc.aio.ServicerContext[pb.EventsRequest, pb.EventsResponse]
     ) -> pb.EventsResponse:
@@ -218,18 +239,22 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             if request.request_id and key in self._answered:
                 return self._answered[key]
             flow = find_flow(self._control.snapshot(), request.flow)
-            if request.HasField("expected_epoch") and request.expected_epoch != flow.epoch:
-                raise Conflict(
-                    f"flow {flow.flow!r} is at epoch {flow.epoch}, not {request.expected_epoch}",
-                    why="someone changed who may write meanwhile",
-                    next_step=f"look at `replicator flow status {flow.flow}` and decide again",
-                )
+            _check_epoch(flow, request.expected_epoch if request.HasField("expected_epoch") else None)
             changed = await self._control.set_desired(request.flow, desired, actor=actor, reason=request.reason)
             if request.request_id:
                 self._answered[key] = changed
                 while len(self._answered) > _REMEMBERED_REQUESTS_MAX:
                     self._answered.popitem(last=False)
             return changed
+
+
+def _check_epoch(flow: FlowStatus, expected: int | None) -> None:
+    if expected is not None and expected != flow.epoch:
+        raise Conflict(
+            f"flow {flow.flow!r} is at epoch {flow.epoch}, not {expected}",
+            why="someone changed who may write meanwhile",
+            next_step=f"look at `replicator flow status {flow.flow}` and decide again",
+        )
 
 
 @contextlib.asynccontextmanager

@@ -229,7 +229,7 @@ class Resolution(_message.Message):
     def __init__(self, at_ms: _Optional[int] = ..., actor: _Optional[str] = ..., why: _Optional[str] = ..., reason: _Optional[str] = ..., how: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[Resolution.Loss, _Mapping]]] = ...) -> None: ...
 
 class MirrorRecord(_message.Message):
-    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions")
+    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions", "generation", "map_generation", "doomed_topic_id", "tombstones_ok_ms")
     class ManagedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -258,6 +258,13 @@ class MirrorRecord(_message.Message):
         key: int
         value: OffsetRanges
         def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[OffsetRanges, _Mapping]] = ...) -> None: ...
+    class TombstonesOkMsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: int
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
     OWNER_FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     OWNER_FLOW_NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_TOPIC_FIELD_NUMBER: _ClassVar[int]
@@ -275,6 +282,10 @@ class MirrorRecord(_message.Message):
     MAPS_FIELD_NUMBER: _ClassVar[int]
     GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
     RESOLUTIONS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    MAP_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    DOOMED_TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
+    TOMBSTONES_OK_MS_FIELD_NUMBER: _ClassVar[int]
     owner_flow_uid: str
     owner_flow_name: str
     source_topic: str
@@ -292,19 +303,25 @@ class MirrorRecord(_message.Message):
     maps: _containers.MessageMap[int, PartitionMap]
     given_up: _containers.MessageMap[int, OffsetRanges]
     resolutions: _containers.RepeatedCompositeFieldContainer[Resolution]
-    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ...) -> None: ...
+    generation: int
+    map_generation: int
+    doomed_topic_id: bytes
+    tombstones_ok_ms: _containers.ScalarMap[int, int]
+    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ..., generation: _Optional[int] = ..., map_generation: _Optional[int] = ..., doomed_topic_id: _Optional[bytes] = ..., tombstones_ok_ms: _Optional[_Mapping[int, int]] = ...) -> None: ...
 
 class SourceEndBlock(_message.Message):
     __slots__ = ("shard", "observed_ms", "entries")
     class Entry(_message.Message):
-        __slots__ = ("topic", "partition", "end")
+        __slots__ = ("topic", "partition", "end", "caught_up_ms")
         TOPIC_FIELD_NUMBER: _ClassVar[int]
         PARTITION_FIELD_NUMBER: _ClassVar[int]
         END_FIELD_NUMBER: _ClassVar[int]
+        CAUGHT_UP_MS_FIELD_NUMBER: _ClassVar[int]
         topic: str
         partition: int
         end: int
-        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
+        caught_up_ms: int
+        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., end: _Optional[int] = ..., caught_up_ms: _Optional[int] = ...) -> None: ...
     SHARD_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_MS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]

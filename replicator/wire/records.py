@@ -11,7 +11,7 @@ from replicator.errors import CorruptRecords
 from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT, MAGIC_V2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from replicator.model.batch import BatchHeader
 
@@ -39,6 +39,7 @@ class NewRecord(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 def decode(buffer: bytearray | bytes | memoryview, header: BatchHeader) -> list[Record]:
@@ -95,5 +96,5 @@ def encode(
         batch_size=_BATCH_BYTES_MAX,
     )
     for index, record in enumerate(records):
-        builder.append(index, record.timestamp, record.key, record.value, [])
+        builder.append(index, record.timestamp, record.key, record.value, list(record.headers))
     return bytes(builder.build())

@@ -27,6 +27,7 @@ audit-2026-0 FAULTED: overtaken_by_retention
   why:    the source deleted records before they were copied
   detail: source starts at 900, next to copy is 500
   next:   replicator mirror describe east-to-west audit-2026 --events
+          replicator mirror resolve east-to-west audit-2026 --how recreate|skip
 
 north-to-west: north -> west  PAUSED  (maintenance)
 

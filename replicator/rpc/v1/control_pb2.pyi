@@ -257,3 +257,51 @@ class ErrorDetail(_message.Message):
     code: int
     api: str
     def __init__(self, kind: _Optional[str] = ..., what: _Optional[str] = ..., why: _Optional[str] = ..., next_step: _Optional[str] = ..., exit_code: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., cluster: _Optional[str] = ..., retryable: _Optional[bool] = ..., code: _Optional[int] = ..., api: _Optional[str] = ...) -> None: ...
+
+class ResolveMirrorRequest(_message.Message):
+    __slots__ = ("flow", "topic", "how", "partitions", "dry_run", "digest", "actor", "reason", "expected_epoch")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    HOW_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    topic: str
+    how: str
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    dry_run: bool
+    digest: str
+    actor: str
+    reason: str
+    expected_epoch: int
+    def __init__(self, flow: _Optional[str] = ..., topic: _Optional[str] = ..., how: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., dry_run: _Optional[bool] = ..., digest: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., expected_epoch: _Optional[int] = ...) -> None: ...
+
+class Loss(_message.Message):
+    __slots__ = ("partition", "first", "end", "text")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    first: int
+    end: int
+    text: str
+    def __init__(self, partition: _Optional[int] = ..., first: _Optional[int] = ..., end: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+
+class ResolveMirrorResponse(_message.Message):
+    __slots__ = ("how", "reasons", "steps", "losses", "digest")
+    HOW_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    how: str
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    losses: _containers.RepeatedCompositeFieldContainer[Loss]
+    digest: str
+    def __init__(self, how: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., steps: _Optional[_Iterable[str]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., digest: _Optional[str] = ...) -> None: ...

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Intake, Stop
+from replicator.core.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Skip, Stop
 from replicator.model.batch import (
     CONTROL_BIT,
     LENGTH_PREFIX_BYTES,
@@ -202,6 +202,40 @@ def test_a_sequence_that_nobody_remembers_follows_the_offset_until_the_first_rec
     taken = Intake(Given(10, 10, 0, -1, free=True), LIMIT, FILL_LIMIT, (), never)
     taken.take([marker(10), marker(11), header(12), marker(17), header(18)])
     assert shown(taken) == [Fill(10, 2), (12, 12), Fill(17, 1), (18, 17)]
+
+
+def test_what_was_given_up_is_a_hole_and_nothing_around_it() -> None:
+    """A damaged batch is left out as a whole, unopened; of one that reaches further the rest is kept."""
+    lost = Given(10, 0, 0, -1, given_up=((15, 20),))
+    whole = Intake(lost, LIMIT, FILL_LIMIT, (), never)
+    whole.take([header(10), header(15), header(20)])
+    assert shown(whole) == [(10, 0), Fill(15, 5), (20, 5)]
+
+    further = Intake(Given(20, 0, 0, -1, given_up=((10, 20),)), LIMIT, FILL_LIMIT, (), holding(*range(15, 25)))
+    further.take([header(15, 10), header(25)])
+    assert shown(further) == [[0, 20, 21, 22, 23, 24], (25, 5)]
+
+
+def test_mapped_offsets_leave_holes_out() -> None:
+    """What follows moves up; sequences count records."""
+    taken = Intake(Given(10, 0, 0, -1, holes=Holes.SKIP), LIMIT, FILL_LIMIT, (), never)
+    taken.take([header(10), marker(15), marker(16), header(17), marker(122), header(123)])
+    assert shown(taken) == [(10, 0), Skip(17, 2), (17, 5), Skip(123, 101), (123, 10)]
+
+
+def test_surplus_markers_are_made_good_at_a_hole_as_long_as_they_are() -> None:
+    """Not at a shorter one, and not where the logs were just compared: there it was tried."""
+    short = Intake(Given(10, 0, 0, -1, shift=2, holes=Holes.HEAL), LIMIT, FILL_LIMIT, (), never)
+    short.take([header(10), marker(15), header(16)])
+    assert (shown(short), short.stop) == ([(10, 0), Fill(15, 1), (16, 5)], None)
+
+    long = Intake(Given(10, 0, 0, -1, shift=2, holes=Holes.HEAL), LIMIT, FILL_LIMIT, (), never)
+    long.take([header(10), header(17)])
+    assert (shown(long), long.stop, long.expected) == ([(10, 0)], Stop.HEAL, 15)
+
+    compared = Intake(Given(15, 0, 0, 15, shift=2, holes=Holes.HEAL), LIMIT, FILL_LIMIT, (), never)
+    compared.take([header(17)])
+    assert shown(compared) == [Fill(15, 2), (17, 0)]
 
 
 @given(data=st.data())

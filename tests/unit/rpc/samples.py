@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from replicator.errors import ReplicatorError
+from replicator.errors import Conflict, ReplicatorError
 from replicator.model.events import Desired, Event
+from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 
@@ -118,12 +119,22 @@ EVENTS = (
 )
 
 
+SKIPPED = Resolution(
+    "skip",
+    reasons=("overtaken_by_retention",),
+    steps=("audit-2026-0 goes on at the source's offset 900: 400 offsets are given up",),
+    losses=(Loss(0, 500, 900, "the source's records, deleted by retention before they were copied"),),
+    digest="0123456789abcdef",
+)
+
+
 @dataclass
 class FakeDaemon:
     """A ControlPort that obeys at once and remembers who asked for what."""
 
     status: DaemonStatus = DAEMON
     asked: list[tuple[str, Desired, str, str]] = field(default_factory=list)
+    resolved: list[tuple[str, Order]] = field(default_factory=list)
     refuse: Exception | None = None
     obey: bool = True
 
@@ -144,6 +155,18 @@ class FakeDaemon:
             flows = tuple(replace(one, state=wanted) if one is now else one for one in self.status.flows)
             self.status = replace(self.status, flows=flows)
         return now.state is not wanted
+
+    async def resolve(self, flow: str, order: Order, *, dry_run: bool) -> Resolution:
+        """Tell what skipping costs, or remember that it was ordered; a plan that was not told is refused."""
+        if self.refuse is not None:
+            raise self.refuse
+        if order.topic == ORDERS.topic:
+            return Resolution(order.how)
+        if not dry_run:
+            if order.digest not in {None, SKIPPED.digest}:
+                raise Conflict("not what was confirmed")
+            self.resolved.append((flow, order))
+        return SKIPPED
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return the sample events that match."""

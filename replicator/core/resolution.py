@@ -1,0 +1,271 @@
+"""How an operator resolves a fault: what may be done about which reason, what it does, and what it costs.
+
+Pure: facts in, a plan out, which states its losses in offsets before anything is done. `engine.resolve` carries it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from replicator.core.offset_map import Place
+from replicator.errors import PreflightFailed, UsageError
+from replicator.model.resolution import ALLOWED, How, Loss, Resolution
+from replicator.model.states import Reason
+
+_RECREATE = frozenset({How.RESEED, How.RECREATE})
+_ELSEWHERE = {
+    Reason.UNSUPPORTED_BATCH: "raise fill_limit, or set `offsets: auto`, in the flow file",
+    Reason.NOT_MAPPABLE: "copy compacted topics in a flow of their own, with `offsets: auto`",
+    Reason.SOURCE_MISSING: "nothing is to be done: the target keeps what was copied",
+    Reason.PARTITION_COUNT: "delete the target topic by hand, or rename it away",
+    Reason.TARGET_REFUSED: "mend what the target refuses; the copy goes on by itself, or after a restart",
+    Reason.FENCED: "the target was promoted: nothing is copied to it any more",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One partition as it is now. Offsets are next records; None where a topic does not exist.
+
+    Attributes:
+        partition: Its number.
+        reason: Why it stands still; None where it does not.
+        place: What the target's end stands for as far as is recorded, None where nothing tells.
+        found: Place proven for `accept`: by comparing records, or by our own last batch.
+        batch: The source's batch that cannot be copied: its first offset and its end.
+        compacted: Whether the source's cleaner takes records away.
+        taken_over: Whether nothing on the target is ours: what it holds was there before.
+    """
+
+    partition: int
+    reason: Reason | None = None
+    source_start: int | None = None
+    source_end: int | None = None
+    target_start: int | None = None
+    target_end: int | None = None
+    place: Place | None = None
+    found: Place | None = None
+    batch: tuple[int, int] | None = None
+    compacted: bool = False
+    taken_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Source offsets that may be missing from now on; `dead_letter`: their records are set aside first."""
+
+    partition: int
+    first: int
+    end: int
+    dead_letter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Go on at a place; what lies below on the target is not compared any more."""
+
+    partition: int
+    place: Place
+    mapped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Let the partition try again; `tombstones`: whatever was cleaned away until now."""
+
+    partition: int
+    tombstones: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSource:
+    """The source topic of today is the one that is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recreate:
+    """Delete the target topic, create it anew, and copy all the source holds."""
+
+
+Step = GiveUp | GoOn | Retry | TakeSource | Recreate
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done, in order, and what it costs."""
+
+    how: How
+    reasons: tuple[Reason, ...]
+    steps: tuple[Step, ...]
+    losses: tuple[Loss, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """A short name of exactly this plan: what was confirmed is what is done, or nothing."""
+        return hashlib.sha256(repr((self.how, self.steps, self.losses)).encode()).hexdigest()[:16]
+
+
+def described(how: How, plan: Plan | None, topic: str) -> Resolution:
+    """Return a plan as it is shown; None: nothing stands still."""
+    if plan is None:
+        return Resolution(how.value)
+    return Resolution(
+        how.value,
+        tuple(reason.value for reason in plan.reasons),
+        tuple(_sentence(step, topic) for step in plan.steps),
+        plan.losses,
+        plan.digest,
+    )
+
+
+def _sentence(step: Step, topic: str) -> str:
+    match step:
+        case GiveUp(partition, first, end, dead_letter):
+            aside = " once its records are set aside" if dead_letter else ""
+            return (
+                f"{topic}-{partition} goes on at offset {end} of the source{aside}; {end - first} offsets are given up"
+            )
+        case GoOn(partition, place, mapped):
+            offsets = "mapped from there on" if mapped else "the same"
+            return (
+                f"{topic}-{partition} goes on with the source's offset {place.source} at {place.target} of the target: "
+                f"offsets are {offsets}"
+            )
+        case Retry(partition):
+            return f"{topic}-{partition} tries again"
+        case TakeSource():
+            return f"the source topic {topic} of today is the one that is meant"
+        case Recreate():
+            return f"the target topic of {topic} is deleted, created anew, and filled with all the source holds"
+
+
+def plan_resolution(topic: str, how: How, facts: Sequence[Facts]) -> Plan | None:
+    """Return what `how` does about the faults of a mirror; None where nothing stands still.
+
+    Args:
+        topic: Its source topic, for messages.
+        how: What the operator wants.
+        facts: All its partitions, or those that are meant.
+
+    Raises:
+        UsageError: That cannot be done about such a fault.
+        PreflightFailed: It could be, but the facts do not allow it.
+    """
+    faulted = [one for one in facts if one.reason is not None]
+    if not faulted:
+        return None
+    reasons = tuple(dict.fromkeys(one.reason for one in faulted if one.reason is not None))
+    for reason in reasons:
+        _check(topic, reason, how)
+    if how in _RECREATE:
+        return Plan(how, reasons, (Recreate(),), tuple(loss for one in facts for loss in _lost_by_recreation(one)))
+    steps: list[Step] = [TakeSource()] if Reason.SOURCE_RECREATED in reasons else []
+    losses: list[Loss] = []
+    for one in faulted:
+        step, lost = _skip(topic, one) if how is How.SKIP else _accept(topic, one)
+        steps.append(step)
+        losses += lost
+    return Plan(how, reasons, tuple(steps), tuple(losses))
+
+
+def _check(topic: str, reason: Reason, how: How) -> None:
+    allowed = ALLOWED.get(reason)
+    if allowed is None:
+        raise UsageError(
+            f"{topic} stands still with {reason}, which is not resolved here",
+            next_step=_ELSEWHERE.get(reason, "it goes on by itself"),
+        )
+    if how not in allowed:
+        words = ", ".join(sorted(allowed))
+        raise UsageError(
+            f"{topic} stands still with {reason}: --how {how} does not help", next_step=f"use --how {words}"
+        )
+
+
+def _lost_by_recreation(one: Facts) -> list[Loss]:
+    """Return what only the target holds by now: records below the source's start."""
+    if one.target_start is None or one.target_end is None:
+        return []
+    end = one.target_end if one.source_start is None else min(one.target_end, one.source_start)
+    losses = []
+    if one.target_start < end:
+        losses.append(
+            Loss(one.partition, one.target_start, end, "the target's records, which the source does not have any more")
+        )
+    if one.source_end is not None and one.target_end > max(one.source_end, one.target_start):
+        first = max(one.source_end, one.target_start, end)
+        if first < one.target_end:
+            losses.append(Loss(one.partition, first, one.target_end, "the target's records beyond the source's end"))
+    return losses
+
+
+def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
+    where = f"{topic}-{one.partition}"
+    if one.reason is Reason.OVERTAKEN_BY_RETENTION:
+        if one.place is None or one.source_start is None:
+            raise PreflightFailed(
+                f"how much of {where} is missing cannot be told: its offset map does not reach far enough",
+                next_step="use --how reseed",
+            )
+        first, end = one.place.source, one.source_start
+        text = "the source's records, deleted by retention before they were copied"
+        return GiveUp(one.partition, first, end), [Loss(one.partition, first, end, text)]
+    if one.batch is None:
+        raise PreflightFailed(
+            f"the end of the batch of {where} that cannot be copied is not readable",
+            next_step="use `mirror describe` for its offset; a damaged log has to be mended on the source",
+        )
+    first, end = one.batch
+    if one.reason is Reason.RECORD_TOO_LARGE:
+        text = "records too large for the target; they are set aside in its dead-letter topic"
+        return GiveUp(one.partition, first, end, dead_letter=True), [Loss(one.partition, first, end, text)]
+    text = "the records of a damaged batch"
+    return GiveUp(one.partition, first, end), [Loss(one.partition, first, end, text)]
+
+
+def _accept(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
+    if one.reason is Reason.RECORD_TOO_LARGE:
+        return Retry(one.partition), []
+    if one.reason is Reason.TOMBSTONES_MAY_BE_LOST:
+        text = "tombstones that the source's cleaner took may be missing: deleted keys may live on the target"
+        place = one.place.source if one.place is not None else 0
+        return Retry(one.partition, tombstones=True), [Loss(one.partition, place, one.source_end or place, text)]
+    where = f"{topic}-{one.partition}"
+    found = _found(where, one)
+    mapped = found.source != found.target
+    if mapped and one.compacted:
+        raise PreflightFailed(
+            f"{where} would go on at offset {found.target} of the target with the source's {found.source}, and topics "
+            "with mapped offsets must not be compacted",
+            next_step="use --how recreate",
+        )
+    return GoOn(one.partition, found, mapped), _kept(one, found)
+
+
+def _found(where: str, one: Facts) -> Place:
+    if one.reason is Reason.SOURCE_RECREATED:
+        return Place(one.source_start or 0, one.target_end or 0)
+    if one.found is not None:
+        return one.found
+    if one.reason is Reason.CONTENT_MISMATCH and one.place is not None and one.place.source <= (one.source_end or 0):
+        return one.place
+    raise PreflightFailed(
+        f"no record of the source proves where {where} goes on",
+        why="the last records of the target were looked for on the source, and were not found there exactly once",
+        next_step="use --how recreate, or mirror it under another name (`rename`)",
+    )
+
+
+def _kept(one: Facts, found: Place) -> list[Loss]:
+    """Return what stays on the target though the source has no such records there."""
+    first = one.target_start or 0
+    if one.reason is Reason.SOURCE_TRUNCATED and one.place is not None:
+        shift = one.place.target - one.place.source
+        return [
+            Loss(one.partition, found.source + shift, found.target, "stay on the target only: the source lost them")
+        ]
+    if one.reason is Reason.SOURCE_RECREATED:
+        return [Loss(one.partition, first, found.target, "stay on the target, of the topic that was deleted")]
+    return [Loss(one.partition, first, found.target, "stay on the target as they are, and are not compared")]

@@ -1,0 +1,87 @@
+"""Sets records aside that a target topic does not take: each goes to its dead-letter topic, with its origin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.engine.access import refused
+from replicator.errors import BrokerRefused
+from replicator.wire.cluster import Purpose
+from replicator.wire.produce import ProduceCodec
+from replicator.wire.records import NewRecord, encode
+from replicator.wire.versions import PRODUCE, PRODUCE_BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.model.names import TopicPartition
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.records import Record
+
+SUFFIX = ".dead-letter"
+_TOPIC_ALREADY_EXISTS = 36
+_OVERHEAD_BYTES = 4096
+_SMALLEST_LIMIT_BYTES = 1 << 20
+
+
+async def set_aside(
+    cluster: Cluster,
+    admin: TopicAdmin,
+    origin: TopicPartition,
+    where: TopicPartition,
+    records: Sequence[Record],
+    *,
+    replicas: int,
+) -> None:
+    """Write records of `origin` to a partition of a dead-letter topic, each a batch of its own.
+
+    A repeat writes them again: who reads them tells by the origin.
+
+    Raises:
+        KafkaError: The topic cannot be created or written to.
+    """
+    largest = max(_size(record) for record in records) + _OVERHEAD_BYTES
+    await _ensure(cluster, admin, where, replicas, largest)
+    topic = await cluster.describe(where.topic)
+    leader = topic.leaders.get(where.partition) if topic is not None else None
+    if leader is None:
+        alias = cluster.spec.alias
+        raise BrokerRefused(f"{where} has no leader yet", cluster=alias, code=0, api="Metadata", retryable=True)
+    connection = await cluster.connection(leader.node, Purpose.CONTROL)
+    codec = ProduceCodec(PRODUCE_BY_NAME, cluster.topic_ids, int(cluster.spec.request_timeout_seconds * 1000))
+    for record in records:
+        headers = (*record.headers, *_origin(origin, record))
+        batch = encode([NewRecord(record.timestamp, record.key, record.value, headers)])
+        body, size = codec.request({where.topic: {where.partition: (batch, len(batch))}})
+        frame = await connection.ask(PRODUCE, PRODUCE_BY_NAME, body, size)
+        answer = codec.answer(frame.buffer, frame.size)[0]
+        if answer.error:
+            raise refused(cluster.spec, "Produce", answer.error, where.topic)
+
+
+async def _ensure(cluster: Cluster, admin: TopicAdmin, where: TopicPartition, replicas: int, largest: int) -> None:
+    limit = {"max.message.bytes": str(max(_SMALLEST_LIMIT_BYTES, largest)), "retention.ms": "-1"}
+    topic = await cluster.describe(where.topic)
+    if topic is None:
+        try:
+            await admin.create_topic(where.topic, where.partition + 1, replicas, limit)
+        except BrokerRefused as error:
+            if error.code != _TOPIC_ALREADY_EXISTS:
+                raise
+        return
+    if topic.partition_count <= where.partition:
+        await admin.create_partitions(where.topic, where.partition + 1)
+    await admin.alter_configs(where.topic, {"max.message.bytes": limit["max.message.bytes"]})
+
+
+def _size(record: Record) -> int:
+    return len(record.key or b"") + len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in record.headers)
+
+
+def _origin(origin: TopicPartition, record: Record) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("replicator.topic", origin.topic.encode()),
+        ("replicator.partition", b"%d" % origin.partition),
+        ("replicator.offset", b"%d" % record.offset),
+    )

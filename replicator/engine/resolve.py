@@ -1,0 +1,339 @@
+"""Resolves a fault as an operator wants it: facts from both clusters, a plan (`core.resolution`), one compare-and-set.
+
+The compare-and-set raises the mirror's generation, at which every daemon of the flow begins with the mirror anew from
+its record: so it does not matter which of them was asked, and one that is killed in between leaves nothing half done.
+Deleting a target topic comes after it, by whichever daemon looks at the topic next (`engine.topic_sync`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from replicator.core.offset_map import OffsetMap, Place, Run
+from replicator.core.resolution import (
+    Facts,
+    GiveUp,
+    GoOn,
+    Plan,
+    Recreate,
+    TakeSource,
+    plan_resolution,
+)
+from replicator.engine import state
+from replicator.engine.access import refused
+from replicator.engine.dead_letter import SUFFIX, set_aside
+from replicator.engine.look import Side, read_batches
+from replicator.engine.maps import offset_block
+from replicator.engine.proof import Found, behind_ours, common_end, copied_end
+from replicator.engine.walk import Log
+from replicator.errors import Conflict, CorruptRecords
+from replicator.model.names import TopicPartition
+from replicator.model.resolution import How, Order
+from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire import control
+from replicator.wire.cluster import Purpose
+from replicator.wire.records import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.engine.pump import Pump
+    from replicator.engine.slot import Slot
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.topic_sync import Mirror, TopicSync
+
+_RESOLUTIONS_MAX = 20
+_RANGES_MAX = 100
+_BY_BATCH = frozenset({Reason.RECORD_TOO_LARGE, Reason.CORRUPT_BATCH})
+_NOT_JUDGED = frozenset({How.RESEED, How.RECREATE})
+
+log = get_logger(__name__)
+
+
+class Resolver:
+    """Resolves the faults of one flow."""
+
+    def __init__(self, uid: str, sync: TopicSync, pump: Pump, state_log: StateLog, admin: TopicAdmin) -> None:
+        self._uid = uid
+        self._sync = sync
+        self._pump = pump
+        self._log = state_log
+        self._admin = admin
+
+    async def plan(self, order: Order) -> Plan | None:
+        """Return what would be done; None where nothing stands still.
+
+        Raises:
+            UsageError: Such a fault is not resolved like this.
+            PreflightFailed: The facts do not allow it.
+            KafkaError: A cluster cannot be asked.
+        """
+        mirror = self._sync.mirrors[order.topic]
+        return plan_resolution(order.topic, order.how, await self._facts(mirror, order))
+
+    async def carry_out(self, order: Order) -> Plan | None:
+        """Do it; return the plan that was carried out, None where nothing stands still.
+
+        Raises:
+            Conflict: It is not the plan that was confirmed any more, or another daemon changed the mirror meanwhile.
+            UsageError: Such a fault is not resolved like this.
+            PreflightFailed: The facts do not allow it.
+            KafkaError: A cluster refuses.
+        """
+        await self._log.read_to_end()
+        mirror = self._sync.mirrors[order.topic]
+        before = self._stored(mirror)
+        plan = await self.plan(order)
+        if plan is None:
+            return None
+        if order.digest is not None and order.digest != plan.digest:
+            raise Conflict(
+                f"what stands still of {order.topic} is not what was confirmed",
+                why="the facts changed meanwhile",
+                next_step=f"look at it again: replicator mirror resolve ... {order.topic} --how {order.how} --dry-run",
+            )
+        for step in plan.steps:
+            if isinstance(step, GiveUp) and step.dead_letter:
+                await self._set_aside(mirror, step)
+        doomed = await self._target_id(mirror) if any(isinstance(step, Recreate) for step in plan.steps) else b""
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            stored = state.get_mirror(records, self._uid, mirror.target_topic)
+            if (stored.SerializeToString(deterministic=True) if stored is not None else b"") != before:
+                raise Conflict(
+                    f"the record of mirror {order.topic} changed meanwhile",
+                    why="another daemon or operator was faster",
+                    next_step="look at `replicator mirror describe` and decide again",
+                )
+            record = self._sync.record_of(mirror, stored)
+            self._apply(record, mirror, plan, order, doomed)
+            key = state.mirror_key(self._uid, mirror.target_topic)
+            return [state.put(key, record), *self._outdated(record, mirror)]
+
+        await self._log.change(self._uid, decide)
+        losses = [f"{loss.partition}: {loss.first} to {loss.end}, {loss.text}" for loss in plan.losses]
+        log.warning("fault resolved", topic=order.topic, how=order.how, actor=order.actor, why=order.why, losses=losses)
+        return plan
+
+    # -- facts --------------------------------------------------------------------------------------------------
+
+    async def _facts(self, mirror: Mirror, order: Order) -> list[Facts]:
+        """Return the facts of the partitions that are meant."""
+        source = await self._pump.source.cluster.describe(mirror.topic)
+        count = max(mirror.partitions, source.partition_count if source is not None else 0)
+        # A topic is deleted as a whole, whichever of its partitions stand still.
+        wanted = order.partitions if order.partitions and order.how not in _NOT_JUDGED else range(count)
+        return [await self._facts_of(mirror, number, order.how) for number in wanted]
+
+    async def _facts_of(self, mirror: Mirror, number: int, how: How) -> Facts:
+        slot = self._pump.slots.get(TopicPartition(mirror.topic, number))
+        pump = self._pump
+        there = await _open(pump.source, TopicPartition(mirror.topic, number), committed=pump.committed_only)
+        here = await _open(pump.target, TopicPartition(mirror.target_topic, number), committed=False)
+        reason = mirror.fault.reason if mirror.fault is not None else None
+        if reason is None and slot is not None and slot.copy.is_faulted():
+            reason = slot.copy.reason
+        place = self._place(slot, here, ours=number in mirror.active)
+        return Facts(
+            number,
+            reason,
+            source_start=there.start if there else None,
+            source_end=there.end if there else None,
+            target_start=here.start if here else None,
+            target_end=here.end if here else None,
+            place=place,
+            found=await self._found(mirror, slot, reason, there, here) if how is How.ACCEPT else None,
+            batch=await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None,
+            compacted=mirror.compacted,
+            taken_over=number not in mirror.active,
+        )
+
+    def _place(self, slot: Slot | None, here: Log | None, *, ours: bool) -> Place | None:
+        if here is None or not ours:
+            return None
+        track = slot.copy.track if slot is not None else None
+        if track is None:
+            return Place(here.end, here.end)
+        end = track.offsets.end
+        if track.mapped:
+            return end if end.target == here.end else None
+        return Place(end.source + here.end - end.target, here.end)
+
+    async def _found(
+        self, mirror: Mirror, slot: Slot | None, reason: Reason | None, there: Log | None, here: Log | None
+    ) -> Place | None:
+        """Return the place that is proven for a partition to go on at."""
+        if there is None or here is None or reason is None:
+            return None
+        to_source = _to_source(slot)
+        found = Found(None)
+        if reason is Reason.SOURCE_TRUNCATED:
+            found = await common_end(there, here, to_source)
+        elif reason is Reason.FOREIGN_WRITER and here.where.partition in mirror.active:
+            found = await behind_ours(there, here, self._pump.writer.producer_id, to_source)
+        elif reason in {Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH}:
+            found = await copied_end(there, here)
+        if found.place is None and found.why:
+            log.warning("no place proven", partition=str(here.where), why=found.why)
+        return found.place
+
+    async def _batch(self, slot: Slot | None, there: Log | None) -> tuple[int, int] | None:
+        """Return the source's batch where a partition stands."""
+        if slot is None or there is None:
+            return None
+        position = slot.copy.acked_offset
+        try:
+            _, headers = await read_batches(there.side, there.connection, there.where, position)
+        except CorruptRecords:
+            return None
+        for header in headers:
+            if header.base_offset <= position < header.next_offset or header.base_offset >= position:
+                return max(position, header.base_offset), header.next_offset
+        return None
+
+    async def _set_aside(self, mirror: Mirror, step: GiveUp) -> None:
+        origin = TopicPartition(mirror.topic, step.partition)
+        there = await _open(self._pump.source, origin, committed=self._pump.committed_only)
+        if there is None:
+            return
+        frame, headers = await read_batches(there.side, there.connection, origin, step.first)
+        records = [
+            record
+            for header in headers
+            if header.base_offset < step.end and step.first < header.next_offset
+            for record in decode(frame.buffer, header)
+            if step.first <= record.offset < step.end
+        ]
+        where = TopicPartition(mirror.target_topic + SUFFIX, step.partition)
+        target = await self._pump.target.cluster.describe(mirror.target_topic)
+        replicas = target.replication_factor if target is not None else 1
+        await set_aside(self._pump.target.cluster, self._admin, origin, where, records, replicas=replicas)
+        log.warning("records set aside", partition=str(origin), topic=where.topic, records=len(records))
+
+    # -- the record ---------------------------------------------------------------------------------------------
+
+    def _stored(self, mirror: Mirror) -> bytes:
+        stored = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
+        return stored.SerializeToString(deterministic=True) if stored is not None else b""
+
+    async def _target_id(self, mirror: Mirror) -> bytes:
+        topic = await self._pump.target.cluster.describe(mirror.target_topic)
+        return topic.topic_id if topic is not None else b""
+
+    def _apply(self, record: pb.MirrorRecord, mirror: Mirror, plan: Plan, order: Order, doomed: bytes) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        record.generation += 1
+        for step in plan.steps:
+            if isinstance(step, Recreate):
+                _begin_anew(record, doomed)
+            elif isinstance(step, TakeSource):
+                topic = self._pump.source.cluster.topics.get(mirror.topic)
+                record.source_topic_id = topic.topic_id if topic is not None else bytes(16)
+                del record.leader_epochs[:]
+                record.given_up.clear()
+            elif isinstance(step, GiveUp):
+                ranges = record.given_up[step.partition].ranges
+                ranges.append(pb.OffsetRange(first=step.first, end=step.end))
+                del ranges[:-_RANGES_MAX]
+            elif isinstance(step, GoOn):
+                self._go_on(record, mirror, step, anew=Reason.SOURCE_RECREATED in plan.reasons)
+            elif step.tombstones:
+                record.tombstones_ok_ms[step.partition] = now_ms
+        record.resolutions.append(
+            pb.Resolution(
+                at_ms=now_ms,
+                actor=order.actor,
+                why=order.why,
+                reason=", ".join(plan.reasons),
+                how=order.how,
+                losses=[
+                    pb.Resolution.Loss(partition=loss.partition, first=loss.first, end=loss.end, text=loss.text)
+                    for loss in plan.losses
+                ],
+            )
+        )
+        del record.resolutions[:-_RESOLUTIONS_MAX]
+
+    def _go_on(self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, *, anew: bool) -> None:
+        """Record a place, behind what is still true of the map so far."""
+        topic = self._pump.target.cluster.topics.get(mirror.target_topic)
+        if topic is not None:
+            record.target_topic_id = topic.topic_id
+        slot = self._pump.slots.get(TopicPartition(mirror.topic, step.partition))
+        known = not anew and step.partition in mirror.active
+        record.map_generation += 1
+        record.maps[step.partition].CopyFrom(
+            pb.PartitionMap(
+                generation=record.map_generation,
+                mapped=step.mapped,
+                base=offset_block(_until(slot, step.place) if known else OffsetMap(step.place), step.place),
+                judged_from=step.place.target,
+            )
+        )
+        if step.partition not in record.active_partitions:
+            record.active_partitions.append(step.partition)
+
+    def _outdated(self, record: pb.MirrorRecord, mirror: Mirror) -> list[Change]:
+        """Return tombstones for blocks of maps that mean nothing any more."""
+        return [
+            (key, None)
+            for number in range(max(mirror.partitions, 1))
+            for key, block in state.segments_of(self._log.records, self._uid, mirror.target_topic, number)
+            if number not in record.maps or record.maps[number].generation != block.generation
+        ]
+
+
+def _begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
+    """Leave nothing of a mirror but its name, its owner and what was decided about it."""
+    record.doomed_topic_id = doomed
+    record.source_topic_id = bytes(16)
+    record.target_topic_id = bytes(16)
+    record.phase = pb.MIRROR_PHASE_PENDING
+    record.begin_at_end = False
+    del record.active_partitions[:]
+    del record.leader_epochs[:]
+    for field in (record.managed, record.seeded, record.maps, record.given_up, record.tombstones_ok_ms):
+        field.clear()
+
+
+def _until(slot: Slot | None, place: Place) -> OffsetMap:
+    """Return what was known of the map below a place; a partition without one was identical."""
+    track = slot.copy.track if slot is not None else None
+    offsets = OffsetMap(Place(0, 0)) if track is None else OffsetMap(track.offsets.begin)
+    runs = [Run(0, 0, min(place))] if track is None else track.offsets.runs()
+    for run in runs:
+        length = min(run.length, place.source - run.source, place.target - run.target)
+        if length > 0:
+            offsets.add(Run(run.source, run.target, length))
+    return offsets
+
+
+def _to_source(slot: Slot | None) -> Callable[[int], int]:
+    track = slot.copy.track if slot is not None else None
+    if track is None:
+        return lambda offset: offset
+    offsets = track.offsets
+    end = offsets.end
+    if track.mapped:
+        return offsets.to_source
+    return lambda offset: end.source + offset - end.target if offset >= end.target else offsets.to_source(offset)
+
+
+async def _open(side: Side, where: TopicPartition, *, committed: bool) -> Log | None:
+    """Return a log with its bounds as they are now, None where there is no such topic."""
+    cluster = side.cluster
+    topic = await cluster.describe(where.topic)
+    if topic is None or where.partition not in topic.leaders:
+        return None
+    connection = await cluster.connection(topic.leaders[where.partition].node, Purpose.CONTROL)
+    bounds: list[int] = []
+    for timestamp in (control.EARLIEST, control.LATEST):
+        answer = (await control.list_offsets(connection, [where], timestamp, committed=False))[where]
+        if answer.error:
+            raise refused(cluster.spec, "ListOffsets", answer.error, where.topic)
+        bounds.append(answer.value)
+    return Log(Side(cluster, cluster.topic_ids), connection, where, bounds[0], bounds[1], committed)

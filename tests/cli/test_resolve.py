@@ -1,0 +1,74 @@
+"""`mirror resolve`: what it costs is told first, and exactly what was told is ordered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from replicator.errors import PreflightFailed
+from replicator.model.resolution import How
+from tests.cli.conftest import Run
+from tests.unit.rpc.samples import SKIPPED, FakeDaemon
+
+AUDIT = ("mirror", "resolve", "east-to-west", "audit-2026", "--how", "skip")
+TOLD = """\
+overtaken_by_retention, resolved by skip:
+  1. audit-2026-0 goes on at the source's offset 900: 400 offsets are given up
+PARTITION  FROM   TO  OFFSETS  LOSS
+        0   500  900      400  the source's records, deleted by retention before they were copied
+"""
+
+
+def test_a_dry_run_tells_and_orders_nothing(run: Run, daemon: FakeDaemon) -> None:
+    """Losses in offsets, and what would be done."""
+    assert run(*AUDIT, "--dry-run") == (0, f"{TOLD}audit-2026: would resolve\n", "")
+    assert not daemon.resolved
+
+
+def test_nobody_to_ask_is_no_consent(run: Run, daemon: FakeDaemon) -> None:
+    """Without a terminal only --yes orders it."""
+    refused = run(*AUDIT)
+
+    assert refused.code == PreflightFailed.exit_code
+    assert "--yes" in refused.err
+    assert not daemon.resolved
+
+
+def test_what_was_told_is_what_is_ordered(run: Run, daemon: FakeDaemon) -> None:
+    """The digest of the plan goes along, with who wants it and why."""
+    done = run(*AUDIT, "--yes", "--reason", "ticket 7", "-p", "0")
+
+    assert done == (0, f"{TOLD}audit-2026: resolved\n", "")
+    ((flow, order),) = daemon.resolved
+    assert (flow, order.how, order.partitions) == ("east-to-west", How.SKIP, (0,))
+    assert (order.digest, order.why) == (SKIPPED.digest, "ticket 7")
+    assert order.actor
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_repeated_command_does_nothing(run: Run) -> None:
+    """Nothing stands still any more: said so, with exit status 0."""
+    done = run("mirror", "resolve", "east-to-west", "orders.eu", "--how", "skip", "--yes", "-o", "json")
+
+    assert done.code == 0
+    assert json.loads(done.out)["status"] == "already_resolved"
+
+
+@pytest.mark.usefixtures("daemon")
+def test_json_names_each_loss(run: Run) -> None:
+    """Field by field."""
+    found = json.loads(run(*AUDIT, "--dry-run", "-o", "json").out)
+
+    assert found["schema_version"] == 1
+    assert (found["status"], found["reasons"]) == ("would_resolve", ["overtaken_by_retention"])
+    assert found["losses"] == [{"partition": 0, "first": 500, "end": 900, "text": SKIPPED.losses[0].text}]
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_topic_that_is_not_mirrored_is_named(run: Run) -> None:
+    """With the nearest one."""
+    refused = run("mirror", "resolve", "east-to-west", "audit-2025", "--how", "skip", "--yes")
+
+    assert refused.code == 2
+    assert "audit-2026" in refused.err

@@ -1,0 +1,149 @@
+"""What an operator may do about which fault, what it costs, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicator.core.offset_map import Place
+from replicator.core.resolution import (
+    Facts,
+    GiveUp,
+    GoOn,
+    Recreate,
+    Retry,
+    TakeSource,
+    described,
+    plan_resolution,
+)
+from replicator.errors import PreflightFailed, UsageError
+from replicator.model.resolution import ALLOWED, How, Loss
+from replicator.model.states import Reason
+
+
+def facts(reason: Reason | None, **settings: object) -> Facts:
+    """Return a partition copied up to 500; its source holds 900 to 1000."""
+    known: dict[str, object] = {
+        "source_start": 900,
+        "source_end": 1000,
+        "target_start": 100,
+        "target_end": 500,
+        "place": Place(500, 500),
+    }
+    return Facts(0, reason, **(known | settings))  # type: ignore[arg-type]
+
+
+def test_nothing_is_done_where_nothing_stands_still() -> None:
+    """A repeated command does nothing."""
+    assert plan_resolution("orders", How.SKIP, [facts(None)]) is None
+    assert described(How.SKIP, None, "orders").reasons == ()
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+@pytest.mark.parametrize("how", list(How))
+def test_only_what_helps_is_allowed(reason: Reason, how: How) -> None:
+    """As the table says; a refusal names what helps instead."""
+    if how in ALLOWED.get(reason, frozenset()):
+        plan = plan_resolution("orders", how, [facts(reason, found=Place(500, 500), batch=(500, 510))])
+        assert plan is not None
+        assert plan.reasons == (reason,)
+        assert len(described(how, plan, "orders").steps) == len(plan.steps)
+        return
+    with pytest.raises(UsageError) as caught:
+        plan_resolution("orders", how, [facts(reason)])
+    assert caught.value.next_step
+
+
+def test_skipping_tells_what_retention_took() -> None:
+    """From where the copy stands up to the source's start."""
+    plan = plan_resolution("orders", How.SKIP, [facts(Reason.OVERTAKEN_BY_RETENTION)])
+
+    assert plan is not None
+    assert plan.steps == (GiveUp(0, 500, 900),)
+    assert [(loss.first, loss.end) for loss in plan.losses] == [(500, 900)]
+
+
+def test_a_gap_of_unknown_size_is_not_skipped() -> None:
+    """An offset map that ends too early tells nothing."""
+    with pytest.raises(PreflightFailed, match="cannot be told"):
+        plan_resolution("orders", How.SKIP, [facts(Reason.OVERTAKEN_BY_RETENTION, place=None)])
+
+
+def test_recreating_tells_what_only_the_target_holds() -> None:
+    """Below the source's start, and beyond its end; of every partition, since the topic goes as a whole."""
+    plan = plan_resolution(
+        "orders",
+        How.RECREATE,
+        [facts(Reason.SOURCE_TRUNCATED, source_start=200, source_end=450), facts(None, target_end=150)],
+    )
+
+    assert plan is not None
+    assert plan.steps == (Recreate(),)
+    assert [(loss.first, loss.end) for loss in plan.losses] == [(100, 200), (450, 500), (100, 150)]
+
+
+def test_what_was_truncated_stays_on_the_target() -> None:
+    """The source goes on behind the last record both have; the target's end is where it goes on."""
+    one = facts(Reason.SOURCE_TRUNCATED, source_start=0, source_end=480, found=Place(470, 500))
+    plan = plan_resolution("orders", How.ACCEPT, [one])
+
+    assert plan is not None
+    assert plan.steps == (GoOn(0, Place(470, 500), mapped=True),)
+    assert plan.losses == (Loss(0, 470, 500, "stay on the target only: the source lost them"),)
+
+
+def test_a_recreated_source_is_appended() -> None:
+    """From its first record on, behind everything the target holds."""
+    one = facts(Reason.SOURCE_RECREATED, source_start=0, source_end=20)
+    plan = plan_resolution("orders", How.ACCEPT, [one])
+
+    assert plan is not None
+    assert plan.steps == (TakeSource(), GoOn(0, Place(0, 500), mapped=True))
+
+
+def test_compacted_topics_are_not_mapped() -> None:
+    """Counting records tells nothing where a cleaner takes some."""
+    one = facts(Reason.SOURCE_RECREATED, source_start=0, compacted=True)
+    with pytest.raises(PreflightFailed, match="compacted"):
+        plan_resolution("orders", How.ACCEPT, [one])
+
+
+def test_a_place_that_is_not_proven_is_not_guessed() -> None:
+    """Another's topic is not taken over where its last records are not the source's."""
+    with pytest.raises(PreflightFailed, match="no record of the source proves"):
+        plan_resolution("orders", How.ACCEPT, [facts(Reason.FOREIGN_WRITER)])
+
+
+def test_a_mismatch_is_taken_over_from_the_targets_end() -> None:
+    """Where its last records are found on the source, from there; else the offsets stay the same."""
+    same = plan_resolution("orders", How.ACCEPT, [facts(Reason.CONTENT_MISMATCH)])
+    moved = plan_resolution("orders", How.ACCEPT, [facts(Reason.CONTENT_MISMATCH, found=Place(498, 500))])
+
+    assert same is not None
+    assert moved is not None
+    assert (same.steps, moved.steps) == (
+        (GoOn(0, Place(500, 500), mapped=False),),
+        (GoOn(0, Place(498, 500), mapped=True),),
+    )
+
+
+def test_large_records_are_set_aside_or_tried_again() -> None:
+    """`accept` means that the limit was raised."""
+    skipped = plan_resolution("orders", How.SKIP, [facts(Reason.RECORD_TOO_LARGE, batch=(500, 503))])
+    tried = plan_resolution("orders", How.ACCEPT, [facts(Reason.RECORD_TOO_LARGE)])
+
+    assert skipped is not None
+    assert tried is not None
+    assert (skipped.steps, tried.steps) == ((GiveUp(0, 500, 503, dead_letter=True),), (Retry(0),))
+    assert not tried.losses
+
+
+def test_the_digest_is_of_exactly_this_plan() -> None:
+    """Facts that changed make another one."""
+    one = plan_resolution("orders", How.SKIP, [facts(Reason.OVERTAKEN_BY_RETENTION)])
+    same = plan_resolution("orders", How.SKIP, [facts(Reason.OVERTAKEN_BY_RETENTION)])
+    other = plan_resolution("orders", How.SKIP, [facts(Reason.OVERTAKEN_BY_RETENTION, source_start=901)])
+
+    assert one is not None
+    assert same is not None
+    assert other is not None
+    assert one.digest == same.digest != other.digest
