@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.attach import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer
+from replicator.core.attach import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer, displaced_by
 from replicator.core.offset_map import Place
 from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data
@@ -14,7 +14,6 @@ from replicator.engine.maps import mapping_of
 from replicator.engine.walk import Log, walk
 from replicator.errors import BrokerRefused, ProtocolError
 from replicator.model.batch import MAGIC_V2
-from replicator.model.states import Reason
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
 from replicator.wire.recode import open_batch
@@ -122,7 +121,7 @@ async def _mapping(
     if track is not None and track.mapped:
         place = await walk(
             track.offsets,
-            Log(source, there, slot.source, bounds.start, bounds.end, committed),
+            Log(source, there, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up),
             Log(target, here, slot.target, log.start, log.end, committed=False),
         )
     return mapping_of(slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
@@ -283,17 +282,11 @@ async def what_displaced(target: Side, slot: Slot, place: Place) -> Remap | Faul
         raise BrokerRefused(f"{slot.target} has no leader now", cluster=alias, code=0, api="Metadata", retryable=True)
     connection = await target.cluster.connection(leader.node, Purpose.CONTROL)
     begin = slot.copy.target_end
+    mapped = slot.copy.track is not None and slot.copy.track.mapped
     async for _, header, _ in batches_between(target, connection, slot.target, begin, place.target, committed=False):
         if not header.is_control and header.base_offset < place.target:
-            return Fault(
-                Reason.FOREIGN_WRITER,
-                f"producer {header.producer_id} wrote offset {header.base_offset} of the target, "
-                f"where the source's offset {place.source} had to go",
-            )
-    surplus = place.target - place.source
-    mapped = slot.copy.track is not None and slot.copy.track.mapped
-    text = f"markers of an earlier fill landed late: the target is {surplus} offsets ahead from {place.source} on"
-    return Remap(place, mapped=mapped, text=text)
+            return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
+    return displaced_by(None, place, mapped=mapped)
 
 
 # -- both ---------------------------------------------------------------------------------------------------------
