@@ -405,7 +405,7 @@ def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours
     target, tail = stand.target, stand.tail
     if tail is not None and tail.producer_id == writer.filler_id:
         return SeedTo(max(target.end, begin_at))
-    waits = _unseen_tail(target) if tail is None and target.tail is None else _uncommitted_tail(target, tail)
+    waits = _unseen_tail(target) if tail is None else _uncommitted_tail(target, tail)
     if waits is not None:
         return waits
     overtaken = _gap(stand, policy, ours=ours)
@@ -431,9 +431,9 @@ def _remap(stand: _Stand, policy: Policy) -> Remap | Fault | None:
     return Remap(better, mapped=False, text=text)
 
 
-def _uncommitted_tail(target: TargetLog, tail: Tail | None) -> Wait | None:
+def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
     entry = target.entry
-    if entry is None or tail is None or tail.last_sequence == entry.last_sequence:
+    if entry is None or tail.last_sequence == entry.last_sequence:
         return None
     return Wait(
         Reason.WAITING_FOR_TAIL,

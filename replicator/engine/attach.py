@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.attach import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer, displaced_by
 from replicator.core.offset_map import Place
+from replicator.core.pairing import spans_of
 from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data
-from replicator.engine.maps import mapping_of
+from replicator.engine.maps import last_source, mapping_of
 from replicator.engine.walk import Log, walk
 from replicator.errors import BrokerRefused, ProtocolError
 from replicator.model.batch import MAGIC_V2
@@ -48,7 +50,7 @@ class _View(NamedTuple):
     """What the source has where the target ends.
 
     `content` is the record that the target's last one is a copy of, `epoch` the leader epoch of the last batch before
-    the place where the target ends, `unfilled` the offset of the first record for which the target has a marker.
+    the place where the target ends, `unfilled` the offset of the first record to copy for which the target has a marker.
     """
 
     content: object | None
@@ -242,22 +244,23 @@ async def _source_view(
     mapped = mapping is not None and mapping.mapped
     if mapping is not None:
         place = mapping.place or Place(bounds.start, log.end)
-        last = mapping.tail_source if mapping.tail_source is not None else place.source - 1
+        last = last_source(slot, mapping, log.start)
         upper = place.source if mapped else max(place.source, log.end)
     begin, end = max(last, bounds.start), min(upper, bounds.high_watermark)
     content: object | None = None
-    epoch = -1
+    epoch, reached = -1, begin
     seen = begin >= end or slot.compacted or mapped
     async for frame, header, aborted in batches_between(side, connection, slot.source, begin, end, committed=committed):
-        epoch, seen = header.leader_epoch, True
+        epoch, reached, seen = header.leader_epoch, header.next_offset, True
         if aborted or header.is_control or header.record_count == 0:
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
             content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), content)
         if not mapped and header.next_offset > last + 1 and end > last + 1:
-            records = [each.offset for each in open_batch(frame.view, header) if last < each.offset < end]
-            if records:
-                return _View(content, epoch, records[0])
+            spans = spans_of(header, last + 1, end, partial(open_batch, frame.view), given_up=slot.copy.given_up)
+            first = next(spans, None)
+            if first is not None:
+                return _View(content, epoch, first[0])
     if not seen:
         # A remote tier that is slow answers with nothing; that is no proof that nothing is there.
         raise BrokerRefused(
@@ -267,7 +270,8 @@ async def _source_view(
             api="Fetch",
             retryable=True,
         )
-    return _View(content, epoch, None)
+    # Of offsets that the cleaner took, nothing tells the epoch: a later one than that of the batch before them, perhaps.
+    return _View(content, epoch if reached >= end else -1, None)
 
 
 async def what_displaced(target: Side, slot: Slot, place: Place) -> Remap | Fault:

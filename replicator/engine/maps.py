@@ -66,7 +66,7 @@ class OffsetMaps:
         if found is None:
             slot.copy.track, slot.judged_from = None, 0
             return True
-        offsets = _restored(found.base)
+        offsets = restored(found.base)
         if found.mapped:
             offsets.restore(self._blocks(slot, found.generation))
         self._written[slot] = _Written(0, 0, offsets.end, offsets.end)
@@ -200,13 +200,29 @@ def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: in
     if track.mapped:
         found = track.offsets.to_source(tail_offset) if tail_offset is not None and place is not None else None
         return Mapping(place, mapped=True, judged_from=slot.judged_from, tail_source=found)
-    end = track.offsets.end
-    straight = Place(end.source + target_end - end.target, target_end)
-    found = None
-    if tail_offset is not None:
-        behind = tail_offset >= end.target
-        found = end.source + tail_offset - end.target if behind else track.offsets.to_source(tail_offset)
+    straight = Place(source_of(track, target_end), target_end)
+    found = source_of(track, tail_offset) if tail_offset is not None else None
     return Mapping(straight, mapped=False, judged_from=slot.judged_from, tail_source=found)
+
+
+def source_of(track: Track, target_offset: int) -> int:
+    """Return the source offset of a target offset; beyond what is known both logs go on with the last difference."""
+    end = track.offsets.end
+    beyond = target_offset - end.target
+    return end.source + beyond if beyond >= 0 else track.offsets.to_source(target_offset)
+
+
+def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
+    """Return the source offset behind which the target holds no record, but markers perhaps.
+
+    Where it holds none at all, each offset from its log start on is a marker, or left out where offsets are mapped.
+    """
+    if mapping.tail_source is not None:
+        return mapping.tail_source
+    track = slot.copy.track
+    if track is not None and not mapping.mapped:
+        return source_of(track, target_start) - 1
+    return -1 if mapping.place is None else mapping.place.source - 1
 
 
 def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
@@ -228,7 +244,8 @@ def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
     )
 
 
-def _restored(base: pb.OffsetBlock) -> OffsetMap:
+def restored(base: pb.OffsetBlock) -> OffsetMap:
+    """Return the map that a mirror record holds."""
     begin, end = Place(base.source_begin, base.target_begin), Place(base.source_end, base.target_end)
     offsets = OffsetMap.of(begin, unpack_runs(begin, base.runs))
     offsets.pass_over(end)

@@ -78,7 +78,8 @@ async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:
         log.side, log.connection, log.where, begin, log.end, committed=log.committed
     ):
         reached = header.next_offset
-        for span in spans_of(header, begin, log.end, partial(open_batch, frame.view), aborted=aborted, given_up=log.given_up):
+        unpack = partial(open_batch, frame.view)
+        for span in spans_of(header, begin, log.end, unpack, aborted=aborted, given_up=log.given_up):
             yield span
     if reached < log.end:
         # A remote tier that is slow answers with nothing: counted as the end of the log, it would move the place.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,34 +21,34 @@ _SEEDS = range(4000)
 SOUND = Rules()
 
 
-def _trusts_the_end(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
-    decision = decide(writer, target, source, ours=ours, begin_at=begin_at)
+def _trusts_the_end(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    decision = decide(writer, target, source, **given)
     if isinstance(decision, Wait) and target.entry is not None:
         return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
     return decision
 
 
 def _trusts_an_empty_log(
-    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
 ) -> Decision:
-    decision = decide(writer, target, source, ours=ours, begin_at=begin_at)
+    decision = decide(writer, target, source, **given)
     if isinstance(decision, Wait) and target.entry is not None and target.tail is None:
         return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
     return decision
 
 
 def _trusts_the_stored_epoch(
-    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
 ) -> Decision:
     if source.epoch_end is not None and source.epoch_end < target.end:
         return Fault(Reason.SOURCE_TRUNCATED, "")
-    return decide(writer, target, source, ours=ours, begin_at=begin_at)
+    return decide(writer, target, source, **given)
 
 
-def _compares_nothing(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
+def _compares_nothing(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
     tail = target.tail
     content = None if tail is None else tail.content
-    return decide(writer, target, replace(source, content=content), ours=ours, begin_at=begin_at)
+    return decide(writer, target, replace(source, content=content), **given)
 
 
 class _WideWindow(PartitionCopy):
@@ -119,9 +120,9 @@ class _CountsRecordsOnly(PartitionCopy):
 
 
 def _compares_no_markers(
-    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
 ) -> Decision:
-    return decide(writer, target, replace(source, unfilled=None), ours=ours, begin_at=begin_at)
+    return decide(writer, target, replace(source, unfilled=None), **given)
 
 
 MUTANTS = {
