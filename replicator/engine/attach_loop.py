@@ -215,16 +215,21 @@ class AttachLoop:
 
     async def _with_latest_map(self, slot: Slot, decision: Fault | Remap) -> None:
         """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
-        pump = self._pump
+        pump, copy = self._pump, slot.copy
         try:
-            if not await pump.maps.refresh_from_end(slot) and slot.copy.phase is Phase.ATTACHING:
+            changed = await pump.maps.refresh_from_end(slot)
+            if not changed and copy.phase is Phase.ATTACHING:
                 if isinstance(decision, Fault):
+                    copy.displaced = None
                     pump.fault(slot, decision.reason, decision.detail)
                     return
                 await pump.maps.remap(slot, decision)
+                changed = True
+            if changed:
+                copy.displaced = None  # only now: nothing else tells of it, should the state topic be out of reach
         except ReplicatorError as error:
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
-            slot.copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
+            copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
         finally:
             slot.attaching = False
         self.schedule(slot)
@@ -239,7 +244,6 @@ class AttachLoop:
             self._pump.leaders_stale(source=False)
             self.schedule(slot)
             return
-        slot.copy.displaced = None
         await self._with_latest_map(slot, decision)
 
     def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:

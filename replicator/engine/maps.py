@@ -80,7 +80,15 @@ class OffsetMaps:
             KafkaError: The state topic cannot be read.
         """
         await self._log.read_to_end()
-        return self.refresh(slot)
+        if self.refresh(slot):
+            return True
+        track = slot.copy.track
+        if track is None or not track.mapped:
+            return False
+        # Others may have written blocks since the map was read: they tell what the logs do not any more.
+        end = track.offsets.end
+        track.offsets.restore(self._blocks(slot, pb.PartitionMap.FromString(slot.map_record).generation))
+        return track.offsets.end != end
 
     def _record(self, topic: str) -> pb.MirrorRecord | None:
         """Return the mirror's record; a thousand partitions of one topic parse it once."""

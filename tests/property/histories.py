@@ -192,6 +192,11 @@ def deliver_late(world: World, pick: Pick) -> None:
         world.state.apply(changes)
 
 
+def break_state(world: World, _pick: Pick) -> None:
+    """Let the state topic be out of reach, or come back."""
+    world.state.down = not world.state.down
+
+
 def _on_its_way(world: World) -> bool:
     return bool(world.zombies) or any(
         daemon.copy.outstanding or daemon.copy.queued_bytes or daemon.fetched for daemon in world.daemons
@@ -328,13 +333,14 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "retain_target": (0, retain_target),
     "persist": (0, persist),
     "deliver_late": (0, deliver_late),
+    "break_state": (0, break_state),
 }
 """Every event, with its usual weight."""
 
 _MORE: dict[Offsets, dict[str, int]] = {
     Offsets.IDENTICAL: {},
-    Offsets.AUTO: {"follow": 4, "ghost": 3, "deny_fills": 1, "persist": 5, "deliver_late": 2},
-    Offsets.MAPPED: {"follow": 4, "ghost": 1, "retain_target": 3, "delete_records": 1, "persist": 8, "deliver_late": 3},
+    Offsets.AUTO: {"follow": 4, "ghost": 3, "deny_fills": 1, "persist": 5, "deliver_late": 2, "break_state": 1},
+    Offsets.MAPPED: {"follow": 4, "ghost": 1, "retain_target": 3, "delete_records": 1, "persist": 8, "deliver_late": 3, "break_state": 1},
 }
 """Weights of what can only happen, or do harm, where offsets may differ."""
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
@@ -354,6 +360,7 @@ def calm(world: World) -> None:
     """
     if not world.daemons:
         world.start_daemon()
+    world.state.down = False
     for connection in list(world.zombies):
         while world.deliver(connection):
             world.target.commit()

@@ -366,7 +366,8 @@ class World:
             Reason.SOURCE_TRUNCATED: another or daemon.displaced_by_another,
             Reason.CONTENT_MISMATCH: another or daemon.displaced_by_another,
             Reason.SOURCE_RECREATED: source.incarnation > 0,
-            Reason.OVERTAKEN_BY_RETENTION: source.start > daemon.seen_end and daemon.place_may_be_lost,
+            Reason.OVERTAKEN_BY_RETENTION: source.incarnation > 0
+            or (source.start > daemon.seen_end and daemon.place_may_be_lost),
             Reason.FOREIGN_WRITER: self.alien,
             Reason.RECORD_TOO_LARGE: source.truncated
             or source.incarnation > 0
@@ -386,7 +387,7 @@ def check_map(world: World, name: str, track: Track, before: tuple[Track, int] |
     known = before[1] if before is not None and before[0] is track else 0
     if track.shift < 0 and not track.mapped:
         raise Violation(f"{name} copies {-track.shift} offsets behind, where markers stand for what is left out")
-    if known == offsets.end.target or world.alien:
+    if known == offsets.end.target or world.alien or world.source.incarnation:
         return
     where: dict[int, int] = {}
     for history in world.source.histories:
@@ -401,7 +402,7 @@ def check_map(world: World, name: str, track: Track, before: tuple[Track, int] |
                 f"{name} maps {source} to {offsets.to_target(source)} and {target} to {offsets.to_source(target)}, "
                 f"but {source} stands at {target}: {list(offsets.runs())} up to {offsets.end}"
             )
-    if not world.source.truncated and not world.source.incarnation:
+    if not world.source.truncated:
         there = {record for _, record in copied}
         history = {offset: record for offset, record in world.source.histories[-1].items() if offset < track.acked.source}
         if not there.issuperset(world.wanted(history)):
@@ -543,6 +544,9 @@ class Daemon:
         if self.rules.reads_in_order:
             ends = (source.end, self._epoch_end())
             yield
+        if source.incarnation != _REGISTERED and self.copy.phase is Phase.ATTACHING:
+            self.copy.fault(Reason.SOURCE_RECREATED, "another topic stands under the name")
+            return
         log = TargetLog(first, end, entry, tail)
         bounds = Bounds(start, ends[0])
         try:
@@ -551,9 +555,6 @@ class Daemon:
         except Gone:
             return
         if self.copy.phase is not Phase.ATTACHING:
-            return
-        if source.incarnation != _REGISTERED:
-            self.copy.fault(Reason.SOURCE_RECREATED, "another topic stands under the name")
             return
         self._verified_ms = began
         self.seen_end = end
@@ -643,9 +644,12 @@ class Daemon:
         copy, slot = self.copy, self.slot
         try:
             changed = yield from self.maps.refresh_from_end(slot).__await__()
+            if changed:
+                copy.displaced, self.displaced = None, False
             if changed or copy.phase is not Phase.ATTACHING:
                 return
             if isinstance(decision, Fault):
+                copy.displaced = None
                 self.displaced_by_another = not self.displaced and self.world.is_displaced()
                 self.place_may_be_lost = not self.lost_place or self.world.is_place_lost()
                 copy.fault(decision.reason, decision.detail)
@@ -658,7 +662,7 @@ class Daemon:
                 offsets.pass_over(decision.place)
                 copy.track = Track(offsets, mapped=decision.mapped)
             self.remaps += 1
-            self.displaced = False
+            copy.displaced, self.displaced = None, False
         except ReplicatorError as error:
             copy.say(Reason.WAITING_FOR_LEADER, str(error))
 
@@ -676,7 +680,6 @@ class Daemon:
             if begin < batch.next_offset and batch.base < place.target and not batch.produced.header.is_control
         ]
         decision = displaced_by(strangers[0] if strangers else None, place, mapped=mapped)
-        copy.displaced = None
         yield from self._with_latest_map(decision)
 
     def _resume(self, decision: Resume, source_epoch: int) -> None:

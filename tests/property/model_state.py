@@ -39,11 +39,13 @@ class StateTopic:
 
     Attributes:
         fence: Rises with each change that is begun: it fences those begun before.
+        down: Whether it is out of reach.
         late: Plain appends on their way, each with the time it was sent at.
     """
 
     records: dict[bytes, bytes] = field(default_factory=lambda: {MIRROR_KEY: b""})
     fence: int = 0
+    down: bool = False
     late: list[tuple[int, list[Change]]] = field(default_factory=list)
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -115,6 +117,8 @@ class StateView:
     async def read_to_end(self) -> None:
         """As `StateLog.read_to_end`."""
         await moment()
+        if self._topic.down:
+            raise ConnectionFailed("the state topic is out of reach", cluster="west")
         self.follow()
 
     async def change(
