@@ -138,11 +138,17 @@ class AttachLoop:
     async def _attach(self, group: list[Slot]) -> None:
         pump = self._pump
         began = pump.now()
-        for slot in group:
-            pump.maps.refresh(slot)
+        stale: set[Slot] = set()
         facts: dict[Slot, Facts] | ReplicatorError
         try:
+            for slot in group:
+                pump.maps.refresh(slot)
             facts = await read_facts(pump.source, pump.target, pump.writer, group, committed=pump.committed_only)
+            if pump.offsets is not Offsets.IDENTICAL or any(slot.map_record for slot in group):
+                # A difference is recorded before anything is copied behind it: what is read now covers all of the
+                # target's log that was read before. Where it says something else, the logs were read with an old map.
+                await pump.maps.read_to_end()
+                stale = {slot for slot in group if pump.maps.refresh(slot)}
         except ReplicatorError as error:
             facts = error
         finally:
@@ -152,7 +158,7 @@ class AttachLoop:
             self._failed(group, facts)
             return
         for slot in group:
-            if slot.copy.phase is Phase.ATTACHING and slot in facts:
+            if slot.copy.phase is Phase.ATTACHING and slot in facts and slot not in stale:
                 slot.attached(facts[slot].target.end, began, pump.now())
                 self._take_facts(slot, facts[slot])
             elif slot.copy.phase is Phase.ATTACHING:

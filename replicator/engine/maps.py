@@ -49,6 +49,7 @@ class OffsetMaps:
         self._claim = claim
         self._parsed: dict[str, tuple[bytes, pb.MirrorRecord]] = {}
         self._written: dict[Slot, _Written] = {}
+        self._given_up: dict[Slot, tuple[tuple[int, int], ...]] = {}
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -58,20 +59,31 @@ class OffsetMaps:
         number = slot.source.partition
         found = record.maps[number] if record is not None and number in record.maps else None
         raw = found.SerializeToString(deterministic=True) if found is not None else b""
-        given_up = record.given_up[number].ranges if record is not None and number in record.given_up else ()
-        slot.copy.given_up = tuple((each.first, each.end) for each in given_up)
-        if raw == slot.map_record:
+        ranges = record.given_up[number].ranges if record is not None and number in record.given_up else ()
+        slot.copy.given_up = given_up = tuple((each.first, each.end) for each in ranges)
+        is_known = raw == slot.map_record
+        if is_known and given_up == self._given_up.get(slot, ()):
             return False
-        slot.map_record = raw
+        # What was found by a walk is forgotten too: it may have counted records that had been given up by then.
+        slot.map_record, self._given_up[slot] = raw, given_up
         if found is None:
             slot.copy.track, slot.judged_from = None, 0
             return True
         offsets = restored(found.base)
         if found.mapped:
             offsets.restore(self._blocks(slot, found.generation))
-        self._written[slot] = _Written(0, 0, offsets.end, offsets.end)
+        if not is_known:
+            self._written[slot] = _Written(0, 0, offsets.end, offsets.end)
         slot.copy.track, slot.judged_from = Track(offsets, mapped=found.mapped), found.judged_from
         return True
+
+    async def read_to_end(self) -> None:
+        """Read all that is committed by now; `refresh` then tells for each partition whether it is news.
+
+        Raises:
+            KafkaError: The state topic cannot be read.
+        """
+        await self._log.read_to_end()
 
     async def refresh_from_end(self, slot: Slot) -> bool:
         """Do the same with all that is committed by now; return whether it changed.
@@ -79,7 +91,7 @@ class OffsetMaps:
         Raises:
             KafkaError: The state topic cannot be read.
         """
-        await self._log.read_to_end()
+        await self.read_to_end()
         if self.refresh(slot):
             return True
         track = slot.copy.track

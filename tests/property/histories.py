@@ -72,7 +72,15 @@ def retain(world: World, pick: Pick) -> None:
     """Let retention move the source's start; before the first attach that would be a seed's matter."""
     begun = world.active or world.offsets is Offsets.MAPPED
     if begun and world.source.batches:
-        world.source.retain_from(1 + pick(len(world.source.batches)))
+        _keep_what_markers_hide(world, world.source.batches[pick(len(world.source.batches))].header.next_offset)
+
+
+def _keep_what_markers_hide(world: World, offset: int) -> None:
+    """Move the source's start; where surplus markers may stand, not over a record that was not copied.
+
+    This is an assumption: a marker too many on the target stands for the lost record, and nothing tells any more.
+    """
+    world.source.delete_records(min(offset, world.next_to_copy()) if world.haunted else offset)
 
 
 def truncate(world: World, pick: Pick) -> None:
@@ -81,7 +89,7 @@ def truncate(world: World, pick: Pick) -> None:
     This is an assumption: a repeat of the same sequences is acknowledged whatever its content (KAFKA.md A28), so a
     batch of the lost history that is still on its way when another daemon writes the new one cannot be told from it.
     """
-    if world.source.batches and not _on_its_way(world):
+    if world.source.batches and not _on_its_way(world) and not world.given_up:
         world.source.truncate(pick(len(world.source.batches)))
 
 
@@ -130,6 +138,7 @@ def write_alien(world: World, _pick: Pick) -> None:
 def ghost(world: World, pick: Pick) -> None:
     """Let markers of an earlier fill land late or twice: beyond what any wait for them assumes."""
     if world.target.fill_epoch:
+        world.haunted = True
         world.target.fill(world.target.term, world.target.fill_epoch, 1 + pick(2), world.now_ms, lambda *_: None)
 
 
@@ -146,7 +155,7 @@ def retain_target(world: World, pick: Pick) -> None:
 def delete_records(world: World, pick: Pick) -> None:
     """Let an administrator move the source's start, into a batch perhaps."""
     if world.active or world.offsets is Offsets.MAPPED:
-        world.source.delete_records(pick(world.source.end + 1))
+        _keep_what_markers_hide(world, pick(world.source.end + 1))
 
 
 # -- operators and the state topic ------------------------------------------------------------------------------------

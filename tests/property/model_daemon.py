@@ -103,7 +103,8 @@ class Rules:
         fill_doubt_waited: After a fill without an answer the doubt time is waited out before the next fill.
         log_end_known: The true log end is known at the attach (OffsetForLeaderEpoch of the present epoch).
         maps_type: How offset maps are read and changed.
-        map_refreshed: The map is brought up to date before each attach, not only before the first.
+        map_refreshed: The map is brought up to date with each attach, not only with the first.
+        map_read_after_logs: What is recorded is read once more after the logs were.
         remap_compared: A change of the mirror record is a compare-and-set.
         remap_recorded: A difference is recorded before anything is copied behind it.
         displaced_looked_at: A batch that landed further on is looked at before the next attach.
@@ -127,6 +128,7 @@ class Rules:
     fill_doubt_waited: bool = True
     maps_type: type[OffsetMaps] = OffsetMaps
     map_refreshed: bool = True
+    map_read_after_logs: bool = True
     remap_compared: bool = True
     remap_recorded: bool = True
     displaced_looked_at: bool = True
@@ -172,6 +174,7 @@ class World:
         state: The state topic.
         given_up: Source offsets that an operator gave up, from and to.
         judged_from: Target offset below which the log was taken over.
+        haunted: Whether markers landed beyond what any wait assumes.
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -189,6 +192,7 @@ class World:
     state: StateTopic = field(default_factory=StateTopic)
     given_up: list[tuple[int, int]] = field(default_factory=list)
     judged_from: int = 0
+    haunted: bool = False
     daemons: list[Daemon] = field(default_factory=list)
     _born: int = 0
     _seen_mutations: int = 0
@@ -554,6 +558,13 @@ class Daemon:
             view = self._source_view(log, bounds, mapping)
         except Gone:
             return
+        if world.offsets is not Offsets.IDENTICAL and self.rules.map_read_after_logs and self.rules.map_refreshed:
+            try:
+                yield from self.maps.read_to_end().__await__()
+            except ReplicatorError:
+                return
+            if self.maps.refresh(self.slot):
+                return
         if self.copy.phase is not Phase.ATTACHING:
             return
         self._verified_ms = began
