@@ -150,6 +150,18 @@ class OffsetMap:
             del self._blocks[:gone]
         return gone
 
+    @property
+    def last_run_end(self) -> Place:
+        """The place behind the last run; `end` may lie further on, where nothing was copied in between."""
+        last = self._open[-1] if self._open else None
+        return Place(last.source_end, last.target_end) if last else self._open_begin
+
+    def step_back(self, place: Place) -> None:
+        """Move the end back to a place behind the last run."""
+        if place < self.last_run_end:
+            raise BugError(f"place {place} lies within the runs of an offset map, up to {self.last_run_end}")
+        self.end = place
+
     # -- parts --------------------------------------------------------------------------------------------------
 
     @property
@@ -159,12 +171,7 @@ class OffsetMap:
 
     def open_block(self) -> Block:
         """Return the last block as it is now; it may still grow."""
-        end = self._open[-1] if self._open else None
-        return Block(
-            self._open_begin,
-            Place(end.source_end, end.target_end) if end else self._open_begin,
-            pack(self._open_begin, self._open),
-        )
+        return Block(self._open_begin, self.last_run_end, pack(self._open_begin, self._open))
 
     def restore(self, blocks: Iterable[Block]) -> None:
         """Take stored blocks that go on where this map ends; stop before the first that does not.

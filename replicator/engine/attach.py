@@ -12,7 +12,7 @@ from replicator.core.offset_map import Place
 from replicator.core.pairing import spans_of
 from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data
-from replicator.engine.maps import last_source, mapping_of
+from replicator.engine.maps import last_source, mapping_of, stepped_back
 from replicator.engine.walk import Log, walk
 from replicator.errors import BrokerRefused, ProtocolError
 from replicator.model.batch import MAGIC_V2
@@ -89,6 +89,9 @@ async def read_facts(
         bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
         mapping = await _mapping(source, there, target, here, slot, log, bounds, committed=committed)
         view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
+        if view.unfilled is not None and mapping is not None and mapping.mapped:
+            mapping = stepped_back(slot, mapping, log.end)
+            view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
         facts[slot] = Facts(
             log,
             SourceLog(
@@ -256,7 +259,7 @@ async def _source_view(
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
             content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), content)
-        if not mapped and header.next_offset > last + 1 and end > last + 1:
+        if header.next_offset > last + 1 and end > last + 1:
             spans = spans_of(header, last + 1, end, partial(open_batch, frame.view), given_up=slot.copy.given_up)
             first = next(spans, None)
             if first is not None:

@@ -9,6 +9,7 @@ walking both logs (`engine.walk`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.attach import Mapping
@@ -217,12 +218,23 @@ def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: in
     track = slot.copy.track
     if track is None:
         return None
+    if tail_offset is not None and tail_offset < slot.judged_from:
+        tail_offset = None
     if track.mapped:
         found = track.offsets.to_source(tail_offset) if tail_offset is not None and place is not None else None
         return Mapping(place, mapped=True, judged_from=slot.judged_from, tail_source=found)
     straight = Place(source_of(track, target_end), target_end)
     found = source_of(track, tail_offset) if tail_offset is not None else None
     return Mapping(straight, mapped=False, judged_from=slot.judged_from, tail_source=found)
+
+
+def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:
+    """Return the same where the source has a record by now that was not there when its offset was left out."""
+    track = slot.copy.track
+    if track is None:
+        return mapping
+    track.forget_skips()
+    return replace(mapping, place=Place(track.sure.source, target_end))
 
 
 def source_of(track: Track, target_offset: int) -> int:
@@ -233,16 +245,16 @@ def source_of(track: Track, target_offset: int) -> int:
 
 
 def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
-    """Return the source offset behind which the target holds no record, but markers perhaps.
+    """Return the source offset behind which the target holds no record: it holds markers there, or left offsets out.
 
-    Where it holds none at all, each offset from its log start on is a marker, or left out where offsets are mapped.
+    Where it holds no record of ours at all, that is so from its log start on.
     """
-    if mapping.tail_source is not None:
-        return mapping.tail_source
     track = slot.copy.track
-    if track is not None and not mapping.mapped:
-        return source_of(track, target_start) - 1
-    return -1 if mapping.place is None else mapping.place.source - 1
+    if mapping.tail_source is not None or track is None:
+        return -1 if mapping.tail_source is None else mapping.tail_source
+    if mapping.mapped:
+        return track.sure.source - 1
+    return source_of(track, max(target_start, slot.judged_from)) - 1
 
 
 def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:

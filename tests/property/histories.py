@@ -137,7 +137,7 @@ def write_alien(world: World, _pick: Pick) -> None:
 
 def ghost(world: World, pick: Pick) -> None:
     """Let markers of an earlier fill land late or twice: beyond what any wait for them assumes."""
-    if world.target.fill_epoch:
+    if world.target.fill_epoch and world.source.start <= world.next_to_copy():
         world.haunted = True
         world.target.fill(world.target.term, world.target.fill_epoch, 1 + pick(2), world.now_ms, lambda *_: None)
 

@@ -162,13 +162,6 @@ class SourcePartition:
         """Elect a leader cleanly."""
         self.epochs.append((self.epochs[-1][0] + 1, self.end))
 
-    def retain_from(self, index: int) -> None:
-        """Let retention remove the batches before that one."""
-        gone = self.batches[:index]
-        del self.batches[:index]
-        if gone:
-            self.start = gone[-1].header.next_offset
-
     def delete_records(self, offset: int) -> None:
         """Let an administrator move the start, also into the middle of a batch (DeleteRecords)."""
         self.start = max(self.start, min(offset, self.end))

@@ -34,7 +34,7 @@ from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.pairing import reading_from, spans_of
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
 from replicator.core.track import Track
-from replicator.engine.maps import OffsetMaps, last_source, mapping_of, restored
+from replicator.engine.maps import OffsetMaps, last_source, mapping_of, restored, stepped_back
 from replicator.engine.slot import Slot
 from replicator.errors import ReplicatorError
 from replicator.model.spec import Offsets
@@ -104,6 +104,7 @@ class Rules:
         log_end_known: The true log end is known at the attach (OffsetForLeaderEpoch of the present epoch).
         maps_type: How offset maps are read and changed.
         map_refreshed: The map is brought up to date with each attach, not only with the first.
+        skips_forgotten: An attach goes back to where the source has a record at an offset that was left out.
         map_read_after_logs: What is recorded is read once more after the logs were.
         remap_compared: A change of the mirror record is a compare-and-set.
         remap_recorded: A difference is recorded before anything is copied behind it.
@@ -129,6 +130,7 @@ class Rules:
     maps_type: type[OffsetMaps] = OffsetMaps
     map_refreshed: bool = True
     map_read_after_logs: bool = True
+    skips_forgotten: bool = True
     remap_compared: bool = True
     remap_recorded: bool = True
     displaced_looked_at: bool = True
@@ -556,6 +558,9 @@ class Daemon:
         try:
             mapping = yield from self._mapping(log, bounds)
             view = self._source_view(log, bounds, mapping)
+            if self.rules.skips_forgotten and view.unfilled is not None and mapping is not None and mapping.mapped:
+                mapping = stepped_back(self.slot, mapping, end)
+                view = self._source_view(log, bounds, mapping)
         except Gone:
             return
         if world.offsets is not Offsets.IDENTICAL and self.rules.map_read_after_logs and self.rules.map_refreshed:
@@ -611,7 +616,7 @@ class Daemon:
             place = mapping.place or Place(bounds.start, log.end)
             last = last_source(self.slot, mapping, log.start)
             upper = place.source if mapped else max(place.source, log.end)
-        return source_view(self.world.source, last, upper, bounds, self._given_up(), mapped=mapped)
+        return source_view(self.world.source, last, upper, bounds, self._given_up())
 
     def _take_facts(
         self, log: TargetLog, facts: SourceLog, mapping: Mapping | None, source_epoch: int

@@ -97,8 +97,6 @@ def source_view(
     upper: int,
     bounds: Bounds,
     given_up: Sequence[tuple[int, int]],
-    *,
-    mapped: bool,
 ) -> View:
     """Follow `engine.attach._source_view`.
 
@@ -123,6 +121,6 @@ def source_view(
             for offset, _ in batch.records
             if last < offset < end and not any(first <= offset < stop for first, stop in given_up)
         ]
-        if behind and not mapped:
+        if behind:
             return View(content, epoch, behind[0])
     return View(content, epoch if reached >= end else -1, None)
