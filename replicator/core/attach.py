@@ -230,7 +230,7 @@ def decide(
     if unfinished is not None:
         return unfinished
     if stand.tail is None and not ours and mapping is None:
-        return _unseen_tail(target) or _begin(target, source, begin_at, mapped=policy.mapped)
+        return _unseen_tail(target, policy) or _begin(target, source, begin_at, mapped=policy.mapped)
     return _go_on(writer, stand, policy, begin_at, ours=ours or mapping is not None)
 
 
@@ -353,7 +353,7 @@ def _refuse_foreign(writer: Writer, target: TargetLog, mapping: Mapping | None) 
     )
 
 
-def _unseen_tail(target: TargetLog) -> Wait | None:
+def _unseen_tail(target: TargetLog, policy: Policy) -> Wait | None:
     """Wait where the broker has a sequence of ours, but no data below the end shows it.
 
     The first batches of a log are appended and not committed yet: the end still says 0.
@@ -364,7 +364,7 @@ def _unseen_tail(target: TargetLog) -> Wait | None:
     if (
         entry is None
         or target.log_end is not None
-        or sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS
+        or (not policy.surplus_allowed and sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS)
     ):
         return None
     return Wait(
@@ -405,7 +405,7 @@ def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours
     target, tail = stand.target, stand.tail
     if tail is not None and tail.producer_id == writer.filler_id:
         return SeedTo(max(target.end, begin_at))
-    waits = _unseen_tail(target) if tail is None else _uncommitted_tail(target, tail)
+    waits = _unseen_tail(target, policy) if tail is None else _uncommitted_tail(target, tail)
     if waits is not None:
         return waits
     overtaken = _gap(stand, policy, ours=ours)
