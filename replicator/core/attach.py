@@ -447,7 +447,7 @@ def _match(tail: Tail, stand: _Stand) -> Fault | None:
     The stored epoch speaks only where the source holds no record to compare with: it is recorded now and then, so
     it may be older than the epoch of the tail, and ends below it then though nothing was lost.
     """
-    source, place = stand.source, stand.place
+    source = stand.source
     if source.content is not None:
         if source.content == tail.content:
             return None
@@ -456,10 +456,11 @@ def _match(tail: Tail, stand: _Stand) -> Fault | None:
         return Fault(
             Reason.SOURCE_TRUNCATED, f"the source has no record any more for offset {tail.last_offset} of the target"
         )
-    if source.epoch_end is not None and source.epoch_end < place.source:
+    # Not the place itself: between the last record and it may be a gap that was given up, over many epochs.
+    if source.epoch_end is not None and source.epoch_end <= stand.tail_source:
         return Fault(
             Reason.SOURCE_TRUNCATED,
-            f"the source's history ends at {source.epoch_end} in the epoch that was copied up to {place.source}",
+            f"the source's history ends at {source.epoch_end} in an epoch of which {stand.tail_source} was copied",
         )
     return None
 
@@ -482,14 +483,14 @@ def _overtaken(stand: _Stand) -> Fault:
     )
 
 
-def displaced_by(stranger: tuple[int, int] | None, place: Place, *, mapped: bool) -> Remap | Fault:
-    """Return what a batch means that was appended further on than it had to be.
+def displaced_by(stranger: tuple[int, int] | None, place: Place, *, mapped: bool) -> Remap | Fault | None:
+    """Return what a batch means that was appended further on than it had to be; None for nothing to be recorded.
 
     Args:
-        stranger: Producer and offset of the first record between the target's proven end and the batch; None where only
-            markers stand there.
+        stranger: Producer and offset of the first record between where the batch had to go and where it went; None
+            where only markers stand there.
         place: Where the batch stands in both logs.
-        mapped: Whether the partition's offsets are mapped.
+        mapped: Whether the partition's offsets are mapped: then each attach finds its place by counting records.
     """
     if stranger is not None:
         producer_id, offset = stranger
@@ -498,6 +499,8 @@ def displaced_by(stranger: tuple[int, int] | None, place: Place, *, mapped: bool
             f"producer {producer_id} wrote offset {offset} of the target, "
             f"where the source's offset {place.source} had to go",
         )
+    if mapped:
+        return None
     surplus = place.target - place.source
     text = f"markers of an earlier fill landed late: the target is {surplus} offsets ahead from {place.source} on"
-    return Remap(place, mapped=mapped, text=text)
+    return Remap(place, mapped=False, text=text)

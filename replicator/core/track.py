@@ -38,6 +38,12 @@ class Track:
         """Go back to where it is sure: the source has another history than when offsets behind it were left out."""
         self.offsets.step_back(self.sure)
 
+    def forget_walk(self) -> None:
+        """Go back to what answers or records tell: the logs that were walked along turned out not to match."""
+        if self.mapped and self.offsets.last_run_end.target > self.acked.target:
+            self.offsets.cut(self.acked.target)
+            self.offsets.pass_over(max(self._recorded, self.offsets.end))
+
     def begin(self, place: Place) -> None:
         """Go on at a place that was proven; what was queued behind it is gone."""
         self._moves.clear()

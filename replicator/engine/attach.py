@@ -277,8 +277,10 @@ async def _source_view(
     return _View(content, epoch if reached >= end else -1, None)
 
 
-async def what_displaced(target: Side, slot: Slot, place: Place) -> Remap | Fault:
+async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place) -> Remap | Fault | None:
     """Return what a batch landed behind: markers of a fill that was thought to be over, or another's records.
+
+    None where nothing has to be recorded of it.
 
     Raises:
         KafkaError: The target cannot be read; later.
@@ -288,10 +290,11 @@ async def what_displaced(target: Side, slot: Slot, place: Place) -> Remap | Faul
         alias = target.cluster.spec.alias
         raise BrokerRefused(f"{slot.target} has no leader now", cluster=alias, code=0, api="Metadata", retryable=True)
     connection = await target.cluster.connection(leader.node, Purpose.CONTROL)
-    begin = slot.copy.target_end
     mapped = slot.copy.track is not None and slot.copy.track.mapped
+    begin = slot.copy.target_end
     async for _, header, _ in batches_between(target, connection, slot.target, begin, place.target, committed=False):
-        if not header.is_control and header.base_offset < place.target:
+        # Ours may be there too: of what was acknowledged after the episode had ended.
+        if not header.is_control and header.producer_id != writer.producer_id and header.base_offset < place.target:
             return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
     return displaced_by(None, place, mapped=mapped)
 

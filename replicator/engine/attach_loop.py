@@ -227,6 +227,8 @@ class AttachLoop:
             if not changed and copy.phase is Phase.ATTACHING:
                 if isinstance(decision, Fault):
                     copy.displaced = None
+                    if copy.track is not None:
+                        copy.track.forget_walk()
                     pump.fault(slot, decision.reason, decision.detail)
                     return
                 await pump.maps.remap(slot, decision)
@@ -243,14 +245,19 @@ class AttachLoop:
     async def _look_at_displaced(self, slot: Slot, place: Place) -> None:
         """Find out what stands before a batch that landed further on than it had to."""
         try:
-            decision = await what_displaced(self._pump.target, slot, place)
+            decision = await what_displaced(self._pump.target, self._pump.writer, slot, place)
         except ReplicatorError as error:
             slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
             slot.attaching = False
             self._pump.leaders_stale(source=False)
             self.schedule(slot)
             return
-        await self._with_latest_map(slot, decision)
+        if decision is not None:
+            await self._with_latest_map(slot, decision)
+            return
+        slot.copy.displaced = None
+        slot.attaching = False
+        self.schedule(slot)
 
     def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
         pump, copy = self._pump, slot.copy

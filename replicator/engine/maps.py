@@ -163,7 +163,8 @@ class OffsetMaps:
             return
         for slot in slots:
             track = slot.copy.track
-            if track is not None and track.mapped and slot in self._written:
+            # A map is proven while it is copied by: a walk that ended elsewhere may have paired what does not match.
+            if track is not None and track.mapped and slot.copy.is_copying() and slot in self._written:
                 await self._persist(slot, track.offsets, number)
 
     async def _persist(self, slot: Slot, offsets: OffsetMap, number: int) -> None:
@@ -258,11 +259,18 @@ def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
 
 
 def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
-    """Return the map up to a new place: what was copied with the last difference, and then the place."""
+    """Return the map up to a new place: what was copied with the last difference, and then the place.
+
+    Markers at the end of the map may stand for other offsets than they did: there no record was copied.
+    """
     place = remap.place
-    offsets = OffsetMap(Place(0, 0)) if track is None else OffsetMap.of(track.offsets.begin, track.offsets.runs())
+    offsets = OffsetMap(Place(0, 0) if track is None else track.offsets.begin)
     if track is not None:
-        offsets.pass_over(track.offsets.end)
+        for run in track.offsets.runs():
+            if run.source < place.source:
+                offsets.add(run._replace(length=min(run.length, place.source - run.source)))
+        if track.offsets.end.source <= place.source:
+            offsets.pass_over(track.offsets.end)
     if track is None or not track.mapped:
         offsets.go_straight(place)
     offsets.pass_over(place)

@@ -286,7 +286,7 @@ class World:
                 raise Violation(f"{daemon.name} believes {copy.target_end} to be acknowledged")
             if copy.track is not None:
                 check_map(self, daemon.name, copy.track, daemon.mapped_before)
-                daemon.mapped_before = (copy.track, copy.track.offsets.end.target)
+                daemon.mapped_before = (copy.track, copy.track.acked.target)
             connection = daemon.connection
             if connection is not None and len(connection.unanswered) > IN_FLIGHT_BATCHES_MAX:
                 raise Violation(f"{daemon.name} has {len(connection.unanswered)} batches in flight")
@@ -389,11 +389,11 @@ def check_map(world: World, name: str, track: Track, before: tuple[Track, int] |
     Raises:
         Violation: A copied record is mapped elsewhere.
     """
-    offsets = track.offsets
+    offsets, end = track.offsets, track.acked.target  # what a walk found beyond counts once it is resumed from
     known = before[1] if before is not None and before[0] is track else 0
     if track.shift < 0 and not track.mapped:
         raise Violation(f"{name} copies {-track.shift} offsets behind, where markers stand for what is left out")
-    if known == offsets.end.target or world.alien or world.source.incarnation:
+    if known == end or world.alien or world.source.incarnation:
         return
     where: dict[int, int] = {}
     for history in world.source.histories:
@@ -401,7 +401,7 @@ def check_map(world: World, name: str, track: Track, before: tuple[Track, int] |
     copied = world.copied()
     for target, record in copied:
         source = where[record]
-        if max(known, offsets.begin.target) <= target < offsets.end.target and (
+        if max(known, offsets.begin.target) <= target < end and (
             offsets.to_target(source) != target or offsets.to_source(target) != source
         ):
             raise Violation(
@@ -478,6 +478,11 @@ class Daemon:
     def effective_since(self) -> float | None:
         """As `engine.guard.Claim`."""
         return self._claimed_since_ms()
+
+    @property
+    def holder(self) -> str | None:
+        """As `engine.guard.Claim`."""
+        return self.world.claim.holder if self.world.claim is not None else None
 
     @property
     def number(self) -> int:
@@ -666,6 +671,8 @@ class Daemon:
                 return
             if isinstance(decision, Fault):
                 copy.displaced = None
+                if copy.track is not None:
+                    copy.track.forget_walk()
                 self.displaced_by_another = not self.displaced and self.world.is_displaced()
                 self.place_may_be_lost = not self.lost_place or self.world.is_place_lost()
                 copy.fault(decision.reason, decision.detail)
@@ -693,10 +700,16 @@ class Daemon:
         strangers = [
             (batch.produced.header.producer_id, batch.base)
             for batch in target.log
-            if begin < batch.next_offset and batch.base < place.target and not batch.produced.header.is_control
+            if begin < batch.next_offset
+            and batch.base < place.target
+            and not batch.produced.header.is_control
+            and batch.produced.header.producer_id != WRITER.producer_id
         ]
         decision = displaced_by(strangers[0] if strangers else None, place, mapped=mapped)
-        yield from self._with_latest_map(decision)
+        if decision is not None:
+            yield from self._with_latest_map(decision)
+            return
+        copy.displaced, self.displaced = None, False
 
     def _resume(self, decision: Resume, source_epoch: int) -> None:
         """Follow `AttachLoop._resume` and `Pump.begin_copying`."""
