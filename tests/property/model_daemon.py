@@ -527,6 +527,7 @@ class Daemon:
                 return False
             if copy.phase is Phase.SETTLING:
                 copy.attach_again()
+            self.stored_epoch = max(self.stored_epoch, copy.last_epoch)  # as `Pump._detach`
             if copy.displaced is not None and self.rules.displaced_looked_at:
                 self.attaching = self._look_at_displaced(copy.displaced)
             else:
@@ -538,6 +539,8 @@ class Daemon:
     def _attach(self) -> Iterator[None]:
         world, source, target = self.world, self.world.source, self.world.target
         began = world.now_ms
+        if not self.rules.displaced_looked_at:
+            self.copy.displaced = None
         if self.rules.map_refreshed or self.copy.track is None:
             self.maps.refresh(self.slot)
         ends: tuple[int, int | None] = (source.end, self._epoch_end())
