@@ -419,7 +419,7 @@ def _is_done(world: World) -> bool:
 
 def _is_equal(world: World) -> bool:
     target, end = world.target, world.source.end
-    copied = [record for _, record in world.copied()]
+    copied = [record for _, record in world.copied() if record > 0]  # a stranger's are not
     return (
         target.high_watermark == target.log_end
         and copied == world.wanted(world.source.histories[-1])

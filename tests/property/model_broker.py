@@ -470,10 +470,11 @@ class TargetPartition:
 
     def retain_from(self, offset: int) -> None:
         """Let retention take whole committed batches below an offset, but for the last one with records."""
-        data = [batch for batch in self.log if not batch.produced.header.is_control]
+        committed = [batch for batch in self.log if batch.next_offset <= self.high_watermark]
+        data = [batch for batch in committed if not batch.produced.header.is_control]
         kept = data[-1].base if data else 0
-        for batch in self.log:
-            if batch.next_offset <= min(offset, kept, self.high_watermark):
+        for batch in committed:
+            if batch.next_offset <= min(offset, kept):
                 self.start = max(self.start, batch.next_offset)
 
     def time_passed(self, now_ms: int) -> None:
