@@ -99,9 +99,10 @@ class OffsetMaps:
         if track is None or not track.mapped:
             return False
         # Others may have written blocks since the map was read: they tell what the logs do not any more.
-        end = track.offsets.end
-        track.offsets.restore(self._blocks(slot, pb.PartitionMap.FromString(slot.map_record).generation))
-        return track.offsets.end != end
+        offsets = track.offsets
+        before = offsets.end, offsets.known_beyond
+        offsets.restore(self._blocks(slot, pb.PartitionMap.FromString(slot.map_record).generation))
+        return (offsets.end, offsets.known_beyond) != before
 
     def _record(self, topic: str) -> pb.MirrorRecord | None:
         """Return the mirror's record; a thousand partitions of one topic parse it once."""

@@ -45,13 +45,16 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Place | None:
         KafkaError: A broker refuses, or does not give what is there; later.
         CorruptRecords: A log cannot be read.
     """
-    if target.end < offsets.end.target:
-        offsets.cut(target.end)
-    if target.end == offsets.end.target:
-        return offsets.end
-    begin = reading_from(offsets.end, source.given_up)
-    if source.start > begin:
-        return None
+    while True:
+        if target.end < offsets.end.target:
+            offsets.cut(target.end)
+        if target.end == offsets.end.target:
+            return offsets.end
+        begin = reading_from(offsets.end, source.given_up)
+        if source.start <= begin:
+            break
+        if not offsets.leap(target.end):
+            return None
     there = _spans(source, begin)
     pairing = Pairing(offsets, target.end)
     async for here in _target_spans(target, offsets.end.target):

@@ -21,6 +21,9 @@ DAEMONS_MAX = 2
 ODD = ("control", "control", "hole", "gap", "end", "append_time", "old_magic", "aborted")
 STEPS_MS = (0, 500, 5_000, 20_000, 31_000, 61_000, 600_000, HOUR_MS, 25 * HOUR_MS)
 _BACKLOG_SHARE = 0.5
+_LONG_LIVED_SHARE = 0.4
+_GAPS_SHARE = 0.5
+_TAKEN_OVER_SHARE = 0.25
 _CALM_ROUNDS = 40
 _CALM_ROUNDS_PER_BATCH = 12
 _CALM_STEP_MS = 5_000
@@ -150,6 +153,13 @@ def deny_fills(world: World, _pick: Pick) -> None:
 def retain_target(world: World, pick: Pick) -> None:
     """Let retention move the target's start."""
     world.target.retain_from(pick(world.target.log_end + 1))
+
+
+def retain_copied(world: World, pick: Pick) -> None:
+    """Let retention move both starts over what is copied, as it does where both sides keep pace."""
+    if world.active:
+        world.source.delete_records(world.next_to_copy() - pick(3))
+        world.target.retain_from(world.target.log_end - pick(3))
 
 
 def delete_records(world: World, pick: Pick) -> None:
@@ -299,6 +309,7 @@ def renew(world: World) -> None:
     for daemon in world.daemons:
         if world.claim is not None and world.claim.holder == daemon.name:
             daemon.work_claim()
+            daemon.persist(FATES[0])
 
 
 EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
@@ -340,6 +351,7 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "deny_fills": (0, deny_fills),
     "delete_records": (0, delete_records),
     "retain_target": (0, retain_target),
+    "retain_copied": (0, retain_copied),
     "persist": (0, persist),
     "deliver_late": (0, deliver_late),
     "break_state": (0, break_state),
@@ -352,6 +364,15 @@ _MORE: dict[Offsets, dict[str, int]] = {
     Offsets.MAPPED: {"follow": 4, "ghost": 1, "retain_target": 3, "delete_records": 1, "persist": 8, "deliver_late": 3, "break_state": 1},
 }
 """Weights of what can only happen, or do harm, where offsets may differ."""
+_LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "truncate", "recreate", "write_alien"), 0) | {
+    "persist": 16,
+    "retain_copied": 5,
+    "work": 36,
+    "serve": 30,
+    "kill": 2,
+    "start": 4,
+}
+"""Weights for maps that grow, are written and lose their beginning."""
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 RARE = ("append_too_large", "retain", "truncate", "recreate", "write_alien")
@@ -532,12 +553,14 @@ def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Ra
     world.offsets = offsets
     weights.update(_MORE[offsets])
     weights["append_odd"] = chance.choice((4, 12, 20))
-    if chance.random() < 0.5:
+    if offsets is Offsets.MAPPED and chance.random() < _LONG_LIVED_SHARE:
+        weights.update(_LONG_LIVED)
+    elif chance.random() < _GAPS_SHARE:
         weights.update(_GAPS)
     if offsets is Offsets.AUTO:
         world.fill_length_max = chance.choice((2, 5_000_000, 5_000_000))
         weights["deny_fills"] *= chance.choice((0, 0, 1))
-    elif chance.random() < 0.25:
+    elif chance.random() < _TAKEN_OVER_SHARE:
         world.take_over(1 + chance.randrange(3))
 
 

@@ -190,13 +190,25 @@ class SourcePartition:
         self.odd_offsets = set()
 
     def epoch_end(self, epoch: int) -> tuple[int, int]:
-        """Return (largest epoch not above `epoch`, where it ends), as OffsetForLeaderEpoch does."""
-        found = -1
-        for number, first in self.epochs:
+        """Return (largest epoch not above `epoch`, where it ends), as OffsetForLeaderEpoch does.
+
+        Epochs that end below the log's start are forgotten; the one it stands in begins there from then on. Of one
+        before all that are known, the end is where those begin.
+        """
+        found = epoch
+        for number, first in self._known_epochs():
             if number > epoch:
                 return found, first
             found = number
         return found, self.end
+
+    def _known_epochs(self) -> list[tuple[int, int]]:
+        ends = [first for _, first in self.epochs[1:]] + [self.end + 1]
+        return [
+            (number, max(first, self.start))
+            for (number, first), end in zip(self.epochs, ends, strict=True)
+            if end > self.start
+        ]
 
     def fetch(self, incarnation: int, offset: int, last_epoch: int, batches_max: int) -> FetchAnswer:
         """Answer a fetch as a broker does from v12 on."""

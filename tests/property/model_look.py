@@ -47,15 +47,18 @@ def walk(
     Raises:
         Gone: What has to be read is gone by now.
     """
-    if target_bounds.end < offsets.end.target:
-        offsets.cut(target_bounds.end)
-    if target_bounds.end == offsets.end.target:
-        yield offsets.end
-        return
-    begin = start_at(offsets.end, given_up)
-    if bounds.start > begin:
-        yield None
-        return
+    while True:
+        if target_bounds.end < offsets.end.target:
+            offsets.cut(target_bounds.end)
+        if target_bounds.end == offsets.end.target:
+            yield offsets.end
+            return
+        begin = start_at(offsets.end, given_up)
+        if bounds.start <= begin:
+            break
+        if not offsets.leap(target_bounds.end):
+            yield None
+            return
     pairing = Pairing(offsets, target_bounds.end)
     known = offsets.end.target
     if target_bounds.start > known:
