@@ -405,7 +405,9 @@ def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours
     target, tail = stand.target, stand.tail
     if tail is not None and tail.producer_id == writer.filler_id:
         return SeedTo(max(target.end, begin_at))
-    waits = _unseen_tail(target, policy) if tail is None else _uncommitted_tail(target, tail)
+    # Also of what was taken over, and is not compared: our last sequence has to be seen somewhere.
+    seen = target.tail if target.tail is not None and target.tail.producer_id == writer.producer_id else None
+    waits = _unseen_tail(target, policy) if seen is None else _uncommitted_tail(target, seen)
     if waits is not None:
         return waits
     overtaken = _gap(stand, policy, ours=ours)

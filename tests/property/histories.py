@@ -82,7 +82,10 @@ def _keep_what_markers_hide(world: World, offset: int) -> None:
     """Move the source's start; where surplus markers may stand, not over a record that was not copied.
 
     This is an assumption: a marker too many on the target stands for the lost record, and nothing tells any more.
+    So is that retention does not take what an unclean election brought before anybody has compared it.
     """
+    if world.source.truncated:
+        return
     world.source.delete_records(min(offset, world.next_to_copy()) if world.haunted else offset)
 
 
@@ -157,7 +160,7 @@ def retain_target(world: World, pick: Pick) -> None:
 
 def retain_copied(world: World, pick: Pick) -> None:
     """Let retention move both starts over what is copied, as it does where both sides keep pace."""
-    if world.active:
+    if world.active and not world.source.truncated:
         world.source.delete_records(world.next_to_copy() - pick(3))
         world.target.retain_from(world.target.log_end - pick(3))
 
@@ -195,6 +198,25 @@ def give_up(world: World, pick: Pick) -> None:
     for each in world.daemons:
         if each.copy.reason is reason:
             each.resolve()
+
+
+def accept(world: World, pick: Pick) -> None:
+    """Let an operator keep a target that is no copy any more, and go on behind it, while nobody copies."""
+    daemon = _daemon(world, pick)
+    accepted = {Reason.SOURCE_TRUNCATED, Reason.CONTENT_MISMATCH, Reason.FOREIGN_WRITER}
+    if (
+        daemon is None
+        or daemon.copy.phase is not Phase.FAULTED
+        or daemon.copy.reason not in accepted
+        or _on_its_way(world)
+        or any(each.copy.is_copying() for each in world.daemons)
+        or world.target.high_watermark != world.target.log_end
+        or world.source.incarnation
+    ):
+        return
+    world.accept()
+    for each in world.daemons:
+        each.resolve()
 
 
 def persist(world: World, pick: Pick) -> None:
@@ -347,6 +369,7 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "advance": (8, advance),
     "follow": (0, _each(lambda daemon: daemon.view.follow())),
     "give_up": (0, give_up),
+    "accept": (0, accept),
     "ghost": (0, ghost),
     "deny_fills": (0, deny_fills),
     "delete_records": (0, delete_records),
@@ -361,7 +384,7 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
 _MORE: dict[Offsets, dict[str, int]] = {
     Offsets.IDENTICAL: {},
     Offsets.AUTO: {"follow": 4, "ghost": 3, "deny_fills": 1, "persist": 5, "deliver_late": 2, "break_state": 1},
-    Offsets.MAPPED: {"follow": 4, "ghost": 1, "retain_target": 3, "delete_records": 1, "persist": 8, "deliver_late": 3, "break_state": 1},
+    Offsets.MAPPED: {"follow": 4, "accept": 4, "ghost": 1, "retain_target": 3, "delete_records": 1, "persist": 8, "deliver_late": 3, "break_state": 1},
 }
 """Weights of what can only happen, or do harm, where offsets may differ."""
 _LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "truncate", "recreate", "write_alien"), 0) | {

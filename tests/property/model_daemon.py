@@ -30,7 +30,7 @@ from replicator.core.attach import (
 )
 from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
 from replicator.core.intake import Encode, Fill, Skip
-from replicator.core.offset_map import OffsetMap, Place
+from replicator.core.offset_map import OffsetMap, Place, unpack
 from replicator.core.pairing import reading_from, spans_of
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
 from replicator.core.track import Track
@@ -176,6 +176,7 @@ class World:
         state: The state topic.
         given_up: Source offsets that an operator gave up, from and to.
         judged_from: Target offset below which the log was taken over.
+        log_end_shown: Whether attaches are told the true log end.
         haunted: Whether markers landed beyond what any wait assumes.
     """
 
@@ -195,6 +196,7 @@ class World:
     given_up: list[tuple[int, int]] = field(default_factory=list)
     judged_from: int = 0
     haunted: bool = False
+    log_end_shown: bool = False
     daemons: list[Daemon] = field(default_factory=list)
     _born: int = 0
     _seen_mutations: int = 0
@@ -297,7 +299,7 @@ class World:
             self.target.append_alien(-1, self.now_ms)
         self.target.commit()
         self.judged_from = self.target.log_end
-        self.state.take_over(self.judged_from)
+        self.state.take_over(0, self.judged_from)
 
     def is_given_up(self, offset: int) -> bool:
         """Return whether an operator gave a source offset up."""
@@ -341,6 +343,32 @@ class World:
             found = self.state.mirror.maps.get(WHERE.partition)
             self._begins_at = found.base.source_end if found is not None else None
         return self._begins_at or 0
+
+    def accept(self) -> None:
+        """Let an operator keep what the target holds, whatever it is, and go on behind it from the source's start.
+
+        Records of before are nothing the source has to hold any more.
+        """
+        self.source.histories = [self.source.histories[-1]]
+        self.log_end_shown = self.log_end_shown or self.alien  # our last sequence may lie behind a stranger's record
+        self.source.truncated = self.alien = False
+        self.judged_from, self._begins_at = self.target.log_end, self.source.start
+        self.given_up.clear()
+        self.state.take_over(self.source.start, self.judged_from)
+
+    def check_blocks(self) -> None:
+        """Compare every block on the state topic with the two logs.
+
+        Raises:
+            Violation: One says what is not so.
+        """
+        where = {record: offset for history in self.source.histories for offset, record in history.items()}
+        copied = {target: where.get(record) for target, record in self.copied()}
+        for block in self.state.blocks():
+            for run in unpack(block):
+                for at in range(run.length):
+                    if copied.get(run.target + at, run.source + at) != run.source + at:
+                        raise Violation(f"a block says {run}, but {copied[run.target + at]} stands at {run.target + at}")
 
     def next_to_copy(self) -> int:
         """Return the source offset behind the last record that was copied."""
@@ -561,7 +589,7 @@ class Daemon:
         if source.incarnation != _REGISTERED and self.copy.phase is Phase.ATTACHING:
             self.copy.fault(Reason.SOURCE_RECREATED, "another topic stands under the name")
             return
-        log = TargetLog(first, end, entry, tail)
+        log = TargetLog(first, end, entry, tail, log_end=log_end if world.log_end_shown else None)
         bounds = Bounds(start, ends[0])
         try:
             mapping = yield from self._mapping(log, bounds)
@@ -741,7 +769,8 @@ class Daemon:
             for _ in self.maps.persist([self.slot]).__await__():
                 pass
         except ReplicatorError:
-            return  # the next time writes it
+            pass  # the next time writes it
+        self.world.check_blocks()
 
     def _stand_at(self, offset: int) -> None:
         if self._place[0] != offset:
@@ -869,7 +898,7 @@ class Daemon:
             return True
         if code or not self.copy.accepted(batch, request.episode, base):
             self.copy.answered(batch, request.episode, outcome, base, f"error {code}")
-            self.displaced = self.displaced or self.copy.displaced is not None
+            self.displaced = self.displaced or (not code and base > batch.base_offset)
             self._after_answer(outcome)
         if outcome is ProduceOutcome.ACCEPTED:
             # The answer may have waited for us: it proves the place for when the request was sent, not for now.

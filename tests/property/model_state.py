@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from replicator.core.offset_map import Place, pack
+from replicator.core.offset_map import Block, Place, pack
 from replicator.engine import state
 from replicator.errors import Conflict, ConnectionFailed
 from replicator.model.names import TopicPartition
@@ -68,31 +68,39 @@ class StateTopic:
         record.given_up[WHERE.partition].ranges.add(first=first, end=end)
         self.apply([state.put(MIRROR_KEY, record)])
 
-    def take_over(self, target_end: int) -> None:
+    def take_over(self, source_begin: int, target_end: int) -> None:
         """Let an operator keep what stands on the target: copying begins behind it, mapped."""
-        place = Place(0, target_end)
+        self.fence += 1
+        place = Place(source_begin, target_end)
         record = self.mirror
-        record.maps[WHERE.partition].CopyFrom(
-            pb.PartitionMap(
-                generation=1,
-                mapped=True,
-                judged_from=target_end,
-                base=pb.OffsetBlock(target_begin=target_end, target_end=target_end, runs=pack(place, [])),
-            )
+        block = pb.OffsetBlock(runs=pack(place, []))
+        block.source_begin, block.target_begin = block.source_end, block.target_end = place
+        made = pb.PartitionMap(
+            generation=record.maps[WHERE.partition].generation + 1, mapped=True, judged_from=target_end, base=block
         )
+        record.maps[WHERE.partition].CopyFrom(made)
+        record.given_up.clear()
         self.apply([state.put(MIRROR_KEY, record)])
+
+    def blocks(self) -> list[Block]:
+        """Return the blocks of the present generation."""
+        found = self.mirror.maps.get(WHERE.partition)
+        return [
+            Block(
+                Place(record.block.source_begin, record.block.target_begin),
+                Place(record.block.source_end, record.block.target_end),
+                record.block.runs,
+            )
+            for _, record in state.segments_of(self.records, UID, *WHERE)
+            if found is not None and record.generation == found.generation
+        ]
 
     def known_places(self) -> list[Place]:
         """Return all places that any record of the present generation says."""
         found = self.mirror.maps.get(WHERE.partition)
         if found is None:
             return []
-        blocks = [found.base] + [
-            record.block
-            for _, record in state.segments_of(self.records, UID, *WHERE)
-            if record.generation == found.generation
-        ]
-        return [Place(block.source_end, block.target_end) for block in blocks]
+        return [Place(found.base.source_end, found.base.target_end)] + [block.end for block in self.blocks()]
 
 
 class StateView:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from replicator.core.attach import Decision, Fault, Resume, SourceLog, TargetLog, Wait, Writer, decide
+from replicator.core.attach import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer, decide
 from replicator.core.intake import Fill
-from replicator.core.partition import Batch, PartitionCopy, TargetLimits
-from replicator.model.batch import sequence_after
+from replicator.core.offset_map import Block, OffsetMap, Place, Run
+from replicator.core.pairing import Span, reading_from, spans_of
+from replicator.core.partition import Batch, PartitionCopy, Phase, TargetLimits
+from replicator.core.track import Track
+from replicator.engine import state
+from replicator.engine.maps import OffsetMaps
+from replicator.engine.slot import Slot
+from replicator.model.batch import CONTROL_BIT, BatchHeader, sequence_after
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Offsets
 from replicator.model.states import Reason
+from replicator.state_pb import state_pb2 as pb
 from tests.property.histories import first_violation
 from tests.property.model_broker import EXPIRY_MS
 from tests.property.model_daemon import DOUBT_MS, Daemon, Rules, Violation, World
@@ -123,6 +132,176 @@ def _compares_no_markers(
     writer: Writer, target: TargetLog, source: SourceLog, **given: Any
 ) -> Decision:
     return decide(writer, target, replace(source, unfilled=None), **given)
+
+
+# -- offsets that are not the source's ---------------------------------------------------------------------------
+
+
+class _RemapsBlindly(OffsetMaps):
+    """Changes the map without a look at what it has become since it was read."""
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Take whatever is recorded now for what was read."""
+        await self.read_to_end()
+        record = state.get_mirror(self._log.records, self._uid, slot.target.topic)
+        number = slot.source.partition
+        found = record.maps[number] if record is not None and number in record.maps else None
+        slot.map_record = found.SerializeToString(deterministic=True) if found is not None else b""
+        await super().remap(slot, remap)
+
+
+class _AnyGeneration(OffsetMaps):
+    """Believes every block there is."""
+
+    def _blocks(self, slot: Slot, generation: int) -> list[Block]:
+        del generation
+        found = [record for _, record in state.segments_of(self._log.records, self._uid, *slot.target)]
+        return [block for each in {record.generation for record in found} for block in super()._blocks(slot, each)]
+
+
+class _PersistsWhatIsNotProven(OffsetMaps):
+    """Writes blocks of maps that nobody copies by."""
+
+    async def persist(self, slots: Iterable[Slot]) -> None:
+        """Also of partitions that stand still."""
+        for slot in slots:
+            if slot.copy.track is not None and slot.copy.track.mapped and slot in self._written and self._claim.number:
+                await self._persist(slot, slot.copy.track.offsets, self._claim.number)
+
+
+class _ForgetsGivenUp(OffsetMaps):
+    """Takes new ranges that were given up for no news: what was walked before stays."""
+
+    def refresh(self, slot: Slot) -> bool:
+        """Keep the map."""
+        track, record = slot.copy.track, slot.map_record
+        changed = super().refresh(slot)
+        if changed and record == slot.map_record:
+            slot.copy.track = track
+            return False
+        return changed
+
+
+class _HealsTooEarly(PartitionCopy):
+    """Lets surplus markers stand for a hole that is shorter than they are many, and tells nobody."""
+
+    __slots__ = ()
+
+    def queue_fill(self, fill: Fill) -> None:
+        """Leave it out."""
+        track = self.track
+        if track is not None and not track.mapped and track.shift > fill.length:
+            self.acked_offset = track.skip(fill.first_offset + fill.length, fill.length)
+            return
+        super().queue_fill(fill)
+
+
+class _HealsAtAnyHole(PartitionCopy):
+    """Looks for a place with fewer markers at a hole that is too short: the attach finds nothing to change."""
+
+    __slots__ = ()
+
+    def queue_fill(self, fill: Fill) -> None:
+        """End the episode."""
+        if self.shift > fill.length:
+            self.settle("a hole", doubtful=False)
+            return
+        super().queue_fill(fill)
+
+
+class _OnlyWhileCopying(PartitionCopy):
+    """Takes a displaced batch of a paused partition for a stranger's."""
+
+    __slots__ = ()
+
+    def _note_displaced(self, batch: Batch, base_offset: int) -> bool:
+        return self.phase is Phase.COPYING and super()._note_displaced(batch, base_offset)
+
+
+def _counts_markers(header: BatchHeader, *given: Any, **named: Any) -> Iterator[Span]:
+    return spans_of(header._replace(attributes=header.attributes & ~CONTROL_BIT, record_count=1), *given, **named)
+
+
+def _counts_aborted(header: BatchHeader, *given: Any, aborted: bool = False, **named: Any) -> Iterator[Span]:
+    del aborted
+    return spans_of(header, *given, **named)
+
+
+def _counts_given_up(header: BatchHeader, *given: Any, **named: Any) -> Iterator[Span]:
+    return spans_of(header, *given, **named | {"given_up": ()})
+
+
+def _counts_whole_batches(header: BatchHeader, begin: int, end: int, *given: Any, **named: Any) -> Iterator[Span]:
+    del begin
+    return spans_of(header, 0, end, *given, **named)
+
+
+def _begins_one_late(place: Place, given_up: Sequence[tuple[int, int]]) -> int:
+    return reading_from(place, given_up) + 1
+
+
+def _begins_within_the_gap(place: Place, given_up: Sequence[tuple[int, int]]) -> int:
+    del given_up
+    return place.source
+
+
+def _trusts_a_sequence(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    decision = decide(writer, target, source, **given)
+    entry = target.entry
+    if (
+        isinstance(decision, Wait)
+        and entry is not None
+        and target.tail is None
+        and sequence_after(entry.last_sequence, 1) == target.end
+    ):
+        return decide(writer, replace(target, log_end=target.end), source, **given)
+    return decision
+
+
+def _sees_no_tail_taken_over(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    decision = decide(writer, target, source, **given)
+    mapping = given["mapping"]
+    if isinstance(decision, Wait) and target.tail is not None and target.tail.last_offset < mapping.judged_from:
+        return decide(writer, replace(target, log_end=target.end), source, **given)
+    return decision
+
+
+MAPPED, AUTO = Offsets.MAPPED, Offsets.AUTO
+MAP_MUTANTS = {
+    "map not refreshed before an attach": (replace(SOUND, map_refreshed=False), AUTO),
+    "map not read once more after the logs": (replace(SOUND, map_read_after_logs=False), MAPPED),
+    "remap without compare-and-set": (replace(SOUND, maps_type=_RemapsBlindly, remap_compared=False), AUTO),
+    "remap not recorded before copying": (replace(SOUND, remap_recorded=False), AUTO),
+    "displaced batch not looked at": (replace(SOUND, displaced_looked_at=False), AUTO),
+    "displaced batch of a paused partition taken for a stranger's": (replace(SOUND, copy_type=_OnlyWhileCopying), AUTO),
+    "surplus markers used up by a shorter hole, unrecorded": (replace(SOUND, copy_type=_HealsTooEarly), AUTO),
+    "an attach at each hole, however short": (replace(SOUND, copy_type=_HealsAtAnyHole), AUTO),
+    "a sequence that follows from the end shows that no tail is unseen": (
+        replace(SOUND, decide=_trusts_a_sequence),
+        AUTO,
+    ),
+    "an unseen tail behind what was taken over": (replace(SOUND, decide=_sees_no_tail_taken_over), MAPPED),
+    "walk counts markers": (replace(SOUND, spans=_counts_markers), MAPPED),
+    "walk counts aborted records": (replace(SOUND, spans=_counts_aborted), MAPPED),
+    "walk counts what was given up": (replace(SOUND, spans=_counts_given_up), MAPPED),
+    "walk counts what lies before its beginning": (replace(SOUND, spans=_counts_whole_batches), MAPPED),
+    "walk begins one offset late": (replace(SOUND, reading_from=_begins_one_late), MAPPED),
+    "walk begins within a gap that was given up": (replace(SOUND, reading_from=_begins_within_the_gap), MAPPED),
+    "an attach does not know what was given up": (replace(SOUND, given_up_known=False), AUTO),
+    "what was given up since the walk is no news": (replace(SOUND, maps_type=_ForgetsGivenUp), MAPPED),
+    "an offset left out is never looked at again": (replace(SOUND, skips_forgotten=False), MAPPED),
+    "blocks of another generation believed": (replace(SOUND, maps_type=_AnyGeneration), MAPPED),
+    "blocks of an unproven map written": (replace(SOUND, maps_type=_PersistsWhatIsNotProven), MAPPED),
+    "what was taken over compared": (replace(SOUND, judged_from_known=False), MAPPED),
+}
+
+
+@pytest.mark.parametrize("name", MAP_MUTANTS)
+def test_the_simulation_of_maps_catches(name: str) -> None:
+    """As below, where offsets may differ."""
+    rules, offsets = MAP_MUTANTS[name]
+
+    assert first_violation(rules, _SEEDS, offsets=offsets) is not None
 
 
 MUTANTS = {
