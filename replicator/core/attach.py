@@ -310,8 +310,8 @@ def _judged(target: TargetLog, known: Mapping) -> Tail | None:
 def _place_lost(target: TargetLog, source: SourceLog) -> Fault:
     return Fault(
         Reason.OVERTAKEN_BY_RETENTION,
-        f"the source now starts at {source.start}, behind the last place of its offset map that is known: "
-        f"what the target's end {target.end} stands for cannot be told",
+        f"what the target's end {target.end} stands for cannot be told: the source now starts at {source.start}, "
+        "and its offset map tells of no place from there on that the target still has",
     )
 
 

@@ -48,8 +48,8 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Place | None:
     while True:
         if target.end < offsets.end.target:
             offsets.cut(target.end)
-        if target.end == offsets.end.target:
-            return offsets.end
+        if target.end <= offsets.end.target:
+            return offsets.end if target.end == offsets.end.target else None
         begin = reading_from(offsets.end, source.given_up)
         if source.start <= begin:
             break

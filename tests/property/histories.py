@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from replicator.core.partition import Phase
+from replicator.core.partition import PartitionCopy, Phase
 from replicator.errors import BugError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -201,7 +201,7 @@ def give_up(world: World, pick: Pick) -> None:
 
 
 def accept(world: World, pick: Pick) -> None:
-    """Let an operator keep a target that is no copy any more, and go on behind it, while nobody copies."""
+    """Let an operator keep a target that is no copy any more, and go on behind it, or begin anew; nobody copies."""
     daemon = _daemon(world, pick)
     accepted = {Reason.SOURCE_TRUNCATED, Reason.CONTENT_MISMATCH, Reason.FOREIGN_WRITER}
     if (
@@ -214,7 +214,10 @@ def accept(world: World, pick: Pick) -> None:
         or world.source.incarnation
     ):
         return
-    world.accept()
+    if pick(2):
+        world.begin_anew()
+    else:
+        world.accept()
     for each in world.daemons:
         each.resolve()
 
@@ -396,6 +399,8 @@ _LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "trunc
     "start": 4,
 }
 """Weights for maps that grow, are written and lose their beginning."""
+_RESOLVED = {"truncate": 3, "accept": 12, "persist": 12, "work": 36, "serve": 24, "kill": 2, "start": 4}
+"""Weights for sources that lose records, and what operators do about it."""
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 RARE = ("append_too_large", "retain", "truncate", "recreate", "write_alien")
@@ -458,7 +463,15 @@ def _is_done(world: World) -> bool:
     # The holder of the claim may have stopped with a reason; the other one then waits for a claim it need not get.
     copies = [daemon.copy for daemon in world.daemons]
     stopped = [copy for copy in copies if copy.phase is Phase.FAULTED]
-    return bool(stopped) and all(copy.waits_for_claim or copy.fill_due() for copy in copies if copy not in stopped)
+    return bool(stopped) and all(_may_rest(world, copy) for copy in copies if copy not in stopped)
+
+
+def _may_rest(world: World, copy: PartitionCopy) -> bool:
+    """Return whether a daemon has nothing to do while another one has stopped."""
+    if copy.waits_for_claim or copy.fill_due():
+        return True
+    at_the_end = copy.is_copying() and copy.idle and copy.acked_offset == world.source.end
+    return world.offsets is not Offsets.IDENTICAL and at_the_end  # it cannot see what the other one found
 
 
 def _is_equal(world: World) -> bool:
@@ -580,6 +593,8 @@ def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Ra
         weights.update(_LONG_LIVED)
     elif chance.random() < _GAPS_SHARE:
         weights.update(_GAPS)
+    elif offsets is Offsets.MAPPED:
+        weights.update(_RESOLVED)
     if offsets is Offsets.AUTO:
         world.fill_length_max = chance.choice((2, 5_000_000, 5_000_000))
         weights["deny_fills"] *= chance.choice((0, 0, 1))

@@ -55,7 +55,7 @@ from tests.property.model_broker import (
     rewritten,
 )
 from tests.property.model_look import Bounds, Gone, ReadingFrom, SpansOf, View, source_view, walk
-from tests.property.model_state import UID, WHERE, StateTopic, StateView
+from tests.property.model_state import MIRROR_KEY, UID, WHERE, StateTopic, StateView
 
 if TYPE_CHECKING:
     from replicator.engine.state_log import StateLog
@@ -201,6 +201,8 @@ class World:
     _born: int = 0
     _seen_mutations: int = 0
     _begins_at: int | None = None
+    _described: int = 0
+    _seen_described: tuple[int, bytes] | None = None
 
     # -- daemons ------------------------------------------------------------------------------------------------------
 
@@ -280,6 +282,7 @@ class World:
         if self.target.mutations != self._seen_mutations:
             self._seen_mutations = self.target.mutations
             self._check_prefix()
+        self._see_what_is_described()
         for daemon in self.daemons:
             copy = daemon.copy
             if copy.phase is Phase.FAULTED:
@@ -356,6 +359,13 @@ class World:
         self.given_up.clear()
         self.state.take_over(self.source.start, self.judged_from)
 
+    def begin_anew(self) -> None:
+        """Let an operator delete the target's topic and create it again, to be filled from the source's start."""
+        self.accept()
+        self.judged_from = 0
+        self.target = TargetPartition(term=self.target.term + 1, mutations=self.target.mutations + 1)
+        self.state.take_over(self.source.start, 0)
+
     def check_blocks(self) -> None:
         """Compare every block on the state topic with the two logs.
 
@@ -376,22 +386,43 @@ class World:
         found = [offset for history in self.source.histories for offset, record in history.items() if record in copied]
         return max(found, default=self.begins_at() - 1) + 1
 
-    def is_displaced(self) -> bool:
-        """Return whether a record stands elsewhere than the records of the state topic tell, at identical offsets."""
+    def displaced_from(self) -> int | None:
+        """Return the first offset of the target where a record stands that the state topic's records place elsewhere.
+
+        None also where offsets are mapped: there nothing but the order of records says where each stands.
+        """
         found = self.state.mirror.maps.get(WHERE.partition)
         if found is not None and found.mapped:
-            return False
+            return None
         offsets = restored(found.base) if found is not None else OffsetMap(Place(0, 0))
         for target, record in self.copied():
             beyond = target - offsets.end.target
             told = offsets.end.source + beyond if beyond >= 0 else offsets.to_source(target)
             if all(history.get(told) != record for history in self.source.histories):
-                return True
-        return False
+                return target
+        return None
+
+    def is_unrecorded(self) -> bool:
+        """Return whether records stand where none of the state topic's records ever told that they do.
+
+        Such a difference can be lost: with the daemon that alone was told of it, or behind another one.
+        """
+        first = self.displaced_from()
+        return first is not None and first >= self._described
+
+    def _see_what_is_described(self) -> None:
+        seen = (self.target.mutations, self.state.records[MIRROR_KEY])
+        if self.offsets is Offsets.AUTO and seen != self._seen_described:
+            self._seen_described = seen
+            self._described = min(self._described, self.target.log_end)
+            if self.displaced_from() is None:
+                self._described = self.target.log_end
 
     def is_place_lost(self) -> bool:
         """Return whether no walk can begin at any place that is recorded: the source has lost what follows each."""
-        return all(place.source < self.source.start for place in self.state.known_places())
+        return all(
+            reading_from(place, self.given_up) < self.source.start for place in self.state.known_places()
+        )
 
     def _check_reason(self, daemon: Daemon) -> None:
         reason, source = daemon.copy.reason, self.source
@@ -704,7 +735,7 @@ class Daemon:
                 copy.displaced = None
                 if copy.track is not None:
                     copy.track.forget_walk()
-                self.displaced_by_another = not self.displaced and self.world.is_displaced()
+                self.displaced_by_another = not self.displaced and self.world.is_unrecorded()
                 self.place_may_be_lost = not self.lost_place or self.world.is_place_lost()
                 copy.fault(decision.reason, decision.detail)
                 return
@@ -752,6 +783,9 @@ class Daemon:
             self.due = self._doubt_until
             return
         copy.resume(decision, source_epoch if self.rules.source_epoch_known else -1)
+        displaced = world.displaced_from() if world.offsets is Offsets.AUTO and not world.alien else None
+        if displaced is not None and displaced < decision.place.target:
+            raise Violation(f"{self.name} goes on at {decision.place} behind a difference that is not recorded")
         self.displaced = False
         if not copy.is_copying():
             return

@@ -50,8 +50,8 @@ def walk(
     while True:
         if target_bounds.end < offsets.end.target:
             offsets.cut(target_bounds.end)
-        if target_bounds.end == offsets.end.target:
-            yield offsets.end
+        if target_bounds.end <= offsets.end.target:
+            yield offsets.end if target_bounds.end == offsets.end.target else None
             return
         begin = start_at(offsets.end, given_up)
         if bounds.start <= begin:
