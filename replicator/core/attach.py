@@ -230,7 +230,7 @@ def decide(
     if unfinished is not None:
         return unfinished
     if stand.tail is None and not ours and mapping is None:
-        return _unseen_tail(target) or _begin(target, source, begin_at, mapped=policy.mapped)
+        return _unseen_tail(target, policy) or _begin(target, source, begin_at, mapped=policy.mapped)
     return _go_on(writer, stand, policy, begin_at, ours=ours or mapping is not None)
 
 
@@ -310,8 +310,8 @@ def _judged(target: TargetLog, known: Mapping) -> Tail | None:
 def _place_lost(target: TargetLog, source: SourceLog) -> Fault:
     return Fault(
         Reason.OVERTAKEN_BY_RETENTION,
-        f"the source now starts at {source.start}, behind the last place of its offset map that is known: "
-        f"what the target's end {target.end} stands for cannot be told",
+        f"what the target's end {target.end} stands for cannot be told: the source now starts at {source.start}, "
+        "and its offset map tells of no place from there on that the target still has",
     )
 
 
@@ -353,7 +353,7 @@ def _refuse_foreign(writer: Writer, target: TargetLog, mapping: Mapping | None) 
     )
 
 
-def _unseen_tail(target: TargetLog) -> Wait | None:
+def _unseen_tail(target: TargetLog, policy: Policy) -> Wait | None:
     """Wait where the broker has a sequence of ours, but no data below the end shows it.
 
     The first batches of a log are appended and not committed yet: the end still says 0.
@@ -364,7 +364,7 @@ def _unseen_tail(target: TargetLog) -> Wait | None:
     if (
         entry is None
         or target.log_end is not None
-        or sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS
+        or (not policy.surplus_allowed and sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS)
     ):
         return None
     return Wait(
@@ -405,7 +405,9 @@ def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours
     target, tail = stand.target, stand.tail
     if tail is not None and tail.producer_id == writer.filler_id:
         return SeedTo(max(target.end, begin_at))
-    waits = _unseen_tail(target) if tail is None and target.tail is None else _uncommitted_tail(target, tail)
+    # Also of what was taken over, and is not compared: our last sequence has to be seen somewhere.
+    seen = target.tail if target.tail is not None and target.tail.producer_id == writer.producer_id else None
+    waits = _unseen_tail(target, policy) if seen is None else _uncommitted_tail(target, seen)
     if waits is not None:
         return waits
     overtaken = _gap(stand, policy, ours=ours)
@@ -431,9 +433,9 @@ def _remap(stand: _Stand, policy: Policy) -> Remap | Fault | None:
     return Remap(better, mapped=False, text=text)
 
 
-def _uncommitted_tail(target: TargetLog, tail: Tail | None) -> Wait | None:
+def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
     entry = target.entry
-    if entry is None or tail is None or tail.last_sequence == entry.last_sequence:
+    if entry is None or tail.last_sequence == entry.last_sequence:
         return None
     return Wait(
         Reason.WAITING_FOR_TAIL,
@@ -447,7 +449,7 @@ def _match(tail: Tail, stand: _Stand) -> Fault | None:
     The stored epoch speaks only where the source holds no record to compare with: it is recorded now and then, so
     it may be older than the epoch of the tail, and ends below it then though nothing was lost.
     """
-    source, place = stand.source, stand.place
+    source = stand.source
     if source.content is not None:
         if source.content == tail.content:
             return None
@@ -456,10 +458,11 @@ def _match(tail: Tail, stand: _Stand) -> Fault | None:
         return Fault(
             Reason.SOURCE_TRUNCATED, f"the source has no record any more for offset {tail.last_offset} of the target"
         )
-    if source.epoch_end is not None and source.epoch_end < place.source:
+    # Not the place itself: between the last record and it may be a gap that was given up, over many epochs.
+    if source.epoch_end is not None and source.epoch_end <= stand.tail_source:
         return Fault(
             Reason.SOURCE_TRUNCATED,
-            f"the source's history ends at {source.epoch_end} in the epoch that was copied up to {place.source}",
+            f"the source's history ends at {source.epoch_end} in an epoch of which {stand.tail_source} was copied",
         )
     return None
 
@@ -480,3 +483,26 @@ def _overtaken(stand: _Stand) -> Fault:
         Reason.OVERTAKEN_BY_RETENTION,
         f"the source now starts at {start}, the copy stands at {place}: {start - place} offsets are gone",
     )
+
+
+def displaced_by(stranger: tuple[int, int] | None, place: Place, *, mapped: bool) -> Remap | Fault | None:
+    """Return what a batch means that was appended further on than it had to be; None for nothing to be recorded.
+
+    Args:
+        stranger: Producer and offset of the first record between where the batch had to go and where it went; None
+            where only markers stand there.
+        place: Where the batch stands in both logs.
+        mapped: Whether the partition's offsets are mapped: then each attach finds its place by counting records.
+    """
+    if stranger is not None:
+        producer_id, offset = stranger
+        return Fault(
+            Reason.FOREIGN_WRITER,
+            f"producer {producer_id} wrote offset {offset} of the target, "
+            f"where the source's offset {place.source} had to go",
+        )
+    if mapped:
+        return None
+    surplus = place.target - place.source
+    text = f"markers of an earlier fill landed late: the target is {surplus} offsets ahead from {place.source} on"
+    return Remap(place, mapped=False, text=text)

@@ -8,10 +8,10 @@ the header says                                           what is done
 all of it is below the expected offset                    nothing: a broker answers with whole batches
 offsets are missing before it                             they are a hole (the cleaner took what was there)
 a transaction marker, an aborted batch, an empty one      its offsets are a hole
-an operator gave it up                                    its offsets are a hole
+an operator gave all of it up                             its offsets are a hole
 larger than the target takes                              the partition stops
-magic 0 or 1, LogAppendTime, records missing inside,      its records are encoded anew, in runs without a hole;
-or it begins below the expected offset                    what is between the runs is a hole
+magic 0 or 1, LogAppendTime, records missing inside or    its records are encoded anew, in runs without a hole;
+given up, or it begins below the expected offset          what is between the runs is a hole
 ========================================================  ==========================================================
 
 A hole is filled on the target, or left out where the partition's offsets are mapped (`Holes`).
@@ -246,13 +246,16 @@ class Intake:
         return self._take_records(header)
 
     def _is_given_up(self, header: BatchHeader) -> bool:
-        """Return whether nothing of a batch is wanted. One of which a part is gone is opened, like any that is cut."""
-        begin = max(header.base_offset, self.expected)
-        return any(first <= begin and header.next_offset <= end for first, end in self._given_up)
+        """Return whether all that is left of a batch was given up: then it is not even opened."""
+        low = max(self.expected, header.base_offset)
+        return any(first <= low and header.next_offset <= end for first, end in self._given_up)
+
+    def _is_touched(self, header: BatchHeader) -> bool:
+        return any(first < header.next_offset and header.base_offset < end for first, end in self._given_up)
 
     def _take_records(self, header: BatchHeader) -> bool:
         whole = header.record_count == header.last_offset_delta + 1 and header.base_offset == self.expected
-        if not whole or header.attributes & LOG_APPEND_TIME_BIT:
+        if not whole or header.attributes & LOG_APPEND_TIME_BIT or self._is_touched(header):
             return self._encode(header) and self._fill_to(header.next_offset)
         if header.length > self._length_max:
             self.stop = Stop.TOO_LARGE
@@ -304,7 +307,7 @@ class Intake:
         """Open a batch and take its records in runs; return whether more may be taken behind it."""
         run: list[Unpacked] = []
         for record in self._unpack(header):
-            if record.offset < self.expected:
+            if record.offset < self.expected or any(first <= record.offset < end for first, end in self._given_up):
                 continue
             if run and record.offset != run[-1].offset + 1:
                 self._end_run(header, run)

@@ -70,12 +70,13 @@ class OffsetMap:
         end: Up to where it is known.
     """
 
-    __slots__ = ("_blocks", "_open", "_open_begin", "_unpacked", "begin", "end")
+    __slots__ = ("_beyond", "_blocks", "_open", "_open_begin", "_unpacked", "begin", "end")
 
     def __init__(self, begin: Place) -> None:
         self.begin = begin
         self.end = begin
         self._blocks: list[Block] = []
+        self._beyond: list[Block] = []
         self._open: list[Run] = []
         self._open_begin = begin
         self._unpacked: tuple[Block, list[Run]] | None = None
@@ -150,6 +151,18 @@ class OffsetMap:
             del self._blocks[:gone]
         return gone
 
+    @property
+    def last_run_end(self) -> Place:
+        """The place behind the last run; `end` may lie further on, where nothing was copied in between."""
+        last = self._open[-1] if self._open else None
+        return Place(last.source_end, last.target_end) if last else self._open_begin
+
+    def step_back(self, place: Place) -> None:
+        """Move the end back to a place behind the last run."""
+        if place < self.last_run_end:
+            raise BugError(f"place {place} lies within the runs of an offset map, up to {self.last_run_end}")
+        self.end = place
+
     # -- parts --------------------------------------------------------------------------------------------------
 
     @property
@@ -159,30 +172,48 @@ class OffsetMap:
 
     def open_block(self) -> Block:
         """Return the last block as it is now; it may still grow."""
-        end = self._open[-1] if self._open else None
-        return Block(
-            self._open_begin,
-            Place(end.source_end, end.target_end) if end else self._open_begin,
-            pack(self._open_begin, self._open),
-        )
+        return Block(self._open_begin, self.last_run_end, pack(self._open_begin, self._open))
 
     def restore(self, blocks: Iterable[Block]) -> None:
-        """Take stored blocks that go on where this map ends; stop before the first that does not.
+        """Take stored blocks that go on where this map ends; keep the rest from the first that does not (`leap`).
 
         Blocks of several writers may overlap: all of them say the truth, so what is known already is passed over.
 
         Raises:
             CorruptRecords: A block cannot be read.
         """
+        self._beyond = []
         for block in sorted(blocks, key=lambda each: (each.begin.target, each.begin.source)):
             if block.end.target <= self.end.target:
                 continue
-            if block.begin.target > self.end.target or block.begin.source > self.end.source:
-                return
+            if self._beyond or block.begin.target > self.end.target or block.begin.source > self.end.source:
+                self._beyond.append(block)
+                continue
             for run in unpack(block):
                 known = max(0, self.end.target - run.target, self.end.source - run.source)
                 if known < run.length:
                     self.add(Run(run.source + known, run.target + known, run.length - known))
+
+    @property
+    def known_beyond(self) -> Place | None:
+        """Up to where stored blocks reach that do not go on where this map ends, None for nowhere."""
+        return max(block.end for block in self._beyond) if self._beyond else None
+
+    def leap(self, target_end: int) -> bool:
+        """Begin anew with the first stored block behind a gap, below a target offset; return whether there is one.
+
+        A gap is left where blocks were dropped, as both logs lost what they told of, or where one was never written.
+
+        Raises:
+            CorruptRecords: A block cannot be read.
+        """
+        beyond = self._beyond
+        if not beyond or beyond[0].begin.target > target_end:
+            return False
+        self._blocks, self._open, self._unpacked = [], [], None
+        self._open_begin = self.begin = self.end = beyond[0].begin
+        self.restore(beyond)
+        return True
 
     def runs(self) -> Iterator[Run]:
         """Yield all runs in order."""

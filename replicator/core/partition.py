@@ -572,6 +572,8 @@ class PartitionCopy:
         self.doubtful = self.doubtful or outcome in _DOUBTFUL
         paused = self.phase is Phase.PAUSED
         if episode != self.episode or not (self.phase is Phase.COPYING or (paused and self._in_flight)):
+            if episode == self.episode and outcome is ProduceOutcome.ACCEPTED:
+                self._note_displaced(batch, base_offset)
             return []
         if not self._in_flight or self._in_flight[0] is not batch:
             raise BugError(f"{self.where}: answers out of order")
@@ -603,10 +605,10 @@ class PartitionCopy:
     def _accepted(self, batch: Batch, base_offset: int) -> list[Batch]:
         if base_offset != batch.base_offset:
             text = f"the batch of offset {batch.base_offset} landed at {base_offset}: someone else wrote to the target"
-            if base_offset > batch.base_offset and self._limits.surplus_allowed and self.phase is Phase.COPYING:
-                self.displaced = Place(self.acked_offset, base_offset)
-                return self.settle(text, doubtful=False)
-            return self.fault(Reason.FOREIGN_WRITER, text)
+            if not self._note_displaced(batch, base_offset):
+                return self.fault(Reason.FOREIGN_WRITER, text)
+            self._in_flight.clear()
+            return self.settle(text, doubtful=False)
         self._in_flight.popleft()
         self._alone = False
         after = base_offset + batch.record_count
@@ -614,6 +616,19 @@ class PartitionCopy:
         # The broker ages the state by its latest batch, not by its newest record (KAFKA.md 0b.13).
         self._state_time_ms = batch.max_timestamp
         return []
+
+    def _note_displaced(self, batch: Batch, base_offset: int) -> bool:
+        """Note the first batch that landed further on than it had to; return whether that may be gone on from.
+
+        Also of a batch that nothing waits for any more: nothing else tells where the records went.
+        """
+        if base_offset <= batch.base_offset or not self._limits.surplus_allowed:
+            return False
+        if self.displaced is None:
+            mapped = self.track is not None and self.track.mapped
+            source = self.acked_offset if mapped else batch.base_offset - self.shift
+            self.displaced = Place(source, base_offset)
+        return True
 
     def _not_accepted(self, batch: Batch, outcome: ProduceOutcome, detail: str) -> list[Batch]:
         if outcome is ProduceOutcome.FENCED:

@@ -19,14 +19,30 @@ class Track:
         acked: The target's end as proven by answers, and the source offset it stands for.
     """
 
-    __slots__ = ("_moves", "acked", "mapped", "offsets", "shift")
+    __slots__ = ("_moves", "_recorded", "acked", "mapped", "offsets", "shift")
 
     def __init__(self, offsets: OffsetMap, *, mapped: bool) -> None:
         self.offsets = offsets
         self.mapped = mapped
         self.acked = offsets.end
         self.shift = self.acked.target - self.acked.source
+        self._recorded = offsets.end
         self._moves: deque[Place] = deque()
+
+    @property
+    def sure(self) -> Place:
+        """The last place that is recorded, or behind a record: what was left out behind it may hold records by now."""
+        return max(self._recorded, self.offsets.last_run_end)
+
+    def forget_skips(self) -> None:
+        """Go back to where it is sure: the source has another history than when offsets behind it were left out."""
+        self.offsets.step_back(self.sure)
+
+    def forget_walk(self) -> None:
+        """Go back to what answers or records tell: the logs that were walked along turned out not to match."""
+        if self.mapped and self.offsets.last_run_end.target > self.acked.target:
+            self.offsets.cut(self.acked.target)
+            self.offsets.pass_over(max(self._recorded, self.offsets.end))
 
     def begin(self, place: Place) -> None:
         """Go on at a place that was proven; what was queued behind it is gone."""

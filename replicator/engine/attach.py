@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.attach import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer
+from replicator.core.attach import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer, displaced_by
 from replicator.core.offset_map import Place
+from replicator.core.pairing import spans_of
 from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data
-from replicator.engine.maps import mapping_of
+from replicator.engine.maps import last_source, mapping_of, stepped_back
 from replicator.engine.walk import Log, walk
 from replicator.errors import BrokerRefused, ProtocolError
 from replicator.model.batch import MAGIC_V2
-from replicator.model.states import Reason
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
 from replicator.wire.recode import open_batch
@@ -49,7 +50,7 @@ class _View(NamedTuple):
     """What the source has where the target ends.
 
     `content` is the record that the target's last one is a copy of, `epoch` the leader epoch of the last batch before
-    the place where the target ends, `unfilled` the offset of the first record for which the target has a marker.
+    the place where the target ends, `unfilled` the offset of the first record to copy for which the target has a marker.
     """
 
     content: object | None
@@ -88,6 +89,9 @@ async def read_facts(
         bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
         mapping = await _mapping(source, there, target, here, slot, log, bounds, committed=committed)
         view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
+        if view.unfilled is not None and mapping is not None and mapping.mapped:
+            mapping = stepped_back(slot, mapping, log.end)
+            view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
         facts[slot] = Facts(
             log,
             SourceLog(
@@ -122,7 +126,7 @@ async def _mapping(
     if track is not None and track.mapped:
         place = await walk(
             track.offsets,
-            Log(source, there, slot.source, bounds.start, bounds.end, committed),
+            Log(source, there, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up),
             Log(target, here, slot.target, log.start, log.end, committed=False),
         )
     return mapping_of(slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
@@ -243,22 +247,23 @@ async def _source_view(
     mapped = mapping is not None and mapping.mapped
     if mapping is not None:
         place = mapping.place or Place(bounds.start, log.end)
-        last = mapping.tail_source if mapping.tail_source is not None else place.source - 1
+        last = last_source(slot, mapping, log.start)
         upper = place.source if mapped else max(place.source, log.end)
     begin, end = max(last, bounds.start), min(upper, bounds.high_watermark)
     content: object | None = None
-    epoch = -1
+    epoch, reached = -1, begin
     seen = begin >= end or slot.compacted or mapped
     async for frame, header, aborted in batches_between(side, connection, slot.source, begin, end, committed=committed):
-        epoch, seen = header.leader_epoch, True
+        epoch, reached, seen = header.leader_epoch, header.next_offset, True
         if aborted or header.is_control or header.record_count == 0:
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
             content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), content)
-        if not mapped and header.next_offset > last + 1 and end > last + 1:
-            records = [each.offset for each in open_batch(frame.view, header) if last < each.offset < end]
-            if records:
-                return _View(content, epoch, records[0])
+        if header.next_offset > last + 1 and end > last + 1:
+            spans = spans_of(header, last + 1, end, partial(open_batch, frame.view), given_up=slot.copy.given_up)
+            first = next(spans, None)
+            if first is not None:
+                return _View(content, epoch, first[0])
     if not seen:
         # A remote tier that is slow answers with nothing; that is no proof that nothing is there.
         raise BrokerRefused(
@@ -268,11 +273,14 @@ async def _source_view(
             api="Fetch",
             retryable=True,
         )
-    return _View(content, epoch, None)
+    # Of offsets that the cleaner took, nothing tells the epoch: a later one than that of the batch before them, perhaps.
+    return _View(content, epoch if reached >= end else -1, None)
 
 
-async def what_displaced(target: Side, slot: Slot, place: Place) -> Remap | Fault:
+async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place) -> Remap | Fault | None:
     """Return what a batch landed behind: markers of a fill that was thought to be over, or another's records.
+
+    None where nothing has to be recorded of it.
 
     Raises:
         KafkaError: The target cannot be read; later.
@@ -282,18 +290,13 @@ async def what_displaced(target: Side, slot: Slot, place: Place) -> Remap | Faul
         alias = target.cluster.spec.alias
         raise BrokerRefused(f"{slot.target} has no leader now", cluster=alias, code=0, api="Metadata", retryable=True)
     connection = await target.cluster.connection(leader.node, Purpose.CONTROL)
+    mapped = slot.copy.track is not None and slot.copy.track.mapped
     begin = slot.copy.target_end
     async for _, header, _ in batches_between(target, connection, slot.target, begin, place.target, committed=False):
-        if not header.is_control and header.base_offset < place.target:
-            return Fault(
-                Reason.FOREIGN_WRITER,
-                f"producer {header.producer_id} wrote offset {header.base_offset} of the target, "
-                f"where the source's offset {place.source} had to go",
-            )
-    surplus = place.target - place.source
-    mapped = slot.copy.track is not None and slot.copy.track.mapped
-    text = f"markers of an earlier fill landed late: the target is {surplus} offsets ahead from {place.source} on"
-    return Remap(place, mapped=mapped, text=text)
+        # Ours may be there too: of what was acknowledged after the episode had ended.
+        if not header.is_control and header.producer_id != writer.producer_id and header.base_offset < place.target:
+            return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
+    return displaced_by(None, place, mapped=mapped)
 
 
 # -- both ---------------------------------------------------------------------------------------------------------

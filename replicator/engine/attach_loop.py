@@ -138,11 +138,17 @@ class AttachLoop:
     async def _attach(self, group: list[Slot]) -> None:
         pump = self._pump
         began = pump.now()
-        for slot in group:
-            pump.maps.refresh(slot)
+        stale: set[Slot] = set()
         facts: dict[Slot, Facts] | ReplicatorError
         try:
+            for slot in group:
+                pump.maps.refresh(slot)
             facts = await read_facts(pump.source, pump.target, pump.writer, group, committed=pump.committed_only)
+            if pump.offsets is not Offsets.IDENTICAL or any(slot.map_record for slot in group):
+                # A difference is recorded before anything is copied behind it: what is read now covers all of the
+                # target's log that was read before. Where it says something else, the logs were read with an old map.
+                await pump.maps.read_to_end()
+                stale = {slot for slot in group if pump.maps.refresh(slot)}
         except ReplicatorError as error:
             facts = error
         finally:
@@ -152,7 +158,7 @@ class AttachLoop:
             self._failed(group, facts)
             return
         for slot in group:
-            if slot.copy.phase is Phase.ATTACHING and slot in facts:
+            if slot.copy.phase is Phase.ATTACHING and slot in facts and slot not in stale:
                 slot.attached(facts[slot].target.end, began, pump.now())
                 self._take_facts(slot, facts[slot])
             elif slot.copy.phase is Phase.ATTACHING:
@@ -215,16 +221,23 @@ class AttachLoop:
 
     async def _with_latest_map(self, slot: Slot, decision: Fault | Remap) -> None:
         """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
-        pump = self._pump
+        pump, copy = self._pump, slot.copy
         try:
-            if not await pump.maps.refresh_from_end(slot) and slot.copy.phase is Phase.ATTACHING:
+            changed = await pump.maps.refresh_from_end(slot)
+            if not changed and copy.phase is Phase.ATTACHING:
                 if isinstance(decision, Fault):
+                    copy.displaced = None
+                    if copy.track is not None:
+                        copy.track.forget_walk()
                     pump.fault(slot, decision.reason, decision.detail)
                     return
                 await pump.maps.remap(slot, decision)
+                changed = True
+            if changed:
+                copy.displaced = None  # only now: nothing else tells of it, should the state topic be out of reach
         except ReplicatorError as error:
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
-            slot.copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
+            copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
         finally:
             slot.attaching = False
         self.schedule(slot)
@@ -232,15 +245,19 @@ class AttachLoop:
     async def _look_at_displaced(self, slot: Slot, place: Place) -> None:
         """Find out what stands before a batch that landed further on than it had to."""
         try:
-            decision = await what_displaced(self._pump.target, slot, place)
+            decision = await what_displaced(self._pump.target, self._pump.writer, slot, place)
         except ReplicatorError as error:
             slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
             slot.attaching = False
             self._pump.leaders_stale(source=False)
             self.schedule(slot)
             return
+        if decision is not None:
+            await self._with_latest_map(slot, decision)
+            return
         slot.copy.displaced = None
-        await self._with_latest_map(slot, decision)
+        slot.attaching = False
+        self.schedule(slot)
 
     def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
         pump, copy = self._pump, slot.copy

@@ -9,6 +9,7 @@ walking both logs (`engine.walk`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.attach import Mapping
@@ -49,6 +50,7 @@ class OffsetMaps:
         self._claim = claim
         self._parsed: dict[str, tuple[bytes, pb.MirrorRecord]] = {}
         self._written: dict[Slot, _Written] = {}
+        self._given_up: dict[Slot, tuple[tuple[int, int], ...]] = {}
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -58,20 +60,31 @@ class OffsetMaps:
         number = slot.source.partition
         found = record.maps[number] if record is not None and number in record.maps else None
         raw = found.SerializeToString(deterministic=True) if found is not None else b""
-        given_up = record.given_up[number].ranges if record is not None and number in record.given_up else ()
-        slot.copy.given_up = tuple((each.first, each.end) for each in given_up)
-        if raw == slot.map_record:
+        ranges = record.given_up[number].ranges if record is not None and number in record.given_up else ()
+        slot.copy.given_up = given_up = tuple((each.first, each.end) for each in ranges)
+        is_known = raw == slot.map_record
+        if is_known and given_up == self._given_up.get(slot, ()):
             return False
-        slot.map_record = raw
+        # What was found by a walk is forgotten too: it may have counted records that had been given up by then.
+        slot.map_record, self._given_up[slot] = raw, given_up
         if found is None:
             slot.copy.track, slot.judged_from = None, 0
             return True
-        offsets = _restored(found.base)
+        offsets = restored(found.base)
         if found.mapped:
             offsets.restore(self._blocks(slot, found.generation))
-        self._written[slot] = _Written(0, 0, offsets.end, offsets.end)
+        if not is_known:
+            self._written[slot] = _Written(0, 0, offsets.end, offsets.end)
         slot.copy.track, slot.judged_from = Track(offsets, mapped=found.mapped), found.judged_from
         return True
+
+    async def read_to_end(self) -> None:
+        """Read all that is committed by now; `refresh` then tells for each partition whether it is news.
+
+        Raises:
+            KafkaError: The state topic cannot be read.
+        """
+        await self._log.read_to_end()
 
     async def refresh_from_end(self, slot: Slot) -> bool:
         """Do the same with all that is committed by now; return whether it changed.
@@ -79,8 +92,17 @@ class OffsetMaps:
         Raises:
             KafkaError: The state topic cannot be read.
         """
-        await self._log.read_to_end()
-        return self.refresh(slot)
+        await self.read_to_end()
+        if self.refresh(slot):
+            return True
+        track = slot.copy.track
+        if track is None or not track.mapped:
+            return False
+        # Others may have written blocks since the map was read: they tell what the logs do not any more.
+        offsets = track.offsets
+        before = offsets.end, offsets.known_beyond
+        offsets.restore(self._blocks(slot, pb.PartitionMap.FromString(slot.map_record).generation))
+        return (offsets.end, offsets.known_beyond) != before
 
     def _record(self, topic: str) -> pb.MirrorRecord | None:
         """Return the mirror's record; a thousand partitions of one topic parse it once."""
@@ -149,7 +171,8 @@ class OffsetMaps:
             return
         for slot in slots:
             track = slot.copy.track
-            if track is not None and track.mapped and slot in self._written:
+            # A map is proven while it is copied by: a walk that ended elsewhere may have paired what does not match.
+            if track is not None and track.mapped and slot.copy.is_copying() and slot in self._written:
                 await self._persist(slot, track.offsets, number)
 
     async def _persist(self, slot: Slot, offsets: OffsetMap, number: int) -> None:
@@ -204,24 +227,58 @@ def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: in
     track = slot.copy.track
     if track is None:
         return None
+    if tail_offset is not None and tail_offset < slot.judged_from:
+        tail_offset = None
     if track.mapped:
         found = track.offsets.to_source(tail_offset) if tail_offset is not None and place is not None else None
         return Mapping(place, mapped=True, judged_from=slot.judged_from, tail_source=found)
-    end = track.offsets.end
-    straight = Place(end.source + target_end - end.target, target_end)
-    found = None
-    if tail_offset is not None:
-        behind = tail_offset >= end.target
-        found = end.source + tail_offset - end.target if behind else track.offsets.to_source(tail_offset)
+    straight = Place(source_of(track, target_end), target_end)
+    found = source_of(track, tail_offset) if tail_offset is not None else None
     return Mapping(straight, mapped=False, judged_from=slot.judged_from, tail_source=found)
 
 
+def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:
+    """Return the same where the source has a record by now that was not there when its offset was left out."""
+    track = slot.copy.track
+    if track is None:
+        return mapping
+    track.forget_skips()
+    return replace(mapping, place=Place(track.sure.source, target_end))
+
+
+def source_of(track: Track, target_offset: int) -> int:
+    """Return the source offset of a target offset; beyond what is known both logs go on with the last difference."""
+    end = track.offsets.end
+    beyond = target_offset - end.target
+    return end.source + beyond if beyond >= 0 else track.offsets.to_source(target_offset)
+
+
+def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
+    """Return the source offset behind which the target holds no record: it holds markers there, or left offsets out.
+
+    Where it holds no record of ours at all, that is so from its log start on.
+    """
+    track = slot.copy.track
+    if mapping.tail_source is not None or track is None:
+        return -1 if mapping.tail_source is None else mapping.tail_source
+    if mapping.mapped:
+        return track.sure.source - 1
+    return source_of(track, max(target_start, slot.judged_from)) - 1
+
+
 def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
-    """Return the map up to a new place: what was copied with the last difference, and then the place."""
+    """Return the map up to a new place: what was copied with the last difference, and then the place.
+
+    Markers at the end of the map may stand for other offsets than they did: there no record was copied.
+    """
     place = remap.place
-    offsets = OffsetMap(Place(0, 0)) if track is None else OffsetMap.of(track.offsets.begin, track.offsets.runs())
+    offsets = OffsetMap(Place(0, 0) if track is None else track.offsets.begin)
     if track is not None:
-        offsets.pass_over(track.offsets.end)
+        for run in track.offsets.runs():
+            if run.source < place.source:
+                offsets.add(run._replace(length=min(run.length, place.source - run.source)))
+        if track.offsets.end.source <= place.source:
+            offsets.pass_over(track.offsets.end)
     if track is None or not track.mapped:
         offsets.go_straight(place)
     offsets.pass_over(place)
@@ -240,7 +297,8 @@ def offset_block(offsets: OffsetMap, place: Place) -> pb.OffsetBlock:
     )
 
 
-def _restored(base: pb.OffsetBlock) -> OffsetMap:
+def restored(base: pb.OffsetBlock) -> OffsetMap:
+    """Return the map that a mirror record holds."""
     begin, end = Place(base.source_begin, base.target_begin), Place(base.source_end, base.target_end)
     offsets = OffsetMap.of(begin, unpack_runs(begin, base.runs))
     offsets.pass_over(end)

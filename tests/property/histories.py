@@ -6,10 +6,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from replicator.core.partition import Phase
+from replicator.core.partition import PartitionCopy, Phase
 from replicator.errors import BugError
+from replicator.model.spec import Offsets
+from replicator.model.states import Reason
 from tests.property.model_broker import EXPIRY_MS, HOUR_MS
 from tests.property.model_daemon import Connection, Daemon, Rules, Violation, World
+from tests.property.model_state import FATES
 
 Pick = Callable[[int], int]
 """Chooses a number below the given one: hypothesis in the state machine, a seeded generator elsewhere."""
@@ -18,6 +21,9 @@ DAEMONS_MAX = 2
 ODD = ("control", "control", "hole", "gap", "end", "append_time", "old_magic", "aborted")
 STEPS_MS = (0, 500, 5_000, 20_000, 31_000, 61_000, 600_000, HOUR_MS, 25 * HOUR_MS)
 _BACKLOG_SHARE = 0.5
+_LONG_LIVED_SHARE = 0.4
+_GAPS_SHARE = 0.5
+_TAKEN_OVER_SHARE = 0.25
 _CALM_ROUNDS = 40
 _CALM_ROUNDS_PER_BATCH = 12
 _CALM_STEP_MS = 5_000
@@ -67,8 +73,20 @@ def bump_source_epoch(world: World, _pick: Pick) -> None:
 
 def retain(world: World, pick: Pick) -> None:
     """Let retention move the source's start; before the first attach that would be a seed's matter."""
-    if world.active and world.source.batches:
-        world.source.retain_from(1 + pick(len(world.source.batches)))
+    begun = world.active or world.offsets is Offsets.MAPPED
+    if begun and world.source.batches:
+        _keep_what_markers_hide(world, world.source.batches[pick(len(world.source.batches))].header.next_offset)
+
+
+def _keep_what_markers_hide(world: World, offset: int) -> None:
+    """Move the source's start; where surplus markers may stand, not over a record that was not copied.
+
+    This is an assumption: a marker too many on the target stands for the lost record, and nothing tells any more.
+    So is that retention does not take what an unclean election brought before anybody has compared it.
+    """
+    if world.source.truncated:
+        return
+    world.source.delete_records(min(offset, world.next_to_copy()) if world.haunted else offset)
 
 
 def truncate(world: World, pick: Pick) -> None:
@@ -77,10 +95,7 @@ def truncate(world: World, pick: Pick) -> None:
     This is an assumption: a repeat of the same sequences is acknowledged whatever its content (KAFKA.md A28), so a
     batch of the lost history that is still on its way when another daemon writes the new one cannot be told from it.
     """
-    on_its_way = world.zombies or any(
-        daemon.copy.outstanding or daemon.copy.queued_bytes or daemon.fetched for daemon in world.daemons
-    )
-    if world.source.batches and not on_its_way:
+    if world.source.batches and not _on_its_way(world) and not world.given_up:
         world.source.truncate(pick(len(world.source.batches)))
 
 
@@ -124,6 +139,112 @@ def write_alien(world: World, _pick: Pick) -> None:
     """Let someone else write to the target."""
     world.alien = True
     world.target.append_alien(-1, world.now_ms)
+
+
+def ghost(world: World, pick: Pick) -> None:
+    """Let markers of an earlier fill land late or twice: beyond what any wait for them assumes."""
+    if world.target.fill_epoch and world.source.start <= world.next_to_copy():
+        world.haunted = True
+        world.target.fill(world.target.term, world.target.fill_epoch, 1 + pick(2), world.now_ms, lambda *_: None)
+
+
+def deny_fills(world: World, _pick: Pick) -> None:
+    """Take the right to write markers away, or give it back."""
+    world.target.fills_denied = not world.target.fills_denied
+
+
+def retain_target(world: World, pick: Pick) -> None:
+    """Let retention move the target's start."""
+    world.target.retain_from(pick(world.target.log_end + 1))
+
+
+def retain_copied(world: World, pick: Pick) -> None:
+    """Let retention move both starts over what is copied, as it does where both sides keep pace."""
+    if world.active and not world.source.truncated:
+        world.source.delete_records(world.next_to_copy() - pick(3))
+        world.target.retain_from(world.target.log_end - pick(3))
+
+
+def delete_records(world: World, pick: Pick) -> None:
+    """Let an administrator move the source's start, into a batch perhaps."""
+    if world.active or world.offsets is Offsets.MAPPED:
+        _keep_what_markers_hide(world, pick(world.source.end + 1))
+
+
+# -- operators and the state topic ------------------------------------------------------------------------------------
+
+
+def give_up(world: World, pick: Pick) -> None:
+    """Let an operator give up what a daemon stopped at, in a moment when nothing of it is on its way.
+
+    This is an assumption where retention took what is given up: a daemon that had read it before, and still sends it
+    when another has gone on behind the gap, sends another record with the same sequence (see `truncate`).
+    """
+    daemon = _daemon(world, pick)
+    if daemon is None or daemon.copy.phase is not Phase.FAULTED:
+        return
+    reason, source = daemon.copy.reason, world.source
+    if reason is Reason.RECORD_TOO_LARGE:
+        at = daemon.copy.next_offset
+        sizes = [batch.header for batch in source.batches if batch.header.base_offset <= at < batch.header.next_offset]
+        ranges = [(header.base_offset, header.next_offset) for header in sizes]
+    elif reason is Reason.OVERTAKEN_BY_RETENTION and not daemon.lost_place and not _on_its_way(world):
+        ranges = [(min(world.next_to_copy(), source.start), source.start)]
+    else:
+        return
+    for first, end in ranges:
+        world.given_up.append((first, end))
+        world.state.give_up(first, end)
+    for each in world.daemons:
+        if each.copy.reason is reason:
+            each.resolve()
+
+
+def accept(world: World, pick: Pick) -> None:
+    """Let an operator keep a target that is no copy any more, and go on behind it, or begin anew; nobody copies."""
+    daemon = _daemon(world, pick)
+    accepted = {Reason.SOURCE_TRUNCATED, Reason.CONTENT_MISMATCH, Reason.FOREIGN_WRITER}
+    if (
+        daemon is None
+        or daemon.copy.phase is not Phase.FAULTED
+        or daemon.copy.reason not in accepted
+        or _on_its_way(world)
+        or any(each.copy.is_copying() for each in world.daemons)
+        or world.target.high_watermark != world.target.log_end
+        or world.source.incarnation
+    ):
+        return
+    if pick(2):
+        world.begin_anew()
+    else:
+        world.accept()
+    for each in world.daemons:
+        each.resolve()
+
+
+def persist(world: World, pick: Pick) -> None:
+    """Let a daemon write blocks of its map, if it holds the claim."""
+    daemon = _daemon(world, pick)
+    if daemon is not None:
+        daemon.persist(FATES[pick(len(FATES))])
+
+
+def deliver_late(world: World, pick: Pick) -> None:
+    """Let a plain append to the state topic arrive late, or for the second time."""
+    if world.state.late:
+        _, changes = world.state.late.pop(pick(len(world.state.late)))
+        world.state.apply(changes)
+
+
+def break_state(world: World, _pick: Pick) -> None:
+    """Let the state topic be out of reach, or come back."""
+    world.state.down = not world.state.down
+
+
+def _on_its_way(world: World) -> bool:
+    return bool(world.zombies) or any(
+        daemon.copy.outstanding or daemon.copy.queued_bytes or daemon.fetched for daemon in world.daemons
+    )
 
 
 # -- the daemons ------------------------------------------------------------------------------------------------------
@@ -213,6 +334,7 @@ def renew(world: World) -> None:
     for daemon in world.daemons:
         if world.claim is not None and world.claim.holder == daemon.name:
             daemon.work_claim()
+            daemon.persist(FATES[0])
 
 
 EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
@@ -248,8 +370,38 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "unpause": (3, _each(Daemon.unpause)),
     "record": (1, record),
     "advance": (8, advance),
+    "follow": (0, _each(lambda daemon: daemon.view.follow())),
+    "give_up": (0, give_up),
+    "accept": (0, accept),
+    "ghost": (0, ghost),
+    "deny_fills": (0, deny_fills),
+    "delete_records": (0, delete_records),
+    "retain_target": (0, retain_target),
+    "retain_copied": (0, retain_copied),
+    "persist": (0, persist),
+    "deliver_late": (0, deliver_late),
+    "break_state": (0, break_state),
 }
 """Every event, with its usual weight."""
+
+_MORE: dict[Offsets, dict[str, int]] = {
+    Offsets.IDENTICAL: {},
+    Offsets.AUTO: {"follow": 4, "ghost": 3, "deny_fills": 1, "persist": 5, "deliver_late": 2, "break_state": 1},
+    Offsets.MAPPED: {"follow": 4, "accept": 4, "ghost": 1, "retain_target": 3, "delete_records": 1, "persist": 8, "deliver_late": 3, "break_state": 1},
+}
+"""Weights of what can only happen, or do harm, where offsets may differ."""
+_LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "truncate", "recreate", "write_alien"), 0) | {
+    "persist": 16,
+    "retain_copied": 5,
+    "work": 36,
+    "serve": 30,
+    "kill": 2,
+    "start": 4,
+}
+"""Weights for maps that grow, are written and lose their beginning."""
+_RESOLVED = {"truncate": 3, "accept": 12, "persist": 12, "work": 36, "serve": 24, "kill": 2, "start": 4}
+"""Weights for sources that lose records, and what operators do about it."""
+_GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 RARE = ("append_too_large", "retain", "truncate", "recreate", "write_alien")
 """Events that end a copy, or most of them: only some histories have them."""
@@ -266,6 +418,7 @@ def calm(world: World) -> None:
     """
     if not world.daemons:
         world.start_daemon()
+    world.state.down = False
     for connection in list(world.zombies):
         while world.deliver(connection):
             world.target.commit()
@@ -300,14 +453,35 @@ def _calm_round(world: World) -> None:
 
 
 def _is_done(world: World) -> bool:
-    if world.target.high_watermark == world.source.end and world.target.log_end == world.source.end:
+    if world.offsets is Offsets.IDENTICAL:
+        if world.target.high_watermark == world.source.end and world.target.log_end == world.source.end:
+            return True
+    elif _is_equal(world):
         return True
     if world.alien and world.target.log_end > world.source.end:
         return True  # nothing of ours is left to be sent, so that nothing of ours can meet the stranger's record
     # The holder of the claim may have stopped with a reason; the other one then waits for a claim it need not get.
     copies = [daemon.copy for daemon in world.daemons]
     stopped = [copy for copy in copies if copy.phase is Phase.FAULTED]
-    return bool(stopped) and all(copy.waits_for_claim or copy.fill_due() for copy in copies if copy not in stopped)
+    return bool(stopped) and all(_may_rest(world, copy) for copy in copies if copy not in stopped)
+
+
+def _may_rest(world: World, copy: PartitionCopy) -> bool:
+    """Return whether a daemon has nothing to do while another one has stopped."""
+    if copy.waits_for_claim or copy.fill_due():
+        return True
+    at_the_end = copy.is_copying() and copy.idle and copy.acked_offset == world.source.end
+    return world.offsets is not Offsets.IDENTICAL and at_the_end  # it cannot see what the other one found
+
+
+def _is_equal(world: World) -> bool:
+    target, end = world.target, world.source.end
+    copied = [record for _, record in world.copied() if record > 0]  # a stranger's are not
+    return (
+        target.high_watermark == target.log_end
+        and copied == world.wanted(world.source.histories[-1])
+        and any(daemon.copy.is_copying() and daemon.copy.acked_offset == end for daemon in world.daemons)
+    )
 
 
 # -- seeded histories -------------------------------------------------------------------------------------------------
@@ -375,7 +549,13 @@ def profile(chance: random.Random, steps: int, *, backlog: bool) -> Profile:
 
 
 def run_history(
-    seed: int, rules: Rules, steps: int = 90, *, backlog: bool = False, tail_may_stay: bool = False
+    seed: int,
+    rules: Rules,
+    steps: int = 90,
+    *,
+    backlog: bool = False,
+    tail_may_stay: bool = False,
+    offsets: Offsets = Offsets.IDENTICAL,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -388,6 +568,10 @@ def run_history(
         kind.weights["append_odd"] = 0  # histories without fills go deeper elsewhere
     world = World(rules=rules, one_at_a_time=kind.one_at_a_time)
     world.target.tail_may_stay = tail_may_stay
+    if offsets is not Offsets.IDENTICAL:
+        _let_offsets_differ(world, kind.weights, chance, offsets)
+    elif seed % 8 == 1:
+        kind.weights.update(_GAPS)
     for _ in range(kind.daemons):
         world.start_daemon()
     if kind.daemons == 1:
@@ -400,13 +584,37 @@ def run_history(
     return world
 
 
+def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Random, offsets: Offsets) -> None:
+    """Choose what is special about a history whose offsets need not be the source's."""
+    world.offsets = offsets
+    weights.update(_MORE[offsets])
+    weights["append_odd"] = chance.choice((4, 12, 20))
+    if offsets is Offsets.MAPPED and chance.random() < _LONG_LIVED_SHARE:
+        weights.update(_LONG_LIVED)
+    elif chance.random() < _GAPS_SHARE:
+        weights.update(_GAPS)
+    elif offsets is Offsets.MAPPED:
+        weights.update(_RESOLVED)
+    if offsets is Offsets.AUTO:
+        world.fill_length_max = chance.choice((2, 5_000_000, 5_000_000))
+        weights["deny_fills"] *= chance.choice((0, 0, 1))
+    elif chance.random() < _TAKEN_OVER_SHARE:
+        world.take_over(1 + chance.randrange(3))
+
+
 def first_violation(
-    rules: Rules, seeds: range, steps: int = 90, *, backlog: bool = False, tail_may_stay: bool = False
+    rules: Rules,
+    seeds: range,
+    steps: int = 90,
+    *,
+    backlog: bool = False,
+    tail_may_stay: bool = False,
+    offsets: Offsets = Offsets.IDENTICAL,
 ) -> str | None:
     """Return how the first of these histories that goes wrong does so, or None."""
     for seed in seeds:
         try:
-            run_history(seed, rules, steps, backlog=backlog, tail_may_stay=tail_may_stay)
+            run_history(seed, rules, steps, backlog=backlog, tail_may_stay=tail_may_stay, offsets=offsets)
         except (Violation, BugError) as violation:
             return f"seed {seed}: {violation}"
     return None

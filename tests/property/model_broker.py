@@ -45,6 +45,7 @@ OK = 0
 CORRUPT_MESSAGE = 2
 NOT_LEADER_OR_FOLLOWER = 6
 MESSAGE_TOO_LARGE = 10
+CLUSTER_AUTHORIZATION_FAILED = 31
 INVALID_TIMESTAMP = 32
 OUT_OF_ORDER_SEQUENCE = 45
 INVALID_PRODUCER_EPOCH = 47
@@ -161,12 +162,10 @@ class SourcePartition:
         """Elect a leader cleanly."""
         self.epochs.append((self.epochs[-1][0] + 1, self.end))
 
-    def retain_from(self, index: int) -> None:
-        """Let retention remove the batches before that one."""
-        gone = self.batches[:index]
-        del self.batches[:index]
-        if gone:
-            self.start = gone[-1].header.next_offset
+    def delete_records(self, offset: int) -> None:
+        """Let an administrator move the start, also into the middle of a batch (DeleteRecords)."""
+        self.start = max(self.start, min(offset, self.end))
+        self.batches = [batch for batch in self.batches if batch.header.next_offset > self.start]
 
     def truncate(self, index: int) -> None:
         """Elect a leader uncleanly: batches from that one on are lost, and another history begins."""
@@ -191,13 +190,25 @@ class SourcePartition:
         self.odd_offsets = set()
 
     def epoch_end(self, epoch: int) -> tuple[int, int]:
-        """Return (largest epoch not above `epoch`, where it ends), as OffsetForLeaderEpoch does."""
-        found = -1
-        for number, first in self.epochs:
+        """Return (largest epoch not above `epoch`, where it ends), as OffsetForLeaderEpoch does.
+
+        Epochs that end below the log's start are forgotten; the one it stands in begins there from then on. Of one
+        before all that are known, the end is where those begin.
+        """
+        found = epoch
+        for number, first in self._known_epochs():
             if number > epoch:
                 return found, first
             found = number
         return found, self.end
+
+    def _known_epochs(self) -> list[tuple[int, int]]:
+        ends = [first for _, first in self.epochs[1:]] + [self.end + 1]
+        return [
+            (number, max(first, self.start))
+            for (number, first), end in zip(self.epochs, ends, strict=True)
+            if end > self.start
+        ]
 
     def fetch(self, incarnation: int, offset: int, last_epoch: int, batches_max: int) -> FetchAnswer:
         """Answer a fetch as a broker does from v12 on."""
@@ -281,6 +292,8 @@ class TargetPartition:
     Attributes:
         high_watermark: What clients are told the end is.
         term: Rises with each leader change; a request that was sent to an earlier leader is refused.
+        start: Log start offset; what retention took is kept here for the observer only.
+        fills_denied: Whether the right to write markers is missing.
         ready_from: After a leader change, ends are told only from this high watermark on (KIP-207).
         tail_may_stay: Whether the tail may stay uncommitted without limit (too few replicas).
         mutations: Counts changes of the log, so that an observer looks only when something changed.
@@ -292,6 +305,8 @@ class TargetPartition:
     tail_may_stay: bool = False
     mutations: int = 0
     fill_epoch: int = 0
+    start: int = 0
+    fills_denied: bool = False
     log: list[TargetBatch] = field(default_factory=list)
     states: dict[int, ProducerState] = field(default_factory=dict)
     _waiting: list[_Waiting] = field(default_factory=list)
@@ -314,7 +329,7 @@ class TargetPartition:
 
     def tail(self, end: int) -> Tail | None:
         """Return the last data batch below `end`, which must be committed."""
-        committed = [batch for batch in self.log if batch.base < min(end, self.high_watermark)]
+        committed = [batch for batch in self.log if self.start <= batch.base < min(end, self.high_watermark)]
         below = [batch for batch in committed if not batch.produced.header.is_control]
         if not below:
             return None
@@ -361,7 +376,9 @@ class TargetPartition:
         A marker of an older epoch than the last is refused. As `produce`, but nothing is said of the offset.
         """
         code = OK
-        if term != self.term:
+        if self.fills_denied:
+            code = CLUSTER_AUTHORIZATION_FAILED
+        elif term != self.term:
             code = NOT_LEADER_OR_FOLLOWER
         elif epoch < self.fill_epoch:
             code = INVALID_PRODUCER_EPOCH
@@ -408,6 +425,15 @@ class TargetPartition:
         self._waiting.append(_Waiting(required, base, on_answer))
         return True
 
+    def data(self) -> list[tuple[int, int]]:
+        """Return (offset, record) of every record, markers left out, for the observer."""
+        return [
+            (batch.base + at, record)
+            for batch in self.log
+            if not batch.produced.header.is_control
+            for at, record in enumerate(batch.produced.records)
+        ]
+
     # -- what happens to a broker -------------------------------------------------------------------------------------
 
     def commit(self, batches: int | None = None) -> None:
@@ -453,6 +479,15 @@ class TargetPartition:
         for key in old:
             del self.states[key]
         return bool(old)
+
+    def retain_from(self, offset: int) -> None:
+        """Let retention take whole committed batches below an offset, but for the last one with records."""
+        committed = [batch for batch in self.log if batch.next_offset <= self.high_watermark]
+        data = [batch for batch in committed if not batch.produced.header.is_control]
+        kept = data[-1].base if data else 0
+        for batch in committed:
+            if batch.next_offset <= min(offset, kept):
+                self.start = max(self.start, batch.next_offset)
 
     def time_passed(self, now_ms: int) -> None:
         """Commit what was appended `TAIL_MS` ago: an in-sync replica follows or leaves the set within that time."""

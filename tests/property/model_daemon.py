@@ -1,25 +1,48 @@
 """A daemon around one `PartitionCopy`, reduced to what decides about exactness, and the world two of them live in.
 
-`Daemon` follows `engine.pump`, `reader`, `writer`, `attach` and `claim_keeper` line by line where those decide
-anything, with every wait made an event of its own: what the engine awaits, the history chooses the moment of.
+`Daemon` follows `engine.pump`, `reader`, `writer`, `attach_loop`, `attach` and `claim_keeper` line by line where those
+decide anything, on top of `engine.maps` and `engine.slot` themselves, with every wait made an event of its own: what the engine awaits, the history chooses the moment of.
 `Rules` names each decision, so that a test can break one at a time.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
 
 from replicator.core.answers import ProduceOutcome, classify_produce
-from replicator.core.attach import Decision, Fault, Resume, Role, SourceLog, TargetLog, Wait, Writer, decide
+from replicator.core.attach import (
+    Decision,
+    Fault,
+    Mapping,
+    Policy,
+    Remap,
+    Resume,
+    Role,
+    SourceLog,
+    TargetLog,
+    Wait,
+    Writer,
+    decide,
+    displaced_by,
+)
 from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
 from replicator.core.intake import Encode, Fill, Skip
+from replicator.core.offset_map import OffsetMap, Place, unpack
+from replicator.core.pairing import reading_from, spans_of
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
-from replicator.model.names import TopicPartition
+from replicator.core.track import Track
+from replicator.engine.maps import OffsetMaps, last_source, mapping_of, restored, stepped_back
+from replicator.engine.slot import Slot
+from replicator.errors import ReplicatorError
+from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.property.model_broker import (
+    ALIEN_PRODUCER,
     BATCH_BYTES_MAX,
+    CLUSTER_AUTHORIZATION_FAILED,
     GUARD_MS,
     NO_RECORD,
     TAIL_MS,
@@ -31,8 +54,12 @@ from tests.property.model_broker import (
     encoded,
     rewritten,
 )
+from tests.property.model_look import Bounds, Gone, ReadingFrom, SpansOf, View, source_view, walk
+from tests.property.model_state import MIRROR_KEY, UID, WHERE, StateTopic, StateView
 
-WHERE = TopicPartition("orders", 0)
+if TYPE_CHECKING:
+    from replicator.engine.state_log import StateLog
+
 WRITER = Writer(producer_id=100, producer_epoch=0, role=Role.COPYING, filler_id=101, filler_epoch=0, fill_id=102)
 REQUEST_MS = 30_000
 DOUBT_MS = REQUEST_MS + TAIL_MS
@@ -75,6 +102,17 @@ class Rules:
             and every write rests on a place proven within `PROOF_MS`.
         fill_doubt_waited: After a fill without an answer the doubt time is waited out before the next fill.
         log_end_known: The true log end is known at the attach (OffsetForLeaderEpoch of the present epoch).
+        maps_type: How offset maps are read and changed.
+        map_refreshed: The map is brought up to date with each attach, not only with the first.
+        skips_forgotten: An attach goes back to where the source has a record at an offset that was left out.
+        map_read_after_logs: What is recorded is read once more after the logs were.
+        remap_compared: A change of the mirror record is a compare-and-set.
+        remap_recorded: A difference is recorded before anything is copied behind it.
+        displaced_looked_at: A batch that landed further on is looked at before the next attach.
+        spans: Where a batch holds records to copy.
+        reading_from: Where a walk along both logs begins.
+        judged_from_known: What was taken over is not compared.
+        given_up_known: An attach knows what was given up.
     """
 
     copy_type: type[PartitionCopy] = PartitionCopy
@@ -89,6 +127,17 @@ class Rules:
     aging_waited: bool = True
     log_end_known: bool = False
     fill_doubt_waited: bool = True
+    maps_type: type[OffsetMaps] = OffsetMaps
+    map_refreshed: bool = True
+    map_read_after_logs: bool = True
+    skips_forgotten: bool = True
+    remap_compared: bool = True
+    remap_recorded: bool = True
+    displaced_looked_at: bool = True
+    spans: SpansOf = spans_of
+    reading_from: ReadingFrom = reading_from
+    judged_from_known: bool = True
+    given_up_known: bool = True
 
 
 @dataclass(eq=False, slots=True)
@@ -122,6 +171,13 @@ class World:
         active: The mirror record: this partition was copied before.
         stored_epoch: The mirror record's source leader epoch.
         alien: Whether someone else wrote to the target.
+        offsets: What the flow promises.
+        fill_length_max: The flow's `fill_limit`.
+        state: The state topic.
+        given_up: Source offsets that an operator gave up, from and to.
+        judged_from: Target offset below which the log was taken over.
+        log_end_shown: Whether attaches are told the true log end.
+        haunted: Whether markers landed beyond what any wait assumes.
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -134,9 +190,19 @@ class World:
     active: bool = False
     stored_epoch: int = -1
     alien: bool = False
+    offsets: Offsets = Offsets.IDENTICAL
+    fill_length_max: int = 5_000_000
+    state: StateTopic = field(default_factory=StateTopic)
+    given_up: list[tuple[int, int]] = field(default_factory=list)
+    judged_from: int = 0
+    haunted: bool = False
+    log_end_shown: bool = False
     daemons: list[Daemon] = field(default_factory=list)
     _born: int = 0
     _seen_mutations: int = 0
+    _begins_at: int | None = None
+    _described: int = 0
+    _seen_described: tuple[int, bytes] | None = None
 
     # -- daemons ------------------------------------------------------------------------------------------------------
 
@@ -200,6 +266,7 @@ class World:
                 for request in connection.unanswered
             ):
                 daemon.lose_connection()
+        self.state.late = [(sent_ms, changes) for sent_ms, changes in self.state.late if self.now_ms - sent_ms < REQUEST_MS]
         for connection in list(self.zombies):
             if self.now_ms - connection.undelivered[-1].sent_ms >= REQUEST_MS:
                 self.drop(connection)
@@ -207,43 +274,165 @@ class World:
     # -- the invariant ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise unless the target is a copy and every stop has a reason that holds.
+        """Raise unless the target is a copy, every map is exact and every stop has a reason that holds.
 
         Raises:
-            Violation: It is not, or one does not.
+            Violation: It is not, one is not, or one does not.
         """
         if self.target.mutations != self._seen_mutations:
             self._seen_mutations = self.target.mutations
             self._check_prefix()
+        self._see_what_is_described()
         for daemon in self.daemons:
             copy = daemon.copy
             if copy.phase is Phase.FAULTED:
                 self._check_reason(daemon)
-            elif copy.phase is Phase.COPYING and copy.acked_offset > self.target.high_watermark:
-                raise Violation(f"{daemon.name} believes {copy.acked_offset} to be acknowledged")
+            elif copy.phase is Phase.COPYING and copy.target_end > self.target.high_watermark:
+                raise Violation(f"{daemon.name} believes {copy.target_end} to be acknowledged")
+            if copy.track is not None:
+                check_map(self, daemon.name, copy.track, daemon.mapped_before)
+                daemon.mapped_before = (copy.track, copy.track.acked.target)
             connection = daemon.connection
             if connection is not None and len(connection.unanswered) > IN_FLIGHT_BATCHES_MAX:
                 raise Violation(f"{daemon.name} has {len(connection.unanswered)} batches in flight")
 
+    def take_over(self, records: int) -> None:
+        """Begin with a target log that holds records of someone else, and go on behind them."""
+        for _ in range(records):
+            self.target.append_alien(-1, self.now_ms)
+        self.target.commit()
+        self.judged_from = self.target.log_end
+        self.state.take_over(0, self.judged_from)
+
+    def is_given_up(self, offset: int) -> bool:
+        """Return whether an operator gave a source offset up."""
+        return any(first <= offset < end for first, end in self.given_up)
+
+    def wanted(self, history: dict[int, int]) -> list[int]:
+        """Return the records of a history that have to be copied, in order, from wherever the copy began."""
+        begin = self.begins_at()
+        return [history[offset] for offset in sorted(history) if offset >= begin and not self.is_given_up(offset)]
+
+    def copied(self) -> list[tuple[int, int]]:
+        """Return (offset, record) of what was copied to the target."""
+        return [each for each in self.target.data() if each[0] >= self.judged_from]
+
     def _check_prefix(self) -> None:
         if self.alien:
+            return
+        if self.offsets is not Offsets.IDENTICAL:
+            self._check_order()
             return
         copied = {
             batch.base + at: record for batch in self.target.log for at, record in enumerate(batch.produced.records)
         }
         if len(copied) != self.target.log_end or not any(
-            all(history.get(offset, NO_RECORD) == record for offset, record in copied.items())
+            all(
+                (NO_RECORD if self.is_given_up(offset) else history.get(offset, NO_RECORD)) == record
+                for offset, record in copied.items()
+            )
             for history in self.source.histories
         ):
             raise Violation(f"the target is no copy of the source: {copied} is in none of {self.source.histories}")
 
+    def _check_order(self) -> None:
+        copied = [record for _, record in self.copied()]
+        if not any(self.wanted(history)[: len(copied)] == copied for history in self.source.histories):
+            raise Violation(f"the target is no copy of the source: {copied} is in none of {self.source.histories}")
+
+    def begins_at(self) -> int:
+        """Return the source offset at which copying began: what was recorded first, where offsets are mapped."""
+        if self._begins_at is None and self.offsets is Offsets.MAPPED:
+            found = self.state.mirror.maps.get(WHERE.partition)
+            self._begins_at = found.base.source_end if found is not None else None
+        return self._begins_at or 0
+
+    def accept(self) -> None:
+        """Let an operator keep what the target holds, whatever it is, and go on behind it from the source's start.
+
+        Records of before are nothing the source has to hold any more.
+        """
+        self.source.histories = [self.source.histories[-1]]
+        self.log_end_shown = self.log_end_shown or self.alien  # our last sequence may lie behind a stranger's record
+        self.source.truncated = self.alien = False
+        self.judged_from, self._begins_at = self.target.log_end, self.source.start
+        self.given_up.clear()
+        self.state.take_over(self.source.start, self.judged_from)
+
+    def begin_anew(self) -> None:
+        """Let an operator delete the target's topic and create it again, to be filled from the source's start."""
+        self.accept()
+        self.judged_from = 0
+        self.target = TargetPartition(term=self.target.term + 1, mutations=self.target.mutations + 1)
+        self.state.take_over(self.source.start, 0)
+
+    def check_blocks(self) -> None:
+        """Compare every block on the state topic with the two logs.
+
+        Raises:
+            Violation: One says what is not so.
+        """
+        where = {record: offset for history in self.source.histories for offset, record in history.items()}
+        copied = {target: where.get(record) for target, record in self.copied()}
+        for block in self.state.blocks():
+            for run in unpack(block):
+                for at in range(run.length):
+                    if copied.get(run.target + at, run.source + at) != run.source + at:
+                        raise Violation(f"a block says {run}, but {copied[run.target + at]} stands at {run.target + at}")
+
+    def next_to_copy(self) -> int:
+        """Return the source offset behind the last record that was copied."""
+        copied = {record for _, record in self.copied()}
+        found = [offset for history in self.source.histories for offset, record in history.items() if record in copied]
+        return max(found, default=self.begins_at() - 1) + 1
+
+    def displaced_from(self) -> int | None:
+        """Return the first offset of the target where a record stands that the state topic's records place elsewhere.
+
+        None also where offsets are mapped: there nothing but the order of records says where each stands.
+        """
+        found = self.state.mirror.maps.get(WHERE.partition)
+        if found is not None and found.mapped:
+            return None
+        offsets = restored(found.base) if found is not None else OffsetMap(Place(0, 0))
+        for target, record in self.copied():
+            beyond = target - offsets.end.target
+            told = offsets.end.source + beyond if beyond >= 0 else offsets.to_source(target)
+            if all(history.get(told) != record for history in self.source.histories):
+                return target
+        return None
+
+    def is_unrecorded(self) -> bool:
+        """Return whether records stand where none of the state topic's records ever told that they do.
+
+        Such a difference can be lost: with the daemon that alone was told of it, or behind another one.
+        """
+        first = self.displaced_from()
+        return first is not None and first >= self._described
+
+    def _see_what_is_described(self) -> None:
+        seen = (self.target.mutations, self.state.records[MIRROR_KEY])
+        if self.offsets is Offsets.AUTO and seen != self._seen_described:
+            self._seen_described = seen
+            self._described = min(self._described, self.target.log_end)
+            if self.displaced_from() is None:
+                self._described = self.target.log_end
+
+    def is_place_lost(self) -> bool:
+        """Return whether no walk can begin at any place that is recorded: the source has lost what follows each."""
+        return all(
+            reading_from(place, self.given_up) < self.source.start for place in self.state.known_places()
+        )
+
     def _check_reason(self, daemon: Daemon) -> None:
         reason, source = daemon.copy.reason, self.source
+        another = source.truncated or source.incarnation > 0 or self.alien
         holds = {
-            Reason.SOURCE_TRUNCATED: source.truncated or source.incarnation > 0 or self.alien,
-            Reason.CONTENT_MISMATCH: source.truncated or source.incarnation > 0 or self.alien,
+            Reason.SOURCE_TRUNCATED: another or daemon.displaced_by_another,
+            Reason.CONTENT_MISMATCH: another or daemon.displaced_by_another,
             Reason.SOURCE_RECREATED: source.incarnation > 0,
-            Reason.OVERTAKEN_BY_RETENTION: source.start > daemon.seen_end,
+            Reason.OVERTAKEN_BY_RETENTION: source.incarnation > 0
+            or (source.start > daemon.seen_end and daemon.place_may_be_lost),
             Reason.FOREIGN_WRITER: self.alien,
             Reason.RECORD_TOO_LARGE: source.truncated
             or source.incarnation > 0
@@ -253,6 +442,38 @@ class World:
             raise Violation(f"{daemon.name} stopped without cause: {reason} {daemon.copy.detail}")
 
 
+def check_map(world: World, name: str, track: Track, before: tuple[Track, int] | None) -> None:
+    """Compare a daemon's map with the two logs, record by record; only what is new since the last time.
+
+    Raises:
+        Violation: A copied record is mapped elsewhere.
+    """
+    offsets, end = track.offsets, track.acked.target  # what a walk found beyond counts once it is resumed from
+    known = before[1] if before is not None and before[0] is track else 0
+    if track.shift < 0 and not track.mapped:
+        raise Violation(f"{name} copies {-track.shift} offsets behind, where markers stand for what is left out")
+    if known == end or world.alien or world.source.incarnation:
+        return
+    where: dict[int, int] = {}
+    for history in world.source.histories:
+        where.update({record: offset for offset, record in history.items()})
+    copied = world.copied()
+    for target, record in copied:
+        source = where[record]
+        if max(known, offsets.begin.target) <= target < end and (
+            offsets.to_target(source) != target or offsets.to_source(target) != source
+        ):
+            raise Violation(
+                f"{name} maps {source} to {offsets.to_target(source)} and {target} to {offsets.to_source(target)}, "
+                f"but {source} stands at {target}: {list(offsets.runs())} up to {offsets.end}"
+            )
+    if not world.source.truncated:
+        there = {record for _, record in copied}
+        history = {offset: record for offset, record in world.source.histories[-1].items() if offset < track.acked.source}
+        if not there.issuperset(world.wanted(history)):
+            raise Violation(f"{name} believes that all is copied below {track.acked.source}")
+
+
 class Daemon:
     """One daemon, as far as one partition is concerned."""
 
@@ -260,13 +481,26 @@ class Daemon:
         self.world = world
         self.name = name
         self.rules = world.rules
-        self.copy = self.rules.copy_type(WHERE, TargetLimits(BATCH_BYTES_MAX, GUARD_MS))
+        lenient = world.offsets is not Offsets.IDENTICAL
+        limits = TargetLimits(
+            BATCH_BYTES_MAX, GUARD_MS, world.fill_length_max, may_be_mapped=lenient, surplus_allowed=lenient
+        )
+        self.copy = self.rules.copy_type(WHERE, limits)
+        self.slot = Slot(WHERE, WHERE, self.copy)
+        self.view = StateView(world.state, lambda: world.now_ms, compares=self.rules.remap_compared)
+        self.maps = self.rules.maps_type(UID, cast("StateLog", self.view), self)
+        self.mapped_before: tuple[Track, int] | None = None
         self.active = world.active
         self.stored_epoch = world.stored_epoch
         self.connection: Connection | None = None
         self.attaching: Iterator[None] | None = None
         self.fetched: tuple[int, FetchAnswer] | None = None
         self.seen_end = 0
+        self.remaps = 0
+        self.displaced = False
+        self.displaced_by_another = False
+        self.lost_place = False
+        self.place_may_be_lost = True
         self.due = NEVER
         self._verified_ms = NEVER
         self._doubt_until = NEVER
@@ -300,6 +534,20 @@ class Daemon:
             return self._claim_effective_at * 1000
         return None
 
+    def effective_since(self) -> float | None:
+        """As `engine.guard.Claim`."""
+        return self._claimed_since_ms()
+
+    @property
+    def holder(self) -> str | None:
+        """As `engine.guard.Claim`."""
+        return self.world.claim.holder if self.world.claim is not None else None
+
+    @property
+    def number(self) -> int:
+        """As `engine.guard.Claim`."""
+        return self._claim_number
+
     def may_work_unguarded(self) -> bool:
         """Follow `Pump.may_work_unguarded`."""
         if not self.rules.claim_needed:
@@ -328,7 +576,7 @@ class Daemon:
         if not self._place_is_proven() and self.world.now_ms >= self._doubt_until:
             self._settle("the claim is ours: reading the log again")
 
-    # -- attaching (engine.attach, Pump._attach, Pump._resume) --------------------------------------------------------
+    # -- attaching (engine.attach_loop, engine.attach) ----------------------------------------------------------------
 
     def step_attach(self) -> bool:
         """Begin an attach, or do its next read; return whether there was anything to do."""
@@ -338,7 +586,11 @@ class Daemon:
                 return False
             if copy.phase is Phase.SETTLING:
                 copy.attach_again()
-            self.attaching = self._attach()
+            self.stored_epoch = max(self.stored_epoch, copy.last_epoch)  # as `Pump._detach`
+            if copy.displaced is not None and self.rules.displaced_looked_at:
+                self.attaching = self._look_at_displaced(copy.displaced)
+            else:
+                self.attaching = self._attach()
         if next(self.attaching, self) is self:
             self.attaching = None
         return True
@@ -346,10 +598,14 @@ class Daemon:
     def _attach(self) -> Iterator[None]:
         world, source, target = self.world, self.world.source, self.world.target
         began = world.now_ms
+        if not self.rules.displaced_looked_at:
+            self.copy.displaced = None
+        if self.rules.map_refreshed or self.copy.track is None:
+            self.maps.refresh(self.slot)
         ends: tuple[int, int | None] = (source.end, self._epoch_end())
         start = source.start
         yield
-        end = target.visible_end()
+        first, end = target.start, target.visible_end()
         if end is None:
             return
         yield
@@ -361,56 +617,194 @@ class Daemon:
         if self.rules.reads_in_order:
             ends = (source.end, self._epoch_end())
             yield
-        content, epoch = None, source.epoch_at(end - 1)
-        if tail is not None and start <= tail.last_offset < ends[0]:
-            if tail.last_offset < source.start:
-                return  # retention was faster: the read is refused
-            content = source.record_at(tail.last_offset)
-        behind = range(max(tail.last_offset + 1 if tail is not None else 0, start), min(end, ends[0]))
-        unfilled = next((offset for offset in behind if source.record_at(offset) is not None), None)
-        if self.copy.phase is not Phase.ATTACHING:
-            return
-        if source.incarnation != _REGISTERED:
+        if source.incarnation != _REGISTERED and self.copy.phase is Phase.ATTACHING:
             self.copy.fault(Reason.SOURCE_RECREATED, "another topic stands under the name")
             return
-        self._verified_ms, self.seen_end = began, end
+        log = TargetLog(first, end, entry, tail, log_end=log_end if world.log_end_shown else None)
+        bounds = Bounds(start, ends[0])
+        try:
+            mapping = yield from self._mapping(log, bounds)
+            view = self._source_view(log, bounds, mapping)
+            if self.rules.skips_forgotten and view.unfilled is not None and mapping is not None and mapping.mapped:
+                mapping = stepped_back(self.slot, mapping, end)
+                view = self._source_view(log, bounds, mapping)
+        except Gone:
+            return
+        if world.offsets is not Offsets.IDENTICAL and self.rules.map_read_after_logs and self.rules.map_refreshed:
+            try:
+                yield from self.maps.read_to_end().__await__()
+            except ReplicatorError:
+                return
+            if self.maps.refresh(self.slot):
+                return
+        if self.copy.phase is not Phase.ATTACHING:
+            return
+        self._verified_ms = began
+        self.seen_end = end
+        if mapping is not None:
+            self.seen_end = mapping.place.source if mapping.place is not None else -1
+        self.lost_place = mapping is not None and mapping.place is None
         if self.rules.log_end_known and log_end != end:
             self.copy.wait(Reason.WAITING_FOR_TAIL, "a tail is not committed")
             return
         self.active = self.active or world.active
-        log = TargetLog(0, end, entry, tail)
+        self.slot.source_start, self.slot.target_start = start, first
+        facts = SourceLog(start, ends[0], ends[0], view.content, ends[1], unfilled=view.unfilled)
+        yield from self._take_facts(log, facts, mapping, view.epoch)
+
+    def _given_up(self) -> tuple[tuple[int, int], ...]:
+        return self.copy.given_up if self.rules.given_up_known else ()
+
+    def _mapping(self, log: TargetLog, bounds: Bounds) -> Generator[None, None, Mapping | None]:
+        """Follow `engine.attach._mapping`."""
+        track, place = self.copy.track, None
+        if track is not None and track.mapped:
+            steps = walk(
+                track.offsets,
+                self.world.source,
+                self.world.target,
+                bounds,
+                Bounds(log.start, log.end),
+                self._given_up(),
+                self.rules.spans,
+                self.rules.reading_from,
+            )
+            for found in steps:
+                place = found
+                yield
+        return mapping_of(self.slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
+
+    def _source_view(self, log: TargetLog, bounds: Bounds, mapping: Mapping | None) -> View:
+        """Follow `engine.attach._source_view` up to the read."""
+        last = log.tail.last_offset if log.tail is not None else log.start - 1
+        upper = log.end
+        mapped = mapping is not None and mapping.mapped
+        if mapping is not None:
+            place = mapping.place or Place(bounds.start, log.end)
+            last = last_source(self.slot, mapping, log.start)
+            upper = place.source if mapped else max(place.source, log.end)
+        return source_view(self.world.source, last, upper, bounds, self._given_up())
+
+    def _take_facts(
+        self, log: TargetLog, facts: SourceLog, mapping: Mapping | None, source_epoch: int
+    ) -> Iterator[None]:
+        """Follow `AttachLoop._take_facts`."""
+        offsets, copy = self.world.offsets, self.copy
+        if mapping is not None and not self.rules.judged_from_known:
+            mapping = replace(mapping, judged_from=0)
         decision = self.rules.decide(
             WRITER,
             log,
-            SourceLog(start, ends[0], ends[0], content, ends[1], unfilled=unfilled),
+            facts,
             ours=self.active,
-            begin_at=start,
+            begin_at=facts.start,
+            mapping=mapping,
+            policy=Policy(
+                mapped=offsets is Offsets.MAPPED,
+                may_be_mapped=copy.limits.may_be_mapped,
+                surplus_allowed=offsets is not Offsets.IDENTICAL,
+                wants_mapping=copy.wants_mapping,
+                given_up=copy.given_up,
+            ),
         )
-        self._carry_out(decision, epoch)
+        yield from self._carry_out(decision, source_epoch)
 
     def _epoch_end(self) -> int | None:
         return self.world.source.epoch_end(self.stored_epoch)[1] if self.stored_epoch >= 0 else None
 
-    def _carry_out(self, decision: Decision, source_epoch: int) -> None:
-        copy, world = self.copy, self.world
+    def _carry_out(self, decision: Decision, source_epoch: int) -> Iterator[None]:
         if isinstance(decision, Wait):
-            copy.wait(decision.reason, decision.detail)
-        elif isinstance(decision, Fault):
-            copy.fault(decision.reason, decision.detail)
+            self.copy.wait(decision.reason, decision.detail)
         elif isinstance(decision, Resume):
-            state_ms = decision.state_time_ms
-            guarded = state_ms is not None and state_ms > world.now_ms - GUARD_MS
-            if self.rules.doubt_waited and copy.doubtful and not guarded and world.now_ms < self._doubt_until:
-                copy.wait(Reason.WAITING_FOR_DOUBT, "a write without an answer may still arrive")
-                self.due = self._doubt_until
-                return
-            copy.resume(decision, source_epoch if self.rules.source_epoch_known else -1)
-            if self.connection is not None and self.connection.term != world.target.term:
-                self.connection = None
-            self._stand_at(decision.offset)
-            self.active = world.active = True
+            self._resume(decision, source_epoch)
+        elif isinstance(decision, Fault | Remap):
+            yield from self._with_latest_map(decision)
         else:
             raise Violation(f"{self.name} wants to seed: {decision}")
+
+    def _with_latest_map(self, decision: Fault | Remap) -> Iterator[None]:
+        """Follow `AttachLoop._with_latest_map`."""
+        copy, slot = self.copy, self.slot
+        try:
+            changed = yield from self.maps.refresh_from_end(slot).__await__()
+            if changed:
+                copy.displaced, self.displaced = None, False
+            if changed or copy.phase is not Phase.ATTACHING:
+                return
+            if isinstance(decision, Fault):
+                copy.displaced = None
+                if copy.track is not None:
+                    copy.track.forget_walk()
+                self.displaced_by_another = not self.displaced and self.world.is_unrecorded()
+                self.place_may_be_lost = not self.lost_place or self.world.is_place_lost()
+                copy.fault(decision.reason, decision.detail)
+                return
+            if self.rules.remap_recorded:
+                yield from self.maps.remap(slot, decision).__await__()
+            else:
+                offsets = OffsetMap(Place(0, 0)) if copy.track is None else copy.track.offsets
+                offsets.go_straight(decision.place)
+                offsets.pass_over(decision.place)
+                copy.track = Track(offsets, mapped=decision.mapped)
+            self.remaps += 1
+            copy.displaced, self.displaced = None, False
+        except ReplicatorError as error:
+            copy.say(Reason.WAITING_FOR_LEADER, str(error))
+
+    def _look_at_displaced(self, place: Place) -> Iterator[None]:
+        """Follow `AttachLoop._look_at_displaced` and `engine.attach.what_displaced`."""
+        target, copy = self.world.target, self.copy
+        begin = copy.target_end
+        mapped = copy.track is not None and copy.track.mapped
+        yield
+        if target.visible_end() is None:
+            return
+        strangers = [
+            (batch.produced.header.producer_id, batch.base)
+            for batch in target.log
+            if begin < batch.next_offset
+            and batch.base < place.target
+            and not batch.produced.header.is_control
+            and batch.produced.header.producer_id != WRITER.producer_id
+        ]
+        decision = displaced_by(strangers[0] if strangers else None, place, mapped=mapped)
+        if decision is not None:
+            yield from self._with_latest_map(decision)
+            return
+        copy.displaced, self.displaced = None, False
+
+    def _resume(self, decision: Resume, source_epoch: int) -> None:
+        """Follow `AttachLoop._resume` and `Pump.begin_copying`."""
+        copy, world = self.copy, self.world
+        state_ms = decision.state_time_ms
+        guarded = state_ms is not None and state_ms > world.now_ms - GUARD_MS
+        if self.rules.doubt_waited and copy.doubtful and not guarded and world.now_ms < self._doubt_until:
+            copy.wait(Reason.WAITING_FOR_DOUBT, "a write without an answer may still arrive")
+            self.due = self._doubt_until
+            return
+        copy.resume(decision, source_epoch if self.rules.source_epoch_known else -1)
+        displaced = world.displaced_from() if world.offsets is Offsets.AUTO and not world.alien else None
+        if displaced is not None and displaced < decision.place.target:
+            raise Violation(f"{self.name} goes on at {decision.place} behind a difference that is not recorded")
+        self.displaced = False
+        if not copy.is_copying():
+            return
+        if self.connection is not None and self.connection.term != world.target.term:
+            self.connection = None
+        self._stand_at(decision.place.target)
+        self.active = world.active = True
+
+    def persist(self, fate: str) -> None:
+        """Write blocks of the map, as the claim's holder does every few seconds; `fate` is what becomes of it."""
+        if self.world.claim is None or self.world.claim.holder != self.name:
+            return
+        self.view.fate = fate
+        try:
+            for _ in self.maps.persist([self.slot]).__await__():
+                pass
+        except ReplicatorError:
+            pass  # the next time writes it
+        self.world.check_blocks()
 
     def _stand_at(self, offset: int) -> None:
         if self._place[0] != offset:
@@ -511,6 +905,9 @@ class Daemon:
         due = self.copy.fill_due()
         if due is None or not self._may_fill():
             return False
+        if self.world.target.fills_denied and self.copy.limits.may_be_mapped:
+            self.copy.leave_out("neither route is allowed")  # as `FillRoute.prepare` finds out
+            return True
         self._put((self.copy.begin_fill(FILL_LENGTH_MAX), self._claim_number))
         return True
 
@@ -535,6 +932,7 @@ class Daemon:
             return True
         if code or not self.copy.accepted(batch, request.episode, base):
             self.copy.answered(batch, request.episode, outcome, base, f"error {code}")
+            self.displaced = self.displaced or (not code and base > batch.base_offset)
             self._after_answer(outcome)
         if outcome is ProduceOutcome.ACCEPTED:
             # The answer may have waited for us: it proves the place for when the request was sent, not for now.
@@ -542,7 +940,7 @@ class Daemon:
             self._verified_ms = max(self._verified_ms, proven_ms)
             self.due = NEVER
             if request.episode == self.copy.episode:
-                self._stand_at(self.copy.acked_offset)
+                self._stand_at(self.copy.target_end)
             if base != batch.base_offset and self.copy.is_copying():
                 raise Violation(f"{self.name} goes on though offset {batch.base_offset} landed at {base}")
         return True
@@ -550,12 +948,15 @@ class Daemon:
     def _hear_fill(self, fill: Fill, request: Request, outcome: ProduceOutcome) -> None:
         """Take the answer to a fill, and ask for the log's end; every refusal may hide a marker that was appended."""
         copy, end = self.copy, self.world.target.visible_end()
-        if outcome is ProduceOutcome.ACCEPTED and end is not None:
+        if request.answer is not None and request.answer[0] == CLUSTER_AUTHORIZATION_FAILED:
+            copy.fill_failed(request.episode, "fill: no right", doubtful=False)
+            copy.wants_mapping = copy.limits.may_be_mapped
+        elif outcome is ProduceOutcome.ACCEPTED and end is not None:
             copy.filled(fill, request.episode, end)
             if request.episode == copy.episode and copy.is_copying():
                 self._verified_ms = max(self._verified_ms, request.sent_ms)
                 self.due = NEVER
-                self._stand_at(copy.acked_offset)
+                self._stand_at(copy.target_end)
         else:
             copy.fill_failed(request.episode, f"fill: {outcome}", doubtful=True)
         if copy.doubtful:
@@ -597,6 +998,12 @@ class Daemon:
 
     def unpause(self) -> None:
         """Go on, as `Pump.resume`: once no answer is outstanding."""
-        if self.copy.phase is Phase.PAUSED and not self.copy.outstanding:
+        if self.copy.phase is Phase.PAUSED and not self.copy.outstanding and self.attaching is None:
+            self.copy.attach_again()
+            self.due = NEVER
+
+    def resolve(self) -> None:
+        """Go on behind what an operator gave up, as `Pump.resume` of a faulted partition."""
+        if self.copy.phase is Phase.FAULTED and not self.copy.outstanding and self.attaching is None:
             self.copy.attach_again()
             self.due = NEVER

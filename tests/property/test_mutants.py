@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from replicator.core.attach import Decision, Fault, Resume, SourceLog, TargetLog, Wait, Writer, decide
+from replicator.core.attach import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer, decide
 from replicator.core.intake import Fill
-from replicator.core.partition import Batch, PartitionCopy, TargetLimits
-from replicator.model.batch import sequence_after
+from replicator.core.offset_map import Block, OffsetMap, Place, Run
+from replicator.core.pairing import Span, reading_from, spans_of
+from replicator.core.partition import Batch, PartitionCopy, Phase, TargetLimits
+from replicator.core.track import Track
+from replicator.engine import state
+from replicator.engine.maps import OffsetMaps
+from replicator.engine.slot import Slot
+from replicator.model.batch import CONTROL_BIT, BatchHeader, sequence_after
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Offsets
 from replicator.model.states import Reason
+from replicator.state_pb import state_pb2 as pb
 from tests.property.histories import first_violation
 from tests.property.model_broker import EXPIRY_MS
 from tests.property.model_daemon import DOUBT_MS, Daemon, Rules, Violation, World
@@ -20,34 +30,34 @@ _SEEDS = range(4000)
 SOUND = Rules()
 
 
-def _trusts_the_end(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
-    decision = decide(writer, target, source, ours=ours, begin_at=begin_at)
+def _trusts_the_end(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    decision = decide(writer, target, source, **given)
     if isinstance(decision, Wait) and target.entry is not None:
         return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
     return decision
 
 
 def _trusts_an_empty_log(
-    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
 ) -> Decision:
-    decision = decide(writer, target, source, ours=ours, begin_at=begin_at)
+    decision = decide(writer, target, source, **given)
     if isinstance(decision, Wait) and target.entry is not None and target.tail is None:
         return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
     return decision
 
 
 def _trusts_the_stored_epoch(
-    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
 ) -> Decision:
     if source.epoch_end is not None and source.epoch_end < target.end:
         return Fault(Reason.SOURCE_TRUNCATED, "")
-    return decide(writer, target, source, ours=ours, begin_at=begin_at)
+    return decide(writer, target, source, **given)
 
 
-def _compares_nothing(writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int) -> Decision:
+def _compares_nothing(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
     tail = target.tail
     content = None if tail is None else tail.content
-    return decide(writer, target, replace(source, content=content), ours=ours, begin_at=begin_at)
+    return decide(writer, target, replace(source, content=content), **given)
 
 
 class _WideWindow(PartitionCopy):
@@ -119,9 +129,183 @@ class _CountsRecordsOnly(PartitionCopy):
 
 
 def _compares_no_markers(
-    writer: Writer, target: TargetLog, source: SourceLog, *, ours: bool, begin_at: int
+    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
 ) -> Decision:
-    return decide(writer, target, replace(source, unfilled=None), ours=ours, begin_at=begin_at)
+    return decide(writer, target, replace(source, unfilled=None), **given)
+
+
+# -- offsets that are not the source's ---------------------------------------------------------------------------
+
+
+class _ReadOnce(OffsetMaps):
+    """Reads a map once."""
+
+    def refresh(self, slot: Slot) -> bool:
+        """Keep what was read first."""
+        return slot.copy.track is None and super().refresh(slot)
+
+
+class _RemapsBlindly(OffsetMaps):
+    """Changes the map without a look at what it has become since it was read."""
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Take whatever is recorded now for what was read."""
+        await self.read_to_end()
+        record = state.get_mirror(self._log.records, self._uid, slot.target.topic)
+        number = slot.source.partition
+        found = record.maps[number] if record is not None and number in record.maps else None
+        slot.map_record = found.SerializeToString(deterministic=True) if found is not None else b""
+        await super().remap(slot, remap)
+
+
+class _AnyGeneration(OffsetMaps):
+    """Believes every block there is."""
+
+    def _blocks(self, slot: Slot, generation: int) -> list[Block]:
+        return [block for each in range(generation + 1) for block in super(_AnyGeneration, self)._blocks(slot, each)]
+
+
+class _PersistsWhatIsNotProven(OffsetMaps):
+    """Writes blocks of maps that nobody copies by."""
+
+    async def persist(self, slots: Iterable[Slot]) -> None:
+        """Also of partitions that stand still."""
+        for slot in slots:
+            if slot.copy.track is not None and slot.copy.track.mapped and slot in self._written and self._claim.number:
+                await self._persist(slot, slot.copy.track.offsets, self._claim.number)
+
+
+class _ForgetsGivenUp(OffsetMaps):
+    """Takes new ranges that were given up for no news: what was walked before stays."""
+
+    def refresh(self, slot: Slot) -> bool:
+        """Keep the map."""
+        track, record = slot.copy.track, slot.map_record
+        changed = super().refresh(slot)
+        if changed and record == slot.map_record:
+            slot.copy.track = track
+            return False
+        return changed
+
+
+class _HealsTooEarly(PartitionCopy):
+    """Lets surplus markers stand for a hole that is shorter than they are many, and tells nobody."""
+
+    __slots__ = ()
+
+    def queue_fill(self, fill: Fill) -> None:
+        """Leave it out."""
+        track = self.track
+        if track is not None and not track.mapped and track.shift > fill.length:
+            self.acked_offset = track.skip(fill.first_offset + fill.length, fill.length)
+            return
+        super().queue_fill(fill)
+
+
+class _HealsAtAnyHole(PartitionCopy):
+    """Looks for a place with fewer markers at a hole that is too short: the attach finds nothing to change."""
+
+    __slots__ = ()
+
+    def queue_fill(self, fill: Fill) -> None:
+        """End the episode."""
+        if self.shift > fill.length:
+            self.settle("a hole", doubtful=False)
+            return
+        super().queue_fill(fill)
+
+
+class _OnlyWhileCopying(PartitionCopy):
+    """Takes a displaced batch of a paused partition for a stranger's."""
+
+    __slots__ = ()
+
+    def _note_displaced(self, batch: Batch, base_offset: int) -> bool:
+        return self.phase is Phase.COPYING and super()._note_displaced(batch, base_offset)
+
+
+def _counts_markers(header: BatchHeader, *given: Any, **named: Any) -> Iterator[Span]:
+    if header.is_control:
+        counted = header.last_offset_delta + 1
+        header = header._replace(attributes=header.attributes & ~CONTROL_BIT, record_count=counted)
+    return spans_of(header, *given, **named)
+
+
+def _counts_aborted(header: BatchHeader, *given: Any, aborted: bool = False, **named: Any) -> Iterator[Span]:
+    del aborted
+    return spans_of(header, *given, **named)
+
+
+def _counts_given_up(header: BatchHeader, *given: Any, **named: Any) -> Iterator[Span]:
+    return spans_of(header, *given, **named | {"given_up": ()})
+
+
+def _counts_whole_batches(header: BatchHeader, begin: int, end: int, *given: Any, **named: Any) -> Iterator[Span]:
+    del begin
+    return spans_of(header, 0, end, *given, **named)
+
+
+def _begins_one_late(place: Place, given_up: Sequence[tuple[int, int]]) -> int:
+    return reading_from(place, given_up) + 1
+
+
+def _begins_within_the_gap(place: Place, given_up: Sequence[tuple[int, int]]) -> int:
+    del given_up
+    return place.source
+
+
+def _trusts_a_sequence(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    decision = decide(writer, target, source, **given)
+    entry = target.entry
+    if (
+        isinstance(decision, Wait)
+        and entry is not None
+        and target.tail is None
+        and sequence_after(entry.last_sequence, 1) == target.end
+    ):
+        return decide(writer, replace(target, log_end=target.end), source, **given)
+    return decision
+
+
+def _sees_no_tail_taken_over(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    decision = decide(writer, target, source, **given)
+    mapping = given["mapping"]
+    if isinstance(decision, Wait) and target.tail is not None and target.tail.last_offset < mapping.judged_from:
+        return decide(writer, replace(target, log_end=target.end), source, **given)
+    return decision
+
+
+MAPPED, AUTO = Offsets.MAPPED, Offsets.AUTO
+MAP_MUTANTS = {
+    "map not refreshed before an attach": (replace(SOUND, maps_type=_ReadOnce), AUTO),
+    "map not read once more after the logs": (replace(SOUND, map_read_after_logs=False), MAPPED),
+    "remap not recorded before copying": (replace(SOUND, remap_recorded=False), AUTO),
+    "displaced batch not looked at": (replace(SOUND, displaced_looked_at=False), AUTO),
+    "displaced batch of a paused partition taken for a stranger's": (replace(SOUND, copy_type=_OnlyWhileCopying), AUTO),
+    "surplus markers used up by a shorter hole, unrecorded": (replace(SOUND, copy_type=_HealsTooEarly), AUTO),
+    "an attach at each hole, however short": (replace(SOUND, copy_type=_HealsAtAnyHole), AUTO),
+    "an unseen tail behind what was taken over": (replace(SOUND, decide=_sees_no_tail_taken_over), MAPPED),
+    "walk counts markers": (replace(SOUND, spans=_counts_markers), MAPPED),
+    "walk counts aborted records": (replace(SOUND, spans=_counts_aborted), MAPPED),
+    "walk counts what was given up": (replace(SOUND, spans=_counts_given_up), MAPPED),
+    "walk counts what lies before its beginning": (replace(SOUND, spans=_counts_whole_batches), MAPPED),
+    "walk begins one offset late": (replace(SOUND, reading_from=_begins_one_late), MAPPED),
+    "walk begins within a gap that was given up": (replace(SOUND, reading_from=_begins_within_the_gap), MAPPED),
+    "an attach does not know what was given up": (replace(SOUND, given_up_known=False), AUTO),
+    "what was given up since the walk is no news": (replace(SOUND, maps_type=_ForgetsGivenUp), MAPPED),
+    "an offset left out is never looked at again": (replace(SOUND, skips_forgotten=False), MAPPED),
+    "blocks of another generation believed": (replace(SOUND, maps_type=_AnyGeneration), MAPPED),
+    "blocks of an unproven map written": (replace(SOUND, maps_type=_PersistsWhatIsNotProven), MAPPED),
+    "what was taken over compared": (replace(SOUND, judged_from_known=False), MAPPED),
+}
+
+
+@pytest.mark.parametrize("name", MAP_MUTANTS)
+def test_the_simulation_of_maps_catches(name: str) -> None:
+    """As below, where offsets may differ."""
+    rules, offsets = MAP_MUTANTS[name]
+
+    assert first_violation(rules, _SEEDS, offsets=offsets) is not None
 
 
 MUTANTS = {
@@ -270,3 +454,86 @@ def test_a_marker_where_the_source_has_a_record_is_no_copy() -> None:
 
     with pytest.raises(Violation, match="no copy of the source"):
         _source_truncated_under_markers(replace(SOUND, decide=_compares_no_markers))
+
+
+def _ghost(world: World, markers: int = 1) -> None:
+    """Let markers of an earlier fill land late."""
+    world.haunted = True
+    world.target.fill(world.target.term, world.target.fill_epoch, markers, world.now_ms, lambda *_: None)
+
+
+def _filled(rules: Rules) -> tuple[World, Daemon]:
+    """Copy a marker."""
+    world = World(rules=rules, offsets=AUTO)
+    world.source.append(1, world.now_ms, "control")
+    daemon = world.start_daemon()
+    _wait(world, daemon, DOUBT_MS + 5_000)
+    for _ in range(3):
+        _work(world, daemon)
+    assert world.target.high_watermark == 1
+    return world, daemon
+
+
+def _two_daemons_record_a_difference(rules: Rules) -> World:
+    """Let one decide what to record, and wait; the other records it, and later another difference."""
+    world, daemon = _filled(rules)
+    world.kill_daemon(daemon)
+    _ghost(world)
+    world.target.commit()
+    world.source.append(2, world.now_ms)
+    slow, quick = world.start_daemon(), world.start_daemon()
+    while world.state.fence == 0:
+        slow.step_attach()
+    slow.step_attach()
+    _wait(world, quick, DOUBT_MS + 15_000)
+    for _ in range(3):
+        _work(world, quick)
+    _ghost(world)
+    world.source.append(2, world.now_ms)
+    for _ in range(4):
+        _work(world, quick)
+    assert [target for target, _ in world.target.data()] == [2, 3, 5, 6]
+    for daemon in (slow, quick):
+        world.source.bump_epoch()
+        world.source.append(1, world.now_ms)
+        for _ in range(4):
+            _work(world, daemon)
+    return world
+
+
+def test_a_difference_is_recorded_by_compare_and_set() -> None:
+    """Else the one who comes late takes back what the other one recorded, and copied behind."""
+    world = _two_daemons_record_a_difference(SOUND)
+    assert world.displaced_from() is None
+    assert len(world.target.data()) == 6
+
+    with pytest.raises(Violation, match="stopped without cause"):
+        _two_daemons_record_a_difference(replace(SOUND, maps_type=_RemapsBlindly, remap_compared=False))
+
+
+def _displaced_batch_behind_the_end(rules: Rules) -> World:
+    """Append a batch behind a marker too many; the marker is committed, the batch is not yet."""
+    world, daemon = _filled(rules)
+    world.source.append(1, world.now_ms)
+    _work(world, daemon, answers=False)
+    _ghost(world)
+    assert daemon.connection is not None
+    world.deliver(daemon.connection)
+    world.target.commit(1)
+    daemon.lose_connection()
+    for _ in range(3):
+        _work(world, daemon, answers=False)
+    while daemon.connection is not None and world.deliver(daemon.connection):
+        world.check()
+    world.target.commit()
+    for _ in range(3):
+        _work(world, daemon)
+    return world
+
+
+def test_a_sequence_that_follows_from_the_end_shows_nothing_where_markers_may_be_too_many() -> None:
+    """As many markers too many below the end as there are records behind it look like none of either."""
+    assert [record for _, record in _displaced_batch_behind_the_end(SOUND).target.data()] == [2]
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _displaced_batch_behind_the_end(replace(SOUND, decide=_trusts_a_sequence))
