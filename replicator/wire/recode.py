@@ -43,16 +43,16 @@ _MORE = 0x80
 _LOW_BITS = 0x7F
 _NULL = b"\x01"
 _NO_HEADERS = b"\x00"
-_SMALLEST_RECORD_BYTES = 6
+SMALLEST_RECORD_BYTES = 6
 
-_DECOMPRESS: dict[int, Callable[[memoryview], bytes]] = {
+DECOMPRESS: dict[int, Callable[[memoryview], bytes]] = {
     0: bytes,
     1: codecs.gzip_decode,
     2: codecs.snappy_decode,
     3: codecs.lz4_decode,
     4: codecs.zstd_decode,
 }
-_COMPRESS: dict[int, Callable[[bytes], bytes]] = {
+COMPRESS: dict[int, Callable[[bytes], bytes]] = {
     0: bytes,
     1: codecs.gzip_encode,
     2: codecs.snappy_encode,
@@ -105,18 +105,18 @@ def _open_v2(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
         raise CorruptRecords(
             f"the batch at offset {header.base_offset} is damaged", why="its CRC does not match its bytes"
         )
-    data = _DECOMPRESS[header.attributes & COMPRESSION_MASK](frame[start + HEADER_BYTES : end])
+    data = DECOMPRESS[header.attributes & COMPRESSION_MASK](frame[start + HEADER_BYTES : end])
     view = memoryview(data)
     append_time = header.max_timestamp if header.attributes & LOG_APPEND_TIME_BIT else None
     records: list[RawRecord] = []
     position = 0
     for _ in range(header.record_count):
-        length, at = _read_varint(data, position)
+        length, at = read_varint(data, position)
         position = at + length
-        if length < _SMALLEST_RECORD_BYTES or position > len(data):
+        if length < SMALLEST_RECORD_BYTES or position > len(data):
             raise CorruptRecords(f"a record of the batch at offset {header.base_offset} claims {length} bytes")
-        time_delta, at = _read_varint(data, at + 1)
-        offset_delta, at = _read_varint(data, at)
+        time_delta, at = read_varint(data, at + 1)
+        offset_delta, at = read_varint(data, at)
         time = header.base_timestamp + time_delta if append_time is None else append_time
         records.append(RawRecord(header.base_offset + offset_delta, time, view[at:position]))
     _check_order(header, records)
@@ -192,37 +192,48 @@ def _build(records: Sequence[RawRecord], codec: int, producer_id: int, producer_
     max_timestamp = max(record.timestamp for record in records)
     data = bytearray()
     for index, (_, time, body) in enumerate(records):
-        place = b"\x00" + _varint(time - base_timestamp) + _varint(index)
-        data += _varint(len(place) + len(body))
+        place = b"\x00" + varint(time - base_timestamp) + varint(index)
+        data += varint(len(place) + len(body))
         data += place
         data += body
-    payload = _COMPRESS[codec](bytes(data)) if codec else data
-    count = len(records)
-    length = HEADER_BYTES - LENGTH_PREFIX_BYTES + len(payload)
-    raw = bytearray(HEADER_BYTES)
-    HEADER.pack_into(
-        raw,
-        0,
-        0,
-        length,
-        -1,
-        MAGIC_V2,
-        0,
+    raw = finish(
+        COMPRESS[codec](bytes(data)) if codec else data,
         codec,
-        count - 1,
+        len(records),
         base_timestamp,
         max_timestamp,
-        producer_id,
-        producer_epoch,
-        sequence,
-        count,
+        (producer_id, producer_epoch, sequence),
     )
+    return Built(raw, records[0].offset, len(records), max_timestamp)
+
+
+def finish(
+    payload: bytes | bytearray,
+    codec: int,
+    count: int,
+    base_timestamp: int,
+    max_timestamp: int,
+    writer: tuple[int, int, int],
+) -> bytes:
+    """Return a whole batch around encoded records, at base offset 0.
+
+    Args:
+        payload: The records, compressed by `codec`.
+        codec: See `codec_of`.
+        count: How many there are.
+        base_timestamp: What their times are relative to, in ms.
+        max_timestamp: Their latest time, in ms.
+        writer: Producer id, its epoch, and the sequence number of the first record.
+    """
+    length = HEADER_BYTES - LENGTH_PREFIX_BYTES + len(payload)
+    head = (0, length, -1, MAGIC_V2, 0, codec, count - 1, base_timestamp, max_timestamp, *writer, count)
+    raw = bytearray(HEADER.pack(*head))
     raw += payload
     CRC.pack_into(raw, CRC_AT, crc32c(memoryview(raw)[CHECKED_AT:]))
-    return Built(bytes(raw), records[0].offset, count, max_timestamp)
+    return bytes(raw)
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
     """Return (zigzag-decoded value, position after it)."""
     byte = data[position]
     position += 1
@@ -238,10 +249,10 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), position
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     """Return a signed number, zigzag-encoded."""
     return uvarint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
 def _bytes_field(value: bytes | None) -> bytes:
-    return _NULL if value is None else _varint(len(value)) + bytes(value)
+    return _NULL if value is None else varint(len(value)) + bytes(value)

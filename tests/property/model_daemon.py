@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.attach import Decision, Fault, Resume, Role, SourceLog, TargetLog, Wait, Writer, decide
 from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
-from replicator.core.intake import Encode, Fill
+from replicator.core.coalesce import Run, runs
+from replicator.core.intake import Encode, Fill, Passes
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -25,10 +26,12 @@ from tests.property.model_broker import (
     TAIL_MS,
     FetchAnswer,
     ProducedBatch,
+    SourceBatch,
     SourcePartition,
     SourceRecord,
     TargetPartition,
     encoded,
+    merged,
     rewritten,
 )
 
@@ -55,6 +58,7 @@ class Violation(AssertionError):
 
 
 Decide = Callable[..., Decision]
+Divide = Callable[[Passes, int], list[Run]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Rules:
             and every write rests on a place proven within `PROOF_MS`.
         fill_doubt_waited: After a fill without an answer the doubt time is waited out before the next fill.
         log_end_known: The true log end is known at the attach (OffsetForLeaderEpoch of the present epoch).
+        runs: Which batches of an answer are merged.
     """
 
     copy_type: type[PartitionCopy] = PartitionCopy
@@ -89,6 +94,7 @@ class Rules:
     aging_waited: bool = True
     log_end_known: bool = False
     fill_doubt_waited: bool = True
+    runs: Divide = runs
 
 
 @dataclass(eq=False, slots=True)
@@ -251,6 +257,13 @@ class World:
         }
         if reason is None or not holds.get(reason, False):
             raise Violation(f"{daemon.name} stopped without cause: {reason} {daemon.copy.detail}")
+
+
+def _made(batches: dict[int, SourceBatch], run: Run) -> list[tuple[int, ProducedBatch]]:
+    """Do what `engine.reader` does with a run: one batch of it, or each as it is; with the base offsets."""
+    made = [rewritten(batches[header.base_offset], *_OURS, sequence) for header, sequence in run.passes]
+    bases = [header.base_offset for header, _ in run.passes]
+    return [(bases[0], merged(made))] if run.merged else list(zip(bases, made, strict=True))
 
 
 class Daemon:
@@ -463,8 +476,7 @@ class Daemon:
                 produced = [(segment.base_offset, self._encode(segment))]
             else:
                 produced = [
-                    (header.base_offset, rewritten(batches[header.base_offset], *_OURS, sequence))
-                    for header, sequence in segment
+                    each for run in self.world.rules.runs(segment, BATCH_BYTES_MAX) for each in _made(batches, run)
                 ]
             for base, each in produced:
                 header = each.header

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from replicator.core.attach import Decision, Fault, Resume, SourceLog, TargetLog, Wait, Writer, decide
-from replicator.core.intake import Fill
+from replicator.core.coalesce import Run
+from replicator.core.intake import Fill, Passes
 from replicator.core.partition import Batch, PartitionCopy, TargetLimits
 from replicator.model.batch import sequence_after
 from replicator.model.names import TopicPartition
@@ -124,6 +125,11 @@ def _compares_no_markers(
     return decide(writer, target, replace(source, unfilled=None), ours=ours, begin_at=begin_at)
 
 
+def _merges_old_with_new(passes: Passes, batch_bytes_max: int) -> list[Run]:
+    del batch_bytes_max
+    return [Run(passes, merged=len(passes) > 1)]
+
+
 MUTANTS = {
     "attach trusts log end and lastSequence apart": (replace(SOUND, decide=_trusts_the_end), False),
     "attach trusts the end of an empty log": (replace(SOUND, decide=_trusts_an_empty_log), False),
@@ -140,6 +146,7 @@ MUTANTS = {
     "old record times taken for guarded": (replace(SOUND, copy_type=_NeverAlone), True),
     "a fill repeated before the doubt time is over": (replace(SOUND, fill_doubt_waited=False), False),
     "a fill beside batches in flight": (replace(SOUND, copy_type=_FillsBesideBatches), False),
+    "old record times merged with new ones": (replace(SOUND, runs=_merges_old_with_new), True),
     "a sequence nobody remembers does not follow the offset": (replace(SOUND, copy_type=_CountsRecordsOnly), True),
 }
 
