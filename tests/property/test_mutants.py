@@ -125,10 +125,18 @@ def _compares_no_markers(
     return decide(writer, target, replace(source, unfilled=None), ours=ours, begin_at=begin_at)
 
 
+def _merges_nothing(passes: Passes, batch_bytes_max: int) -> list[Run]:
+    del batch_bytes_max
+    return [Run(passes, merged=False)]
+
+
 def _merges_old_with_new(passes: Passes, batch_bytes_max: int) -> list[Run]:
     del batch_bytes_max
     return [Run(passes, merged=len(passes) > 1)]
 
+
+ONE_BY_ONE = replace(SOUND, runs=_merges_nothing)
+"""More batches, so more moments between them: what these histories show comes sooner."""
 
 MUTANTS = {
     "attach trusts log end and lastSequence apart": (replace(SOUND, decide=_trusts_the_end), False),
@@ -145,9 +153,9 @@ MUTANTS = {
     "next sequence restarted at 0": (replace(SOUND, copy_type=_FirstSequence), False),
     "old record times taken for guarded": (replace(SOUND, copy_type=_NeverAlone), True),
     "a fill repeated before the doubt time is over": (replace(SOUND, fill_doubt_waited=False), False),
-    "a fill beside batches in flight": (replace(SOUND, copy_type=_FillsBesideBatches), False),
+    "a fill beside batches in flight": (replace(ONE_BY_ONE, copy_type=_FillsBesideBatches), False),
     "old record times merged with new ones": (replace(SOUND, runs=_merges_old_with_new), True),
-    "a sequence nobody remembers does not follow the offset": (replace(SOUND, copy_type=_CountsRecordsOnly), True),
+    "a sequence nobody remembers does not follow the offset": (replace(ONE_BY_ONE, copy_type=_CountsRecordsOnly), True),
 }
 
 

@@ -18,6 +18,7 @@ from replicator.wire.recode import open_batch
 from tests.unit.wire.test_recode import CODECS, Sample, of_client, read, samples
 
 _FIRST = 1000
+_ONE: list[Sample] = [(5, b"k", b"v" * 20, [])]
 
 
 def fetched(*batches: list[Sample], codec: int = 0) -> tuple[bytearray, Passes]:
@@ -32,9 +33,9 @@ def fetched(*batches: list[Sample], codec: int = 0) -> tuple[bytearray, Passes]:
     return frame, [(header, 41 + header.base_offset - _FIRST) for header in scan(frame, 0, len(frame))]
 
 
-def spoilt(at: int, value: int, size: int = 20) -> tuple[bytearray, Passes]:
+def spoilt(at: int, value: int) -> tuple[bytearray, Passes]:
     """Return three batches of one record; in the second, a byte of the records is another, and the checksum right."""
-    frame, passes = fetched(*[[(5, b"k", b"v" * size, [])] for _ in range(3)])
+    frame, passes = fetched(_ONE, _ONE, _ONE)
     start, end = passes[1][0].start, passes[1][0].end
     frame[start + 61 + at] = value
     struct.pack_into(">I", frame, start + 17, crc32c(memoryview(frame)[start + 21 : end]))
@@ -69,7 +70,8 @@ def test_readers_see_the_same_records(codec: int, batches: Any) -> None:
 def test_places_and_times_of_many_bytes() -> None:
     """Indexes and time deltas beyond what two bytes hold, and times farther apart than a delta can say as a sum."""
     times = [1 << 62, -(1 << 62), 0, *[7] * 9000]
-    frame, passes = fetched(*[[(time, None, b"x", [])] for time in times])
+    batches: list[list[Sample]] = [[(time, None, b"x", [])] for time in times]
+    frame, passes = fetched(*batches)
     made = merge(frame, passes, 900, 7)
 
     assert [time for time, _, _, _ in read(made.raw)] == times
@@ -91,7 +93,7 @@ def test_what_is_not_of_the_records_is_dropped() -> None:
 @pytest.mark.parametrize("codec", CODECS.values())
 def test_damage_is_named_by_its_offset(codec: int) -> None:
     """A wrong checksum in the middle."""
-    frame, passes = fetched(*[[(5, b"k", b"v" * 20, [])] for _ in range(3)], codec=codec)
+    frame, passes = fetched(_ONE, _ONE, _ONE, codec=codec)
     frame[passes[1][0].end - 3] ^= 1
 
     with pytest.raises(CorruptRecords, match="offset 1001 is damaged"):
@@ -120,7 +122,7 @@ def test_records_that_cannot_be_are_named(at: int, value: int, says: str) -> Non
 def test_compressed_records_that_cannot_be_are_named() -> None:
     """They end inside a record, or are no compressed bytes at all."""
     zstd = CODECS["zstd"]
-    frame, passes = fetched(*[[(5, b"k", b"v" * 20, [])] for _ in range(3)], codec=zstd)
+    frame, passes = fetched(_ONE, _ONE, _ONE, codec=zstd)
     start, end = passes[1][0].start, passes[1][0].end
     struct.pack_into(">i", frame, start + 57, 2)
     struct.pack_into(">I", frame, start + 17, crc32c(memoryview(frame)[start + 21 : end]))
