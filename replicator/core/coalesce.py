@@ -18,9 +18,10 @@ SMALL_BYTES = 32 << 10
 MERGED_BYTES_MAX = 256 << 10
 """Larger ones gain nothing more (benchmarks/RESULTS.md), and partitions share requests of 1 MiB."""
 SPREAD_MS_MAX = 600_000
-"""A target ages its memory of us by the newest time in the latest batch, which a merged batch lends to the records
-behind it. Far below the hour by which the guard is short of that memory, so a batch on the other side of the guard's
-age always stays one of its own."""
+"""A target ages its memory of us by the newest time in the latest batch. A second daemon that got the batches one by one
+may write the first of them, an old one, as unguarded work; were ours with a new one behind it called guarded, both would
+be taken (found by the simulation). Ten minutes are far below the hour by which the guard is shorter than that memory, so
+what is called guarded is remembered, however the batches are divided."""
 
 _RECORDS_MAX = {0: 32, 1: 1, 2: 16, 3: 6, 4: 12}
 """By codec: none, gzip, snappy, lz4, zstd. A record costs time to move, a compressed one more; a batch less is worth
@@ -47,7 +48,7 @@ def runs(passes: Passes, batch_bytes_max: int) -> list[Run]:
     found: list[Run] = []
     plain: Passes = []
     run: Passes = []
-    size = first_codec = first_ms = 0
+    size = run_codec = first_ms = 0
     for each in passes:
         header = each[0]
         codec = header[5] & COMPRESSION_MASK
@@ -57,11 +58,13 @@ def runs(passes: Passes, batch_bytes_max: int) -> list[Run]:
             plain.append(each)
             continue
         size += LENGTH_PREFIX_BYTES + header[1]
-        if run and (size > bytes_max or codec != first_codec or abs(header[8] - first_ms) > SPREAD_MS_MAX):
+        mixed = codec != run_codec and codec and run_codec
+        if run and (size > bytes_max or mixed or abs(header[8] - first_ms) > SPREAD_MS_MAX):
             plain, run = _close(found, plain, run), []
         if not run:
-            size, first_codec, first_ms = LENGTH_PREFIX_BYTES + header[1], codec, header[8]
+            size, run_codec, first_ms = LENGTH_PREFIX_BYTES + header[1], codec, header[8]
         run.append(each)
+        run_codec = run_codec or codec  # clients leave uncompressed what does not shrink, such as one short record
     if run:
         plain = _close(found, plain, run)
     if plain:

@@ -34,11 +34,11 @@ _Part = tuple[bytes | bytearray, int, int, int, int, int]
 def merge(buffer: bytearray, passes: Passes, producer_id: int, producer_epoch: int) -> Built:
     """Return one batch of all the records of these batches, their checksums proven; the buffer is left as it is.
 
-    It has the codec and the base sequence of the first. The base offset in its bytes is 0: the broker gives offsets.
+    It has the base sequence of the first. The base offset in its bytes is 0: the broker gives offsets.
 
     Args:
         buffer: What holds the batches.
-        passes: Batches of one codec at consecutive offsets, each with its base sequence.
+        passes: Batches at consecutive offsets, each with its base sequence; of one codec, which some may do without.
         producer_id: The flow's data writer.
         producer_epoch: Its epoch.
 
@@ -46,8 +46,8 @@ def merge(buffer: bytearray, passes: Passes, producer_id: int, producer_epoch: i
         CorruptRecords: The checksum, the compression or the records of a batch are not sound.
     """
     first, sequence = passes[0]
-    codec = first.attributes & COMPRESSION_MASK
-    data = _joined(_proven(buffer, passes, codec), first.base_timestamp)
+    codec = max([header.attributes & COMPRESSION_MASK for header, _ in passes])
+    data = _joined(_proven(buffer, passes), first.base_timestamp)
     max_ms = max([header.max_timestamp for header, _ in passes])
     count = sum([header.record_count for header, _ in passes])
     raw = finish(
@@ -61,19 +61,19 @@ def merge(buffer: bytearray, passes: Passes, producer_id: int, producer_epoch: i
     return Built(raw, first.base_offset, count, max_ms)
 
 
-def _proven(buffer: bytearray, passes: Passes, codec: int) -> Iterator[_Part]:
-    decompress = DECOMPRESS[codec]
+def _proven(buffer: bytearray, passes: Passes) -> Iterator[_Part]:
     with memoryview(buffer) as view:
         for header, _ in passes:
-            base, length, _, _, crc, _, _, base_ms, _, _, _, _, count, start = header
+            base, length, _, _, crc, attributes, _, base_ms, _, _, _, _, count, start = header
             end = start + LENGTH_PREFIX_BYTES + length
             if crc32c(view[start + CHECKED_AT : end]) != crc:
                 raise CorruptRecords(f"the batch at offset {base} is damaged", why="its CRC does not match its bytes")
+            codec = attributes & COMPRESSION_MASK
             if not codec:
                 yield buffer, start + HEADER_BYTES, end, count, base, base_ms
                 continue
             try:
-                data = decompress(view[start + HEADER_BYTES : end])
+                data = DECOMPRESS[codec](view[start + HEADER_BYTES : end])
             except Exception as error:  # the codecs raise many kinds; all mean the same here
                 raise CorruptRecords(
                     f"the batch at offset {base} cannot be read",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -21,12 +22,15 @@ _FIRST = 1000
 _ONE: list[Sample] = [(5, b"k", b"v" * 20, [])]
 
 
-def fetched(*batches: list[Sample], codec: int = 0) -> tuple[bytearray, Passes]:
-    """Return a frame of batches at consecutive offsets, and the batches with their base sequences from 41 on."""
+def fetched(*batches: list[Sample], codec: int = 0, plain: Collection[int] = ()) -> tuple[bytearray, Passes]:
+    """Return a frame of batches at consecutive offsets, and the batches with their base sequences from 41 on.
+
+    Those numbered in `plain` are not compressed.
+    """
     frame = bytearray()
     offset = _FIRST
-    for records in batches:
-        raw = of_client(records, codec)
+    for number, records in enumerate(batches):
+        raw = of_client(records, 0 if number in plain else codec)
         struct.pack_into(">q", raw, 0, offset)
         frame += raw
         offset += len(records)
@@ -42,10 +46,14 @@ def spoilt(at: int, value: int) -> tuple[bytearray, Passes]:
     return frame, [(header, 0) for header in scan(frame, 0, len(frame))]
 
 
-@given(codec=st.sampled_from(list(CODECS.values())), batches=st.lists(samples, min_size=1, max_size=12))
-def test_readers_see_the_same_records(codec: int, batches: Any) -> None:
+@given(
+    codec=st.sampled_from(list(CODECS.values())),
+    batches=st.lists(samples, min_size=1, max_size=12),
+    plain=st.sets(st.integers(1, 11)),
+)
+def test_readers_see_the_same_records(codec: int, batches: Any, plain: set[int]) -> None:
     """By aiokafka's reader and by ours: nulls, headers twice, times that go back; the frame is untouched."""
-    frame, passes = fetched(*batches, codec=codec)
+    frame, passes = fetched(*batches, codec=codec, plain=plain)
     before = bytes(frame)
     made = merge(frame, passes, 900, 7)
 
