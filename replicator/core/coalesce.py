@@ -18,10 +18,10 @@ SMALL_BYTES = 32 << 10
 MERGED_BYTES_MAX = 256 << 10
 """Larger ones gain nothing more (benchmarks/RESULTS.md), and partitions share requests of 1 MiB."""
 SPREAD_MS_MAX = 600_000
-"""A target ages its memory of us by the newest time in the latest batch. A second daemon that got the batches one by one
-may write the first of them, an old one, as unguarded work; were ours with a new one behind it called guarded, both would
-be taken (found by the simulation). Ten minutes are far below the hour by which the guard is shorter than that memory, so
-what is called guarded is remembered, however the batches are divided."""
+"""A target ages its memory of us by the newest time in the latest batch. A second daemon that got the batches one by
+one may write the first of them, an old one, as unguarded work; were ours, with a new one behind it, called guarded,
+both would be taken (found by the simulation). Ten minutes are far below the hour by which the guard is shorter than
+that memory: what is called guarded is remembered, however the batches are divided."""
 
 _RECORDS_MAX = {0: 32, 1: 1, 2: 16, 3: 6, 4: 12}
 """By codec: none, gzip, snappy, lz4, zstd. A record costs time to move, a compressed one more; a batch less is worth
