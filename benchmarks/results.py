@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.copying import CopyRun
-from benchmarks.corpus import Corpus
+from benchmarks.corpus import LARGE_BATCHES, SINGLE_RECORDS, Corpus
 from benchmarks.floor import Floor
 from benchmarks.idle import IdleRun
 from benchmarks.latency import SteadyRun
@@ -15,11 +15,13 @@ from benchmarks.measure import GIGABYTE, MEGABYTE
 from benchmarks.targets import (
     FIRST_RECORD_SECONDS_MAX,
     IDLE_PERCENT_MAX,
+    MERGED_BROKER_MULTIPLE_MAX,
     P99_MULTIPLE_MAX,
     RSS_BYTES_MAX,
     Verdict,
     floor_multiple_max,
     peer_ratio_min,
+    record_micros_max,
 )
 
 US = "replicator"
@@ -28,6 +30,7 @@ OTHERS_CORES_MAX = 0.15
 """Cores that others may keep busy during a run before it is called disturbed."""
 
 _THOUSAND = 1e3
+_MILLION = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,35 @@ class CopyResult:
         """Whether something else than this benchmark kept the machine busy during a run."""
         return any(run.others > OTHERS_CORES_MAX for run in (*self.runs, *self.peers.values()))
 
+    @property
+    def record_micros(self) -> float:
+        """Our CPU time per record, in microseconds."""
+        return self.median(lambda run: run.cpu.total / run.stats.records) * _MILLION
+
+    @property
+    def broker_cost(self) -> float:
+        """CPU-seconds per GB of the target's broker."""
+        return self.median(lambda run: run.target_cpu.total * GIGABYTE / run.stats.wire_bytes)
+
+    def cost_verdict(self) -> Verdict:
+        """Hold our CPU time against its target: a GB's against the floor, or a record's."""
+        if limit := record_micros_max(self.corpus):
+            return Verdict(f"{self.corpus.name}: CPU, microseconds a record", self.record_micros, limit)
+        multiple, limit = self.cost / self.floor, floor_multiple_max(self.corpus)
+        return Verdict(f"{self.corpus.name}: CPU, times the floor", multiple, limit)
+
+    @property
+    def misses(self) -> bool:
+        """Whether it was measured and costs too much."""
+        return bool(self.runs) and not self.cost_verdict().met
+
     def verdicts(self) -> list[Verdict]:
         """Hold the figures against the targets."""
         if not self.runs:
             return []
         name = self.corpus.name
         found = [
-            Verdict(f"{name}: CPU, times the floor", self.cost / self.floor, floor_multiple_max(self.corpus)),
+            self.cost_verdict(),
             Verdict(f"{name}: peak RSS, MB", max(r.peak_rss for r in self.runs) / MEGABYTE, RSS_BYTES_MAX / MEGABYTE),
             Verdict(
                 f"{name}: start to first record, s",
@@ -111,6 +136,14 @@ class Results:
     def verdicts(self) -> list[Verdict]:
         """Hold all figures of ours against the targets."""
         found = [verdict for copy in self.copies for verdict in copy.verdicts()]
+        if multiple := self.broker_multiple:
+            found.append(
+                Verdict(
+                    "one-record batches: CPU of the target's broker, times that for 64 KiB",
+                    multiple,
+                    MERGED_BROKER_MULTIPLE_MAX,
+                )
+            )
         if US in self.steady:
             run = self.steady[US]
             found += [
@@ -120,6 +153,13 @@ class Results:
         if US in self.idle:
             found.append(Verdict("idle with 1,000 partitions: CPU, %", self.idle[US].cpu_percent, IDLE_PERCENT_MAX))
         return found
+
+    @property
+    def broker_multiple(self) -> float | None:
+        """CPU of the target's broker for a GB of one-record batches, times that for 64 KiB; None without both."""
+        costs = {copy.corpus.name: copy.broker_cost for copy in self.copies if copy.runs}
+        single, large = costs.get(SINGLE_RECORDS.name), costs.get(LARGE_BATCHES.name)
+        return single / large if single and large else None
 
     def disturbed(self) -> list[str]:
         """Return what was measured while something else kept the machine busy."""
@@ -146,7 +186,7 @@ class Results:
 def _copy_table(copies: Iterable[CopyResult]) -> Table:
     columns = (
         *("corpus", "GB", "batch KiB", "CPU-s/GB (min to max)", "user + system", "floor", "x floor", "target"),
-        *("MB/s", "krec/s", "peak RSS MB", "first record s", "start CPU-s", "target broker CPU-s/GB"),
+        *("us/record", "MB/s", "krec/s", "peak RSS MB", "first record s", "start CPU-s", "target broker CPU-s/GB"),
         "others' load, cores",
     )
     rows = []
@@ -154,7 +194,8 @@ def _copy_table(copies: Iterable[CopyResult]) -> Table:
         if not copy.runs:
             continue
         costs = [run.cpu_per_gigabyte for run in copy.runs]
-        multiple, limit = copy.cost / copy.floor, floor_multiple_max(copy.corpus)
+        verdict = copy.cost_verdict()
+        unit = " us/record" if record_micros_max(copy.corpus) else ""
         gigabytes = copy.runs[0].stats.wire_bytes / GIGABYTE
         user, system = copy.median(lambda r: r.cpu.user), copy.median(lambda r: r.cpu.system)
         rows.append(
@@ -165,14 +206,15 @@ def _copy_table(copies: Iterable[CopyResult]) -> Table:
                 f"{copy.cost:.2f} ({min(costs):.2f} to {max(costs):.2f})",
                 f"{user / gigabytes:.2f} + {system / gigabytes:.2f}",
                 f"{copy.floor:.3f}",
-                f"{multiple:.2f}",
-                f"{limit} {'met' if multiple <= limit else 'MISSED'}",
+                f"{copy.cost / copy.floor:.2f}",
+                f"{verdict.limit}{unit} {'met' if verdict.met else 'MISSED'}",
+                f"{copy.record_micros:.2f}",
                 f"{copy.median(lambda r: r.megabytes_per_second):.0f}",
                 f"{copy.median(lambda r: r.records_per_second) / _THOUSAND:.0f}",
                 f"{max(run.peak_rss for run in copy.runs) / MEGABYTE:.0f}",
                 f"{copy.median(lambda r: r.first_record_seconds):.2f}",
                 f"{copy.median(lambda r: r.start_cpu.total):.2f}",
-                f"{copy.median(lambda r: r.target_cpu.total) / gigabytes:.2f}",
+                f"{copy.broker_cost:.2f}",
                 f"{copy.median(lambda r: r.others):.2f}",
             )
         )

@@ -33,7 +33,6 @@ from benchmarks.mm2 import MirrorMaker, Tuning
 from benchmarks.report import append_results, print_results, write_profile, write_raw
 from benchmarks.results import IDLE, STEADY, US, CopyResult, Results
 from benchmarks.subject import Subject, development_environment, ensure_runtime
-from benchmarks.targets import floor_multiple_max
 from benchmarks.topics import create_topics, delete_topics, log_stats
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
 
@@ -95,15 +94,14 @@ class Bench:
         result = CopyResult(corpus)
         self.results.copies.append(result)
         _say(f"{corpus.name}: filling")
-        create_topics(self.source, {corpus.topic: PARTITIONS})
+        create_topics(self.source, {corpus.topic: PARTITIONS}, corpus.topic_config)
         try:
             fill(self.source.bootstrap, corpus, self.settings.scale)
             os.sync()  # or writing back the corpus would share the disk with the first runs
             self._our_runs(result)
             if self.peer is not None:
                 self._peer_runs(result, self.peer)
-            missed = bool(result.runs) and result.cost / result.floor > floor_multiple_max(corpus)
-            if profile or missed:
+            if profile or result.misses:
                 self._profile(result)
         except _FAILURES as error:
             result.problems.append(f"{corpus.name}: {error}")
