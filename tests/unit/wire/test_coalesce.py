@@ -113,7 +113,7 @@ def test_damage_is_named_by_its_offset(codec: int) -> None:
     [
         (0, 0x7E, "claims 63 bytes"),
         (0, 0x02, "claims 1 bytes"),
-        (0, 0x30, "end at"),
+        (0, 0x30, "follow its records"),
         (3, 0x02, "record 0 is 1"),
         (3, 0xFF, "record 0 is"),
     ],
