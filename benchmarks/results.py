@@ -8,16 +8,20 @@ from statistics import median
 
 from benchmarks.copying import CopyRun
 from benchmarks.corpus import LARGE_BATCHES, SINGLE_RECORDS, Corpus
+from benchmarks.fills import FRAGMENTS, LONG_HOLES, FillRun
 from benchmarks.floor import Floor
 from benchmarks.idle import IdleRun
 from benchmarks.latency import SteadyRun
 from benchmarks.measure import GIGABYTE, MEGABYTE
 from benchmarks.targets import (
+    FILL_MARKERS_PER_SECOND_MIN,
+    FILL_RUNS_PER_SECOND_MIN,
     FIRST_RECORD_SECONDS_MAX,
     IDLE_PERCENT_MAX,
     MERGED_BROKER_MULTIPLE_MAX,
     P99_MULTIPLE_MAX,
     RSS_BYTES_MAX,
+    TRANSACTIONS_P99_MS_MAX,
     Verdict,
     floor_multiple_max,
     peer_ratio_min,
@@ -25,7 +29,8 @@ from benchmarks.targets import (
 )
 
 US = "replicator"
-STEADY, IDLE = "steady", "idle"
+STEADY, IDLE, TRANSACTIONS, FILLS = "steady", "idle", "transactions", "fills"
+COMMIT_MS = 100
 OTHERS_CORES_MAX = 0.15
 """Cores that others may keep busy during a run before it is called disturbed."""
 
@@ -130,6 +135,8 @@ class Results:
     copies: list[CopyResult] = field(default_factory=list)
     steady: dict[str, SteadyRun] = field(default_factory=dict)
     idle: dict[str, IdleRun] = field(default_factory=dict)
+    transactions: dict[str, SteadyRun] = field(default_factory=dict)
+    fills: dict[str, FillRun] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     profiles: list[str] = field(default_factory=list)
 
@@ -145,11 +152,21 @@ class Results:
                 )
             )
         if US in self.steady:
-            run = self.steady[US]
+            steady = self.steady[US]
+            multiple = steady.target.p99 / steady.source.p99
             found += [
-                Verdict("steady: p99, times a plain consumer's", run.target.p99 / run.source.p99, P99_MULTIPLE_MAX),
-                Verdict("steady: peak RSS, MB", run.peak_rss / MEGABYTE, RSS_BYTES_MAX / MEGABYTE),
+                Verdict("steady: p99, times a plain consumer's", multiple, P99_MULTIPLE_MAX),
+                Verdict("steady: peak RSS, MB", steady.peak_rss / MEGABYTE, RSS_BYTES_MAX / MEGABYTE),
             ]
+        if US in self.transactions:
+            lag = self.transactions[US].target.p99
+            found.append(Verdict(f"transactions of {COMMIT_MS} ms: p99, ms", lag, TRANSACTIONS_P99_MS_MAX))
+        if run := self.fills.get(FRAGMENTS):
+            pace, least = run.runs_per_second, FILL_RUNS_PER_SECOND_MIN
+            found.append(Verdict("fragments filled: runs a second", pace, least, at_least=True))
+        if run := self.fills.get(LONG_HOLES):
+            pace, least = run.markers_per_second, FILL_MARKERS_PER_SECOND_MIN
+            found.append(Verdict("long holes filled: markers a second", pace, least, at_least=True))
         if US in self.idle:
             found.append(Verdict("idle with 1,000 partitions: CPU, %", self.idle[US].cpu_percent, IDLE_PERCENT_MAX))
         return found
@@ -165,6 +182,8 @@ class Results:
         """Return what was measured while something else kept the machine busy."""
         single = [(STEADY, run.others) for run in self.steady.values()]
         single += [(IDLE, run.others) for run in self.idle.values()]
+        single += [(TRANSACTIONS, run.others) for run in self.transactions.values()]
+        single += [(name, run.others) for name, run in self.fills.items()]
         found = [copy.corpus.name for copy in self.copies if copy.disturbed]
         return found + sorted({name for name, others in single if others > OTHERS_CORES_MAX})
 
@@ -177,7 +196,9 @@ class Results:
         tables = (
             _copy_table(self.copies),
             _peer_table(self.copies),
-            _steady_table(self.steady),
+            _steady_table(_STEADY_TITLE, self.steady),
+            _steady_table(f"{_STEADY_TITLE}, in transactions committed every {COMMIT_MS} ms", self.transactions),
+            _fill_table(self.fills),
             _idle_table(self.idle),
         )
         return [table for table in tables if table.rows]
@@ -251,7 +272,10 @@ def _peer_table(copies: Iterable[CopyResult]) -> Table:
     return Table("Catch-up, others on the same corpora (one run each, start-up left out)", columns, rows)
 
 
-def _steady_table(steady: dict[str, SteadyRun]) -> Table:
+_STEADY_TITLE = "Steady, 2,000 records of 1 KB a second, from the due time of each"
+
+
+def _steady_table(title: str, steady: dict[str, SteadyRun]) -> Table:
     columns = (
         *("replicator", "target p50 ms", "p99 ms", "max ms", "plain consumer p50 ms", "p99 ms", "max ms"),
         *("p99 x plain", "CPU %", "user + system CPU-s", "peak RSS MB", "seconds", "others' load, cores"),
@@ -270,7 +294,29 @@ def _steady_table(steady: dict[str, SteadyRun]) -> Table:
         )
         for name, run in steady.items()
     ]
-    return Table("Steady, 2,000 records of 1 KB a second, from the due time of each", columns, rows)
+    return Table(title, columns, rows)
+
+
+def _fill_table(fills: dict[str, FillRun]) -> Table:
+    columns = (
+        *("12 compacted partitions", "offsets", "runs/s", "markers/s", "CPU-s", "user + system"),
+        *("target broker CPU-s", "seconds", "others' load, cores"),
+    )
+    rows = [
+        (
+            name,
+            f"{run.offsets}",
+            f"{run.runs_per_second:.0f}",
+            f"{run.markers_per_second:.0f}",
+            f"{run.cpu.total:.2f}",
+            f"{run.cpu.user:.2f} + {run.cpu.system:.2f}",
+            f"{run.target_cpu.total:.2f}",
+            f"{run.seconds:.1f}",
+            f"{run.others:.2f}",
+        )
+        for name, run in fills.items()
+    ]
+    return Table("Fills, from the first twentieth of all offsets on", columns, rows)
 
 
 def _idle_table(idle: dict[str, IdleRun]) -> Table:
