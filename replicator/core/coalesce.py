@@ -2,30 +2,36 @@
 
 A target takes one batch per partition per request and five requests at a time, and looks at each batch: tiny batches
 cap what a partition can carry and cost the target's broker many times the CPU. Neighbours wait for nothing: an answer
-with one batch passes as it is, so a flow that keeps up is as quick as before.
+with one batch passes as it is, so a flow that keeps up is as quick as before. Where five small batches are on their way
+and more are queued, the next wait on the source instead of behind them, and come in one answer.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from replicator.core.partition import IN_FLIGHT_BATCHES_MAX
 from replicator.model.batch import COMPRESSION_MASK, LENGTH_PREFIX_BYTES
 
 if TYPE_CHECKING:
     from replicator.core.intake import Passes
 
-SMALL_BYTES = 32 << 10
+SMALL_BYTES = 4 << 10
+"""Above, moving the records costs more CPU than the batch does on both sides together (benchmarks/RESULTS.md)."""
+SMALL_BYTES_FAR = 32 << 10
+"""The same where the time of an answer, not CPU, limits a partition: five batches of this size a round trip."""
+FAR_SECONDS = 0.05
 MERGED_BYTES_MAX = 256 << 10
-"""Larger ones gain nothing more (benchmarks/RESULTS.md), and partitions share requests of 1 MiB."""
+"""Larger ones gain nothing more, and partitions share requests of 1 MiB."""
 SPREAD_MS_MAX = 600_000
 """A target ages its memory of us by the newest time in the latest batch. A second daemon that got the batches one by
 one may write the first of them, an old one, as unguarded work; were ours, with a new one behind it, called guarded,
 both would be taken (found by the simulation). Ten minutes are far below the hour by which the guard is shorter than
 that memory: what is called guarded is remembered, however the batches are divided."""
 
-_RECORDS_MAX = {0: 32, 1: 1, 2: 16, 3: 6, 4: 12}
-"""By codec: none, gzip, snappy, lz4, zstd. A record costs time to move, a compressed one more; a batch less is worth
-some 20 microseconds of both sides' CPU. Above, merging would cost more than it saves."""
+_RECORDS_MAX = {0: 20, 1: 1, 2: 12, 3: 6, 4: 8}
+"""By codec: none, gzip, snappy, lz4, zstd. A record costs time to move, a compressed one more."""
+_RECORDS_MAX_FAR = {codec: 50 * records for codec, records in _RECORDS_MAX.items()}
 _GROWTH_MAX = 4
 """A record of 7 bytes may take 19 in its new place."""
 
@@ -37,13 +43,30 @@ class Run(NamedTuple):
     merged: bool
 
 
-def runs(passes: Passes, batch_bytes_max: int) -> list[Run]:
+def is_far(outstanding: int, answer_seconds: float) -> bool:
+    """Return whether a partition waits for a distant target.
+
+    Args:
+        outstanding: Produces on their way.
+        answer_seconds: How long the last answer took.
+    """
+    return outstanding > 0 and answer_seconds >= FAR_SECONDS
+
+
+def waits_on_source(outstanding: int, queued_bytes: int) -> bool:
+    """Return whether what comes next had better wait on the source: little is queued, and it cannot be sent yet."""
+    return outstanding >= IN_FLIGHT_BATCHES_MAX and 0 < queued_bytes < SMALL_BYTES_FAR
+
+
+def runs(passes: Passes, batch_bytes_max: int, *, far: bool = False) -> list[Run]:
     """Divide batches that pass, in order, into those to merge and those to leave alone.
 
     Args:
         passes: Batches at consecutive offsets.
         batch_bytes_max: What the target's topic takes.
+        far: See `is_far`.
     """
+    small, records_max = (SMALL_BYTES_FAR, _RECORDS_MAX_FAR) if far else (SMALL_BYTES, _RECORDS_MAX)
     bytes_max = min(MERGED_BYTES_MAX, batch_bytes_max // _GROWTH_MAX)
     found: list[Run] = []
     plain: Passes = []
@@ -52,7 +75,7 @@ def runs(passes: Passes, batch_bytes_max: int) -> list[Run]:
     for each in passes:
         header = each[0]
         codec = header[5] & COMPRESSION_MASK
-        if header[1] >= SMALL_BYTES or header[12] > _RECORDS_MAX.get(codec, 0):
+        if header[1] >= small or header[12] > records_max.get(codec, 0):
             if run:
                 plain, run = _close(found, plain, run), []
             plain.append(each)

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
-from replicator.devkit import Cluster
+import pytest
+from confluent_kafka import Producer
+
+from replicator.devkit import Cluster, free_base_port
 from replicator.model.batch import BatchHeader
 from replicator.wire.batch import scan
-from tests.integration.harness import Lab, assert_equal, bounds, create, numbered, produce, wait_until
+from tests.integration.conftest import MakeCluster
+from tests.integration.harness import (
+    QUIET,
+    Lab,
+    assert_equal,
+    bounds,
+    create,
+    numbered,
+    produce,
+    wait_copied,
+    wait_until,
+)
+from tests.integration.proxy import FaultProxy
 from tests.integration.test_copy import CODECS, ODD
 
 SINGLE = {"batch.num.messages": 1, "linger.ms": 0}
@@ -69,3 +85,43 @@ def test_what_comes_alone_passes_alone(east: Cluster, west: Cluster, topic_name:
     assert_equal(east, west, topic_name)
 
     assert len(batches(west, topic_name)) > 15
+
+
+@pytest.fixture
+def distant(make_cluster: MakeCluster) -> Iterator[tuple[Cluster, FaultProxy]]:
+    """A target whose answers are a tenth of a second on their way, once told so."""
+    base = free_base_port(1)
+    cluster = make_cluster(name="distant", base_port=base, repl_advertised={1: base + 5}, start=False)
+    with FaultProxy(base + 5, cluster.config.ports(1).repl) as proxy:
+        cluster.start()
+        yield cluster, proxy
+
+
+def test_a_distant_target_keeps_up(
+    east: Cluster, distant: tuple[Cluster, FaultProxy], topic_name: str, lab: Lab
+) -> None:
+    """Small batches that come one by one, more of them than there are answers in that time: they wait on the source.
+
+    Beside a partition where nothing happens, whose long poll must not hold up the other.
+    """
+    west, proxy = distant
+    create(east, topic_name, 2)
+    produce(east, topic_name, numbered(1))
+    produce(east, topic_name, numbered(1, partition=1))
+    lab.daemon(east, {"bootstrap": west.config.repl_bootstrap}, topic_name).start()
+    wait_until("the first are copied", lambda: [end for _, end in bounds(west, topic_name).values()] == [1, 1])
+    proxy.distance_seconds = 0.1
+    producer = Producer({"bootstrap.servers": east.bootstrap, **SINGLE, **QUIET})
+    for number in range(1, 1001):
+        producer.produce(topic_name, b"%d" % number, partition=0)
+        producer.poll(0.005)
+    producer.flush()
+    stopped = time.monotonic()
+    wait_copied(east, west, topic_name)
+    late_seconds = time.monotonic() - stopped
+
+    assert_equal(east, west, topic_name)
+    sent, arrived = len(batches(east, topic_name)), len(batches(west, topic_name))
+    assert sent > 500
+    assert arrived < sent / 2
+    assert late_seconds < 2  # five batches at a time would need some 20

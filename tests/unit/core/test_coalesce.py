@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from replicator.core.coalesce import MERGED_BYTES_MAX, SMALL_BYTES, SPREAD_MS_MAX, runs
+from replicator.core.coalesce import (
+    FAR_SECONDS,
+    MERGED_BYTES_MAX,
+    SMALL_BYTES,
+    SPREAD_MS_MAX,
+    is_far,
+    runs,
+    waits_on_source,
+)
 from replicator.core.intake import Passes
+from replicator.core.partition import IN_FLIGHT_BATCHES_MAX
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 NOW = 1_700_000_000_000
@@ -23,9 +32,9 @@ def passes(*batches: tuple[int, int, int, int]) -> Passes:
     return made
 
 
-def shape(found: Passes, limit: int = LIMIT) -> list[tuple[bool, int]]:
+def shape(found: Passes, limit: int = LIMIT, *, far: bool = False) -> list[tuple[bool, int]]:
     """Return of each run whether it is merged, and its number of batches; all batches are there, in order."""
-    divided = runs(found, limit)
+    divided = runs(found, limit, far=far)
     assert [each for run in divided for each in run.passes] == found
     return [(run.merged, len(run.passes)) for run in divided]
 
@@ -49,10 +58,29 @@ def test_a_batch_alone_is_left_alone() -> None:
 
 def test_many_records_in_a_batch_are_left_alone() -> None:
     """Moving them costs more than the batch does; more so when they are compressed."""
-    assert shape(passes((4000, 33, 0, 0), (4000, 33, 0, 0))) == [(False, 2)]
-    assert shape(passes((4000, 32, 0, 0), (4000, 32, 0, 0))) == [(True, 2)]
-    assert shape(passes((4000, 32, 3, 0), (4000, 32, 3, 0))) == [(False, 2)]
+    assert shape(passes((3000, 21, 0, 0), (3000, 21, 0, 0))) == [(False, 2)]
+    assert shape(passes((3000, 20, 0, 0), (3000, 20, 0, 0))) == [(True, 2)]
+    assert shape(passes((3000, 20, 3, 0), (3000, 20, 3, 0))) == [(False, 2)]
     assert shape(passes((170, 1, 1, 0), (170, 1, 1, 0))) == [(True, 2)]
+
+
+def test_far_away_larger_ones_are_merged() -> None:
+    """There a batch costs a fifth of a round trip."""
+    usual = passes((16_000, 150, 0, 0), (16_000, 150, 0, 0))
+    assert shape(usual) == [(False, 2)]
+    assert shape(usual, far=True) == [(True, 2)]
+    assert shape(passes((33_000, 300, 0, 0), (33_000, 300, 0, 0)), far=True) == [(False, 2)]
+    assert is_far(1, FAR_SECONDS)
+    assert not is_far(0, 1.0)  # what was true of the last answer need not be true of an idle target
+    assert not is_far(5, FAR_SECONDS / 2)
+
+
+def test_small_batches_wait_on_the_source_while_others_wait_to_be_sent() -> None:
+    """Never where nothing is queued, or there is room on the way, or what is queued is worth a batch."""
+    assert waits_on_source(IN_FLIGHT_BATCHES_MAX, 170)
+    assert not waits_on_source(IN_FLIGHT_BATCHES_MAX, 0)
+    assert not waits_on_source(IN_FLIGHT_BATCHES_MAX - 1, 170)
+    assert not waits_on_source(IN_FLIGHT_BATCHES_MAX, 1 << 20)
 
 
 def test_codecs_are_not_mixed() -> None:
@@ -65,8 +93,8 @@ def test_codecs_are_not_mixed() -> None:
 
 def test_the_size_is_bounded() -> None:
     """By what is worth it, and by what the target takes even if every record grew in its new place."""
-    many = passes(*[(10_000, 1, 0, 0)] * 60)
-    assert shape(many) == [(True, MERGED_BYTES_MAX // 10_000)] * 2 + [(True, 8)]
+    many = passes(*[(4000, 1, 0, 0)] * 140)
+    assert shape(many) == [(True, MERGED_BYTES_MAX // 4000)] * 2 + [(True, 10)]
     assert shape(passes(*[(1000, 1, 0, 0)] * 5), limit=8000) == [(True, 2), (True, 2), (False, 1)]
     assert shape(passes(TINY, TINY), limit=200) == [(False, 2)]
 
