@@ -108,7 +108,9 @@ def _keys(holes: int, hole: int) -> Iterator[bytes]:
 
 def _write(cluster: Cluster, topic: str, holes: int, hole: int) -> None:
     """Write the records, and after a pause one more, so that the segment before it is closed and can be cleaned."""
-    producer = Producer({"bootstrap.servers": cluster.bootstrap, "linger.ms": 50, "enable.idempotence": True})
+    producer = Producer(
+        {"bootstrap.servers": cluster.bootstrap, "linger.ms": 50, "enable.idempotence": True, "log_level": 3}
+    )
     for number, key in enumerate(_keys(holes, hole)):
         for partition in range(PARTITIONS):
             producer.produce(topic, _VALUE, key, partition)

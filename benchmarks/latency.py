@@ -169,7 +169,7 @@ def _measure(
 def _send(bootstrap: str, topic: str, count: int, first_due: int, commit_ms: int) -> None:
     """Send each record when it is due; a late one is sent at once and keeps its due time."""
     body = make_record(random.Random(topic), RECORD_BYTES - _DUE.size)  # noqa: S311 - a payload, not a secret
-    settings: dict[str, str | int] = {"bootstrap.servers": bootstrap, "linger.ms": 0, "acks": "all"}
+    settings: dict[str, str | int] = {"bootstrap.servers": bootstrap, "linger.ms": 0, "acks": "all", "log_level": 3}
     if commit_ms:
         settings["transactional.id"] = topic
     producer = Producer(settings)

@@ -79,11 +79,11 @@ FULL = Settings(
     floor_gigabytes=DEFAULT_GIGABYTES,
     steady_seconds=120,
     idle_seconds=60,
-    fragments=5000,
-    long_holes=6,
+    fragments=10_000,
+    long_holes=20,
 )
 QUICK = Settings(
-    scale=0.125, runs=1, floor_gigabytes=1.0, steady_seconds=20, idle_seconds=20, fragments=2000, long_holes=2
+    scale=0.125, runs=1, floor_gigabytes=1.0, steady_seconds=20, idle_seconds=20, fragments=4000, long_holes=10
 )
 
 
