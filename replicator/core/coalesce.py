@@ -2,15 +2,13 @@
 
 A target takes one batch per partition per request and five requests at a time, and looks at each batch: tiny batches
 cap what a partition can carry and cost the target's broker many times the CPU. Neighbours wait for nothing: an answer
-with one batch passes as it is, so a flow that keeps up is as quick as before. Where five small batches are on their way
-and more are queued, the next wait on the source instead of behind them, and come in one answer.
+with one batch passes as it is, so a flow that keeps up is as quick as before.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.partition import IN_FLIGHT_BATCHES_MAX
 from replicator.model.batch import COMPRESSION_MASK, LENGTH_PREFIX_BYTES
 
 if TYPE_CHECKING:
@@ -51,11 +49,6 @@ def is_far(outstanding: int, answer_seconds: float) -> bool:
         answer_seconds: How long the last answer took.
     """
     return outstanding > 0 and answer_seconds >= FAR_SECONDS
-
-
-def waits_on_source(outstanding: int, queued_bytes: int) -> bool:
-    """Return whether what comes next had better wait on the source: little is queued, and it cannot be sent yet."""
-    return outstanding >= IN_FLIGHT_BATCHES_MAX and 0 < queued_bytes < SMALL_BYTES_FAR
 
 
 def runs(passes: Passes, batch_bytes_max: int, *, far: bool = False) -> list[Run]:

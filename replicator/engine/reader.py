@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import FetchOutcome, classify_fetch
-from replicator.core.coalesce import is_far, runs, waits_on_source
+from replicator.core.coalesce import is_far, runs
 from replicator.core.intake import Encode, Fill
 from replicator.core.partition import Batch
 from replicator.engine.access import told
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from replicator.wire.stream import Buffer
 
 _LONG_POLL_MS = 500
-_SHORT_POLL_MS = 10
-"""While a partition is left out for a moment: until the answer, nothing can be asked for it."""
 _PARTITION_BYTES_MAX = 2 << 20
 _PARTITION_BYTES_MIN = 128 << 10
 _ANSWER_SLACK_BYTES = 64 << 20
@@ -57,7 +55,6 @@ class SourceReader:
         self._link = Link(self._connect, self._opened, self._refused, self._rested)
         self._session: FetchSession | None = None
         self._asked = False
-        self._some_wait = False
         self._wanted: dict[TopicPartition, Wanted] = {}
         self._look_at: dict[TopicPartition, None] = {}
         self._episodes: dict[TopicPartition, int] = {}
@@ -117,10 +114,9 @@ class SourceReader:
         changed: dict[TopicPartition, Wanted] = {}
         gone: list[TopicPartition] = []
         blocked: dict[TopicPartition, None] = {}
-        self._some_wait = False
         for where in self._look_at:
             slot = self._slots.get(where)
-            known = leader(where) if slot is not None and self._may_read(slot) else None
+            known = leader(where) if slot is not None and slot.copy.wants_more(pump.queued_bytes_max) else None
             if slot is None or known is None:
                 if self._wanted.pop(where, None) is not None or slot is None:
                     gone.append(where)
@@ -131,14 +127,6 @@ class SourceReader:
             changed[where] = self._wanted[where] = Wanted(copy.next_offset, known.epoch, copy.last_epoch, bytes_max)
         self._look_at = blocked
         return changed, gone
-
-    def _may_read(self, slot: Slot) -> bool:
-        copy = slot.copy
-        if not copy.wants_more(self._pump.queued_bytes_max):
-            return False
-        waits = waits_on_source(copy.outstanding, copy.queued_bytes)
-        self._some_wait = self._some_wait or waits
-        return not waits
 
     def _ask(
         self,
@@ -156,7 +144,7 @@ class SourceReader:
         body = session.request_changes(
             everything,
             gone,
-            wait_ms=_SHORT_POLL_MS if self._some_wait else _LONG_POLL_MS,
+            wait_ms=_LONG_POLL_MS,
             bytes_min=1,
             bytes_max=frame_payload_bytes(self._pump.frames.frame_bytes),
         )

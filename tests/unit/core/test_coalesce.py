@@ -9,10 +9,8 @@ from replicator.core.coalesce import (
     SPREAD_MS_MAX,
     is_far,
     runs,
-    waits_on_source,
 )
 from replicator.core.intake import Passes
-from replicator.core.partition import IN_FLIGHT_BATCHES_MAX
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 NOW = 1_700_000_000_000
@@ -73,14 +71,6 @@ def test_far_away_larger_ones_are_merged() -> None:
     assert is_far(1, FAR_SECONDS)
     assert not is_far(0, 1.0)  # what was true of the last answer need not be true of an idle target
     assert not is_far(5, FAR_SECONDS / 2)
-
-
-def test_small_batches_wait_on_the_source_while_others_wait_to_be_sent() -> None:
-    """Never where nothing is queued, or there is room on the way, or what is queued is worth a batch."""
-    assert waits_on_source(IN_FLIGHT_BATCHES_MAX, 170)
-    assert not waits_on_source(IN_FLIGHT_BATCHES_MAX, 0)
-    assert not waits_on_source(IN_FLIGHT_BATCHES_MAX - 1, 170)
-    assert not waits_on_source(IN_FLIGHT_BATCHES_MAX, 1 << 20)
 
 
 def test_codecs_are_not_mixed() -> None:
