@@ -69,6 +69,7 @@ def test_merged_batches_fit_the_target(east: Cluster, west: Cluster, topic_name:
     assert len(here) < 1500
 
 
+@pytest.mark.long
 def test_what_comes_alone_passes_alone(east: Cluster, west: Cluster, topic_name: str, lab: Lab) -> None:
     """Nobody waits for company: a record that is there is copied."""
     create(east, topic_name)
@@ -94,6 +95,7 @@ def distant(make_cluster: MakeCluster) -> Iterator[tuple[Cluster, FaultProxy]]:
         yield cluster, proxy
 
 
+@pytest.mark.long
 def test_for_a_distant_target_larger_batches_are_merged(
     east: Cluster, distant: tuple[Cluster, FaultProxy], topic_name: str, lab: Lab
 ) -> None:
