@@ -6,7 +6,7 @@ into fresh target topics, the machine's floor measured between. Then steady load
 compacted topics, and 1,000 idle partitions. Every copy is checked, and a wrong one has no figure. A corpus that misses
 its CPU target is copied once more under cProfile.
 
-`--quick` took 8 minutes on two cores shared with others; the whole is estimated at 25, MirrorMaker 2 not included.
+`--quick` is estimated at 11 minutes on two cores shared with others, the whole at 30, MirrorMaker 2 not included.
 """
 
 from __future__ import annotations
