@@ -14,7 +14,7 @@ from replicator.model.batch import COMPRESSION_MASK, LENGTH_PREFIX_BYTES
 if TYPE_CHECKING:
     from replicator.core.intake import Passes
 
-SMALL_BYTES = 4 << 10
+SMALL_BYTES = 6 << 10
 """Above, moving the records costs more CPU than the batch does on both sides together (benchmarks/RESULTS.md)."""
 SMALL_BYTES_FAR = 32 << 10
 """The same where the time of an answer, not CPU, limits a partition: five batches of this size a round trip."""
