@@ -27,7 +27,8 @@ _BATCHES_PER_ROUND = 4
 _ENVELOPE_BYTES = 9
 """What a record of a batch adds to its value: lengths, deltas, no key, no headers."""
 
-_BATCH_ROOM_BYTES = 61 + 64
+_BATCH_HEADER_BYTES = 61
+_BATCH_ROOM_BYTES = _BATCH_HEADER_BYTES + 64
 """The batch's header, and the most that librdkafka expects a record to add while it decides whether that fits."""
 
 _FIT = 1.02
@@ -54,18 +55,23 @@ class Corpus:
         codec: How its producer compresses.
         batch_kib: Size of a batch on the wire, in KiB, about.
         gigabytes: Size on the wire at scale 1, in 10^9 bytes, about.
+        batch_records: Records in a batch where that, not a size, ends it; else 0.
+        append_time: Whether the source's broker sets the times, so that every batch is encoded anew.
     """
 
     record_bytes: int
     codec: Codec
     batch_kib: int
     gigabytes: float
+    batch_records: int = 0
+    append_time: bool = False
 
     @property
     def name(self) -> str:
         """What tables and options call it, such as ``1k-none-64k``."""
         size = "1k" if self.record_bytes > _SHORT_RECORD_BYTES else f"{self.record_bytes}b"
-        return f"{size}-{self.codec}-{self.batch_kib}k"
+        batch = f"{self.batch_records}r" if self.batch_records else f"{self.batch_kib}k"
+        return f"{size}-{self.codec}-{batch}{'-append' if self.append_time else ''}"
 
     @property
     def topic(self) -> str:
@@ -73,9 +79,20 @@ class Corpus:
         return f"bench.{self.name}"
 
     @property
+    def topic_config(self) -> dict[str, str]:
+        """What its topic needs."""
+        return {"message.timestamp.type": "LogAppendTime"} if self.append_time else {}
+
+    @property
     def compressed(self) -> bool:
         """Whether its batches are."""
         return self.codec != "none"
+
+
+LARGE_BATCHES = Corpus(100, "none", 64, 2.0)
+SINGLE_RECORDS = Corpus(100, "none", 64, 0.25, batch_records=1)
+"""Batches of one record, which are merged: the worst case of what a producer does."""
+ENCODED_ANEW = Corpus(100, "none", 64, 1.0, batch_records=200, append_time=True)
 
 
 def _all_corpora() -> dict[str, Corpus]:
@@ -88,18 +105,23 @@ def _all_corpora() -> dict[str, Corpus]:
                 gigabytes /= {"none": 1, "lz4": 2, "zstd": 4}[codec] * {64: 1, 16: 2, 4: 4}[batch_kib]
                 corpus = Corpus(record_bytes, codec, batch_kib, gigabytes)
                 found[corpus.name] = corpus
+    for corpus in (SINGLE_RECORDS, ENCODED_ANEW):
+        found[corpus.name] = corpus
     return found
 
 
 CORPORA = _all_corpora()
-SMALLEST_GIGABYTES = 0.25
-"""However small the scale: below, the kernel's clock ticks of 10 ms would show in the figures."""
+_SMALLEST_GIGABYTES = 0.25
+_SMALLEST_RECORDS = 500_000
+"""However small the scale: below, the kernel's clock ticks of 10 ms would show in the figures. The second where a
+record is what costs."""
 
 DEFAULT_CORPORA = (
     *("1k-none-64k", "1k-none-16k", "1k-none-4k", "1k-lz4-64k", "1k-zstd-64k"),
     *("100b-none-64k", "100b-lz4-64k", "100b-zstd-64k"),
+    *(SINGLE_RECORDS.name, ENCODED_ANEW.name),
 )
-"""What runs unless told otherwise; `--only` takes any of the 18."""
+"""What runs unless told otherwise; `--only` takes any of the 20."""
 
 
 def make_record(source: random.Random, size: int) -> bytes:
@@ -137,15 +159,19 @@ def fill(bootstrap: str, corpus: Corpus, scale: float) -> int:
     pool = [{"value": make_record(source, corpus.record_bytes)} for _ in range(_POOL_RECORDS)]
     # The producer counts before it compresses.
     batch_bytes = int(corpus.batch_kib * 1024 * _RATIO[corpus.codec] * _FIT) + _BATCH_ROOM_BYTES
-    gigabytes = max(corpus.gigabytes * scale, SMALLEST_GIGABYTES)
-    records = math.ceil(gigabytes * GIGABYTE * _RATIO[corpus.codec] / corpus.record_bytes)
+    if corpus.batch_records:
+        wire_bytes = corpus.record_bytes + _BATCH_HEADER_BYTES / corpus.batch_records
+        records = max(_SMALLEST_RECORDS, math.ceil(corpus.gigabytes * scale * GIGABYTE / wire_bytes))
+    else:
+        gigabytes = max(corpus.gigabytes * scale, _SMALLEST_GIGABYTES)
+        records = math.ceil(gigabytes * GIGABYTE * _RATIO[corpus.codec] / corpus.record_bytes)
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
             "log_level": 3,  # a coordinator that is still loading is waited for, not worth a line
             "compression.type": corpus.codec,
             "batch.size": batch_bytes,
-            "batch.num.messages": 100_000,
+            "batch.num.messages": corpus.batch_records or 100_000,
             "linger.ms": 1000,  # so that only the last batch of a partition is not full
             "acks": "all",
             "enable.idempotence": True,

@@ -1,5 +1,7 @@
 """Steady load: 2,000 records of 1 KB a second, and how late each is, on the target and on the source itself.
 
+The same load in transactions: all partitions take part in each, and a record waits for its commit on both sides; on the
+target also for the fill that stands for the marker of the transaction before.
 Each record carries the time at which it was *due* to be sent, not the time at which it was: a stall of the sender or
 of a broker then shows in every record behind it. The reader of the source is the plain consumer to compare with.
 """
@@ -79,9 +81,24 @@ class SteadyRun:
 
 
 def run_steady(
-    source: Cluster, target: Cluster, topic: str, target_topic: str, seconds: float, start: Callable[[], Child]
+    source: Cluster,
+    target: Cluster,
+    topic: str,
+    target_topic: str,
+    seconds: float,
+    start: Callable[[], Child],
+    commit_ms: int = 0,
 ) -> SteadyRun:
     """Start a replicator on a new topic, and load it.
+
+    Args:
+        source: The cluster to copy from.
+        target: The cluster to copy to.
+        topic: It is made here.
+        target_topic: Its copy.
+        seconds: How long to measure, after a warm-up.
+        start: Starts the replicator.
+        commit_ms: Time between the commits of transactions over all partitions; 0 for none.
 
     Raises:
         BenchmarkError: It ended, or a record did not arrive.
@@ -91,7 +108,7 @@ def run_steady(
     with start() as child:
         _await_visible(child, target, target_topic)
         time.sleep(_SETTLE_SECONDS)
-        return _measure(source, target, topic, target_topic, seconds, child)
+        return _measure(source, target, topic, target_topic, seconds, child, commit_ms)
 
 
 def _fill_one_each(source: Cluster, topic: str) -> None:
@@ -112,7 +129,7 @@ def _await_visible(child: Child, target: Cluster, topic: str) -> None:
 
 
 def _measure(
-    source: Cluster, target: Cluster, topic: str, target_topic: str, seconds: float, child: Child
+    source: Cluster, target: Cluster, topic: str, target_topic: str, seconds: float, child: Child, commit_ms: int
 ) -> SteadyRun:
     """Run sender and readers in processes of their own, so that none waits for another's interpreter lock."""
     context = multiprocessing.get_context("spawn")
@@ -128,7 +145,8 @@ def _measure(
             answers.append(receiver)
             arguments = (cluster.bootstrap, name, ends, count, measured_from, sender)
             processes.append(context.Process(target=_read, args=arguments, daemon=True))
-        processes.append(context.Process(target=_send, args=(source.bootstrap, topic, count, first_due), daemon=True))
+        arguments_of_sender = (source.bootstrap, topic, count, first_due, commit_ms)
+        processes.append(context.Process(target=_send, args=arguments_of_sender, daemon=True))
         for process in processes:
             process.start()
         time.sleep(max(0.0, (measured_from - time.monotonic_ns()) / _NANOSECONDS))
@@ -148,17 +166,30 @@ def _measure(
     return SteadyRun(elapsed, Spread.of(late[0]), Spread.of(late[1]), cpu, child.peak_rss(), others)
 
 
-def _send(bootstrap: str, topic: str, count: int, first_due: int) -> None:
+def _send(bootstrap: str, topic: str, count: int, first_due: int, commit_ms: int) -> None:
     """Send each record when it is due; a late one is sent at once and keeps its due time."""
     body = make_record(random.Random(topic), RECORD_BYTES - _DUE.size)  # noqa: S311 - a payload, not a secret
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "acks": "all"})
+    settings: dict[str, str | int] = {"bootstrap.servers": bootstrap, "linger.ms": 0, "acks": "all", "log_level": 3}
+    if commit_ms:
+        settings["transactional.id"] = topic
+    producer = Producer(settings)
     interval = int(_NANOSECONDS / RECORDS_PER_SECOND)
+    commit_at = first_due + commit_ms * _NANOSECONDS / _MILLISECONDS
+    if commit_ms:
+        producer.init_transactions()
+        producer.begin_transaction()
     for number in range(count):
         due = first_due + number * interval
         while (wait := due - time.monotonic_ns()) > 0:
             time.sleep(wait / _NANOSECONDS)
+        if commit_ms and due >= commit_at:
+            producer.commit_transaction()
+            producer.begin_transaction()
+            commit_at += commit_ms * _NANOSECONDS / _MILLISECONDS
         producer.produce(topic, _DUE.pack(due) + body, partition=number % PARTITIONS)
         producer.poll(0)
+    if commit_ms:
+        producer.commit_transaction()
     producer.flush()
 
 

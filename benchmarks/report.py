@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from benchmarks.measure import describe_commit
-from benchmarks.results import OTHERS_CORES_MAX, Results, Table
+from benchmarks.results import OTHERS_CORES_MAX, Results
+from benchmarks.tables import Table, tables
 
 RESULTS_FILE = Path(__file__).parent / "RESULTS.md"
 RAW = Path(__file__).parent / "raw"
@@ -36,7 +37,7 @@ def print_results(results: Results) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH_MIN)
-    for table in results.tables():
+    for table in tables(results):
         shown = RichTable(title=table.title, title_justify="left")
         for at, column in enumerate(table.columns):
             shown.add_column(column, justify="left" if at == 0 else "right")
@@ -57,7 +58,7 @@ def append_results(results: Results, facts: Sequence[str]) -> None:
     lines = [] if RESULTS_FILE.exists() else [_HEADING]
     lines.append(f"\n## {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {describe_commit()}\n")
     lines += [f"- {fact}" for fact in facts]
-    for table in results.tables():
+    for table in tables(results):
         lines += ["", f"### {table.title}", "", *_markdown(table)]
     lines += ["", "### Targets", "", *(f"- {line}" for line in _remarks(results))]
     with RESULTS_FILE.open("a") as file:

@@ -2,10 +2,11 @@
 
 Two clusters of one node run on this machine. For each corpus: fill a source topic, copy it once to warm up (on a
 virtual machine the first touch of memory costs several times the copying; that run is dropped), then again and again
-into fresh target topics, the machine's floor measured between. Then steady load, then 1,000 idle partitions. Every
-copy is checked, and a wrong one has no figure. A corpus that misses its CPU target is copied once more under cProfile.
+into fresh target topics, the machine's floor measured between. Then steady load, plain and in transactions, fills of
+compacted topics, and 1,000 idle partitions. Every copy is checked, and a wrong one has no figure. A corpus that misses
+its CPU target is copied once more under cProfile.
 
-`--quick` took 8 minutes on two cores shared with others; the whole is estimated at 25, MirrorMaker 2 not included.
+`--quick` is estimated at 11 minutes on two cores shared with others, the whole at 30, MirrorMaker 2 not included.
 """
 
 from __future__ import annotations
@@ -25,24 +26,27 @@ from confluent_kafka import KafkaException
 
 from benchmarks.copying import CopyRun, Task, run_copy
 from benchmarks.corpus import CORPORA, DEFAULT_CORPORA, PARTITIONS, Corpus, fill
+from benchmarks.fills import FRAGMENTS, LONG_HOLES, run_fills
 from benchmarks.floor import DEFAULT_GIGABYTES, measure_floor
 from benchmarks.idle import run_idle
 from benchmarks.latency import run_steady
 from benchmarks.measure import BenchmarkError, Child, describe_machine
 from benchmarks.mm2 import MirrorMaker, Tuning
 from benchmarks.report import append_results, print_results, write_profile, write_raw
-from benchmarks.results import IDLE, STEADY, US, CopyResult, Results
+from benchmarks.results import COMMIT_MS, FILLS, IDLE, STEADY, TRANSACTIONS, US, CopyResult, Results
 from benchmarks.subject import Subject, development_environment, ensure_runtime
-from benchmarks.targets import floor_multiple_max
 from benchmarks.topics import create_topics, delete_topics, log_stats
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
 
+_OTHERS = (STEADY, TRANSACTIONS, FILLS, IDLE)
 MM2_OFF, MM2_ON = "mm2", "mm2 exactly-once"
 
 _FAILURES = (BenchmarkError, KafkaException, OSError)
 """What ends one measurement, with a remark in its place, and not the others."""
 
 _HEAP_MB = 512
+LONG_HOLE = 10_000
+"""Offsets."""
 _LOW_LINGER_MS, _SHORT_BOUNDARY_MS = 0, 100
 
 
@@ -56,6 +60,8 @@ class Settings:
         floor_gigabytes: How much each measurement of the floor relays.
         steady_seconds: Length of the steady load.
         idle_seconds: Length of the look at idle partitions.
+        fragments: Runs of one record with a hole behind each, per partition.
+        long_holes: Holes of 10,000 offsets, per partition.
     """
 
     scale: float
@@ -63,10 +69,22 @@ class Settings:
     floor_gigabytes: float
     steady_seconds: float
     idle_seconds: float
+    fragments: int
+    long_holes: int
 
 
-FULL = Settings(scale=1.0, runs=5, floor_gigabytes=DEFAULT_GIGABYTES, steady_seconds=120, idle_seconds=60)
-QUICK = Settings(scale=0.125, runs=1, floor_gigabytes=1.0, steady_seconds=20, idle_seconds=20)
+FULL = Settings(
+    scale=1.0,
+    runs=5,
+    floor_gigabytes=DEFAULT_GIGABYTES,
+    steady_seconds=120,
+    idle_seconds=60,
+    fragments=10_000,
+    long_holes=20,
+)
+QUICK = Settings(
+    scale=0.125, runs=1, floor_gigabytes=1.0, steady_seconds=20, idle_seconds=20, fragments=4000, long_holes=10
+)
 
 
 @dataclass(slots=True)
@@ -95,15 +113,14 @@ class Bench:
         result = CopyResult(corpus)
         self.results.copies.append(result)
         _say(f"{corpus.name}: filling")
-        create_topics(self.source, {corpus.topic: PARTITIONS})
+        create_topics(self.source, {corpus.topic: PARTITIONS}, corpus.topic_config)
         try:
             fill(self.source.bootstrap, corpus, self.settings.scale)
             os.sync()  # or writing back the corpus would share the disk with the first runs
             self._our_runs(result)
             if self.peer is not None:
                 self._peer_runs(result, self.peer)
-            missed = bool(result.runs) and result.cost / result.floor > floor_multiple_max(corpus)
-            if profile or missed:
+            if profile or result.misses:
                 self._profile(result)
         except _FAILURES as error:
             result.problems.append(f"{corpus.name}: {error}")
@@ -174,6 +191,42 @@ class Bench:
             on = Tuning(exactly_once=True, linger_ms=_LOW_LINGER_MS, boundary_ms=_SHORT_BOUNDARY_MS)
             self._steady(f"{MM2_ON}, 100 ms", "steady-on", "", lambda: peer.start("steady-on", on))
 
+    def transactions(self) -> None:
+        """Measure the delay of records that a transactional source commits."""
+        prefix, topic = self.subject.next_prefix(), TRANSACTIONS
+        _say(f"steady load in transactions of {COMMIT_MS} ms, {US}")
+        seconds, start = self.settings.steady_seconds, lambda: self.subject.start(topic, prefix)
+        try:
+            run = run_steady(self.source, self.target, topic, prefix + topic, seconds, start, COMMIT_MS)
+            self.results.transactions[US] = run
+            _say(f"p99 {run.target.p99:.1f} ms, plain consumer {run.source.p99:.1f} ms, CPU {run.cpu_percent:.1f} %")
+        except _FAILURES as error:
+            self.results.problems.append(f"{TRANSACTIONS}: {error}")
+            _say(self.results.problems[-1])
+        finally:
+            delete_topics(self.source, [topic])
+            delete_topics(self.target, [prefix + topic])
+
+    def fills(self) -> None:
+        """Measure fills: of many holes of one offset, and of few long ones."""
+        self._fills(FRAGMENTS, self.settings.fragments, 1)
+        self._fills(LONG_HOLES, self.settings.long_holes, LONG_HOLE)
+
+    def _fills(self, name: str, holes: int, hole: int) -> None:
+        topic, prefix = name.replace(" ", "-"), self.subject.next_prefix()
+        _say(f"{name}: writing, and waiting for the cleaner")
+        try:
+            start = lambda: self.subject.start(topic, prefix)  # noqa: E731 - as everywhere here
+            run = run_fills(self.source, self.target, topic, prefix + topic, holes, hole, start)
+            self.results.fills[name] = run
+            _say(f"{run.runs_per_second:.0f} runs/s, {run.markers_per_second:.0f} markers/s in {run.seconds:.1f} s")
+        except _FAILURES as error:
+            self.results.problems.append(f"{name}: {error}")
+            _say(self.results.problems[-1])
+        finally:
+            delete_topics(self.source, [topic])
+            delete_topics(self.target, [prefix + topic])
+
     def _steady(self, name: str, topic: str, prefix: str, start: Callable[[], Child]) -> None:
         _say(f"steady load, {name}")
         try:
@@ -209,7 +262,10 @@ class Bench:
 @contextmanager
 def _clusters(directory: Path) -> Iterator[tuple[Cluster, Cluster]]:
     """Give two clusters that serve; they and their data are gone afterwards."""
-    overrides = {"log.segment.delete.delay.ms": "1000"}  # so that memory of finished runs is used again
+    overrides = {
+        "log.segment.delete.delay.ms": "1000",  # so that memory of finished runs is used again
+        "log.cleaner.backoff.ms": "1000",
+    }
     one, other = (
         Cluster(
             ClusterConfig(
@@ -229,7 +285,7 @@ def _clusters(directory: Path) -> Iterator[tuple[Cluster, Cluster]]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Measure the replicator.")
-    names = [*CORPORA, STEADY, IDLE]
+    names = [*CORPORA, *_OTHERS]
     parser.add_argument("--peer", choices=["mm2"], help="run MirrorMaker 2 beside, with and without transactions")
     parser.add_argument("--quick", action="store_true", help="small corpora, one run each: figures are rough")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
@@ -250,6 +306,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         floor_gigabytes=base.floor_gigabytes,
         steady_seconds=base.steady_seconds,
         idle_seconds=base.idle_seconds,
+        fragments=base.fragments,
+        long_holes=base.long_holes,
     )
 
 
@@ -258,7 +316,7 @@ def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the clusters' data goes too
     settings = _settings(arguments)
-    names = arguments.only or (*DEFAULT_CORPORA, STEADY, IDLE)
+    names = arguments.only or (*DEFAULT_CORPORA, *_OTHERS)
     facts = [*describe_machine(), f"`{' '.join(['python -m benchmarks.run', *sys.argv[1:]])}`: {settings}"]
     begun = time.monotonic()
     environment = development_environment() if arguments.dev_venv else ensure_runtime()
@@ -271,10 +329,8 @@ def main() -> int:
         peer = MirrorMaker(directory, source, target) if arguments.peer else None
         bench = Bench(settings, source, target, subject, peer, directory)
         for name in names:
-            if name == STEADY:
-                bench.steady()
-            elif name == IDLE:
-                bench.idle()
+            if name in _OTHERS:
+                getattr(bench, name)()
             else:
                 bench.catch_up(CORPORA[name], profile=arguments.profile)
     print_results(bench.results)

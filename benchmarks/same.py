@@ -55,9 +55,19 @@ def check_equal(source: Cluster, source_topic: str, target: Cluster, target_topi
                 raise BenchmarkError(f"void: partition {partition} of {source_topic} differs from its copy")
 
 
+def survivors(cluster: Cluster, topic: str) -> dict[tuple[int, int], object]:
+    """Return what a compacted topic holds now: partition and offset of each record, to its time, key and value."""
+    found: dict[tuple[int, int], object] = {}
+    with _Sampler(cluster, topic) as sampler:
+        for partition in range(PARTITIONS):
+            for message in sampler.all(partition):
+                found[partition, message.offset() or 0] = (message.timestamp()[1], message.key(), message.value())
+    return found
+
+
 def _content(messages: list[Message], identical: bool) -> list[object]:  # noqa: FBT001 - a property of the comparison
-    """Return what must be equal in each record."""
-    return [(m.offset() if identical else None, m.timestamp(), m.key(), m.value(), m.headers()) for m in messages]
+    """Return what must be equal in each record; a time that the source's broker gave becomes the record's own."""
+    return [(m.offset() if identical else None, m.timestamp()[1], m.key(), m.value(), m.headers()) for m in messages]
 
 
 class _Sampler:
@@ -86,6 +96,10 @@ class _Sampler:
     def head(self, partition: int, offset: int) -> list[Message]:
         """Return the records from an offset on."""
         return list(itertools.islice(self._read(partition, offset), _SAMPLE_RECORDS))
+
+    def all(self, partition: int) -> Iterator[Message]:
+        """Yield every record."""
+        return self._read(partition, 0)
 
     def tail(self, partition: int, end: int) -> list[Message]:
         """Return the last records before the end."""

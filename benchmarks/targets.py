@@ -21,10 +21,24 @@ _KIB = 1024
 _BY_RECORD_BYTES = {_KIB: 2.7, 100: 3.3}
 
 _PEER_PLAIN_1K, _PEER_OTHER = 8.0, 20.0
+_MERGED_MICROS_MAX, _ENCODED_MICROS_MAX = 5.0, 2.5
+MERGED_BROKER_MULTIPLE_MAX = 2.0
+"""CPU of the target's broker for a GB of one-record batches, times that for batches of 64 KiB."""
+
+TRANSACTIONS_P99_MS_MAX = 300.0
+FILL_RUNS_PER_SECOND_MIN = 2_000.0
+FILL_MARKERS_PER_SECOND_MIN = 10_000.0
+
+
+def record_micros_max(corpus: Corpus) -> float | None:
+    """Return the microseconds of CPU that a record may cost where records, not batches, are what is worked on."""
+    if corpus.append_time:
+        return _ENCODED_MICROS_MAX
+    return _MERGED_MICROS_MAX if corpus.batch_records else None
 
 
 def floor_multiple_max(corpus: Corpus) -> float:
-    """Return how many times the machine's floor a GB of this corpus may cost.
+    """Return how many times the machine's floor a GB of this corpus may cost, where batches pass as they are.
 
     The cost is per batch, so small batches decide first; then the codec, then the size of the records.
     """

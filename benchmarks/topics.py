@@ -85,10 +85,14 @@ class Probe:
         return bytes(received)
 
 
-def create_topics(cluster: Cluster, partitions: Mapping[str, int]) -> None:
-    """Make topics with one replica."""
+def create_topics(cluster: Cluster, partitions: Mapping[str, int], configs: Mapping[str, str] | None = None) -> None:
+    """Make topics with one replica, all with the same configs."""
     admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
-    topics = [NewTopic(topic, num_partitions=count, replication_factor=1) for topic, count in partitions.items()]
+    config = dict(configs or {})
+    topics = [
+        NewTopic(topic, num_partitions=count, replication_factor=1, config=config)
+        for topic, count in partitions.items()
+    ]
     for future in admin.create_topics(topics).values():
         future.result()
 

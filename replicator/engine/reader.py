@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import FetchOutcome, classify_fetch
+from replicator.core.coalesce import groups, is_far
 from replicator.core.intake import Encode, Fill, Skip
 from replicator.core.partition import Batch
 from replicator.engine.access import told
@@ -15,6 +16,7 @@ from replicator.model.batch import LENGTH_PREFIX_BYTES
 from replicator.model.states import Reason
 from replicator.wire.batch import rewrite, scan
 from replicator.wire.cluster import Purpose
+from replicator.wire.coalesce import merge
 from replicator.wire.faults import error_name
 from replicator.wire.fetch import Fetched, FetchSession, Wanted
 from replicator.wire.recode import build_batches, codec_of, open_batch
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
+    from replicator.wire.stream import Buffer
 
 _LONG_POLL_MS = 500
 _PARTITION_BYTES_MAX = 2 << 20
@@ -285,12 +288,36 @@ class SourceReader:
                 elif isinstance(piece, Encode):
                     self._encode(slot, piece, frame)
                 else:
-                    self._rewrite(slot, piece, frame)
+                    self._pass(slot, piece, frame)
             except CorruptRecords as damage:
                 # What came before the damaged batch is dropped with it and copied again after the operator's decision.
                 self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
                 return
         self._pump.ready(slot)
+
+    def _pass(self, slot: Slot, passes: Passes, frame: Frame) -> None:
+        """Queue batches that pass; small ones that follow each other as one."""
+        batch_bytes_max = slot.copy.limits.batch_bytes_max
+        far = is_far(slot.copy.outstanding, slot.moved_at - slot.verified_at)
+        for group in groups(passes, batch_bytes_max, far=far):
+            if not (group.merged and self._merge(slot, group.passes, frame, batch_bytes_max)):
+                self._rewrite(slot, group.passes, frame)
+
+    def _merge(self, slot: Slot, passes: Passes, frame: Frame, batch_bytes_max: int) -> bool:
+        """Queue one batch instead of several; return whether that was possible."""
+        writer, start = self._pump.writer, passes[0][0].start
+        raw, base, count, max_timestamp = merge(frame.buffer, passes, writer.producer_id, writer.producer_epoch)
+        size = len(raw)
+        if size > batch_bytes_max:
+            return False
+        payload: Buffer = raw
+        if size <= passes[-1][0].end - start:
+            # Where the small ones stood: the pool goes on bounding memory, by the byte.
+            payload = frame.view[start : start + size]
+            payload[:] = raw
+        frame.hold()
+        slot.copy.queue([Batch(base + slot.copy.shift, count, max_timestamp, size, payload, frame)])
+        return True
 
     def _rewrite(self, slot: Slot, passes: Passes, frame: Frame) -> None:
         writer, view = self._pump.writer, frame.view

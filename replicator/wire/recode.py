@@ -33,7 +33,7 @@ from replicator.wire.batch import CHECKED_AT, CRC, CRC_AT
 from replicator.wire.cursor import uvarint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from replicator.model.batch import BatchHeader
 
@@ -44,8 +44,11 @@ _LOW_BITS = 0x7F
 _NULL = b"\x01"
 _NO_HEADERS = b"\x00"
 _SMALLEST_RECORD_BYTES = 6
+_HALF = 1 << 63
+SHORT_BELOW = 1 << 13
+"""Numbers from 0 to here take at most two bytes."""
 
-_DECOMPRESS: dict[int, Callable[[memoryview], bytes]] = {
+DECOMPRESS: dict[int, Callable[[memoryview], bytes]] = {
     0: bytes,
     1: codecs.gzip_decode,
     2: codecs.snappy_decode,
@@ -100,37 +103,73 @@ def open_batch(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
 
 
 def _open_v2(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
-    start, end = header.start, header.end
-    if crc32c(frame[start + CHECKED_AT : end]) != header.crc:
-        raise CorruptRecords(
-            f"the batch at offset {header.base_offset} is damaged", why="its CRC does not match its bytes"
-        )
-    data = _DECOMPRESS[header.attributes & COMPRESSION_MASK](frame[start + HEADER_BYTES : end])
+    base, length, _, _, crc, attributes, last_place, base_ms, max_ms, _, _, _, count, start = header
+    after_batch = start + LENGTH_PREFIX_BYTES + length
+    if crc32c(frame[start + CHECKED_AT : after_batch]) != crc:
+        raise CorruptRecords(f"the batch at offset {base} is damaged", why="its CRC does not match its bytes")
+    data = DECOMPRESS[attributes & COMPRESSION_MASK](frame[start + HEADER_BYTES : after_batch])
     view = memoryview(data)
-    append_time = header.max_timestamp if header.attributes & LOG_APPEND_TIME_BIT else None
+    append_ms = max_ms if attributes & LOG_APPEND_TIME_BIT else None
     records: list[RawRecord] = []
-    position = 0
-    for _ in range(header.record_count):
-        length, at = _read_varint(data, position)
-        position = at + length
-        if length < _SMALLEST_RECORD_BYTES or position > len(data):
-            raise CorruptRecords(f"a record of the batch at offset {header.base_offset} claims {length} bytes")
-        time_delta, at = _read_varint(data, at + 1)
-        offset_delta, at = _read_varint(data, at)
-        time = header.base_timestamp + time_delta if append_time is None else append_time
-        records.append(RawRecord(header.base_offset + offset_delta, time, view[at:position]))
-    _check_order(header, records)
+    append, new = records.append, tuple.__new__  # a named tuple's own constructor is a Python function
+    last = -1
+    for time_ms, place, at, end in walk(data, 0, len(data), count, base):
+        if not last < place <= last_place:
+            raise CorruptRecords(f"the batch at offset {base} is damaged", why=f"offset {base + place} is out of order")
+        append(new(RawRecord, (base + place, base_ms + time_ms if append_ms is None else append_ms, view[at:end])))
+        last = place
     return records
 
 
-def _check_order(header: BatchHeader, records: Sequence[RawRecord]) -> None:
-    last = header.base_offset - 1
-    for record in records:
-        if not last < record.offset < header.next_offset:
-            raise CorruptRecords(
-                f"the batch at offset {header.base_offset} is damaged", why=f"offset {record.offset} is out of order"
-            )
-        last = record.offset
+def walk(data: bytes | bytearray, at: int, end: int, count: int, base: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield of each record: its time and its offset relative to the batch, where its body begins and where it ends.
+
+    This is the work per record, so the usual short numbers are read without a call.
+
+    Args:
+        data: What holds the records, not compressed.
+        at: Where they begin.
+        end: Where they end.
+        count: How many there are.
+        base: First offset of their batch.
+
+    Raises:
+        CorruptRecords: They do not fit in that space.
+        IndexError: Nor in `data`.
+    """
+    for _ in range(count):
+        size = data[at]
+        if size < _MORE:
+            at += 1
+            size = size >> 1 ^ -(size & 1)
+        elif data[at + 1] < _MORE:
+            size = (size & _LOW_BITS | data[at + 1] << 7) >> 1 ^ -(size & 1)
+            at += 2
+        else:
+            size, at = _read_varint(data, at)
+        after, time_ms = at + size, data[at + 1]
+        if size < _SMALLEST_RECORD_BYTES or after > end:
+            raise CorruptRecords(f"a record of the batch at offset {base} claims {size} bytes")
+        if time_ms < _MORE:
+            at += 2
+            time_ms = time_ms >> 1 ^ -(time_ms & 1)
+        else:
+            time_ms, at = _read_varint(data, at + 1)
+        place = data[at]
+        if place < _MORE:
+            at += 1
+            place = place >> 1 ^ -(place & 1)
+        elif data[at + 1] < _MORE:
+            place = (place & _LOW_BITS | data[at + 1] << 7) >> 1 ^ -(place & 1)
+            at += 2
+        else:
+            place, at = _read_varint(data, at)
+        if at > after:
+            raise CorruptRecords(f"a record of the batch at offset {base} claims {size} bytes")
+        yield time_ms, place, at, after
+        at = after
+    if at != end:
+        raise CorruptRecords(f"the batch at offset {base} is damaged", why=f"{end - at} bytes follow its records")
 
 
 def _open_old(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
@@ -188,41 +227,46 @@ def build_batches(
 
 
 def _build(records: Sequence[RawRecord], codec: int, producer_id: int, producer_epoch: int, sequence: int) -> Built:
-    base_timestamp = records[0].timestamp
-    max_timestamp = max(record.timestamp for record in records)
+    base_ms = records[0].timestamp
+    max_ms = max([time_ms for _, time_ms, _ in records])
     data = bytearray()
-    for index, (_, time, body) in enumerate(records):
-        place = b"\x00" + _varint(time - base_timestamp) + _varint(index)
-        data += _varint(len(place) + len(body))
+    short = SHORT
+    for index, (_, time_ms, body) in enumerate(records):
+        delta_ms = time_ms - base_ms
+        place = short[delta_ms] if 0 <= delta_ms < SHORT_BELOW else varint(delta_ms)
+        place += short[index] if index < SHORT_BELOW else varint(index)
+        size = 1 + len(place) + len(body)
+        data += short[size] if size < SHORT_BELOW else varint(size)
+        data.append(0)  # attributes: none are defined for a record
         data += place
         data += body
-    payload = _COMPRESS[codec](bytes(data)) if codec else data
-    count = len(records)
-    length = HEADER_BYTES - LENGTH_PREFIX_BYTES + len(payload)
-    raw = bytearray(HEADER_BYTES)
-    HEADER.pack_into(
-        raw,
-        0,
-        0,
-        length,
-        -1,
-        MAGIC_V2,
-        0,
-        codec,
-        count - 1,
-        base_timestamp,
-        max_timestamp,
-        producer_id,
-        producer_epoch,
-        sequence,
-        count,
+    return close(
+        data, codec, records[0].offset, len(records), (base_ms, max_ms), (producer_id, producer_epoch, sequence)
     )
+
+
+def close(
+    data: bytearray, codec: int, base_offset: int, count: int, times_ms: tuple[int, int], writer: tuple[int, int, int]
+) -> Built:
+    """Return the batch around encoded records.
+
+    Args:
+        data: The records, not compressed.
+        codec: See `codec_of`.
+        base_offset: Offset of the first.
+        count: How many there are.
+        times_ms: What their times are relative to, and the latest.
+        writer: Producer id, its epoch, and the sequence number of the first record.
+    """
+    payload = _COMPRESS[codec](bytes(data)) if codec else data
+    length = HEADER_BYTES - LENGTH_PREFIX_BYTES + len(payload)
+    raw = bytearray(HEADER.pack(0, length, -1, MAGIC_V2, 0, codec, count - 1, *times_ms, *writer, count))
     raw += payload
     CRC.pack_into(raw, CRC_AT, crc32c(memoryview(raw)[CHECKED_AT:]))
-    return Built(bytes(raw), records[0].offset, count, max_timestamp)
+    return Built(bytes(raw), base_offset, count, times_ms[1])
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+def _read_varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
     """Return (zigzag-decoded value, position after it)."""
     byte = data[position]
     position += 1
@@ -238,10 +282,14 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), position
 
 
-def _varint(value: int) -> bytes:
-    """Return a signed number, zigzag-encoded."""
+def varint(value: int) -> bytes:
+    """Return a signed number, zigzag-encoded; beyond 64 bits modulo 2^64, as readers add it to the base."""
+    value = (value + _HALF) % (2 * _HALF) - _HALF
     return uvarint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
 def _bytes_field(value: bytes | None) -> bytes:
-    return _NULL if value is None else _varint(len(value)) + bytes(value)
+    return _NULL if value is None else varint(len(value)) + bytes(value)
+
+
+SHORT = [varint(number) for number in range(SHORT_BELOW)]

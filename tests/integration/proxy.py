@@ -76,12 +76,14 @@ class FaultProxy:
     Attributes:
         plan: Asked for each request; may be exchanged at any time.
         late_seconds: How late a `LATE` request reaches the broker.
+        distance_seconds: How long every answer is on its way.
         done: How often each action was taken.
     """
 
     def __init__(self, port: int, upstream_port: int, *, late_seconds: float = 1.0) -> None:
         self.plan: Plan = pass_all
         self.late_seconds = late_seconds
+        self.distance_seconds = 0.0
         self.done: Counter[Action] = Counter()
         self._port, self._upstream_port = port, upstream_port
         self._loop = asyncio.new_event_loop()
@@ -202,9 +204,15 @@ class _Link:
                 action = self._lost.pop(correlation, Action.PASS)
                 if action is Action.CUT_ANSWER:
                     return
-                if action is Action.PASS and not self._to_client.is_closing():
+                if action is Action.PASS and self._proxy.distance_seconds:
+                    asyncio.get_running_loop().call_later(self._proxy.distance_seconds, self._arrive, frame)
+                elif action is Action.PASS and not self._to_client.is_closing():
                     self._to_client.write(frame)
                     await self._to_client.drain()
+
+    def _arrive(self, frame: bytes) -> None:
+        if not self._to_client.is_closing():
+            self._to_client.write(frame)
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

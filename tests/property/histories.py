@@ -387,7 +387,16 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
 _MORE: dict[Offsets, dict[str, int]] = {
     Offsets.IDENTICAL: {},
     Offsets.AUTO: {"follow": 4, "ghost": 3, "deny_fills": 1, "persist": 5, "deliver_late": 2, "break_state": 1},
-    Offsets.MAPPED: {"follow": 4, "accept": 4, "ghost": 1, "retain_target": 3, "delete_records": 1, "persist": 8, "deliver_late": 3, "break_state": 1},
+    Offsets.MAPPED: {
+        "follow": 4,
+        "accept": 4,
+        "ghost": 1,
+        "retain_target": 3,
+        "delete_records": 1,
+        "persist": 8,
+        "deliver_late": 3,
+        "break_state": 1,
+    },
 }
 """Weights of what can only happen, or do harm, where offsets may differ."""
 _LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "truncate", "recreate", "write_alien"), 0) | {

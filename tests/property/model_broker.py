@@ -12,7 +12,7 @@ appended tail is committed or lost within `TAIL_MS` (unless `TargetPartition.tai
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -565,3 +565,16 @@ def rewritten(batch: SourceBatch, producer_id: int, producer_epoch: int, sequenc
         base_sequence=sequence,
     )
     return ProducedBatch(header, tuple(record for _, record in batch.records))
+
+
+def merged(batches: Sequence[ProducedBatch]) -> ProducedBatch:
+    """Do what `wire.coalesce.merge` does: one batch of several that follow each other."""
+    first = batches[0].header
+    records = tuple(record for batch in batches for record in batch.records)
+    header = first._replace(
+        length=61 + 10 * len(records) - LENGTH_PREFIX_BYTES,
+        last_offset_delta=len(records) - 1,
+        max_timestamp=max(batch.header.max_timestamp for batch in batches),
+        record_count=len(records),
+    )
+    return ProducedBatch(header, records)

@@ -29,7 +29,8 @@ from replicator.core.attach import (
     displaced_by,
 )
 from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
-from replicator.core.intake import Encode, Fill, Skip
+from replicator.core.coalesce import Group, groups
+from replicator.core.intake import Encode, Fill, Passes, Skip
 from replicator.core.offset_map import OffsetMap, Place, unpack
 from replicator.core.pairing import reading_from, spans_of
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
@@ -40,7 +41,6 @@ from replicator.errors import ReplicatorError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.property.model_broker import (
-    ALIEN_PRODUCER,
     BATCH_BYTES_MAX,
     CLUSTER_AUTHORIZATION_FAILED,
     GUARD_MS,
@@ -48,10 +48,12 @@ from tests.property.model_broker import (
     TAIL_MS,
     FetchAnswer,
     ProducedBatch,
+    SourceBatch,
     SourcePartition,
     SourceRecord,
     TargetPartition,
     encoded,
+    merged,
     rewritten,
 )
 from tests.property.model_look import Bounds, Gone, ReadingFrom, SpansOf, View, source_view, walk
@@ -82,6 +84,7 @@ class Violation(AssertionError):
 
 
 Decide = Callable[..., Decision]
+Divide = Callable[[Passes, int], list[Group]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Rules:
         reading_from: Where a walk along both logs begins.
         judged_from_known: What was taken over is not compared.
         given_up_known: An attach knows what was given up.
+        groups: Which batches of an answer are merged.
     """
 
     copy_type: type[PartitionCopy] = PartitionCopy
@@ -138,6 +142,7 @@ class Rules:
     reading_from: ReadingFrom = reading_from
     judged_from_known: bool = True
     given_up_known: bool = True
+    groups: Divide = groups
 
 
 @dataclass(eq=False, slots=True)
@@ -266,7 +271,9 @@ class World:
                 for request in connection.unanswered
             ):
                 daemon.lose_connection()
-        self.state.late = [(sent_ms, changes) for sent_ms, changes in self.state.late if self.now_ms - sent_ms < REQUEST_MS]
+        self.state.late = [
+            (sent_ms, changes) for sent_ms, changes in self.state.late if self.now_ms - sent_ms < REQUEST_MS
+        ]
         for connection in list(self.zombies):
             if self.now_ms - connection.undelivered[-1].sent_ms >= REQUEST_MS:
                 self.drop(connection)
@@ -378,7 +385,9 @@ class World:
             for run in unpack(block):
                 for at in range(run.length):
                     if copied.get(run.target + at, run.source + at) != run.source + at:
-                        raise Violation(f"a block says {run}, but {copied[run.target + at]} stands at {run.target + at}")
+                        raise Violation(
+                            f"a block says {run}, but {copied[run.target + at]} stands at {run.target + at}"
+                        )
 
     def next_to_copy(self) -> int:
         """Return the source offset behind the last record that was copied."""
@@ -420,9 +429,7 @@ class World:
 
     def is_place_lost(self) -> bool:
         """Return whether no walk can begin at any place that is recorded: the source has lost what follows each."""
-        return all(
-            reading_from(place, self.given_up) < self.source.start for place in self.state.known_places()
-        )
+        return all(reading_from(place, self.given_up) < self.source.start for place in self.state.known_places())
 
     def _check_reason(self, daemon: Daemon) -> None:
         reason, source = daemon.copy.reason, self.source
@@ -469,9 +476,18 @@ def check_map(world: World, name: str, track: Track, before: tuple[Track, int] |
             )
     if not world.source.truncated:
         there = {record for _, record in copied}
-        history = {offset: record for offset, record in world.source.histories[-1].items() if offset < track.acked.source}
+        history = {
+            offset: record for offset, record in world.source.histories[-1].items() if offset < track.acked.source
+        }
         if not there.issuperset(world.wanted(history)):
             raise Violation(f"{name} believes that all is copied below {track.acked.source}")
+
+
+def _made(batches: dict[int, SourceBatch], group: Group) -> list[tuple[int, ProducedBatch]]:
+    """Do what `engine.reader` does with a group: one batch of it, or each as it is; with the base offsets."""
+    made = [rewritten(batches[header.base_offset], *_OURS, sequence) for header, sequence in group.passes]
+    bases = [header.base_offset for header, _ in group.passes]
+    return [(bases[0], merged(made))] if group.merged else list(zip(bases, made, strict=True))
 
 
 class Daemon:
@@ -860,8 +876,7 @@ class Daemon:
                 produced = [(piece.base_offset, self._encode(piece))]
             else:
                 produced = [
-                    (header.base_offset, rewritten(batches[header.base_offset], *_OURS, sequence))
-                    for header, sequence in piece
+                    each for group in self.rules.groups(piece, BATCH_BYTES_MAX) for each in _made(batches, group)
                 ]
             shift = self.copy.shift
             for base, each in produced:

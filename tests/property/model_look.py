@@ -13,7 +13,7 @@ SpansOf = Callable[..., Iterator[Span]]
 ReadingFrom = Callable[[Place, Sequence[tuple[int, int]]], int]
 
 
-class Gone(Exception):  # noqa: N818 - an answer, not a bug
+class Gone(Exception):
     """Retention was faster: the read is refused."""
 
 

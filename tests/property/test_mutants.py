@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from replicator.core.attach import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer, decide
-from replicator.core.intake import Fill
-from replicator.core.offset_map import Block, OffsetMap, Place, Run
+from replicator.core.coalesce import Group
+from replicator.core.intake import Fill, Passes
+from replicator.core.offset_map import Block, Place
 from replicator.core.pairing import Span, reading_from, spans_of
 from replicator.core.partition import Batch, PartitionCopy, Phase, TargetLimits
-from replicator.core.track import Track
 from replicator.engine import state
 from replicator.engine.maps import OffsetMaps
 from replicator.engine.slot import Slot
@@ -21,7 +21,6 @@ from replicator.model.batch import CONTROL_BIT, BatchHeader, sequence_after
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
-from replicator.state_pb import state_pb2 as pb
 from tests.property.histories import first_violation
 from tests.property.model_broker import EXPIRY_MS
 from tests.property.model_daemon import DOUBT_MS, Daemon, Rules, Violation, World
@@ -37,18 +36,14 @@ def _trusts_the_end(writer: Writer, target: TargetLog, source: SourceLog, **give
     return decision
 
 
-def _trusts_an_empty_log(
-    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
-) -> Decision:
+def _trusts_an_empty_log(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
     decision = decide(writer, target, source, **given)
     if isinstance(decision, Wait) and target.entry is not None and target.tail is None:
         return Resume(target.end, sequence_after(target.entry.last_sequence, 1), target.entry.last_timestamp)
     return decision
 
 
-def _trusts_the_stored_epoch(
-    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
-) -> Decision:
+def _trusts_the_stored_epoch(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
     if source.epoch_end is not None and source.epoch_end < target.end:
         return Fault(Reason.SOURCE_TRUNCATED, "")
     return decide(writer, target, source, **given)
@@ -128,9 +123,7 @@ class _CountsRecordsOnly(PartitionCopy):
         self._sequence_free = False
 
 
-def _compares_no_markers(
-    writer: Writer, target: TargetLog, source: SourceLog, **given: Any
-) -> Decision:
+def _compares_no_markers(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
     return decide(writer, target, replace(source, unfilled=None), **given)
 
 
@@ -308,6 +301,19 @@ def test_the_simulation_of_maps_catches(name: str) -> None:
     assert first_violation(rules, _SEEDS, offsets=offsets) is not None
 
 
+def _merges_nothing(passes: Passes, batch_bytes_max: int) -> list[Group]:
+    del batch_bytes_max
+    return [Group(passes, merged=False)]
+
+
+def _merges_old_with_new(passes: Passes, batch_bytes_max: int) -> list[Group]:
+    del batch_bytes_max
+    return [Group(passes, merged=len(passes) > 1)]
+
+
+ONE_BY_ONE = replace(SOUND, groups=_merges_nothing)
+"""More batches, so more moments between them: what these histories show comes sooner."""
+
 MUTANTS = {
     "attach trusts log end and lastSequence apart": (replace(SOUND, decide=_trusts_the_end), False),
     "attach trusts the end of an empty log": (replace(SOUND, decide=_trusts_an_empty_log), False),
@@ -323,8 +329,9 @@ MUTANTS = {
     "next sequence restarted at 0": (replace(SOUND, copy_type=_FirstSequence), False),
     "old record times taken for guarded": (replace(SOUND, copy_type=_NeverAlone), True),
     "a fill repeated before the doubt time is over": (replace(SOUND, fill_doubt_waited=False), False),
-    "a fill beside batches in flight": (replace(SOUND, copy_type=_FillsBesideBatches), False),
-    "a sequence nobody remembers does not follow the offset": (replace(SOUND, copy_type=_CountsRecordsOnly), True),
+    "a fill beside batches in flight": (replace(ONE_BY_ONE, copy_type=_FillsBesideBatches), False),
+    "old record times merged with new ones": (replace(SOUND, groups=_merges_old_with_new), True),
+    "a sequence nobody remembers does not follow the offset": (replace(ONE_BY_ONE, copy_type=_CountsRecordsOnly), True),
 }
 
 
