@@ -33,7 +33,9 @@ from tests.integration.harness import (
     wait_copied,
     wait_until,
 )
-from tests.integration.shapes import cleaned, compacted, same_records, transactional, transactions
+from tests.integration.corpus.compaction import cleaned, compacted, last_values
+from tests.integration.corpus.judge import same_records
+from tests.integration.corpus.transactional import transactional, transactions
 
 APPEND_TIME = 2
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
