@@ -186,15 +186,13 @@ def bounds(cluster: Kafka, topic: str) -> dict[int, tuple[int, int]]:
         return _bounds(reader, topic)
 
 
-def ends_of(cluster: Kafka, topics: Iterable[str], *, committed: bool = False) -> dict[str, dict[int, int]]:
-    """Return the end of each partition, its last stable offset for `committed`; without topics that do not exist."""
+def bounds_of(
+    cluster: Kafka, topics: Iterable[str], *, committed: bool = False
+) -> dict[str, dict[int, tuple[int, int]]]:
+    """Return what `bounds` does of those topics that exist; with `committed` the last stable offset is the end."""
     with consumer(cluster, committed=committed) as reader:
         there = reader.list_topics(timeout=_KAFKA_SECONDS).topics
-        return {
-            topic: {number: end for number, (_, end) in _bounds(reader, topic).items()}
-            for topic in topics
-            if topic in there
-        }
+        return {topic: _bounds(reader, topic) for topic in topics if topic in there}
 
 
 def _bounds(reader: Consumer, topic: str) -> dict[int, tuple[int, int]]:
@@ -216,9 +214,7 @@ def read_many(
     """Read every partition of several topics from its start to its end."""
     deadline = time.monotonic() + seconds
     with consumer(cluster, committed=committed) as reader:
-        starts = {
-            (topic, number): start for topic in topics for number, (start, _) in _bounds(reader, topic).items()
-        }
+        starts = {(topic, number): start for topic in topics for number, (start, _) in _bounds(reader, topic).items()}
         found: dict[str, dict[int, list[Record]]] = {topic: {} for topic, _ in starts}
         for topic, number in starts:
             found[topic][number] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -53,3 +53,69 @@ def test_every_shape_on_one_broker_and_on_three(
         found = same_shapes(source, target, topics)
         assert len(found) == len(topics)
         healthy(daemon, topics)
+
+
+def copied_under_kills(source: Cluster, topics: Mapping[str, Shape], daemons: Sequence[Daemon], *, rounds: int) -> int:
+    """Write rounds of every shape while now this, now that daemon dies; return how many died."""
+    chance = random.Random(rounds)
+    begin(source, topics)
+    for daemon in daemons:
+        daemon.start(ready_seconds=0)
+    kills = 0
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, source, topics, rounds)
+        while not writing.done() or kills < 2 * len(daemons):
+            time.sleep(1 + 4 * chance.random())
+            victim = daemons[kills % len(daemons)]
+            victim.kill()
+            kills += 1
+            victim.start(ready_seconds=0)
+        writing.result()
+    return kills
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("isolation", ["read_committed", "read_uncommitted"])
+@pytest.mark.parametrize("count", [1, 2], ids=["one daemon", "two unaware daemons"])
+@pytest.mark.parametrize("side", ["one broker", "three brokers"])
+def test_daemons_die_while_every_shape_is_written(
+    source: Cluster, pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab, side: str, count: int, isolation: str
+) -> None:
+    """By SIGKILL, every few seconds."""
+    target = pair[side == "three brokers"]
+    topics = named(topic_name, QUICK)
+    daemons = [lab.daemon(source, target, f"{topic_name}.*", isolation=isolation) for _ in range(count)]
+
+    kills = copied_under_kills(source, topics, daemons, rounds=6)
+
+    same_shapes(source, target, topics, committed=isolation == "read_committed", seconds=240)
+    for daemon in daemons:
+        wait_until("it is ready", daemon._is_ready)
+        healthy(daemon, topics)
+    print(f"{kills} kills")  # noqa: T201 - captured by pytest
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("side", ["one broker", "three brokers"])
+def test_sequence_numbers_begin_again_at_2_to_the_31(
+    source: Cluster, pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab, side: str
+) -> None:
+    """Two billion offsets are seeded, then batches on both sides of the last sequence number are copied."""
+    target = pair[side == "three brokers"]
+    topics = named(topic_name, {name: shape for name, shape in SHAPES.items() if shape.slow})
+    begin(source, topics)
+    daemon = lab.daemon(source, target, f"{topic_name}.*").start(ready_seconds=600)
+    write(source, topics)
+    same_shapes(source, target, topics, seconds=300)
+    daemon.kill()
+    write(source, topics)
+    daemon.start()
+    write(source, topics)
+
+    found = same_shapes(source, target, topics)
+
+    (records,) = (log[0] for log in found.values())
+    assert records[0].offset < 1 << 31 < records[-1].offset
+    healthy(daemon, topics)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from tests.integration.corpus.compaction import last_values
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import Kafka, Record, assert_same, ends_of, read_many, wait_until
+from tests.integration.harness import Kafka, Record, assert_same, bounds_of, read_many, wait_until
 
 _NO_TIME, _CREATE_TIME = 0, 1
-Log = Mapping[int, list[Record]]
+Log = dict[int, list[Record]]
 
 
 def as_copied(records: Iterable[Record]) -> list[Record]:
@@ -34,7 +34,7 @@ def same_shapes(
     committed: bool = True,
     seconds: float = 90.0,
 ) -> dict[str, Log]:
-    """Wait until the copies end where their sources do, and compare every record; return what the sources hold.
+    """Wait until copies begin and end where their sources do, and compare every record; return what the sources hold.
 
     Args:
         source: The cluster that was copied from. Idle.
@@ -43,17 +43,17 @@ def same_shapes(
         committed: one of committed records, or one of all.
         seconds: Bound of the wait.
     """
-    ends = ends_of(source, topics, committed=committed)
+    ends = bounds_of(source, topics, committed=committed)
     seen: dict[str, object] = {}
 
     def behind() -> bool:
-        here = ends_of(target, topics)
+        here = bounds_of(target, topics)
         seen.clear()
         seen.update({topic: (here.get(topic), end) for topic, end in ends.items() if here.get(topic) != end})
         return not seen
 
     try:
-        wait_until("the copies end where their sources do", behind, seconds)
+        wait_until("the copies begin and end where their sources do", behind, seconds)
     except AssertionError as error:
         raise AssertionError(f"{error}; (target, source): {seen}") from None
     there = read_many(source, topics, committed=committed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from confluent_kafka import Producer
@@ -45,7 +44,11 @@ def mixed(seed: int, count: int, partitions: int) -> list[dict[str, Any]]:
 
 def creates(partitions: int = 1, **configs: str) -> Callable[[Kafka, str], None]:
     """Return a `begin` that only creates the topic."""
-    return partial(create, partitions=partitions, **configs)
+
+    def begin(cluster: Kafka, topic: str) -> None:
+        create(cluster, topic, partitions, 1, **configs)
+
+    return begin
 
 
 def codecs(cluster: Kafka, topic: str, round_: int) -> None:

@@ -67,12 +67,11 @@ def wrapped(magic: int, messages: Sequence[Message], codec: int, attributes: int
     return message(magic, outer, codec | attributes)
 
 
-def _some(first: int, offsets: Sequence[int]) -> list[Message]:
+def _some(first: int, places: Sequence[int]) -> list[Message]:
+    """Return messages at these places behind `first`: odd ones, and some like any other."""
     odd = ((b"k", b"v"), (None, b"no key"), (b"tombstone", None), (b"", b""), (None, None))
-    return [
-        Message(first + at, *(odd[at % 7] if at % 7 < len(odd) else (b"k%d" % at, b"value-%d" % at)), T0_MS + 3 * at)
-        for at in offsets
-    ]
+    kinds = [odd[at % 7] if at % 7 < len(odd) else (b"k%d" % at, b"value-%d" % at) for at in places]
+    return [Message(first + at, key, value, T0_MS + 3 * at) for at, (key, value) in zip(places, kinds, strict=True)]
 
 
 def format_0() -> Segment:
@@ -90,7 +89,7 @@ def format_1() -> Segment:
     for number, codec in enumerate(_COMPRESS):
         raw += wrapped(1, _some(20 + 30 * number, range(30)), codec)
     given = [each._replace(timestamp=T0_MS) for each in _some(110, range(10))]
-    raw += wrapped(1, given[:-1] + [given[-1]._replace(timestamp=T0_MS + 77)], _GZIP, APPEND_TIME_BIT)
+    raw += wrapped(1, [*given[:-1], given[-1]._replace(timestamp=T0_MS + 77)], _GZIP, APPEND_TIME_BIT)
     raw += b"".join(message(1, each) for each in _some(120, range(5)))
     return Segment(0, raw, 125)
 

@@ -107,7 +107,10 @@ async def _ended_v2(cluster: Kafka, topic: str, round_: int) -> None:
             for name in names:
                 for partition in chance.sample(range(PARTITIONS), chance.randrange(1, PARTITIONS)):
                     batches = [
-                        [NewRecord(T0_MS + number, b"%d" % at, b"%d of " % number + name.encode()) for at in range(size)]
+                        [
+                            NewRecord(T0_MS + number, b"%d" % at, b"%d of " % number + name.encode())
+                            for at in range(size)
+                        ]
                         for size in (chance.randrange(1, 20) for _ in range(chance.randrange(1, 6)))
                     ]
                     await producers[name].write(TopicPartition(topic, partition), batches, number % 5)
