@@ -77,13 +77,13 @@ def copied_under_kills(source: Cluster, topics: Mapping[str, Shape], daemons: Se
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("isolation", ["read_committed", "read_uncommitted"])
-@pytest.mark.parametrize("count", [1, 2], ids=["one daemon", "two unaware daemons"])
-@pytest.mark.parametrize("side", ["one broker", "three brokers"])
+@pytest.mark.parametrize("count", [1, 2], ids=["one_daemon", "two_unaware_daemons"])
+@pytest.mark.parametrize("side", ["one_broker", "three_brokers"])
 def test_daemons_die_while_every_shape_is_written(
     source: Cluster, pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab, side: str, count: int, isolation: str
 ) -> None:
     """By SIGKILL, every few seconds."""
-    target = pair[side == "three brokers"]
+    target = pair[side == "three_brokers"]
     topics = named(topic_name, QUICK)
     daemons = [lab.daemon(source, target, f"{topic_name}.*", isolation=isolation) for _ in range(count)]
 
@@ -98,12 +98,12 @@ def test_daemons_die_while_every_shape_is_written(
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("side", ["one broker", "three brokers"])
+@pytest.mark.parametrize("side", ["one_broker", "three_brokers"])
 def test_sequence_numbers_begin_again_at_2_to_the_31(
     source: Cluster, pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab, side: str
 ) -> None:
     """Two billion offsets are seeded, then batches on both sides of the last sequence number are copied."""
-    target = pair[side == "three brokers"]
+    target = pair[side == "three_brokers"]
     topics = named(topic_name, {name: shape for name, shape in SHAPES.items() if shape.slow})
     begin(source, topics)
     daemon = lab.daemon(source, target, f"{topic_name}.*").start(ready_seconds=600)
