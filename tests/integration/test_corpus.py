@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,12 @@ from replicator.devkit import Cluster
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus import SHAPES, begin, write
 from tests.integration.corpus.judge import same_shapes
+from tests.integration.corpus.segments import LZ4_OF_FORMAT_0_AT
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import Daemon, Kafka, Lab, wait_until
+from tests.integration.harness import REPLICATOR, Daemon, Kafka, Lab, bounds, wait_until
 
-QUICK = {name: shape for name, shape in SHAPES.items() if not shape.slow}
+QUICK = {name: shape for name, shape in SHAPES.items() if not shape.slow and not shape.stops}
+STOPS = {name: shape for name, shape in SHAPES.items() if shape.stops}
 EAGER_CLEANER = {"log.cleaner.backoff.ms": "300"}
 
 
@@ -42,8 +45,8 @@ def test_every_shape_on_one_broker_and_on_three(
     source: Cluster, east: Kafka, west: Kafka, topic_name: str, lab: Lab
 ) -> None:
     """What stood there before, and what is written while two daemons copy, each to its target."""
-    topics = named(topic_name, QUICK)
-    begin(source, topics)
+    topics, stops = named(topic_name, QUICK), named(topic_name, STOPS)
+    begin(source, topics | stops)
     daemons = {target: lab.daemon(source, target, f"{topic_name}.*") for target in (east, west)}
     for daemon in daemons.values():
         daemon.start(ready_seconds=0)
@@ -53,6 +56,23 @@ def test_every_shape_on_one_broker_and_on_three(
         found = same_shapes(source, target, topics)
         assert len(found) == len(topics)
         healthy(daemon, topics)
+        stopped_at_the_set(target, daemon, *stops)
+    verified(daemon, topics)
+
+
+def stopped_at_the_set(target: Kafka, daemon: Daemon, topic: str) -> None:
+    """What stands before a set that cannot be read is copied; the mirror names its offset (a set's is its last)."""
+    mirror = daemon.wait_state(topic, "FAULTED", "corrupt_batch")
+    assert f"at offset {LZ4_OF_FORMAT_0_AT + 9} cannot be read" in mirror["detail"]
+    assert bounds(target, topic) == {0: (0, LZ4_OF_FORMAT_0_AT)}
+
+
+def verified(daemon: Daemon, topics: Mapping[str, Shape]) -> None:
+    """`verify` comes to the same result as the independent reader."""
+    asked = [word for topic, shape in topics.items() if not shape.cleaned for word in ("--topic", topic)]
+    command = [str(REPLICATOR), "verify", daemon.flow_name, "--config", str(daemon.file), *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def copied_under_kills(source: Cluster, topics: Mapping[str, Shape], daemons: Sequence[Daemon], *, rounds: int) -> int:

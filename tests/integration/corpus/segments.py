@@ -29,6 +29,8 @@ from tests.integration.harness import Kafka, bounds, numbered, produce, wait_unt
 T0_MS = 1_400_000_000_000
 APPEND_TIME_BIT = 8
 _GZIP, _SNAPPY, _LZ4 = 1, 2, 3
+LZ4_OF_FORMAT_0_AT = 20
+_LZ4_CHECKSUM_AT = 6
 _COMPRESS: dict[int, Callable[[bytes], bytes]] = {
     _GZIP: gzip.compress,
     _SNAPPY: codecs.snappy_encode,
@@ -63,7 +65,10 @@ def wrapped(magic: int, messages: Sequence[Message], codec: int, attributes: int
     first = messages[0].offset if magic else 0
     inner = b"".join(message(magic, each._replace(offset=each.offset - first)) for each in messages)
     newest = max(each.timestamp for each in messages)
-    outer = Message(messages[-1].offset, None, _COMPRESS[codec](inner), newest)
+    value = bytearray(_COMPRESS[codec](inner))
+    if not magic and codec == _LZ4:
+        value[_LZ4_CHECKSUM_AT] ^= 0xFF
+    outer = Message(messages[-1].offset, None, bytes(value), newest)
     return message(magic, outer, codec | attributes)
 
 
@@ -112,6 +117,13 @@ def old_starts_high() -> Segment:
     return Segment(first, raw, first + 60)
 
 
+def format_0_lz4() -> Segment:
+    """Single messages, then a set in the lz4 of magic 0, whose header checksum is over the wrong bytes (KAFKA-3160)."""
+    raw = b"".join(message(0, each) for each in _some(0, range(LZ4_OF_FORMAT_0_AT)))
+    raw += wrapped(0, _some(LZ4_OF_FORMAT_0_AT, range(10)), _LZ4)
+    return Segment(0, raw, LZ4_OF_FORMAT_0_AT + 10)
+
+
 def wraps() -> Segment:
     """Magic 2, a little below the offset at which sequence numbers begin at 0 again."""
     first = (1 << 31) - 150
@@ -132,6 +144,7 @@ SEGMENTS: dict[str, Shape] = {
     "format-1": Shape(creates(), more, segment=format_1),
     "formats-cleaned": Shape(creates(), more, segment=formats_cleaned),
     "format-1-starts-high": Shape(creates(), more, segment=old_starts_high),
+    "format-0-lz4": Shape(creates(), more, segment=format_0_lz4, stops=True),
     "wraps": Shape(creates(), more, segment=wraps, slow=True),
 }
 

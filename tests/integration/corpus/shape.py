@@ -25,6 +25,7 @@ class Shape(NamedTuple):
         cleaned: The cleaner works on both sides, each at its own pace: what both still hold has to be equal.
         segment: What no client can write: put in place of the empty partition 0 after `begin`.
         slow: Its copy takes minutes.
+        stops: It cannot be copied to its end: the copy has to stop, and say where.
     """
 
     begin: Callable[[Kafka, str], None]
@@ -32,3 +33,4 @@ class Shape(NamedTuple):
     cleaned: bool = False
     segment: Callable[[], Segment] | None = None
     slow: bool = False
+    stops: bool = False
