@@ -33,6 +33,8 @@ _TIMEOUT_MS = 30_000
 _TRIES = 300
 _NO_LEADER = frozenset({3, 5, 6})
 """Answers of brokers that do not know of a new topic yet."""
+_OUT_OF_ORDER = 45
+"""Of batches behind one that met such an answer. To send all of them again is safe: sequences tell repeats."""
 _PASSING = frozenset(
     {
         ErrorCode.coordinator_load_in_progress,
@@ -61,7 +63,7 @@ async def _append(
     for first in range(0, len(batches), 5):
         for _ in range(_TRIES):
             errors = await _send(wire, where, batches[first : first + 5], version, transactional_id)
-            if not errors <= _NO_LEADER or errors == {0}:
+            if errors == {0} or not errors <= _NO_LEADER | {0, _OUT_OF_ORDER}:
                 break
             await asyncio.sleep(0.05)
             await wire.refresh([where.topic])
