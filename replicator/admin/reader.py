@@ -32,6 +32,8 @@ _TOPIC_MISSING_MS = 3_000
 _CHUNK_RECORDS_MAX = 10_000
 _POLL_SECONDS = 0.2
 _RECEIVE_BYTES_MAX = 1 << 30
+_NO_TIME = -1
+"""What a record of message format 2 says of that; librdkafka shows a time of 0 for messages of format 0."""
 
 _OUT_OF_RANGE = frozenset({Code._AUTO_OFFSET_RESET, Code.OFFSET_OUT_OF_RANGE})  # noqa: SLF001
 _FATAL = frozenset(
@@ -164,7 +166,7 @@ class PartitionReader:
 
     def _rows(self, messages: list[Message]) -> list[Row]:
         return [
-            (m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers())  # type: ignore[misc]
+            (m.offset(), when[1] if (when := m.timestamp())[0] else _NO_TIME, m.key(), m.value(), m.headers())  # type: ignore[misc]
             for m in self._inside(messages)
         ]
 

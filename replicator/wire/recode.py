@@ -98,7 +98,7 @@ def open_batch(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
     except Exception as error:  # the codecs raise many kinds; all mean the same here
         raise CorruptRecords(
             f"the batch at offset {header.base_offset} cannot be read",
-            why=f"{type(error).__name__}: {error} (magic {header.magic}, codec {header.attributes & COMPRESSION_MASK})",
+            why=f"{type(error).__name__}: {error} (magic {header.magic}, codec {codec_of(frame, header)})",
         ) from error
 
 

@@ -186,6 +186,15 @@ def bounds(cluster: Kafka, topic: str) -> dict[int, tuple[int, int]]:
         return _bounds(reader, topic)
 
 
+def bounds_of(
+    cluster: Kafka, topics: Iterable[str], *, committed: bool = False
+) -> dict[str, dict[int, tuple[int, int]]]:
+    """Return what `bounds` does of those topics that exist; with `committed` the last stable offset is the end."""
+    with consumer(cluster, committed=committed) as reader:
+        there = reader.list_topics(timeout=_KAFKA_SECONDS).topics
+        return {topic: _bounds(reader, topic) for topic in topics if topic in there}
+
+
 def _bounds(reader: Consumer, topic: str) -> dict[int, tuple[int, int]]:
     known = reader.list_topics(topic, timeout=_KAFKA_SECONDS).topics[topic]
     return {
@@ -196,22 +205,32 @@ def _bounds(reader: Consumer, topic: str) -> dict[int, tuple[int, int]]:
 
 def read_all(cluster: Kafka, topic: str, *, committed: bool = False, seconds: float = 120.0) -> dict[int, list[Record]]:
     """Read every partition from its start to its end."""
+    return read_many(cluster, [topic], committed=committed, seconds=seconds)[topic]
+
+
+def read_many(
+    cluster: Kafka, topics: Iterable[str], *, committed: bool = False, seconds: float = 120.0
+) -> dict[str, dict[int, list[Record]]]:
+    """Read every partition of several topics from its start to its end."""
     deadline = time.monotonic() + seconds
     with consumer(cluster, committed=committed) as reader:
-        limits = _bounds(reader, topic)
-        found: dict[int, list[Record]] = {number: [] for number in limits}
-        left = set(limits)
-        reader.assign([Position(topic, number, start) for number, (start, _) in limits.items()])
+        starts = {(topic, number): start for topic in topics for number, (start, _) in _bounds(reader, topic).items()}
+        found: dict[str, dict[int, list[Record]]] = {topic: {} for topic, _ in starts}
+        for topic, number in starts:
+            found[topic][number] = []
+        left = set(starts)
+        reader.assign([Position(topic, number, start) for (topic, number), start in starts.items()])
         while left:
-            assert time.monotonic() < deadline, f"{topic} could not be read within {seconds} s; left: {left}"
+            assert time.monotonic() < deadline, f"not read to the end within {seconds} s: {left}"
             for message in reader.consume(5000, timeout=0.5):
                 error = message.error()
+                where = (str(message.topic()), int(message.partition() or 0))
                 if error is None:
-                    found[int(message.partition() or 0)].append(_record(message))
+                    found[where[0]][where[1]].append(_record(message))
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition())
+                    left.discard(where)
                 else:
-                    raise AssertionError(f"{topic}: {error}")
+                    raise AssertionError(f"{where}: {error}")
     return found
 
 
@@ -246,8 +265,14 @@ def assert_equal(
 ) -> dict[int, list[Record]]:
     """Wait until the copy is complete and compare every field of every record; return what the source holds."""
     wait_copied(source, target, topic, to=to, seconds=seconds)
-    there, here = read_all(source, topic), read_all(target, to or topic)
-    assert there.keys() == here.keys()
+    there = read_all(source, topic)
+    assert_same(topic, there, read_all(target, to or topic))
+    return there
+
+
+def assert_same(topic: str, there: Mapping[int, Sequence[Record]], here: Mapping[int, Sequence[Record]]) -> None:
+    """Compare what was read of both sides; name the first difference."""
+    assert there.keys() == here.keys(), topic
     for number, records in there.items():
         if records == here[number]:
             continue
@@ -257,7 +282,6 @@ def assert_equal(
             f"{topic}[{number}] differs at record {where} of {len(records)} / {len(here[number])}:\n"
             f"  source {left}\n  target {right}"
         )
-    return there
 
 
 # -- load -----------------------------------------------------------------------------------------------------------

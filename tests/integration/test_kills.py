@@ -165,6 +165,43 @@ def test_brokers_are_killed(own_pair: OwnPair, topic_name: str, lab: Lab) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_attach_holds_for_two_unaware_daemons(own_pair: OwnPair, topic_name: str, lab: Lab, seed: int) -> None:
+    """Log end and last sequence are never trusted apart, whoever dies.
+
+    Resuming from the two, each as the broker told it, doubled records within a minute of this (the end lags behind
+    what was appended). Nothing here waits for anything to be in order before the next kill.
+    """
+    source, target, _ = own_pair
+    topics = {f"{topic_name}-{number}": 4 for number in range(5)}
+    for topic, partitions in topics.items():
+        create(source, topic, partitions)
+    pair = [lab.daemon(source, target, f"{topic_name}-*", replication_factor=3) for _ in range(2)]
+    chance = random.Random(seed)  # noqa: S311 - who dies, and when
+    with Load(source, topics, per_second=5000, seed=seed) as load:
+        for daemon in pair:
+            daemon.start()
+        for number in range(12):
+            time.sleep(1 + 2 * chance.random())
+            if number % 4 == 3:
+                victim = leader(target, chance.choice(list(topics)), chance.randrange(4))
+                target.kill_broker(victim)
+                time.sleep(1 + 2 * chance.random())
+                target.start_broker(victim)
+            daemon = pair[number % 2]
+            daemon.kill()
+            time.sleep(chance.random())
+            daemon.start(ready_seconds=0)
+
+    for topic in topics:
+        load.check(topic, assert_equal(source, target, topic, seconds=240))
+    for daemon in pair:
+        wait_until("it is ready", daemon._is_ready)
+        assert {daemon.mirror(topic)["state"] for topic in topics} == {"ACTIVE"}
+
+
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_leader_of_the_state_topic_is_dead(own_pair: OwnPair, topic_name: str, lab: Lab) -> None:
     """Nothing has to come back: its next leader is found, by a change as by the claim, and the flow obeys."""

@@ -20,6 +20,8 @@ from replicator.devkit import Certificate, Cluster, ListenerSecurity, free_base_
 from replicator.model.security import Mechanism, Protocol
 from tests.certs import Authority, KeyPair
 from tests.integration.conftest import MakeCluster
+from tests.integration.corpus.judge import same_records
+from tests.integration.corpus.transactional import transactions
 from tests.integration.harness import (
     Lab,
     Load,
@@ -32,7 +34,6 @@ from tests.integration.harness import (
     produce,
     wait_until,
 )
-from tests.integration.shapes import same_records, transactions
 
 MECHANISMS = (Mechanism.PLAIN, Mechanism.SCRAM_SHA_512, Mechanism.OAUTHBEARER)
 PASSWORD = "canary-of-east"  # noqa: S105 - of a cluster that lives for one test

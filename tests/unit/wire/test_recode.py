@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -153,6 +154,13 @@ def test_damage_is_named() -> None:
     struct.pack_into(">I", cut, 17, crc32c(memoryview(cut)[21:]))
     with pytest.raises(CorruptRecords, match="offset 1000 cannot be read"):
         opened(cut)
+
+    # A set in the lz4 of magic 0 (KAFKA-3160): the codec stands elsewhere than in a batch of magic 2.
+    checked = struct.pack(">bbii", 0, CODECS["lz4"], -1, 5) + b"value"
+    old = bytearray(struct.pack(">qiI", 29, len(checked) + 4, zlib.crc32(checked)) + checked)
+    with pytest.raises(CorruptRecords, match=r"offset 29 cannot be read") as refused:
+        opened(old)
+    assert "(magic 0, codec 3)" in str(refused.value)
 
     long = of_client([(5, b"k", b"v" * 20, [])], 0)
     long[61] = 0x7E
