@@ -19,7 +19,7 @@ from replicator.model.spec import Offsets
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from replicator.engine.verify import VerifyProgress
+    from replicator.engine.verify_pool import VerifyProgress
     from replicator.engine.verify_result import TopicVerdict, VerifyResult
     from replicator.model.spec import FlowSpec, Spec
 
