@@ -24,49 +24,49 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1freplicator/rpc/v1/control.proto\x12\x11replicator.rpc.v1\"\xe9\x03\n\x0fPartitionStatus\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05state\x18\x02 \x01(\t\x12\x13\n\x06reason\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06\x64\x65tail\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x19\n\x0csource_start\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x17\n\nsource_end\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x19\n\x0ctarget_start\x18\x07 \x01(\x03H\x04\x88\x01\x01\x12\x17\n\ntarget_end\x18\x08 \x01(\x03H\x05\x88\x01\x01\x12\x18\n\x0blag_records\x18\t \x01(\x03H\x06\x88\x01\x01\x12\x14\n\x07offsets\x18\n \x01(\tH\x07\x88\x01\x01\x12\x12\n\x05guard\x18\x0b \x01(\tH\x08\x88\x01\x01\x12\x13\n\x06holder\x18\x0c \x01(\tH\t\x88\x01\x01\x12%\n\x18open_transaction_seconds\x18\r \x01(\x01H\n\x88\x01\x01\x42\t\n\x07_reasonB\t\n\x07_detailB\x0f\n\r_source_startB\r\n\x0b_source_endB\x0f\n\r_target_startB\r\n\x0b_target_endB\x0e\n\x0c_lag_recordsB\n\n\x08_offsetsB\x08\n\x06_guardB\t\n\x07_holderB\x1b\n\x19_open_transaction_seconds\"\xee\x01\n\x0cMirrorStatus\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x14\n\x0ctarget_topic\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x13\n\x06reason\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06\x64\x65tail\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x1d\n\x10seed_eta_seconds\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x36\n\npartitions\x18\x07 \x03(\x0b\x32\".replicator.rpc.v1.PartitionStatusB\t\n\x07_reasonB\t\n\x07_detailB\x13\n\x11_seed_eta_seconds\"\xd6\x02\n\nFlowTotals\x12\x15\n\rrecords_total\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x02 \x01(\x03\x12\x15\n\rbatches_total\x18\x03 \x01(\x03\x12\x1e\n\x16\x61ppends_accepted_total\x18\x04 \x01(\x03\x12\x1f\n\x17\x61ppends_duplicate_total\x18\x05 \x01(\x03\x12\x1d\n\x15\x61ppends_refused_total\x18\x06 \x01(\x03\x12\x1c\n\x14\x61ppends_fenced_total\x18\x07 \x01(\x03\x12\x1d\n\x15\x61ppends_unknown_total\x18\x08 \x01(\x03\x12\x16\n\x0ereattach_total\x18\t \x01(\x03\x12\x1d\n\x10last_progress_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x14\x66illed_offsets_total\x18\x0b \x01(\x03\x42\x13\n\x11_last_progress_ms\"\xb2\x03\n\nFlowStatus\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\x12\x15\n\x08\x66low_uid\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x13\n\x06reason\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05\x65poch\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x18\n\x0blag_records\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x18\n\x0brpo_seconds\x18\t \x01(\x01H\x04\x88\x01\x01\x12$\n\x17source_seen_age_seconds\x18\n \x01(\x01H\x05\x88\x01\x01\x12\x0e\n\x06remote\x18\x0b \x01(\x08\x12-\n\x06totals\x18\x0c \x01(\x0b\x32\x1d.replicator.rpc.v1.FlowTotals\x12\x30\n\x07mirrors\x18\r \x03(\x0b\x32\x1f.replicator.rpc.v1.MirrorStatusB\x0b\n\t_flow_uidB\t\n\x07_reasonB\x08\n\x06_epochB\x0e\n\x0c_lag_recordsB\x0e\n\x0c_rpo_secondsB\x1a\n\x18_source_seen_age_seconds\"\xd2\x01\n\x0c\x44\x61\x65monStatus\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nstarted_at\x18\x03 \x01(\t\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x1e\n\x11not_ready_because\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x10\x63onfig_reload_ok\x18\x06 \x01(\x08\x12,\n\x05\x66lows\x18\x07 \x03(\x0b\x32\x1d.replicator.rpc.v1.FlowStatusB\x14\n\x12_not_ready_because\"\x12\n\x10ListFlowsRequest\"D\n\x11ListFlowsResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.replicator.rpc.v1.DaemonStatus\" \n\x10GetStatusRequest\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\"D\n\x11GetStatusResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.replicator.rpc.v1.DaemonStatus\"<\n\x12WatchStatusRequest\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"F\n\x13WatchStatusResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.replicator.rpc.v1.DaemonStatus\"\xb1\x01\n\x11SetDesiredRequest\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\x12+\n\x07\x64\x65sired\x18\x02 \x01(\x0e\x32\x1a.replicator.rpc.v1.Desired\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x1b\n\x0e\x65xpected_epoch\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x11\n\x0f_expected_epoch\"%\n\x12SetDesiredResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"J\n\rEventsRequest\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\x12\x12\n\x05topic\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05limit\x18\x03 \x01(\x05\x42\x08\n\x06_topic\"\xd1\x01\n\x05\x45vent\x12\n\n\x02\x61t\x18\x01 \x01(\t\x12\x0c\n\x04\x66low\x18\x02 \x01(\t\x12\x12\n\x05topic\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tpartition\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x62\x65\x66ore\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x13\n\x06reason\x18\x07 \x01(\tH\x04\x88\x01\x01\x12\x0c\n\x04text\x18\x08 \x01(\tB\x08\n\x06_topicB\x0c\n\n_partitionB\t\n\x07_beforeB\x08\n\x06_afterB\t\n\x07_reason\":\n\x0e\x45ventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.replicator.rpc.v1.Event\"\xbd\x01\n\x0b\x45rrorDetail\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x11\n\tnext_step\x18\x04 \x01(\t\x12\x11\n\texit_code\x18\x05 \x01(\x05\x12\x10\n\x08problems\x18\x06 \x03(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07\x63luster\x18\x08 \x01(\t\x12\x11\n\tretryable\x18\t \x01(\x08\x12\x0c\n\x04\x63ode\x18\n \x01(\x05\x12\x0b\n\x03\x61pi\x18\x0b \x01(\t*J\n\x07\x44\x65sired\x12\x17\n\x13\x44\x45SIRED_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x45SIRED_ACTIVE\x10\x01\x12\x12\n\x0e\x44\x45SIRED_PAUSED\x10\x02\x32\xc3\x03\n\x07\x43ontrol\x12V\n\tListFlows\x12#.replicator.rpc.v1.ListFlowsRequest\x1a$.replicator.rpc.v1.ListFlowsResponse\x12V\n\tGetStatus\x12#.replicator.rpc.v1.GetStatusRequest\x1a$.replicator.rpc.v1.GetStatusResponse\x12^\n\x0bWatchStatus\x12%.replicator.rpc.v1.WatchStatusRequest\x1a&.replicator.rpc.v1.WatchStatusResponse0\x01\x12Y\n\nSetDesired\x12$.replicator.rpc.v1.SetDesiredRequest\x1a%.replicator.rpc.v1.SetDesiredResponse\x12M\n\x06\x45vents\x12 .replicator.rpc.v1.EventsRequest\x1a!.replicator.rpc.v1.EventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1freplicator/rpc/v1/control.proto\x12\x11replicator.rpc.v1\"\x91\x05\n\x0fPartitionStatus\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05state\x18\x02 \x01(\t\x12\x13\n\x06reason\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06\x64\x65tail\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x19\n\x0csource_start\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x17\n\nsource_end\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x19\n\x0ctarget_start\x18\x07 \x01(\x03H\x04\x88\x01\x01\x12\x17\n\ntarget_end\x18\x08 \x01(\x03H\x05\x88\x01\x01\x12\x18\n\x0blag_records\x18\t \x01(\x03H\x06\x88\x01\x01\x12\x14\n\x07offsets\x18\n \x01(\tH\x07\x88\x01\x01\x12\x12\n\x05guard\x18\x0b \x01(\tH\x08\x88\x01\x01\x12\x13\n\x06holder\x18\x0c \x01(\tH\t\x88\x01\x01\x12%\n\x18open_transaction_seconds\x18\r \x01(\x01H\n\x88\x01\x01\x12\x1d\n\x10verified_through\x18\x0e \x01(\x03H\x0b\x88\x01\x01\x12!\n\x14verified_age_seconds\x18\x0f \x01(\x01H\x0c\x88\x01\x01\x12\x1f\n\x12verify_differences\x18\x10 \x01(\x03H\r\x88\x01\x01\x42\t\n\x07_reasonB\t\n\x07_detailB\x0f\n\r_source_startB\r\n\x0b_source_endB\x0f\n\r_target_startB\r\n\x0b_target_endB\x0e\n\x0c_lag_recordsB\n\n\x08_offsetsB\x08\n\x06_guardB\t\n\x07_holderB\x1b\n\x19_open_transaction_secondsB\x13\n\x11_verified_throughB\x17\n\x15_verified_age_secondsB\x15\n\x13_verify_differences\"\xee\x01\n\x0cMirrorStatus\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x14\n\x0ctarget_topic\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x13\n\x06reason\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06\x64\x65tail\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x1d\n\x10seed_eta_seconds\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x36\n\npartitions\x18\x07 \x03(\x0b\x32\".replicator.rpc.v1.PartitionStatusB\t\n\x07_reasonB\t\n\x07_detailB\x13\n\x11_seed_eta_seconds\"\xd6\x02\n\nFlowTotals\x12\x15\n\rrecords_total\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_total\x18\x02 \x01(\x03\x12\x15\n\rbatches_total\x18\x03 \x01(\x03\x12\x1e\n\x16\x61ppends_accepted_total\x18\x04 \x01(\x03\x12\x1f\n\x17\x61ppends_duplicate_total\x18\x05 \x01(\x03\x12\x1d\n\x15\x61ppends_refused_total\x18\x06 \x01(\x03\x12\x1c\n\x14\x61ppends_fenced_total\x18\x07 \x01(\x03\x12\x1d\n\x15\x61ppends_unknown_total\x18\x08 \x01(\x03\x12\x16\n\x0ereattach_total\x18\t \x01(\x03\x12\x1d\n\x10last_progress_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x14\x66illed_offsets_total\x18\x0b \x01(\x03\x42\x13\n\x11_last_progress_ms\"\xb2\x03\n\nFlowStatus\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\x12\x15\n\x08\x66low_uid\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x13\n\x06reason\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05\x65poch\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x18\n\x0blag_records\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x18\n\x0brpo_seconds\x18\t \x01(\x01H\x04\x88\x01\x01\x12$\n\x17source_seen_age_seconds\x18\n \x01(\x01H\x05\x88\x01\x01\x12\x0e\n\x06remote\x18\x0b \x01(\x08\x12-\n\x06totals\x18\x0c \x01(\x0b\x32\x1d.replicator.rpc.v1.FlowTotals\x12\x30\n\x07mirrors\x18\r \x03(\x0b\x32\x1f.replicator.rpc.v1.MirrorStatusB\x0b\n\t_flow_uidB\t\n\x07_reasonB\x08\n\x06_epochB\x0e\n\x0c_lag_recordsB\x0e\n\x0c_rpo_secondsB\x1a\n\x18_source_seen_age_seconds\"\xd2\x01\n\x0c\x44\x61\x65monStatus\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nstarted_at\x18\x03 \x01(\t\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x1e\n\x11not_ready_because\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x10\x63onfig_reload_ok\x18\x06 \x01(\x08\x12,\n\x05\x66lows\x18\x07 \x03(\x0b\x32\x1d.replicator.rpc.v1.FlowStatusB\x14\n\x12_not_ready_because\"\x12\n\x10ListFlowsRequest\"D\n\x11ListFlowsResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.replicator.rpc.v1.DaemonStatus\" \n\x10GetStatusRequest\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\"D\n\x11GetStatusResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.replicator.rpc.v1.DaemonStatus\"<\n\x12WatchStatusRequest\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"F\n\x13WatchStatusResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.replicator.rpc.v1.DaemonStatus\"\xb1\x01\n\x11SetDesiredRequest\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\x12+\n\x07\x64\x65sired\x18\x02 \x01(\x0e\x32\x1a.replicator.rpc.v1.Desired\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x1b\n\x0e\x65xpected_epoch\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x11\n\x0f_expected_epoch\"%\n\x12SetDesiredResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"J\n\rEventsRequest\x12\x0c\n\x04\x66low\x18\x01 \x01(\t\x12\x12\n\x05topic\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05limit\x18\x03 \x01(\x05\x42\x08\n\x06_topic\"\xd1\x01\n\x05\x45vent\x12\n\n\x02\x61t\x18\x01 \x01(\t\x12\x0c\n\x04\x66low\x18\x02 \x01(\t\x12\x12\n\x05topic\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tpartition\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x62\x65\x66ore\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x13\n\x06reason\x18\x07 \x01(\tH\x04\x88\x01\x01\x12\x0c\n\x04text\x18\x08 \x01(\tB\x08\n\x06_topicB\x0c\n\n_partitionB\t\n\x07_beforeB\x08\n\x06_afterB\t\n\x07_reason\":\n\x0e\x45ventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.replicator.rpc.v1.Event\"\xbd\x01\n\x0b\x45rrorDetail\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x11\n\tnext_step\x18\x04 \x01(\t\x12\x11\n\texit_code\x18\x05 \x01(\x05\x12\x10\n\x08problems\x18\x06 \x03(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07\x63luster\x18\x08 \x01(\t\x12\x11\n\tretryable\x18\t \x01(\x08\x12\x0c\n\x04\x63ode\x18\n \x01(\x05\x12\x0b\n\x03\x61pi\x18\x0b \x01(\t*J\n\x07\x44\x65sired\x12\x17\n\x13\x44\x45SIRED_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x45SIRED_ACTIVE\x10\x01\x12\x12\n\x0e\x44\x45SIRED_PAUSED\x10\x02\x32\xc3\x03\n\x07\x43ontrol\x12V\n\tListFlows\x12#.replicator.rpc.v1.ListFlowsRequest\x1a$.replicator.rpc.v1.ListFlowsResponse\x12V\n\tGetStatus\x12#.replicator.rpc.v1.GetStatusRequest\x1a$.replicator.rpc.v1.GetStatusResponse\x12^\n\x0bWatchStatus\x12%.replicator.rpc.v1.WatchStatusRequest\x1a&.replicator.rpc.v1.WatchStatusResponse0\x01\x12Y\n\nSetDesired\x12$.replicator.rpc.v1.SetDesiredRequest\x1a%.replicator.rpc.v1.SetDesiredResponse\x12M\n\x06\x45vents\x12 .replicator.rpc.v1.EventsRequest\x1a!.replicator.rpc.v1.EventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'replicator.rpc.v1.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DESIRED']._serialized_start=2869
-  _globals['_DESIRED']._serialized_end=2943
+  _globals['_DESIRED']._serialized_start=3037
+  _globals['_DESIRED']._serialized_end=3111
   _globals['_PARTITIONSTATUS']._serialized_start=55
-  _globals['_PARTITIONSTATUS']._serialized_end=544
-  _globals['_MIRRORSTATUS']._serialized_start=547
-  _globals['_MIRRORSTATUS']._serialized_end=785
-  _globals['_FLOWTOTALS']._serialized_start=788
-  _globals['_FLOWTOTALS']._serialized_end=1130
-  _globals['_FLOWSTATUS']._serialized_start=1133
-  _globals['_FLOWSTATUS']._serialized_end=1567
-  _globals['_DAEMONSTATUS']._serialized_start=1570
-  _globals['_DAEMONSTATUS']._serialized_end=1780
-  _globals['_LISTFLOWSREQUEST']._serialized_start=1782
-  _globals['_LISTFLOWSREQUEST']._serialized_end=1800
-  _globals['_LISTFLOWSRESPONSE']._serialized_start=1802
-  _globals['_LISTFLOWSRESPONSE']._serialized_end=1870
-  _globals['_GETSTATUSREQUEST']._serialized_start=1872
-  _globals['_GETSTATUSREQUEST']._serialized_end=1904
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1906
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1974
-  _globals['_WATCHSTATUSREQUEST']._serialized_start=1976
-  _globals['_WATCHSTATUSREQUEST']._serialized_end=2036
-  _globals['_WATCHSTATUSRESPONSE']._serialized_start=2038
-  _globals['_WATCHSTATUSRESPONSE']._serialized_end=2108
-  _globals['_SETDESIREDREQUEST']._serialized_start=2111
-  _globals['_SETDESIREDREQUEST']._serialized_end=2288
-  _globals['_SETDESIREDRESPONSE']._serialized_start=2290
-  _globals['_SETDESIREDRESPONSE']._serialized_end=2327
-  _globals['_EVENTSREQUEST']._serialized_start=2329
-  _globals['_EVENTSREQUEST']._serialized_end=2403
-  _globals['_EVENT']._serialized_start=2406
-  _globals['_EVENT']._serialized_end=2615
-  _globals['_EVENTSRESPONSE']._serialized_start=2617
-  _globals['_EVENTSRESPONSE']._serialized_end=2675
-  _globals['_ERRORDETAIL']._serialized_start=2678
-  _globals['_ERRORDETAIL']._serialized_end=2867
-  _globals['_CONTROL']._serialized_start=2946
-  _globals['_CONTROL']._serialized_end=3397
+  _globals['_PARTITIONSTATUS']._serialized_end=712
+  _globals['_MIRRORSTATUS']._serialized_start=715
+  _globals['_MIRRORSTATUS']._serialized_end=953
+  _globals['_FLOWTOTALS']._serialized_start=956
+  _globals['_FLOWTOTALS']._serialized_end=1298
+  _globals['_FLOWSTATUS']._serialized_start=1301
+  _globals['_FLOWSTATUS']._serialized_end=1735
+  _globals['_DAEMONSTATUS']._serialized_start=1738
+  _globals['_DAEMONSTATUS']._serialized_end=1948
+  _globals['_LISTFLOWSREQUEST']._serialized_start=1950
+  _globals['_LISTFLOWSREQUEST']._serialized_end=1968
+  _globals['_LISTFLOWSRESPONSE']._serialized_start=1970
+  _globals['_LISTFLOWSRESPONSE']._serialized_end=2038
+  _globals['_GETSTATUSREQUEST']._serialized_start=2040
+  _globals['_GETSTATUSREQUEST']._serialized_end=2072
+  _globals['_GETSTATUSRESPONSE']._serialized_start=2074
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2142
+  _globals['_WATCHSTATUSREQUEST']._serialized_start=2144
+  _globals['_WATCHSTATUSREQUEST']._serialized_end=2204
+  _globals['_WATCHSTATUSRESPONSE']._serialized_start=2206
+  _globals['_WATCHSTATUSRESPONSE']._serialized_end=2276
+  _globals['_SETDESIREDREQUEST']._serialized_start=2279
+  _globals['_SETDESIREDREQUEST']._serialized_end=2456
+  _globals['_SETDESIREDRESPONSE']._serialized_start=2458
+  _globals['_SETDESIREDRESPONSE']._serialized_end=2495
+  _globals['_EVENTSREQUEST']._serialized_start=2497
+  _globals['_EVENTSREQUEST']._serialized_end=2571
+  _globals['_EVENT']._serialized_start=2574
+  _globals['_EVENT']._serialized_end=2783
+  _globals['_EVENTSRESPONSE']._serialized_start=2785
+  _globals['_EVENTSRESPONSE']._serialized_end=2843
+  _globals['_ERRORDETAIL']._serialized_start=2846
+  _globals['_ERRORDETAIL']._serialized_end=3035
+  _globals['_CONTROL']._serialized_start=3114
+  _globals['_CONTROL']._serialized_end=3565
 # @@protoc_insertion_point(module_scope)
