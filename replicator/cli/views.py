@@ -182,7 +182,7 @@ def difference_lines(flow: FlowStatus, mirrors: Iterable[MirrorStatus]) -> Itera
         for one in mirror.partitions:
             if one.verify_differences:
                 yield f"{mirror.topic}-{one.partition} DIFFERENT: {number(one.verify_differences)} records"
-                yield "  why:    source and target do not hold the same records; the daemon's log names the first"
+                yield "  why:    source and target differ; the daemon's log names the first record"
                 yield f"  next:   replicator verify {flow.flow} -c FILE --topic {mirror.topic}"
 
 
