@@ -144,7 +144,9 @@ DIGESTS = SideDigests(
     side=SideName.SOURCE,
     isolation=Isolation.READ_COMMITTED,
     range_offsets=10,
-    topics=(TopicDigests("a", "b", compacted=True, partitions=(PartitionDigests(0, 3, 9, (RangeDigest(3, 9, 6, "ab"),)),)),),
+    topics=(
+        TopicDigests("a", "b", compacted=True, partitions=(PartitionDigests(0, 3, 9, (RangeDigest(3, 9, 6, "ab"),)),)),
+    ),
 )
 
 
