@@ -17,14 +17,13 @@ class VerifyTrack:
         through: Every record below it, from where verification began, was compared; None before the first look.
         differences: Records that differ, since it was made.
         first: The first difference, None while there is none.
-        skipped: Offsets that a moving log start took before they were compared.
     """
 
     def __init__(self, partition: int) -> None:
         self.through: int | None = None
         self.differences = 0
         self.first: Difference | None = None
-        self.skipped = 0
+        self._skipped = 0
         self._partition = partition
         self._meter = LagMeter()
         self._diff: RecordDiff | None = None
@@ -39,18 +38,28 @@ class VerifyTrack:
         if self.through is not None:
             self._meter.observe(end, now)
 
-    def reached(self, offset: int, end: int, now: float) -> None:
-        """Take that everything below `offset` was compared, of a log whose end was `end` at `now`."""
+    def advance(self, offset: int) -> None:
+        """Take that everything below `offset` was compared; safe to call from the thread that compares."""
         self.through = offset
-        self._meter.reach(offset)
+
+    def observe_reached(self, end: int, now: float) -> None:
+        """Take how far it came, of a log whose end was `end` at `now` if that was not observed before."""
+        if self.through is None:
+            return
+        self._meter.reach(self.through)
         if self._meter.observed_at is None:
             self._meter.observe(end, now)
 
     def skip(self, start: int) -> None:
         """Go on at a log start above what was compared."""
         if self.through is not None:
-            self.skipped += max(0, start - self.through)
+            self._skipped += max(0, start - self.through)
             self.through = max(self.through, start)
+
+    def take_skipped(self) -> int:
+        """Return how many offsets log starts have passed before they were compared, since this was asked last."""
+        skipped, self._skipped = self._skipped, 0
+        return skipped
 
     def age_seconds(self, now: float) -> float | None:
         """Return how long ago all that was on the target then had been verified; None before the first time."""

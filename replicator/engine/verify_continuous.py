@@ -116,12 +116,12 @@ class Verifier:
         place.track.observe(max(place.end, place.target_end), loop.time())
         if not place.due:
             return False
-        reached = await loop.run_in_executor(self._thread, self._look, place)
-        place.track.reached(reached, place.end, loop.time())
+        await loop.run_in_executor(self._thread, self._look, place)
+        place.track.observe_reached(place.end, loop.time())
         if place.track.wants_ends:
             place.track.ends(await loop.run_in_executor(self._thread, self._ends, place))
         place.track.settle()
-        return reached < place.end
+        return place.track.through is None or place.track.through < place.end
 
     def _sides(self, place: Place) -> TwoSides:
         if self._readers is None:
@@ -134,26 +134,26 @@ class Verifier:
             self._readers = left, right
         return TwoSides(*self._readers, place.source, place.target)
 
-    def _look(self, place: Place) -> int:
+    def _look(self, place: Place) -> None:
         try:
-            return self._compare(self._sides(place), place)
+            self._compare(self._sides(place), place)
         except KafkaError:
             self._close()  # made anew with the next look, with the credentials and the topics of then
             raise
 
-    def _compare(self, sides: TwoSides, place: Place) -> int:
+    def _compare(self, sides: TwoSides, place: Place) -> None:
         track, end = place.track, max(place.end, place.target_end)
         if track.through is None:
-            track.through = min(end, max(*sides.starts(), place.floor))
-        if track.through >= end:
-            return track.through
+            track.advance(min(end, max(*sides.starts(), place.floor)))
+        start = track.through or 0
+        if start >= end:
+            return
         diff = track.diff(compacted=place.compacted)
-        bounds = Bounds(track.through, place.end, place.target_end, _SLICE_BYTES)
+        bounds = Bounds(start, place.end, place.target_end, _SLICE_BYTES)
         try:
-            return compare_slice(sides, diff, bounds, self._pace, self._stop)
+            compare_slice(sides, diff, bounds, self._pace, self._stop, track.advance)
         except OutOfRange as error:
             track.skip(min(end, max(sides.overtaken(error))))
-            return track.through
 
     def _ends(self, place: Place) -> int:
         return self._sides(place).high_watermark()
@@ -241,6 +241,13 @@ class ContinuousVerify:
             )
 
     def _tell(self, place: Place) -> None:
+        if skipped := place.track.take_skipped():
+            log.info(
+                "offsets not verified, a log start has passed them",
+                flow=self._flow.name,
+                partition=str(place.source),
+                offsets=skipped,
+            )
         first = place.track.first
         if first is not None and place.source not in self._told:
             self._told.add(place.source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +68,16 @@ def row(offset: int, value: bytes = b"v") -> Row:
     return (offset, 1000 + offset, b"k", value, None)
 
 
+def compared(
+    sides: TwoSides, diff: RecordDiff, bounds: Bounds, stop: threading.Event | None = None
+) -> tuple[int, bool]:
+    """Compare one slice; return the first offset that was not compared, and whether that was all."""
+    told = [bounds.start]
+    done = compare_slice(sides, diff, bounds, Pace(None), stop or threading.Event(), told.append)
+    assert told == sorted(told)
+    return told[-1], done
+
+
 @given(
     st.sets(st.integers(0, 40)),
     st.sets(st.integers(0, 40), max_size=4),
@@ -85,8 +96,9 @@ def test_slices_find_what_one_comparison_finds(
     at, looks = 0, 0
     while at < 41:
         before = at
-        at = compare_slice(sides, diff, Bounds(at, 41, 41, bytes_max), Pace(None), threading.Event())
+        at, done = compared(sides, diff, Bounds(at, 41, 41, bytes_max))
         assert at > before
+        assert done == (at == 41)
         looks += 1
 
     assert sorted(found.offset for found in diff.first) == sorted(offsets & (flipped | lost))
@@ -98,7 +110,7 @@ def test_a_longer_target_is_extra_and_the_end_is_the_lower_one() -> None:
     """It is never told to be verified."""
     sides = cast("TwoSides", Sides([row(0)], [row(0), row(1)], (5, 5)))
     diff = RecordDiff(0)
-    assert compare_slice(sides, diff, Bounds(0, 1, 2, 1 << 20), Pace(None), threading.Event()) == 1
+    assert compared(sides, diff, Bounds(0, 1, 2, 1 << 20)) == (1, True)
     assert [found.offset for found in diff.first] == [1]
 
 
@@ -108,5 +120,25 @@ def test_a_stop_leaves_what_was_not_compared() -> None:
     stop = threading.Event()
     stop.set()
     diff = RecordDiff(0)
-    assert compare_slice(sides, diff, Bounds(0, 1, 1, 1 << 20), Pace(None), stop) == 0
+    assert compared(sides, diff, Bounds(0, 1, 1, 1 << 20), stop) == (0, False)
     assert diff.records == 0
+
+
+def test_an_error_in_the_middle_compares_nothing_twice() -> None:
+    """What was compared before it counts as compared."""
+    source, target = [row(at) for at in range(6)], [row(at, b"w") for at in range(6)]
+    logs = Sides(source, target, (2, 2))
+    whole = logs.target_rows
+
+    def fail_at_four() -> list[Row]:
+        if logs.target_position >= 4:
+            raise ConnectionError
+        return whole()
+
+    logs.target_rows = fail_at_four  # type: ignore[method-assign]
+    sides, diff, told = cast("TwoSides", logs), RecordDiff(0), [0]
+    with pytest.raises(ConnectionError):
+        compare_slice(sides, diff, Bounds(0, 6, 6, 1 << 20), Pace(None), threading.Event(), told.append)
+    logs.target_rows = whole  # type: ignore[method-assign]
+    assert compared(sides, diff, Bounds(told[-1], 6, 6, 1 << 20)) == (6, True)
+    assert (told[-1], diff.counts.total()) == (4, 6)
