@@ -20,6 +20,7 @@
     ├── MirrorFault                   one partition stops, with a named reason
     ├── CorruptRecords                bytes that are not a sound record batch
     ├── Unequal                       two sides differ (verify)
+    ├── Undecided                     a comparison that cannot tell                  exit 5
     ├── StoreError                    the local state directory cannot be used
     │   └── StoreFull                 its disk is full
     ├── DaemonUnreachable             no daemon answers at the rpc address
@@ -191,6 +192,12 @@ class CorruptRecords(ReplicatorError):
 
 class Unequal(ReplicatorError):
     """Two sides differ."""
+
+
+class Undecided(ReplicatorError):
+    """A comparison found what it cannot tell to be equal or different."""
+
+    exit_code = 5
 
 
 class StoreError(ReplicatorError):

@@ -7,6 +7,7 @@ number of partitions in bounded memory. It joins no group, commits nothing and n
 from __future__ import annotations
 
 import time
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, Message
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _QUEUE_BYTES_DEFAULT = 8 << 20
 _FETCH_WAIT_MS = 50
 _TOPIC_MISSING_MS = 3_000
-_CHUNK_RECORDS_MAX = 10_000
+CHUNK_RECORDS_MAX = 10_000
 _POLL_SECONDS = 0.2
 _RECEIVE_BYTES_MAX = 1 << 30
 _NO_TIME = -1
@@ -83,11 +84,22 @@ class PartitionReader:
 
     Memory: `queue_bytes` of fetched records, plus one fetch answer, plus the chunk handed out (no more than was
     queued). A call blocks; use one reader per thread. Give up after the cluster's request time-out without
-    any sign from the partition.
+    any sign from the partition. Once `stop` is set, a call that waits for records ends with none.
+    A chunk has `chunk_records` at most: fewer keep the interpreter busy for a shorter time each.
     """
 
-    def __init__(self, cluster: ClusterSpec, isolation: Isolation, *, queue_bytes: int = _QUEUE_BYTES_DEFAULT) -> None:
+    def __init__(
+        self,
+        cluster: ClusterSpec,
+        isolation: Isolation,
+        *,
+        queue_bytes: int = _QUEUE_BYTES_DEFAULT,
+        chunk_records: int = CHUNK_RECORDS_MAX,
+        stop: Event | None = None,
+    ) -> None:
         self._cluster = cluster
+        self._chunk_records = chunk_records
+        self._stop = stop or Event()
         self._seen: Code | None = None
         self._partition: TopicPartition | None = None
         self._next = 0
@@ -118,13 +130,13 @@ class PartitionReader:
             self._consumer.assign([Position(partition.topic, partition.partition, start)])
 
     def chunk(self) -> list[Row]:
-        """Return the next records in order; an empty list means that the end is reached.
+        """Return the next records in order; an empty list means that the end is reached, or that it was stopped.
 
         Raises:
             OutOfRange: The log does not hold the next offset.
             KafkaError: The cluster refuses, or does not answer within the request time-out.
         """
-        while not self.at_end:
+        while not self.at_end and not self._stop.is_set():
             rows = self._rows(self._messages())
             if rows:
                 return rows
@@ -139,7 +151,7 @@ class PartitionReader:
             KafkaError: The cluster refuses, or does not answer within the request time-out.
         """
         self.open(partition, start, end)
-        while not self.at_end:
+        while not self.at_end and not self._stop.is_set():
             for message in self._inside(self._messages()):
                 kind, when = message.timestamp()
                 headers = message.headers() or []
@@ -152,13 +164,20 @@ class PartitionReader:
         Raises:
             KafkaError: The cluster refuses, or does not answer within the request time-out.
         """
+        return self.log_bounds(partition)[0]
+
+    def log_bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """Return the log start and the high watermark of a partition, as they are now.
+
+        Raises:
+            KafkaError: The cluster refuses, or does not answer within the request time-out.
+        """
         try:
-            low, _ = self._consumer.get_watermark_offsets(
+            return self._consumer.get_watermark_offsets(
                 Position(partition.topic, partition.partition), timeout=self._cluster.request_timeout_seconds
             )
         except KafkaException as error:
-            raise self._fault(error_of(error), f"read the log start of {partition}") from None
-        return low
+            raise self._fault(error_of(error), f"read the log's bounds of {partition}") from None
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -178,9 +197,9 @@ class PartitionReader:
         """
         deadline = time.monotonic() + self._cluster.request_timeout_seconds
         while True:
-            messages = self._consumer.consume(_CHUNK_RECORDS_MAX, 0)
+            messages = self._consumer.consume(self._chunk_records, 0)
             messages = messages or self._consumer.consume(1, _POLL_SECONDS)
-            if messages:
+            if messages or self._stop.is_set():
                 return messages
             if self._seen is not None and self._seen.code() in AUTHENTICATION | _FATAL:
                 raise self._fault(self._seen, f"read {self._partition}")

@@ -17,7 +17,8 @@ from replicator.cli.demo_result import Result
 from replicator.cli.demo_stage import FLOW, Pace, Stage, pace, timed_out
 from replicator.cli.output import age, number
 from replicator.config.load import load
-from replicator.engine.verify import VerifyOptions, VerifyProgress, verify
+from replicator.engine.verify import VerifyOptions, verify
+from replicator.engine.verify_pool import VerifyProgress
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation

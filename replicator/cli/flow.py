@@ -213,3 +213,5 @@ def _status_text(status: DaemonStatus, *, wide: bool) -> None:
             output.table(views.MIRROR_COLUMNS, [views.mirror_row(mirror) for mirror in flow.mirrors], wide=wide)
         for text in views.fault_lines(flow, views.troubles(flow)):
             output.line(text)
+        for text in views.difference_lines(flow, flow.mirrors):
+            output.line(text)

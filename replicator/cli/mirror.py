@@ -117,9 +117,12 @@ def _describe_text(flow: FlowStatus, mirror: MirrorStatus, happened: Sequence[Ev
     reason = f"  ({mirror.reason})" if mirror.reason else ""
     eta = f"  seeded in {output.age(mirror.seed_eta_seconds)}" if mirror.seed_eta_seconds is not None else ""
     output.line(f"{mirror.topic} -> {mirror.target_topic}  {mirror.state}{reason}{eta}")
-    output.table(views.PARTITION_COLUMNS, [views.partition_row(one) for one in mirror.partitions], wide=wide)
+    columns, rows = views.partition_table(mirror.partitions)
+    output.table(columns, rows, wide=wide)
     told = [found for found in (*views.troubles(flow), *views.fills(flow)) if found[0] is mirror]
     for text in views.fault_lines(flow, told, explained=happened is not None):
+        output.line(text)
+    for text in views.difference_lines(flow, (mirror,)):
         output.line(text)
     if happened is not None:
         output.line()

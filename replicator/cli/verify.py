@@ -6,7 +6,8 @@ import asyncio
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,19 +15,20 @@ import typer
 
 from replicator.cli import output, remote
 from replicator.errors import NotAvailable, TimedOut, Unequal, UsageError
-from replicator.model.spec import Offsets
+from replicator.model.spec import Offsets, SideName
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from replicator.engine.verify import VerifyProgress
+    from replicator.engine.verify_pool import VerifyProgress
     from replicator.engine.verify_result import TopicVerdict, VerifyResult
+    from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
 
     Tell = Callable[[VerifyProgress], None]
 
 _LINE_SECONDS = 5.0
-_FORMATS = (output.Format.TABLE, output.Format.WIDE, output.Format.JSON, output.Format.YAML)
+FORMATS = (output.Format.TABLE, output.Format.WIDE, output.Format.JSON, output.Format.YAML)
 
 _COLUMNS = (
     output.Column("TOPIC"),
@@ -50,6 +52,7 @@ _DIFFERENCE_COLUMNS = (
 def command(
     flow: Annotated[str, typer.Argument(help="Flow of the file.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="The flow file.")],
+    *,
     topic: Annotated[
         list[str] | None, typer.Option("--topic", help="Source topic; repeat for more. Default: all of the flow.")
     ] = None,
@@ -57,22 +60,97 @@ def command(
     wait: Annotated[
         str, typer.Option("--wait", help="How long the target may take to reach the source's end as it is now.")
     ] = "30s",
+    digest: Annotated[bool, typer.Option("--digest", help="Compare digests of ranges of offsets.")] = False,
+    range_offsets: Annotated[
+        int | None, typer.Option("--range-offsets", min=1, help="Size of a range (100000), with --digest.")
+    ] = None,
+    side: Annotated[
+        SideName | None,
+        typer.Option("--side", help="Read this side only and write its digests, with --digest and -o json."),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="Read one side only and compare it with the other's digests in this file."),
+    ] = None,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="Go on comparing what is new, until something differs.")
+    ] = False,
+    every: Annotated[str, typer.Option("--every", help="Time between two rounds, with --continuous.")] = "30s",
 ) -> None:
     """Compare both sides of a flow: offset, time, key, value and headers of every record.
 
     Exits with 0 if all are equal, 1 with the first differences, 5 if what is there is equal and the target had
     not reached the source's end in time.
+
+    With --digest whole ranges of offsets are compared by one digest each. `--side source -o json` on one site and
+    `--against FILE` on the other let nothing but digests cross the line between them.
     """
     from replicator.config.load import load  # pydantic and ruamel.yaml, only when used
 
-    if form not in _FORMATS:
+    if form not in FORMATS:
         raise UsageError(f"verify has no output {form}", next_step="use -o table, wide, json or yaml")
+    _refuse_mixed(digest=digest, continuous=continuous, of_digest=(range_offsets, side, against))
     seconds = remote.duration(wait, "--wait")
+    pause = remote.duration(every, "--every")
     spec = load(config, os.environ)
-    chosen = _flow(spec, flow)
-    result = _compare(spec, chosen, tuple(topic or ()), seconds)
-    _print(result, form)
-    _judge(result, wait)
+    asked = Asked(spec, _flow(spec, flow), tuple(topic or ()), form, seconds, wait)
+    if digest:
+        from replicator.cli import verify_digest
+
+        verify_digest.run(asked, verify_digest.Digests(range_offsets, side, against))
+    elif continuous:
+        from replicator.cli import verify_continuous
+
+        verify_continuous.run(asked, pause)
+    else:
+        result = _compare(asked)
+        _print(result, form)
+        _judge(result, wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What every kind of `verify` is asked for; `wait` is `wait_seconds` as it was written."""
+
+    spec: Spec
+    flow: FlowSpec
+    topics: tuple[str, ...]
+    form: output.Format
+    wait_seconds: float
+    wait: str
+
+    @property
+    def source(self) -> ClusterSpec:
+        """The flow's source."""
+        return self.spec.cluster(self.flow.source)
+
+    @property
+    def target(self) -> ClusterSpec:
+        """The flow's target."""
+        return self.spec.cluster(self.flow.target)
+
+    def chosen(self, found: Mapping[str, str]) -> dict[str, str]:
+        """Return the topics asked for, of those found on a cluster (source name -> target name).
+
+        Raises:
+            UsageError: One is not among them, or there is none at all.
+        """
+        for name in self.topics:
+            if name not in found:
+                raise _unknown("topic", name, found, f"flow {self.flow.name}")
+        if not found:
+            raise UsageError(
+                f"flow {self.flow.name} selects no topic of cluster {self.flow.source}",
+                next_step="check topics.include, and this user's DESCRIBE right on the topics",
+            )
+        return {name: found[name] for name in self.topics or found}
+
+
+def _refuse_mixed(*, digest: bool, continuous: bool, of_digest: tuple[object, ...]) -> None:
+    if digest and continuous:
+        raise UsageError("--digest and --continuous are two ways to verify", next_step="use one of them")
+    if not digest and any(option is not None for option in of_digest):
+        raise UsageError("--range-offsets, --side and --against belong to --digest", next_step="add --digest")
 
 
 def _flow(spec: Spec, name: str) -> FlowSpec:
@@ -96,29 +174,21 @@ def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> UsageErr
     return UsageError(f"no {kind} {name} in {where}", next_step=step)
 
 
-def _compare(spec: Spec, flow: FlowSpec, topics: tuple[str, ...], wait_seconds: float) -> VerifyResult:
+def _compare(asked: Asked) -> VerifyResult:
     from replicator.engine.verify import VerifyOptions, flow_topics, verify  # librdkafka, 40 ms
 
-    source, target = spec.cluster(flow.source), spec.cluster(flow.target)
-    options = VerifyOptions(isolation=flow.isolation, wait_seconds=wait_seconds)
+    options = VerifyOptions(isolation=asked.flow.isolation, wait_seconds=asked.wait_seconds)
 
     async def compare(tell: Tell) -> VerifyResult:
-        found = await flow_topics(source, flow)
-        for name in topics:
-            if name not in found:
-                raise _unknown("topic", name, found, f"flow {flow.name}")
-        if not found:
-            raise UsageError(
-                f"flow {flow.name} selects no topic of cluster {flow.source}",
-                next_step="check topics.include, and this user's DESCRIBE right on the topics",
-            )
-        return await verify(source, target, {name: found[name] for name in topics or found}, options, progress=tell)
+        topics = asked.chosen(await flow_topics(asked.source, asked.flow))
+        return await verify(asked.source, asked.target, topics, options, progress=tell)
 
-    with _progress() as tell:
+    with progress() as tell:
         return asyncio.run(compare(tell))
 
 
-def _progress() -> AbstractContextManager[Tell]:
+def progress() -> AbstractContextManager[Tell]:
+    """Tell of progress on standard error for the block: a bar on a terminal, lines elsewhere."""
     return _bar() if sys.stderr.isatty() else _lines()
 
 

@@ -50,6 +50,12 @@ PARTITION_COLUMNS = (
     Column("GUARD", rank=6),
     Column("HOLDER", rank=7),
 )
+VERIFY_COLUMNS = (
+    Column("VERIFIED", right=True, rank=1),
+    Column("VERIFIED AGE", right=True, rank=1),
+    Column("DIFFER", right=True),
+)
+"""Beside PARTITION_COLUMNS where a flow verifies continuously."""
 EVENT_COLUMNS = (
     Column("AT"),
     Column("PART", right=True),
@@ -158,6 +164,27 @@ def partition_row(partition: PartitionStatus) -> Sequence[str]:
         text(partition.guard),
         text(partition.holder),
     )
+
+
+def partition_table(partitions: Sequence[PartitionStatus]) -> tuple[Sequence[Column], Sequence[Sequence[str]]]:
+    """Return columns and rows about partitions; those of verification only where there is something to show."""
+    rows = [partition_row(one) for one in partitions]
+    if all(one.verify_differences is None for one in partitions):
+        return PARTITION_COLUMNS, rows
+    return (*PARTITION_COLUMNS, *VERIFY_COLUMNS), [
+        (*row, number(one.verified_through), age(one.verified_age_seconds), number(one.verify_differences))
+        for row, one in zip(rows, partitions, strict=True)
+    ]
+
+
+def difference_lines(flow: FlowStatus, mirrors: Iterable[MirrorStatus]) -> Iterator[str]:
+    """Yield the text about each partition whose copy was found to differ."""
+    for mirror in mirrors:
+        for one in mirror.partitions:
+            if one.verify_differences:
+                yield f"{mirror.topic}-{one.partition} DIFFERENT: {number(one.verify_differences)} records"
+                yield "  why:    source and target differ; the daemon's log names the first record"
+                yield f"  next:   replicator verify {flow.flow} -c FILE --topic {mirror.topic}"
 
 
 def event_row(event: Event) -> Sequence[str]:

@@ -19,6 +19,7 @@ from replicator.model.spec import (
     Spec,
     TlsSpec,
     TopicConfigs,
+    Verification,
 )
 
 
@@ -90,6 +91,7 @@ def _flow(name: str, flow: FlowShape) -> FlowSpec:
         shards=flow.shards,
         limits=Limits(flow.limits.in_flight_bytes, flow.limits.bytes_per_second),
         objectives=Objectives(flow.objectives.rpo, flow.objectives.lag_records),
+        verify=Verification(flow.verify.continuous, flow.verify.bytes_per_second),
     )
 
 

@@ -248,6 +248,15 @@ class ObjectivesShape(Shape):
     """Records behind the source."""
 
 
+class VerifyShape(Shape):
+    """Whether a running flow compares source and target record by record."""
+
+    continuous: Flag = False
+    """Compare again and again what was copied since the last look, from the log start on."""
+    bytes_per_second: Size = _default("8MiB")
+    """Upper bound of what it reads, over both sides."""
+
+
 class FlowShape(Shape):
     """A directed copy between two clusters."""
 
@@ -285,6 +294,8 @@ class FlowShape(Shape):
     """Bounds."""
     objectives: ObjectivesShape = Field(default_factory=ObjectivesShape)
     """What you want to be warned about."""
+    verify: VerifyShape = Field(default_factory=VerifyShape)
+    """Whether the running flow is verified as it goes."""
 
 
 class FileShape(Shape):

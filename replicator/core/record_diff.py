@@ -14,6 +14,7 @@ import enum
 import hashlib
 import marshal
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -25,10 +26,15 @@ _TIME: Final = 1
 _KEY: Final = 2
 _VALUE: Final = 3
 _HEADERS: Final = 4
-_DIGEST_BYTES = 16
+DIGEST_BYTES = 16
 _MARSHAL_VERSION = 0  # no references, no interning: equal records give equal bytes, in every Python 3
 _MARSHAL_LIST_HEAD = 5  # type and length of the list; left out, so that the digest does not know of chunks
 _PENDING_KEYS_MAX = 1_000_000
+
+
+def row_bytes(rows: list[Row]) -> memoryview:
+    """Return rows as bytes for a digest: equal records give equal bytes, however they are cut into lists."""
+    return memoryview(marshal.dumps(rows, _MARSHAL_VERSION))[_MARSHAL_LIST_HEAD:]
 
 
 class Kind(enum.StrEnum):
@@ -53,27 +59,60 @@ class Difference:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """How one-sided records of a compacted topic are held until a later record of their key is seen.
+
+    Attributes:
+        held_max: How many are held; bounds the memory.
+        beyond_differ: Whether more of them are called different (too loudly rather than not at all), or counted as
+            `RecordDiff.unjudged`.
+    """
+
+    held_max: int = _PENDING_KEYS_MAX
+    beyond_differ: bool = True
+
+
 class RecordDiff:
     """Compares one partition; `first_max` differences are kept, all are counted.
+
+    Args:
+        partition: Its number.
+        compacted: Whether a cleaner runs on one of the sides.
+        first_max: How many differences are kept.
+        questions: How one-sided records of a compacted topic are held.
+        tell: Called with each difference.
 
     Attributes:
         records: Records found on both sides, equal or not.
         bytes: Size of the source's records as compared: key, value, headers, offset and time.
         excused: Records on one side only that compaction explains.
+        unjudged: Records on one side only that could not be held, and of which nothing is said.
         counts: Differences by kind.
         first: The first differences, by offset.
     """
 
-    def __init__(self, partition: int, *, compacted: bool = False, first_max: int = 10) -> None:
+    def __init__(
+        self,
+        partition: int,
+        *,
+        compacted: bool = False,
+        first_max: int = 10,
+        questions: Questions | None = None,
+        tell: Callable[[Difference], None] | None = None,
+    ) -> None:
         self.records = 0
         self.bytes = 0
         self.excused = 0
+        self.unjudged = 0
         self.counts: Counter[Kind] = Counter()
+        self._questions = questions or Questions()
+        self._tell = tell
         self._partition = partition
         self._compacted = compacted
         self._first_max = first_max
         self._first: list[Difference] = []
-        self._hash = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self._last = [-1, -1]
         # Digest of the key -> the one-sided record that is an open question until a later one of its key is seen.
         self._pending: dict[bytes, Difference] = {}
@@ -116,9 +155,22 @@ class RecordDiff:
 
     def finish(self) -> None:
         """Settle the questions left open by compaction; call once, after the last feed."""
-        for question in self._pending.values():
-            self._note(question)
-        self._pending.clear()
+        self.settle()
+
+    @property
+    def open_questions(self) -> int:
+        """How many one-sided records wait for a later one of their key."""
+        return len(self._pending)
+
+    def settle(self, below: int | None = None) -> None:
+        """Call every open question a difference, or those below an offset.
+
+        Whoever goes on comparing calls it once both logs were compared up to where they ended when the records below
+        that offset had been read: a later record of their keys would have been seen by then.
+        """
+        due = [key for key, found in self._pending.items() if below is None or found.offset < below]
+        for key in due:
+            self._note(self._pending.pop(key))
 
     def _equal(self, rows: list[Row]) -> None:
         self._digest(rows)
@@ -168,10 +220,12 @@ class RecordDiff:
             self._note(found)
         elif row[_VALUE] is None:
             self.excused += 1  # cleaners drop tombstones after delete.retention.ms
-        elif len(self._pending) < _PENDING_KEYS_MAX:
+        elif len(self._pending) < self._questions.held_max:
             self._pending[_short(row[_KEY])] = found
+        elif self._questions.beyond_differ:
+            self._note(found)
         else:
-            self._note(found)  # said too loudly rather than not at all
+            self.unjudged += 1
 
     def _supersede(self, row: Row) -> None:
         """A later record of a key excuses an earlier one that stood on one side only."""
@@ -190,12 +244,14 @@ class RecordDiff:
 
     def _note(self, found: Difference) -> None:
         self.counts[found.kind] += 1
+        if self._tell is not None:
+            self._tell(found)
         self._first.append(found)
         if len(self._first) > self._first_max * 4:
             self._first = list(self.first)
 
     def _digest(self, rows: list[Row]) -> None:
-        blob = memoryview(marshal.dumps(rows, _MARSHAL_VERSION))[_MARSHAL_LIST_HEAD:]
+        blob = row_bytes(rows)
         self._hash.update(blob)
         self.bytes += len(blob)
 
@@ -240,4 +296,4 @@ def _first_byte(ours: bytes | None, theirs: bytes | None) -> str:
 
 
 def _short(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()

@@ -27,6 +27,7 @@ from replicator.engine.resolve import Resolver
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync
+from replicator.engine.verify_continuous import verify_continuously
 from replicator.errors import (
     AuthorizationFailed,
     Conflict,
@@ -238,6 +239,7 @@ class FlowRunner:
             group.create_task(self._record_source_ends(parts))
             group.create_task(self._watch_open_transactions(parts))
             group.create_task(self._tell_progress(parts))
+            group.create_task(verify_continuously(self.flow, parts.pump))
 
     async def _start(self) -> None:
         await asyncio.gather(self._source.open(), self._target.open(), self._read_guard())

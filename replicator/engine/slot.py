@@ -12,6 +12,7 @@ from replicator.core.partition import Batch, PartitionCopy, Phase
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from replicator.core.verify_track import VerifyTrack
     from replicator.model.names import TopicPartition
 
 
@@ -62,6 +63,7 @@ class Slot:
         open_since: Monotonic time since which it was seen to stand there; None while nothing is open, or unknown.
         open_transaction: What was last found to hold it up (ask `held_up_by`).
         fill_pace: How fast its present run of offsets without a record is filled.
+        verified: How far its copy was verified; None before the first look, and where nobody looks.
     """
 
     source: TopicPartition
@@ -92,6 +94,7 @@ class Slot:
     open_since: float | None = None
     open_transaction: OpenTransaction | None = None
     fill_pace: FillPace = field(default_factory=FillPace)
+    verified: VerifyTrack | None = None
 
     @property
     def wants_attach(self) -> bool:

@@ -110,6 +110,9 @@ def _partition(slot: Slot, pump: Pump | None) -> PartitionStatus:
         guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
         holder=pump.claim.holder if pump else None,
         open_transaction_seconds=_open_seconds(slot, pump),
+        verified_through=slot.verified.through if slot.verified else None,
+        verified_age_seconds=_verified_age(slot, pump),
+        verify_differences=slot.verified.differences if slot.verified else None,
     )
 
 
@@ -145,6 +148,11 @@ def _open_seconds(slot: Slot, pump: Pump | None) -> float | None:
     if pump is None or slot.open_since is None or slot.held_up_by is None:
         return None
     return round(pump.now() - slot.open_since, 3)
+
+
+def _verified_age(slot: Slot, pump: Pump | None) -> float | None:
+    age = slot.verified.age_seconds(pump.now()) if slot.verified is not None and pump is not None else None
+    return None if age is None else round(age, 3)
 
 
 def _total_lag(slots: Iterable[Slot]) -> int | None:

@@ -11,19 +11,19 @@ there is reported as extra.
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from replicator.admin.reader import PartitionReader
 from replicator.admin.topics import TopicAdmin
 from replicator.core.record_diff import RecordDiff
 from replicator.core.selection import matches, target_name
-from replicator.engine.verify_partition import Comparison, Meter, Task
+from replicator.engine.verify_partition import Comparison, Task
+from replicator.engine.verify_pool import Pool, Progress
 from replicator.engine.verify_result import PartitionVerdict, TopicVerdict, VerifyResult, summed
 from replicator.errors import AuthorizationFailed
 from replicator.model.names import TopicPartition
@@ -31,6 +31,8 @@ from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Isolation
 
 _POLL_SECONDS = 0.5
+
+_Pool: TypeAlias = Pool[Task, tuple[PartitionVerdict, RecordDiff]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +54,6 @@ class VerifyOptions:
     queue_bytes: int = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyProgress:
-    """How far it has come. `offsets_total` counts offsets to compare, an upper bound of the records."""
-
-    partitions_done: int
-    partitions_total: int
-    records: int
-    offsets_done: int
-    offsets_total: int
-    seconds: float
-
-
-@dataclass(slots=True)
-class _Shared:
-    """What the worker threads and the event loop share; counters are only ever read for display."""
-
-    tasks: queue.SimpleQueue[Task]
-    done: dict[TopicPartition, tuple[PartitionVerdict, RecordDiff]] = field(default_factory=dict)
-    meters: list[Meter] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
 async def flow_topics(source: ClusterSpec, flow: FlowSpec) -> dict[str, str]:
     """Return the topics of a flow as they are now: source name -> target name.
 
@@ -93,7 +73,7 @@ async def verify(
     target: ClusterSpec,
     topics: Mapping[str, str],
     options: VerifyOptions | None = None,
-    progress: Callable[[VerifyProgress], None] | None = None,
+    progress: Progress | None = None,
 ) -> VerifyResult:
     """Compare topics (source name -> target name) of two clusters.
 
@@ -106,29 +86,30 @@ async def verify(
     began = time.monotonic()
     source_admin, target_admin = TopicAdmin(source), TopicAdmin(target)
     try:
-        tasks, verdicts = await _survey(source_admin, target_admin, topics, options)
+        tasks, verdicts = await survey(source_admin, target_admin, topics, options)
     finally:
         await source_admin.close()
         await target_admin.close()
-    shared = _Shared(queue.SimpleQueue())
-    for task in tasks:
-        shared.tasks.put(task)
-    tell = partial(_tell, shared, tasks, began, progress) if progress else _silent
-    await _run(partial(_work, source, target, options, shared), min(options.workers, len(tasks)), shared, tell)
-    found = [_verdict(topic, name, tasks, shared, options) for topic, name in topics.items() if topic not in verdicts]
+    pool: _Pool = Pool(tasks, progress)
+    await pool.run(partial(_work, source, target, options, pool), options.workers)
+    found = [_verdict(topic, name, pool, options) for topic, name in topics.items() if topic not in verdicts]
     every = sorted([*verdicts.values(), *found], key=lambda verdict: verdict.topic)
     return VerifyResult(tuple(every), time.monotonic() - began)
 
 
-async def _survey(
+async def survey(
     source: TopicAdmin, target: TopicAdmin, topics: Mapping[str, str], options: VerifyOptions
 ) -> tuple[list[Task], dict[str, TopicVerdict]]:
-    """Return the partitions to compare, and the verdicts of topics that cannot be compared."""
+    """Return the partitions to compare, and the verdicts of topics that cannot be compared.
+
+    Raises:
+        KafkaError: A cluster cannot be asked.
+    """
     counts, target_counts = await source.topics(), await target.topics()
     verdicts = {
         topic: TopicVerdict(topic, name, problem=problem)
         for topic, name in topics.items()
-        if (problem := _problem(topic, name, counts, target_counts)) is not None
+        if (problem := topic_problem(topic, name, counts, target_counts)) is not None
     }
     pairs = [
         (TopicPartition(topic, number), TopicPartition(name, number))
@@ -140,13 +121,13 @@ async def _survey(
     source_ends = await source.end_offsets(ours, options.isolation)
     source_starts = await source.start_offsets(ours)
     wanted = {there: source_ends[here] if source_ends[here] > source_starts[here] else 0 for here, there in pairs}
-    target_ends = await _reached(target, wanted, options)
+    target_ends = await reached(target, wanted, options)
     source_ends |= await source.end_offsets(
         [here for here, there in pairs if target_ends[there] > source_ends[here]], options.isolation
     )
     target_starts = await target.start_offsets(theirs)
-    compacted = await _compacted(source, {part.topic for part in ours})
-    compacted_there = await _compacted(target, {part.topic for part in theirs})
+    compacted = await compacted_topics(source, {part.topic for part in ours})
+    compacted_there = await compacted_topics(target, {part.topic for part in theirs})
     tasks = [
         Task(
             topic=here.topic,
@@ -163,7 +144,8 @@ async def _survey(
     return tasks, verdicts
 
 
-def _problem(topic: str, name: str, counts: Mapping[str, int], target_counts: Mapping[str, int]) -> str | None:
+def topic_problem(topic: str, name: str, counts: Mapping[str, int], target_counts: Mapping[str, int]) -> str | None:
+    """Return why a topic cannot be compared, from the partition counts of all topics of both sides; None if it can."""
     if topic not in counts:
         return f"topic {topic} does not exist on the source"
     if name not in target_counts:
@@ -173,7 +155,7 @@ def _problem(topic: str, name: str, counts: Mapping[str, int], target_counts: Ma
     return None
 
 
-async def _reached(
+async def reached(
     target: TopicAdmin, wanted: Mapping[TopicPartition, int], options: VerifyOptions
 ) -> dict[TopicPartition, int]:
     """Return the target's ends, once all are as far as wanted or the time is up."""
@@ -186,7 +168,8 @@ async def _reached(
         await asyncio.sleep(min(_POLL_SECONDS, left))
 
 
-async def _compacted(admin: TopicAdmin, topics: Iterable[str]) -> set[str]:
+async def compacted_topics(admin: TopicAdmin, topics: Iterable[str]) -> set[str]:
+    """Return those whose cleaner may take records from inside the log, as far as this user may know."""
     try:
         configs = await admin.describe_configs(sorted(topics))
     except AuthorizationFailed:
@@ -195,58 +178,20 @@ async def _compacted(admin: TopicAdmin, topics: Iterable[str]) -> set[str]:
     return {name for name, policy in policies.items() if policy and "compact" in (policy.value or "")}
 
 
-async def _run(work: Callable[[], None], workers: int, shared: _Shared, tell: Callable[[], None]) -> None:
-    """Run the workers in threads and tell of their progress; on any way out, stop them and wait for them."""
-    running = [asyncio.create_task(asyncio.to_thread(work)) for _ in range(workers)]
-    try:
-        while running:
-            finished, _ = await asyncio.wait(running, timeout=_POLL_SECONDS)
-            for worker in finished:
-                worker.result()
-            tell()
-            if len(finished) == len(running):
-                break
-    finally:
-        shared.stop.set()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-def _silent() -> None:
-    return
-
-
-def _tell(shared: _Shared, tasks: Sequence[Task], began: float, progress: Callable[[VerifyProgress], None]) -> None:
-    progress(
-        VerifyProgress(
-            partitions_done=len(shared.done),
-            partitions_total=len(tasks),
-            records=sum(meter.records for meter in shared.meters),
-            offsets_done=sum(meter.offsets for meter in shared.meters),
-            offsets_total=sum(max(0, task.end - task.start) for task in tasks),
-            seconds=time.monotonic() - began,
-        )
-    )
-
-
-def _work(source: ClusterSpec, target: ClusterSpec, options: VerifyOptions, shared: _Shared) -> None:
+def _work(source: ClusterSpec, target: ClusterSpec, options: VerifyOptions, pool: _Pool) -> None:
     """Compare partitions until none is left; runs in a thread of its own."""
-    meter = Meter()
-    shared.meters.append(meter)
+    meter = pool.meter()
     with (
         closing(PartitionReader(source, options.isolation, queue_bytes=options.queue_bytes)) as left,
         closing(PartitionReader(target, options.isolation, queue_bytes=options.queue_bytes)) as right,
     ):
-        while not shared.stop.is_set():
-            try:
-                task = shared.tasks.get_nowait()
-            except queue.Empty:
-                return
+        while (task := pool.take()) is not None:
             comparison = Comparison(task, left, right, meter, first_max=options.first_max)
-            shared.done[task.source] = comparison.run(shared.stop), comparison.diff
+            pool.done[task] = comparison.run(pool.stop), comparison.diff
 
 
-def _verdict(topic: str, name: str, tasks: Sequence[Task], shared: _Shared, options: VerifyOptions) -> TopicVerdict:
-    done = [shared.done[task.source] for task in tasks if task.topic == topic]
+def _verdict(topic: str, name: str, pool: _Pool, options: VerifyOptions) -> TopicVerdict:
+    done = [pool.done[task] for task in pool.pieces if task.topic == topic]
     first = sorted(
         (found for _, diff in done for found in diff.first), key=lambda found: (found.partition, found.offset)
     )

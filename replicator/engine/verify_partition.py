@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicator.admin.reader import OutOfRange, PartitionReader
-from replicator.core.record_diff import RecordDiff, Row
+from replicator.core.record_diff import Difference, RecordDiff, Row
 from replicator.engine.verify_result import PartitionVerdict
+from replicator.engine.verify_sides import TwoSides
 from replicator.model.names import TopicPartition
 
 
@@ -51,12 +53,18 @@ class Comparison:
     """
 
     def __init__(
-        self, task: Task, left: PartitionReader, right: PartitionReader, meter: Meter, *, first_max: int
+        self,
+        task: Task,
+        left: PartitionReader,
+        right: PartitionReader,
+        meter: Meter,
+        *,
+        first_max: int,
+        tell: Callable[[Difference], None] | None = None,
     ) -> None:
-        self.diff = RecordDiff(task.source.partition, compacted=task.compacted, first_max=first_max)
+        self.diff = RecordDiff(task.source.partition, compacted=task.compacted, first_max=first_max, tell=tell)
         self._task = task
-        self._left = left
-        self._right = right
+        self._sides = TwoSides(left, right, task.source, task.target)
         self._meter = meter
 
     def run(self, stop: threading.Event) -> PartitionVerdict:
@@ -75,29 +83,24 @@ class Comparison:
                 self._compare(position, stop)
                 break
             except OutOfRange as error:
-                source_start = self._left.log_start(task.source)
-                target_start = self._right.log_start(task.target)
+                source_start, target_start = self._sides.overtaken(error)
                 position = max(source_start, target_start)
-                # Nothing at or above the offset that failed has been compared yet, so nothing is compared twice.
-                if position <= error.offset:
-                    raise
         self.diff.finish()
         return self._verdict(source_start, target_start)
 
     def _compare(self, start: int, stop: threading.Event) -> None:
-        left, right, diff = self._left, self._right, self.diff
-        left.open(self._task.source, start, self._task.end)
-        right.open(self._task.target, start, self._task.target_end)
+        sides, diff = self._sides, self.diff
+        sides.open(start, self._task.end, self._task.target_end)
         ours: list[Row] = []
         theirs: list[Row] = []
         while not stop.is_set():
-            records, offset = diff.records, left.position
-            ours = ours or left.chunk()
-            theirs = theirs or right.chunk()
-            ours, theirs = diff.feed(ours, theirs, source_done=left.at_end, target_done=right.at_end)
+            records, offset = diff.records, sides.source_position
+            ours = ours or sides.source_rows()
+            theirs = theirs or sides.target_rows()
+            ours, theirs = diff.feed(ours, theirs, source_done=sides.source_done, target_done=sides.target_done)
             self._meter.records += diff.records - records
-            self._meter.offsets += min(left.position, self._task.end) - min(offset, self._task.end)
-            if left.at_end and right.at_end and not ours and not theirs:
+            self._meter.offsets += min(sides.source_position, self._task.end) - min(offset, self._task.end)
+            if sides.source_done and sides.target_done and not ours and not theirs:
                 return
 
     def _verdict(self, source_start: int, target_start: int) -> PartitionVerdict:

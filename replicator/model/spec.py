@@ -39,6 +39,18 @@ class Start(enum.StrEnum):
     LATEST = "latest"
 
 
+class SideName(enum.StrEnum):
+    """One side of a flow."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+    @property
+    def other(self) -> SideName:
+        """The other one."""
+        return SideName.TARGET if self is SideName.SOURCE else SideName.SOURCE
+
+
 class PatternKind(enum.StrEnum):
     """How a pattern is read."""
 
@@ -97,6 +109,14 @@ class Objectives:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether a running flow is verified as it goes, and how fast; `bytes_per_second` counts both sides."""
+
+    continuous: bool = False
+    bytes_per_second: int = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
 class FlowSpec:
     """One flow: a directed copy between two clusters with its policy."""
 
@@ -114,6 +134,7 @@ class FlowSpec:
     shards: int = 1
     limits: Limits = field(default_factory=Limits)
     objectives: Objectives = field(default_factory=Objectives)
+    verify: Verification = field(default_factory=Verification)
 
 
 @dataclass(frozen=True, slots=True)

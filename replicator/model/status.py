@@ -19,7 +19,9 @@ class PartitionStatus:
     """One partition of a mirror. Every offset is the *next* record to read or write.
 
     `open_transaction_seconds` is for how long an open transaction of the source has been seen to hold up what is
-    behind it, None where none does.
+    behind it, None where none does. Where the flow verifies continuously, every record below `verified_through` was
+    compared, `verify_differences` of them differed, and `verified_age_seconds` ago all that was on the target then had
+    been compared (None before the first time).
     """
 
     partition: int
@@ -35,6 +37,9 @@ class PartitionStatus:
     guard: str | None = None
     holder: str | None = None
     open_transaction_seconds: float | None = None
+    verified_through: int | None = None
+    verified_age_seconds: float | None = None
+    verify_differences: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

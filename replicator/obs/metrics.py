@@ -69,6 +69,24 @@ class Metric(enum.Enum):
         ("flow", "topic", "partition"),
         "For how long an open transaction on the source has been seen to hold up what is behind it; absent otherwise.",
     )
+    VERIFIED_THROUGH = MetricSpec(
+        "verified_through_offset",
+        "gauge",
+        ("flow", "topic", "partition"),
+        "Every record below this offset was compared with the source (`verify.continuous`).",
+    )
+    VERIFIED_AGE_SECONDS = MetricSpec(
+        "verified_age_seconds",
+        "gauge",
+        ("flow", "topic", "partition"),
+        "For how long there may have been records on the target that were not compared; absent before the first time.",
+    )
+    VERIFY_DIFFERENCES = MetricSpec(
+        "verify_differences_total",
+        "counter",
+        ("flow", "topic", "partition"),
+        "Records found to differ between source and target. Anything above 0 is worth a call.",
+    )
     RPO_SECONDS = MetricSpec(
         "rpo_seconds",
         "gauge",
@@ -176,5 +194,8 @@ def _mirrors(families: _Families, flow: FlowStatus) -> None:
             where = (flow.flow, mirror.topic, str(partition.partition))
             families.add(Metric.LAG_RECORDS, partition.lag_records, *where)
             families.add(Metric.OPEN_TRANSACTION_SECONDS, partition.open_transaction_seconds, *where)
+            families.add(Metric.VERIFIED_THROUGH, partition.verified_through, *where)
+            families.add(Metric.VERIFIED_AGE_SECONDS, partition.verified_age_seconds, *where)
+            families.add(Metric.VERIFY_DIFFERENCES, partition.verify_differences, *where)
             if partition.state is MirrorState.FAULTED:
                 families.add(Metric.PARTITION_FAULTED, 1, *where, partition.reason or "unknown")

@@ -28,6 +28,9 @@ audit-2026-0 FAULTED: overtaken_by_retention
   detail: source starts at 900, next to copy is 500
   next:   replicator mirror describe east-to-west audit-2026 --events
           replicator mirror resolve east-to-west audit-2026 --how recreate|skip
+audit-2026-0 DIFFERENT: 3 records
+  why:    source and target differ; the daemon's log names the first record
+  next:   replicator verify east-to-west -c FILE --topic audit-2026
 
 north-to-west: north -> west  PAUSED  (maintenance)
 
@@ -83,6 +86,21 @@ def test_tables_fit_the_terminal(run: Run, terminal: Terminal, columns: int, wor
     terminal(columns)
 
     assert run(*words.split()) == (0, golden, "")
+
+
+def test_what_was_verified_is_shown_where_a_flow_verifies(run: Run, daemon: FakeDaemon, terminal: Terminal) -> None:
+    """Through which offset, how long ago, how many differ; unknown is a dash, and no column says so in vain."""
+    del daemon
+    terminal(160)
+
+    described = run("mirror", "describe", "east-to-west", "audit-2026").out.splitlines()
+
+    assert described[2].endswith("GUARD  HOLDER  VERIFIED  VERIFIED AGE  DIFFER")
+    assert described[3].endswith("off    -            480         1m17s       3")
+    assert "audit-2026-0 DIFFERENT: 3 records" in described
+    assert "VERIFIED" not in run("mirror", "describe", "east-to-west", "orders.eu").out
+    found = json.loads(run("mirror", "describe", "east-to-west", "orders.eu", "-o", "json").out)
+    assert found["mirror"]["partitions"][0]["verified_through"] is None
 
 
 def test_a_missing_right_is_told_beside_the_state(run: Run, daemon: FakeDaemon, terminal: Terminal) -> None:

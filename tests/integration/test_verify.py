@@ -17,7 +17,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from replicator.cli.main import main
 from replicator.core.record_diff import Kind
 from replicator.engine import verify as module
-from replicator.engine.verify import VerifyOptions, VerifyProgress, verify
+from replicator.engine.verify import VerifyOptions, verify
+from replicator.engine.verify_pool import VerifyProgress
 from replicator.engine.verify_result import TopicVerdict, VerifyResult, to_json
 from replicator.model.security import ClusterSpec
 
@@ -181,14 +182,14 @@ async def test_records_of_a_target_whose_source_is_empty_are_found(both: Pair) -
 async def test_records_that_arrive_meanwhile_are_not_extra(both: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The source's end is read first; what both got since then is compared, not accused."""
     both.write(ITEMS[:600], ITEMS[:600])
-    reached = module._reached
+    reached = module.reached
 
     async def then_write(*arguments: object) -> object:
         write(both.east, both.topic, ITEMS[600:900])
         write(both.west, both.topic, ITEMS[600:900])
         return await reached(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "_reached", then_write)
+    monkeypatch.setattr(module, "reached", then_write)
     verdict = await both.verify()
     assert verdict.equal
     assert verdict.records == 900
@@ -223,14 +224,14 @@ async def test_retention_that_overtakes_the_reading(both: Pair, monkeypatch: pyt
     """The log start moves after it was read: go on further up, compare nothing twice."""
     items = [replace(item, partition=0) for item in ITEMS]
     both.write(items, items, partitions=1)
-    survey = module._survey
+    survey = module.survey
 
     async def then_delete(*arguments: object) -> object:
         found = await survey(*arguments)  # type: ignore[arg-type]
         delete_below(both.east, both.topic, 1200)
         return found
 
-    monkeypatch.setattr(module, "_survey", then_delete)
+    monkeypatch.setattr(module, "survey", then_delete)
     verdict = await both.verify()
     assert verdict.equal
     assert verdict.records == 1800

@@ -17,7 +17,7 @@ DESIRED_ACTIVE: Desired
 DESIRED_PAUSED: Desired
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("partition", "state", "reason", "detail", "source_start", "source_end", "target_start", "target_end", "lag_records", "offsets", "guard", "holder", "open_transaction_seconds")
+    __slots__ = ("partition", "state", "reason", "detail", "source_start", "source_end", "target_start", "target_end", "lag_records", "offsets", "guard", "holder", "open_transaction_seconds", "verified_through", "verified_age_seconds", "verify_differences")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,9 @@ class PartitionStatus(_message.Message):
     GUARD_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
     OPEN_TRANSACTION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    VERIFIED_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    VERIFIED_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     partition: int
     state: str
     reason: str
@@ -44,7 +47,10 @@ class PartitionStatus(_message.Message):
     guard: str
     holder: str
     open_transaction_seconds: float
-    def __init__(self, partition: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., source_start: _Optional[int] = ..., source_end: _Optional[int] = ..., target_start: _Optional[int] = ..., target_end: _Optional[int] = ..., lag_records: _Optional[int] = ..., offsets: _Optional[str] = ..., guard: _Optional[str] = ..., holder: _Optional[str] = ..., open_transaction_seconds: _Optional[float] = ...) -> None: ...
+    verified_through: int
+    verified_age_seconds: float
+    verify_differences: int
+    def __init__(self, partition: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., source_start: _Optional[int] = ..., source_end: _Optional[int] = ..., target_start: _Optional[int] = ..., target_end: _Optional[int] = ..., lag_records: _Optional[int] = ..., offsets: _Optional[str] = ..., guard: _Optional[str] = ..., holder: _Optional[str] = ..., open_transaction_seconds: _Optional[float] = ..., verified_through: _Optional[int] = ..., verified_age_seconds: _Optional[float] = ..., verify_differences: _Optional[int] = ...) -> None: ...
 
 class MirrorStatus(_message.Message):
     __slots__ = ("topic", "target_topic", "state", "reason", "detail", "seed_eta_seconds", "partitions")

@@ -16,6 +16,7 @@ from replicator.model.spec import (
     Selection,
     Spec,
     Start,
+    Verification,
 )
 
 TOPICS = Selection((Pattern(PatternKind.GLOB, "*"),))
@@ -37,6 +38,12 @@ def test_flows() -> None:
     three = replace(TWO, name="three")
     plan = diff(SPEC, replace(SPEC, flows=(replace(ONE, start=Start.LATEST), three)))
     assert plan == Plan(flows_added=("three",), flows_removed=("two",), flows_changed=("one",))
+
+
+def test_verification_is_a_key_of_its_flow() -> None:
+    """Turning it on starts the flow anew."""
+    plan = diff(SPEC, replace(SPEC, flows=(ONE, replace(TWO, verify=Verification(continuous=True)))))
+    assert plan == Plan(flows_changed=("two",))
 
 
 def test_clusters() -> None:

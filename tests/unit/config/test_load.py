@@ -11,7 +11,7 @@ import pytest
 from replicator.config.load import load
 from replicator.errors import ConfigError
 from replicator.model.security import Secret
-from replicator.model.spec import Pattern, PatternKind, Rename, Spec
+from replicator.model.spec import Pattern, PatternKind, Rename, Spec, Verification
 from replicator.model.units import ADDRESS_ALLOWED
 
 FILE = """\
@@ -58,7 +58,16 @@ def test_a_file_becomes_the_model(tmp_path: Path) -> None:
         Pattern(PatternKind.PREFIX, "billing-"),
         Pattern(PatternKind.REGEX, r"a-\d+$"),
     )
+    assert flow.verify == Verification(continuous=False, bytes_per_second=8 << 20)
     assert (flow.rename, flow.replication_factor, flow.limits.bytes_per_second) == (Rename(), None, None)
+
+
+def test_verification_is_asked_for(tmp_path: Path) -> None:
+    """With its rate as a size."""
+    text = FILE.replace("SECRET", "password: p").replace(
+        "f: {", "f: {verify: {continuous: true, bytes_per_second: 2MiB}, "
+    )
+    assert load(write(tmp_path, text), {}).flow("f").verify == Verification(continuous=True, bytes_per_second=2 << 20)
 
 
 def test_variables(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.record_diff import Kind, RecordDiff, Row
+from replicator.core.record_diff import Difference, Kind, Questions, RecordDiff, Row
 
 
 def rows(count: int, first: int = 0) -> list[Row]:
@@ -147,3 +147,34 @@ def test_counts_are_those_of_sets(source_gaps: set[int], target_gaps: set[int], 
     assert diff.counts[Kind.EXTRA] == len(theirs - ours)
     assert diff.counts[Kind.VALUE] == len(ours & theirs & changed)
     assert diff.records == len(ours & theirs)
+
+
+def keyed(offset: int, key: bytes) -> Row:
+    """Return a record of a compacted topic."""
+    return (offset, 1000, key, b"v", None)
+
+
+def test_a_question_stays_open_from_chunk_to_chunk_until_it_is_settled() -> None:
+    """A later record of its key explains it; one below the mark that none explained is a difference."""
+    told: list[Difference] = []
+    diff = RecordDiff(0, compacted=True, tell=told.append)
+    diff.feed([keyed(1, b"a"), keyed(2, b"b")], [keyed(3, b"c")], source_done=True, target_done=True)
+    assert (diff.open_questions, told) == (3, [])
+
+    diff.feed([keyed(9, b"a")], [keyed(9, b"a")], source_done=True, target_done=True)
+    assert (diff.open_questions, diff.excused) == (2, 1)
+
+    diff.settle(3)
+    assert [(found.offset, found.kind) for found in told] == [(2, Kind.MISSING)]
+    assert diff.open_questions == 1
+    diff.finish()
+    assert diff.counts == {Kind.MISSING: 1, Kind.EXTRA: 1}
+
+
+def test_questions_are_bounded() -> None:
+    """Beyond the bound they are called different, or nothing is said of them."""
+    rows = [keyed(at, b"%d" % at) for at in range(5)]
+    for beyond_differ, expected in ((True, (3, 0)), (False, (0, 3))):
+        diff = RecordDiff(0, compacted=True, questions=Questions(2, beyond_differ=beyond_differ))
+        diff.feed(rows, [], source_done=True, target_done=True)
+        assert (sum(diff.counts.values()), diff.unjudged, diff.open_questions) == (*expected, 2)

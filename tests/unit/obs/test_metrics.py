@@ -54,6 +54,18 @@ def test_unknown_has_no_sample() -> None:
     assert held_up == ['replicator_open_transaction_seconds{flow="east-to-west",partition="0",topic="orders.eu"}']
 
 
+def test_verification_has_samples_where_it_runs_only() -> None:
+    """A 0 would say that something was compared."""
+    samples = {name: value for name, value in scrape().items() if "verif" in name}
+
+    where = '{flow="east-to-west",partition="0",topic="audit-2026"}'
+    assert samples == {
+        f"replicator_verified_through_offset{where}": 480,
+        f"replicator_verified_age_seconds{where}": 77.5,
+        f"replicator_verify_differences_total{where}": 3,
+    }
+
+
 def test_flows_of_other_daemons_are_left_out() -> None:
     """Else a sum over daemons would count them twice."""
     assert not any("west-to-east" in name for name in scrape())

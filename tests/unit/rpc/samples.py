@@ -52,6 +52,9 @@ AUDIT = MirrorStatus(
             lag_records=500,
             offsets="identical",
             guard="off",
+            verified_through=480,
+            verified_age_seconds=77.5,
+            verify_differences=3,
         ),
     ),
 )

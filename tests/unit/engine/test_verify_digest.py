@@ -1,0 +1,181 @@
+"""What two sides' digests say, and the file in which one side's travel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicator.core.range_digest import RangeDigest, RangeDigester
+from replicator.core.record_diff import Row
+from replicator.engine import verify_digest_file
+from replicator.engine.verify_digest_file import PartitionDigests, SideDigests, TopicDigests
+from replicator.engine.verify_digest_partition import judged
+from replicator.engine.verify_digest_result import DigestResult, PartitionDigestVerdict, TopicDigestVerdict, to_json
+from replicator.errors import UsageError
+from replicator.model.spec import Isolation, SideName
+
+
+def rows(first: int, end: int, flipped: int = -1) -> list[Row]:
+    """Return a record at each offset, one of them another one."""
+    return [(at, at, b"k", b"!" if at == flipped else b"v", None) for at in range(first, end)]
+
+
+def side(
+    start: int, end: int, *, read: tuple[int, int] | None = None, cut: int | None = None, flipped: int = -1
+) -> PartitionDigests:
+    """Return a log [start, end) of which `read` was digested in ranges of ten offsets, the last up to `cut`."""
+    first, last = read or (start, end)
+    digester = RangeDigester(first, 10)
+    digester.feed(rows(first, last, flipped))
+    digester.finish(last if cut is None else cut)
+    return PartitionDigests(0, start, end, digester.ranges)
+
+
+def numbers(verdict: PartitionDigestVerdict) -> tuple[int, int, int, int, int]:
+    """Return (equal ranges, different ranges, behind, not covered, not comparable)."""
+    return (
+        verdict.equal_ranges,
+        len(verdict.different),
+        verdict.behind,
+        verdict.not_covered,
+        verdict.not_comparable,
+    )
+
+
+def test_equal_sides() -> None:
+    """Every range, and all records."""
+    verdict = judged(side(0, 35), side(0, 35))
+    assert numbers(verdict) == (4, 0, 0, 0, 0)
+    assert (verdict.start, verdict.end, verdict.records) == (0, 35, 35)
+
+
+def test_one_record_is_found_in_its_range() -> None:
+    """And nowhere else."""
+    verdict = judged(side(0, 35), side(0, 35, flipped=17))
+    assert numbers(verdict) == (3, 1, 0, 0, 0)
+    assert (verdict.different[0].start, verdict.different[0].end) == (10, 20)
+
+
+def test_log_starts_that_differ() -> None:
+    """Both sides are read from the higher one."""
+    verdict = judged(side(5, 35, read=(12, 35)), side(12, 35))
+    assert numbers(verdict) == (3, 0, 0, 0, 7)
+
+
+def test_a_target_that_is_behind_where_both_are_read() -> None:
+    """Both are read up to the lower end: all below it is compared."""
+    verdict = judged(side(0, 35, read=(0, 28)), side(0, 28))
+    assert numbers(verdict) == (3, 0, 7, 0, 0)
+
+
+def test_a_target_that_is_longer_than_its_source() -> None:
+    """What stands there is extra."""
+    verdict = judged(side(0, 28, cut=35), side(0, 35))
+    assert numbers(verdict) == (2, 2, 0, 0, 0)
+    assert [pair.source.records for pair in verdict.different] == [8, 0]
+
+
+def test_a_file_of_the_source_and_a_target_that_went_on() -> None:
+    """Only what the file covers is compared; that the target has more by now is no fault."""
+    verdict = judged(side(0, 28), side(0, 99, read=(0, 28)), SideName.SOURCE)
+    assert numbers(verdict) == (3, 0, 0, 71, 0)
+
+
+def test_a_file_of_the_source_and_a_target_behind_it() -> None:
+    """A digest cannot be cut: the range in which the target ends is behind as a whole."""
+    verdict = judged(side(0, 28), side(0, 24), SideName.SOURCE)
+    assert numbers(verdict) == (2, 0, 8, 0, 0)
+
+
+def test_a_file_whose_first_range_was_cut_by_retention_since() -> None:
+    """Neither can it be cut at its start."""
+    verdict = judged(side(0, 40), side(13, 40), SideName.SOURCE)
+    assert numbers(verdict) == (2, 0, 0, 0, 20)
+    verdict = judged(side(13, 40), side(0, 40, read=(13, 40)), SideName.SOURCE)
+    assert numbers(verdict) == (3, 0, 0, 0, 13)
+
+
+def test_a_file_of_the_target_and_a_source_that_went_on() -> None:
+    """The target had not got the rest."""
+    verdict = judged(side(0, 50, read=(0, 28)), side(0, 28), SideName.TARGET)
+    assert numbers(verdict) == (3, 0, 22, 0, 0)
+
+
+def test_a_file_of_the_target_that_holds_more_than_the_source_has_later() -> None:
+    """It was never the source's."""
+    verdict = judged(side(0, 28, cut=31), side(0, 31), SideName.TARGET)
+    assert numbers(verdict) == (2, 2, 0, 0, 0)
+
+
+def test_nothing_in_common() -> None:
+    """Not comparable, and not equal by silence: no range is."""
+    verdict = judged(side(0, 28, read=(28, 28)), side(40, 40, read=(40, 40)), SideName.TARGET)
+    assert numbers(verdict) == (0, 0, 0, 0, 28)
+
+
+def test_a_compacted_topic_against_a_file_is_neither_equal_nor_different() -> None:
+    """Unless its digests are equal: then it is."""
+    verdict = judged(side(0, 35), side(0, 35, flipped=17), SideName.SOURCE, compacted=True)
+    assert (verdict.different, len(verdict.untold)) == ((), 1)
+    topic = TopicDigestVerdict("a", "a", (verdict,))
+    assert topic.equal is None
+    assert DigestResult((topic,), 10, 1.0).equal is None
+    other = TopicDigestVerdict("b", "b", (judged(side(0, 35), side(0, 35, flipped=17)),))
+    assert DigestResult((topic, other), 10, 1.0).equal is False
+    assert TopicDigestVerdict("a", "a", (judged(side(0, 9), side(0, 9), SideName.SOURCE, compacted=True),)).equal
+
+
+def test_the_result_is_json() -> None:
+    """With the ranges that differ, and counts of the equal ones."""
+    topic = TopicDigestVerdict("a", "b", (judged(side(0, 35), side(0, 35, flipped=17)),))
+    found = json.loads(json.dumps(to_json(DigestResult((topic,), 10, 1.25))))
+    assert (found["equal"], found["complete"], found["range_offsets"], found["seconds"]) == (False, True, 10, 1.25)
+    assert (found["topics"][0]["ranges_equal"], found["topics"][0]["ranges_different"]) == (3, 1)
+    (different,) = found["topics"][0]["partitions"][0]["different"]
+    assert (different["start"], different["end"], different["source"]["records"]) == (10, 20, 10)
+    assert different["source"]["digest"] != different["target"]["digest"]
+
+
+DIGESTS = SideDigests(
+    flow="east-to-west",
+    side=SideName.SOURCE,
+    isolation=Isolation.READ_COMMITTED,
+    range_offsets=10,
+    topics=(
+        TopicDigests("a", "b", compacted=True, partitions=(PartitionDigests(0, 3, 9, (RangeDigest(3, 9, 6, "ab"),)),)),
+    ),
+)
+
+
+def test_digests_survive_the_file(tmp_path: Path) -> None:
+    """Every field."""
+    path = tmp_path / "source.json"
+    path.write_text(json.dumps(verify_digest_file.to_json(DIGESTS)))
+    assert verify_digest_file.read(path) == DIGESTS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "other"},
+        {"schema_version": 2},
+        {"side": "middle"},
+        {"range_offsets": 0},
+        {"topics": [{"topic": "a"}]},
+        {"topics": [{"topic": "a", "target_topic": "a", "compacted": False, "partitions": [{"partition": 1}]}]},
+    ],
+)
+def test_another_file_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    """In words, with the command that makes the right one."""
+    path = tmp_path / "source.json"
+    path.write_text(json.dumps(verify_digest_file.to_json(DIGESTS) | change))
+    with pytest.raises(UsageError, match="does not hold the digests"):
+        verify_digest_file.read(path)
+    path.write_text("no json")
+    with pytest.raises(UsageError, match="does not hold the digests"):
+        verify_digest_file.read(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        verify_digest_file.read(tmp_path / "absent")
