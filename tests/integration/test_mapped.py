@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
-from tests.integration.harness import Daemon, Kafka, Lab, Record, create, numbered, produce, read_all, wait_until
 from tests.integration.shapes import transactions
+
+from tests.integration.harness import Daemon, Kafka, Lab, Record, create, numbered, produce, read_all, wait_until
 
 
 def same_order(

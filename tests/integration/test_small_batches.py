@@ -11,6 +11,7 @@ from replicator.devkit import Cluster, free_base_port
 from replicator.model.batch import BatchHeader
 from replicator.wire.batch import scan
 from tests.integration.conftest import MakeCluster
+from tests.integration.corpus.plain import CODECS, ODD
 from tests.integration.harness import (
     Lab,
     assert_equal,
@@ -21,7 +22,6 @@ from tests.integration.harness import (
     wait_until,
 )
 from tests.integration.proxy import FaultProxy
-from tests.integration.test_copy import CODECS, ODD
 
 SINGLE = {"batch.num.messages": 1, "linger.ms": 0}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from tests.integration.shapes import cleaned, compacted, same_records, transactions
 
 from tests.integration.harness import (
     REPLICATOR,
@@ -28,7 +29,6 @@ from tests.integration.harness import (
     wait_copied,
     wait_until,
 )
-from tests.integration.shapes import cleaned, compacted, same_records, transactions
 
 VERIFY = {"continuous": True, "bytes_per_second": "64MiB"}
 WHEN = 1_700_000_000_000
