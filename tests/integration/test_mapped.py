@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.integration.shapes import transactions
-
+from tests.integration.corpus.transactional import transactions
 from tests.integration.harness import Daemon, Kafka, Lab, Record, create, numbered, produce, read_all, wait_until
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from tests.integration.shapes import cleaned, compacted, same_records, transactions
 
+from tests.integration.corpus.compaction import cleaned, compacted
+from tests.integration.corpus.judge import same_records
+from tests.integration.corpus.transactional import transactions
 from tests.integration.harness import (
     REPLICATOR,
     Daemon,
@@ -190,7 +192,7 @@ def test_every_shape_of_log_is_verified(east: Kafka, west: Kafka, topic_name: st
     daemon = lab.daemon(east, west, *names, verify=VERIFY).start()
     with Load(east, {names[2]: 3}, per_second=3000) as load:
         produce(east, names[1], ({"key": b"%d" % (at % 70), "value": b"%d" % at} for at in range(3000)))
-        cleaned(east, names[1], 500)
+        cleaned(east, names[1])
         transactions(east, names[0], 60, 2, topic_name, seed=2)
     load.check(names[2], assert_equal(east, west, names[2]))
     same_records(east, west, names[0])
