@@ -85,6 +85,8 @@ def _flow(name: str, flow: FlowShape) -> FlowSpec:
         start=flow.start,
         offsets=flow.offsets,
         fill_limit=flow.fill_limit,
+        follow_log_start=flow.follow_log_start,
+        follow_log_start_limit=flow.follow_log_start_limit,
         isolation=flow.isolation,
         replication_factor=flow.replication_factor,
         topic_configs=TopicConfigs(flow.topic_configs.exclude, tuple(flow.topic_configs.override.items())),

@@ -25,7 +25,6 @@ NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("clusters.*.client.connections_per_broker", (1,)),
     ("flows.*.strategy", ("sequence",)),
     ("flows.*.loop_guard", ("none",)),
-    ("flows.*.follow_log_start", (False,)),
     ("flows.*.groups.include", (["*"],)),
     ("flows.*.groups.exclude", ([],)),
     ("flows.*.groups.sync_every", ("5s",)),

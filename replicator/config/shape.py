@@ -271,7 +271,7 @@ class FlowShape(Shape):
     offsets: Offsets = Offsets.AUTO
     """What the target's offsets promise: auto (identical where possible), identical, or mapped."""
     fill_limit: Count = 5_000_000
-    """Most offsets per partition that a seed may fill."""
+    """Longest run of offsets without a record that is filled with markers."""
     isolation: Isolation = Isolation.READ_COMMITTED
     """Which records are copied."""
     strategy: Literal["sequence", "transaction"] = "sequence"
@@ -283,7 +283,9 @@ class FlowShape(Shape):
     topic_configs: TopicConfigsShape = Field(default_factory=TopicConfigsShape)
     """Which topic configs follow."""
     follow_log_start: Flag = False
-    """Delete on the target what retention deleted on the source."""
+    """Whether the target's logs begin where the source's do: DeleteRecords on the target, each time it has moved."""
+    follow_log_start_limit: Count = 5_000_000
+    """Most offsets of a partition that are deleted at once to follow."""
     groups: GroupsShape = Field(default_factory=GroupsShape)
     """Which consumer groups follow."""
     acls: AclsShape = Field(default_factory=AclsShape)

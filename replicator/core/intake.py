@@ -97,6 +97,7 @@ class Stop(enum.Enum):
     LONG_FILL = enum.auto()
     TOO_LONG_FILL = enum.auto()
     HEAL = enum.auto()
+    TOMBSTONES = enum.auto()
 
 
 class Given(NamedTuple):
@@ -112,6 +113,7 @@ class Given(NamedTuple):
         free: Whether the target remembers no sequence of ours and nothing was taken since: then the sequence follows
             the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
         given_up: Source offsets that an operator gave up, from and to, in order.
+        intact_below: Below this source offset nothing may have been cleaned away: tombstones might be lost with it.
     """
 
     expected: int
@@ -122,6 +124,7 @@ class Given(NamedTuple):
     holes: Holes = Holes.FILL
     free: bool = False
     given_up: Sequence[tuple[int, int]] = ()
+    intact_below: int = 0
 
 
 class Intake:
@@ -146,6 +149,7 @@ class Intake:
         "_fill_length_max",
         "_given_up",
         "_holes",
+        "_intact_below",
         "_length_max",
         "_matched",
         "_shift",
@@ -178,6 +182,7 @@ class Intake:
             self._holes,
             self.free,
             self._given_up,
+            self._intact_below,
         ) = given
         self.stop: Stop | None = None
         self.stopped_at: BatchHeader | None = None
@@ -239,7 +244,7 @@ class Intake:
             self.epoch = header.leader_epoch
         if header.magic != MAGIC_V2 and not self._is_given_up(header):
             return self._encode(header)
-        if header.base_offset > self.expected and not self._fill_to(header.base_offset):
+        if header.base_offset > self.expected and not self._fill_to(header.base_offset, cleaned=True):
             return False
         if aborted or header.is_control or header.record_count <= 0 or self._is_given_up(header):
             return self._fill_to(header.next_offset)
@@ -256,7 +261,7 @@ class Intake:
     def _take_records(self, header: BatchHeader) -> bool:
         whole = header.record_count == header.last_offset_delta + 1 and header.base_offset == self.expected
         if not whole or header.attributes & LOG_APPEND_TIME_BIT or self._is_touched(header):
-            return self._encode(header) and self._fill_to(header.next_offset)
+            return self._encode(header) and self._fill_to(header.next_offset, cleaned=True)
         if header.length > self._length_max:
             self.stop = Stop.TOO_LARGE
             return False
@@ -268,20 +273,18 @@ class Intake:
         self.expected = expected
         self.sequence = sequence_after(self.sequence, records)
 
-    def _fill_to(self, offset: int) -> bool:
+    def _fill_to(self, offset: int, *, cleaned: bool = False) -> bool:
         """Fill from the expected offset on, or leave out; return whether more may be taken behind it."""
         count = offset - self.expected
         if count <= 0:
             return True
+        self.stop = self._stop_at_hole(count, cleaned=cleaned)
+        if self.stop is not None:
+            self.refused = count
+            return False
         if self._holes is Holes.SKIP:
             self._skip(count)
             return True
-        if self._holes is Holes.HEAL and count >= self._shift and self.expected != self._matched:
-            self.stop = Stop.HEAL
-            return False
-        if count > self._fill_length_max:
-            self.stop, self.refused = Stop.TOO_LONG_FILL, count
-            return False
         if self.pieces and isinstance(last := self.pieces[-1], Fill):
             self.pieces[-1] = fill = Fill(last.first_offset, last.length + count)
         else:
@@ -294,6 +297,15 @@ class Intake:
             self.stop = Stop.LONG_FILL
             return False
         return True
+
+    def _stop_at_hole(self, count: int, *, cleaned: bool) -> Stop | None:
+        if cleaned and self.expected < self._intact_below:
+            return Stop.TOMBSTONES
+        if self._holes is Holes.HEAL and count >= self._shift and self.expected != self._matched:
+            return Stop.HEAL
+        if self._holes is not Holes.SKIP and count > self._fill_length_max:
+            return Stop.TOO_LONG_FILL
+        return None
 
     def _skip(self, count: int) -> None:
         self.expected += count
@@ -312,7 +324,7 @@ class Intake:
             if run and record.offset != run[-1].offset + 1:
                 self._end_run(header, run)
                 run = []
-            if not run and not self._fill_to(record.offset):
+            if not run and not self._fill_to(record.offset, cleaned=True):
                 return False
             run.append(record)
         if run:

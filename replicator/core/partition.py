@@ -107,6 +107,7 @@ class PartitionCopy:
         acked_offset: The source offset up to which the target is proven to hold everything.
         track: Where source offsets stand on the target; None while they are the source's own.
         displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
+        intact_below: Source offset below which the cleaner may have taken tombstones with what is missing; 0 for none.
         given_up: Source offsets that an operator gave up, from and to, in order.
         wants_mapping: Whether offsets that hold no record can only be left out: the next attach decides.
         outstanding: Produces sent and not answered, of any episode.
@@ -132,6 +133,7 @@ class PartitionCopy:
         "doubtful",
         "episode",
         "given_up",
+        "intact_below",
         "last_epoch",
         "next_offset",
         "outstanding",
@@ -154,6 +156,7 @@ class PartitionCopy:
         self.acked_offset = 0
         self.track: Track | None = None
         self.displaced: Place | None = None
+        self.intact_below = 0
         self.given_up: tuple[tuple[int, int], ...] = ()
         self.wants_mapping = False
         self.outstanding = 0
@@ -333,6 +336,7 @@ class PartitionCopy:
             self._holes,
             self._sequence_free,
             self.given_up,
+            self.intact_below,
         )
         intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack)
         intake.take(headers)
@@ -357,6 +361,8 @@ class PartitionCopy:
             return []
         if intake.stop is Stop.TOO_LONG_FILL:
             return self._refuse_fill(intake.refused)
+        if intake.stop is Stop.TOMBSTONES:
+            return self._refuse_cleaned(intake.refused)
         if intake.stop is Stop.NEW_EPOCH:
             return self.settle("the source has a new leader epoch", doubtful=False)
         if intake.stop is Stop.HEAL:
@@ -378,6 +384,13 @@ class PartitionCopy:
         if self._limits.may_be_mapped:
             return self.leave_out(why)
         return self.fault(Reason.UNSUPPORTED_BATCH, why)
+
+    def _refuse_cleaned(self, length: int) -> list[Batch]:
+        return self.fault(
+            Reason.TOMBSTONES_MAY_BE_LOST,
+            f"the source's cleaner took the {length} offsets from {self.next_offset} on, and the copy was level with "
+            "the source longer ago than its delete.retention.ms: tombstones among them may never have been copied",
+        )
 
     def leave_out(self, why: str) -> list[Batch]:
         """Go over to mapped offsets at the next attach: those without a record cannot be filled."""
@@ -476,6 +489,9 @@ class PartitionCopy:
         if self.phase is not Phase.COPYING or end <= self.next_offset:
             return
         hole = end - self.next_offset
+        if self.next_offset < self.intact_below:
+            self._refuse_cleaned(hole)
+            return
         if self._holes is Holes.HEAL and hole >= self.shift and self.next_offset != self._matched_offset:
             self.settle("the source's log ends in a hole: surplus markers take its place", doubtful=False)
             return

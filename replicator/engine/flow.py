@@ -18,12 +18,14 @@ from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.fill_route import FillRoute
 from replicator.engine.guard import PROVEN_SECONDS_MAX
 from replicator.engine.identity import Identity, ensure_state_topic, establish
+from replicator.engine.log_starts import LogStarts
 from replicator.engine.look import Side
 from replicator.engine.maps import OffsetMaps
 from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump
 from replicator.engine.resolve import Resolver
+from replicator.engine.source_ends import SourceEnds, intact_below
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.topic_sync import Mirror, TopicSync
@@ -60,6 +62,8 @@ _NAMES_EVERY_SECONDS = 5.0
 _CONFIGS_EVERY_SECONDS = 30.0
 _STALE_PAUSE_SECONDS = 0.5
 _SOURCE_ENDS_EVERY_SECONDS = 5.0
+_FOLLOW_EVERY_SECONDS = 5.0
+_LOG_STARTS_EVERY_SECONDS = 30.0
 _OPEN_TRANSACTIONS_EVERY_SECONDS = 5.0
 _RECORD_PAUSE_SECONDS = 0.2
 _START_PAUSE_SECONDS = (0.2, 10.0)
@@ -90,6 +94,7 @@ class _Parts:
     presence: Presence
     sync: TopicSync
     pump: Pump
+    source_ends: SourceEnds
 
 
 class FlowRunner:
@@ -237,6 +242,7 @@ class FlowRunner:
             group.create_task(self._sync_topics(parts))
             group.create_task(self._record(parts))
             group.create_task(self._record_source_ends(parts))
+            group.create_task(self._watch_log_starts(parts))
             group.create_task(self._watch_open_transactions(parts))
             group.create_task(self._tell_progress(parts))
             group.create_task(verify_continuously(self.flow, parts.pump))
@@ -270,7 +276,7 @@ class FlowRunner:
         sides = Side(self._source, {}), Side(self._target, {})
         maps = OffsetMaps(identity.uid, state_log, claim)
         pump = Pump(self.flow, *sides, identity.writer, claim, presence, watcher=self, fill_route=route, maps=maps)
-        self._parts = _Parts(identity, state_log, claim, presence, sync, pump)
+        self._parts = _Parts(identity, state_log, claim, presence, sync, pump, SourceEnds(identity.uid, state_log))
         state_log.listen(self._on_record)
         self._follow_desired()
         self.trouble = None
@@ -360,24 +366,26 @@ class FlowRunner:
                 surplus_allowed=lenient,
             )
             for partition in range(mirror.partitions):
-                self._apply_partition(pump, mirror, partition, limits)
+                self._apply_partition(parts, mirror, partition, limits)
 
-    def _apply_partition(self, pump: Pump, mirror: Mirror, partition: int, limits: TargetLimits) -> None:
+    def _apply_partition(self, parts: _Parts, mirror: Mirror, partition: int, limits: TargetLimits) -> None:
+        pump = parts.pump
         where = TopicPartition(mirror.topic, partition)
         slot = pump.slots.get(where)
         if slot is None:
             slot = pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
             slot.active = partition in mirror.active
             slot.begin_at_end = mirror.begin_at_end
-            slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
+            slot.level_ms = parts.source_ends.level_ms(where)
             slot.seeded_to = mirror.seeded.get(partition, 0)
             slot.stored_epoch = mirror.epochs.get(partition, -1)
             if where in self._doubts:
                 slot.copy.doubtful, slot.doubt_until = True, self._doubts.pop(where)
+            _set_cleaning(slot, mirror)
             if self._paused:
                 pump.pause(slot)
             return
-        slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
+        _set_cleaning(slot, mirror)
         raised = limits.batch_bytes_max > slot.copy.limits.batch_bytes_max
         slot.copy.set_limits(limits)
         if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
@@ -440,7 +448,16 @@ class FlowRunner:
     def activated(self, slot: Slot) -> None:
         """A partition is copied for the first time (`pump.Watcher`)."""
         slot.active = True
+        slot.level_ms = time.time_ns() // 1_000_000
         self._unrecorded.set()
+
+    def intact_below(self, slot: Slot, source_end: int) -> int:
+        """Return below which source offset nothing may have been cleaned away (`pump.Watcher`)."""
+        parts = self._parts
+        mirror = parts.sync.mirrors.get(slot.source.topic) if parts is not None else None
+        if parts is None or mirror is None:
+            return 0
+        return intact_below(slot, mirror, source_end, parts.pump.now(), parts.pump.now_ms())
 
     async def seeding(self, slot: Slot, offset: int) -> None:
         """A partition is going to be seeded (`pump.Watcher`)."""
@@ -522,23 +539,23 @@ class FlowRunner:
                 log.debug("source ends not recorded", flow=self.flow.name, why=str(error))
 
     async def _record_ends_once(self, parts: _Parts) -> None:
-        """Append the source's ends as last seen: what a failover states its loss by."""
-        entries = [
-            pb.SourceEndBlock.Entry(topic=slot.source.topic, partition=slot.source.partition, end=end)
-            for slot in parts.pump.slots.values()
-            if (end := slot.lag.observed_end) is not None
-        ]
-        if not entries or parts.claim.holder != self._me:
+        """Append what only the claim's holder knows for certain, and see to what only it may do."""
+        if parts.claim.holder != self._me:
             return
         await parts.pump.maps.persist(list(parts.pump.slots.values()))
-        block = pb.SourceEndBlock(shard=0, observed_ms=time.time_ns() // 1_000_000, entries=entries)
-        await parts.state_log.append([state.put(state.key(pb.KIND_SOURCE_END, parts.identity.uid), block)])
+        await parts.source_ends.record(parts.pump)
         if any(
             slot.copy.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
             for slot in parts.pump.slots.values()
             if slot.source.topic in parts.sync.mirrors
         ):
             self._unrecorded.set()
+
+    async def _watch_log_starts(self, parts: _Parts) -> None:
+        starts = LogStarts(self.flow, parts.pump)
+        while True:
+            await asyncio.sleep(_FOLLOW_EVERY_SECONDS if self.flow.follow_log_start else _LOG_STARTS_EVERY_SECONDS)
+            await starts.look()
 
     async def _watch_open_transactions(self, parts: _Parts) -> None:
         if not parts.pump.committed_only:  # whoever copies uncommitted records waits for no transaction
@@ -566,3 +583,8 @@ class FlowRunner:
                     log.info("catching up", flow=name, **asdict(said))
                 else:
                     log.warning(str(said), flow=name, next=f"replicator mirror list {name}")
+
+
+def _set_cleaning(slot: Slot, mirror: Mirror) -> None:
+    slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
+    slot.only_compacted = mirror.only_compacted

@@ -59,6 +59,9 @@ class Watcher(Protocol):
     def activated(self, slot: Slot) -> None:
         """A partition is copied for the first time."""
 
+    def intact_below(self, slot: Slot, source_end: int) -> int:
+        """Below which source offset may nothing have been cleaned away, as tombstones might be lost; 0 for none."""
+
     async def seeding(self, slot: Slot, offset: int) -> None:
         """A partition is going to be seeded: record it before the first filler."""
 
@@ -483,6 +486,8 @@ class Pump:
         there, here = self.leaders_of(slot)
         if there is None or here is None:
             return False
+        end = slot.lag.observed_end
+        slot.copy.intact_below = self._watcher.intact_below(slot, end) if slot.active and end is not None else 0
         slot.copy.resume(decision, source_epoch)
         if not slot.copy.is_copying():  # a gap that was given up is too long to be filled
             self._left_copying(slot, Phase.ATTACHING)

@@ -44,6 +44,8 @@ class Slot:
         begin_at_end: Whether it begins at the source's end (`start: latest`).
         compacted: Whether the source's cleaner may take records from inside its log, as far as is known.
         surely_compacted: Whether it is known that it may.
+        only_compacted: Whether nothing but the cleaner takes records: then its start cannot be moved.
+        level_ms: When the target last held all that the source was seen to hold (Unix, ms); 0 for never.
         stopped_by_mirror: Whether it stands still for a fault of its whole topic, and goes on once that has passed.
         map_record: What is recorded of its offsets, as bytes; empty while they are the source's own.
         judged_from: Offset on the target below which a log was taken over, and is not compared.
@@ -74,6 +76,8 @@ class Slot:
     begin_at_end: bool = False
     compacted: bool = False
     surely_compacted: bool = False
+    only_compacted: bool = False
+    level_ms: int = 0
     stopped_by_mirror: bool = False
     map_record: bytes = b""
     judged_from: int = 0

@@ -49,7 +49,8 @@ _LEADERS_SECONDS_MAX = 20.0
 _MAX_BYTES = "max.message.bytes"
 _MAX_BYTES_DEFAULT = 1_048_588
 _TIMESTAMP_SETTINGS = "message.timestamp.before.max.ms"
-_EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", _MAX_BYTES)
+_DELETE_RETENTION = "delete.retention.ms"
+_EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", _MAX_BYTES, _DELETE_RETENTION)
 
 log = get_logger(__name__)
 
@@ -68,6 +69,9 @@ class Mirror:
         begin_at_end: Whether it begins at the source's end.
         compacted: Whether the source's cleaner may take records from inside its logs, as far as is known.
         surely_compacted: Whether it is known that it may.
+        only_compacted: Whether nothing else takes records away.
+        delete_retention_ms: How long the source keeps tombstones, None where that is not known.
+        tombstones_ok_ms: Per partition, up to when lost tombstones were accepted.
         active: Partitions that the record holds as ACTIVE.
         epochs: Stored source leader epochs.
         generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
@@ -86,6 +90,9 @@ class Mirror:
     begin_at_end: bool = False
     compacted: bool = False
     surely_compacted: bool = False
+    only_compacted: bool = False
+    delete_retention_ms: int | None = None
+    tombstones_ok_ms: dict[int, int] = field(default_factory=dict)
     generation: int = 0
     active: set[int] = field(default_factory=set)
     epochs: dict[int, int] = field(default_factory=dict)
@@ -271,6 +278,7 @@ class TopicSync:
             mirror.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
             mirror.managed = dict(record.managed)
             mirror.seeded = dict(record.seeded)
+            mirror.tombstones_ok_ms = dict(record.tombstones_ok_ms)
         return mirror
 
     async def _bring_in_step(self, mirror: Mirror, found: _Found) -> None:
@@ -305,7 +313,10 @@ class TopicSync:
         limit = plan.managed.get(_MAX_BYTES) or _effective(found.target_config).get(_MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else _MAX_BYTES_DEFAULT
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
-        mirror.surely_compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "")
+        policy = _effective(found.source_config).get("cleanup.policy", "")
+        mirror.surely_compacted, mirror.only_compacted = "compact" in policy, policy == "compact"
+        kept_ms = _effective(found.source_config).get(_DELETE_RETENTION)
+        mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
         mirror.compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "compact")
 
     async def _without_doomed(self, mirror: Mirror, found: _Found) -> _Found:

@@ -128,6 +128,8 @@ class FlowSpec:
     start: Start = Start.EARLIEST
     offsets: Offsets = Offsets.AUTO
     fill_limit: int = 5_000_000
+    follow_log_start: bool = False
+    follow_log_start_limit: int = 5_000_000
     isolation: Isolation = Isolation.READ_COMMITTED
     replication_factor: int | None = None
     topic_configs: TopicConfigs = field(default_factory=TopicConfigs)

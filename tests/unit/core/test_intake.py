@@ -282,3 +282,15 @@ def test_every_offset_is_taken_once_and_every_record_kept(data: st.DataObject) -
         kept |= set(offsets_taken)
     assert place == base
     assert kept == {at for offsets in records.values() for at in offsets if at >= begin}
+
+
+@pytest.mark.parametrize("odd", [header(17), header(15, 5, record_count=3)], ids=["between", "inside"])
+def test_what_the_cleaner_took_stops_a_copy_that_was_away_too_long(odd: BatchHeader) -> None:
+    """Tombstones may be among it. Markers and aborted records are none of the cleaner's, and stop nothing."""
+    late = Intake(Given(10, 0, 0, -1, intact_below=30), LIMIT, FILL_LIMIT, (), holding(17, 18, 19))
+    late.take([header(10, 4), marker(14), odd])
+    assert (late.stop, late.expected, shown(late)) == (Stop.TOMBSTONES, 15, [(10, 0), Fill(14, 1)])
+
+    in_time = Intake(Given(10, 0, 0, -1, intact_below=15), LIMIT, FILL_LIMIT, (), holding(17, 18, 19))
+    in_time.take([header(10, 4), marker(14), odd])
+    assert in_time.stop is None

@@ -1,0 +1,110 @@
+"""Looks where logs begin, and lets mirrors begin where their sources do (`follow_log_start`).
+
+Retention works on both sides by itself. What is followed is a start that was moved by hand (`DeleteRecords`), or by
+settings that differ: each move is logged, and one that is longer than allowed is told instead of made.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from replicator.errors import KafkaError
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+from replicator.wire.cluster import Purpose
+
+if TYPE_CHECKING:
+    from replicator.engine.look import Side
+    from replicator.engine.pump import Pump
+    from replicator.engine.slot import Slot
+    from replicator.model.names import TopicPartition
+    from replicator.model.spec import FlowSpec
+
+log = get_logger(__name__)
+
+
+class LogStarts:
+    """The starts of one flow's logs."""
+
+    def __init__(self, flow: FlowSpec, pump: Pump) -> None:
+        self._flow = flow
+        self._pump = pump
+        self._told: set[Slot] = set()
+        self._refused: set[str] = set()
+
+    async def look(self) -> None:
+        """Read both logs' starts of all partitions that are copied, and follow those that may be followed."""
+        pump = self._pump
+        slots = [slot for slot in pump.slots.values() if slot.copy.is_copying()]
+        starts = await self._read(pump.source, {slot.source: slot for slot in slots})
+        for slot, start in starts.items():
+            slot.source_start = start
+        starts = await self._read(pump.target, {slot.target: slot for slot in slots})
+        for slot, start in starts.items():
+            slot.target_start = start
+        if self._flow.follow_log_start and pump.claim.effective_since() is not None:
+            for slot in slots:
+                await self._follow(slot)
+
+    async def _read(self, side: Side, wanted: dict[TopicPartition, Slot]) -> dict[Slot, int]:
+        by_leader: dict[int, list[TopicPartition]] = defaultdict(list)
+        for where in wanted:
+            leader = side.cluster.leader(where)
+            if leader is not None:
+                by_leader[leader.node].append(where)
+        found: dict[Slot, int] = {}
+        for node, parts in by_leader.items():
+            try:
+                connection = await side.cluster.connection(node, Purpose.CONTROL)
+                answers = await control.list_offsets(connection, parts, control.EARLIEST, committed=False)
+            except KafkaError as error:
+                log.debug("starts not read", cluster=side.cluster.spec.alias, why=str(error))
+                continue
+            found |= {wanted[where]: answer.value for where, answer in answers.items() if not answer.error}
+        return found
+
+    async def _follow(self, slot: Slot) -> None:
+        if slot.source_start is None or slot.target_start is None or not slot.copy.is_copying():
+            return
+        at = min(slot.source_start, slot.copy.acked_offset)
+        to = at if slot.copy.track is None else slot.copy.track.offsets.to_target(at)
+        length = to - slot.target_start
+        if length <= 0:
+            self._told.discard(slot)
+            return
+        if slot.only_compacted:
+            if slot.target.topic not in self._refused:
+                self._refused.add(slot.target.topic)
+                log.warning(
+                    "log start not followed",
+                    topic=slot.target.topic,
+                    why="no broker cuts a log that is only compacted (DeleteRecords is refused)",
+                )
+            return
+        if length > self._flow.follow_log_start_limit:
+            if slot not in self._told:
+                self._told.add(slot)
+                log.warning(
+                    "log start not followed",
+                    partition=str(slot.target),
+                    why=f"{length} offsets would be deleted at once, follow_log_start_limit allows "
+                    f"{self._flow.follow_log_start_limit}",
+                    next="raise follow_log_start_limit, or delete them by hand with kafka-delete-records",
+                )
+            return
+        await self._move(slot, to)
+
+    async def _move(self, slot: Slot, to: int) -> None:
+        cluster = self._pump.target.cluster
+        leader = cluster.leader(slot.target)
+        if leader is None:
+            return
+        try:
+            connection = await cluster.connection(leader.node, Purpose.CONTROL)
+            await control.delete_records(connection, slot.target, to)
+        except KafkaError as error:
+            log.warning("log start not followed", partition=str(slot.target), why=str(error), next=error.next_step)
+            return
+        log.info("log start followed", partition=str(slot.target), before=slot.target_start, now=to)
+        slot.target_start = to

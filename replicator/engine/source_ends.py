@@ -1,0 +1,79 @@
+"""What is known of the source's ends, kept on `replicator.state`: what a failover states its loss by.
+
+With each end goes the time at which the target last held all that the source was seen to hold.
+A copy of a compacted topic that falls behind for longer than the source keeps tombstones may never see some of them:
+then deleted keys would live on. That is told at the first offset that the cleaner took, never passed over.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from replicator.engine import state
+from replicator.model.names import TopicPartition
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from replicator.engine.pump import Pump
+    from replicator.engine.slot import Slot
+    from replicator.engine.state_log import StateLog
+    from replicator.engine.topic_sync import Mirror
+
+
+class SourceEnds:
+    """The ends of one flow's partitions, as recorded and as seen."""
+
+    def __init__(self, uid: str, state_log: StateLog) -> None:
+        self._key = state.key(pb.KIND_SOURCE_END, uid)
+        self._log = state_log
+
+    def level_ms(self, where: TopicPartition) -> int:
+        """Return when the target was recorded to hold all of a partition (Unix, ms), 0 for never."""
+        raw = self._log.records.get(self._key)
+        if raw is None:
+            return 0
+        for entry in pb.SourceEndBlock.FromString(raw).entries:
+            if (entry.topic, entry.partition) == where:
+                return entry.caught_up_ms
+        return 0
+
+    async def record(self, pump: Pump) -> None:
+        """Append the ends as last seen.
+
+        Raises:
+            KafkaError: They could not be written.
+        """
+        now_ms = pump.now_ms()
+        entries = [
+            pb.SourceEndBlock.Entry(
+                topic=slot.source.topic,
+                partition=slot.source.partition,
+                end=end,
+                caught_up_ms=_level_ms(slot, pump.now(), now_ms),
+            )
+            for slot in pump.slots.values()
+            if (end := slot.lag.observed_end) is not None
+        ]
+        if entries:
+            block = pb.SourceEndBlock(shard=0, observed_ms=time.time_ns() // 1_000_000, entries=entries)
+            await self._log.append([state.put(self._key, block)])
+
+
+def _level_ms(slot: Slot, now: float, now_ms: int) -> int:
+    """Return when the target last held all that the source was seen to hold, 0 for never."""
+    slot.lag.reach(slot.copy.acked_offset)
+    if slot.lag.caught_up_at is not None:
+        slot.level_ms = max(slot.level_ms, now_ms - int((now - slot.lag.caught_up_at) * 1000))
+    return slot.level_ms
+
+
+def intact_below(slot: Slot, mirror: Mirror, source_end: int, now: float, now_ms: int) -> int:
+    """Return below which source offset nothing may have been cleaned away, 0 where tombstones cannot be lost.
+
+    The first copy of a partition begins with an empty target: there is nothing to delete, until it takes too long.
+    """
+    if not slot.surely_compacted or mirror.delete_retention_ms is None:
+        return 0
+    level_ms = max(_level_ms(slot, now, now_ms), mirror.tombstones_ok_ms.get(slot.source.partition, 0))
+    return source_end if level_ms and now_ms - level_ms > mirror.delete_retention_ms else 0

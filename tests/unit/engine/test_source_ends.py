@@ -1,0 +1,47 @@
+"""When a copy of a compacted topic was away for too long."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicator.core.partition import PartitionCopy, TargetLimits
+from replicator.engine.slot import Slot
+from replicator.engine.source_ends import intact_below
+from replicator.engine.topic_sync import Mirror
+from replicator.model.names import TopicPartition
+
+NOW_MS = 1_000_000_000
+DAY_MS = 86_400_000
+WHERE = TopicPartition("orders", 0)
+
+
+def slot(level_ms: int, *, compacted: bool = True) -> Slot:
+    """Return a partition that was level with its source at some time."""
+    made = Slot(WHERE, WHERE, PartitionCopy(WHERE, TargetLimits(1000, 1000)))
+    made.surely_compacted = compacted
+    made.level_ms = level_ms
+    return made
+
+
+def mirror(**settings: object) -> Mirror:
+    """Return the mirror of a topic that keeps tombstones for a day."""
+    return Mirror("orders", "orders", delete_retention_ms=DAY_MS, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("away_ms", "below"),
+    [(DAY_MS - 1, 0), (DAY_MS + 1, 77)],
+    ids=["in time", "too late"],
+)
+def test_longer_than_tombstones_are_kept(away_ms: int, below: int) -> None:
+    """Everything up to the source's present end may miss some."""
+    assert intact_below(slot(NOW_MS - away_ms), mirror(), 77, 0.0, NOW_MS) == below
+
+
+def test_what_cannot_be_lost_is_not_missed() -> None:
+    """No cleaner, a retention that is not known, a copy that was never level, and losses that were accepted."""
+    long_ago = NOW_MS - 2 * DAY_MS
+    assert intact_below(slot(long_ago, compacted=False), mirror(), 77, 0.0, NOW_MS) == 0
+    assert intact_below(slot(long_ago), Mirror("orders", "orders"), 77, 0.0, NOW_MS) == 0
+    assert intact_below(slot(0), mirror(), 77, 0.0, NOW_MS) == 0
+    assert intact_below(slot(long_ago), mirror(tombstones_ok_ms={0: NOW_MS - 1}), 77, 0.0, NOW_MS) == 0
