@@ -230,7 +230,9 @@ def decide(
     if unfinished is not None:
         return unfinished
     if stand.tail is None and not ours and mapping is None:
-        return _unseen_tail(target, policy) or _begin(target, source, begin_at, mapped=policy.mapped)
+        return _unseen_tail(target, by_sequence=not policy.surplus_allowed) or _begin(
+            target, source, begin_at, mapped=policy.mapped
+        )
     return _go_on(writer, stand, policy, begin_at, ours=ours or mapping is not None)
 
 
@@ -353,7 +355,7 @@ def _refuse_foreign(writer: Writer, target: TargetLog, mapping: Mapping | None) 
     )
 
 
-def _unseen_tail(target: TargetLog, policy: Policy) -> Wait | None:
+def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
     """Wait where the broker has a sequence of ours, but no data below the end shows it.
 
     The first batches of a log are appended and not committed yet: the end still says 0.
@@ -364,7 +366,7 @@ def _unseen_tail(target: TargetLog, policy: Policy) -> Wait | None:
     if (
         entry is None
         or target.log_end is not None
-        or (not policy.surplus_allowed and sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS)
+        or (by_sequence and sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS)
     ):
         return None
     return Wait(
@@ -407,7 +409,8 @@ def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours
         return SeedTo(max(target.end, begin_at))
     # Also of what was taken over, and is not compared: our last sequence has to be seen somewhere.
     seen = target.tail if target.tail is not None and target.tail.producer_id == writer.producer_id else None
-    waits = _unseen_tail(target, policy) if seen is None else _uncommitted_tail(target, seen)
+    by_sequence = not (policy.surplus_allowed or stand.mapped or stand.shift)
+    waits = _unseen_tail(target, by_sequence=by_sequence) if seen is None else _uncommitted_tail(target, seen)
     if waits is not None:
         return waits
     overtaken = _gap(stand, policy, ours=ours)

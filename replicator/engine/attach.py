@@ -50,7 +50,8 @@ class _View(NamedTuple):
     """What the source has where the target ends.
 
     `content` is the record that the target's last one is a copy of, `epoch` the leader epoch of the last batch before
-    the place where the target ends, `unfilled` the offset of the first record to copy that the target has a marker for.
+    the place where the target ends, `unfilled` the offset of the first record that has to be copied and was not, though
+    the target goes on behind it.
     """
 
     content: object | None
@@ -273,7 +274,7 @@ async def _source_view(
             api="Fetch",
             retryable=True,
         )
-    # Of offsets that the cleaner took, nothing tells the epoch: perhaps a later one than that of the batch before them.
+    # Of offsets that the cleaner took, nothing tells the epoch: it may be later than that of the batch before them.
     return _View(content, epoch if reached >= end else -1, None)
 
 

@@ -94,8 +94,10 @@ def truncate(world: World, pick: Pick) -> None:
 
     This is an assumption: a repeat of the same sequences is acknowledged whatever its content (KAFKA.md A28), so a
     batch of the lost history that is still on its way when another daemon writes the new one cannot be told from it.
+    Nor does a daemon notice that has read nothing yet, and has no leader epoch that it could name.
     """
-    if world.source.batches and not _on_its_way(world) and not world.given_up:
+    unread = any(daemon.copy.is_copying() and daemon.copy.last_epoch < 0 for daemon in world.daemons)
+    if world.source.batches and not _on_its_way(world) and not unread and not world.given_up:
         world.source.truncate(pick(len(world.source.batches)))
 
 
@@ -179,10 +181,11 @@ def give_up(world: World, pick: Pick) -> None:
 
     This is an assumption where retention took what is given up: a daemon that had read it before, and still sends it
     when another has gone on behind the gap, sends another record with the same sequence (see `truncate`).
+    And nothing is given up that was copied: a walk would leave it out on one side only.
     """
     daemon = _daemon(world, pick)
-    if daemon is None or daemon.copy.phase is not Phase.FAULTED:
-        return
+    if daemon is None or daemon.copy.phase is not Phase.FAULTED or world.source.truncated:
+        return  # what it stopped at is another history's by now
     reason, source = daemon.copy.reason, world.source
     if reason is Reason.RECORD_TOO_LARGE:
         at = daemon.copy.next_offset
@@ -192,6 +195,8 @@ def give_up(world: World, pick: Pick) -> None:
         ranges = [(min(world.next_to_copy(), source.start), source.start)]
     else:
         return
+    if any(first < world.next_to_copy() for first, _ in ranges):
+        ranges = []
     for first, end in ranges:
         world.given_up.append((first, end))
         world.state.give_up(first, end)
@@ -384,7 +389,7 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
 }
 """Every event, with its usual weight."""
 
-_MORE: dict[Offsets, dict[str, int]] = {
+MORE: dict[Offsets, dict[str, int]] = {
     Offsets.IDENTICAL: {},
     Offsets.AUTO: {"follow": 4, "ghost": 3, "deny_fills": 1, "persist": 5, "deliver_late": 2, "break_state": 1},
     Offsets.MAPPED: {
@@ -392,6 +397,7 @@ _MORE: dict[Offsets, dict[str, int]] = {
         "accept": 4,
         "ghost": 1,
         "retain_target": 3,
+        "retain_copied": 0,
         "delete_records": 1,
         "persist": 8,
         "deliver_late": 3,
@@ -414,6 +420,8 @@ _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 RARE = ("append_too_large", "retain", "truncate", "recreate", "write_alien")
 """Events that end a copy, or most of them: only some histories have them."""
+MORE_EVENTS = sorted({name for weights in MORE.values() for name in weights})
+USUAL = sorted(set(EVENTS) - set(MORE_EVENTS) - set(RARE))
 
 
 # -- calm -----------------------------------------------------------------------------------------------------------
@@ -596,7 +604,7 @@ def run_history(
 def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Random, offsets: Offsets) -> None:
     """Choose what is special about a history whose offsets need not be the source's."""
     world.offsets = offsets
-    weights.update(_MORE[offsets])
+    weights.update(MORE[offsets])
     weights["append_odd"] = chance.choice((4, 12, 20))
     if offsets is Offsets.MAPPED and chance.random() < _LONG_LIVED_SHARE:
         weights.update(_LONG_LIVED)

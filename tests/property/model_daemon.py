@@ -1,7 +1,8 @@
 """A daemon around one `PartitionCopy`, reduced to what decides about exactness, and the world two of them live in.
 
 `Daemon` follows `engine.pump`, `reader`, `writer`, `attach_loop`, `attach` and `claim_keeper` line by line where those
-decide anything, on top of `engine.maps` and `engine.slot` themselves, with every wait made an event of its own: what the engine awaits, the history chooses the moment of.
+decide anything, on top of `engine.maps` and `engine.slot` themselves, with every wait made an event of its own: what
+the engine awaits, the history chooses the moment of.
 `Rules` names each decision, so that a test can break one at a time.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.attach import (
@@ -106,7 +107,6 @@ class Rules:
         fill_doubt_waited: After a fill without an answer the doubt time is waited out before the next fill.
         log_end_known: The true log end is known at the attach (OffsetForLeaderEpoch of the present epoch).
         maps_type: How offset maps are read and changed.
-        map_refreshed: The map is brought up to date with each attach, not only with the first.
         skips_forgotten: An attach goes back to where the source has a record at an offset that was left out.
         map_read_after_logs: What is recorded is read once more after the logs were.
         remap_compared: A change of the mirror record is a compare-and-set.
@@ -132,7 +132,6 @@ class Rules:
     log_end_known: bool = False
     fill_doubt_waited: bool = True
     maps_type: type[OffsetMaps] = OffsetMaps
-    map_refreshed: bool = True
     map_read_after_logs: bool = True
     skips_forgotten: bool = True
     remap_compared: bool = True
@@ -182,6 +181,7 @@ class World:
         given_up: Source offsets that an operator gave up, from and to.
         judged_from: Target offset below which the log was taken over.
         log_end_shown: Whether attaches are told the true log end.
+        resolved: Whether an operator let copying begin behind, or without, what was copied before.
         haunted: Whether markers landed beyond what any wait assumes.
     """
 
@@ -201,6 +201,7 @@ class World:
     given_up: list[tuple[int, int]] = field(default_factory=list)
     judged_from: int = 0
     haunted: bool = False
+    resolved: bool = False
     log_end_shown: bool = False
     daemons: list[Daemon] = field(default_factory=list)
     _born: int = 0
@@ -296,7 +297,8 @@ class World:
                 self._check_reason(daemon)
             elif copy.phase is Phase.COPYING and copy.target_end > self.target.high_watermark:
                 raise Violation(f"{daemon.name} believes {copy.target_end} to be acknowledged")
-            if copy.track is not None:
+            # After an operator began anew, a map of before means nothing until its daemon has read of that.
+            if copy.track is not None and (copy.is_copying() or not self.resolved):
                 check_map(self, daemon.name, copy.track, daemon.mapped_before)
                 daemon.mapped_before = (copy.track, copy.track.acked.target)
             connection = daemon.connection
@@ -364,6 +366,7 @@ class World:
         self.source.truncated = self.alien = False
         self.judged_from, self._begins_at = self.target.log_end, self.source.start
         self.given_up.clear()
+        self.resolved = True
         self.state.take_over(self.source.start, self.judged_from)
 
     def begin_anew(self) -> None:
@@ -490,6 +493,15 @@ def _made(batches: dict[int, SourceBatch], group: Group) -> list[tuple[int, Prod
     return [(bases[0], merged(made))] if group.merged else list(zip(bases, made, strict=True))
 
 
+class Facts(NamedTuple):
+    """As `engine.attach.Facts`, and the target's log end."""
+
+    target: TargetLog
+    source: SourceLog
+    mapping: Mapping | None
+    log_end: int
+
+
 class Daemon:
     """One daemon, as far as one partition is concerned."""
 
@@ -612,18 +624,44 @@ class Daemon:
         return True
 
     def _attach(self) -> Iterator[None]:
-        world, source, target = self.world, self.world.source, self.world.target
+        """Follow `AttachLoop._attach`."""
+        world, copy = self.world, self.copy
         began = world.now_ms
         if not self.rules.displaced_looked_at:
-            self.copy.displaced = None
-        if self.rules.map_refreshed or self.copy.track is None:
-            self.maps.refresh(self.slot)
+            copy.displaced = None
+        self.maps.refresh(self.slot)
+        facts = yield from self._read_facts()
+        if facts is None:
+            return
+        if world.offsets is not Offsets.IDENTICAL and self.rules.map_read_after_logs:
+            try:
+                yield from self.maps.read_to_end().__await__()
+            except ReplicatorError:
+                return
+            if self.maps.refresh(self.slot):
+                return
+        if copy.phase is not Phase.ATTACHING:
+            return
+        self._verified_ms = began
+        place = facts.mapping.place if facts.mapping is not None else Place(facts.target.end, facts.target.end)
+        self.lost_place = place is None
+        self.seen_end = -1 if place is None else place.source
+        if self.rules.log_end_known and facts.log_end != facts.target.end:
+            copy.wait(Reason.WAITING_FOR_TAIL, "a tail is not committed")
+            return
+        self.active = self.active or world.active
+        self.slot.source_start, self.slot.target_start = facts.source.start, facts.target.start
+        yield from self._take_facts(facts)
+
+    def _read_facts(self) -> Generator[None, None, Facts | None]:
+        """Follow `engine.attach.read_facts`; None where a broker refuses, or the partition was stopped."""
+        source, target = self.world.source, self.world.target
         ends: tuple[int, int | None] = (source.end, self._epoch_end())
         start = source.start
         yield
         first, end = target.start, target.visible_end()
         if end is None:
-            return
+            return None
         yield
         entry = target.entry(WRITER.producer_id)
         log_end = target.log_end
@@ -635,8 +673,8 @@ class Daemon:
             yield
         if source.incarnation != _REGISTERED and self.copy.phase is Phase.ATTACHING:
             self.copy.fault(Reason.SOURCE_RECREATED, "another topic stands under the name")
-            return
-        log = TargetLog(first, end, entry, tail, log_end=log_end if world.log_end_shown else None)
+            return None
+        log = TargetLog(first, end, entry, tail, log_end=log_end if self.world.log_end_shown else None)
         bounds = Bounds(start, ends[0])
         try:
             mapping = yield from self._mapping(log, bounds)
@@ -645,28 +683,9 @@ class Daemon:
                 mapping = stepped_back(self.slot, mapping, end)
                 view = self._source_view(log, bounds, mapping)
         except Gone:
-            return
-        if world.offsets is not Offsets.IDENTICAL and self.rules.map_read_after_logs and self.rules.map_refreshed:
-            try:
-                yield from self.maps.read_to_end().__await__()
-            except ReplicatorError:
-                return
-            if self.maps.refresh(self.slot):
-                return
-        if self.copy.phase is not Phase.ATTACHING:
-            return
-        self._verified_ms = began
-        self.seen_end = end
-        if mapping is not None:
-            self.seen_end = mapping.place.source if mapping.place is not None else -1
-        self.lost_place = mapping is not None and mapping.place is None
-        if self.rules.log_end_known and log_end != end:
-            self.copy.wait(Reason.WAITING_FOR_TAIL, "a tail is not committed")
-            return
-        self.active = self.active or world.active
-        self.slot.source_start, self.slot.target_start = start, first
-        facts = SourceLog(start, ends[0], ends[0], view.content, ends[1], unfilled=view.unfilled)
-        yield from self._take_facts(log, facts, mapping, view.epoch)
+            return None
+        there = SourceLog(start, ends[0], ends[0], view.content, ends[1], view.epoch, view.unfilled)
+        return Facts(log, there, mapping, log_end)
 
     def _given_up(self) -> tuple[tuple[int, int], ...]:
         return self.copy.given_up if self.rules.given_up_known else ()
@@ -701,19 +720,17 @@ class Daemon:
             upper = place.source if mapped else max(place.source, log.end)
         return source_view(self.world.source, last, upper, bounds, self._given_up())
 
-    def _take_facts(
-        self, log: TargetLog, facts: SourceLog, mapping: Mapping | None, source_epoch: int
-    ) -> Iterator[None]:
+    def _take_facts(self, facts: Facts) -> Iterator[None]:
         """Follow `AttachLoop._take_facts`."""
-        offsets, copy = self.world.offsets, self.copy
+        offsets, copy, mapping = self.world.offsets, self.copy, facts.mapping
         if mapping is not None and not self.rules.judged_from_known:
             mapping = replace(mapping, judged_from=0)
         decision = self.rules.decide(
             WRITER,
-            log,
-            facts,
+            facts.target,
+            facts.source,
             ours=self.active,
-            begin_at=facts.start,
+            begin_at=facts.source.start,
             mapping=mapping,
             policy=Policy(
                 mapped=offsets is Offsets.MAPPED,
@@ -723,7 +740,7 @@ class Daemon:
                 given_up=copy.given_up,
             ),
         )
-        yield from self._carry_out(decision, source_epoch)
+        yield from self._carry_out(decision, facts.source.epoch)
 
     def _epoch_end(self) -> int | None:
         return self.world.source.epoch_end(self.stored_epoch)[1] if self.stored_epoch >= 0 else None

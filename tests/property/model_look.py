@@ -47,39 +47,43 @@ def walk(
     Raises:
         Gone: What has to be read is gone by now.
     """
-    while True:
-        if target_bounds.end < offsets.end.target:
-            offsets.cut(target_bounds.end)
-        if target_bounds.end <= offsets.end.target:
-            yield offsets.end if target_bounds.end == offsets.end.target else None
-            return
-        begin = start_at(offsets.end, given_up)
-        if bounds.start <= begin:
-            break
-        if not offsets.leap(target_bounds.end):
-            yield None
-            return
+    begin = _begin(offsets, bounds.start, target_bounds.end, given_up, start_at)
+    if not isinstance(begin, int):
+        yield begin
+        return
     pairing = Pairing(offsets, target_bounds.end)
     known = offsets.end.target
     if target_bounds.start > known:
         pairing.take_target((known, target_bounds.start - known))
     for batch in target.log:
-        base, header = batch.base, batch.produced.header
-        if base < target_bounds.end and batch.next_offset > max(known, target_bounds.start):
-            placed = header._replace(base_offset=base)
-            for span in spans(placed, max(known, target_bounds.start), target_bounds.end, _whole):
-                pairing.take_target(span)
+        placed = batch.produced.header._replace(base_offset=batch.base)
+        for span in spans(placed, max(known, target_bounds.start), target_bounds.end, _whole):
+            pairing.take_target(span)
     yield None
     if source.start > begin and pairing.lacks_source:
         raise Gone
-    for source_batch in source.batches:
-        header = source_batch.header
-        if pairing.lacks_source and header.next_offset > begin and header.base_offset < bounds.end:
-            for span in spans(
-                header, begin, bounds.end, _opener(source_batch), aborted=_is_aborted(source_batch), given_up=given_up
-            ):
-                pairing.take_source(span)
+    for each in source.batches:
+        if not pairing.lacks_source:
+            break
+        for span in spans(each.header, begin, bounds.end, _opener(each), aborted=_is_aborted(each), given_up=given_up):
+            pairing.take_source(span)
     yield pairing.place(bounds.end)
+
+
+def _begin(
+    offsets: OffsetMap, source_start: int, target_end: int, given_up: Sequence[tuple[int, int]], start_at: ReadingFrom
+) -> int | Place | None:
+    """Return where on the source the walk begins; a place or None where there is nothing to walk along."""
+    while True:
+        if target_end < offsets.end.target:
+            offsets.cut(target_end)
+        if target_end <= offsets.end.target:
+            return offsets.end if target_end == offsets.end.target else None
+        begin = start_at(offsets.end, given_up)
+        if source_start <= begin:
+            return begin
+        if not offsets.leap(target_end):
+            return None
 
 
 def _whole(_header: object) -> list[object]:

@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.property.histories import EVENTS, RARE, calm, run_history
+from replicator.model.spec import Offsets
+from tests.property.histories import EVENTS, MORE, MORE_EVENTS, RARE, USUAL, calm, run_history
 from tests.property.model_daemon import Rules, World
 
-_SHORT = range(2000)
+_SHORT = {Offsets.IDENTICAL: range(1500), Offsets.AUTO: range(700), Offsets.MAPPED: range(700)}
 _LONG = range(100_000, 125_000)
 
 
@@ -21,15 +22,21 @@ class TwoDaemons(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
 
-    @initialize(one_at_a_time=st.booleans(), daemons=st.integers(1, 2), rare=st.sampled_from((None, *RARE)))
-    def begin(self, one_at_a_time: bool, daemons: int, rare: str | None) -> None:  # noqa: FBT001 - drawn by name
+    @initialize(
+        one_at_a_time=st.booleans(),
+        daemons=st.integers(1, 2),
+        rare=st.sampled_from((None, *RARE)),
+        offsets=st.sampled_from(Offsets),
+    )
+    def begin(self, one_at_a_time: bool, daemons: int, rare: str | None, offsets: Offsets) -> None:  # noqa: FBT001 - drawn by name
         """Choose the world. Events that end most copies come in some worlds only, and there one kind."""
         self.world.one_at_a_time = one_at_a_time
+        self.world.offsets = offsets
         self.rare = rare
         for _ in range(daemons):
             self.world.start_daemon()
 
-    @rule(name=st.sampled_from([name for name in EVENTS if name not in RARE]), picks=st.lists(st.integers(0, 11)))
+    @rule(name=st.sampled_from(USUAL), picks=st.lists(st.integers(0, 11)))
     def event(self, name: str, picks: list[int]) -> None:
         """Let anything usual happen."""
         self._happen(name, picks)
@@ -41,6 +48,12 @@ class TwoDaemons(RuleBasedStateMachine):
     def progress(self, name: str, picks: list[int]) -> None:
         """Let the copy go on: without this, most histories would end where they began."""
         self._happen(name, picks)
+
+    @rule(name=st.sampled_from(MORE_EVENTS), picks=st.lists(st.integers(0, 11)))
+    def where_offsets_differ(self, name: str, picks: list[int]) -> None:
+        """Let happen what only happens, or does harm, where offsets need not be the source's."""
+        if name in MORE[self.world.offsets]:
+            self._happen(name, picks)
 
     @rule(picks=st.lists(st.integers(0, 11)))
     def rare_event(self, picks: list[int]) -> None:
@@ -68,30 +81,40 @@ TestTwoDaemons.settings = settings(
 )
 
 
-@pytest.mark.parametrize("backlog", [False, True], ids=["all kinds", "old record times"])
-def test_seeded_histories_keep_the_copy_exact(*, backlog: bool) -> None:
+KINDS = [(offsets, backlog) for offsets in Offsets for backlog in (False, True)]
+IDS = [f"{offsets}, {'old record times' if backlog else 'all kinds'}" for offsets, backlog in KINDS]
+
+
+@pytest.mark.parametrize(("offsets", "backlog"), KINDS, ids=IDS)
+def test_seeded_histories_keep_the_copy_exact(*, offsets: Offsets, backlog: bool) -> None:
     """Invariant after every event, equality after every storm."""
-    for seed in _SHORT:
-        run_history(seed, Rules(), backlog=backlog)
+    for seed in _SHORT[offsets]:
+        run_history(seed, Rules(), backlog=backlog, offsets=offsets)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("backlog", [False, True], ids=["all kinds", "old record times"])
-def test_many_seeded_histories_keep_the_copy_exact(*, backlog: bool) -> None:
+@pytest.mark.parametrize(("offsets", "backlog"), KINDS, ids=IDS)
+def test_many_seeded_histories_keep_the_copy_exact(*, offsets: Offsets, backlog: bool) -> None:
     """The same, many more and longer."""
     for seed in _LONG:
-        run_history(seed, Rules(), 150, backlog=backlog)
+        run_history(seed, Rules(), 150, backlog=backlog, offsets=offsets)
 
 
-def test_histories_copy_something() -> None:
+@pytest.mark.parametrize("offsets", Offsets)
+def test_histories_copy_something(offsets: Offsets) -> None:
     """A simulation in which little happens would prove little: records are copied and most kinds of stop occur."""
-    copied = 0
+    copied = differences = stepped = 0
     reasons = set()
     for seed in range(400):
-        world = run_history(seed, Rules())
-        copied += world.target.high_watermark
+        world = run_history(seed, Rules(), offsets=offsets)
+        copied += len(world.copied())
         reasons |= {daemon.copy.reason for daemon in world.daemons}
+        differences += sum(daemon.remaps for daemon in world.daemons)
+        stepped += len(world.given_up) + len(world.state.blocks())
 
     assert copied > 2000
     assert len(reasons) >= 5
+    if offsets is not Offsets.IDENTICAL:
+        assert differences > 50
+        assert stepped > 20

@@ -10,6 +10,9 @@ from replicator.core.attach import (
     Decision,
     Entry,
     Fault,
+    Mapping,
+    Policy,
+    Remap,
     Resume,
     Role,
     SeedTo,
@@ -19,7 +22,9 @@ from replicator.core.attach import (
     Wait,
     Writer,
     decide,
+    displaced_by,
 )
+from replicator.core.offset_map import Place
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 
@@ -249,3 +254,49 @@ def test_markers_before_anything_was_recorded_are_gone_on_from() -> None:
 
     assert attach(TargetLog(0, 3, None, None), source, ours=False) == Resume(3, 3, None)
     assert reason_of(attach(TargetLog(3, 3, None, None), source, ours=False)) is Reason.FOREIGN_WRITER
+
+
+# -- offsets that are not the source's ------------------------------------------------------------------------------
+
+
+def test_a_tail_unseen_behind_what_was_taken_over_is_waited_for() -> None:
+    """What is below is not compared, but our last sequence has to be seen."""
+    stranger = replace(TAIL, producer_id=STRANGER)
+    known = Mapping(Place(4, 10), mapped=True, judged_from=10)
+
+    decision = decide(WRITER, replace(TARGET, tail=stranger), SOURCE, ours=True, begin_at=0, mapping=known)
+    assert reason_of(decision) is Reason.WAITING_FOR_TAIL
+    seen = decide(WRITER, TARGET, SOURCE, ours=True, begin_at=0, mapping=known)
+    assert seen == Resume(4, 10, NOW, shift=6)
+
+
+def test_a_sequence_that_follows_from_the_end_shows_nothing_where_markers_may_be_too_many() -> None:
+    """As many markers below the end as there are records behind it look like none of either."""
+    target = TargetLog(0, 10, ENTRY, None)
+    lenient = Policy(surplus_allowed=True)
+
+    assert decide(WRITER, target, SOURCE, ours=True, begin_at=0) == Resume(10, 10, NOW)
+    waits = decide(WRITER, target, SOURCE, ours=True, begin_at=0, policy=lenient)
+    assert reason_of(waits) is Reason.WAITING_FOR_TAIL
+    known = decide(WRITER, replace(target, log_end=10), SOURCE, ours=True, begin_at=0, policy=lenient)
+    assert known == Resume(10, 10, NOW)
+
+
+def test_the_stored_epoch_speaks_of_what_was_copied_not_of_a_gap() -> None:
+    """Behind the last record a gap was given up, over the end of that epoch."""
+    target = replace(TARGET, end=30)
+    source = SourceLog(30, 40, 40, None, 10)
+
+    assert attach(target, source) == Resume(30, 10, NOW)
+    assert reason_of(attach(target, replace(source, epoch_end=9))) is Reason.SOURCE_TRUNCATED
+
+
+def test_a_displaced_batch_is_recorded_unless_a_stranger_stands_before_it() -> None:
+    """Where offsets are mapped nothing has to be recorded: each attach counts records."""
+    assert displaced_by(None, Place(5, 7), mapped=True) is None
+    recorded = displaced_by(None, Place(5, 7), mapped=False)
+    assert isinstance(recorded, Remap)
+    assert (recorded.place, recorded.mapped) == (Place(5, 7), False)
+    stopped = displaced_by((STRANGER, 5), Place(5, 7), mapped=False)
+    assert isinstance(stopped, Fault)
+    assert stopped.reason is Reason.FOREIGN_WRITER

@@ -294,3 +294,16 @@ def test_what_the_cleaner_took_stops_a_copy_that_was_away_too_long(odd: BatchHea
     in_time = Intake(Given(10, 0, 0, -1, intact_below=15), LIMIT, FILL_LIMIT, (), holding(17, 18, 19))
     in_time.take([header(10, 4), marker(14), odd])
     assert in_time.stop is None
+
+
+def test_only_what_was_given_up_is_left_out() -> None:
+    """A batch that lies wholly in it is not even opened; of another one the other records stay."""
+    whole = Intake(Given(10, 0, 0, -1, given_up=[(8, 15)]), LIMIT, FILL_LIMIT, (), never)
+    whole.take([header(10), header(15)])
+    assert whole.pieces == [Fill(10, 5), [(header(15), 0)]]
+
+    part = Intake(Given(12, 0, 0, -1, given_up=[(5, 12), (13, 14)]), LIMIT, FILL_LIMIT, (), holding(*range(10, 15)))
+    part.take([header(10)])
+    assert [each.base_offset for each in part.pieces if isinstance(each, Encode)] == [12, 14]
+    assert [each for each in part.pieces if isinstance(each, Fill)] == [Fill(13, 1)]
+    assert part.expected == 15

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach import Resume
 from replicator.core.intake import FILL_AHEAD_MAX, Fill, Unpacked
+from replicator.core.offset_map import Place
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
 from replicator.errors import BugError, CorruptRecords
 from replicator.model.batch import (
@@ -706,3 +708,36 @@ def test_an_attach_with_answers_outstanding_is_a_bug() -> None:
 
     with pytest.raises(BugError, match="outstanding"):
         copy.resume(Resume(0, 0, None))
+
+
+# -- batches that land further on -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", ["copying", "settling", "paused"])
+def test_a_batch_that_landed_further_on_is_noted_whatever_the_phase(stop: str) -> None:
+    """Nothing else tells where it went; only the first one counts, those behind it follow."""
+    copy = copying()
+    copy.set_limits(replace(LIMITS, surplus_allowed=True))
+    queue(copy, header(10), header(15))
+    first, second = send(copy)
+    if stop == "settling":
+        copy.settle("why", doubtful=False)
+    elif stop == "paused":
+        copy.pause()
+
+    copy.answered(first, copy.episode, ProduceOutcome.ACCEPTED, 12, "")
+    copy.answered(second, copy.episode, ProduceOutcome.ACCEPTED, 19, "")
+
+    assert copy.displaced == Place(10, 12)
+    assert copy.phase is (Phase.PAUSED if stop == "paused" else Phase.SETTLING)
+
+
+def test_a_batch_that_landed_further_on_stops_where_offsets_have_to_be_identical() -> None:
+    """Whoever wrote there is not us."""
+    copy = copying()
+    queue(copy, header(10))
+    (batch,) = send(copy)
+
+    copy.answered(batch, copy.episode, ProduceOutcome.ACCEPTED, 12, "")
+
+    assert (copy.phase, copy.reason, copy.displaced) == (Phase.FAULTED, Reason.FOREIGN_WRITER, None)
