@@ -132,10 +132,13 @@ class OffsetMap:
             for run in self.runs()
             if run.target < target_end
         ]
-        self._blocks, self._open, self._unpacked = [], [], None
-        self._open_begin = self.end = self.begin
+        self._begin_anew(self.begin)
         for run in kept:
             self.add(run)
+
+    def _begin_anew(self, begin: Place) -> None:
+        self._blocks, self._open, self._unpacked = [], [], None
+        self._open_begin = self.end = self.begin = begin
 
     def drop_below(self, source_start: int, target_start: int) -> int:
         """Drop whole blocks that lie below both log starts, or are too many; return how many."""
@@ -167,9 +170,10 @@ class OffsetMap:
         )
 
     def restore(self, blocks: Iterable[Block]) -> None:
-        """Take stored blocks that go on where this map ends; stop before the first that does not.
+        """Take stored blocks that go on where this map ends.
 
         Blocks of several writers may overlap: all of them say the truth, so what is known already is passed over.
+        They are written in order, so a gap before one means that those before it were dropped: the map begins there.
 
         Raises:
             CorruptRecords: A block cannot be read.
@@ -178,7 +182,7 @@ class OffsetMap:
             if block.end.target <= self.end.target:
                 continue
             if block.begin.target > self.end.target or block.begin.source > self.end.source:
-                return
+                self._begin_anew(block.begin)
             for run in unpack(block):
                 known = max(0, self.end.target - run.target, self.end.source - run.source)
                 if known < run.length:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from replicator.model.events import Desired, Event
     from replicator.model.spec import FlowSpec, Spec
+    from replicator.model.translation import OffsetQuestion, Translation
 
 _DRAIN_SECONDS = 5.0
 _STATE_DIR_MODE = 0o700
@@ -87,6 +88,16 @@ class Daemon:
     async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:
         """Pause or resume a flow; see `ControlPort.set_desired`."""
         return await self._runner(flow).set_desired(desired, actor=actor, reason=reason)
+
+    async def translate(
+        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+    ) -> Sequence[Translation]:
+        """Translate offsets; see `ControlPort.translate`."""
+        return await self._runner(flow).translate(questions, reverse=reverse)
+
+    async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
+        """Translate a group's offsets; see `ControlPort.translate_group`."""
+        return await self._runner(flow).translate_group(group, reverse=reverse)
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events; see `ControlPort.events`."""
