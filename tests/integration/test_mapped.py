@@ -1,4 +1,4 @@
-"""Mapped offsets on real brokers: the same records in the same order, and a map that tells exactly where each stands."""
+"""Mapped offsets on real brokers: the same records in the same order, and a map that tells where each stands."""
 
 from __future__ import annotations
 
