@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from replicator.engine.topic_sync import Mirror
 
 _START_SECONDS = 2.0
-_ANSWERS_PER_TURN = 50
-"""Each may have to unpack a block of the map, a few milliseconds; copying goes on in between."""
+_ANSWERS_PER_TURN = 10
+"""Each may have to unpack a block of the map, 5 ms; copying goes on in between."""
 _OTHER_LOG = frozenset(
     {
         Reason.SOURCE_TRUNCATED,

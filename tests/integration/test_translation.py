@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition as Position
 
 from replicator import api
 from replicator.api import ControlClient, Endpoint, OffsetQuestion, TranslationState
+from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_address
@@ -85,8 +86,9 @@ def test_offsets_and_groups_are_translated_both_ways(east: Kafka, west: Kafka, t
     assert (code, row["target_topic"], row["target_offset"], row["state"]) == (0, target, 3, "exact")
     code, (row,), _ = rows(daemon, *of_one(target, 0, 3), "--reverse")
     assert (code, row["source_offset"], row["target_offset"], row["topic"]) == (0, record.offset, 3, topic_name)
-    code, (row,), _ = rows(daemon, *of_one(target, 1, copied[1] + 2), "--reverse")
-    assert (code, row["source_offset"], row["state"], row["behind_records"]) == (1, None, "beyond_target_end", 2)
+    rpc = daemon.document["daemon"]["rpc"]
+    one = api.translate(rpc, lab.flow, target, 1, copied[1] + 2, reverse=True)
+    assert (one.source_offset, one.state, one.behind_records) == (None, TranslationState.BEYOND_TARGET_END, 2)
 
     assert daemon.cli("flow", "pause", lab.flow, "--wait").returncode == 0
     produce(east, topic_name, numbered(7))
@@ -108,15 +110,13 @@ def test_offsets_and_groups_are_translated_both_ways(east: Kafka, west: Kafka, t
     assert (code, row["source_offset"], row["target_offset"]) == (0, ends[0] + 7, copied[0] + 7)
 
     delete_below(west, target, 4)
-    one = api.translate(daemon.document["daemon"]["rpc"], lab.flow, topic_name, 0, 0)
+    one = api.translate(rpc, lab.flow, topic_name, 0, 0)
     assert (one.target_offset, one.state, one.detail) == (4, TranslationState.BELOW_LOG_START, None)
-    for words, why in (
-        (("--group", "nobody"), "has committed no offset"),
-        (of_one("nothing", 0, 1), "no topic named 'nothing'"),
-        (of_one(topic_name, 2, 1), "has no partition 2"),
-    ):
-        done = daemon.cli("offsets", "translate", lab.flow, *words)
-        assert (done.returncode, why in done.stderr) == (2, True), done.stderr
+    done = daemon.cli("offsets", "translate", lab.flow, "--group", "nobody")
+    assert (done.returncode, "has committed no offset" in done.stderr) == (2, True), done.stderr
+    for topic, partition, why in (("nothing", 0, "no topic named 'nothing'"), (topic_name, 2, "has no partition 2")):
+        with pytest.raises(UsageError, match=why):
+            api.translate(rpc, lab.flow, topic, partition, 1)
 
 
 def test_a_daemon_that_never_looked_says_so(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
@@ -193,7 +193,7 @@ def caught_up(east: Kafka, west: Kafka, topic: str, daemon: Daemon) -> dict[int,
         here = read_all(west, topic)
         return here if [[*map(len, here.values())]] == [[*map(len, there.values())]] else None
 
-    here = wait_until("all records are on the target", all_here, 90, every=0.5)
+    here = wait_until("all records are on the target", all_here, 90, every=0.5) or {}
     wait_until("so says the daemon", lambda: daemon.flow()["lag_records"] == 0)
     time.sleep(1)
     ends = {number: (end, bounds(west, topic)[number][1]) for number, (_, end) in bounds(east, topic).items()}
