@@ -133,10 +133,13 @@ class OffsetMap:
             for run in self.runs()
             if run.target < target_end
         ]
-        self._blocks, self._open, self._unpacked = [], [], None
-        self._open_begin = self.end = self.begin
+        self._begin_anew(self.begin)
         for run in kept:
             self.add(run)
+
+    def _begin_anew(self, begin: Place) -> None:
+        self._blocks, self._open, self._unpacked = [], [], None
+        self._open_begin = self.end = self.begin = begin
 
     def drop_below(self, source_start: int, target_start: int) -> int:
         """Drop whole blocks that lie below both log starts, or are too many; return how many."""
@@ -210,8 +213,7 @@ class OffsetMap:
         beyond = self._beyond
         if not beyond or beyond[0].begin.target > target_end:
             return False
-        self._blocks, self._open, self._unpacked = [], [], None
-        self._open_begin = self.begin = self.end = beyond[0].begin
+        self._begin_anew(beyond[0].begin)
         self.restore(beyond)
         return True
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from replicator.model.events import Desired, Event
     from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec, Spec
+    from replicator.model.translation import OffsetQuestion, Translation
 
 _DRAIN_SECONDS = 5.0
 _STATE_DIR_MODE = 0o700
@@ -92,6 +93,16 @@ class Daemon:
     async def resolve(self, flow: str, order: Order, *, dry_run: bool) -> Resolution:
         """Resolve the fault of a mirror; see `ControlPort.resolve`."""
         return await self._runner(flow).resolve(order, dry_run=dry_run)
+
+    async def translate(
+        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+    ) -> Sequence[Translation]:
+        """Translate offsets; see `ControlPort.translate`."""
+        return await self._runner(flow).translate(questions, reverse=reverse)
+
+    async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
+        """Translate a group's offsets; see `ControlPort.translate_group`."""
+        return await self._runner(flow).translate_group(group, reverse=reverse)
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events; see `ControlPort.events`."""

@@ -13,7 +13,7 @@ from replicator.core.claim import Timing
 from replicator.core.partition import Phase, TargetLimits
 from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
-from replicator.engine import state
+from replicator.engine import state, translate
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.fill_route import FillRoute
 from replicator.engine.guard import PROVEN_SECONDS_MAX
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.model.status import FlowStatus, PartitionStatus
+    from replicator.model.translation import OffsetQuestion, Translation
     from replicator.store.port import Store
 
 _NAMES_EVERY_SECONDS = 5.0
@@ -166,6 +167,23 @@ class FlowRunner:
         """Return recent events, newest last."""
         return self._store.recent(self.flow.name, topic, limit)
 
+    def _up(self) -> _Parts:
+        if self._parts is None:
+            raise ReplicatorError(
+                f"flow {self.flow.name!r} is not up", why=self.trouble or "", next_step="replicator flow status"
+            )
+        return self._parts
+
+    async def translate(self, questions: Sequence[OffsetQuestion], *, reverse: bool) -> list[Translation]:
+        """Translate offsets (`ControlPort.translate`)."""
+        parts = self._up()
+        return await translate.answers(parts.pump, parts.sync.mirrors, questions, reverse=reverse)
+
+    async def translate_group(self, group: str, *, reverse: bool) -> list[Translation]:
+        """Translate what a consumer group committed (`ControlPort.translate_group`)."""
+        parts = self._up()
+        return await translate.group_answers(parts.pump, parts.sync.mirrors, group, reverse=reverse)
+
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.
 
@@ -203,13 +221,6 @@ class FlowRunner:
         resolver = Resolver(parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._admins[1])
         plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
         return described(order.how, plan, order.topic)
-
-    def _up(self) -> _Parts:
-        if self._parts is None:
-            raise ReplicatorError(
-                f"flow {self.flow.name!r} is not up", why=self.trouble or "", next_step="replicator flow status"
-            )
-        return self._parts
 
     # -- life -----------------------------------------------------------------------------------------------------
 

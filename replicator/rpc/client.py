@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, cast
@@ -15,14 +16,24 @@ from replicator.errors import DaemonUnreachable, NotAvailable, ReplicatorError, 
 from replicator.model.events import Desired, Event
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
+from replicator.model.translation import OffsetQuestion, Translation
 from replicator.model.units import format_address, is_loopback, parse_address
 from replicator.rpc import faults
-from replicator.rpc.convert import desired_to_wire, event_from_wire, resolution_from_wire, status_from_wire
+from replicator.rpc.convert import (
+    desired_to_wire,
+    event_from_wire,
+    question_to_wire,
+    resolution_from_wire,
+    status_from_wire,
+    translation_from_wire,
+)
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 
 _ANSWER_BYTES_MAX = 64 << 20
 _RESOLVE_SECONDS_MAX = 300.0
+QUESTIONS_PER_CALL = 2000
+"""About offsets: with topic names of 249 characters this is half a request."""
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX),
@@ -153,6 +164,36 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(event_from_wire(event) for event in answer.events)
+
+    def translate(
+        self, flow: str, questions: Iterable[OffsetQuestion], *, reverse: bool = False
+    ) -> tuple[Translation, ...]:
+        """Return where source offsets stand on the target, or with `reverse` target offsets on the source.
+
+        One answer per question, in their order; any number of them. With `reverse` the topics are the target's.
+        """
+        found: list[Translation] = []
+        left = iter(questions)
+        while some := list(islice(left, QUESTIONS_PER_CALL)):
+            request = pb.TranslateOffsetsRequest(
+                flow=flow, reverse=reverse, questions=[question_to_wire(question) for question in some]
+            )
+            found += self._translate(request)
+        return tuple(found)
+
+    def translate_group(self, flow: str, group: str, *, reverse: bool = False) -> tuple[Translation, ...]:
+        """Return the same for all that a consumer group has committed of the flow's topics.
+
+        It is read on the source, or with `reverse` on the target.
+        """
+        return self._translate(pb.TranslateOffsetsRequest(flow=flow, reverse=reverse, group=group))
+
+    def _translate(self, request: pb.TranslateOffsetsRequest) -> tuple[Translation, ...]:
+        try:
+            answer = self._stub.TranslateOffsets(request, timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return tuple(translation_from_wire(each) for each in answer.translations)
 
     def _raise(self, error: grpc.RpcError) -> NoReturn:
         """Raise what the daemon raised, or what the failed call means."""

@@ -1,7 +1,7 @@
 """Protobuf to model and back: the only place that knows both.
 
-The messages mirror model/status.py and model/events.py field by field (a test compares the names), so most of
-the copying is by name. Absent is None in both directions.
+The messages mirror model/status.py, model/events.py and model/translation.py field by field (a test compares the
+names), so most of the copying is by name. Absent is None in both directions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from replicator.model.events import Desired, Event
 from replicator.model.resolution import How, Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 from replicator.rpc.v1 import control_pb2 as pb
 
 if TYPE_CHECKING:
@@ -62,6 +63,30 @@ def event_to_wire(event: Event) -> pb.Event:
 def event_from_wire(message: pb.Event) -> Event:
     """Return the event of a message."""
     return _read(Event, message)
+
+
+def question_to_wire(question: OffsetQuestion) -> pb.OffsetQuestion:
+    """Return the message of one question about an offset."""
+    return pb.OffsetQuestion(topic=question.topic, partition=question.partition, offset=question.offset)
+
+
+def question_from_wire(message: pb.OffsetQuestion) -> OffsetQuestion:
+    """Return the question of a message."""
+    return OffsetQuestion(message.topic, message.partition, message.offset)
+
+
+def translation_to_wire(translation: Translation) -> pb.Translation:
+    """Return the message of one answer."""
+    return pb.Translation(**_shallow(translation))
+
+
+def translation_from_wire(message: pb.Translation) -> Translation:
+    """Return the answer of a message.
+
+    Raises:
+        NotAvailable: It holds a state this version does not know.
+    """
+    return _read(Translation, message, state=_name(TranslationState, message.state))
 
 
 def desired_to_wire(desired: Desired) -> pb.Desired:

@@ -9,6 +9,10 @@ from replicator.errors import UsageError
 from replicator.model.events import Desired, Event
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
+from replicator.model.translation import OffsetQuestion, Translation
+
+QUESTIONS_MAX = 10_000
+"""About offsets, in one call."""
 
 
 class ControlPort(Protocol):
@@ -31,6 +35,28 @@ class ControlPort(Protocol):
 
         Raises:
             ReplicatorError: It cannot be resolved like this, or the flow is not run here.
+        """
+        ...
+
+    async def translate(
+        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+    ) -> Sequence[Translation]:
+        """Return where source offsets stand on the target, or with `reverse` target offsets on the source.
+
+        One answer per question, in their order.
+
+        Raises:
+            UsageError: The flow has no such topic or partition, or is not run here.
+            ReplicatorError: The flow is not up.
+        """
+        ...
+
+    async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
+        """Do the same with all that a consumer group has committed there: on the source, or with `reverse` the target.
+
+        Raises:
+            UsageError: The group has committed nothing of this flow's topics.
+            ReplicatorError: The group cannot be read, or the flow is not up.
         """
         ...
 

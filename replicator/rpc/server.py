@@ -15,7 +15,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from replicator.errors import BugError, ConfigError, Conflict, PreflightFailed, ReplicatorError
+from replicator.errors import BugError, ConfigError, Conflict, PreflightFailed, ReplicatorError, UsageError
 from replicator.model.spec import TlsSpec
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address, is_loopback
@@ -25,10 +25,12 @@ from replicator.rpc.convert import (
     desired_from_wire,
     event_to_wire,
     order_from_wire,
+    question_from_wire,
     resolution_to_wire,
     status_to_wire,
+    translation_to_wire,
 )
-from replicator.rpc.port import ControlPort, find_flow, find_mirror
+from replicator.rpc.port import QUESTIONS_MAX, ControlPort, find_flow, find_mirror
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 
@@ -212,6 +214,26 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             topic = request.topic if request.HasField("topic") else None
             events = self._control.events(request.flow, topic, limit)
             return pb.EventsResponse(events=[event_to_wire(event) for event in events])
+
+    async def TranslateOffsets(  # noqa: N802
+        self,
+        request: pb.TranslateOffsetsRequest,
+        context: grpc.aio.ServicerContext[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse],
+    ) -> pb.TranslateOffsetsResponse:
+        """Answer each question in order, or all that a group has committed."""
+        async with _errors_cross(context):
+            find_flow(self._control.snapshot(), request.flow)
+            if bool(request.group) == bool(request.questions) or len(request.questions) > QUESTIONS_MAX:
+                raise UsageError(
+                    f"a call takes one group, or 1 to {QUESTIONS_MAX:,} questions",
+                    why=f"it has {len(request.questions):,} questions" + (" and a group" if request.group else ""),
+                )
+            if request.group:
+                found = await self._control.translate_group(request.flow, request.group, reverse=request.reverse)
+            else:
+                questions = [question_from_wire(question) for question in request.questions]
+                found = await self._control.translate(request.flow, questions, reverse=request.reverse)
+            return pb.TranslateOffsetsResponse(translations=[translation_to_wire(each) for each in found])
 
     def _selected(self, flow: str) -> DaemonStatus:
         status = self._control.snapshot()

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
     from replicator.wire.connection import Connection
 
-_TRANSACTION_KEY = i8(1)
+GROUP_KEY = i8(0)
+TRANSACTION_KEY = i8(1)
 _TRANSACTION_TIMEOUT = timedelta(seconds=30)
 _PATIENCE_SECONDS = 30.0
 _PAUSE_SECONDS = 0.02
@@ -55,30 +56,33 @@ class ProducerIdentity:
     producer_epoch: int
 
 
-async def _patiently(work: Callable[[], Awaitable[R]], what: str) -> R:
+async def patiently(work: Callable[[], Awaitable[R]], what: str, seconds: float = _PATIENCE_SECONDS) -> R:
     """Repeat `work` while it fails in a way that passes, for a bounded time.
 
     Only for requests that may safely be repeated.
     """
     patience = AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and error.retryable),
-        stop=stop_after_delay(_PATIENCE_SECONDS),
+        stop=stop_after_delay(seconds),
         wait=wait_random_exponential(multiplier=_PAUSE_SECONDS, max=_PAUSE_SECONDS_MAX),
     )
     try:
         return await patience(work)
     except RetryError as error:
         last = error.last_attempt.exception()
-        raise TimedOut(f"{what} did not succeed within {_PATIENCE_SECONDS:g} s", why=str(last)) from last
+        raise TimedOut(f"{what} did not succeed within {seconds:g} s", why=str(last)) from last
 
 
-async def _coordinator(cluster: Cluster, transactional_id: str) -> Connection:
+async def coordinator(cluster: Cluster, name: str, kind: i8 = TRANSACTION_KEY) -> Connection:
+    """Return a connection to the broker that keeps a transactional id, or a consumer group (`GROUP_KEY`).
+
+    Raises:
+        KafkaError: None can be named, or it cannot be reached.
+    """
     connection = await cluster.any_connection()
-    answer = await connection.call(
-        FindCoordinatorRequest(key=transactional_id, key_type=_TRANSACTION_KEY), FindCoordinatorResponse
-    )
+    answer = await connection.call(FindCoordinatorRequest(key=name, key_type=kind), FindCoordinatorResponse)
     if answer.error_code is not ErrorCode.none:
-        raise refused(cluster.spec, "FindCoordinator", int(answer.error_code), transactional_id, answer.error_message)
+        raise refused(cluster.spec, "FindCoordinator", int(answer.error_code), name, answer.error_message)
     node = int(answer.node_id)
     if node not in cluster.brokers:
         await cluster.refresh([])
@@ -94,7 +98,7 @@ async def init_producer_id(cluster: Cluster, transactional_id: str) -> ProducerI
     """
 
     async def once() -> ProducerIdentity:
-        connection = await _coordinator(cluster, transactional_id)
+        connection = await coordinator(cluster, transactional_id)
         request = InitProducerIdRequest(
             transactional_id=TransactionalId(transactional_id),
             transaction_timeout=i32Timedelta.parse(_TRANSACTION_TIMEOUT),
@@ -104,7 +108,7 @@ async def init_producer_id(cluster: Cluster, transactional_id: str) -> ProducerI
             raise refused(cluster.spec, "InitProducerId", int(answer.error_code), transactional_id)
         return ProducerIdentity(int(answer.producer_id), int(answer.producer_epoch))
 
-    return await _patiently(once, f"InitProducerId of {transactional_id}")
+    return await patiently(once, f"InitProducerId of {transactional_id}")
 
 
 class Transaction:
@@ -136,7 +140,7 @@ class Transaction:
                     for topic, numbers in by_topic.items()
                 ),
             )
-            connection = await _coordinator(self._cluster, self._id)
+            connection = await coordinator(self._cluster, self._id)
             answer = await connection.call(request, AddPartitionsToTxnResponse)
             codes = [
                 partition.partition_error_code
@@ -147,7 +151,7 @@ class Transaction:
             said = [code for code in codes if code not in {ErrorCode.none, ErrorCode.operation_not_attempted}]
             self._check("AddPartitionsToTxn", next(iter(said or codes)))
 
-        await _patiently(once, f"AddPartitionsToTxn of {self._id}")
+        await patiently(once, f"AddPartitionsToTxn of {self._id}")
 
     async def end(self, *, commit: bool) -> None:
         """Commit or abort. A lost answer to a commit is asked again: EndTxn of the same epoch is idempotent."""
@@ -159,11 +163,11 @@ class Transaction:
                 producer_epoch=i16(self._identity.producer_epoch),
                 committed=commit,
             )
-            connection = await _coordinator(self._cluster, self._id)
+            connection = await coordinator(self._cluster, self._id)
             answer = await connection.call(request, EndTxnResponse)
             self._check("EndTxn", answer.error_code)
 
-        await _patiently(once, f"EndTxn of {self._id}")
+        await patiently(once, f"EndTxn of {self._id}")
 
     def _check(self, api: str, code: ErrorCode) -> None:
         if code in _FENCED:

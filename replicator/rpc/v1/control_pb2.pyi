@@ -238,6 +238,54 @@ class EventsResponse(_message.Message):
     events: _containers.RepeatedCompositeFieldContainer[Event]
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
 
+class OffsetQuestion(_message.Message):
+    __slots__ = ("topic", "partition", "offset")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    offset: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class TranslateOffsetsRequest(_message.Message):
+    __slots__ = ("flow", "reverse", "questions", "group")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_FIELD_NUMBER: _ClassVar[int]
+    QUESTIONS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    reverse: bool
+    questions: _containers.RepeatedCompositeFieldContainer[OffsetQuestion]
+    group: str
+    def __init__(self, flow: _Optional[str] = ..., reverse: _Optional[bool] = ..., questions: _Optional[_Iterable[_Union[OffsetQuestion, _Mapping]]] = ..., group: _Optional[str] = ...) -> None: ...
+
+class Translation(_message.Message):
+    __slots__ = ("topic", "target_topic", "partition", "source_offset", "target_offset", "state", "behind_records", "detail")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    TARGET_TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TARGET_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    target_topic: str
+    partition: int
+    source_offset: int
+    target_offset: int
+    state: str
+    behind_records: int
+    detail: str
+    def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., partition: _Optional[int] = ..., source_offset: _Optional[int] = ..., target_offset: _Optional[int] = ..., state: _Optional[str] = ..., behind_records: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class TranslateOffsetsResponse(_message.Message):
+    __slots__ = ("translations",)
+    TRANSLATIONS_FIELD_NUMBER: _ClassVar[int]
+    translations: _containers.RepeatedCompositeFieldContainer[Translation]
+    def __init__(self, translations: _Optional[_Iterable[_Union[Translation, _Mapping]]] = ...) -> None: ...
+
 class ErrorDetail(_message.Message):
     __slots__ = ("kind", "what", "why", "next_step", "exit_code", "problems", "reason", "cluster", "retryable", "code", "api")
     KIND_FIELD_NUMBER: _ClassVar[int]

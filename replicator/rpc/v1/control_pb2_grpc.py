@@ -59,6 +59,11 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.EventsResponse.FromString,
                 _registered_method=True)
+        self.TranslateOffsets = channel.unary_unary(
+                '/replicator.rpc.v1.Control/TranslateOffsets',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.FromString,
+                _registered_method=True)
         self.ResolveMirror = channel.unary_unary(
                 '/replicator.rpc.v1.Control/ResolveMirror',
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ResolveMirrorRequest.SerializeToString,
@@ -104,6 +109,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TranslateOffsets(self, request, context):
+        """Where offsets of one side stand on the other: of some partitions, or all that a consumer group has committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResolveMirror(self, request, context):
         """Resolve the fault of a mirror, or only tell what that would do.
         """
@@ -138,6 +150,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Events,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.EventsRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.EventsResponse.SerializeToString,
+            ),
+            'TranslateOffsets': grpc.unary_unary_rpc_method_handler(
+                    servicer.TranslateOffsets,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.SerializeToString,
             ),
             'ResolveMirror': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveMirror,
@@ -280,6 +297,33 @@ class Control:
             '/replicator.rpc.v1.Control/Events',
             replicator_dot_rpc_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.EventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TranslateOffsets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/TranslateOffsets',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

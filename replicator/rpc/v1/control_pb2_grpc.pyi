@@ -12,6 +12,7 @@ class ControlStub:
     WatchStatus: grpc.UnaryStreamMultiCallable[pb.WatchStatusRequest, pb.WatchStatusResponse]
     SetDesired: grpc.UnaryUnaryMultiCallable[pb.SetDesiredRequest, pb.SetDesiredResponse]
     Events: grpc.UnaryUnaryMultiCallable[pb.EventsRequest, pb.EventsResponse]
+    TranslateOffsets: grpc.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
 
 class ControlServicer:
@@ -30,6 +31,9 @@ class ControlServicer:
     async def Events(
         self, request: pb.EventsRequest, context: grpc.aio.ServicerContext[pb.EventsRequest, pb.EventsResponse]
     ) -> pb.EventsResponse: ...
+    async def TranslateOffsets(
+        self, request: pb.TranslateOffsetsRequest, context: grpc.aio.ServicerContext[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
+    ) -> pb.TranslateOffsetsResponse: ...
     async def ResolveMirror(
         self, request: pb.ResolveMirrorRequest, context: grpc.aio.ServicerContext[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     ) -> pb.ResolveMirrorResponse: ...

@@ -10,6 +10,7 @@ from replicator.model.events import Desired, Event
 from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 
 ORDERS = MirrorStatus(
     topic="orders.eu",
@@ -120,6 +121,21 @@ EVENTS = (
         text="source starts at 900, next to copy is 500",
     ),
 )
+TRANSLATIONS = (
+    Translation("orders.eu", "orders.eu", 0, 1_204_000, 1_204_003, TranslationState.EXACT),
+    Translation("orders.eu", "orders.eu", 1, 900, None, TranslationState.NOT_ATTACHED, detail="not compared yet"),
+    Translation(
+        "audit-2026",
+        "east.audit-2026",
+        0,
+        1_000,
+        None,
+        TranslationState.NOT_YET_REPLICATED,
+        500,
+        "500 records behind, copied is what lies below 500; the partition is FAULTED (overtaken_by_retention)",
+    ),
+)
+"""Of one group."""
 
 
 SKIPPED = Resolution(
@@ -138,6 +154,7 @@ class FakeDaemon:
     status: DaemonStatus = DAEMON
     asked: list[tuple[str, Desired, str, str]] = field(default_factory=list)
     resolved: list[tuple[str, Order]] = field(default_factory=list)
+    questions: list[tuple[str, tuple[OffsetQuestion, ...] | str, bool]] = field(default_factory=list)
     refuse: Exception | None = None
     obey: bool = True
 
@@ -170,6 +187,28 @@ class FakeDaemon:
                 raise Conflict("not what was confirmed")
             self.resolved.append((flow, order))
         return SKIPPED
+
+    async def translate(
+        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+    ) -> Sequence[Translation]:
+        """Say that the target is 3 offsets ahead."""
+        self.questions.append((flow, tuple(questions), reverse))
+        return [
+            Translation(
+                question.topic,
+                question.topic,
+                question.partition,
+                question.offset - 3 * reverse,
+                question.offset + 3 * (not reverse),
+                TranslationState.EXACT,
+            )
+            for question in questions
+        ]
+
+    async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
+        """Return the sample translations; of the target only the first."""
+        self.questions.append((flow, group, reverse))
+        return TRANSLATIONS[:1] if reverse else TRANSLATIONS
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return the sample events that match."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from google.protobuf.message import Message
@@ -11,9 +11,10 @@ from replicator import errors
 from replicator.model.events import Desired, Event
 from replicator.model.states import Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.translation import OffsetQuestion, Translation
 from replicator.rpc import convert, faults
 from replicator.rpc.v1 import control_pb2 as pb
-from tests.unit.rpc.samples import DAEMON, EVENTS
+from tests.unit.rpc.samples import DAEMON, EVENTS, TRANSLATIONS
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,8 @@ from tests.unit.rpc.samples import DAEMON, EVENTS
         (FlowStatus, pb.FlowStatus),
         (DaemonStatus, pb.DaemonStatus),
         (Event, pb.Event),
+        (OffsetQuestion, pb.OffsetQuestion),
+        (Translation, pb.Translation),
     ],
 )
 def test_messages_have_exactly_the_fields_of_the_model(model: type, message: type[Message]) -> None:
@@ -42,6 +45,15 @@ def test_a_snapshot_survives_the_wire() -> None:
 def test_events_survive_the_wire() -> None:
     """Both sides see the same events."""
     assert tuple(convert.event_from_wire(convert.event_to_wire(event)) for event in EVENTS) == EVENTS
+
+
+def test_translations_survive_the_wire() -> None:
+    """No offset stays None, offset 0 stays 0."""
+    zero = replace(TRANSLATIONS[0], source_offset=0, target_offset=0)
+    for one in (*TRANSLATIONS, zero):
+        assert convert.translation_from_wire(convert.translation_to_wire(one)) == one
+    question = OffsetQuestion("orders", 3, 1 << 40)
+    assert convert.question_from_wire(convert.question_to_wire(question)) == question
 
 
 def test_a_state_of_a_newer_daemon_is_named() -> None:

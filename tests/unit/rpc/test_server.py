@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from replicator import api
 from replicator.errors import (
     BugError,
     ConfigError,
@@ -28,9 +29,12 @@ from replicator.errors import (
 )
 from replicator.model.events import Desired
 from replicator.model.spec import TlsSpec
-from replicator.rpc.client import ControlClient, Endpoint
+from replicator.model.translation import OffsetQuestion
+from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient, Endpoint
+from replicator.rpc.port import QUESTIONS_MAX
 from replicator.rpc.server import SERVICE, RpcServer
-from tests.unit.rpc.samples import DAEMON, EAST, EVENTS, FakeDaemon
+from replicator.rpc.v1 import control_pb2 as pb
+from tests.unit.rpc.samples import DAEMON, EAST, EVENTS, TRANSLATIONS, FakeDaemon
 
 _T = TypeVar("_T")
 
@@ -126,6 +130,39 @@ async def test_watch_sends_until_the_server_stops(daemon: FakeDaemon) -> None:
     await watching
 
     assert seen[:2] == [True, False]
+
+
+async def test_any_number_of_questions_is_answered_in_order(address: str, daemon: FakeDaemon) -> None:
+    """In calls of a bounded size."""
+    questions = [OffsetQuestion("orders.eu", at % 2, at) for at in range(QUESTIONS_PER_CALL + 500)]
+
+    found = await call(address, lambda client: client.translate("east-to-west", questions))
+
+    assert [(each.topic, each.partition, each.source_offset) for each in found] == [*map(astuple, questions)]
+    assert all(each.target_offset == (each.source_offset or 0) + 3 for each in found)
+    assert [len(asked) for _, asked, _ in daemon.questions] == [QUESTIONS_PER_CALL, 500]
+
+
+async def test_a_group_is_asked_about_in_either_direction(address: str, daemon: FakeDaemon) -> None:
+    """And its answers arrive as the daemon gave them; the functions of `api` do the same."""
+    assert await call(address, lambda client: client.translate_group("east-to-west", "billing")) == TRANSLATIONS
+    found = await asyncio.to_thread(api.translate_group, address, "east-to-west", "billing", reverse=True)
+    one = await asyncio.to_thread(api.translate, address, "east-to-west", "orders.eu", 1, 10, reverse=True)
+
+    assert found == TRANSLATIONS[:1]
+    assert (one.source_offset, one.target_offset, one.state) == (7, 10, api.TranslationState.EXACT)
+    assert daemon.questions[:2] == [("east-to-west", "billing", False), ("east-to-west", "billing", True)]
+
+
+@pytest.mark.parametrize(("group", "count"), [("", 0), ("billing", 1), ("", QUESTIONS_MAX + 1)])
+async def test_a_call_takes_a_group_or_some_questions(address: str, group: str, count: int) -> None:
+    """Neither, both, or too many are refused with what is allowed."""
+    request = pb.TranslateOffsetsRequest(
+        flow="east-to-west", group=group, questions=[pb.OffsetQuestion(topic="t", offset=at) for at in range(count)]
+    )
+
+    with pytest.raises(UsageError, match="one group, or 1 to 10,000 questions"):
+        await call(address, lambda client: client._translate(request))
 
 
 async def test_an_unexpected_exception_is_a_bug_and_shows_no_inside(

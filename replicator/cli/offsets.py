@@ -1,0 +1,140 @@
+"""`replicator offsets`: translate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from replicator.cli import output, remote
+from replicator.cli.flow import FlowArgument
+from replicator.cli.output import Column, Format
+from replicator.errors import ReplicatorError, UsageError
+from replicator.model.status import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from replicator.model.translation import OffsetQuestion, Translation
+    from replicator.rpc.client import ControlClient
+
+app = typer.Typer(no_args_is_help=True, help="Offsets: where those of one side stand on the other.")
+
+_PARTITION_MAX = (1 << 31) - 1
+_OFFSET_MAX = (1 << 63) - 1
+_FORMATS = (Format.TABLE, Format.WIDE, Format.JSON, Format.YAML)
+
+_COLUMNS = (
+    Column("TOPIC", folds=True),
+    Column("TARGET TOPIC", wide=True),
+    Column("PART", right=True),
+    Column("SOURCE", right=True),
+    Column("TARGET", right=True),
+    Column("STATE"),
+    Column("BEHIND", right=True, rank=1),
+    Column("DETAIL", rank=2, folds=True),
+)
+
+TopicOption = Annotated[
+    str | None, typer.Option("--topic", help="Topic: its name on the source, with --reverse on the target.")
+]
+PartitionOption = Annotated[int | None, typer.Option("--partition", min=0, max=_PARTITION_MAX, help="Its partition.")]
+OffsetOption = Annotated[
+    int | None, typer.Option("--offset", min=0, max=_OFFSET_MAX, help="The next record to read there.")
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option("--group", help="Instead of one offset: all that a consumer group committed of the flow's topics."),
+]
+ReverseOption = Annotated[
+    bool, typer.Option("--reverse", help="From the target to the source: --topic and --group are the target's.")
+]
+
+
+@app.command("translate")
+def translate(
+    flow: FlowArgument,
+    *,
+    topic: TopicOption = None,
+    partition: PartitionOption = None,
+    offset: OffsetOption = None,
+    group: GroupOption = None,
+    reverse: ReverseOption = False,
+    form: output.FormatOption = Format.TABLE,
+    address: remote.AddressOption = remote.ADDRESS,
+    tls_ca: remote.CaOption = None,
+    tls_cert: remote.CertOption = None,
+    tls_key: remote.KeyOption = None,
+) -> None:
+    """Tell where a reader of one side goes on, on the other: exactly, or not at all.
+
+    An offset is the next record to read, as in a committed offset. States: exact; below_log_start (the other side
+    starts further on); not_yet_replicated; beyond_target_end; below_map; not_attached; faulted.
+
+    Exits with 0 if every offset was translated, 1 if one was not (yet).
+    """
+    if form not in _FORMATS:
+        raise UsageError(f"offsets translate has no output {form}", next_step="use -o table, wide, json or yaml")
+    questions = _questions(topic, partition, offset, group)
+    with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
+        found = _ask(client, flow, questions, group, reverse)
+    match form:
+        case Format.JSON | Format.YAML:
+            output.document(form, _document(flow, found, group, reverse))
+        case _:
+            output.table(_COLUMNS, [_row(each, reverse) for each in found], wide=form is Format.WIDE)
+    left = [each for each in found if not each.is_translated]
+    if left:
+        raise ReplicatorError(
+            f"{len(left)} of {len(found)} offsets cannot be translated (yet)",
+            why=f"{left[0].topic}-{left[0].partition} {left[0].state}: {left[0].detail}",
+            next_step=f"replicator mirror describe {flow} {left[0].topic}",
+        )
+
+
+def _questions(topic: str | None, partition: int | None, offset: int | None, group: str | None) -> list[OffsetQuestion]:
+    from replicator.model.translation import OffsetQuestion
+
+    if group is not None:
+        if group and topic is None and partition is None and offset is None:
+            return []
+        raise UsageError(
+            "--group stands for all offsets of a group", next_step="leave --topic, --partition and --offset out"
+        )
+    if topic is None or partition is None or offset is None:
+        raise UsageError(
+            "an offset is named by its topic, its partition and its number",
+            next_step="give --topic, --partition and --offset, or --group",
+        )
+    return [OffsetQuestion(topic, partition, offset)]
+
+
+def _ask(
+    client: ControlClient, flow: str, questions: Sequence[OffsetQuestion], group: str | None, reverse: bool
+) -> tuple[Translation, ...]:
+    if group is not None:
+        return client.translate_group(flow, group, reverse=reverse)
+    return client.translate(flow, questions, reverse=reverse)
+
+
+def _row(found: Translation, reverse: bool) -> Sequence[str]:
+    return (
+        found.target_topic if reverse else found.topic,
+        found.target_topic,
+        str(found.partition),
+        output.number(found.source_offset),
+        output.number(found.target_offset),
+        found.state,
+        output.number(found.behind_records),
+        output.text(found.detail),
+    )
+
+
+def _document(flow: str, found: Sequence[Translation], group: str | None, reverse: bool) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "flow": flow,
+        "group": group,
+        "reverse": reverse,
+        "offsets": [asdict(each) for each in found],
+    }
