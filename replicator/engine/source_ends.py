@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import StateLog
     from replicator.engine.topic_sync import Mirror
 
+_FORGIVEN_MS = 60_000
+
 
 class SourceEnds:
     """The ends of one flow's partitions, as recorded and as seen."""
@@ -72,8 +74,10 @@ def intact_below(slot: Slot, mirror: Mirror, source_end: int, now: float, now_ms
     """Return below which source offset nothing may have been cleaned away, 0 where tombstones cannot be lost.
 
     The first copy of a partition begins with an empty target: there is nothing to delete, until it takes too long.
+    A source that keeps tombstones for less than a minute loses them to any reader: that much is forgiven everywhere.
     """
     if not slot.surely_compacted or mirror.delete_retention_ms is None:
         return 0
     level_ms = max(_level_ms(slot, now, now_ms), mirror.tombstones_ok_ms.get(slot.source.partition, 0))
-    return source_end if level_ms and now_ms - level_ms > mirror.delete_retention_ms else 0
+    kept_ms = max(mirror.delete_retention_ms, _FORGIVEN_MS)
+    return source_end if level_ms and now_ms - level_ms > kept_ms else 0
