@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from replicator.cli import output, remote
-from replicator.errors import NotAvailable, TimedOut, Unequal, UsageError
-from replicator.model.spec import Offsets, SideName
+from replicator.errors import TimedOut, Unequal, UsageError
+from replicator.model.spec import SideName
 
 if TYPE_CHECKING:
+    from replicator.engine.verify import Views
     from contextlib import AbstractContextManager
 
     from replicator.engine.verify_pool import VerifyProgress
@@ -129,6 +130,12 @@ class Asked:
         """The flow's target."""
         return self.spec.cluster(self.flow.target)
 
+    async def views(self) -> Views:
+        """Return where offsets stand on the target that are not the source's own."""
+        from replicator.engine.verify_maps import map_views  # the wire package
+
+        return await map_views(self.flow, self.source, self.target)
+
     def chosen(self, found: Mapping[str, str]) -> dict[str, str]:
         """Return the topics asked for, of those found on a cluster (source name -> target name).
 
@@ -158,11 +165,6 @@ def _flow(spec: Spec, name: str) -> FlowSpec:
         flow = spec.flow(name)
     except KeyError:
         raise _unknown("flow", name, [flow.name for flow in spec.flows], str(spec.path)) from None
-    if flow.offsets is Offsets.MAPPED:
-        raise NotAvailable(
-            f"flow {name} has mapped offsets, verify compares records at equal offsets",
-            next_step="verify flows with `offsets: auto` or `identical`",
-        )
     return flow
 
 
@@ -181,7 +183,7 @@ def _compare(asked: Asked) -> VerifyResult:
 
     async def compare(tell: Tell) -> VerifyResult:
         topics = asked.chosen(await flow_topics(asked.source, asked.flow))
-        return await verify(asked.source, asked.target, topics, options, progress=tell)
+        return await verify(asked.source, asked.target, topics, options, progress=tell, load_views=asked.views)
 
     with progress() as tell:
         return asyncio.run(compare(tell))

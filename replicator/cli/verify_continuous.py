@@ -28,7 +28,9 @@ async def _follow(asked: Asked, round_seconds: float) -> None:
     async def topics() -> dict[str, str]:
         return asked.chosen(await flow_topics(asked.source, asked.flow))
 
-    follower = Follower(asked.source, asked.target, topics, asked.flow.isolation, round_seconds=round_seconds)
+    follower = Follower(
+        asked.source, asked.target, topics, asked.flow.isolation, round_seconds=round_seconds, load_views=asked.views
+    )
     told: tuple[str, ...] = ()
     async with aclosing(follower.rounds()) as rounds:
         async for found in rounds:

@@ -217,6 +217,13 @@ class OffsetMap:
         self.restore(beyond)
         return True
 
+    def snapshot(self) -> Self:
+        """Return a map that this one's growth does not change: for another thread."""
+        made = type(self)(self.begin)
+        made._blocks, made._open = list(self._blocks), list(self._open)  # noqa: SLF001 - of its own kind
+        made._open_begin, made.end = self._open_begin, self.end  # noqa: SLF001
+        return made
+
     def runs(self) -> Iterator[Run]:
         """Yield all runs in order."""
         for block in self._blocks:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from replicator.engine.guard import Claim
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change, StateLog
+    from replicator.model.names import TopicPartition
 
 _BLOCK_BITS = 24
 _APPEND_BYTES_MAX = 512 << 10
@@ -61,7 +62,7 @@ class OffsetMaps:
         found = record.maps[number] if record is not None and number in record.maps else None
         raw = found.SerializeToString(deterministic=True) if found is not None else b""
         ranges = record.given_up[number].ranges if record is not None and number in record.given_up else ()
-        slot.copy.given_up = given_up = tuple((each.first, each.end) for each in ranges)
+        slot.given_up = slot.copy.given_up = given_up = tuple((each.first, each.end) for each in ranges)
         is_known = raw == slot.map_record
         if is_known and given_up == self._given_up.get(slot, ()):
             return False
@@ -295,6 +296,21 @@ def offset_block(offsets: OffsetMap, place: Place) -> pb.OffsetBlock:
         target_end=place.target,
         runs=pack(begin, offsets.runs()),
     )
+
+
+def recorded_map(
+    records: AnyMapping[bytes, bytes], uid: str, where: TopicPartition, known: pb.PartitionMap
+) -> OffsetMap:
+    """Return a partition's map as far as it is recorded: what the mirror record holds, and the blocks behind it.
+
+    Raises:
+        CorruptRecords: It cannot be read.
+    """
+    offsets = restored(known.base)
+    if known.mapped:
+        blocks = [block for _, block in state.segments_of(records, uid, *where) if block.generation == known.generation]
+        offsets.restore([_block(each.block) for each in blocks])
+    return offsets
 
 
 def restored(base: pb.OffsetBlock) -> OffsetMap:

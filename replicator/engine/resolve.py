@@ -21,20 +21,17 @@ from replicator.core.resolution import (
     plan_resolution,
 )
 from replicator.engine import state
-from replicator.engine.access import refused
 from replicator.engine.dead_letter import SUFFIX, set_aside
-from replicator.engine.look import Side, read_batches
+from replicator.engine.look import read_batches
 from replicator.engine.maps import offset_block
 from replicator.engine.proof import Found, behind_ours, common_end, copied_end
-from replicator.engine.walk import Log
+from replicator.engine.walk import Log, open_log
 from replicator.errors import Conflict, CorruptRecords
 from replicator.model.names import TopicPartition
 from replicator.model.resolution import How, Order
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire import control
-from replicator.wire.cluster import Purpose
 from replicator.wire.records import decode
 
 if TYPE_CHECKING:
@@ -132,8 +129,8 @@ class Resolver:
     async def _facts_of(self, mirror: Mirror, number: int, how: How) -> Facts:
         slot = self._pump.slots.get(TopicPartition(mirror.topic, number))
         pump = self._pump
-        there = await _open(pump.source, TopicPartition(mirror.topic, number), committed=pump.committed_only)
-        here = await _open(pump.target, TopicPartition(mirror.target_topic, number), committed=False)
+        there = await open_log(pump.source, TopicPartition(mirror.topic, number), committed=pump.committed_only)
+        here = await open_log(pump.target, TopicPartition(mirror.target_topic, number), committed=False)
         reason = mirror.fault.reason if mirror.fault is not None else None
         if reason is None and slot is not None and slot.copy.is_faulted():
             reason = slot.copy.reason
@@ -197,7 +194,7 @@ class Resolver:
 
     async def _set_aside(self, mirror: Mirror, step: GiveUp) -> None:
         origin = TopicPartition(mirror.topic, step.partition)
-        there = await _open(self._pump.source, origin, committed=self._pump.committed_only)
+        there = await open_log(self._pump.source, origin, committed=self._pump.committed_only)
         if there is None:
             return
         frame, headers = await read_batches(there.side, there.connection, origin, step.first)
@@ -321,19 +318,3 @@ def _to_source(slot: Slot | None) -> Callable[[int], int]:
     if track.mapped:
         return offsets.to_source
     return lambda offset: end.source + offset - end.target if offset >= end.target else offsets.to_source(offset)
-
-
-async def _open(side: Side, where: TopicPartition, *, committed: bool) -> Log | None:
-    """Return a log with its bounds as they are now, None where there is no such topic."""
-    cluster = side.cluster
-    topic = await cluster.describe(where.topic)
-    if topic is None or where.partition not in topic.leaders:
-        return None
-    connection = await cluster.connection(topic.leaders[where.partition].node, Purpose.CONTROL)
-    bounds: list[int] = []
-    for timestamp in (control.EARLIEST, control.LATEST):
-        answer = (await control.list_offsets(connection, [where], timestamp, committed=False))[where]
-        if answer.error:
-            raise refused(cluster.spec, "ListOffsets", answer.error, where.topic)
-        bounds.append(answer.value)
-    return Log(Side(cluster, cluster.topic_ids), connection, where, bounds[0], bounds[1], committed)

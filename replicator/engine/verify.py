@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from typing import TypeAlias
 
 from replicator.admin.reader import PartitionReader
 from replicator.admin.topics import TopicAdmin
+from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.record_diff import RecordDiff
 from replicator.core.selection import matches, target_name
 from replicator.engine.verify_partition import Comparison, Task
@@ -31,6 +32,10 @@ from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Isolation
 
 _POLL_SECONDS = 0.5
+
+Views: TypeAlias = Mapping[TopicPartition, MapView]
+"""By partition of the target: those whose offsets are not the source's own."""
+LoadViews: TypeAlias = Callable[[], Awaitable[Views]]
 
 _Pool: TypeAlias = Pool[Task, tuple[PartitionVerdict, RecordDiff]]
 
@@ -74,10 +79,12 @@ async def verify(
     topics: Mapping[str, str],
     options: VerifyOptions | None = None,
     progress: Progress | None = None,
+    load_views: LoadViews | None = None,
 ) -> VerifyResult:
     """Compare topics (source name -> target name) of two clusters.
 
     `progress` is called on the event loop, about twice a second and once at the end.
+    `load_views` returns where offsets stand that are not the source's own; without, all are taken to be.
 
     Raises:
         KafkaError: A cluster cannot be read.
@@ -86,7 +93,7 @@ async def verify(
     began = time.monotonic()
     source_admin, target_admin = TopicAdmin(source), TopicAdmin(target)
     try:
-        tasks, verdicts = await survey(source_admin, target_admin, topics, options)
+        tasks, verdicts = await survey(source_admin, target_admin, topics, options, load_views)
     finally:
         await source_admin.close()
         await target_admin.close()
@@ -98,7 +105,11 @@ async def verify(
 
 
 async def survey(
-    source: TopicAdmin, target: TopicAdmin, topics: Mapping[str, str], options: VerifyOptions
+    source: TopicAdmin,
+    target: TopicAdmin,
+    topics: Mapping[str, str],
+    options: VerifyOptions,
+    load_views: LoadViews | None = None,
 ) -> tuple[list[Task], dict[str, TopicVerdict]]:
     """Return the partitions to compare, and the verdicts of topics that cannot be compared.
 
@@ -121,7 +132,7 @@ async def survey(
     source_ends = await source.end_offsets(ours, options.isolation)
     source_starts = await source.start_offsets(ours)
     wanted = {there: source_ends[here] if source_ends[here] > source_starts[here] else 0 for here, there in pairs}
-    target_ends = await reached(target, wanted, options)
+    target_ends, views = await _reached_with_views(target, wanted, options, load_views)
     source_ends |= await source.end_offsets(
         [here for here, there in pairs if target_ends[there] > source_ends[here]], options.isolation
     )
@@ -134,14 +145,39 @@ async def survey(
             source=here,
             target=there,
             source_start=source_starts[here],
-            target_start=target_starts[there],
+            target_start=_start_of(views.get(there, IDENTICAL), target_starts[there]),
             source_end=source_ends[here],
             target_end=target_ends[there],
             compacted=here.topic in compacted or there.topic in compacted_there,
+            view=views.get(there, IDENTICAL),
         )
         for here, there in pairs
     ]
     return tasks, verdicts
+
+
+async def _reached_with_views(
+    target: TopicAdmin,
+    wanted: Mapping[TopicPartition, int],
+    options: VerifyOptions,
+    load_views: LoadViews | None,
+) -> tuple[dict[TopicPartition, int], Views]:
+    """Return the target's ends in offsets of the source, once all are as far as wanted or the time is up."""
+    deadline = time.monotonic() + options.wait_seconds
+    views: Views = await load_views() if load_views is not None else {}
+    while True:
+        ends = await target.end_offsets(wanted, options.isolation)
+        ends = {part: views[part].to_source(end) if part in views else end for part, end in ends.items()}
+        left = deadline - time.monotonic()
+        if left <= 0 or all(ends[part] >= end for part, end in wanted.items()):
+            return ends, views
+        await asyncio.sleep(min(_POLL_SECONDS, left))
+        if load_views is not None and any(view.mapped for view in views.values()):
+            views = await load_views()  # such a map tells only what was there when it was read
+
+
+def _start_of(view: MapView, target_start: int) -> int:
+    return max(view.to_source(target_start), view.floor)
 
 
 def topic_problem(topic: str, name: str, counts: Mapping[str, int], target_counts: Mapping[str, int]) -> str | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from replicator.admin.reader import OutOfRange, PartitionReader
+from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.partition import Phase
 from replicator.core.verify_pace import Pace
 from replicator.core.verify_track import VerifyTrack
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicator.engine.pump import Pump
+    from replicator.engine.slot import Slot
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Isolation
@@ -56,6 +58,7 @@ class Place:
         target_end: End of what is read of the target: higher, where it holds what the source has not.
         floor: Nothing below it is compared.
         compacted: Whether a cleaner runs on one of the sides.
+        view: Where its offsets stand on the target.
     """
 
     track: VerifyTrack
@@ -65,6 +68,7 @@ class Place:
     target_end: int
     floor: int = 0
     compacted: bool = False
+    view: MapView = IDENTICAL
 
     @property
     def due(self) -> bool:
@@ -132,7 +136,7 @@ class Verifier:
                 for spec in self._specs
             )
             self._readers = left, right
-        return TwoSides(*self._readers, place.source, place.target)
+        return TwoSides(*self._readers, place.source, place.target, place.view)
 
     def _look(self, place: Place) -> None:
         try:
@@ -225,7 +229,9 @@ class ContinuousVerify:
             if slot.verified is None:
                 slot.verified = VerifyTrack(slot.source.partition)
             end = copy.acked_offset
-            yield Place(slot.verified, slot.source, slot.target, end, end, slot.seeded_to, slot.compacted)
+            view = _view(slot)
+            floor = max(slot.seeded_to, view.floor)
+            yield Place(slot.verified, slot.source, slot.target, end, end, floor, slot.compacted, view)
 
     def _trouble(self, place: Place, error: ReplicatorError, before: _Trouble | None) -> None:
         """Tell of it once for as long as it stays the same."""
@@ -274,3 +280,11 @@ async def verify_continuously(flow: FlowSpec, pump: Pump) -> None:
     """Verify beside a running copy, if its flow asks for it."""
     if flow.verify.continuous:
         await ContinuousVerify(flow, pump).run()
+
+
+def _view(slot: Slot) -> MapView:
+    """Return where a partition's offsets stand, apart from what grows meanwhile."""
+    track, given_up = slot.copy.track, slot.given_up
+    if track is None:
+        return MapView(given_up=given_up) if given_up else IDENTICAL
+    return MapView(track.offsets.snapshot(), track.mapped, slot.judged_from, given_up)

@@ -18,7 +18,7 @@ from replicator.admin.reader import PartitionReader
 from replicator.admin.topics import TopicAdmin
 from replicator.core.range_digest import RANGE_OFFSETS_DEFAULT
 from replicator.core.selection import matches, target_name
-from replicator.engine.verify import VerifyOptions, compacted_topics, reached, survey
+from replicator.engine.verify import LoadViews, VerifyOptions, compacted_topics, reached, survey
 from replicator.engine.verify_digest_file import PartitionDigests, SideDigests, TopicDigests
 from replicator.engine.verify_digest_partition import DigestComparison, SideTask, digest_side, judged
 from replicator.engine.verify_digest_result import DigestResult, PartitionDigestVerdict, TopicDigestVerdict
@@ -74,6 +74,7 @@ async def verify_digests(
     topics: Mapping[str, str],
     options: DigestOptions | None = None,
     progress: Progress | None = None,
+    load_views: LoadViews | None = None,
 ) -> DigestResult:
     """Compare topics (source name -> target name) of two clusters, reading both.
 
@@ -84,7 +85,7 @@ async def verify_digests(
     began = time.monotonic()
     admins = TopicAdmin(source), TopicAdmin(target)
     try:
-        tasks, problems = await survey(*admins, topics, options.reading)
+        tasks, problems = await survey(*admins, topics, options.reading, load_views)
     finally:
         for admin in admins:
             await admin.close()

@@ -64,7 +64,7 @@ class DigestComparison:
     ) -> None:
         self._task = task
         self._readers = left, right
-        self._sides = TwoSides(left, right, task.source, task.target)
+        self._sides = TwoSides(left, right, task.source, task.target, task.view)
         self._meter = meter
         self._size = range_offsets
         self._source = RangeDigester(task.start, range_offsets)

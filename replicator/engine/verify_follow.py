@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.verify_track import VerifyTrack
-from replicator.engine.verify import VerifyOptions, survey
+from replicator.engine.verify import LoadViews, VerifyOptions, survey
 from replicator.engine.verify_continuous import Place, Verifier
 from replicator.errors import KafkaError
 from replicator.model.names import TopicPartition
@@ -83,6 +83,7 @@ class Follower:
         topics: Returns the topics to compare now: source name -> target name.
         isolation: Which records count.
         bytes_per_second: Bound over both sides; None for none.
+        load_views: Returns where offsets stand that are not the source's own.
         round_seconds: A round is told of at least this often, also before it has come to every end.
     """
 
@@ -95,7 +96,9 @@ class Follower:
         *,
         bytes_per_second: int | None = None,
         round_seconds: float = 30.0,
+        load_views: LoadViews | None = None,
     ) -> None:
+        self._load_views = load_views
         self._admins = TopicAdmin(source), TopicAdmin(target)
         self._verifier = Verifier(source, target, isolation, bytes_per_second)
         self._topics = topics
@@ -132,13 +135,14 @@ class Follower:
 
     async def _round(self, deadline: float) -> tuple[str, ...]:
         """Compare what is new until all of it was, or the time is up; return what cannot be compared."""
-        self._tasks, verdicts = await survey(*self._admins, await self._topics(), self._options)
+        self._tasks, verdicts = await survey(*self._admins, await self._topics(), self._options, self._load_views)
         await self._until([self._place(task) for task in self._tasks], deadline)
         return tuple(verdict.problem for verdict in verdicts.values() if verdict.problem)
 
     def _place(self, task: Task) -> Place:
         track = self._tracks.setdefault(task.source, VerifyTrack(task.source.partition))
-        return Place(track, task.source, task.target, task.end, task.target_end, 0, task.compacted)
+        floor = task.view.floor
+        return Place(track, task.source, task.target, task.end, task.target_end, floor, task.compacted, task.view)
 
     async def _until(self, places: list[Place], deadline: float) -> None:
         """Let partitions take turns until all are at their ends, or the time is up."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicator.admin.reader import OutOfRange, PartitionReader
+from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.record_diff import Difference, RecordDiff, Row
 from replicator.engine.verify_result import PartitionVerdict
 from replicator.engine.verify_sides import TwoSides
@@ -15,7 +16,10 @@ from replicator.model.names import TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One partition to compare: its names, log starts and ends. `compacted`: a cleaner runs on one side."""
+    """One partition to compare: its names, log starts and ends in offsets of the source.
+
+    `compacted`: a cleaner runs on one side. `view`: where its offsets stand on the target.
+    """
 
     topic: str
     source: TopicPartition
@@ -25,6 +29,7 @@ class Task:
     source_end: int
     target_end: int
     compacted: bool
+    view: MapView = IDENTICAL
 
     @property
     def start(self) -> int:
@@ -64,7 +69,7 @@ class Comparison:
     ) -> None:
         self.diff = RecordDiff(task.source.partition, compacted=task.compacted, first_max=first_max, tell=tell)
         self._task = task
-        self._sides = TwoSides(left, right, task.source, task.target)
+        self._sides = TwoSides(left, right, task.source, task.target, task.view)
         self._meter = meter
 
     def run(self, stop: threading.Event) -> PartitionVerdict:

@@ -1,12 +1,12 @@
 """Reads both sides of one partition, in step, in the offsets of the source.
 
-The only place where offsets of the target become offsets of the source. They are equal; where they ever are not,
-`TwoSides.target_rows` and `open` are what has to know.
+The only place where offsets of the target become offsets of the source (`core.map_view`).
 """
 
 from __future__ import annotations
 
 from replicator.admin.reader import OutOfRange, PartitionReader
+from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.record_diff import Row
 from replicator.model.names import TopicPartition
 
@@ -19,11 +19,18 @@ class TwoSides:
         right: Reads the target.
         source: The partition on the source.
         target: The partition on the target.
+        view: What is known of its offsets.
     """
 
     def __init__(
-        self, left: PartitionReader, right: PartitionReader, source: TopicPartition, target: TopicPartition
+        self,
+        left: PartitionReader,
+        right: PartitionReader,
+        source: TopicPartition,
+        target: TopicPartition,
+        view: MapView = IDENTICAL,
     ) -> None:
+        self._view = view
         self._left = left
         self._right = right
         self._source = source
@@ -32,15 +39,24 @@ class TwoSides:
     def open(self, start: int, source_end: int, target_end: int) -> None:
         """Go to `start` on both sides; each is read up to its own end."""
         self._left.open(self._source, start, source_end)
-        self._right.open(self._target, start, target_end)
+        self._right.open(self._target, self._view.to_target(start), self._view.to_target(target_end))
 
     def source_rows(self) -> list[Row]:
-        """Return the source's next records; none at its end."""
-        return self._left.chunk()
+        """Return the source's next records, but for those that were given up; none at its end."""
+        rows = self._left.chunk()
+        view = self._view
+        while rows and view.given_up:
+            kept = [row for row in rows if not view.is_given_up(row[0])]
+            if kept:
+                return kept
+            rows = self._left.chunk()
+        return rows
 
     def target_rows(self) -> list[Row]:
         """Return the target's next records, each at its offset on the source; none at its end."""
-        return self._right.chunk()
+        rows = self._right.chunk()
+        to_source = self._view.to_source
+        return rows if self._view.offsets is None else [(to_source(row[0]), *row[1:]) for row in rows]
 
     @property
     def source_position(self) -> int:
@@ -50,7 +66,7 @@ class TwoSides:
     @property
     def target_position(self) -> int:
         """Every record of the target below it was handed out."""
-        return self._right.position
+        return self._view.to_source(self._right.position)
 
     @property
     def source_done(self) -> bool:
@@ -68,7 +84,8 @@ class TwoSides:
         Raises:
             KafkaError: A cluster refuses, or does not answer.
         """
-        return self._left.log_start(self._source), self._right.log_start(self._target)
+        target = self._view.to_source(self._right.log_start(self._target))
+        return self._left.log_start(self._source), max(target, self._view.floor)
 
     def high_watermark(self) -> int:
         """Return the higher of both log ends, as they are now.
@@ -76,7 +93,8 @@ class TwoSides:
         Raises:
             KafkaError: A cluster refuses, or does not answer.
         """
-        return max(self._left.log_bounds(self._source)[1], self._right.log_bounds(self._target)[1])
+        here = self._view.to_source(self._right.log_bounds(self._target)[1])
+        return max(self._left.log_bounds(self._source)[1], here)
 
     def overtaken(self, error: OutOfRange) -> tuple[int, int]:
         """Return the log starts of source and target once one of them has moved above what was to be read.
@@ -88,6 +106,6 @@ class TwoSides:
             KafkaError: A cluster refuses, or does not answer.
         """
         starts = self.starts()
-        if max(starts) <= error.offset:
+        if max(starts) <= min(error.offset, self._view.to_source(error.offset)):
             raise error
         return starts

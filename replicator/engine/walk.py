@@ -13,8 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.pairing import Pairing, Ranges, Span, reading_from, spans_of
+from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between
 from replicator.errors import BrokerRefused
+from replicator.wire import control
+from replicator.wire.cluster import Purpose
 from replicator.wire.recode import open_batch
 
 if TYPE_CHECKING:
@@ -67,6 +70,15 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Place | None:
     return pairing.place(source.end)
 
 
+async def holds_more(source: Log, offset: int) -> bool:
+    """Return whether the source has a record to copy at or above an offset.
+
+    Raises:
+        KafkaError: A broker refuses, or does not give what is there; later.
+    """
+    return await anext(_spans(source, offset), None) is not None
+
+
 async def _target_spans(log: Log, begin: int) -> AsyncIterator[Span]:
     if log.start > begin:
         # What retention took held a record at each offset: a mapped copy writes nothing else.
@@ -93,3 +105,23 @@ async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:
             api="Fetch",
             retryable=True,
         )
+
+
+async def open_log(side: Side, where: TopicPartition, *, committed: bool, given_up: Ranges = ()) -> Log | None:
+    """Return a log with its bounds as they are now, None where there is no such topic.
+
+    Raises:
+        KafkaError: The cluster cannot be asked, or refuses.
+    """
+    cluster = side.cluster
+    topic = await cluster.describe(where.topic)
+    if topic is None or where.partition not in topic.leaders:
+        return None
+    connection = await cluster.connection(topic.leaders[where.partition].node, Purpose.CONTROL)
+    bounds: list[int] = []
+    for timestamp in (control.EARLIEST, control.LATEST):
+        answer = (await control.list_offsets(connection, [where], timestamp, committed=False))[where]
+        if answer.error:
+            raise refused(cluster.spec, "ListOffsets", answer.error, where.topic)
+        bounds.append(answer.value)
+    return Log(Side(cluster, cluster.topic_ids), connection, where, bounds[0], bounds[1], committed, given_up)

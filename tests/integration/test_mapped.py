@@ -25,12 +25,20 @@ def same_order(
     return read_all(source, topic, committed=True)
 
 
+def all_verified(daemon: Daemon, topic: str) -> bool:
+    """Return whether everything that was copied was compared with the source by the daemon."""
+    return all(
+        one["verified_through"] is not None and one["verified_through"] >= one["source_end"] - one["lag_records"]
+        for one in daemon.mirror(topic)["partitions"]
+    )
+
+
 def test_a_mapped_flow_leaves_markers_and_aborted_records_out(
     east: Kafka, west: Kafka, topic_name: str, lab: Lab
 ) -> None:
     """No offset of the target is spent on what holds no record; a daemon that is killed finds its place again."""
     create(east, topic_name, 4)
-    daemon = lab.daemon(east, west, topic_name, offsets="mapped")
+    daemon = lab.daemon(east, west, topic_name, offsets="mapped", verify={"continuous": True})
     transactions(east, topic_name, 40, 4, f"{topic_name}-a")
     daemon.start()
     for round_number in range(3):
@@ -45,6 +53,12 @@ def test_a_mapped_flow_leaves_markers_and_aborted_records_out(
     assert all([each.offset for each in records] == list(range(len(records))) for records in here.values())
     assert {one["offsets"] for one in daemon.mirror(topic_name)["partitions"]} == {"mapped"}
     assert daemon.metric("replicator_filled_offsets_total") == 0
+    verified = daemon.cli("verify", lab.flow, "-c", str(daemon.file), "--wait", "20s")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    verified = daemon.cli("verify", lab.flow, "-c", str(daemon.file), "--digest")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    wait_until("all is verified", lambda: all_verified(daemon, topic_name))
+    assert daemon.metric("replicator_verify_differences_total") == 0
     wait_until("the status agrees", lambda: daemon.flow()["lag_records"] == 0)
     assert sum(map(len, found.values())) > 100
 

@@ -1,0 +1,56 @@
+"""Offsets of a target as offsets of its source, for whoever compares the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicator.core.offset_map import OffsetMap
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    """What is known of one partition's offsets.
+
+    Attributes:
+        offsets: Its map; None where offsets are the source's own.
+        mapped: Whether the map alone tells. Without, what lies behind its end goes on with the last difference.
+        judged_from: Offset on the target below which a log was taken over, and is not compared.
+        given_up: Source offsets that may be missing, from and to.
+    """
+
+    offsets: OffsetMap | None = None
+    mapped: bool = False
+    judged_from: int = 0
+    given_up: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def floor(self) -> int:
+        """Source offset below which nothing is compared."""
+        if self.offsets is None:
+            return 0
+        return self.to_source(max(self.judged_from, self.offsets.begin.target))
+
+    def to_source(self, offset: int) -> int:
+        """Return the source offset that a target offset stands for; the map's end for what lies beyond it."""
+        if self.offsets is None:
+            return offset
+        end = self.offsets.end
+        if offset <= end.target:
+            return self.offsets.to_source(offset)
+        return end.source if self.mapped else end.source + offset - end.target
+
+    def to_target(self, offset: int) -> int:
+        """Return the target offset at which a source offset stands; the map's end for what lies beyond it."""
+        if self.offsets is None:
+            return offset
+        end = self.offsets.end
+        if offset <= end.source:
+            return self.offsets.to_target(offset)
+        return end.target if self.mapped else end.target + offset - end.source
+
+    def is_given_up(self, offset: int) -> bool:
+        """Return whether a source offset may be missing on the target."""
+        return any(first <= offset < end for first, end in self.given_up)
+
+
+IDENTICAL = MapView()

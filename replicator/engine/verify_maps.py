@@ -1,0 +1,70 @@
+"""The offset maps of a flow as they are recorded, brought up to the target's ends, for a comparison from outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.map_view import MapView
+from replicator.core.offset_map import Place
+from replicator.engine import state
+from replicator.engine.look import Side
+from replicator.engine.maps import recorded_map
+from replicator.engine.state_log import StateLog
+from replicator.engine.walk import holds_more, open_log, walk
+from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.spec import Isolation
+from replicator.wire.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.model.security import ClusterSpec
+    from replicator.model.spec import FlowSpec
+
+
+async def map_views(flow: FlowSpec, source: ClusterSpec, target: ClusterSpec) -> Mapping[TopicPartition, MapView]:
+    """Return what is known of the partitions whose offsets are not the source's own, by their names on the target.
+
+    Raises:
+        KafkaError: A cluster cannot be asked.
+        CorruptRecords: What is recorded cannot be read.
+    """
+    there, here = Cluster(source), Cluster(target)
+    try:
+        await there.open()
+        await here.open()
+        if await here.describe(STATE_TOPIC) is None:
+            return {}
+        log = StateLog(here)
+        await log.read_to_end()
+        found = state.find_flow(log.records, flow.name, there.cluster_id or "")
+        if found is None:
+            return {}
+        return await _views(flow, found.uid, log, Side(there, there.topic_ids), Side(here, here.topic_ids))
+    finally:
+        there.close()
+        here.close()
+
+
+async def _views(flow: FlowSpec, uid: str, log: StateLog, source: Side, target: Side) -> dict[TopicPartition, MapView]:
+    views: dict[TopicPartition, MapView] = {}
+    for record in state.mirrors_of(log.records, uid):
+        for number in {*record.maps, *record.given_up}:
+            where = TopicPartition(record.target_topic, number)
+            given_up = tuple((each.first, each.end) for each in record.given_up[number].ranges)
+            if number not in record.maps:
+                views[where] = MapView(given_up=given_up)
+                continue
+            known = record.maps[number]
+            offsets = recorded_map(log.records, uid, where, known)
+            if known.mapped:
+                committed = flow.isolation is Isolation.READ_COMMITTED
+                origin = TopicPartition(record.source_topic, number)
+                there = await open_log(source, origin, committed=committed, given_up=given_up)
+                here = await open_log(target, where, committed=False)
+                if there is not None and here is not None:
+                    place = await walk(offsets, there, here)
+                    if place is not None and not await holds_more(there, place.source):
+                        offsets.pass_over(Place(there.end, here.end))
+            views[where] = MapView(offsets, known.mapped, known.judged_from, given_up)
+    return views

@@ -1,0 +1,36 @@
+"""Offsets of a target as offsets of its source, for whoever compares the two."""
+
+from __future__ import annotations
+
+from replicator.core.map_view import IDENTICAL, MapView
+from replicator.core.offset_map import OffsetMap, Place, Run
+
+
+def test_offsets_that_are_the_sources_own() -> None:
+    """Nothing to translate, nothing left out."""
+    assert (IDENTICAL.to_source(7), IDENTICAL.to_target(7), IDENTICAL.floor) == (7, 7, 0)
+    assert not IDENTICAL.is_given_up(7)
+
+
+def test_a_mapped_partition_ends_where_its_map_does() -> None:
+    """Beyond it nothing is known; below what was taken over nothing is compared."""
+    offsets = OffsetMap.of(Place(10, 0), [Run(10, 5, 5), Run(18, 10, 4)])
+    view = MapView(offsets, mapped=True, judged_from=5)
+
+    assert [view.to_source(at) for at in (4, 5, 9, 10, 13, 14, 20)] == [10, 10, 14, 18, 21, 22, 22]
+    assert [view.to_target(at) for at in (0, 12, 15, 17, 18, 22, 30)] == [5, 7, 10, 10, 10, 14, 14]
+    assert view.floor == 10
+
+
+def test_surplus_markers_go_on_with_the_last_difference() -> None:
+    """As far as both logs go."""
+    view = MapView(OffsetMap.of(Place(0, 0), [Run(0, 0, 5), Run(5, 7, 1)]))
+
+    assert (view.to_source(9), view.to_target(7)) == (7, 9)
+
+
+def test_what_was_given_up_is_not_missed() -> None:
+    """From its first offset up to its end."""
+    view = MapView(given_up=((3, 5), (9, 10)))
+
+    assert [at for at in range(12) if view.is_given_up(at)] == [3, 4, 9]
