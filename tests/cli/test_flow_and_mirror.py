@@ -156,7 +156,7 @@ def test_events_keep_their_text_on_a_narrow_terminal(run: Run, terminal: Termina
     assert all(len(line) <= 84 for line in out.splitlines())
     assert "ACTIVE -> FAULTED" in out
     assert "attached at 480" in out
-    assert "next:" not in out
+    assert "next:   replicator mirror describe" not in out
 
 
 @pytest.mark.usefixtures("daemon")
