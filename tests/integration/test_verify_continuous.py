@@ -99,6 +99,7 @@ def test_the_daemon_verifies_to_the_end_and_finds_a_planted_difference(
     wait_verified(daemon, topic_name, (357, 1), (300, 0))  # it goes on, and says no more
 
 
+@pytest.mark.long
 def test_a_paused_flow_and_log_starts_that_move(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Slow enough that retention overtakes it on both sides; what it has no time for is skipped, not different."""
     create(east, topic_name)

@@ -98,6 +98,7 @@ async def test_one_flipped_record_is_in_its_range(both: Pair) -> None:
     assert (pair.start, pair.end, pair.source.records, pair.target.records) == (300, 600, 300, 300)
 
 
+@pytest.mark.long
 async def test_ends_that_differ(both: Pair) -> None:
     """A target that is behind is not different; one that is longer is."""
     both.write(ITEMS, ITEMS[:2700])
@@ -109,6 +110,7 @@ async def test_ends_that_differ(both: Pair) -> None:
     assert (verdict.equal, pair.start, pair.target.records - pair.source.records) == (False, 900, 1)
 
 
+@pytest.mark.long
 async def test_a_log_start_that_moves_meanwhile(both: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both sides are cut at the same offset, and the rest is compared."""
     items = [replace(item, partition=0) for item in ITEMS]
@@ -126,6 +128,7 @@ async def test_a_log_start_that_moves_meanwhile(both: Pair, monkeypatch: pytest.
     assert [(part.records, part.not_comparable) for part in verdict.partitions] == [(1750, 1250)]
 
 
+@pytest.mark.long
 async def test_compaction_explains_what_a_digest_cannot(both: Pair) -> None:
     """A superseded record that one cleaner took is excused; the last record of a key is never taken."""
     shared = [Item(b"1", b"a"), Item(b"2", b"b"), Item(b"3", b"c")]
@@ -150,6 +153,7 @@ def aborted(cluster: Kafka, topic: str) -> None:
     producer.abort_transaction(30)
 
 
+@pytest.mark.long
 def test_command_both_sides(both: Pair, command: Command) -> None:
     """A table with the ranges that differ, JSON, and the exit codes of `verify`."""
     both.write(ITEMS, FLIPPED)
@@ -181,6 +185,7 @@ def test_one_side_against_a_file_of_the_other(both: Pair, command: Command) -> N
     assert (code, found["topics"][0]["ranges_different"], found["topics"][0]["ranges_equal"]) == (1, 1, 11)
 
 
+@pytest.mark.long
 def test_a_file_and_ends_that_moved_since(both: Pair, command: Command) -> None:
     """What both cover is compared; what the target has not got is behind, what it has beyond the file is not."""
     both.write(ITEMS, ITEMS[:2400])
@@ -199,6 +204,7 @@ def test_a_file_and_ends_that_moved_since(both: Pair, command: Command) -> None:
     assert (code, found["topics"][0]["ranges_different"]) == (1, 3)  # the source was read later and never had them
 
 
+@pytest.mark.long
 def test_a_compacted_topic_against_a_file(both: Pair, command: Command) -> None:
     """Nobody can look at the records: exit 5, and no verdict."""
     both.write(ITEMS, FLIPPED, cleanup_policy="compact")

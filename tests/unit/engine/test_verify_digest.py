@@ -98,6 +98,12 @@ def test_a_file_whose_first_range_was_cut_by_retention_since() -> None:
     assert numbers(verdict) == (3, 0, 0, 0, 13)
 
 
+def test_a_last_range_that_cannot_be_compared_is_said_so() -> None:
+    """Nothing is behind, and yet no range was compared."""
+    verdict = judged(side(0, 28), side(25, 40, read=(25, 28)), SideName.SOURCE)
+    assert numbers(verdict) == (0, 0, 0, 12, 28)
+
+
 def test_a_file_of_the_target_and_a_source_that_went_on() -> None:
     """The target had not got the rest."""
     verdict = judged(side(0, 50, read=(0, 28)), side(0, 28), SideName.TARGET)
