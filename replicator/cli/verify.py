@@ -18,9 +18,9 @@ from replicator.errors import TimedOut, Unequal, UsageError
 from replicator.model.spec import SideName
 
 if TYPE_CHECKING:
-    from replicator.engine.verify import Views
     from contextlib import AbstractContextManager
 
+    from replicator.engine.verify import Views
     from replicator.engine.verify_pool import VerifyProgress
     from replicator.engine.verify_result import TopicVerdict, VerifyResult
     from replicator.model.security import ClusterSpec
