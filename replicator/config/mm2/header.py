@@ -9,8 +9,9 @@ from replicator.config.mm2.report import NAMED_IN_HEADER, UNNAMED, Fate, Row
 from replicator.config.mm2.yaml_text import comment
 
 _FIRST_RUN = (
-    "Before the first run: a topic that MirrorMaker 2 has filled cannot be continued, its offsets differ.",
-    "Delete such topics on the target, or choose another topics.rename; else they stop with `foreign_writer`.",
+    "A topic that MirrorMaker 2 has filled stops as `foreign_writer`, since its offsets differ from the source's.",
+    "Stop MirrorMaker 2, then take it over with mapped offsets: replicator mirror resolve FLOW TOPIC --how accept",
+    "To have the source's own offsets, begin anew: --how recreate, or choose another topics.rename.",
 )
 _LOOP = (
     "copy in both directions under the same names: every record would come back.",
