@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.claim import Timing
-from replicator.core.partition import Phase, TargetLimits
+from replicator.core.partition import Phase
 from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
 from replicator.engine import state, translate
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.fill_route import FillRoute
 from replicator.engine.guard import PROVEN_SECONDS_MAX
+from replicator.engine.history import History
 from replicator.engine.identity import Identity, ensure_state_topic, establish
+from replicator.engine.lineup import Lineup
 from replicator.engine.log_starts import LogStarts
 from replicator.engine.look import Side
 from replicator.engine.maps import OffsetMaps
@@ -28,21 +29,18 @@ from replicator.engine.resolve import Resolver
 from replicator.engine.source_ends import SourceEnds, intact_below
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
-from replicator.engine.topic_sync import Mirror, TopicSync
+from replicator.engine.topic_sync import TopicSync
 from replicator.engine.verify_continuous import verify_continuously
 from replicator.errors import (
     AuthorizationFailed,
     Conflict,
     KafkaError,
     ReplicatorError,
-    StoreError,
     TimedOut,
     WrongCluster,
 )
 from replicator.model.events import Desired, Event
-from replicator.model.names import TopicPartition, fill_route_transactional_id
-from replicator.model.spec import Offsets
-from replicator.model.states import Reason
+from replicator.model.names import fill_route_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
@@ -72,15 +70,6 @@ _GUARD_MARGIN_MS = 3_600_000
 _EXPIRATION = "producer.id.expiration.ms"
 _EXPIRATION_DEFAULT_MS = 86_400_000
 _PROGRESS_EVERY_SECONDS = 5.0
-_OF_THE_MIRROR = frozenset(
-    {
-        Reason.SOURCE_MISSING,
-        Reason.TARGET_MISSING,
-        Reason.PARTITION_COUNT,
-        Reason.WAITING_FOR_ACCESS,
-    }
-)
-"""Reasons that a whole mirror hands to its partitions, and takes back."""
 
 log = get_logger(__name__)
 
@@ -96,6 +85,7 @@ class _Parts:
     sync: TopicSync
     pump: Pump
     source_ends: SourceEnds
+    lineup: Lineup
 
 
 class FlowRunner:
@@ -127,14 +117,12 @@ class FlowRunner:
         self._timing = Timing(timing.lease_ttl_seconds, timing.lease_margin_seconds)
         self._me = me
         self._parts: _Parts | None = None
-        self._store = store
-        self._store_trouble = False
+        self._history = History(flow.name, store)
         self._stale = asyncio.Event()
         self._unrecorded = asyncio.Event()
         self._guard_ms: int | None = None
         self._paused = False
         self._passed_once = False
-        self._doubts: dict[TopicPartition, float] = {}
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -165,7 +153,7 @@ class FlowRunner:
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""
-        return self._store.recent(self.flow.name, topic, limit)
+        return self._history.recent(topic, limit)
 
     def _up(self) -> _Parts:
         if self._parts is None:
@@ -220,7 +208,10 @@ class FlowRunner:
         parts = self._up()
         resolver = Resolver(parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._admins[1])
         plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
-        return described(order.how, plan, order.topic)
+        told = described(order.how, plan, order.topic)
+        if plan is not None and not dry_run:
+            self._history.resolved(order, told)
+        return told
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -287,7 +278,9 @@ class FlowRunner:
         sides = Side(self._source, {}), Side(self._target, {})
         maps = OffsetMaps(identity.uid, state_log, claim)
         pump = Pump(self.flow, *sides, identity.writer, claim, presence, watcher=self, fill_route=route, maps=maps)
-        self._parts = _Parts(identity, state_log, claim, presence, sync, pump, SourceEnds(identity.uid, state_log))
+        source_ends = SourceEnds(identity.uid, state_log)
+        lineup = Lineup(self.flow, pump, source_ends)
+        self._parts = _Parts(identity, state_log, claim, presence, sync, pump, source_ends, lineup)
         state_log.listen(self._on_record)
         self._follow_desired()
         self.trouble = None
@@ -344,7 +337,7 @@ class FlowRunner:
                     await self._read_guard()
                     configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
                 if await parts.sync.run_pass(configs=configs):
-                    self._apply(parts)
+                    parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms or 0, paused=self._paused)
                 self._passed_once = True
             except ReplicatorError as error:
                 self.trouble = str(error)
@@ -358,103 +351,11 @@ class FlowRunner:
             except TimeoutError:
                 continue
 
-    def _apply(self, parts: _Parts) -> None:
-        """Bring the pump in line with the mirrors."""
-        pump = parts.pump
-        for mirror in parts.sync.mirrors.values():
-            if mirror.fault is not None:
-                self._stop_mirror(pump, mirror)
-                continue
-            pump.source.topic_ids[mirror.topic] = mirror.source_id
-            pump.target.topic_ids[mirror.target_topic] = mirror.target_id
-            # Nothing tells where a record stands that a cleaner may take: such a topic is never mapped.
-            lenient = self.flow.offsets is not Offsets.IDENTICAL
-            limits = TargetLimits(
-                mirror.batch_bytes_max,
-                self._guard_ms or 0,
-                self.flow.fill_limit,
-                may_be_mapped=lenient and not mirror.compacted,
-                surplus_allowed=lenient,
-            )
-            for partition in range(mirror.partitions):
-                self._apply_partition(parts, mirror, partition, limits)
-
-    def _apply_partition(self, parts: _Parts, mirror: Mirror, partition: int, limits: TargetLimits) -> None:
-        pump = parts.pump
-        where = TopicPartition(mirror.topic, partition)
-        slot = pump.slots.get(where)
-        if slot is None:
-            slot = pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
-            slot.active = partition in mirror.active
-            slot.begin_at_end = mirror.begin_at_end
-            slot.level_ms = parts.source_ends.level_ms(where)
-            slot.seeded_to = mirror.seeded.get(partition, 0)
-            slot.stored_epoch = mirror.epochs.get(partition, -1)
-            if where in self._doubts:
-                slot.copy.doubtful, slot.doubt_until = True, self._doubts.pop(where)
-            _set_cleaning(slot, mirror)
-            if self._paused:
-                pump.pause(slot)
-            return
-        _set_cleaning(slot, mirror)
-        raised = limits.batch_bytes_max > slot.copy.limits.batch_bytes_max
-        slot.copy.set_limits(limits)
-        if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
-            log.info("limit raised, going on", partition=str(where), bytes=limits.batch_bytes_max)
-            pump.resume(slot)
-        elif slot.copy.phase is Phase.FAULTED and (
-            slot.stopped_by_mirror or slot.copy.reason in _OF_THE_MIRROR
-        ):  # which has no fault any more
-            slot.stopped_by_mirror = False
-            pump.resume(slot)
-
-    def _stop_mirror(self, pump: Pump, mirror: Mirror) -> None:
-        if mirror.fault is None:
-            return
-        for slot in pump.slots.values():
-            # A partition may have stopped first, by what it saw of another topic under the same name.
-            if slot.source.topic == mirror.topic and slot.copy.reason is not mirror.fault.reason:
-                slot.stopped_by_mirror = slot.copy.phase is not Phase.FAULTED
-                pump.fault(slot, mirror.fault.reason, mirror.fault.text)
-
     # -- the pump tells -------------------------------------------------------------------------------------------
 
     def changed(self, slot: Slot, before: Phase, text: str) -> None:
         """A partition changed its phase (`pump.Watcher`)."""
-        copy = slot.copy
-        event = Event(
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            flow=self.flow.name,
-            topic=slot.source.topic,
-            partition=slot.source.partition,
-            before=before.name,
-            after=copy.phase.name,
-            reason=copy.reason,
-            text=text,
-        )
-        self._keep(event)
-        if copy.phase is Phase.FAULTED:
-            log.warning(
-                "partition stopped",
-                flow=self.flow.name,
-                partition=str(slot.source),
-                reason=copy.reason,
-                why=text,
-                next=f"replicator mirror describe {self.flow.name} {slot.source.topic}",
-            )
-        else:
-            log.debug("partition", flow=self.flow.name, partition=str(slot.source), phase=copy.phase.name, why=text)
-
-    def _keep(self, event: Event) -> None:
-        """Keep an event. A full disk costs history, never the copy: it is told once, and again once it works."""
-        try:
-            self._store.add(event)
-        except StoreError as error:
-            if not self._store_trouble:
-                log.error("events are not kept", why=str(error), next=error.next_step)  # noqa: TRY400 - no crash
-            self._store_trouble = True
-        else:
-            self._store_trouble = False
+        self._history.changed(slot, before, text)
 
     def activated(self, slot: Slot) -> None:
         """A partition is copied for the first time (`pump.Watcher`)."""
@@ -492,16 +393,8 @@ class FlowRunner:
             self._follow_desired()
         topic = self._parts.sync.note_record(key)
         if topic is not None:
-            self._begin_anew(self._parts.pump, topic)
-
-    def _begin_anew(self, pump: Pump, topic: str) -> None:
-        """Forget the partitions of a mirror whose fault was resolved: the next pass begins with its record."""
-        for slot in [slot for slot in pump.slots.values() if slot.source.topic == topic]:
-            if slot.copy.outstanding or slot.copy.doubtful:
-                self._doubts[slot.source] = max(slot.doubt_until, pump.now() + self._target.spec.doubt_seconds)
-            pump.remove(slot)
-        log.info("mirror begins anew", flow=self.flow.name, topic=topic)
-        self._stale.set()
+            self._parts.lineup.begin_anew(topic)
+            self._stale.set()
 
     def _follow_desired(self) -> None:
         """Pause or resume as the state topic says, whoever wrote it."""
@@ -594,8 +487,3 @@ class FlowRunner:
                     log.info("catching up", flow=name, **asdict(said))
                 else:
                     log.warning(str(said), flow=name, next=f"replicator mirror list {name}")
-
-
-def _set_cleaning(slot: Slot, mirror: Mirror) -> None:
-    slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
-    slot.only_compacted = mirror.only_compacted

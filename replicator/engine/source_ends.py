@@ -29,16 +29,16 @@ class SourceEnds:
     def __init__(self, uid: str, state_log: StateLog) -> None:
         self._key = state.key(pb.KIND_SOURCE_END, uid)
         self._log = state_log
+        self._raw: bytes | None = None
+        self._levels: dict[tuple[str, int], int] = {}
 
     def level_ms(self, where: TopicPartition) -> int:
         """Return when the target was recorded to hold all of a partition (Unix, ms), 0 for never."""
         raw = self._log.records.get(self._key)
-        if raw is None:
-            return 0
-        for entry in pb.SourceEndBlock.FromString(raw).entries:
-            if (entry.topic, entry.partition) == where:
-                return entry.caught_up_ms
-        return 0
+        if raw is not None and raw is not self._raw:  # a thousand partitions parse it once
+            entries = pb.SourceEndBlock.FromString(raw).entries
+            self._raw, self._levels = raw, {(one.topic, one.partition): one.caught_up_ms for one in entries}
+        return self._levels.get(where, 0)
 
     async def record(self, pump: Pump) -> None:
         """Append the ends as last seen.
