@@ -11,8 +11,10 @@ from replicator.errors import BugError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.property.model_broker import EXPIRY_MS, HOUR_MS
-from tests.property.model_daemon import Connection, Daemon, Rules, Violation, World
+from tests.property.model_daemon import Daemon
+from tests.property.model_rules import Connection, Rules, Violation
 from tests.property.model_state import FATES
+from tests.property.model_world import World
 
 Pick = Callable[[int], int]
 """Chooses a number below the given one: hypothesis in the state machine, a seeded generator elsewhere."""

@@ -23,7 +23,9 @@ from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.property.histories import first_violation
 from tests.property.model_broker import EXPIRY_MS
-from tests.property.model_daemon import DOUBT_MS, Daemon, Rules, Violation, World
+from tests.property.model_daemon import Daemon
+from tests.property.model_rules import DOUBT_MS, Rules, Violation
+from tests.property.model_world import World
 
 _SEEDS = range(4000)
 _LATE = {

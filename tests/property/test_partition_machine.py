@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from replicator.model.spec import Offsets
 from tests.property.histories import EVENTS, MORE, MORE_EVENTS, RARE, USUAL, calm, run_history
-from tests.property.model_daemon import Rules, World
+from tests.property.model_rules import Rules
+from tests.property.model_world import World
 
 _SHORT = {Offsets.IDENTICAL: range(1500), Offsets.AUTO: range(700), Offsets.MAPPED: range(700)}
 _LONG = range(100_000, 125_000)
