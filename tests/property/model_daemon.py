@@ -3,7 +3,7 @@
 `Daemon` follows `engine.pump`, `reader`, `writer`, `attach_loop`, `attach` and `claim_keeper` line by line where those
 decide anything, on top of `engine.maps` and `engine.slot` themselves, with every wait made an event of its own: what
 the engine awaits, the history chooses the moment of.
-`model_rules.Rules` names each decision, so that a test can break one at a time; `model_world` is where two of them live.
+`model_rules.Rules` names each decision, so that a test can break one at a time; two of them live in `model_world`.
 """
 
 from __future__ import annotations
