@@ -30,6 +30,7 @@ from replicator.engine.preflight_result import Check, Report, Section, fail, ok,
 from replicator.engine.state_log import StateLog
 from replicator.errors import ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.spec import Offsets
 from replicator.model.units import format_address
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.rights_probe import may_write_markers
@@ -85,6 +86,7 @@ class _Flow:
     target_ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
     expiration_ms: int | None = None
     to_fill: set[str] = field(default_factory=set)
+    compacted: list[str] = field(default_factory=list)
 
     def target_name(self, topic: str) -> str:
         """Return how a topic is called on the target."""
@@ -237,6 +239,7 @@ async def _topics(flow: _Flow) -> None:
     flow.configs = await source.admin.describe_configs(flow.names)
     effective = {name: config.effective for name, config in flow.configs.items()}
     compacted = [name for name, found in effective.items() if "compact" in _value(found.get("cleanup.policy"))]
+    flow.compacted = compacted
     stamped = [
         name for name, found in effective.items() if _value(found.get("message.timestamp.type")) == "LogAppendTime"
     ]
@@ -409,7 +412,9 @@ async def _rights(flow: _Flow) -> None:
 
 async def _fills(flow: _Flow) -> None:
     """Find out in which way offsets without a record will be filled, where there are any."""
-    if flow.to_fill:
+    if flow.spec.offsets is Offsets.MAPPED:
+        flow.checks += judge.mapped(flow.to_fill, flow.compacted)
+    elif flow.to_fill:
         verdict = await may_write_markers(await flow.target.cluster.any_connection())
         flow.checks += judge.fills(flow.to_fill, verdict, flow.target.spec)
 

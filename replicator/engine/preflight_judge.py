@@ -115,6 +115,25 @@ def fills(names: Collection[str], verdict: Verdict, cluster: ClusterSpec) -> lis
     return [warn("fills", f"{unknown}; {why}")]
 
 
+def mapped(names: Collection[str], compacted: Collection[str]) -> list[Check]:
+    """Say what mapped offsets mean for the topics of a flow.
+
+    Args:
+        names: Topics with transactions, and compacted ones.
+        compacted: Those of them that a cleaner works on.
+    """
+    refused = [
+        fail(
+            "offsets",
+            f"{some(compacted)}: compacted, and topics with mapped offsets must not be",
+            "copy them in a flow of their own, with offsets: auto",
+        )
+    ]
+    left_out = sorted(set(names) - set(compacted))
+    told = [ok("offsets", f"mapped: what holds no record is left out; {some(left_out)}: transactions")]
+    return (refused if compacted else []) + (told if left_out else [])
+
+
 def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) -> list[Check]:
     """Say that readers see the fillers of a seed again: a broker that is killed may forget a young log start.
 

@@ -165,3 +165,13 @@ def test_one_red_finding_refuses() -> None:
             }
         ],
     }
+
+
+def test_mapped_offsets_leave_holes_out_and_refuse_compacted_topics() -> None:
+    """Nothing is said where there is nothing to leave out."""
+    told = judge.mapped(["logs", "orders"], ["logs"])
+
+    assert [check.level for check in told] == [Level.FAIL, Level.OK]
+    assert "logs: compacted" in told[0].text
+    assert "orders: transactions" in told[1].text
+    assert judge.mapped([], []) == []
