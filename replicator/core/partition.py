@@ -30,7 +30,7 @@ from replicator.model.states import Reason
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.core.attach import Resume
+    from replicator.core.attach_facts import Resume
     from replicator.core.intake import Piece, Unpack
     from replicator.core.track import Track
     from replicator.model.batch import BatchHeader

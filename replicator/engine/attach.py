@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.attach import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer, displaced_by
+from replicator.core.attach import displaced_by
+from replicator.core.attach_facts import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer
 from replicator.core.offset_map import Place
 from replicator.core.pairing import spans_of
 from replicator.engine.access import refused

@@ -9,7 +9,8 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from replicator.core.attach import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait, decide
+from replicator.core.attach import decide
+from replicator.core.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
 from replicator.core.partition import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, ReplicatorError

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.core.attach import Role, Writer
+from replicator.core.attach_facts import Role, Writer
 from replicator.engine import state
 from replicator.errors import BrokerRefused, BugError, WrongCluster
 from replicator.model.names import STATE_TOPIC, data_transactional_id, fill_transactional_id, filler_transactional_id

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.attach import Mapping
+from replicator.core.attach_facts import Mapping
 from replicator.core.offset_map import Block, OffsetMap, Place, pack, unpack_runs
 from replicator.core.track import Track
 from replicator.engine import state
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Mapping as AnyMapping
 
-    from replicator.core.attach import Remap
+    from replicator.core.attach_facts import Remap
     from replicator.engine.guard import Claim
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change, StateLog

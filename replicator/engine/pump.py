@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.core.answers import ProduceOutcome
-from replicator.core.attach import Resume, Writer
+from replicator.core.attach_facts import Resume, Writer
 from replicator.core.partition import PartitionCopy, Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.guard import Claim, Guard, Others, Standing

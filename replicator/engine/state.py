@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from replicator.core.attach import Role, Writer
+from replicator.core.attach_facts import Role, Writer
 from replicator.errors import BugError
 from replicator.state_pb import state_pb2 as pb
 

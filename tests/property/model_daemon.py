@@ -13,18 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from replicator.core.answers import ProduceOutcome, classify_produce
-from replicator.core.attach import (
-    Decision,
-    Fault,
-    Mapping,
-    Policy,
-    Remap,
-    Resume,
-    SourceLog,
-    TargetLog,
-    Wait,
-    displaced_by,
-)
+from replicator.core.attach import displaced_by
+from replicator.core.attach_facts import Decision, Fault, Mapping, Policy, Remap, Resume, SourceLog, TargetLog, Wait
 from replicator.core.claim import Move, Seen, effective_from, next_move
 from replicator.core.coalesce import Group
 from replicator.core.intake import Encode, Fill, Skip

@@ -7,12 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from replicator.core.answers import ProduceOutcome
-from replicator.core.attach import (
-    Decision,
-    Role,
-    Writer,
-    decide,
-)
+from replicator.core.attach import decide
+from replicator.core.attach_facts import Decision, Role, Writer
 from replicator.core.claim import Timing
 from replicator.core.coalesce import Group, groups
 from replicator.core.intake import Fill, Passes

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from replicator.core.attach import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer, decide
+from replicator.core.attach import decide
+from replicator.core.attach_facts import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer
 from replicator.core.coalesce import Group
 from replicator.core.intake import Fill, Passes
 from replicator.core.offset_map import Block, OffsetMap, Place

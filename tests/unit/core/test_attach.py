@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.attach import (
+from replicator.core.attach import decide, displaced_by
+from replicator.core.attach_facts import (
     Decision,
     Entry,
     Fault,
@@ -21,8 +22,6 @@ from replicator.core.attach import (
     TargetLog,
     Wait,
     Writer,
-    decide,
-    displaced_by,
 )
 from replicator.core.offset_map import Place
 from replicator.model.batch import SEQUENCE_MODULUS

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from replicator.core.answers import ProduceOutcome
-from replicator.core.attach import Resume
+from replicator.core.attach_facts import Resume
 from replicator.core.intake import FILL_AHEAD_MAX, Fill, Unpacked
 from replicator.core.offset_map import Place
 from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from replicator.core.answers import ProduceOutcome
-from replicator.core.attach import Resume
+from replicator.core.attach_facts import Resume
 from replicator.core.intake import FILL_AHEAD_MAX, Fill
 from replicator.core.partition import PartitionCopy, TargetLimits
 from replicator.engine.filler import Filler

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.attach import Resume
+from replicator.core.attach_facts import Resume
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.partition import PartitionCopy, TargetLimits
 from replicator.core.topic_plan import Fault as MirrorFault
