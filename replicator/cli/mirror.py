@@ -20,8 +20,6 @@ app = typer.Typer(no_args_is_help=True, help="Mirrors: the topics of a flow.")
 
 _EVENTS_MAX = 50
 
-app.command("resolve")(resolve)
-
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the source topic.")]
 EventsOption = Annotated[bool, typer.Option("--events", help=f"Also the last {_EVENTS_MAX} events.")]
 
@@ -85,6 +83,9 @@ def describe(
                     _describe_text(one, mirror, happened, wide=form is Format.WIDE)
 
         remote.show(client, flow, watch, view)
+
+
+app.command("resolve")(resolve)
 
 
 def _mirror_table(found: Sequence[tuple[FlowStatus, MirrorStatus]], *, with_flow: bool, wide: bool) -> None:

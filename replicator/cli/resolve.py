@@ -69,13 +69,18 @@ def resolve(
         if not told.reasons or dry_run:
             _show(flow, topic, told, form, "already_resolved" if not told.reasons else "would_resolve")
             return
-        if not yes:
+        asked = not yes
+        if asked:
             _confirm(flow, topic, told)
         ordered = Order(topic, how, order.partitions, order.actor, reason, told.digest)
         done = client.resolve(flow, ordered, dry_run=False, expected_epoch=now.epoch)
         if timeout_seconds is not None:
             _wait(client, flow, topic, timeout_seconds)
-    _show(flow, topic, done, form, "resolved" if done.reasons else "already_resolved")
+    outcome = "resolved" if done.reasons else "already_resolved"
+    if asked and form is Format.TABLE:  # all of it stands above the question
+        output.line(f"{topic}: {outcome.replace('_', ' ')}")
+        return
+    _show(flow, topic, done, form, outcome)
 
 
 def _confirm(flow: str, topic: str, told: Resolution) -> None:
