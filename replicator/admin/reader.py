@@ -102,6 +102,7 @@ class PartitionReader:
         self._stop = stop or Event()
         self._seen: Code | None = None
         self._partition: TopicPartition | None = None
+        self._start = 0
         self._next = 0
         self._end = 0
         config = client_config(cluster)
@@ -124,7 +125,7 @@ class PartitionReader:
 
     def open(self, partition: TopicPartition, start: int, end: int) -> None:
         """Go to `start` of a partition and read up to, not including, `end`."""
-        self._partition, self._next, self._end = partition, start, end
+        self._partition, self._start, self._next, self._end = partition, start, start, end
         self._seen = None
         if not self.at_end:
             self._consumer.assign([Position(partition.topic, partition.partition, start)])
@@ -235,7 +236,9 @@ class PartitionReader:
             # offset is lower than the end we were given; wait for the rest.
             self._next = max(self._next, _offset(message))
         elif code in _OUT_OF_RANGE:
-            if self._partition is not None:
+            # librdkafka does not tell by itself that it is about a place from before the last `open`.
+            told = message.offset()
+            if self._partition is not None and not (told is not None and 0 <= told < self._start):
                 raise OutOfRange(self._cluster.alias, self._partition, self._next)
         elif code in AUTHENTICATION | _FATAL:
             raise self._fault(error, f"read {self._partition}")
