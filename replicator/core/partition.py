@@ -15,14 +15,13 @@ What was accepted but not sent when an episode ends is dropped and fetched again
 
 from __future__ import annotations
 
-import enum
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.intake import Fill, Given, Holes, Intake, Skip, Stop
 from replicator.core.offset_map import Place
+from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, NEXT, Batch, Phase, TargetLimits
 from replicator.errors import BugError
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
@@ -36,62 +35,9 @@ if TYPE_CHECKING:
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
 
-IN_FLIGHT_BATCHES_MAX = 5
-"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA.md A28)."""
 _DOUBTFUL = frozenset({ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE, ProduceOutcome.MOVED, ProduceOutcome.MISSING})
 """A leader that loses its place after the append, but before its replicas followed, answers that it is not the leader
 (Kafka's DelayedProduce): such an answer does not say that nothing was appended."""
-
-
-class Phase(enum.Enum):
-    """Where a partition is in its life."""
-
-    ATTACHING = "attaching"
-    SEEDING = "seeding"
-    COPYING = "copying"
-    SETTLING = "settling"
-    PAUSED = "paused"
-    FAULTED = "faulted"
-
-
-_NEXT: dict[Phase, frozenset[Phase]] = {
-    Phase.ATTACHING: frozenset({Phase.SEEDING, Phase.COPYING, Phase.PAUSED, Phase.FAULTED}),
-    Phase.SEEDING: frozenset({Phase.ATTACHING, Phase.PAUSED, Phase.FAULTED}),
-    Phase.COPYING: frozenset({Phase.SETTLING, Phase.PAUSED, Phase.FAULTED}),
-    Phase.SETTLING: frozenset({Phase.ATTACHING, Phase.PAUSED, Phase.FAULTED}),
-    Phase.PAUSED: frozenset({Phase.ATTACHING, Phase.FAULTED}),
-    Phase.FAULTED: frozenset({Phase.ATTACHING}),
-}
-
-
-class Batch(NamedTuple):
-    """One batch accepted for the target, and the offset it has to get there.
-
-    `payload` and `owner` are opaque here (a view of a frame, and the frame).
-    """
-
-    base_offset: int
-    record_count: int
-    max_timestamp: int
-    size: int
-    payload: object
-    owner: object
-
-
-@dataclass(frozen=True, slots=True)
-class TargetLimits:
-    """What the target's topic accepts, and how long its brokers remember a producer. Bytes and ms.
-
-    `fill_length_max` is the longest run of offsets without a record that may be filled, and `may_be_mapped` whether the
-    partition goes over to mapped offsets where one is longer, or cannot be filled at all. `surplus_allowed` tells that
-    it may go on behind markers too many.
-    """
-
-    batch_bytes_max: int
-    guard_ms: int
-    fill_length_max: int = 5_000_000
-    may_be_mapped: bool = False
-    surplus_allowed: bool = False
 
 
 class PartitionCopy:
@@ -185,7 +131,7 @@ class PartitionCopy:
     # -- life ---------------------------------------------------------------------------------------------------
 
     def _go(self, phase: Phase, reason: Reason | None = None, detail: str | None = None) -> list[Batch]:
-        if phase is not self.phase and phase not in _NEXT[self.phase]:
+        if phase is not self.phase and phase not in NEXT[self.phase]:
             raise BugError(f"{self.where}: illegal step {self.phase} -> {phase}")
         self.phase = phase
         self.reason = reason

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.attach import decide
 from replicator.core.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
-from replicator.core.partition import Phase
+from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, ReplicatorError
 from replicator.model.spec import Offsets

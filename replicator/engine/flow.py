@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.claim import Timing
-from replicator.core.partition import Phase
+from replicator.core.partition_values import Phase
 from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
 from replicator.engine import state, translate

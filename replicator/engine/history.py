@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from replicator.core.partition import Phase
+from replicator.core.partition_values import Phase
 from replicator.errors import StoreError
 from replicator.model.events import Event
 from replicator.obs.logs import get_logger

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach_facts import Resume, Writer
-from replicator.core.partition import PartitionCopy, Phase, TargetLimits
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.guard import Claim, Guard, Others, Standing
 from replicator.engine.leaders import LeaderWatch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.core.answers import FetchOutcome, classify_fetch
 from replicator.core.coalesce import groups, is_far
 from replicator.core.intake import Encode, Fill, Skip
-from replicator.core.partition import Batch
+from replicator.core.partition_values import Batch
 from replicator.engine.access import told
 from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release

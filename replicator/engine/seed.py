@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome, classify_produce
-from replicator.core.partition import Phase
+from replicator.core.partition_values import Phase
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason

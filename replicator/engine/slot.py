@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from replicator.core.fill_pace import FillPace
 from replicator.core.lag import LagMeter
-from replicator.core.partition import Batch, PartitionCopy, Phase
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import Batch, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

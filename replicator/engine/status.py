@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.intake import FILL_AHEAD_MAX
-from replicator.core.partition import Phase
+from replicator.core.partition_values import Phase
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 from replicator.model.units import format_age

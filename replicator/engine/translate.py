@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.core.offset_map import Place
-from replicator.core.partition import Phase
+from replicator.core.partition_values import Phase
 from replicator.core.translation import Known, translate
 from replicator.errors import KafkaError, UsageError
 from replicator.model.names import TopicPartition

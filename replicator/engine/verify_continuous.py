@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from replicator.admin.reader import OutOfRange, PartitionReader
 from replicator.core.map_view import IDENTICAL, MapView
-from replicator.core.partition import Phase
+from replicator.core.partition_values import Phase
 from replicator.core.verify_pace import Pace
 from replicator.core.verify_track import VerifyTrack
 from replicator.engine.verify_sides import TwoSides

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome, classify_produce
-from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch
+from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, Batch
 from replicator.engine.access import told
 from replicator.engine.filler import Filler
 from replicator.engine.link import Link

@@ -19,7 +19,7 @@ from replicator.core.claim import Move, Seen, effective_from, next_move
 from replicator.core.coalesce import Group
 from replicator.core.intake import Encode, Fill, Skip
 from replicator.core.offset_map import OffsetMap, Place
-from replicator.core.partition import Batch, Phase, TargetLimits
+from replicator.core.partition_values import Batch, Phase, TargetLimits
 from replicator.core.track import Track
 from replicator.engine.maps import last_source, mapping_of, stepped_back
 from replicator.engine.slot import Slot

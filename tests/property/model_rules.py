@@ -13,7 +13,8 @@ from replicator.core.claim import Timing
 from replicator.core.coalesce import Group, groups
 from replicator.core.intake import Fill, Passes
 from replicator.core.pairing import reading_from, spans_of
-from replicator.core.partition import Batch, PartitionCopy
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import Batch
 from replicator.engine.maps import OffsetMaps
 from tests.property.model_broker import (
     TAIL_MS,

@@ -8,7 +8,7 @@ from replicator.core.claim import Seen
 from replicator.core.intake import Fill
 from replicator.core.offset_map import OffsetMap, Place, unpack
 from replicator.core.pairing import reading_from
-from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Phase
+from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, Phase
 from replicator.core.track import Track
 from replicator.engine.maps import restored
 from replicator.model.spec import Offsets

@@ -14,7 +14,8 @@ from replicator.core.coalesce import Group
 from replicator.core.intake import Fill, Passes
 from replicator.core.offset_map import Block, OffsetMap, Place
 from replicator.core.pairing import Span, reading_from, spans_of
-from replicator.core.partition import Batch, PartitionCopy, Phase, TargetLimits
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import Batch, Phase, TargetLimits
 from replicator.engine import state
 from replicator.engine.maps import OffsetMaps
 from replicator.engine.slot import Slot

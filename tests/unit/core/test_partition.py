@@ -11,7 +11,8 @@ from replicator.core.answers import ProduceOutcome
 from replicator.core.attach_facts import Resume
 from replicator.core.intake import FILL_AHEAD_MAX, Fill, Skip, Unpacked
 from replicator.core.offset_map import OffsetMap, Place
-from replicator.core.partition import IN_FLIGHT_BATCHES_MAX, Batch, PartitionCopy, Phase, TargetLimits
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, Batch, Phase, TargetLimits
 from replicator.core.track import Track
 from replicator.errors import BugError, CorruptRecords
 from replicator.model.batch import (

@@ -27,7 +27,8 @@ from kio.schema.list_offsets.v6.response import (
 from kio.schema.types import ProducerId, TopicName
 from kio.static.primitive import i32, i32Timedelta, i64
 
-from replicator.core.partition import PartitionCopy, TargetLimits
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import TargetLimits
 from replicator.engine import open_transactions
 from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.reader import SourceReader

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.partition import PartitionCopy, TargetLimits
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import TargetLimits
 from replicator.engine.slot import Slot
 from replicator.engine.source_ends import intact_below
 from replicator.engine.topic_sync import Mirror

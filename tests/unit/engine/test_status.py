@@ -10,7 +10,8 @@ import pytest
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach_facts import Resume
 from replicator.core.intake import FILL_AHEAD_MAX, Fill
-from replicator.core.partition import PartitionCopy, TargetLimits
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import TargetLimits
 from replicator.engine.filler import Filler
 from replicator.engine.pump import Totals
 from replicator.engine.slot import OpenTransaction, Slot

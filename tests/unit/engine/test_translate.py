@@ -9,7 +9,8 @@ import pytest
 
 from replicator.core.attach_facts import Resume
 from replicator.core.offset_map import OffsetMap, Place
-from replicator.core.partition import PartitionCopy, TargetLimits
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import TargetLimits
 from replicator.core.topic_plan import Fault as MirrorFault
 from replicator.core.track import Track
 from replicator.engine.slot import Slot
