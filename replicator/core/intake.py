@@ -9,7 +9,6 @@ all of it is below the expected offset                    nothing: a broker answ
 offsets are missing before it                             they are a hole (the cleaner took what was there)
 a transaction marker, an aborted batch, an empty one      its offsets are a hole
 an operator gave all of it up                             its offsets are a hole
-a transaction marker that is held at                      the partition waits to be told to go on
 larger than the target takes                              the partition stops
 magic 0 or 1, LogAppendTime, records missing inside or    its records are encoded anew, in runs without a hole;
 given up, or it begins below the expected offset          what is between the runs is a hole
@@ -99,7 +98,6 @@ class Stop(enum.Enum):
     TOO_LONG_FILL = enum.auto()
     HEAL = enum.auto()
     TOMBSTONES = enum.auto()
-    MARKER = enum.auto()
 
 
 class Given(NamedTuple):
@@ -116,7 +114,6 @@ class Given(NamedTuple):
             the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
         given_up: Source offsets that an operator gave up, from and to, in order.
         intact_below: Below this source offset nothing may have been cleaned away: tombstones might be lost with it.
-        hold: Whether to stop before each transaction marker, but for the one at the offset `let_by`.
     """
 
     expected: int
@@ -128,8 +125,6 @@ class Given(NamedTuple):
     free: bool = False
     given_up: Sequence[tuple[int, int]] = ()
     intact_below: int = 0
-    hold: bool = False
-    let_by: int = -1
 
 
 class Intake:
@@ -153,11 +148,9 @@ class Intake:
         "_aborts",
         "_fill_length_max",
         "_given_up",
-        "_hold",
         "_holes",
         "_intact_below",
         "_length_max",
-        "_let_by",
         "_matched",
         "_shift",
         "_unpack",
@@ -190,8 +183,6 @@ class Intake:
             self.free,
             self._given_up,
             self._intact_below,
-            self._hold,
-            self._let_by,
         ) = given
         self.stop: Stop | None = None
         self.stopped_at: BatchHeader | None = None
@@ -253,22 +244,11 @@ class Intake:
             self.epoch = header.leader_epoch
         if header.magic != MAGIC_V2 and not self._is_given_up(header):
             return self._encode(header)
-        if not self._reach(header):
+        if header.base_offset > self.expected and not self._fill_to(header.base_offset, cleaned=True):
             return False
         if aborted or header.is_control or header.record_count <= 0 or self._is_given_up(header):
             return self._fill_to(header.next_offset)
         return self._take_records(header)
-
-    def _reach(self, header: BatchHeader) -> bool:
-        """Take what is missing before a batch; return whether it may be taken itself."""
-        if header.base_offset > self.expected and not self._fill_to(header.base_offset, cleaned=True):
-            return False
-        # One that the cleaner emptied tells of no transaction any more, and one that was given up is not waited for.
-        holds = self._hold and header.is_control and header.record_count > 0 and header.base_offset != self._let_by
-        if holds and not self._is_given_up(header):
-            self.stop = Stop.MARKER
-            return False
-        return True
 
     def _is_given_up(self, header: BatchHeader) -> bool:
         """Return whether all that is left of a batch was given up: then it is not even opened."""

@@ -54,8 +54,6 @@ class PartitionCopy:
         track: Where source offsets stand on the target; None while they are the source's own.
         displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
         intact_below: Source offset below which the cleaner may have taken tombstones with what is missing; 0 for none.
-        holds_at_markers: Whether to stop before each transaction marker of the source until told to go on: a marker is
-            to be a barrier where source transactions become transactions of the target.
         given_up: Source offsets that an operator gave up, from and to, in order.
         wants_mapping: Whether offsets that hold no record can only be left out: the next attach decides.
         outstanding: Produces sent and not answered, of any episode.
@@ -69,9 +67,7 @@ class PartitionCopy:
         "_alone",
         "_held",
         "_in_flight",
-        "_let_by",
         "_limits",
-        "_marker",
         "_matched_offset",
         "_queue",
         "_sequence",
@@ -83,7 +79,6 @@ class PartitionCopy:
         "doubtful",
         "episode",
         "given_up",
-        "holds_at_markers",
         "intact_below",
         "last_epoch",
         "next_offset",
@@ -108,9 +103,6 @@ class PartitionCopy:
         self.track: Track | None = None
         self.displaced: Place | None = None
         self.intact_below = 0
-        self.holds_at_markers = False
-        self._marker: tuple[int, int] | None = None
-        self._let_by = -1
         self.given_up: tuple[tuple[int, int], ...] = ()
         self.wants_mapping = False
         self.outstanding = 0
@@ -141,7 +133,6 @@ class PartitionCopy:
         self._queue.clear()
         self.queued_bytes = 0
         self._held = False
-        self._marker, self._let_by = None, -1
         return dropped
 
     def is_copying(self) -> bool:
@@ -258,27 +249,12 @@ class PartitionCopy:
 
         Not while an odd batch waits for everything before it to be acknowledged: it would be read again and again.
         """
-        if self.phase is not Phase.COPYING or self.queued_bytes >= queued_bytes_max or self._marker is not None:
+        if self.phase is not Phase.COPYING or self.queued_bytes >= queued_bytes_max:
             return False
         # What was taken may not be queued yet: only when all of it is acknowledged is there nothing left to wait for.
         if self._held and self.idle and self.acked_offset == self.next_offset:
             self._held = False
         return not self._held
-
-    @property
-    def held_at(self) -> tuple[int, int] | None:
-        """The marker it waits at, once all before it is acknowledged: offset and producer id; None for none."""
-        return self._marker if self.idle and self.acked_offset == self.next_offset else None
-
-    def go_on(self, offset: int) -> bool:
-        """Let the marker at that offset pass, and nothing behind the next one; return whether it was waited at.
-
-        A permission counts for the present episode only: after an attach the marker is asked about again.
-        """
-        if self.held_at is None or self.held_at[0] != offset:
-            return False
-        self._marker, self._let_by = None, offset
-        return True
 
     def offer(
         self, headers: Sequence[BatchHeader], aborted: Sequence[tuple[int, int]], unpack: Unpack
@@ -307,8 +283,6 @@ class PartitionCopy:
             self._sequence_free,
             self.given_up,
             self.intact_below,
-            self.holds_at_markers,
-            self._let_by,
         )
         intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack)
         intake.take(headers)
@@ -328,15 +302,13 @@ class PartitionCopy:
         At a new source leader epoch the logs are compared again: an exact sequence repeat is acknowledged whatever its
         content, so the sequence alone cannot show that the new leader has another history.
         """
-        if intake.stop is Stop.MARKER and intake.stopped_at is not None:
-            self._marker = (intake.stopped_at.base_offset, intake.stopped_at.producer_id)
-            return []
         if not settled or intake.stop is Stop.LONG_FILL:
             self._held = True
             return []
-        if intake.stop in {Stop.TOO_LONG_FILL, Stop.TOMBSTONES}:
-            refuse = self._refuse_fill if intake.stop is Stop.TOO_LONG_FILL else self._refuse_cleaned
-            return refuse(intake.refused)
+        if intake.stop is Stop.TOO_LONG_FILL:
+            return self._refuse_fill(intake.refused)
+        if intake.stop is Stop.TOMBSTONES:
+            return self._refuse_cleaned(intake.refused)
         if intake.stop is Stop.NEW_EPOCH:
             return self.settle("the source has a new leader epoch", doubtful=False)
         if intake.stop is Stop.HEAL:

@@ -9,14 +9,12 @@ import pytest
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach_facts import Resume
-from replicator.core.intake import FILL_AHEAD_MAX, Fill, Skip, Unpacked
-from replicator.core.offset_map import OffsetMap, Place
+from replicator.core.intake import FILL_AHEAD_MAX, Fill, Unpacked
+from replicator.core.offset_map import Place
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, Batch, Phase, TargetLimits
-from replicator.core.track import Track
 from replicator.errors import BugError, CorruptRecords
 from replicator.model.batch import (
-    CONTROL_BIT,
     DELETE_HORIZON_BIT,
     LENGTH_PREFIX_BYTES,
     SEQUENCE_MODULUS,
@@ -744,86 +742,3 @@ def test_a_batch_that_landed_further_on_stops_where_offsets_have_to_be_identical
     copy.answered(batch, copy.episode, ProduceOutcome.ACCEPTED, 12, "")
 
     assert (copy.phase, copy.reason, copy.displaced) == (Phase.FAULTED, Reason.FOREIGN_WRITER, None)
-
-
-# -- holding at markers ---------------------------------------------------------------------------------------------
-
-
-def end_of_transaction(offset: int, producer: int = 5) -> BatchHeader:
-    """Return a transaction marker of the source."""
-    return header(offset, 1, attributes=CONTROL_BIT, producer_id=producer)
-
-
-def holding() -> PartitionCopy:
-    """Return a machine that is to stop before each transaction marker."""
-    copy = copying()
-    copy.holds_at_markers = True
-    return copy
-
-
-def test_a_marker_is_waited_at_until_it_may_pass() -> None:
-    """What is before it goes on its way; behind it nothing is taken, nor read, before it is told to go on."""
-    copy = holding()
-    log = [header(10, 5), end_of_transaction(15, 7), header(16, 2), end_of_transaction(18, 8)]
-    assert [each.base_offset for each in queue(copy, *log)] == [10]
-    assert (copy.held_at, copy.next_offset, copy.wants_more(1 << 20)) == (None, 15, False)  # not all is there yet
-    for batch in send(copy):
-        answer(copy, batch, ProduceOutcome.ACCEPTED)
-    assert (copy.held_at, copy.idle, copy.wants_more(1 << 20)) == ((15, 7), True, False)
-
-    assert not copy.go_on(18)
-    assert copy.held_at == (15, 7)
-    assert copy.go_on(15)
-    assert copy.wants_more(1 << 20)
-    assert [each.base_offset for each in queue(copy, *log)] == [16]
-
-    assert copy.head_fill == Fill(15, 1)
-    assert not copy.wants_more(1 << 20)
-    assert not copy.go_on(15)  # a late repeat
-
-
-def test_a_marker_that_tells_of_nothing_is_not_waited_at() -> None:
-    """The cleaner emptied it, or an operator gave it up."""
-    copy = holding()
-    copy.given_up = ((11, 12),)
-    queue(copy, end_of_transaction(10)._replace(record_count=0), end_of_transaction(11), header(12))
-
-    assert (copy.held_at, copy.next_offset) == (None, 17)
-
-
-def test_a_permission_ends_with_its_episode() -> None:
-    """After an attach the marker is asked about again; a pause forgets that it was waited at."""
-    copy = holding()
-    queue(copy, end_of_transaction(10))
-    assert copy.go_on(10)
-    copy.settle("lost", doubtful=False)
-    copy.attach_again()
-    copy.resume(Resume(10, 10, NOW))
-    queue(copy, end_of_transaction(10))
-    assert (copy.held_at, copy.next_offset) == ((10, 5), 10)
-
-    copy.pause()
-    assert copy.held_at is None
-    assert not copy.go_on(10)
-
-
-def test_markers_pass_where_nobody_asked_to_hold() -> None:
-    """They are filled, as ever."""
-    copy = copying()
-    queue(copy, end_of_transaction(10), header(11))
-
-    assert (copy.held_at, copy.next_offset, copy.head_fill) == (None, 16, Fill(10, 1))
-
-
-def test_a_mapped_partition_leaves_a_marker_out_once_it_may_pass() -> None:
-    """The barrier is the same; its offset has no place on the target."""
-    copy = attaching()
-    copy.track = Track(OffsetMap(Place(10, 3)), mapped=True)
-    copy.holds_at_markers = True
-    copy.resume(Resume(10, 3, NOW, shift=-7))
-    pieces, _ = copy.offer([end_of_transaction(10), header(11)], (), unopened)
-    assert (pieces, copy.held_at) == ([], (10, 5))
-
-    assert copy.go_on(10)
-    pieces, _ = copy.offer([end_of_transaction(10), header(11)], (), unopened)
-    assert pieces == [Skip(11, 1), [(header(11), 3)]]
