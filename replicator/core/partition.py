@@ -419,10 +419,11 @@ class PartitionCopy:
         self._sequence_free = intake.free
         self.last_epoch = intake.epoch
         dropped: list[Batch] = []
-        if intake.stop is Stop.MARKER:
-            self._hold_before(intake)
-        elif intake.stop is not None:
-            dropped = self._stop_before(intake, settled=not taken and self.idle)
+        if intake.stop is not None:
+            if intake.stop is Stop.MARKER:
+                self._hold_before(intake)
+            else:
+                dropped = self._stop_before(intake, settled=not taken and self.idle)
         return intake.pieces, dropped
 
     def _hold_before(self, intake: Intake) -> None:

@@ -311,6 +311,18 @@ def test_an_offset_it_never_held_at_cannot_be_meant() -> None:
     assert rig.stands() == (15, 5, False)
 
 
+def test_a_late_word_about_a_marker_further_on_is_none_that_cannot_be_meant() -> None:
+    """A new episode may begin further back, and hold at a marker before the one that was answered."""
+    rig = held()
+    rig.copy.pause()
+    rig.copy.attach_again()
+    rig.copy.resume(Resume(8, 8, NOW))
+    rig.read(marker(8, 6))
+    assert not rig.copy.go_on(15)
+
+    assert rig.stands() == (8, 6, False)
+
+
 @pytest.mark.parametrize("stop", ["settle", "pause", "fault"])
 @pytest.mark.parametrize("permitted", [True, False])
 def test_a_new_episode_forgets_where_it_stood_and_what_may_pass(stop: str, *, permitted: bool) -> None:
