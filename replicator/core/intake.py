@@ -9,10 +9,14 @@ all of it is below the expected offset                    nothing: a broker answ
 offsets are missing before it                             they are a hole (the cleaner took what was there)
 a transaction marker, an aborted batch, an empty one      its offsets are a hole
 an operator gave all of it up                             its offsets are a hole
+a transaction marker, where such are held at              the partition stops, until it is told to go on
 larger than the target takes                              the partition stops
 magic 0 or 1, LogAppendTime, records missing inside or    its records are encoded anew, in runs without a hole;
 given up, or it begins below the expected offset          what is between the runs is a hole
 ========================================================  ==========================================================
+
+Whether markers are held at is the partition's policy (`Given.holds_at_markers`).
+One that the cleaner emptied tells of no transaction any more, one that was given up is not waited for: both are holes.
 
 A hole is filled on the target, or left out where the partition's offsets are mapped (`Holes`).
 """
@@ -98,6 +102,7 @@ class Stop(enum.Enum):
     TOO_LONG_FILL = enum.auto()
     HEAL = enum.auto()
     TOMBSTONES = enum.auto()
+    MARKER = enum.auto()
 
 
 class Given(NamedTuple):
@@ -114,6 +119,8 @@ class Given(NamedTuple):
             the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
         given_up: Source offsets that an operator gave up, from and to, in order.
         intact_below: Below this source offset nothing may have been cleaned away: tombstones might be lost with it.
+        holds_at_markers: Whether it stops before a transaction marker, other than
+        passing_marker: the one at this source offset; -1 for none.
     """
 
     expected: int
@@ -125,6 +132,8 @@ class Given(NamedTuple):
     free: bool = False
     given_up: Sequence[tuple[int, int]] = ()
     intact_below: int = 0
+    holds_at_markers: bool = False
+    passing_marker: int = -1
 
 
 class Intake:
@@ -148,10 +157,12 @@ class Intake:
         "_aborts",
         "_fill_length_max",
         "_given_up",
+        "_holds_at_markers",
         "_holes",
         "_intact_below",
         "_length_max",
         "_matched",
+        "_passing_marker",
         "_shift",
         "_unpack",
         "epoch",
@@ -183,6 +194,8 @@ class Intake:
             self.free,
             self._given_up,
             self._intact_below,
+            self._holds_at_markers,
+            self._passing_marker,
         ) = given
         self.stop: Stop | None = None
         self.stopped_at: BatchHeader | None = None
@@ -247,8 +260,22 @@ class Intake:
         if header.base_offset > self.expected and not self._fill_to(header.base_offset, cleaned=True):
             return False
         if aborted or header.is_control or header.record_count <= 0 or self._is_given_up(header):
-            return self._fill_to(header.next_offset)
+            return self._pass_over(header)
         return self._take_records(header)
+
+    def _pass_over(self, header: BatchHeader) -> bool:
+        """Take a batch of which nothing is copied, unless it is a transaction marker that may not pass yet."""
+        if (
+            self._holds_at_markers
+            and header.is_control
+            and header.is_transactional
+            and header.record_count > 0
+            and self.expected != self._passing_marker
+            and not self._is_given_up(header)
+        ):
+            self.stop = Stop.MARKER
+            return False
+        return self._fill_to(header.next_offset)
 
     def _is_given_up(self, header: BatchHeader) -> bool:
         """Return whether all that is left of a batch was given up: then it is not even opened."""

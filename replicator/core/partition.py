@@ -11,12 +11,16 @@ The life of a partition::
 
 An *episode* is the time from one attach to the next.
 What was accepted but not sent when an episode ends is dropped and fetched again: the target's log is the only memory.
+
+A machine that holds at markers stops before each transaction marker of the source. Once everything before it is
+acknowledged it says so (`held_at`), and reads on after `go_on`. The permission is for that marker and that episode:
+whoever gives it has to be ready to be asked again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.intake import Fill, Given, Holes, Intake, Skip, Stop
@@ -40,8 +44,20 @@ _DOUBTFUL = frozenset({ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE, Produce
 (Kafka's DelayedProduce): such an answer does not say that nothing was appended."""
 
 
+class _Marker(NamedTuple):
+    """A transaction marker of the source: its offset there, and whose it is."""
+
+    offset: int
+    producer_id: int
+
+
 class PartitionCopy:
     """The machine.
+
+    Args:
+        where: The source's partition.
+        limits: What the target accepts.
+        holds_at_markers: Whether it stops before each transaction marker of the source until `go_on`.
 
     Attributes:
         where: The source's partition.
@@ -55,6 +71,7 @@ class PartitionCopy:
         displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
         intact_below: Source offset below which the cleaner may have taken tombstones with what is missing; 0 for none.
         given_up: Source offsets that an operator gave up, from and to, in order.
+        holds_at_markers: As given.
         wants_mapping: Whether offsets that hold no record can only be left out: the next attach decides.
         outstanding: Produces sent and not answered, of any episode.
         last_epoch: Leader epoch of the last source batch accepted, -1 when unknown.
@@ -68,7 +85,10 @@ class PartitionCopy:
         "_held",
         "_in_flight",
         "_limits",
+        "_marker",
+        "_marker_offset_max",
         "_matched_offset",
+        "_passing_marker",
         "_queue",
         "_sequence",
         "_sequence_free",
@@ -79,6 +99,7 @@ class PartitionCopy:
         "doubtful",
         "episode",
         "given_up",
+        "holds_at_markers",
         "intact_below",
         "last_epoch",
         "next_offset",
@@ -92,7 +113,7 @@ class PartitionCopy:
         "where",
     )
 
-    def __init__(self, where: TopicPartition, limits: TargetLimits) -> None:
+    def __init__(self, where: TopicPartition, limits: TargetLimits, *, holds_at_markers: bool = False) -> None:
         self.where = where
         self.phase = Phase.ATTACHING
         self.reason: Reason | None = None
@@ -104,6 +125,7 @@ class PartitionCopy:
         self.displaced: Place | None = None
         self.intact_below = 0
         self.given_up: tuple[tuple[int, int], ...] = ()
+        self.holds_at_markers = holds_at_markers
         self.wants_mapping = False
         self.outstanding = 0
         self.last_epoch = -1
@@ -118,6 +140,9 @@ class PartitionCopy:
         self._state_time_ms: int | None = None
         self._matched_offset = -1
         self._held = False
+        self._marker: _Marker | None = None
+        self._marker_offset_max = -1
+        self._passing_marker = -1
         self._alone = False
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -133,6 +158,8 @@ class PartitionCopy:
         self._queue.clear()
         self.queued_bytes = 0
         self._held = False
+        self._marker = None
+        self._passing_marker = -1
         return dropped
 
     def is_copying(self) -> bool:
@@ -248,13 +275,57 @@ class PartitionCopy:
         """Return whether reading on makes sense now.
 
         Not while an odd batch waits for everything before it to be acknowledged: it would be read again and again.
+        Nor before a transaction marker that may not pass yet.
         """
         if self.phase is not Phase.COPYING or self.queued_bytes >= queued_bytes_max:
             return False
         # What was taken may not be queued yet: only when all of it is acknowledged is there nothing left to wait for.
-        if self._held and self.idle and self.acked_offset == self.next_offset:
+        if self._held and self._is_level() and self.held_at is None:
             self._held = False
         return not self._held
+
+    def _is_level(self) -> bool:
+        """Return whether everything that was taken is acknowledged."""
+        return self.idle and self.acked_offset == self.next_offset
+
+    @property
+    def held_at(self) -> int | None:
+        """Source offset of the transaction marker it stands before, everything below acknowledged; else None."""
+        marker = self._held_marker
+        return None if marker is None else marker.offset
+
+    @property
+    def held_producer_id(self) -> int | None:
+        """Producer id on the source of the marker at `held_at`."""
+        marker = self._held_marker
+        return None if marker is None else marker.producer_id
+
+    @property
+    def _held_marker(self) -> _Marker | None:
+        marker = self._marker
+        # The source's cleaner may have taken the marker meanwhile: then what was read since went past it.
+        return marker if marker is not None and marker.offset == self.next_offset and self._is_level() else None
+
+    def go_on(self, offset: int) -> bool:
+        """Let the transaction marker pass that the machine stands before, and no other.
+
+        Args:
+            offset: Where it stands on the source, as `held_at` said.
+
+        Returns:
+            Whether it may pass now. Not where the machine does not stand there (any more): nothing changed.
+
+        Raises:
+            BugError: It never stopped at a marker as far on as that.
+        """
+        if offset > self._marker_offset_max:
+            raise BugError(f"{self.where}: told to go on at {offset}, and never held there")
+        if offset != self.held_at:
+            return False
+        self._passing_marker = offset
+        self._marker = None
+        self._held = False
+        return True
 
     def offer(
         self, headers: Sequence[BatchHeader], aborted: Sequence[tuple[int, int]], unpack: Unpack
@@ -283,6 +354,8 @@ class PartitionCopy:
             self._sequence_free,
             self.given_up,
             self.intact_below,
+            self.holds_at_markers,
+            self._passing_marker,
         )
         intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack)
         intake.take(headers)
@@ -293,8 +366,16 @@ class PartitionCopy:
         self.last_epoch = intake.epoch
         dropped: list[Batch] = []
         if intake.stop is not None:
-            dropped = self._stop_before(intake, settled=not taken and self.idle)
+            if intake.stop is Stop.MARKER:
+                self._hold_before(intake)
+            else:
+                dropped = self._stop_before(intake, settled=not taken and self.idle)
         return intake.pieces, dropped
+
+    def _hold_before(self, intake: Intake) -> None:
+        self._held = True
+        self._marker = _Marker(intake.expected, self._stopped_at(intake).producer_id)
+        self._marker_offset_max = max(self._marker_offset_max, intake.expected)
 
     def _stop_before(self, intake: Intake, *, settled: bool) -> list[Batch]:
         """Stop at a batch; but only once everything before it is acknowledged.
@@ -313,14 +394,17 @@ class PartitionCopy:
             return self.settle("the source has a new leader epoch", doubtful=False)
         if intake.stop is Stop.HEAL:
             return self.settle("offsets without a record come next: surplus markers take their place", doubtful=False)
-        header = intake.stopped_at
-        if header is None:
-            raise BugError(f"{self.where}: stopped, but nowhere")
+        header = self._stopped_at(intake)
         return self.fault(
             Reason.RECORD_TOO_LARGE,
             f"the source's batch of offsets {header.base_offset} to {header.next_offset - 1} has {header.size} bytes, "
             f"the target topic takes {self._limits.batch_bytes_max} (max.message.bytes)",
         )
+
+    def _stopped_at(self, intake: Intake) -> BatchHeader:
+        if intake.stopped_at is None:
+            raise BugError(f"{self.where}: stopped, but nowhere")
+        return intake.stopped_at
 
     def _refuse_fill(self, length: int) -> list[Batch]:
         why = (
