@@ -132,7 +132,7 @@ async def survey(
     source_ends = await source.end_offsets(ours, options.isolation)
     source_starts = await source.start_offsets(ours)
     wanted = {there: source_ends[here] if source_ends[here] > source_starts[here] else 0 for here, there in pairs}
-    target_ends, views = await _reached_with_views(target, wanted, options, load_views)
+    target_ends, views = await reached(target, wanted, options, load_views)
     source_ends |= await source.end_offsets(
         [here for here, there in pairs if target_ends[there] > source_ends[here]], options.isolation
     )
@@ -156,13 +156,19 @@ async def survey(
     return tasks, verdicts
 
 
-async def _reached_with_views(
+async def reached(
     target: TopicAdmin,
     wanted: Mapping[TopicPartition, int],
     options: VerifyOptions,
-    load_views: LoadViews | None,
+    load_views: LoadViews | None = None,
 ) -> tuple[dict[TopicPartition, int], Views]:
-    """Return the target's ends in offsets of the source, once all are as far as wanted or the time is up."""
+    """Return the target's ends in offsets of the source, once all are as far as wanted or the time is up.
+
+    With them, where offsets stand that are not the source's own.
+
+    Raises:
+        KafkaError: A cluster cannot be asked.
+    """
     deadline = time.monotonic() + options.wait_seconds
     views: Views = await load_views() if load_views is not None else {}
     while True:
@@ -189,19 +195,6 @@ def topic_problem(topic: str, name: str, counts: Mapping[str, int], target_count
     if counts[topic] != target_counts[name]:
         return f"{counts[topic]} partitions on the source, {target_counts[name]} on the target"
     return None
-
-
-async def reached(
-    target: TopicAdmin, wanted: Mapping[TopicPartition, int], options: VerifyOptions
-) -> dict[TopicPartition, int]:
-    """Return the target's ends, once all are as far as wanted or the time is up."""
-    deadline = time.monotonic() + options.wait_seconds
-    while True:
-        ends = await target.end_offsets(wanted, options.isolation)
-        left = deadline - time.monotonic()
-        if left <= 0 or all(ends[part] >= end for part, end in wanted.items()):
-            return ends
-        await asyncio.sleep(min(_POLL_SECONDS, left))
 
 
 async def compacted_topics(admin: TopicAdmin, topics: Iterable[str]) -> set[str]:

@@ -244,7 +244,7 @@ async def _bounds(
             if topic.topic in names
             for part in topic.partitions
         }
-        ends = await reached(admin, wanted, options.reading)
+        ends, _ = await reached(admin, wanted, options.reading)
     else:
         ends = await admin.end_offsets(parts, options.reading.isolation)
     starts = await admin.start_offsets(parts)
