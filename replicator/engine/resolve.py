@@ -27,11 +27,13 @@ from replicator.engine.maps import offset_block
 from replicator.engine.proof import Found, behind_ours, common_end, copied_end
 from replicator.engine.walk import Log, open_log
 from replicator.errors import Conflict, CorruptRecords
+from replicator.model.batch import MAGIC_V2
 from replicator.model.names import TopicPartition
 from replicator.model.resolution import How, Order
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
+from replicator.wire.recode import open_batch
 from replicator.wire.records import decode
 
 if TYPE_CHECKING:
@@ -42,9 +44,13 @@ if TYPE_CHECKING:
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change, StateLog
     from replicator.engine.topic_sync import Mirror, TopicSync
+    from replicator.model.batch import BatchHeader
+    from replicator.wire.frames import Frame
 
 _RESOLUTIONS_MAX = 20
 _RANGES_MAX = 100
+_READS_MAX = 64
+"""Fetches of 1 MiB in which a batch that cannot be copied is looked for: more than one answer can hold."""
 _BY_BATCH = frozenset({Reason.RECORD_TOO_LARGE, Reason.CORRUPT_BATCH})
 _NOT_JUDGED = frozenset({How.RESEED, How.RECREATE})
 
@@ -174,22 +180,35 @@ class Resolver:
             found = await behind_ours(there, here, self._pump.writer.producer_id, to_source)
         elif reason in {Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH}:
             found = await copied_end(there, here)
+            if found.place is None and reason is Reason.CONTENT_MISMATCH:
+                found = await common_end(there, here, to_source)
         if found.place is None and found.why:
             log.warning("no place proven", partition=str(here.where), why=found.why)
         return found.place
 
     async def _batch(self, slot: Slot | None, there: Log | None) -> tuple[int, int] | None:
-        """Return the source's batch where a partition stands."""
+        """Return the source's batch that cannot be copied: the first such one from where the partition stands.
+
+        It need not stand at that place: what comes before it in one answer is dropped with it.
+        """
         if slot is None or there is None:
             return None
-        position = slot.copy.acked_offset
-        try:
-            _, headers = await read_batches(there.side, there.connection, there.where, position)
-        except CorruptRecords:
-            return None
-        for header in headers:
-            if header.base_offset <= position < header.next_offset or header.base_offset >= position:
-                return max(position, header.base_offset), header.next_offset
+        position = max(slot.copy.acked_offset, there.start)
+        large = slot.copy.reason is Reason.RECORD_TOO_LARGE
+        for _ in range(_READS_MAX):
+            try:
+                frame, headers = await read_batches(there.side, there.connection, there.where, position)
+            except CorruptRecords:
+                return None
+            for header in headers:
+                if header.magic == MAGIC_V2 and header.next_offset <= position:
+                    continue
+                too_large = large and header.size > slot.copy.limits.batch_bytes_max
+                if too_large or (not large and _is_damaged(frame, header)):
+                    return max(position, header.base_offset), max(position + 1, header.next_offset)
+            if not headers:
+                return None
+            position = max(position + 1, headers[-1].next_offset)
         return None
 
     async def _set_aside(self, mirror: Mirror, step: GiveUp) -> None:
@@ -282,6 +301,14 @@ class Resolver:
             for key, block in state.segments_of(self._log.records, self._uid, mirror.target_topic, number)
             if number not in record.maps or record.maps[number].generation != block.generation
         ]
+
+
+def _is_damaged(frame: Frame, header: BatchHeader) -> bool:
+    try:
+        open_batch(frame.view, header)
+    except CorruptRecords:
+        return True
+    return False
 
 
 def _begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
