@@ -203,6 +203,8 @@ class Resolver:
             for header in headers:
                 if header.magic == MAGIC_V2 and header.next_offset <= position:
                     continue
+                if any(first <= header.base_offset < end for first, end in slot.given_up):
+                    continue
                 too_large = large and header.size > slot.copy.limits.batch_bytes_max
                 if too_large or (not large and _is_damaged(frame, header)):
                     return max(position, header.base_offset), max(position + 1, header.next_offset)
