@@ -21,12 +21,17 @@ FindCoordinator (transaction)  DESCRIBE transactional id                 produce
 InitProducerId, EndTxn         WRITE transactional id                    producer ids, replicator.state, fills
 AddPartitionsToTxn             WRITE topic and transactional id          changes of replicator.state, fills
 WriteTxnMarkers                CLUSTER_ACTION cluster                    fills, where it is allowed
+FindCoordinator (group)        DESCRIBE group                            `offsets translate --group` only
+OffsetFetch                    DESCRIBE group                            `offsets translate --group` only
 =============================  ========================================  =====================================
 
 Fills are markers at offsets that hold no record on the source: where WriteTxnMarkers is refused, empty transactions
 write them, slower and with rights that a flow has anyway.
 Newer brokers take ALTER on the cluster for WriteTxnMarkers too (KIP-1037); CLUSTER_ACTION does on all of them, and
 ALTER would let us change ACLs.
+
+No flow asks for a group by itself; which groups an operator will ask about no file tells, so that all are granted.
+Of all a group committed, the brokers leave out topics that this user may not describe, without a word.
 
 IDEMPOTENT_WRITE on the cluster is not among them: our producer ids come with a transactional id, and since 2.8
 (KIP-679) Produce asks only for WRITE on the topic.
@@ -71,6 +76,7 @@ class ResourceKind(enum.StrEnum):
     TOPIC = "--topic"
     CLUSTER = "--cluster"
     TRANSACTIONAL_ID = "--transactional-id"
+    GROUP = "--group"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -126,6 +132,11 @@ _WHY_CLUSTER_ACTION = (
     "right among themselves): offsets without a record are then filled by empty transactions, about 30 a second"
 )
 
+_WHY_GROUPS = (
+    "{command} only; may be left out: everything else goes on without it. Groups that are never asked about "
+    "need no right: put a name in place of * to grant one"
+)
+
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
 REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
 REQUIRED_ON_STATE = frozenset(_STATE)
@@ -142,7 +153,7 @@ NEEDED_BY: Mapping[str, Operation] = {
 
 NOT_NEEDED = (
     "IdempotentWrite: not needed, Kafka 2.8 and newer do not ask for it",
-    "rights on consumer groups: not needed in this version",
+    "Read on consumer groups: not needed, nothing joins a group or commits its offsets",
 )
 
 
@@ -155,7 +166,7 @@ def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
     cluster = Grant(
         ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "tell what this user may do (`validate --connect` only)"
     )
-    return (*topics, cluster)
+    return (*topics, cluster, _groups("offsets translate --group"))
 
 
 def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
@@ -186,7 +197,12 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             "read producer.id.expiration.ms",
         ),
         Grant(ResourceKind.CLUSTER, EVERY, (Operation.CLUSTER_ACTION,), _WHY_CLUSTER_ACTION),
+        _groups("offsets translate --group --reverse"),
     )
+
+
+def _groups(command: str) -> Grant:
+    return Grant(ResourceKind.GROUP, EVERY, (Operation.DESCRIBE,), _WHY_GROUPS.format(command=command))
 
 
 # -- from a selection to names ----------------------------------------------------------------------------------------
@@ -293,6 +309,11 @@ def principal(security: Security) -> Principal:
 def on_topic(name: str, *operations: Operation) -> Grant:
     """Return the grant of operations on one topic."""
     return Grant(ResourceKind.TOPIC, Names(name), operations)
+
+
+def on_group(name: str, *operations: Operation) -> Grant:
+    """Return the grant of operations on one consumer group."""
+    return Grant(ResourceKind.GROUP, Names(name), operations)
 
 
 def on_cluster(*operations: Operation) -> Grant:

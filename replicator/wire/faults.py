@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
 
+from replicator.core.rights import Operation, missing_right, on_group
 from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 _RIGHTS = {
     ErrorCode.topic_authorization_failed: "--topic {what}",
-    ErrorCode.group_authorization_failed: "--group {what}",
     ErrorCode.transactional_id_authorization_failed: "--transactional-id {what}",
     ErrorCode.cluster_authorization_failed: "--cluster",
 }
@@ -50,6 +50,10 @@ def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str |
         message: The broker's own words, if it sent any.
     """
     known = ErrorCode(code) if code in ErrorCode._value2member_map_ else None
+    if known is ErrorCode.group_authorization_failed:
+        # What we ask of a group, who coordinates it and what it committed, takes one right.
+        grant = on_group(what, Operation.DESCRIBE)
+        return AuthorizationFailed(missing_right(cluster, grant, error_name(code)), cluster=cluster.alias)
     right = _RIGHTS.get(known) if known else None
     if right is not None:
         user = cluster.security.username or "<principal>"

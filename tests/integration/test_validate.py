@@ -224,7 +224,7 @@ def grant_quickly(words: list[str], cluster: Cluster) -> None:
 def bindings(words: list[str]) -> list[AclBinding]:
     """Return the ACLs that a printed command makes."""
     kinds = {"--topic": ResourceType.TOPIC, "--cluster": ResourceType.BROKER}
-    kinds["--transactional-id"] = ResourceType.TRANSACTIONAL_ID
+    kinds |= {"--transactional-id": ResourceType.TRANSACTIONAL_ID, "--group": ResourceType.GROUP}
     option = next(word for word in words if word in kinds)
     name = "kafka-cluster" if option == "--cluster" else words[words.index(option) + 1]
     pattern = ResourcePatternType.PREFIXED if "prefixed" in words else ResourcePatternType.LITERAL

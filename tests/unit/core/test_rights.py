@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from replicator.core.rights import (
     EVERY,
+    NOT_NEEDED,
     Grant,
     Names,
     Operation,
@@ -21,6 +22,7 @@ from replicator.core.rights import (
     mirror_names,
     missing_right,
     on_cluster,
+    on_group,
     on_topic,
     operations_of,
     principal,
@@ -157,6 +159,20 @@ def test_cluster_action_is_granted_by_itself_and_says_when_it_is_needed() -> Non
     assert "about 30 a second" in grants[0].why
 
 
+def test_groups_are_granted_by_themselves_and_say_for_which_command() -> None:
+    """On both sides, to be described only; a flow without that command can do without it."""
+    found = [
+        [grant for grant in grants if grant.kind is ResourceKind.GROUP]
+        for grants in (source_rights(flow()), target_rights(flow()))
+    ]
+    assert [[(grant.names, grant.operations) for grant in grants] for grants in found] == [
+        [(EVERY, (Operation.DESCRIBE,))]
+    ] * 2
+    assert found[0][0].why.startswith("offsets translate --group only; may be left out")
+    assert found[1][0].why.startswith("offsets translate --group --reverse only; may be left out")
+    assert not any("consumer groups: not needed in" in text or "Describe" in text for text in NOT_NEEDED)
+
+
 def test_commands_are_ready_for_a_shell() -> None:
     """Every word is quoted where need be; the cluster has no name."""
     everything = Grant(ResourceKind.TOPIC, EVERY, (Operation.READ,))
@@ -179,6 +195,10 @@ def test_a_missing_right_is_told_whole() -> None:
         "--add --allow-principal User:repl --operation Write --topic orders"
     )
     assert "on the cluster to" in missing_right(cluster_of("repl"), on_cluster(Operation.DESCRIBE), "NO")
+    assert missing_right(cluster_of("repl"), on_group("a b", Operation.DESCRIBE), "NO") == (
+        "west does not allow Describe on group a b to User:repl (NO); next: kafka-acls.sh --bootstrap-server b:1 "
+        "--add --allow-principal User:repl --operation Describe --group 'a b'"
+    )
     token = ClusterSpec("west", (("b", 1),), security=Security(Protocol.SASL_SSL, Mechanism.OAUTHBEARER))
     said = missing_right(token, on_topic("*", Operation.READ), "NO")
     assert said.startswith("west does not allow Read on topic * (NO); next: kafka-acls.sh ")
