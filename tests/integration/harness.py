@@ -143,6 +143,18 @@ def delete_below(cluster: Kafka, topic: str, offset: int, partition: int = 0) ->
         done.result(_KAFKA_SECONDS)
 
 
+def commit(cluster: Kafka, group: str, topic: str, offsets: dict[int, int]) -> None:
+    """Commit offsets of a group, with metadata."""
+    made = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": group, **QUIET})
+    try:
+        made.commit(
+            offsets=[Position(topic, number, offset, "as Streams does") for number, offset in offsets.items()],
+            asynchronous=False,
+        )
+    finally:
+        made.close()
+
+
 def partition_count(cluster: Kafka, topic: str) -> int:
     """Return how many partitions with a leader a topic has, 0 for none."""
     known = admin(cluster).list_topics(topic, timeout=_KAFKA_SECONDS).topics.get(topic)

@@ -28,6 +28,7 @@ from tests.integration.harness import (
     admin,
     assert_equal,
     bounds,
+    commit,
     configure,
     create,
     numbered,
@@ -184,6 +185,30 @@ def test_markers_are_written_without_a_right_on_the_cluster(secured: Secured, to
     _take_back(secured.target, *refusals)
     daemon.start()
     same_records(secured.source, secured.target, topic_name)
+
+
+def test_a_group_is_translated_once_it_may_be_described(secured: Secured, topic_name: str, lab: Lab) -> None:
+    """Without the right the copy goes on, and the refusal names the right, the group and the command."""
+    _add(secured.target, *EVERYTHING)
+    create(secured.source, topic_name)
+    produce(secured.source, topic_name, numbered(10))
+    daemon = lab.daemon(secured.east(Mechanism.PLAIN), secured.west(secured.limited), topic_name).start()
+    assert_equal(secured.source, secured.target, topic_name)
+    group = f"{topic_name}-group"
+    commit(secured.target, group, topic_name, {0: 7})
+    words = ("offsets", "translate", lab.flow, "--group", group, "--reverse")
+
+    refused = daemon.cli(*words)
+    assert refused.returncode != 0
+    assert f"does not allow Describe on group {group} (GROUP_AUTHORIZATION_FAILED)" in refused.stderr
+    assert f"--operation Describe --group {group} #" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    daemon.wait_state(topic_name, "ACTIVE")
+
+    _add(secured.target, _rule(ResourceType.GROUP, group, AclOperation.DESCRIBE, AclPermissionType.ALLOW))
+    wait_until("it is translated", lambda: daemon.cli(*words).returncode == 0, 10)
+    (row,) = json.loads(daemon.cli(*words, "-o", "json").stdout)["offsets"]
+    assert (row["source_offset"], row["target_offset"]) == (7, 7)
 
 
 @pytest.mark.long

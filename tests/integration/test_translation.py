@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer
-from confluent_kafka import TopicPartition as Position
 
 from replicator import api
 from replicator.api import ControlClient, Endpoint, OffsetQuestion, TranslationState
@@ -24,12 +22,12 @@ from replicator.wire.markers import write_markers
 from tests.integration.corpus.compaction import cleaned, compacted
 from tests.integration.corpus.transactional import transactional, transactions
 from tests.integration.harness import (
-    QUIET,
     Daemon,
     Kafka,
     Lab,
     Record,
     bounds,
+    commit,
     configure,
     create,
     delete_below,
@@ -42,18 +40,6 @@ from tests.integration.harness import (
 
 PROBES = 100_000
 PARTITIONS = 4
-
-
-def commit(cluster: Kafka, group: str, topic: str, offsets: dict[int, int]) -> None:
-    """Commit offsets of a group, with metadata."""
-    made = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": group, **QUIET})
-    try:
-        made.commit(
-            offsets=[Position(topic, number, offset, "as Streams does") for number, offset in offsets.items()],
-            asynchronous=False,
-        )
-    finally:
-        made.close()
 
 
 def rows(daemon: Daemon, *words: str) -> tuple[int, list[dict[str, Any]], str]:
