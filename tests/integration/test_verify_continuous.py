@@ -104,14 +104,15 @@ def test_the_daemon_verifies_to_the_end_and_finds_a_planted_difference(
 def test_a_paused_flow_and_log_starts_that_move(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Slow enough that retention overtakes it on both sides; what it has no time for is skipped, not different.
 
-    Below the log starts lie 52 MB that do not compress: nearly a minute for the verification, and far more than is read
-    ahead of it. Above them lies next to nothing, so that it ends soon.
+    Below the log starts lie 52 MB: half a minute for the verification. They do not compress, and lie in values, since
+    librdkafka's bound of what it reads ahead does not count headers: what was read ahead no log start can overtake.
+    Above them lies next to nothing, so that it ends soon.
     """
     create(east, topic_name)
     chance = random.Random(1)  # noqa: S311 - test data
-    large = ({"value": b"%d" % at, "headers": [("h", chance.randbytes(20_000))]} for at in range(2600))
+    large = ({"value": chance.randbytes(20_000)} for _ in range(2600))
     produce(east, topic_name, [*large, *numbered(400, 2600)])
-    daemon = lab.daemon(east, west, topic_name, verify=VERIFY | {"bytes_per_second": "2MiB"}).start()
+    daemon = lab.daemon(east, west, topic_name, verify=VERIFY | {"bytes_per_second": "3MiB"}).start()
     wait_copied(east, west, topic_name)
     assert daemon.cli("flow", "pause", lab.flow, "--wait").returncode == 0
     wait_until("it has begun", lambda: any((through or 0) > 0 for through, _ in shown(daemon, topic_name)))
@@ -121,7 +122,7 @@ def test_a_paused_flow_and_log_starts_that_move(east: Kafka, west: Kafka, topic_
 
     wait_verified(daemon, topic_name, (3000, 0))
     wait_until("it says what it left out", lambda: skipped(daemon) > 0, 5)
-    assert 1500 < skipped(daemon) < 2800  # it had begun, and both log starts moved before it was there
+    assert 100 < skipped(daemon) < 2800  # the target's alone would pass 100; it had begun
     time.sleep(3)
     assert ages(daemon, topic_name)[0] < 5  # type: ignore[operator] # nothing new, which is looked at all the same
     assert '"event": "not verified"' not in daemon.log_tail()
