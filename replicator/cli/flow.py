@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,6 @@ import typer
 
 from replicator.cli import output, remote, views
 from replicator.cli.output import Format
-from replicator.errors import TimedOut
 from replicator.model.events import Desired
 from replicator.model.states import FlowState
 from replicator.model.status import SCHEMA_VERSION, DaemonStatus, FlowStatus, to_json
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Flows: directed copies from one cluster to another.")
 
-_POLL_SECONDS = 0.5
 _DONE = {Desired.PAUSED: "paused", Desired.ACTIVE: "resumed"}
 _ALREADY = {Desired.PAUSED: "already_paused", Desired.ACTIVE: "already_active"}
 _WOULD = {Desired.PAUSED: "would_pause", Desired.ACTIVE: "would_resume"}
@@ -148,23 +145,14 @@ def _change(
 
 
 def _wait(client: ControlClient, name: str, wanted: FlowState, timeout_seconds: float) -> None:
-    """Return once the flow is in that state.
-
-    Raises:
-        TimedOut: It was not within the time-out; the change itself stands.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        state = _only(client.status(name)).state
-        if state is wanted:
-            return
-        if time.monotonic() >= deadline:
-            raise TimedOut(
-                f"flow {name!r} is {state}, not yet {wanted}, after {output.age(timeout_seconds)}",
-                why="the change is recorded and goes on",
-                next_step=f"replicator flow status {name} --watch",
-            )
-        time.sleep(_POLL_SECONDS)
+    remote.wait_until(
+        wanted,
+        lambda: _only(client.status(name)).state,
+        timeout_seconds,
+        what=f"flow {name!r}",
+        why="the change is recorded and goes on",
+        next_step=f"replicator flow status {name} --watch",
+    )
 
 
 def _only(status: DaemonStatus) -> FlowStatus:

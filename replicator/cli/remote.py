@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,15 +14,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from replicator.cli import output
-from replicator.errors import UsageError
+from replicator.errors import TimedOut, UsageError
 from replicator.model.spec import RPC_ADDRESS
 from replicator.model.status import DaemonStatus
 from replicator.model.units import format_address, parse_duration
 
 if TYPE_CHECKING:
+    from enum import StrEnum
+
     from replicator.rpc.client import ControlClient
 
 WATCH_DEFAULT = "2s"
+_POLL_SECONDS = 0.5
 
 AddressOption = Annotated[
     str,
@@ -72,6 +76,33 @@ def show(
     for status in client.watch(duration(watch, "--watch"), flow):
         output.fresh_screen()
         view(status, True)
+
+
+def wait_until(
+    wanted: StrEnum, look: Callable[[], StrEnum], timeout_seconds: float, *, what: str, why: str, next_step: str
+) -> None:
+    """Return once `look` tells the wanted state.
+
+    Args:
+        wanted: The state.
+        look: Asks the daemon for the state as it is.
+        timeout_seconds: How long to wait.
+        what: Whose state it is, for the error.
+        why: What becomes of the change that was ordered.
+        next_step: The command to go on with.
+
+    Raises:
+        TimedOut: It was not within the time-out; the change itself stands.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while (state := look()) is not wanted:
+        if time.monotonic() >= deadline:
+            raise TimedOut(
+                f"{what} is {state}, not yet {wanted}, after {output.age(timeout_seconds)}",
+                why=why,
+                next_step=next_step,
+            )
+        time.sleep(_POLL_SECONDS)
 
 
 def duration(text: str, option: str) -> float:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ import typer
 from replicator.cli import output, remote
 from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption, TimeoutOption, WaitOption
 from replicator.cli.output import Column, Format
-from replicator.errors import PreflightFailed, TimedOut
+from replicator.errors import PreflightFailed
 from replicator.model.resolution import How, Order
 from replicator.model.states import MirrorState
 from replicator.model.status import SCHEMA_VERSION
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from replicator.model.resolution import Resolution
     from replicator.rpc.client import ControlClient
 
-_POLL_SECONDS = 0.5
 _COLUMNS = (
     Column("PARTITION", right=True),
     Column("FROM", right=True),
@@ -72,8 +70,7 @@ def resolve(
         asked = not yes
         if asked:
             _confirm(flow, topic, told)
-        ordered = Order(topic, how, order.partitions, order.actor, reason, told.digest)
-        done = client.resolve(flow, ordered, dry_run=False, expected_epoch=now.epoch)
+        done = client.resolve(flow, replace(order, digest=told.digest), dry_run=False, expected_epoch=now.epoch)
         if timeout_seconds is not None:
             _wait(client, flow, topic, timeout_seconds)
     outcome = "resolved" if done.reasons else "already_resolved"
@@ -100,24 +97,18 @@ def _confirm(flow: str, topic: str, told: Resolution) -> None:
 
 
 def _wait(client: ControlClient, flow: str, topic: str, timeout_seconds: float) -> None:
-    """Return once the mirror is copied again.
-
-    Raises:
-        TimedOut: It was not within the time-out; the resolution stands.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    while True:
+    def state() -> MirrorState:
         mirror = next((one for one in client.status(flow).flows[0].mirrors if one.topic == topic), None)
-        state = mirror.state if mirror is not None else MirrorState.PENDING
-        if state is MirrorState.ACTIVE:
-            return
-        if time.monotonic() >= deadline:
-            raise TimedOut(
-                f"{topic} is {state}, not yet ACTIVE, after {output.age(timeout_seconds)}",
-                why="the resolution is recorded and goes on",
-                next_step=f"replicator mirror describe {flow} {topic} --events",
-            )
-        time.sleep(_POLL_SECONDS)
+        return mirror.state if mirror is not None else MirrorState.PENDING
+
+    remote.wait_until(
+        MirrorState.ACTIVE,
+        state,
+        timeout_seconds,
+        what=topic,
+        why="the resolution is recorded and goes on",
+        next_step=f"replicator mirror describe {flow} {topic} --events",
+    )
 
 
 def _show(flow: str, topic: str, resolution: Resolution, form: Format, outcome: str) -> None:

@@ -31,22 +31,16 @@ class MapView:
         return self.to_source(max(self.judged_from, self.offsets.begin.target))
 
     def to_source(self, offset: int) -> int:
-        """Return the source offset that a target offset stands for; the map's end for what lies beyond it."""
+        """Return the source offset that a target offset stands for."""
         if self.offsets is None:
             return offset
-        end = self.offsets.end
-        if offset <= end.target:
-            return self.offsets.to_source(offset)
-        return end.source if self.mapped else end.source + offset - end.target
+        return self.offsets.to_source(offset) if self.mapped else self.offsets.straight_to_source(offset)
 
     def to_target(self, offset: int) -> int:
-        """Return the target offset at which a source offset stands; the map's end for what lies beyond it."""
+        """Return the target offset at which a source offset stands."""
         if self.offsets is None:
             return offset
-        end = self.offsets.end
-        if offset <= end.source:
-            return self.offsets.to_target(offset)
-        return end.target if self.mapped else end.target + offset - end.source
+        return self.offsets.to_target(offset) if self.mapped else self.offsets.straight_to_target(offset)
 
     def is_given_up(self, offset: int) -> bool:
         """Return whether a source offset may be missing on the target."""

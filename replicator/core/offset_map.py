@@ -128,11 +128,7 @@ class OffsetMap:
 
     def cut(self, target_end: int) -> None:
         """Forget what lies at or above a target offset: that log lost its end."""
-        kept = [
-            Run(run.source, run.target, min(run.length, target_end - run.target))
-            for run in self.runs()
-            if run.target < target_end
-        ]
+        kept = list(self.below(Place(self.end.source, target_end)))
         self._begin_anew(self.begin)
         for run in kept:
             self.add(run)
@@ -230,6 +226,13 @@ class OffsetMap:
             yield from unpack(block)
         yield from self._open
 
+    def below(self, place: Place) -> Iterator[Run]:
+        """Yield the runs that lie below a place in both logs, the last of them as far as it does."""
+        for run in self.runs():
+            length = min(run.length, place.source - run.source, place.target - run.target)
+            if length > 0:
+                yield Run(run.source, run.target, length)
+
     def __len__(self) -> int:
         """Return how many runs there are."""
         return len(self._blocks) * RUNS_PER_BLOCK + len(self._open)
@@ -237,14 +240,24 @@ class OffsetMap:
     # -- asking -------------------------------------------------------------------------------------------------
 
     def to_target(self, offset: int) -> int:
-        """Return the target offset that stands for a source offset, which must not lie beyond the end."""
+        """Return the target offset that stands for a source offset; the end for what lies beyond it."""
         run = self._first_run(offset, 0)
         return self.end.target if run is None else run.target + max(0, offset - run.source)
 
     def to_source(self, offset: int) -> int:
-        """Return the source offset that stands for a target offset, which must not lie beyond the end."""
+        """Return the source offset that stands for a target offset; the end for what lies beyond it."""
         run = self._first_run(offset, 1)
         return self.end.source if run is None else run.source + max(0, offset - run.target)
+
+    def straight_to_target(self, offset: int) -> int:
+        """Return the same where both logs go on with the last difference beyond the end."""
+        beyond = offset - self.end.source
+        return self.end.target + beyond if beyond > 0 else self.to_target(offset)
+
+    def straight_to_source(self, offset: int) -> int:
+        """Return the same where both logs go on with the last difference beyond the end."""
+        beyond = offset - self.end.target
+        return self.end.source + beyond if beyond > 0 else self.to_source(offset)
 
     def _first_run(self, offset: int, side: int) -> Run | None:
         """Return the first run that ends above an offset of one side (0 source, 1 target)."""

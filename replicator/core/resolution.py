@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from replicator.core.offset_map import Place
 from replicator.errors import PreflightFailed, UsageError
-from replicator.model.resolution import ALLOWED, How, Loss, Resolution
+from replicator.model.resolution import ALLOWED, ANEW, How, Loss, Resolution
 from replicator.model.states import Reason
 
-_RECREATE = frozenset({How.RESEED, How.RECREATE})
 _ELSEWHERE = {
     Reason.UNSUPPORTED_BATCH: "raise fill_limit, or set `offsets: auto`, in the flow file",
     Reason.NOT_MAPPABLE: "copy compacted topics in a flow of their own, with `offsets: auto`",
@@ -36,7 +35,6 @@ class Facts:
         found: Place proven for `accept`: by comparing records, or by our own last batch.
         batch: The source's batch that cannot be copied: its first offset and its end.
         compacted: Whether the source's cleaner takes records away.
-        taken_over: Whether nothing on the target is ours: what it holds was there before.
     """
 
     partition: int
@@ -49,7 +47,6 @@ class Facts:
     found: Place | None = None
     batch: tuple[int, int] | None = None
     compacted: bool = False
-    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,7 @@ def plan_resolution(topic: str, how: How, facts: Sequence[Facts]) -> Plan | None
     reasons = tuple(dict.fromkeys(one.reason for one in faulted if one.reason is not None))
     for reason in reasons:
         _check(topic, reason, how)
-    if how in _RECREATE:
+    if how in ANEW:
         return Plan(how, reasons, (Recreate(),), tuple(loss for one in facts for loss in _lost_by_recreation(one)))
     steps: list[Step] = [TakeSource()] if Reason.SOURCE_RECREATED in reasons else []
     losses: list[Loss] = []

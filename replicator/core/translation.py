@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from replicator.core.map_view import MapView
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.model.translation import TranslationState
 
@@ -82,14 +83,8 @@ def translate(known: Known, offset: int, *, reverse: bool = False) -> Answer:
     if offsets is not None and offset < offsets.begin[asked] and offsets.begin[other] > start:
         return Answer(TranslationState.BELOW_MAP)
     # Both logs keep one order: what lies below the map's begin on one side lies below it on the other.
-    found = offset if offsets is None else _of_map(offsets, offset, asked, mapped=known.mapped)
+    view = MapView(offsets, known.mapped)
+    found = view.to_source(offset) if reverse else view.to_target(offset)
     if found < start or (offsets is not None and offset < offsets.begin[asked]):
         return Answer(TranslationState.BELOW_LOG_START, start)
     return Answer(TranslationState.EXACT, found)
-
-
-def _of_map(offsets: OffsetMap, offset: int, asked: int, *, mapped: bool) -> int:
-    end = offsets.end
-    if not mapped and offset > end[asked]:
-        return end[1 - asked] + offset - end[asked]
-    return offsets.to_source(offset) if asked == _TARGET else offsets.to_target(offset)

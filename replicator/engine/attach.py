@@ -12,10 +12,10 @@ from replicator.core.attach_facts import Entry, Fault, Mapping, Remap, SourceLog
 from replicator.core.offset_map import Place
 from replicator.core.pairing import spans_of
 from replicator.engine.access import refused
-from replicator.engine.look import Side, batches_between, last_data
+from replicator.engine.look import Side, batches_between, last_data, offsets_of
 from replicator.engine.maps import last_source, mapping_of, stepped_back
 from replicator.engine.walk import Log, walk
-from replicator.errors import BrokerRefused, ProtocolError
+from replicator.errors import BrokerRefused
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
@@ -82,7 +82,7 @@ async def read_facts(
         source.cluster.connection(leaders[0].node, Purpose.CONTROL),
         target.cluster.connection(leaders[1].node, Purpose.CONTROL),
     )
-    starts = await _offsets(there, [slot.source for slot in slots], control.EARLIEST, committed=False)
+    starts = await offsets_of(there, [slot.source for slot in slots], control.EARLIEST)
     logs = await _target_logs(target, here, writer, slots)
     ends = await _source_ends(there, slots)
     facts: dict[Slot, Facts] = {}
@@ -141,8 +141,8 @@ async def _target_logs(
     side: Side, connection: Connection, writer: Writer, slots: Sequence[Slot]
 ) -> dict[Slot, TargetLog]:
     wanted = [slot.target for slot in slots]
-    starts = await _offsets(connection, wanted, control.EARLIEST, committed=False)
-    ends = await _offsets(connection, wanted, control.LATEST, committed=False)
+    starts = await offsets_of(connection, wanted, control.EARLIEST)
+    ends = await offsets_of(connection, wanted, control.LATEST)
     producers = await control.describe_producers(connection, wanted)
     # After the producers: an end that is still the one clients see shows that nothing was appended in between.
     log_ends = await _log_ends(side, connection, wanted)
@@ -220,8 +220,8 @@ async def _tail(
 async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Slot, tuple[int, int, int | None]]:
     """Return (last stable offset, high watermark, end of the stored epoch) of each partition."""
     wanted = [slot.source for slot in slots]
-    stable = await _offsets(connection, wanted, control.LATEST, committed=True)
-    ends = await _offsets(connection, wanted, control.LATEST, committed=False)
+    stable = await offsets_of(connection, wanted, control.LATEST, committed=True)
+    ends = await offsets_of(connection, wanted, control.LATEST)
     stored = {slot.source: slot.stored_epoch for slot in slots if slot.stored_epoch >= 0}
     epochs = await control.epoch_ends(connection, stored) if stored else {}
     out: dict[Slot, tuple[int, int, int | None]] = {}
@@ -299,21 +299,3 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
         if not header.is_control and header.producer_id != writer.producer_id and header.base_offset < place.target:
             return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
     return displaced_by(None, place, mapped=mapped)
-
-
-# -- both ---------------------------------------------------------------------------------------------------------
-
-
-async def _offsets(
-    connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, committed: bool
-) -> dict[TopicPartition, int]:
-    answers = await control.list_offsets(connection, wanted, timestamp, committed=committed)
-    out: dict[TopicPartition, int] = {}
-    for where in wanted:
-        answer = answers.get(where)
-        if answer is None:
-            raise ProtocolError(f"no offset of {where} in the answer", cluster=connection.cluster.alias)
-        if answer.error:
-            raise refused(connection.cluster, "ListOffsets", answer.error, where.topic)
-        out[where] = answer.value
-    return out

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from replicator.engine.access import refused
 from replicator.errors import BrokerRefused
 from replicator.wire.cluster import Purpose
-from replicator.wire.produce import ProduceCodec
+from replicator.wire.produce import produce_by_name
 from replicator.wire.records import NewRecord, encode
-from replicator.wire.versions import PRODUCE, PRODUCE_BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,13 +48,10 @@ async def set_aside(
         alias = cluster.spec.alias
         raise BrokerRefused(f"{where} has no leader yet", cluster=alias, code=0, api="Metadata", retryable=True)
     connection = await cluster.connection(leader.node, Purpose.CONTROL)
-    codec = ProduceCodec(PRODUCE_BY_NAME, cluster.topic_ids, int(cluster.spec.request_timeout_seconds * 1000))
     for record in records:
         headers = (*record.headers, *_origin(origin, record))
         batch = encode([NewRecord(record.timestamp, record.key, record.value, headers)])
-        body, size = codec.request({where.topic: {where.partition: (batch, len(batch))}})
-        frame = await connection.ask(PRODUCE, PRODUCE_BY_NAME, body, size)
-        answer = codec.answer(frame.buffer, frame.size)[0]
+        answer = await produce_by_name(connection, where, batch)
         if answer.error:
             raise refused(cluster.spec, "Produce", answer.error, where.topic)
 

@@ -60,7 +60,7 @@ class History:
 
     def resolved(self, order: Order, told: Resolution) -> None:
         """An operator resolved a fault: who, how, and what it cost."""
-        losses = [f"{loss.partition}: {loss.first} to {loss.end}, {loss.text}" for loss in told.losses]
+        losses = "; ".join(map(str, told.losses)) or "nothing is lost"
         why = f" ({order.why})" if order.why else ""
         self._keep(
             Event(
@@ -71,7 +71,7 @@ class History:
                 before=None,
                 after=None,
                 reason=", ".join(told.reasons),
-                text=f"{order.actor} resolved it by {order.how}{why}; {'; '.join(losses) or 'nothing is lost'}",
+                text=f"{order.actor} resolved it by {order.how}{why}; {losses}",
             )
         )
 

@@ -6,9 +6,9 @@ settings that differ: each move is logged, and one that is longer than allowed i
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from replicator.engine.look import starts_of
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -37,32 +37,14 @@ class LogStarts:
         """Read both logs' starts of all partitions that are copied, and follow those that may be followed."""
         pump = self._pump
         slots = [slot for slot in pump.slots.values() if slot.copy.is_copying()]
-        starts = await self._read(pump.source, {slot.source: slot for slot in slots})
-        for slot, start in starts.items():
-            slot.source_start = start
-        starts = await self._read(pump.target, {slot.target: slot for slot in slots})
-        for slot, start in starts.items():
-            slot.target_start = start
+        there = await _read(pump.source, [slot.source for slot in slots])
+        here = await _read(pump.target, [slot.target for slot in slots])
+        for slot in slots:
+            slot.source_start = there.get(slot.source, slot.source_start)
+            slot.target_start = here.get(slot.target, slot.target_start)
         if self._flow.follow_log_start and pump.claim.effective_since() is not None:
             for slot in slots:
                 await self._follow(slot)
-
-    async def _read(self, side: Side, wanted: dict[TopicPartition, Slot]) -> dict[Slot, int]:
-        by_leader: dict[int, list[TopicPartition]] = defaultdict(list)
-        for where in wanted:
-            leader = side.cluster.leader(where)
-            if leader is not None:
-                by_leader[leader.node].append(where)
-        found: dict[Slot, int] = {}
-        for node, parts in by_leader.items():
-            try:
-                connection = await side.cluster.connection(node, Purpose.CONTROL)
-                answers = await control.list_offsets(connection, parts, control.EARLIEST, committed=False)
-            except KafkaError as error:
-                log.debug("starts not read", cluster=side.cluster.spec.alias, why=str(error))
-                continue
-            found |= {wanted[where]: answer.value for where, answer in answers.items() if not answer.error}
-        return found
 
     async def _follow(self, slot: Slot) -> None:
         if slot.source_start is None or slot.target_start is None or not slot.copy.is_copying():
@@ -108,3 +90,12 @@ class LogStarts:
             return
         log.info("log start followed", partition=str(slot.target), before=slot.target_start, now=to)
         slot.target_start = to
+
+
+async def _read(side: Side, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return what the brokers tell; of what they do not, the next look may."""
+    starts, unseen = await starts_of(side, wanted)
+    if unseen:
+        where, why = next(iter(unseen.items()))
+        log.debug("starts not read", cluster=side.cluster.spec.alias, partitions=len(unseen), first=str(where), why=why)
+    return starts

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.intake import Aborts
 from replicator.engine.access import refused
-from replicator.errors import BrokerRefused, KafkaError
+from replicator.errors import BrokerRefused, KafkaError, ProtocolError
 from replicator.model.batch import MAGIC_V2
+from replicator.wire import control
 from replicator.wire.batch import scan
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import error_name
 from replicator.wire.fetch import Fetched, FetchSession, Wanted
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
@@ -43,6 +50,65 @@ class LastData:
     frame: Frame
     header: BatchHeader
     empty: list[BatchHeader] = field(default_factory=list)
+
+
+async def offsets_of(
+    connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, committed: bool = False
+) -> dict[TopicPartition, int]:
+    """Return the start (`control.EARLIEST`) or end (`control.LATEST`) of logs of one leader; all, or none.
+
+    Raises:
+        KafkaError: The broker refuses any of them, or does not answer for it.
+    """
+    answers = await control.list_offsets(connection, wanted, timestamp, committed=committed)
+    out: dict[TopicPartition, int] = {}
+    for where in wanted:
+        answer = answers.get(where)
+        if answer is None:
+            raise ProtocolError(f"no offset of {where} in the answer", cluster=connection.cluster.alias)
+        if answer.error:
+            raise refused(connection.cluster, "ListOffsets", answer.error, where.topic)
+        out[where] = answer.value
+    return out
+
+
+async def starts_of(
+    side: Side, wanted: Iterable[TopicPartition], *, timeout_seconds: float | None = None
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+    """Return where logs start, each asked of its leader, and of those that did not tell it why.
+
+    Args:
+        side: Whose logs.
+        wanted: Which partitions.
+        timeout_seconds: How long each broker may take; None: as long as any request.
+    """
+    by_leader: dict[int, list[TopicPartition]] = defaultdict(list)
+    unseen: dict[TopicPartition, str] = {}
+    for where in wanted:
+        leader = side.cluster.leader(where)
+        if leader is None:
+            unseen[where] = "it has no leader now"
+        else:
+            by_leader[leader.node].append(where)
+    starts: dict[TopicPartition, int] = {}
+
+    async def ask(node: int, parts: list[TopicPartition]) -> None:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                connection = await side.cluster.connection(node, Purpose.CONTROL)
+                answers = await control.list_offsets(connection, parts, control.EARLIEST, committed=False)
+        except (KafkaError, TimeoutError) as error:
+            unseen.update(dict.fromkeys(parts, str(error) or "no answer in time"))
+            return
+        for where in parts:
+            answer = answers.get(where)
+            if answer is None or answer.error:
+                unseen[where] = error_name(answer.error) if answer else "no answer"
+            else:
+                starts[where] = answer.value
+
+    await asyncio.gather(*(ask(node, parts) for node, parts in by_leader.items()))
+    return starts, unseen
 
 
 async def last_data(side: Side, connection: Connection, where: TopicPartition, start: int, end: int) -> LastData | None:

@@ -51,7 +51,6 @@ class OffsetMaps:
         self._claim = claim
         self._parsed: dict[str, tuple[bytes, pb.MirrorRecord]] = {}
         self._written: dict[Slot, _Written] = {}
-        self._given_up: dict[Slot, tuple[tuple[int, int], ...]] = {}
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -61,13 +60,12 @@ class OffsetMaps:
         number = slot.source.partition
         found = record.maps[number] if record is not None and number in record.maps else None
         raw = found.SerializeToString(deterministic=True) if found is not None else b""
-        ranges = record.given_up[number].ranges if record is not None and number in record.given_up else ()
-        slot.given_up = slot.copy.given_up = given_up = tuple((each.first, each.end) for each in ranges)
-        is_known = raw == slot.map_record
-        if is_known and given_up == self._given_up.get(slot, ()):
+        before, is_known = slot.given_up, raw == slot.map_record
+        slot.given_up = slot.copy.given_up = given_up_of(record, number) if record is not None else ()
+        if is_known and slot.given_up == before:
             return False
         # What was found by a walk is forgotten too: it may have counted records that had been given up by then.
-        slot.map_record, self._given_up[slot] = raw, given_up
+        slot.map_record = raw
         if found is None:
             slot.copy.track, slot.judged_from = None, 0
             return True
@@ -116,11 +114,7 @@ class OffsetMaps:
         return known[1]
 
     def _blocks(self, slot: Slot, generation: int) -> list[Block]:
-        return [
-            _block(record.block)
-            for _, record in state.segments_of(self._log.records, self._uid, *slot.target)
-            if record.generation == generation
-        ]
+        return _recorded_blocks(self._log.records, self._uid, slot.target, generation)
 
     def forget(self, slot: Slot) -> None:
         """This partition is not copied any more."""
@@ -233,8 +227,8 @@ def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: in
     if track.mapped:
         found = track.offsets.to_source(tail_offset) if tail_offset is not None and place is not None else None
         return Mapping(place, mapped=True, judged_from=slot.judged_from, tail_source=found)
-    straight = Place(source_of(track, target_end), target_end)
-    found = source_of(track, tail_offset) if tail_offset is not None else None
+    straight = Place(track.offsets.straight_to_source(target_end), target_end)
+    found = track.offsets.straight_to_source(tail_offset) if tail_offset is not None else None
     return Mapping(straight, mapped=False, judged_from=slot.judged_from, tail_source=found)
 
 
@@ -247,13 +241,6 @@ def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:
     return replace(mapping, place=Place(track.sure.source, target_end))
 
 
-def source_of(track: Track, target_offset: int) -> int:
-    """Return the source offset of a target offset; beyond what is known both logs go on with the last difference."""
-    end = track.offsets.end
-    beyond = target_offset - end.target
-    return end.source + beyond if beyond >= 0 else track.offsets.to_source(target_offset)
-
-
 def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
     """Return the source offset behind which the target holds no record: it holds markers there, or left offsets out.
 
@@ -264,7 +251,7 @@ def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
         return -1 if mapping.tail_source is None else mapping.tail_source
     if mapping.mapped:
         return track.sure.source - 1
-    return source_of(track, max(target_start, slot.judged_from)) - 1
+    return track.offsets.straight_to_source(max(target_start, slot.judged_from)) - 1
 
 
 def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
@@ -273,13 +260,13 @@ def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
     Markers at the end of the map may stand for other offsets than they did: there no record was copied.
     """
     place = remap.place
-    offsets = OffsetMap(Place(0, 0) if track is None else track.offsets.begin)
+    offsets = OffsetMap(Place(0, 0))
     if track is not None:
-        for run in track.offsets.runs():
-            if run.source < place.source:
-                offsets.add(run._replace(length=min(run.length, place.source - run.source)))
-        if track.offsets.end.source <= place.source:
-            offsets.pass_over(track.offsets.end)
+        known = track.offsets
+        # Cut on the source's side alone: a run beyond the place on the target contradicts it, which `pass_over` tells.
+        offsets = OffsetMap.of(known.begin, known.below(Place(place.source, known.end.target)))
+        if known.end.source <= place.source:
+            offsets.pass_over(known.end)
     if track is None or not track.mapped:
         offsets.go_straight(place)
     offsets.pass_over(place)
@@ -308,9 +295,14 @@ def recorded_map(
     """
     offsets = restored(known.base)
     if known.mapped:
-        blocks = [block for _, block in state.segments_of(records, uid, *where) if block.generation == known.generation]
-        offsets.restore([_block(each.block) for each in blocks])
+        offsets.restore(_recorded_blocks(records, uid, where, known.generation))
     return offsets
+
+
+def given_up_of(record: pb.MirrorRecord, number: int) -> tuple[tuple[int, int], ...]:
+    """Return the source offsets that an operator gave up of a partition, from and to."""
+    ranges = record.given_up[number].ranges if number in record.given_up else ()
+    return tuple((each.first, each.end) for each in ranges)
 
 
 def restored(base: pb.OffsetBlock) -> OffsetMap:
@@ -319,6 +311,14 @@ def restored(base: pb.OffsetBlock) -> OffsetMap:
     offsets = OffsetMap.of(begin, unpack_runs(begin, base.runs))
     offsets.pass_over(end)
     return offsets
+
+
+def _recorded_blocks(
+    records: AnyMapping[bytes, bytes], uid: str, where: TopicPartition, generation: int
+) -> list[Block]:
+    return [
+        _block(record.block) for _, record in state.segments_of(records, uid, *where) if record.generation == generation
+    ]
 
 
 def _block(record: pb.OffsetBlock) -> Block:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from replicator.core.offset_map import OffsetMap, Place, Run
+from replicator.core.map_view import IDENTICAL, MapView
+from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.resolution import (
     Facts,
     GiveUp,
@@ -29,7 +30,7 @@ from replicator.engine.walk import Log, open_log
 from replicator.errors import Conflict, CorruptRecords
 from replicator.model.batch import MAGIC_V2
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import How, Order
+from replicator.model.resolution import ANEW, How, Order
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -52,7 +53,6 @@ _RANGES_MAX = 100
 _READS_MAX = 64
 """Fetches of 1 MiB in which a batch that cannot be copied is looked for: more than one answer can hold."""
 _BY_BATCH = frozenset({Reason.RECORD_TOO_LARGE, Reason.CORRUPT_BATCH})
-_NOT_JUDGED = frozenset({How.RESEED, How.RECREATE})
 
 log = get_logger(__name__)
 
@@ -89,7 +89,8 @@ class Resolver:
         """
         await self._log.read_to_end()
         mirror = self._sync.mirrors[order.topic]
-        before = self._stored(mirror)
+        key = state.mirror_key(self._uid, mirror.target_topic)
+        before = self._log.records.get(key)
         plan = await self.plan(order)
         if plan is None:
             return None
@@ -102,23 +103,22 @@ class Resolver:
         for step in plan.steps:
             if isinstance(step, GiveUp) and step.dead_letter:
                 await self._set_aside(mirror, step)
-        doomed = await self._target_id(mirror) if any(isinstance(step, Recreate) for step in plan.steps) else b""
+        target = self._pump.target.cluster.topics.get(mirror.target_topic)
+        doomed = target.topic_id if target is not None else b""
 
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
-            stored = state.get_mirror(records, self._uid, mirror.target_topic)
-            if (stored.SerializeToString(deterministic=True) if stored is not None else b"") != before:
+            if records.get(key) != before:
                 raise Conflict(
                     f"the record of mirror {order.topic} changed meanwhile",
                     why="another daemon or operator was faster",
                     next_step="look at `replicator mirror describe` and decide again",
                 )
-            record = self._sync.record_of(mirror, stored)
+            record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             self._apply(record, mirror, plan, order, doomed)
-            key = state.mirror_key(self._uid, mirror.target_topic)
             return [state.put(key, record), *self._outdated(record, mirror)]
 
         await self._log.change(self._uid, decide)
-        losses = [f"{loss.partition}: {loss.first} to {loss.end}, {loss.text}" for loss in plan.losses]
+        losses = [str(loss) for loss in plan.losses]
         log.warning("fault resolved", topic=order.topic, how=order.how, actor=order.actor, why=order.why, losses=losses)
         return plan
 
@@ -127,9 +127,10 @@ class Resolver:
     async def _facts(self, mirror: Mirror, order: Order) -> list[Facts]:
         """Return the facts of the partitions that are meant."""
         source = await self._pump.source.cluster.describe(mirror.topic)
+        await self._pump.target.cluster.describe(mirror.target_topic)
         count = max(mirror.partitions, source.partition_count if source is not None else 0)
         # A topic is deleted as a whole, whichever of its partitions stand still.
-        wanted = order.partitions if order.partitions and order.how not in _NOT_JUDGED else range(count)
+        wanted = order.partitions if order.partitions and order.how not in ANEW else range(count)
         return [await self._facts_of(mirror, number, order.how) for number in wanted]
 
     async def _facts_of(self, mirror: Mirror, number: int, how: How) -> Facts:
@@ -152,7 +153,6 @@ class Resolver:
             found=await self._found(mirror, slot, reason, there, here) if how is How.ACCEPT else None,
             batch=await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None,
             compacted=mirror.compacted,
-            taken_over=number not in mirror.active,
         )
 
     def _place(self, slot: Slot | None, here: Log | None, *, ours: bool) -> Place | None:
@@ -161,10 +161,10 @@ class Resolver:
         track = slot.copy.track if slot is not None else None
         if track is None:
             return Place(here.end, here.end)
-        end = track.offsets.end
         if track.mapped:
+            end = track.offsets.end
             return end if end.target == here.end else None
-        return Place(end.source + here.end - end.target, here.end)
+        return Place(track.offsets.straight_to_source(here.end), here.end)
 
     async def _found(
         self, mirror: Mirror, slot: Slot | None, reason: Reason | None, there: Log | None, here: Log | None
@@ -227,20 +227,12 @@ class Resolver:
             if step.first <= record.offset < step.end
         ]
         where = TopicPartition(mirror.target_topic + SUFFIX, step.partition)
-        target = await self._pump.target.cluster.describe(mirror.target_topic)
+        target = self._pump.target.cluster.topics.get(mirror.target_topic)
         replicas = target.replication_factor if target is not None else 1
         await set_aside(self._pump.target.cluster, self._admin, origin, where, records, replicas=replicas)
         log.warning("records set aside", partition=str(origin), topic=where.topic, records=len(records))
 
     # -- the record ---------------------------------------------------------------------------------------------
-
-    def _stored(self, mirror: Mirror) -> bytes:
-        stored = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
-        return stored.SerializeToString(deterministic=True) if stored is not None else b""
-
-    async def _target_id(self, mirror: Mirror) -> bytes:
-        topic = await self._pump.target.cluster.describe(mirror.target_topic)
-        return topic.topic_id if topic is not None else b""
 
     def _apply(self, record: pb.MirrorRecord, mirror: Mirror, plan: Plan, order: Order, doomed: bytes) -> None:
         now_ms = time.time_ns() // 1_000_000
@@ -329,21 +321,13 @@ def _begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
 def _until(slot: Slot | None, place: Place) -> OffsetMap:
     """Return what was known of the map below a place; a partition without one was identical."""
     track = slot.copy.track if slot is not None else None
-    offsets = OffsetMap(Place(0, 0)) if track is None else OffsetMap(track.offsets.begin)
-    runs = [Run(0, 0, min(place))] if track is None else track.offsets.runs()
-    for run in runs:
-        length = min(run.length, place.source - run.source, place.target - run.target)
-        if length > 0:
-            offsets.add(Run(run.source, run.target, length))
+    if track is not None:
+        return OffsetMap.of(track.offsets.begin, track.offsets.below(place))
+    offsets = OffsetMap(Place(0, 0))
+    offsets.go_straight(place)
     return offsets
 
 
 def _to_source(slot: Slot | None) -> Callable[[int], int]:
     track = slot.copy.track if slot is not None else None
-    if track is None:
-        return lambda offset: offset
-    offsets = track.offsets
-    end = offsets.end
-    if track.mapped:
-        return offsets.to_source
-    return lambda offset: end.source + offset - end.target if offset >= end.target else offsets.to_source(offset)
+    return (IDENTICAL if track is None else MapView(track.offsets, track.mapped)).to_source

@@ -7,7 +7,6 @@ then deleted keys would live on. That is told at the first offset that the clean
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from replicator.engine import state
@@ -58,7 +57,7 @@ class SourceEnds:
             if (end := slot.lag.observed_end) is not None
         ]
         if entries:
-            block = pb.SourceEndBlock(shard=0, observed_ms=time.time_ns() // 1_000_000, entries=entries)
+            block = pb.SourceEndBlock(shard=0, observed_ms=now_ms, entries=entries)
             await self._log.append([state.put(self._key, block)])
 
 

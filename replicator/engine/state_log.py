@@ -30,10 +30,9 @@ from replicator.wire import control
 from replicator.wire.batch import scan
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.faults import refused
-from replicator.wire.produce import ProduceCodec, Produced
+from replicator.wire.produce import Produced, produce_by_name
 from replicator.wire.records import NewRecord, decode, encode
 from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
-from replicator.wire.versions import PRODUCE, PRODUCE_BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -221,13 +220,7 @@ class StateLog:
             raise await self._refused("Produce", produced.error, produced.message)
 
     async def _produce(self, batch: bytes, transactional_id: str | None) -> Produced:
-        connection = await self._connection(Purpose.CONTROL)
-        timeout_ms = int(self._cluster.spec.request_timeout_seconds * 1000)
-        # By name: Produce from v12 on would enlist partitions by itself (transactions V2), which is not mixed here.
-        codec = ProduceCodec(PRODUCE_BY_NAME, self._cluster.topic_ids, timeout_ms)
-        body, size = codec.request({STATE_TOPIC: {0: (batch, len(batch))}}, transactional_id)
-        frame = await connection.ask(PRODUCE, PRODUCE_BY_NAME, body, size)
-        return codec.answer(frame.buffer, frame.size)[0]
+        return await produce_by_name(await self._connection(Purpose.CONTROL), _WHERE, batch, transactional_id)
 
     async def _connection(self, purpose: Purpose) -> Connection:
         leader = self._cluster.leader(_WHERE)

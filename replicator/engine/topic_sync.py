@@ -25,6 +25,7 @@ from replicator.core.topic_plan import (
 )
 from replicator.engine import state
 from replicator.engine.access import refused
+from replicator.engine.look import offsets_of
 from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets, Start
@@ -313,11 +314,12 @@ class TopicSync:
         limit = plan.managed.get(_MAX_BYTES) or _effective(found.target_config).get(_MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else _MAX_BYTES_DEFAULT
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
-        policy = _effective(found.source_config).get("cleanup.policy", "")
+        source = _effective(found.source_config)
+        policy = source.get("cleanup.policy", "")
         mirror.surely_compacted, mirror.only_compacted = "compact" in policy, policy == "compact"
-        kept_ms = _effective(found.source_config).get(_DELETE_RETENTION)
+        kept_ms = source.get(_DELETE_RETENTION)
         mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
-        mirror.compacted = "compact" in _effective(found.source_config).get("cleanup.policy", "compact")
+        mirror.compacted = "compact" in source.get("cleanup.policy", "compact")
 
     async def _without_doomed(self, mirror: Mirror, found: _Found) -> _Found:
         """Delete the target topic that an operator gave up, if it is still there; return what is found then."""
@@ -453,14 +455,12 @@ class TopicSync:
         for partition, leader in topic.leaders.items():
             connection = await self._target.connection(leader.node, Purpose.CONTROL)
             where = TopicPartition(topic.name, partition)
-            answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
-            if answers[where].error:
-                raise refused(self._target.spec, "ListOffsets", answers[where].error, topic.name)
-            if answers[where].value > 0:
+            end = (await offsets_of(connection, [where], control.LATEST))[where]
+            if end > 0:
                 mirror.fault = Fault(
                     Reason.FOREIGN_WRITER,
                     f"{topic.name} already exists on the target and is not a mirror of this flow: "
-                    f"partition {partition} ends at {answers[where].value}",
+                    f"partition {partition} ends at {end}",
                 )
                 return
 

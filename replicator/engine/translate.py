@@ -6,27 +6,23 @@ Only the log starts are read anew: they move with retention, and nothing tells a
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.core.offset_map import Place
 from replicator.core.partition_values import Phase
 from replicator.core.translation import Known, translate
-from replicator.errors import KafkaError, UsageError
+from replicator.engine.look import starts_of
+from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 from replicator.obs.logs import get_logger
-from replicator.wire import control
-from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name
 from replicator.wire.groups import committed_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from replicator.engine.look import Side
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
     from replicator.engine.topic_sync import Mirror
@@ -210,41 +206,14 @@ def _why_behind(slot: Slot, known: Known, behind: int, *, reverse: bool) -> str:
 
 async def _look_at_starts(pump: Pump, slots: Iterable[Slot], *, source: bool) -> dict[Slot, str]:
     """Read where the logs of one side start now; return those where that failed, each with what to say of it."""
-    side = pump.source if source else pump.target
-    groups: dict[int, list[Slot]] = defaultdict(list)
-    unseen: dict[Slot, str] = {}
-    for slot in slots:
-        leader = side.cluster.leader(slot.source if source else slot.target)
-        if leader is None:
-            unseen[slot] = _unseen(slot, "it has no leader now", source=source)
+    wanted = {slot.source if source else slot.target: slot for slot in slots}
+    starts, unseen = await starts_of(pump.source if source else pump.target, wanted, timeout_seconds=_START_SECONDS)
+    for where, start in starts.items():
+        if source:
+            wanted[where].source_start = start
         else:
-            groups[leader.node].append(slot)
-    for found in await asyncio.gather(
-        *(_look_at_broker(side, node, group, source=source) for node, group in groups.items())
-    ):
-        unseen.update(found)
-    return unseen
-
-
-async def _look_at_broker(side: Side, node: int, slots: Sequence[Slot], *, source: bool) -> dict[Slot, str]:
-    try:
-        async with asyncio.timeout(_START_SECONDS):
-            connection = await side.cluster.connection(node, Purpose.CONTROL)
-            wanted = [slot.source if source else slot.target for slot in slots]
-            starts = await control.list_offsets(connection, wanted, control.EARLIEST, committed=False)
-    except (KafkaError, TimeoutError) as error:
-        return {slot: _unseen(slot, str(error) or "no answer in time", source=source) for slot in slots}
-    unseen: dict[Slot, str] = {}
-    for slot in slots:
-        answer = starts.get(slot.source if source else slot.target)
-        if answer is None or answer.error:
-            why = error_name(answer.error) if answer else "no answer"
-            unseen[slot] = _unseen(slot, why, source=source)
-        elif source:
-            slot.source_start = answer.value
-        else:
-            slot.target_start = answer.value
-    return unseen
+            wanted[where].target_start = start
+    return {wanted[where]: _unseen(wanted[where], why, source=source) for where, why in unseen.items()}
 
 
 def _unseen(slot: Slot, why: str, *, source: bool) -> str:

@@ -207,13 +207,15 @@ async def compacted_topics(admin: TopicAdmin, topics: Iterable[str]) -> set[str]
     return {name for name, policy in policies.items() if policy and "compact" in (policy.value or "")}
 
 
+def open_reader(cluster: ClusterSpec, options: VerifyOptions) -> closing[PartitionReader]:
+    """Return a reader of one side, closed behind the block."""
+    return closing(PartitionReader(cluster, options.isolation, queue_bytes=options.queue_bytes))
+
+
 def _work(source: ClusterSpec, target: ClusterSpec, options: VerifyOptions, pool: _Pool) -> None:
     """Compare partitions until none is left; runs in a thread of its own."""
     meter = pool.meter()
-    with (
-        closing(PartitionReader(source, options.isolation, queue_bytes=options.queue_bytes)) as left,
-        closing(PartitionReader(target, options.isolation, queue_bytes=options.queue_bytes)) as right,
-    ):
+    with open_reader(source, options) as left, open_reader(target, options) as right:
         while (task := pool.take()) is not None:
             comparison = Comparison(task, left, right, meter, first_max=options.first_max)
             pool.done[task] = comparison.run(pool.stop), comparison.diff

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from replicator.admin.reader import PartitionReader
 from replicator.admin.topics import TopicAdmin
 from replicator.core.range_digest import RANGE_OFFSETS_DEFAULT
 from replicator.core.selection import matches, target_name
-from replicator.engine.verify import LoadViews, VerifyOptions, compacted_topics, reached, survey
+from replicator.engine.verify import LoadViews, VerifyOptions, compacted_topics, open_reader, reached, survey
 from replicator.engine.verify_digest_file import PartitionDigests, SideDigests, TopicDigests
 from replicator.engine.verify_digest_partition import DigestComparison, SideTask, digest_side, judged
 from replicator.engine.verify_digest_result import DigestResult, PartitionDigestVerdict, TopicDigestVerdict
@@ -106,10 +104,7 @@ async def verify_digests(
 def _compare(source: ClusterSpec, target: ClusterSpec, options: DigestOptions, pool: _Pairs) -> None:
     """Compare partitions until none is left; runs in a thread of its own."""
     meter, reading = pool.meter(), options.reading
-    with (
-        closing(PartitionReader(source, reading.isolation, queue_bytes=reading.queue_bytes)) as left,
-        closing(PartitionReader(target, reading.isolation, queue_bytes=reading.queue_bytes)) as right,
-    ):
+    with open_reader(source, reading) as left, open_reader(target, reading) as right:
         while (task := pool.take()) is not None:
             comparison = DigestComparison(task, left, right, meter, options.range_offsets)
             pool.done[task] = comparison.run(pool.stop)
@@ -274,6 +269,6 @@ def _covered(found: PartitionDigests, bounds: tuple[int, int]) -> PartitionDiges
 def _read(cluster: ClusterSpec, options: DigestOptions, pool: _Sides) -> None:
     """Digest partitions until none is left; runs in a thread of its own."""
     meter, reading = pool.meter(), options.reading
-    with closing(PartitionReader(cluster, reading.isolation, queue_bytes=reading.queue_bytes)) as reader:
+    with open_reader(cluster, reading) as reader:
         while (task := pool.take()) is not None:
             pool.done[task] = digest_side(task, reader, meter, options.range_offsets, pool.stop)

@@ -8,7 +8,7 @@ from replicator.core.map_view import MapView
 from replicator.core.offset_map import Place
 from replicator.engine import state
 from replicator.engine.look import Side
-from replicator.engine.maps import recorded_map
+from replicator.engine.maps import given_up_of, recorded_map
 from replicator.engine.state_log import StateLog
 from replicator.engine.walk import holds_more, open_log, walk
 from replicator.model.names import STATE_TOPIC, TopicPartition
@@ -49,9 +49,12 @@ async def map_views(flow: FlowSpec, source: ClusterSpec, target: ClusterSpec) ->
 async def _views(flow: FlowSpec, uid: str, log: StateLog, source: Side, target: Side) -> dict[TopicPartition, MapView]:
     views: dict[TopicPartition, MapView] = {}
     for record in state.mirrors_of(log.records, uid):
+        if any(known.mapped for known in record.maps.values()):
+            await source.cluster.describe(record.source_topic)
+            await target.cluster.describe(record.target_topic)
         for number in {*record.maps, *record.given_up}:
             where = TopicPartition(record.target_topic, number)
-            given_up = tuple((each.first, each.end) for each in record.given_up[number].ranges)
+            given_up = given_up_of(record, number)
             if number not in record.maps:
                 views[where] = MapView(given_up=given_up)
                 continue

@@ -13,8 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.pairing import Pairing, Ranges, Span, reading_from, spans_of
-from replicator.engine.access import refused
-from replicator.engine.look import Side, batches_between
+from replicator.engine.look import Side, batches_between, offsets_of
 from replicator.errors import BrokerRefused
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
@@ -108,20 +107,16 @@ async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:
 
 
 async def open_log(side: Side, where: TopicPartition, *, committed: bool, given_up: Ranges = ()) -> Log | None:
-    """Return a log with its bounds as they are now, None where there is no such topic.
+    """Return a log of a topic that was just described, with its bounds as they are now; None where there is none.
 
     Raises:
         KafkaError: The cluster cannot be asked, or refuses.
     """
     cluster = side.cluster
-    topic = await cluster.describe(where.topic)
+    topic = cluster.topics.get(where.topic)
     if topic is None or where.partition not in topic.leaders:
         return None
     connection = await cluster.connection(topic.leaders[where.partition].node, Purpose.CONTROL)
-    bounds: list[int] = []
-    for timestamp in (control.EARLIEST, control.LATEST):
-        answer = (await control.list_offsets(connection, [where], timestamp, committed=False))[where]
-        if answer.error:
-            raise refused(cluster.spec, "ListOffsets", answer.error, where.topic)
-        bounds.append(answer.value)
-    return Log(Side(cluster, cluster.topic_ids), connection, where, bounds[0], bounds[1], committed, given_up)
+    start = (await offsets_of(connection, [where], control.EARLIEST))[where]
+    end = (await offsets_of(connection, [where], control.LATEST))[where]
+    return Log(Side(cluster, cluster.topic_ids), connection, where, start, end, committed, given_up)

@@ -18,20 +18,21 @@ class How(enum.StrEnum):
     ACCEPT = "accept"
 
 
-_RECREATE = frozenset({How.RESEED, How.RECREATE})
+ANEW = frozenset({How.RESEED, How.RECREATE})
+"""Two names of one thing: the target topic is deleted, created and copied anew."""
 ALLOWED: Mapping[Reason, frozenset[How]] = {
-    Reason.OVERTAKEN_BY_RETENTION: _RECREATE | {How.SKIP},
-    Reason.SOURCE_TRUNCATED: _RECREATE | {How.ACCEPT},
-    Reason.SOURCE_RECREATED: _RECREATE | {How.ACCEPT},
-    Reason.TARGET_MISSING: _RECREATE,
-    Reason.TARGET_RECREATED: _RECREATE,
-    Reason.FOREIGN_WRITER: _RECREATE | {How.ACCEPT},
-    Reason.CONTENT_MISMATCH: _RECREATE | {How.ACCEPT},
+    Reason.OVERTAKEN_BY_RETENTION: ANEW | {How.SKIP},
+    Reason.SOURCE_TRUNCATED: ANEW | {How.ACCEPT},
+    Reason.SOURCE_RECREATED: ANEW | {How.ACCEPT},
+    Reason.TARGET_MISSING: ANEW,
+    Reason.TARGET_RECREATED: ANEW,
+    Reason.FOREIGN_WRITER: ANEW | {How.ACCEPT},
+    Reason.CONTENT_MISMATCH: ANEW | {How.ACCEPT},
     Reason.RECORD_TOO_LARGE: frozenset({How.SKIP, How.ACCEPT}),
-    Reason.TOMBSTONES_MAY_BE_LOST: _RECREATE | {How.ACCEPT},
+    Reason.TOMBSTONES_MAY_BE_LOST: ANEW | {How.ACCEPT},
     Reason.CORRUPT_BATCH: frozenset({How.SKIP}),
 }
-"""`reseed` and `recreate` are two names of one thing: the target topic is deleted, created and copied anew."""
+"""What helps against which fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class Loss:
     first: int
     end: int
     text: str
+
+    def __str__(self) -> str:
+        """Return it as logs and histories tell it."""
+        return f"{self.partition}: {self.first} to {self.end}, {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

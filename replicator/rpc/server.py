@@ -201,7 +201,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             async with self._changing:
                 flow = find_flow(self._control.snapshot(), request.flow)
                 find_mirror(flow, request.topic)
-                _check_epoch(flow, request.expected_epoch if request.HasField("expected_epoch") else None)
+                _check_epoch(flow, request)
                 return resolution_to_wire(await self._control.resolve(request.flow, order, dry_run=request.dry_run))
 
     async def Events(  # noqa: N802
@@ -261,7 +261,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             if request.request_id and key in self._answered:
                 return self._answered[key]
             flow = find_flow(self._control.snapshot(), request.flow)
-            _check_epoch(flow, request.expected_epoch if request.HasField("expected_epoch") else None)
+            _check_epoch(flow, request)
             changed = await self._control.set_desired(request.flow, desired, actor=actor, reason=request.reason)
             if request.request_id:
                 self._answered[key] = changed
@@ -270,10 +270,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             return changed
 
 
-def _check_epoch(flow: FlowStatus, expected: int | None) -> None:
-    if expected is not None and expected != flow.epoch:
+def _check_epoch(flow: FlowStatus, request: pb.SetDesiredRequest | pb.ResolveMirrorRequest) -> None:
+    if request.HasField("expected_epoch") and request.expected_epoch != flow.epoch:
         raise Conflict(
-            f"flow {flow.flow!r} is at epoch {flow.epoch}, not {expected}",
+            f"flow {flow.flow!r} is at epoch {flow.epoch}, not {request.expected_epoch}",
             why="someone changed who may write meanwhile",
             next_step=f"look at `replicator flow status {flow.flow}` and decide again",
         )

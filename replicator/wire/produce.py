@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
 from replicator.wire.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
-from replicator.wire.versions import PRODUCE_BY_ID
+from replicator.wire.versions import PRODUCE, PRODUCE_BY_ID, PRODUCE_BY_NAME
 
 if TYPE_CHECKING:
+    from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
     from replicator.wire.stream import Buffer
 
@@ -163,6 +164,24 @@ class ProduceCodec:
         if name is None:
             raise CorruptRecords("a produce answer names a topic id that was not asked for")
         return name, position + 16
+
+
+async def produce_by_name(
+    connection: Connection, where: TopicPartition, batch: bytes, transactional_id: str | None = None
+) -> Produced:
+    """Append one batch; return what the broker said of it.
+
+    By name, since Produce from v12 on would enlist partitions by itself (transactions V2), which is not mixed with
+    enlisting them.
+
+    Raises:
+        KafkaError: It did not answer: whether the batch stands is unknown.
+        CorruptRecords: Its answer cannot be read.
+    """
+    codec = ProduceCodec(PRODUCE_BY_NAME, {}, int(connection.cluster.request_timeout_seconds * 1000))
+    body, size = codec.request({where.topic: {where.partition: (batch, len(batch))}}, transactional_id)
+    frame = await connection.ask(PRODUCE, PRODUCE_BY_NAME, body, size)
+    return codec.answer(frame.buffer, frame.size)[0]
 
 
 def _read_errors(buffer: bytearray, position: int, size: int) -> tuple[str, int]:
