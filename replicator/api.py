@@ -17,7 +17,8 @@ has the same calls, takes any number of questions at once, and TLS files with it
 from __future__ import annotations
 
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
-from replicator.rpc.client import ControlClient, Endpoint
+from replicator.rpc.client import ControlClient
+from replicator.rpc.endpoint import Endpoint
 
 __all__ = [
     "ControlClient",

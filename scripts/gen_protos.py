@@ -37,7 +37,7 @@ def run_protoc(arguments: list[str]) -> None:
 
 def generate(out: Path) -> None:
     """Write all generated files below `out`, which stands for the repository's root."""
-    control = "replicator/rpc/v1/control.proto"
+    services = ["replicator/rpc/v1/control.proto", "replicator/rpc/v1/lease.proto"]
     descriptors = out / "descriptors.pb"
     run_protoc(
         [
@@ -46,7 +46,7 @@ def generate(out: Path) -> None:
             f"--pyi_out={out}",
             f"--grpc_python_out={out}",
             f"--descriptor_set_out={descriptors}",
-            control,
+            *services,
         ]
     )
     # The virtual path makes the module land in replicator/state_pb while the source stays versioned.
@@ -60,8 +60,8 @@ def generate(out: Path) -> None:
     )
     files = FileDescriptorSet.FromString(descriptors.read_bytes())
     descriptors.unlink()
-    stub = out / control.replace(".proto", "_pb2_grpc.pyi")
-    stub.write_text(grpc_stub(files.file[0]))
+    for file in files.file:
+        (out / file.name.replace(".proto", "_pb2_grpc.pyi")).write_text(grpc_stub(file))
     for package in PACKAGES:
         (out / package / "__init__.py").write_text(MARKER)
 
@@ -81,8 +81,12 @@ def grpc_stub(file: FileDescriptorProto) -> str:
     for service in file.service:
         lines += [
             f"class {service.name}Stub:",
-            "    def __init__(self, channel: grpc.Channel) -> None: ...",
+            "    def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None: ...",
             *(f"    {method.name}: {multi_callable(method)}" for method in service.method),
+            "",
+            # What the same class is on an asyncio channel.
+            f"class {service.name}AsyncStub:",
+            *(f"    {method.name}: {async_callable(method)}" for method in service.method),
             "",
             f"class {service.name}Servicer:",
         ]
@@ -107,6 +111,13 @@ def multi_callable(method: MethodDescriptorProto) -> str:
     request, response = message_names(method)
     kind = "UnaryStream" if method.server_streaming else "UnaryUnary"
     return f"grpc.{kind}MultiCallable[{request}, {response}]"
+
+
+def async_callable(method: MethodDescriptorProto) -> str:
+    """Return the type of a client stub's attribute on an asyncio channel."""
+    request, response = message_names(method)
+    kind = "UnaryStream" if method.server_streaming else "UnaryUnary"
+    return f"grpc.aio.{kind}MultiCallable[{request}, {response}]"
 
 
 def servicer_method(method: MethodDescriptorProto) -> list[str]:

@@ -56,7 +56,8 @@ def connect(address: str, tls_ca: Path | None, tls_cert: Path | None, tls_key: P
     """
     # Else gRPC's C core tells of failed handshakes on standard error, beside our own message.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from replicator.rpc.client import ControlClient, Endpoint  # grpc takes 100 ms
+    from replicator.rpc.client import ControlClient  # grpc takes 100 ms
+    from replicator.rpc.endpoint import Endpoint
 
     with ControlClient(Endpoint(address, tls_ca, tls_cert, tls_key)) as client:
         yield client

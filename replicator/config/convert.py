@@ -32,6 +32,8 @@ def to_spec(shape: FileShape, path: Path) -> Spec:
             lease_ttl_seconds=shape.coordinator.lease_ttl,
             lease_margin_seconds=shape.coordinator.lease_margin,
             store=shape.coordinator.store,
+            endpoints=shape.coordinator.endpoints,
+            stops_on_loss=shape.coordinator.on_loss == "stop",
         ),
         clusters=tuple(_cluster(alias, cluster) for alias, cluster in shape.clusters.items()),
         flows=tuple(_flow(name, flow) for name, flow in shape.flows.items()),

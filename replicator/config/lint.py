@@ -20,8 +20,6 @@ NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     # A later version deletes the row of what it has built.
     ("daemon.workers", (1,)),
     ("coordinator.store", ("sqlite", "memory")),
-    ("coordinator.endpoints", ([],)),
-    ("coordinator.on_loss", ("continue",)),
     ("clusters.*.client.connections_per_broker", (1,)),
     ("flows.*.strategy", ("sequence",)),
     ("flows.*.loop_guard", ("none",)),
@@ -30,7 +28,6 @@ NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("flows.*.groups.sync_every", ("5s",)),
     ("flows.*.acls.mirror", (False,)),
     ("flows.*.acls.lock_target", (False,)),
-    ("flows.*.shards", (1,)),
     ("flows.*.limits.bytes_per_second", ("unlimited",)),
 )
 

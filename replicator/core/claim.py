@@ -43,7 +43,7 @@ class Timing:
         return (self.ttl_seconds - self.margin_seconds) / 4
 
 
-def next_move(seen: Seen | None, me: str, now: float, timing: Timing) -> Move:
+def next_move(seen: Seen | None, me: str, now: float, timing: Timing, known_dead: str | None = None) -> Move:
     """Return what this daemon does about the claim.
 
     Args:
@@ -51,8 +51,9 @@ def next_move(seen: Seen | None, me: str, now: float, timing: Timing) -> Move:
         me: This daemon's name; it changes with every start.
         now: Monotonic time.
         timing: TTL and margin.
+        known_dead: A daemon that is known to have ended; what it sent may still arrive (`effective_from`).
     """
-    if seen is None or seen.released:
+    if seen is None or seen.released or seen.holder == known_dead:
         return Move.TAKE
     if seen.holder == me:
         return Move.RENEW

@@ -7,19 +7,21 @@ import contextlib
 import gc
 import os
 import resource
-import secrets
 import signal
-import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from replicator import __version__
 from replicator.config.diff import diff
 from replicator.config.load import load
+from replicator.daemon.coordination import open_coordination
+from replicator.daemon.instance import StateDirLock, new_instance
 from replicator.engine.flow import FlowRunner
+from replicator.engine.parts import Me
 from replicator.errors import ConfigError, ReplicatorError, StoreFull, UsageError
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
+from replicator.model.units import format_address
 from replicator.obs.logs import get_logger
 from replicator.rpc.server import RpcServer
 from replicator.store.port import MemoryStore, Store
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec, Spec
     from replicator.model.translation import OffsetQuestion, Translation
+    from replicator.rpc.lease_port import LeasePort
 
 _DRAIN_SECONDS = 5.0
 _STATE_DIR_MODE = 0o700
@@ -47,7 +50,9 @@ class Daemon:
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._instance = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._instance = new_instance()
+        self._me = Me(self._instance, format_address(spec.daemon.rpc))
+        self._leases: LeasePort | None = None
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._runners: dict[str, FlowRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -137,15 +142,20 @@ class Daemon:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         prepare_state_dir(self._spec.daemon.state_dir)
+        lock = StateDirLock(self._spec.daemon.state_dir, self._instance)
+        self._me = Me(self._instance, self._me.address, lock.predecessor)
         # What was imported lives for ever, and the hot path makes no cycles: full collections would only walk it.
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         if self._spec.coordinator.store != "memory":
             self._store = self._open_store()
+        coordination = open_coordination(self._spec, lock.predecessor)
+        self._leases = coordination.port
         for flow in self._mine(self._spec):
-            self._start(flow)
+            self._start(flow, coordination.port)
         stop_http = asyncio.Event()
-        rpc = RpcServer(self, host=self._spec.daemon.rpc[0], port=self._spec.daemon.rpc[1], tls=self._spec.daemon.tls)
+        host, port = self._spec.daemon.rpc
+        rpc = RpcServer(self, host=host, port=port, tls=self._spec.daemon.tls, leases=coordination.embedded)
         serving = asyncio.create_task(http.serve(*self._spec.daemon.http, self, stop_http))
         try:
             await rpc.start()
@@ -157,22 +167,25 @@ class Daemon:
             await rpc.stop(grace_seconds=0.5)
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
+            await coordination.close()
             self._store.close()
+            lock.close()
             log.info("stopped")
 
     def _mine(self, spec: Spec) -> list[FlowSpec]:
         site = spec.daemon.site
         return [flow for flow in spec.flows if site is None or flow.target == site]
 
-    def _start(self, flow: FlowSpec) -> None:
+    def _start(self, flow: FlowSpec, leases: LeasePort) -> None:
         spec = self._spec
         runner = FlowRunner(
             flow,
             spec.cluster(flow.source),
             spec.cluster(flow.target),
             spec.coordinator,
-            self._instance,
+            self._me,
             self._store,
+            leases,
         )
         self._runners[flow.name] = runner
         self._tasks[flow.name] = asyncio.create_task(runner.run(), name=flow.name)
@@ -248,8 +261,8 @@ class Daemon:
                 await self._stop(name)
             self._spec = new
             for flow in self._mine(new):
-                if flow.name not in self._runners:
-                    self._start(flow)
+                if flow.name not in self._runners and self._leases is not None:
+                    self._start(flow, self._leases)
             log.info("configuration reloaded", added=plan.flows_added, removed=plan.flows_removed, changed=sorted(gone))
 
 

@@ -98,11 +98,11 @@ class AttachLoop:
 
     def _bring_claimed_forward(self) -> None:
         """Partitions that waited for the claim prove their place again once it is ours."""
-        since = self._pump.claim.effective_since()
-        if since is None:
-            return
         for slot in self._apart:
-            if slot.copy.reason is Reason.WAITING_FOR_CLAIM:
+            if slot.copy.reason is not Reason.WAITING_FOR_CLAIM:
+                continue
+            since = slot.shard.claim.effective_since()
+            if since is not None:
                 slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
 
     def _attach_due(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
@@ -12,7 +13,7 @@ from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from replicator.engine.state_log import Change, StateLog
 
@@ -29,10 +30,21 @@ class ClaimKeeper:
         me: This daemon's name, new with every start.
         timing: TTL and margin.
         doubt_seconds: How long a write of an earlier holder may still arrive.
+        known_dead: A daemon that is known to have ended.
+        now: Monotonic time.
     """
 
     def __init__(
-        self, state_log: StateLog, flow_uid: str, shard: int, me: str, timing: Timing, doubt_seconds: float
+        self,
+        state_log: StateLog,
+        flow_uid: str,
+        shard: int,
+        me: str,
+        timing: Timing,
+        doubt_seconds: float,
+        known_dead: str | None = None,
+        *,
+        now: Callable[[], float],
     ) -> None:
         self._log = state_log
         self._uid = flow_uid
@@ -40,7 +52,11 @@ class ClaimKeeper:
         self._me = me
         self._timing = timing
         self._doubt_seconds = doubt_seconds
-        self._now = asyncio.get_running_loop().time
+        self._known_dead = known_dead
+        self._lease_epoch = 0
+        self._kicked = asyncio.Event()
+        self._working = asyncio.Lock()
+        self._now = now
         self._seen: Seen | None = None
         self._held = 0
         self._renewal = 0
@@ -66,6 +82,11 @@ class ClaimKeeper:
     def holder(self) -> str | None:
         """Who holds the claim, as last seen."""
         return self._seen.holder if self._seen is not None and not self._seen.released else None
+
+    @property
+    def seen_number(self) -> int:
+        """The number of the claim as last seen, whoever holds it; 0 where there never was one."""
+        return self._seen.number if self._seen is not None else 0
 
     # -- watching -------------------------------------------------------------------------------------------------
 
@@ -103,18 +124,32 @@ class ClaimKeeper:
         self._effective_at = effective_at
         self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
 
+    def want(self, lease_epoch: int) -> None:
+        """Take the claim as soon as it may be taken, under a lease of that epoch; until it is given back."""
+        if lease_epoch != self._lease_epoch:
+            self._lease_epoch = lease_epoch
+            self._kicked.set()
+
     async def run(self) -> None:
         """Work the claim until cancelled."""
         while True:
+            self._kicked.clear()
             try:
                 await self.step()
             except ReplicatorError as error:
                 log.warning("claim not worked", shard=self._shard, why=str(error))
-            await asyncio.sleep(self._timing.renew_every_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.renew_every_seconds):
+                    await self._kicked.wait()
 
     async def step(self) -> None:
         """Do the one thing that is due now."""
-        move = next_move(self._seen, self._me, self._now(), self._timing)
+        async with self._working:
+            if self._lease_epoch:
+                await self._step()
+
+    async def _step(self) -> None:
+        move = next_move(self._seen, self._me, self._now(), self._timing, self._known_dead)
         if move is Move.TAKE:
             await self._try_to_take()
         elif move is Move.RENEW:
@@ -137,7 +172,8 @@ class ClaimKeeper:
             # Decided anew on what stands now: the claim we judged may have been renewed or taken meanwhile.
             if self._seen != judged:
                 return []
-            taken = (claim.number if claim is not None else 0) + 1
+            # Numbers and lease epochs rise together, so that either of them tells who came later.
+            taken = max((claim.number if claim is not None else 0) + 1, self._lease_epoch)
             record = pb.ClaimRecord(shard=self._shard, number=taken, holder=self._me)
             return [state.put(state.claim_key(self._uid, self._shard), record)]
 
@@ -157,10 +193,13 @@ class ClaimKeeper:
 
     async def give_back(self, *, drained: bool) -> None:
         """End holding. With nothing outstanding the next holder has no doubt to wait out."""
-        held, self._held = self._held, 0
-        if not held or not drained:
-            return
+        held, self._held, self._lease_epoch = self._held, 0, 0
+        async with self._working:  # it may just be being taken
+            held, self._held = max(held, self._held), 0
+            if held and drained:
+                await self._release(held)
 
+    async def _release(self, held: int) -> None:
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             claim = state.get_claim(records, self._uid, self._shard)
             if claim is None or claim.number != held:

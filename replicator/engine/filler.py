@@ -25,6 +25,7 @@ from replicator.wire.faults import error_name
 if TYPE_CHECKING:
     from replicator.core.intake import Fill
     from replicator.engine.pump import Pump
+    from replicator.engine.shards import Shard
     from replicator.wire.connection import Connection
 
 _MARKERS_MAX = 20_000
@@ -68,17 +69,18 @@ class Filler:
 
     async def _fill_round(self) -> None:
         pump = self._pump
-        number, route = pump.claim.number, pump.fill_route
+        shard = next(iter(self._due)).shard
+        number, route = shard.claim.number, shard.fill_route
         work: _Round = {}
         try:
-            if self._is_ours(number):
+            if _is_ours(shard, number):
                 await route.prepare(number)
             connection = await pump.target.cluster.connection(self.node, Purpose.CONTROL)
             slow = route.is_slow(number)
             async with route.turn(slow=slow):
-                work = self._gather(number, route.length_max(slow=slow))  # now: the claim may go in any wait
+                work = self._gather(shard, number, route.length_max(slow=slow))  # now: the claim may go in any wait
                 if work:
-                    await self._write(connection, number, work, slow=slow)
+                    await self._write(connection, shard, number, work, slow=slow)
         except AuthorizationFailed as error:
             self._denied(work, error)
         except _PASSING as error:
@@ -88,12 +90,7 @@ class Filler:
             self._failed(work, repr(error))  # or their answers would be waited for for ever
             raise
 
-    def _is_ours(self, number: int) -> bool:
-        """Return whether that claim is ours and nobody else may append markers now."""
-        claim = self._pump.claim
-        return number > 0 and claim.number == number and claim.effective_since() is not None
-
-    def _gather(self, number: int, length_max: int) -> _Round:
+    def _gather(self, shard: Shard, number: int, length_max: int) -> _Round:
         """Take what may be filled now under that claim, up to a request's size; what may not is let go of."""
         pump = self._pump
         due, self._due = self._due, {}
@@ -102,9 +99,11 @@ class Filler:
         for slot in due:
             if slot.copy.fill_due() is None:
                 continue
-            if not self._is_ours(number) or not pump.guard.may_fill(slot):
+            if slot.shard is not shard:  # its markers carry another claim's number: in the next round
+                self._due[slot] = None
+            elif not _is_ours(shard, number) or not shard.guard.may_fill(slot):
                 pump.wait_to_fill(slot)
-            elif slot.verified_at < pump.fill_route.prepared_at:
+            elif slot.verified_at < shard.fill_route.prepared_at:
                 pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
             elif left:
                 fill = slot.copy.begin_fill(min(left, length_max))
@@ -114,13 +113,13 @@ class Filler:
                 self._due[slot] = None
         return work
 
-    async def _write(self, connection: Connection, number: int, work: _Round, *, slow: bool) -> None:
+    async def _write(self, connection: Connection, shard: Shard, number: int, work: _Round, *, slow: bool) -> None:
         pump = self._pump
         sent_at = pump.now()
         lengths = {slot.target: fill.length for slot, (fill, _) in work.items()}
-        route = pump.fill_route
+        route = shard.fill_route
         if slow:
-            codes = await route.by_transaction(connection, lengths, lambda: self._is_ours(number))
+            codes = await route.by_transaction(connection, lengths, lambda: _is_ours(shard, number))
         else:
             codes = await route.in_bulk(connection, lengths, number)
         ends = await control.list_offsets(connection, lengths, control.LATEST, committed=False)
@@ -191,3 +190,8 @@ class Filler:
 
     def _settled(self, slot: Slot) -> None:
         self._pump.after_answer(slot, ProduceOutcome.UNKNOWN if slot.copy.doubtful else ProduceOutcome.MOVED)
+
+
+def _is_ours(shard: Shard, number: int) -> bool:
+    """Return whether that claim is ours and nobody else may append markers now."""
+    return number > 0 and shard.claim.number == number and shard.claim.effective_since() is not None

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.claim import Timing
 from replicator.core.partition_values import Phase
 from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
 from replicator.engine import state, translate
-from replicator.engine.claim_keeper import ClaimKeeper
-from replicator.engine.fill_route import FillRoute
-from replicator.engine.guard import PROVEN_SECONDS_MAX
 from replicator.engine.history import History
-from replicator.engine.identity import Identity, ensure_state_topic, establish
-from replicator.engine.lineup import Lineup
+from replicator.engine.identity import agree_on_shards, ensure_state_topic, establish
 from replicator.engine.log_starts import LogStarts
-from replicator.engine.look import Side
-from replicator.engine.maps import OffsetMaps
 from replicator.engine.open_transactions import OpenTransactions
-from replicator.engine.presence import Presence
-from replicator.engine.pump import Pump
+from replicator.engine.parts import Ground, Parts, assemble, silence_seconds
 from replicator.engine.resolve import Resolver
-from replicator.engine.source_ends import SourceEnds, intact_below
+from replicator.engine.source_ends import intact_below
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
-from replicator.engine.topic_sync import TopicSync
 from replicator.engine.verify_continuous import verify_continuously
 from replicator.errors import (
     AuthorizationFailed,
@@ -40,14 +31,15 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.events import Desired, Event
-from replicator.model.names import fill_route_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from replicator.engine.parts import Me
+    from replicator.engine.shards import Shard
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
     from replicator.model.resolution import Order, Resolution
@@ -55,6 +47,7 @@ if TYPE_CHECKING:
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.model.status import FlowStatus, PartitionStatus
     from replicator.model.translation import OffsetQuestion, Translation
+    from replicator.rpc.lease_port import LeasePort
     from replicator.store.port import Store
 
 _NAMES_EVERY_SECONDS = 5.0
@@ -70,22 +63,9 @@ _GUARD_MARGIN_MS = 3_600_000
 _EXPIRATION = "producer.id.expiration.ms"
 _EXPIRATION_DEFAULT_MS = 86_400_000
 _PROGRESS_EVERY_SECONDS = 5.0
+_DRAIN_SECONDS = 5.0
 
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Parts:
-    """What exists once a flow is up."""
-
-    identity: Identity
-    state_log: StateLog
-    claim: ClaimKeeper
-    presence: Presence
-    sync: TopicSync
-    pump: Pump
-    source_ends: SourceEnds
-    lineup: Lineup
 
 
 class FlowRunner:
@@ -95,9 +75,10 @@ class FlowRunner:
         flow: Its policy.
         source: How to reach the source.
         target: How to reach the target.
-        timing: Of claims.
-        me: This daemon's name, new with every start.
+        coordinator: Timing of leases and claims.
+        me: This daemon.
         store: Where events are kept.
+        leases: Who grants leases.
     """
 
     def __init__(
@@ -105,21 +86,24 @@ class FlowRunner:
         flow: FlowSpec,
         source: ClusterSpec,
         target: ClusterSpec,
-        timing: CoordinatorSpec,
-        me: str,
+        coordinator: CoordinatorSpec,
+        me: Me,
         store: Store,
+        leases: LeasePort,
     ) -> None:
         self.flow = flow
         self.trouble: str | None = "starting"
         self._source = Cluster(source)
         self._target = Cluster(target)
         self._admins = (TopicAdmin(source), TopicAdmin(target))
-        self._timing = Timing(timing.lease_ttl_seconds, timing.lease_margin_seconds)
+        self._coordinator = coordinator
         self._me = me
-        self._parts: _Parts | None = None
+        self._leases = leases
+        self._parts: Parts | None = None
         self._history = History(flow.name, store)
         self._stale = asyncio.Event()
         self._unrecorded = asyncio.Event()
+        self._resharded = asyncio.Event()
         self._guard_ms: int | None = None
         self._paused = False
         self._passed_once = False
@@ -140,8 +124,9 @@ class FlowRunner:
         """Return the picture of this flow now."""
         parts = self._parts
         trouble = self.trouble
-        if parts is not None and parts.pump.trouble:
-            trouble = "; ".join(f"{place}: {why}" for place, why in sorted(parts.pump.trouble.items()))
+        if parts is not None:
+            troubles = [f"{place}: {why}" for place, why in sorted(parts.pump.trouble.items())]
+            trouble = "; ".join([*troubles, *parts.shards.troubles()]) or trouble
         return flow_status(
             self.flow,
             uid=parts.identity.uid if parts else None,
@@ -155,7 +140,7 @@ class FlowRunner:
         """Return recent events, newest last."""
         return self._history.recent(topic, limit)
 
-    def _up(self) -> _Parts:
+    def _up(self) -> Parts:
         if self._parts is None:
             raise ReplicatorError(
                 f"flow {self.flow.name!r} is not up", why=self.trouble or "", next_step="replicator flow status"
@@ -239,8 +224,12 @@ class FlowRunner:
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.pump.run())
             group.create_task(parts.state_log.follow())
-            group.create_task(parts.claim.run())
             group.create_task(parts.presence.run())
+            group.create_task(parts.leases.run())
+            group.create_task(parts.shards.run(parts.leases))
+            for shard in parts.shards.shards:
+                group.create_task(shard.claim.run())
+            group.create_task(self._stop_when_resharded())
             group.create_task(self._sync_topics(parts))
             group.create_task(self._record(parts))
             group.create_task(self._record_source_ends(parts))
@@ -260,31 +249,32 @@ class FlowRunner:
             )
         await ensure_state_topic(self._target, self._admins[1])
         state_log = StateLog(self._target)
-        began = asyncio.get_running_loop().time()
-        identity = await establish(self.flow, self._source.cluster_id or "", self._target, state_log, self._me)
-        claim = ClaimKeeper(state_log, identity.uid, 0, self._me, self._timing, self._target.spec.doubt_seconds)
-        if identity.fresh:
-            claim.first_claim(began)
-        silence_seconds = self._timing.ttl_seconds + PROVEN_SECONDS_MAX + self._target.spec.doubt_seconds
-        presence = Presence(state_log, identity.uid, self._me, self._timing, silence_seconds)
-        await presence.announce()
-        sync = TopicSync(self.flow, identity.uid, self._source, self._target, self._admins, state_log)
-        route = FillRoute(
+        identity = await establish(self.flow, self._source.cluster_id or "", self._target, state_log, self._me.instance)
+        silence = silence_seconds(self._coordinator, self._target)
+        await agree_on_shards(self.flow, identity.uid, self._target, state_log, silence, self._tell_waiting)
+        ground = Ground(
+            self.flow,
+            self._me,
+            self._source,
             self._target,
-            fill_route_transactional_id(identity.uid),
-            identity.writer.fill_id,
-            asyncio.get_running_loop().time,
+            self._admins,
+            identity,
+            state_log,
+            self._coordinator,
+            self._leases,
         )
-        sides = Side(self._source, {}), Side(self._target, {})
-        maps = OffsetMaps(identity.uid, state_log, claim)
-        pump = Pump(self.flow, *sides, identity.writer, claim, presence, watcher=self, fill_route=route, maps=maps)
-        source_ends = SourceEnds(identity.uid, state_log)
-        lineup = Lineup(self.flow, pump, source_ends)
-        self._parts = _Parts(identity, state_log, claim, presence, sync, pump, source_ends, lineup)
+        parts = self._parts = assemble(ground, self, self._drain_shard, self._shards_changed)
         state_log.listen(self._on_record)
         self._follow_desired()
         self.trouble = None
-        log.info("flow up", flow=self.flow.name, uid=identity.uid, fresh=identity.fresh)
+        log.info(
+            "flow up", flow=self.flow.name, uid=identity.uid, fresh=identity.fresh, shards=len(parts.shards.shards)
+        )
+
+    def _tell_waiting(self, why: str) -> None:
+        if self.trouble != why:
+            log.warning("flow waits", flow=self.flow.name, why=why)
+        self.trouble = why
 
     async def _read_guard(self) -> None:
         """Read for how long the target remembers producers; where that is refused, Kafka's default is assumed."""
@@ -297,23 +287,12 @@ class FlowRunner:
         self._guard_ms = int(found.get(_EXPIRATION) or _EXPIRATION_DEFAULT_MS) - _GUARD_MARGIN_MS
 
     async def stop(self, seconds: float) -> bool:
-        """Drain, give the claim back, close; return whether every answer came.
+        """Hand off what others can take over, drain the rest; return whether every answer came.
 
         Call it before `run` is cancelled.
         """
         parts = self._parts
-        drained = True
-        if parts is not None:
-            drained = await parts.pump.drain(seconds)
-            try:
-                async with asyncio.timeout(max(0.5, seconds)):
-                    await self._record_ends_once(parts)
-                    await parts.claim.give_back(drained=drained)
-                    if drained:
-                        await parts.presence.withdraw()
-            except (ReplicatorError, TimeoutError) as error:
-                log.warning("claim not given back", flow=self.flow.name, why=str(error))
-        return drained
+        return True if parts is None else await parts.shards.end(seconds)
 
     async def close(self) -> None:
         """Close every connection; after `run` has ended."""
@@ -324,9 +303,39 @@ class FlowRunner:
         for admin in self._admins:
             await admin.close()
 
+    # -- shards ---------------------------------------------------------------------------------------------------
+
+    async def _drain_shard(self, shard: Shard) -> bool:
+        """End the work on a shard's partitions, with what only the holder of its claim can still record."""
+        parts = self._up()
+        slots = [slot for slot in parts.pump.slots.values() if slot.shard is shard]
+        drained = await parts.pump.drain(slots, _DRAIN_SECONDS, "handed over")
+        try:
+            await self._record_ends_once(parts, [shard])
+        except ReplicatorError as error:
+            log.warning("source ends not recorded", flow=self.flow.name, why=str(error))
+        parts.lineup.forget(slots)
+        return drained
+
+    async def _stop_when_resharded(self) -> None:
+        await self._resharded.wait()
+        raise Conflict(
+            f"flow {self.flow.name!r} has another number of shards by now than the {self.flow.shards} of this file",
+            why="another daemon of the flow was started with another file, while this one seemed to be gone",
+            next_step="give all daemons of the flow the same `shards`, and start this one again",
+        )
+
+    def _shards_changed(self) -> None:
+        """Begin with the partitions of shards that became ours."""
+        if self._parts is not None and self._passed_once:
+            self._line_up(self._parts)
+
+    def _line_up(self, parts: Parts) -> None:
+        parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms or 0, paused=self._paused)
+
     # -- topics ---------------------------------------------------------------------------------------------------
 
-    async def _sync_topics(self, parts: _Parts) -> None:
+    async def _sync_topics(self, parts: Parts) -> None:
         loop = asyncio.get_running_loop()
         configs_at = 0.0
         while True:
@@ -337,7 +346,7 @@ class FlowRunner:
                     await self._read_guard()
                     configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
                 if await parts.sync.run_pass(configs=configs):
-                    parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms or 0, paused=self._paused)
+                    self._line_up(parts)
                 self._passed_once = True
             except ReplicatorError as error:
                 self.trouble = str(error)
@@ -402,6 +411,8 @@ class FlowRunner:
         if parts is None:
             return
         record = state.get_flow(parts.state_log.records, parts.identity.uid)
+        if state.shards_of(record) != self.flow.shards:
+            self._resharded.set()
         paused = record.desired == pb.DESIRED_PAUSED
         if paused == self._paused:
             return
@@ -413,7 +424,7 @@ class FlowRunner:
             elif slot.copy.phase is Phase.PAUSED:
                 parts.pump.resume(slot)
 
-    async def _record(self, parts: _Parts) -> None:
+    async def _record(self, parts: Parts) -> None:
         """Write newly active partitions and leader epochs, many at a time."""
         while True:
             await self._unrecorded.wait()
@@ -434,34 +445,36 @@ class FlowRunner:
                 await asyncio.sleep(1.0)
                 self._unrecorded.set()
 
-    async def _record_source_ends(self, parts: _Parts) -> None:
+    async def _record_source_ends(self, parts: Parts) -> None:
         while True:
             await asyncio.sleep(_SOURCE_ENDS_EVERY_SECONDS)
             try:
-                await self._record_ends_once(parts)
+                await self._record_ends_once(parts, parts.shards.shards)
             except ReplicatorError as error:
                 log.debug("source ends not recorded", flow=self.flow.name, why=str(error))
 
-    async def _record_ends_once(self, parts: _Parts) -> None:
-        """Append what only the claim's holder knows for certain, and see to what only it may do."""
-        if parts.claim.holder != self._me:
+    async def _record_ends_once(self, parts: Parts, shards: Collection[Shard]) -> None:
+        """Append what only the holder of a shard's claim knows for certain, and see to what only it may do."""
+        ours = {shard for shard in shards if shard.works and shard.claim.holder == self._me.instance}
+        slots = [slot for slot in parts.pump.slots.values() if slot.shard in ours]
+        if not slots:
             return
-        await parts.pump.maps.persist(list(parts.pump.slots.values()))
-        await parts.source_ends.record(parts.pump)
+        await parts.pump.maps.persist(slots)
+        await parts.source_ends.record(parts.pump, ours)
         if any(
             slot.copy.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
-            for slot in parts.pump.slots.values()
+            for slot in slots
             if slot.source.topic in parts.sync.mirrors
         ):
             self._unrecorded.set()
 
-    async def _watch_log_starts(self, parts: _Parts) -> None:
+    async def _watch_log_starts(self, parts: Parts) -> None:
         starts = LogStarts(self.flow, parts.pump)
         while True:
             await asyncio.sleep(_FOLLOW_EVERY_SECONDS if self.flow.follow_log_start else _LOG_STARTS_EVERY_SECONDS)
             await starts.look()
 
-    async def _watch_open_transactions(self, parts: _Parts) -> None:
+    async def _watch_open_transactions(self, parts: Parts) -> None:
         if not parts.pump.committed_only:  # whoever copies uncommitted records waits for no transaction
             return
         watch = OpenTransactions(self.flow.name, parts.pump)
@@ -469,7 +482,7 @@ class FlowRunner:
             await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
             await watch.look()
 
-    async def _tell_progress(self, parts: _Parts) -> None:
+    async def _tell_progress(self, parts: Parts) -> None:
         """Log one line per flow while it is catching up, and one each time that other partitions stand still."""
         loop = asyncio.get_running_loop()
         progress = Progress(loop.time())

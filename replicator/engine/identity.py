@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 from replicator.core.attach_facts import Role, Writer
 from replicator.engine import state
 from replicator.errors import BrokerRefused, BugError, WrongCluster
-from replicator.model.names import STATE_TOPIC, data_transactional_id, fill_transactional_id, filler_transactional_id
+from replicator.model.names import (
+    STATE_TOPIC,
+    data_transactional_id,
+    fill_route_transactional_id,
+    fill_transactional_id,
+    filler_transactional_id,
+)
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.transactions import init_producer_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from replicator.admin.topics import TopicAdmin
     from replicator.engine.state_log import Change, StateLog
@@ -33,15 +39,20 @@ _STATE_CONFIGS = {
     "compression.type": "producer",
 }
 _LEADER_SECONDS_MAX = 20.0
+_AGREE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The flow's uid and writer; `fresh` when this daemon minted them (and holds claim number 1)."""
+    """The flow's uid and writer.
+
+    `fresh` says that this daemon minted them, and holds claim number 1 of each shard since monotonic time `minted_at`.
+    """
 
     uid: str
     writer: Writer
     fresh: bool
+    minted_at: float
 
 
 async def ensure_state_topic(target: Cluster, admin: TopicAdmin) -> None:
@@ -83,6 +94,7 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
         WrongCluster: The name is known on this target for another target cluster.
         KafkaError: The target refuses.
     """
+    began = asyncio.get_running_loop().time()
     await log.read_to_end()
     known = state.find_flow(log.records, flow.name, source_id)
     if known is None:
@@ -102,7 +114,7 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
     writer = state.get_writer(log.records, known.uid)
     if writer is None:
         raise BugError(f"flow {flow.name} has no writer record")
-    return Identity(known.uid, writer, fresh=uid == known.uid)
+    return Identity(known.uid, writer, fresh=uid == known.uid, minted_at=began)
 
 
 async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> str:
@@ -127,6 +139,7 @@ async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, 
         target_cluster_id=target.cluster_id or "",
         desired=pb.DESIRED_ACTIVE,
         created_ms=time.time_ns() // 1_000_000,
+        shards=flow.shards,
     )
 
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
@@ -135,9 +148,87 @@ async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, 
         return [
             state.put(state.flow_key(uid), record),
             state.put(state.writer_key(uid), state.writer_record(writer)),
-            state.put(state.claim_key(uid, 0), pb.ClaimRecord(shard=0, number=1, holder=me)),
+            *(
+                state.put(state.claim_key(uid, shard), pb.ClaimRecord(shard=shard, number=1, holder=me))
+                for shard in range(flow.shards)
+            ),
         ]
 
     # The uid is not agreed yet, so this one change excludes its rivals by the flow's name.
     await log.change(f"create.{flow.name}", decide)
     return uid
+
+
+async def agree_on_shards(
+    flow: FlowSpec,
+    uid: str,
+    target: Cluster,
+    log: StateLog,
+    silence_seconds: float,
+    tell: Callable[[str], None],
+) -> None:
+    """Return once all daemons of the flow count as many shards as its file here does.
+
+    Another number moves partitions to other shards, and a claim covers a shard. So it is changed only while no daemon
+    of the flow can have an effect: each has given back its claims and taken away its signs, or was silent for long
+    enough. Claims of all shards go on above the highest number so far, as it is the epoch of markers.
+
+    Args:
+        flow: The flow.
+        uid: Its uid.
+        target: The target.
+        log: The state topic.
+        silence_seconds: How long a daemon's last sign of life may have an effect.
+        tell: Told whom this waits for.
+
+    Raises:
+        KafkaError: The target refuses.
+    """
+    now = asyncio.get_running_loop().time
+    seen: dict[bytes, tuple[bytes, float]] = {}
+    while True:
+        await log.read_to_end()
+        agreed = state.shards_of(state.get_flow(log.records, uid))
+        if agreed == flow.shards:
+            return
+        signs = state.signs_of(log.records, uid)
+        seen = {key: seen[key] if key in seen and seen[key][0] == raw else (raw, now()) for key, raw in signs.items()}
+        if not any(now() - since < silence_seconds for _, since in seen.values()):
+            await _reshard(uid, target, log, agreed, flow.shards, signs)
+            continue
+        tell(
+            f"daemons run flow {flow.name} with {agreed} shards, this file says {flow.shards}: "
+            f"it goes on once all of them have ended, or were silent for {silence_seconds:.0f} s"
+        )
+        await asyncio.sleep(_AGREE_SECONDS)
+
+
+async def _reshard(
+    uid: str, target: Cluster, log: StateLog, before: int, after: int, judged: Mapping[bytes, bytes]
+) -> None:
+    for shard in range(before):  # nothing that was left open may write a marker later
+        await init_producer_id(target, fill_route_transactional_id(uid, shard))
+    await log.change(uid, lambda records: _resharded(records, uid, after, judged))
+
+
+def _resharded(records: Mapping[bytes, bytes], uid: str, shards: int, judged: Mapping[bytes, bytes]) -> list[Change]:
+    record = state.get_flow(records, uid)
+    if state.signs_of(records, uid) != judged or state.shards_of(record) == shards:
+        return []
+    highest = max(
+        (
+            claim.number
+            for shard in range(state.shards_of(record))
+            if (claim := state.get_claim(records, uid, shard)) is not None
+        ),
+        default=0,
+    )
+    record.shards = shards
+    return [
+        state.put(state.flow_key(uid), record),
+        *((key, None) for key in judged if state.presence_of(key, uid) is not None),
+        *(
+            state.put(state.claim_key(uid, shard), pb.ClaimRecord(shard=shard, number=highest, released=True))
+            for shard in range(shards)
+        ),
+    ]

@@ -60,7 +60,10 @@ class Lineup:
                 surplus_allowed=lenient,
             )
             for partition in range(mirror.partitions):
-                slot = pump.slots.get(TopicPartition(mirror.topic, partition))
+                where = TopicPartition(mirror.topic, partition)
+                slot = pump.slots.get(where)
+                if not pump.shards.works_on(where):
+                    continue
                 if slot is None:
                     self._begin(mirror, partition, limits, paused=paused)
                 else:
@@ -107,13 +110,17 @@ class Lineup:
 
         What they sent without an answer may still arrive: their successors wait that out.
         """
+        self.forget([slot for slot in self._pump.slots.values() if slot.source.topic == topic])
+        log.info("mirror begins anew", flow=self._flow.name, topic=topic)
+
+    def forget(self, slots: Iterable[Slot]) -> None:
+        """Let go of partitions; what they sent without an answer is waited out should they come again."""
         pump = self._pump
-        for slot in [slot for slot in pump.slots.values() if slot.source.topic == topic]:
+        for slot in slots:
             if slot.copy.outstanding or slot.copy.doubtful:
                 doubt_seconds = pump.target.cluster.spec.doubt_seconds
                 self._doubts[slot.source] = max(slot.doubt_until, pump.now() + doubt_seconds)
             pump.remove(slot)
-        log.info("mirror begins anew", flow=self._flow.name, topic=topic)
 
 
 def _set_cleaning(slot: Slot, mirror: Mirror) -> None:

@@ -42,8 +42,8 @@ class LogStarts:
         for slot in slots:
             slot.source_start = there.get(slot.source, slot.source_start)
             slot.target_start = here.get(slot.target, slot.target_start)
-        if self._flow.follow_log_start and pump.claim.effective_since() is not None:
-            for slot in slots:
+        for slot in slots:
+            if self._flow.follow_log_start and slot.shard.claim.effective_since() is not None:
                 await self._follow(slot)
 
     async def _follow(self, slot: Slot) -> None:

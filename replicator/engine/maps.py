@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as AnyMapping
 
     from replicator.core.attach_facts import Remap
-    from replicator.engine.guard import Claim
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change, StateLog
     from replicator.model.names import TopicPartition
@@ -42,13 +41,11 @@ class OffsetMaps:
     Args:
         uid: The flow's.
         state_log: Where they are kept.
-        claim: Whose number keeps the blocks of two holders apart.
     """
 
-    def __init__(self, uid: str, state_log: StateLog, claim: Claim) -> None:
+    def __init__(self, uid: str, state_log: StateLog) -> None:
         self._uid = uid
         self._log = state_log
-        self._claim = claim
         self._parsed: dict[str, tuple[bytes, pb.MirrorRecord]] = {}
         self._written: dict[Slot, _Written] = {}
 
@@ -161,14 +158,14 @@ class OffsetMaps:
         Raises:
             KafkaError: It could not be written; the next time writes it.
         """
-        number = self._claim.number
-        if not number or self._claim.effective_since() is None:
-            return
         for slot in slots:
+            claim = slot.shard.claim
+            if not claim.number or claim.effective_since() is None:
+                continue
             track = slot.copy.track
             # A map is proven while it is copied by: a walk that ended elsewhere may have paired what does not match.
             if track is not None and track.mapped and slot.copy.is_copying() and slot in self._written:
-                await self._persist(slot, track.offsets, number)
+                await self._persist(slot, track.offsets, claim.number)
 
     async def _persist(self, slot: Slot, offsets: OffsetMap, number: int) -> None:
         """Write the blocks that are new or grew, and the tombstones of those that lie below both logs' starts."""

@@ -1,4 +1,4 @@
-"""The pump of one shard: partitions between two clusters, attached, copied, settled, attached again.
+"""The pump of one flow in one daemon: partitions between two clusters, attached, copied, settled, attached again.
 
 It owns the machines (`core.partition`) and gives them I/O: readers per source broker, a writer per target broker,
 and one attach loop. Everything runs on one event loop, so no state here is ever seen half-changed.
@@ -16,7 +16,7 @@ from replicator.core.attach_facts import Resume, Writer
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
-from replicator.engine.guard import Claim, Guard, Others, Standing
+from replicator.engine.guard import Standing
 from replicator.engine.leaders import LeaderWatch
 from replicator.engine.look import Side, read_once
 from replicator.engine.reader import SourceReader
@@ -32,10 +32,10 @@ from replicator.wire.faults import error_name
 from replicator.wire.frames import Frame, FramePool
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Collection, Coroutine, Iterable
 
-    from replicator.engine.fill_route import FillRoute
     from replicator.engine.maps import OffsetMaps
+    from replicator.engine.shards import Shards
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Leader
@@ -91,10 +91,8 @@ class Pump:
         source: Where to read.
         target: Where to write.
         writer: The flow's identity on the target.
-        claim: The claim on this shard.
-        others: The other daemons of this flow.
+        shards: The flow's shards, with this daemon's rights on each.
         watcher: Who is told.
-        fill_route: How markers reach the target.
         maps: Where offsets stand that are not the source's own.
 
     Attributes:
@@ -110,11 +108,9 @@ class Pump:
         source: Side,
         target: Side,
         writer: Writer,
-        claim: Claim,
-        others: Others,
+        shards: Shards,
         *,
         watcher: Watcher,
-        fill_route: FillRoute,
         maps: OffsetMaps,
     ) -> None:
         self.source = source
@@ -128,8 +124,7 @@ class Pump:
         frame_bytes = max(_FRAME_BYTES_MIN, min(_FRAME_BYTES_MAX, flow.limits.in_flight_bytes // _FRAMES_MIN))
         self.frames = FramePool(max(_FRAMES_MIN, flow.limits.in_flight_bytes // frame_bytes), frame_bytes)
         self.queued_bytes_max = _QUEUED_BYTES_MAX
-        self.claim = claim
-        self.fill_route = fill_route
+        self.shards = shards
         self.maps = maps
         self.offsets = flow.offsets
         self._watcher = watcher
@@ -145,8 +140,6 @@ class Pump:
         self._target_leaders = LeaderWatch(target.cluster, self._target_topics, self._leaders_changed)
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
-        doubt_seconds = target.cluster.spec.doubt_seconds
-        self.guard = Guard(claim, others, doubt_seconds, self.now, self.now_ms, self.writers_kick)
         self._draining = False
 
     def now_ms(self) -> int:
@@ -157,7 +150,7 @@ class Pump:
 
     def add(self, source: TopicPartition, target: TopicPartition, limits: TargetLimits) -> Slot:
         """Begin with a partition; it is attached as soon as its leaders are known."""
-        slot = Slot(source, target, PartitionCopy(source, limits))
+        slot = Slot(source, target, PartitionCopy(source, limits), self.shards.of(source))
         self.slots[source] = slot
         self._attach_loop.add(slot)
         self._attach_loop.wake()
@@ -172,14 +165,14 @@ class Pump:
         self.maps.forget(slot)
         self.slots.pop(slot.source, None)
 
-    def pause(self, slot: Slot) -> None:
-        """Stop a partition by wish."""
+    def pause(self, slot: Slot, text: str = "paused") -> None:
+        """Stop a partition by wish; `text` says whose."""
         before = slot.copy.phase
         slot.begins_again = False
         release(slot.copy.pause())
         self._detach(slot)
         if before is not slot.copy.phase:
-            self._watcher.changed(slot, before, "paused")
+            self._watcher.changed(slot, before, text)
 
     def resume(self, slot: Slot) -> None:
         """Let a paused or faulted partition begin again, once no answer of before is outstanding."""
@@ -216,7 +209,7 @@ class Pump:
 
     def wait_for_claim(self, slot: Slot) -> None:
         """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
-        standing = self.guard.standing(slot)
+        standing = slot.shard.guard.standing(slot)
         if standing is Standing.ASKING:
             return
         detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
@@ -402,7 +395,7 @@ class Pump:
     def close(self) -> None:
         """Stop everything; safe to call twice."""
         self._draining = self._attach_loop.draining = True
-        self.guard.close()
+        self.shards.close()
         for task in list(self._tasks):
             task.cancel()
         self._source_leaders.close()
@@ -412,13 +405,12 @@ class Pump:
         for writer in self._writers.values():
             writer.close()
 
-    async def drain(self, seconds: float) -> bool:
-        """Send nothing new and wait for answers; return whether none is missing."""
-        self._draining = self._attach_loop.draining = True
-        for slot in self.slots.values():
-            self.pause(slot)
+    async def drain(self, slots: Collection[Slot], seconds: float, text: str) -> bool:
+        """Send nothing new of some partitions and wait for answers; return whether none is missing."""
+        for slot in slots:
+            self.pause(slot, text)
         deadline = self.now() + seconds
-        while any(slot.copy.outstanding for slot in self.slots.values()):
+        while any(slot.copy.outstanding for slot in slots):
             if self.now() >= deadline:
                 return False
             await asyncio.sleep(0.005)

@@ -75,7 +75,7 @@ class Seeder:
         pump = self._pump
         try:
             async with self._room:
-                await self._wait_for_claim()
+                await _wait_for_claim(slot)
                 if slot.seeded_to < offset:
                     await pump.remember_seed(slot, offset)
                 await self._seed(slot, offset)
@@ -89,11 +89,6 @@ class Seeder:
             slot.seed_eta_seconds = None
         if slot.copy.phase is Phase.SEEDING:
             pump.seeded([slot])
-
-    async def _wait_for_claim(self) -> None:
-        # Whether the claim is effective also depends on time passing, which no event tells.
-        while self._pump.claim.effective_since() is None:  # noqa: ASYNC110
-            await asyncio.sleep(_CLAIM_POLL_SECONDS)
 
     async def _seed(self, slot: Slot, offset: int) -> None:
         pump = self._pump
@@ -161,3 +156,9 @@ def _filler(count: int, hour: int) -> bytes:
     timestamp_ms = hour * 3_600_000
     record = NewRecord(timestamp_ms, None, None)
     return encode((record for _ in range(count)), compression=_ZSTD)
+
+
+async def _wait_for_claim(slot: Slot) -> None:
+    # Whether the claim is effective also depends on time passing, which no event tells.
+    while slot.shard.claim.effective_since() is None:  # noqa: ASYNC110
+        await asyncio.sleep(_CLAIM_POLL_SECONDS)

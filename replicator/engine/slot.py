@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from replicator.core.verify_track import VerifyTrack
+    from replicator.engine.shards import Shard
     from replicator.model.names import TopicPartition
 
 
@@ -40,6 +41,7 @@ class Slot:
         source: The partition on the source.
         target: The partition on the target (another topic name where the flow renames).
         copy: Its machine.
+        shard: The shard it belongs to, with this daemon's rights on it.
         lag: Its lag meter.
         active: Whether the mirror record holds it as ACTIVE: once it does, its offsets are never seeded again.
         begin_at_end: Whether it begins at the source's end (`start: latest`).
@@ -73,6 +75,7 @@ class Slot:
     source: TopicPartition
     target: TopicPartition
     copy: PartitionCopy
+    shard: Shard
     lag: LagMeter = field(default_factory=LagMeter)
     active: bool = False
     begin_at_end: bool = False

@@ -7,14 +7,19 @@ then deleted keys would live on. That is told at the first offset that the clean
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from replicator.core.shards import SHARDS_MAX
 from replicator.engine import state
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from replicator.engine.pump import Pump
+    from replicator.engine.shards import Shard
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import StateLog
     from replicator.engine.topic_sync import Mirror
@@ -26,39 +31,53 @@ class SourceEnds:
     """The ends of one flow's partitions, as recorded and as seen."""
 
     def __init__(self, uid: str, state_log: StateLog) -> None:
-        self._key = state.key(pb.KIND_SOURCE_END, uid)
+        self._uid = uid
+        self._keys = [state.source_end_key(uid, shard) for shard in range(SHARDS_MAX)]
         self._log = state_log
-        self._raw: bytes | None = None
+        self._raw: list[bytes] = []
         self._levels: dict[tuple[str, int], int] = {}
 
     def level_ms(self, where: TopicPartition) -> int:
         """Return when the target was recorded to hold all of a partition (Unix, ms), 0 for never."""
-        raw = self._log.records.get(self._key)
-        if raw is not None and raw is not self._raw:  # a thousand partitions parse it once
-            entries = pb.SourceEndBlock.FromString(raw).entries
-            self._raw, self._levels = raw, {(one.topic, one.partition): one.caught_up_ms for one in entries}
+        records = self._log.records
+        raw = [records[key] for key in self._keys if key in records]
+        if raw != self._raw:  # a thousand partitions parse them once
+            self._raw, self._levels = raw, {}
+            for block in map(pb.SourceEndBlock.FromString, raw):
+                for one in block.entries:
+                    key = (one.topic, one.partition)
+                    # A partition has moved between shards where a flow was given another number of them.
+                    self._levels[key] = max(one.caught_up_ms, self._levels.get(key, 0))
         return self._levels.get(where, 0)
 
-    async def record(self, pump: Pump) -> None:
-        """Append the ends as last seen.
+    async def record(self, pump: Pump, shards: Collection[Shard]) -> None:
+        """Append the ends of some shards as last seen.
 
         Raises:
             KafkaError: They could not be written.
         """
         now_ms = pump.now_ms()
-        entries = [
-            pb.SourceEndBlock.Entry(
+        entries: dict[int, list[pb.SourceEndBlock.Entry]] = defaultdict(list)
+        for slot in pump.slots.values():
+            end = slot.lag.observed_end
+            if slot.shard not in shards or end is None:
+                continue
+            entry = pb.SourceEndBlock.Entry(
                 topic=slot.source.topic,
                 partition=slot.source.partition,
                 end=end,
                 caught_up_ms=_level_ms(slot, pump.now(), now_ms),
             )
-            for slot in pump.slots.values()
-            if (end := slot.lag.observed_end) is not None
+            entries[slot.shard.number].append(entry)
+        changes = [
+            state.put(
+                state.source_end_key(self._uid, shard),
+                pb.SourceEndBlock(shard=shard, observed_ms=now_ms, entries=ends),
+            )
+            for shard, ends in entries.items()
         ]
-        if entries:
-            block = pb.SourceEndBlock(shard=0, observed_ms=now_ms, entries=entries)
-            await self._log.append([state.put(self._key, block)])
+        if changes:
+            await self._log.append(changes)
 
 
 def _level_ms(slot: Slot, now: float, now_ms: int) -> int:

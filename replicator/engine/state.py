@@ -132,17 +132,38 @@ def renewal_key(uid: str, shard: int) -> bytes:
     return key(pb.KIND_CLAIM, uid, _RENEWAL, shard)
 
 
-def presence_key(uid: str, instance: str) -> bytes:
-    """Return the key under which a daemon says that it runs this flow."""
-    return key(pb.KIND_CLAIM, uid, _PRESENCE + instance)
+def presence_key(uid: str, instance: str, shard: int) -> bytes:
+    """Return the key under which a daemon says that it works on a shard of this flow."""
+    return key(pb.KIND_CLAIM, uid, _PRESENCE + instance, shard)
 
 
-def presence_of(raw: bytes, uid: str) -> str | None:
-    """Return the daemon whose presence this key is about, None for any other key."""
+def presence_of(raw: bytes, uid: str) -> tuple[str, int] | None:
+    """Return the daemon and the shard whose presence this key is about, None for any other key."""
     parsed = parse_key(raw)
     if parsed is None or parsed.kind != pb.KIND_CLAIM or parsed.flow_uid != uid:
         return None
-    return parsed.topic.removeprefix(_PRESENCE) if parsed.topic.startswith(_PRESENCE) else None
+    if not parsed.topic.startswith(_PRESENCE):
+        return None
+    return parsed.topic.removeprefix(_PRESENCE), parsed.partition
+
+
+def signs_of(records: Mapping[bytes, bytes], uid: str) -> dict[bytes, bytes]:
+    """Return what shows that daemons of a flow may be at work: claims that are held, their renewals, presences."""
+    found: dict[bytes, bytes] = {}
+    for raw_key, value in records.items():
+        parsed = parse_key(raw_key)
+        if parsed is None or parsed.kind != pb.KIND_CLAIM or parsed.flow_uid != uid:
+            continue
+        held = parsed.topic or not pb.ClaimRecord.FromString(value).released
+        claim = get_claim(records, uid, parsed.partition) if parsed.topic == _RENEWAL else None
+        if held and not (claim is not None and claim.released):
+            found[raw_key] = value
+    return found
+
+
+def shards_of(flow: pb.FlowRecord) -> int:
+    """Return how many shards the daemons of a flow have agreed on."""
+    return flow.shards or 1
 
 
 def get_claim(records: Mapping[bytes, bytes], uid: str, shard: int) -> pb.ClaimRecord | None:
@@ -170,6 +191,11 @@ def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRe
     for found, value in _of_kind(records, pb.KIND_MIRROR):
         if found.flow_uid == uid:
             yield pb.MirrorRecord.FromString(value)
+
+
+def source_end_key(uid: str, shard: int) -> bytes:
+    """Return the key of the source's ends as the holder of a shard saw them."""
+    return key(pb.KIND_SOURCE_END, uid, partition=shard)
 
 
 def segment_key(uid: str, target_topic: str, partition: int, block: int) -> bytes:

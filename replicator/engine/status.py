@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from replicator.core.answers import ProduceOutcome
 from replicator.core.intake import FILL_AHEAD_MAX
 from replicator.core.partition_values import Phase
+from replicator.model.names import TopicPartition
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
@@ -26,6 +27,7 @@ _STATES = {
     Phase.PAUSED: MirrorState.PAUSED,
     Phase.FAULTED: MirrorState.FAULTED,
 }
+_GOES_ON = {Reason.FILLING, Reason.HELD_ELSEWHERE}
 _WORST_FIRST = (MirrorState.FAULTED, MirrorState.SEEDING, MirrorState.PENDING, MirrorState.PAUSED, MirrorState.ACTIVE)
 
 
@@ -64,15 +66,16 @@ def flow_status(
 
 
 def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused: bool) -> MirrorStatus:
-    partitions = tuple(
-        _partition(slot, pump) for slot in sorted(slots, key=lambda slot: slot.source.partition) if pump is not None
-    )
+    partitions: tuple[PartitionStatus, ...] = ()
+    if pump is not None:
+        here = [_partition(slot, pump) for slot in slots]
+        partitions = tuple(sorted([*here, *_elsewhere(mirror, slots, pump)], key=lambda one: one.partition))
     states = {partition.state for partition in partitions}
     state = next((worst for worst in _WORST_FIRST if worst in states), MirrorState.PENDING)
     # One that waits tells more of a mirror than its neighbours in the same state, which go on.
     waiting = [one for one in partitions if one.state is state and one.reason is not None]
-    # A fill goes on by itself: it must not hide that another one waits for somebody.
-    telling = min(waiting, key=lambda one: one.reason is Reason.FILLING, default=None)
+    # What goes on by itself must not hide that another one waits for somebody.
+    telling = min(waiting, key=lambda one: one.reason in _GOES_ON, default=None)
     reason, detail = (telling.reason, telling.detail) if telling is not None else (None, None)
     if mirror.fault is not None:
         state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text
@@ -90,7 +93,24 @@ def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused:
     )
 
 
-def _partition(slot: Slot, pump: Pump | None) -> PartitionStatus:
+def _elsewhere(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> Iterator[PartitionStatus]:
+    """Return what is known of the partitions that another daemon copies, or nobody does yet."""
+    here = {slot.source.partition for slot in slots}
+    for partition in range(mirror.partitions):
+        if partition in here or mirror.fault is not None:
+            continue
+        shard = pump.shards.of(TopicPartition(mirror.topic, partition))
+        holder = pump.shards.holder(shard)
+        yield PartitionStatus(
+            partition=partition,
+            state=MirrorState.ACTIVE if holder and partition in mirror.active else MirrorState.PENDING,
+            reason=Reason.HELD_ELSEWHERE if holder else Reason.WAITING_FOR_LEASE,
+            detail=f"copied by {holder}" if holder else f"nobody works on shard {shard.number} now",
+            holder=holder,
+        )
+
+
+def _partition(slot: Slot, pump: Pump) -> PartitionStatus:
     copy = slot.copy
     state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.active else MirrorState.PENDING)
     reason, detail = _reason(slot)
@@ -108,7 +128,7 @@ def _partition(slot: Slot, pump: Pump | None) -> PartitionStatus:
         lag_records=slot.lag.lag_records() if known else None,
         offsets=_offsets(slot),
         guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
-        holder=pump.claim.holder if pump else None,
+        holder=pump.shards.holder(slot.shard),
         open_transaction_seconds=_open_seconds(slot, pump),
         verified_through=slot.verified.through if slot.verified else None,
         verified_age_seconds=_verified_age(slot, pump),
@@ -144,14 +164,14 @@ def _reason(slot: Slot) -> tuple[Reason | None, str | None]:
     return None, copy.detail
 
 
-def _open_seconds(slot: Slot, pump: Pump | None) -> float | None:
-    if pump is None or slot.open_since is None or slot.held_up_by is None:
+def _open_seconds(slot: Slot, pump: Pump) -> float | None:
+    if slot.open_since is None or slot.held_up_by is None:
         return None
     return round(pump.now() - slot.open_since, 3)
 
 
-def _verified_age(slot: Slot, pump: Pump | None) -> float | None:
-    age = slot.verified.age_seconds(pump.now()) if slot.verified is not None and pump is not None else None
+def _verified_age(slot: Slot, pump: Pump) -> float | None:
+    age = slot.verified.age_seconds(pump.now()) if slot.verified is not None else None
     return None if age is None else round(age, 3)
 
 

@@ -147,7 +147,10 @@ class TopicSync:
             return None
         record = state.get_mirror(self._log.records, self._uid, parsed.topic)
         mirror = self.mirrors.get(record.source_topic) if record is not None else None
-        if record is None or mirror is None or record.generation == mirror.generation:
+        if record is None or mirror is None:
+            return None
+        if record.generation == mirror.generation:
+            _learn(mirror, record)
             return None
         self.mirrors[mirror.topic] = self._from_record(mirror.topic, mirror.target_topic)
         self._anew.add(mirror.topic)
@@ -506,7 +509,7 @@ class TopicSync:
         record.mode = "identical"
         record.begin_at_end = mirror.begin_at_end
         record.source_partitions = mirror.partitions
-        mirror.active |= set(record.active_partitions)
+        _learn(mirror, record)
         del record.active_partitions[:]
         record.active_partitions.extend(sorted(mirror.active))
         record.phase = pb.MIRROR_PHASE_ACTIVE if len(mirror.active) >= mirror.partitions else pb.MIRROR_PHASE_SEEDING
@@ -523,6 +526,15 @@ class TopicSync:
     async def record_now(self) -> None:
         """Write what the runner changed on mirrors (active partitions, leader epochs)."""
         await self._record()
+
+
+def _learn(mirror: Mirror, record: pb.MirrorRecord) -> None:
+    """Take what other daemons recorded of their partitions; all of it only grows within a generation."""
+    mirror.active |= set(record.active_partitions)
+    for epoch in record.leader_epochs:
+        mirror.epochs[epoch.partition] = max(epoch.epoch, mirror.epochs.get(epoch.partition, -1))
+    for partition, offset in record.seeded.items():
+        mirror.seeded[partition] = max(offset, mirror.seeded.get(partition, 0))
 
 
 def _fault_of(error: KafkaError) -> Fault:

@@ -18,6 +18,7 @@ from replicator.wire.versions import PRODUCE
 
 if TYPE_CHECKING:
     from replicator.engine.pump import Pump
+    from replicator.engine.shards import Shard
     from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
     from replicator.wire.stream import Buffer
@@ -85,14 +86,17 @@ class TargetWriter:
         spent: list[Slot] = []
         unclaimed: list[Slot] = []
         stale: list[Slot] = []
-        proven_since = pump.guard.proven_since()
+        proven_since: dict[Shard, float] = {}
         for slot in self._ready:
             copy = slot.copy
-            if slot.verified_at < proven_since:
+            shard = slot.shard
+            if shard not in proven_since:
+                proven_since[shard] = shard.guard.proven_since()
+            if slot.verified_at < proven_since[shard]:
                 stale.append(slot)
                 continue
             batch = copy.next_to_send(now_ms, claimed=False)
-            if copy.waits_for_claim and pump.guard.may_work_unguarded(slot):
+            if copy.waits_for_claim and shard.guard.may_work_unguarded(slot):
                 batch = copy.next_to_send(now_ms, claimed=True)
             if batch is None:
                 (unclaimed if copy.waits_for_claim else spent).append(slot)

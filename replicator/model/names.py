@@ -37,9 +37,10 @@ def fill_transactional_id(flow_uid: str) -> str:
     return f"replicator.{flow_uid}.fill"
 
 
-def fill_route_transactional_id(flow_uid: str) -> str:
+def fill_route_transactional_id(flow_uid: str, shard: int) -> str:
     """Return the transactional id of the transactions that write markers where the bulk route is not allowed.
 
-    One of its own: epochs of its producer rise with each transaction, those in bulk with each claim.
+    One of its own: epochs of its producer rise with each transaction, those in bulk with each claim. And one for each
+    shard, as their holders would fence each other otherwise.
     """
-    return f"replicator.{flow_uid}.fill-route"
+    return f"replicator.{flow_uid}.fill-route" + (f".{shard}" if shard else "")

@@ -161,11 +161,17 @@ class DaemonSpec:
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorSpec:
-    """Timing of claims and leases. `store` is `sqlite` (in the state directory) or `memory` (lost at exit)."""
+    """Who coordinates, and the timing of claims and leases.
+
+    `store` is `sqlite` (in the state directory), `etcd`, or `memory` (lost at exit). `endpoints` are those of etcd
+    where that is the store, else other coordinators, which are then asked instead of an embedded one.
+    """
 
     lease_ttl_seconds: float = 10.0
     lease_margin_seconds: float = 3.0
     store: str = "sqlite"
+    endpoints: tuple[tuple[str, int], ...] = ()
+    stops_on_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True)

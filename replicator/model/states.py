@@ -54,6 +54,8 @@ class Reason(enum.StrEnum):
     FENCED = "fenced"
     NOT_MAPPABLE = "not_mappable"
 
+    HELD_ELSEWHERE = "held_elsewhere"
+    WAITING_FOR_LEASE = "waiting_for_lease"
     WAITING_FOR_CLAIM = "waiting_for_claim"
     WAITING_FOR_DOUBT = "waiting_for_doubt"
     WAITING_FOR_TAIL = "waiting_for_tail"

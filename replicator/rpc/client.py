@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, cast
+from typing import NoReturn, Self, cast
 
 import grpc
 
-from replicator.errors import DaemonUnreachable, NotAvailable, ReplicatorError, TimedOut, UsageError
 from replicator.model.events import Desired, Event
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
 from replicator.model.translation import OffsetQuestion, Translation
-from replicator.model.units import format_address, is_loopback, parse_address
 from replicator.rpc import faults
 from replicator.rpc.convert import (
     desired_to_wire,
@@ -27,34 +23,13 @@ from replicator.rpc.convert import (
     status_from_wire,
     translation_from_wire,
 )
+from replicator.rpc.endpoint import OPTIONS, Endpoint
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 
-_ANSWER_BYTES_MAX = 64 << 20
 _RESOLVE_SECONDS_MAX = 300.0
 QUESTIONS_PER_CALL = 2000
 """About offsets: with topic names of 249 characters this is half a request."""
-
-_OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX),
-    # A proxy of the environment is for the web; it would hide a daemon on this machine or in this network.
-    ("grpc.enable_http_proxy", 0),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a daemon answers and how it is trusted.
-
-    On loopback without any TLS file the connection is plain text; everything else is TLS, with the system's
-    roots unless `ca_file` is given.
-    """
-
-    address: str
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    timeout_seconds: float = 10.0
 
 
 class ControlClient:
@@ -196,56 +171,13 @@ class ControlClient:
         return tuple(translation_from_wire(each) for each in answer.translations)
 
     def _raise(self, error: grpc.RpcError) -> NoReturn:
-        """Raise what the daemon raised, or what the failed call means."""
         # Every error a stub raises is a call too; the types do not say so.
-        call = cast("grpc.Call", error)
-        for key, value in call.trailing_metadata() or ():
-            if key == faults.METADATA_KEY and isinstance(value, bytes):
-                raise faults.from_wire(value) from error
-        raise self._meaning(call) from error
-
-    def _meaning(self, call: grpc.Call) -> ReplicatorError:
-        address = self._endpoint.address
-        details = call.details() or ""
-        match call.code():
-            case grpc.StatusCode.UNAVAILABLE:
-                return DaemonUnreachable(
-                    f"no daemon answers at {address}",
-                    why=details,
-                    next_step="start one with `replicator run FILE`, or check --address and --tls-ca",
-                )
-            case grpc.StatusCode.DEADLINE_EXCEEDED:
-                return TimedOut(
-                    f"the daemon at {address} did not answer within {self._endpoint.timeout_seconds:g} s",
-                    next_step="look at the daemon's log",
-                )
-            case grpc.StatusCode.UNIMPLEMENTED:
-                return NotAvailable(
-                    f"the daemon at {address} does not know this call",
-                    why=details,
-                    next_step="upgrade the daemon",
-                )
-            case code:
-                return ReplicatorError(f"the call to {address} failed", why=f"{code.name}: {details}")
+        endpoint = self._endpoint
+        raise faults.meaning(cast("grpc.Call", error), endpoint.address, endpoint.timeout_seconds) from error
 
 
 def _channel(endpoint: Endpoint) -> grpc.Channel:
-    try:
-        address = parse_address(endpoint.address)
-    except ValueError as error:
-        raise UsageError(f"the daemon's address: {error}") from error
-    target = format_address(address)
-    files = (endpoint.ca_file, endpoint.cert_file, endpoint.key_file)
-    if is_loopback(address[0]) and not any(files):
-        return grpc.insecure_channel(target, options=_OPTIONS)
-    if (endpoint.cert_file is None) != (endpoint.key_file is None):
-        raise UsageError(
-            "a client certificate needs its key, and a key its certificate",
-            next_step="give both --tls-cert and --tls-key",
-        )
-    try:
-        roots, chain, key = (path.read_bytes() if path else None for path in files)
-    except OSError as error:
-        raise UsageError("a TLS file cannot be read", why=str(error)) from error
-    credentials = grpc.ssl_channel_credentials(roots, private_key=key, certificate_chain=chain)
-    return grpc.secure_channel(target, credentials, options=_OPTIONS)
+    target, credentials = endpoint.dialled()
+    if credentials is None:
+        return grpc.insecure_channel(target, options=OPTIONS)
+    return grpc.secure_channel(target, credentials, options=OPTIONS)

@@ -15,11 +15,13 @@ from google.protobuf.message import Message
 
 from replicator.errors import NotAvailable, UsageError
 from replicator.model.events import Desired, Event
+from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.model.resolution import How, Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 from replicator.rpc.v1 import control_pb2 as pb
+from replicator.rpc.v1 import lease_pb2
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -149,6 +151,62 @@ def _name(kind: type[_Name], text: str) -> _Name:
             why="the daemon is newer than this command",
             next_step="use a `replicator` command at least as new as the daemon",
         ) from None
+
+
+def caller_to_wire(caller: Caller) -> lease_pb2.LeaseRequest:
+    """Return the message of what a daemon says with a call about leases."""
+    return lease_pb2.LeaseRequest(**_shallow(caller))
+
+
+def caller_from_wire(message: lease_pb2.LeaseRequest) -> Caller:
+    """Return who calls about leases.
+
+    Raises:
+        UsageError: It does not say who calls, or about which flow.
+    """
+    if not message.flow_uid or not message.instance:
+        raise UsageError("a call about leases names a flow and a daemon")
+    return Caller(
+        message.flow_uid,
+        message.flow,
+        message.instance,
+        message.address,
+        message.shards,
+        dict(message.floors),
+        dict(message.held),
+    )
+
+
+def table_to_wire(table: LeaseTable) -> lease_pb2.LeaseTable:
+    """Return the message of the leases of a flow."""
+    return lease_pb2.LeaseTable(
+        flow_uid=table.flow_uid,
+        flow=table.flow,
+        members=[lease_pb2.LeaseMember(**_shallow(member)) for member in table.members],
+        leases=[lease_pb2.ShardLease(**_shallow(lease)) for lease in table.leases],
+    )
+
+
+def table_from_wire(message: lease_pb2.LeaseTable) -> LeaseTable:
+    """Return the leases of a flow."""
+    return LeaseTable(
+        message.flow_uid,
+        message.flow,
+        tuple(_read(Member, member) for member in message.members),
+        tuple(_read(Lease, lease) for lease in message.leases),
+    )
+
+
+def lease_answer_to_wire(answer: LeaseAnswer) -> lease_pb2.LeaseAnswer:
+    """Return the message of an answer about leases."""
+    return lease_pb2.LeaseAnswer(
+        table=table_to_wire(answer.table), ttl_seconds=answer.ttl_seconds, offered=answer.offered
+    )
+
+
+def lease_answer_from_wire(message: lease_pb2.LeaseAnswer) -> LeaseAnswer:
+    """Return an answer about leases."""
+    return LeaseAnswer(table_from_wire(message.table), message.ttl_seconds, tuple(message.offered))
 
 
 def _shallow(value: DataclassInstance, *without: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import grpc.aio
 
 from replicator import errors
 from replicator.model.states import Reason
@@ -95,3 +96,31 @@ def _tree(kind: type[errors.ReplicatorError]) -> Iterator[type[errors.Replicator
 
 
 _KINDS = {kind.__name__: kind for kind in _tree(errors.ReplicatorError) if kind.__module__ == errors.__name__}
+
+
+def meaning(call: grpc.Call | grpc.aio.AioRpcError, address: str, timeout_seconds: float) -> errors.ReplicatorError:
+    """Return what the daemon raised, or what a failed call means."""
+    for key, value in call.trailing_metadata() or ():
+        if key == METADATA_KEY and isinstance(value, bytes):
+            return from_wire(value)
+    details = call.details() or ""
+    match call.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            return errors.DaemonUnreachable(
+                f"no daemon answers at {address}",
+                why=details,
+                next_step="start one with `replicator run FILE`, or check --address and --tls-ca",
+            )
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return errors.TimedOut(
+                f"the daemon at {address} did not answer within {timeout_seconds:g} s",
+                next_step="look at the daemon's log",
+            )
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return errors.NotAvailable(
+                f"the daemon at {address} does not know this call",
+                why=details,
+                next_step="upgrade the daemon",
+            )
+        case code:
+            return errors.ReplicatorError(f"the call to {address} failed", why=f"{code.name}: {details}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,11 +14,10 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from replicator.errors import BugError, ConfigError, Conflict, PreflightFailed, ReplicatorError, UsageError
+from replicator.errors import ConfigError, Conflict, PreflightFailed, ReplicatorError, UsageError
 from replicator.model.spec import TlsSpec
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address, is_loopback
-from replicator.rpc import faults
 from replicator.rpc.certificates import CertificateSource
 from replicator.rpc.convert import (
     desired_from_wire,
@@ -30,9 +28,12 @@ from replicator.rpc.convert import (
     status_to_wire,
     translation_to_wire,
 )
+from replicator.rpc.crossing import errors_cross
+from replicator.rpc.lease_port import LeasePort
+from replicator.rpc.lease_server import LEASE_SERVICE, LeaseServicer
 from replicator.rpc.port import QUESTIONS_MAX, ControlPort, find_flow, find_mirror
 from replicator.rpc.v1 import control_pb2 as pb
-from replicator.rpc.v1 import control_pb2_grpc
+from replicator.rpc.v1 import control_pb2_grpc, lease_pb2_grpc
 
 SERVICE = "replicator.rpc.v1.Control"
 
@@ -55,18 +56,25 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.so_reuseport", 0),
 ]
 
-_log = logging.getLogger(__name__)
-
 
 class RpcServer:
-    """Control service, health and reflection on one port.
+    """Control and lease services, health and reflection on one port.
 
     Plain text is served on loopback only. With TLS and a client CA every caller needs a certificate, and is
     the actor named in it. With TLS but no client CA, callers from other machines can read only.
     """
 
-    def __init__(self, control: ControlPort, *, host: str, port: int, tls: TlsSpec | None = None) -> None:
+    def __init__(
+        self,
+        control: ControlPort | None,
+        *,
+        host: str,
+        port: int,
+        tls: TlsSpec | None = None,
+        leases: LeasePort | None = None,
+    ) -> None:
         self._control = control
+        self._leases = leases
         self._host = host
         self._port = port
         self._tls = tls
@@ -82,19 +90,29 @@ class RpcServer:
             ReplicatorError: The address cannot be listened on.
         """
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_CALLS_MAX)
-        servicer = ControlServicer(
-            self._control, mutual_tls=self._mutual_tls, may_change=self._may_change, stopping=self._stopping
-        )
-        control_pb2_grpc.add_ControlServicer_to_server(servicer, server)
+        services = self._add_services(server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         port = self._listen(server)
-        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        for service in services:
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
         self._server = server
         return port
+
+    def _add_services(self, server: grpc.aio.Server) -> list[str]:
+        services = []
+        if self._control is not None:
+            servicer = ControlServicer(
+                self._control, mutual_tls=self._mutual_tls, may_change=self._may_change, stopping=self._stopping
+            )
+            control_pb2_grpc.add_ControlServicer_to_server(servicer, server)
+            services.append(SERVICE)
+        if self._leases is not None:
+            lease_pb2_grpc.add_LeaseServicer_to_server(LeaseServicer(self._leases, self._stopping), server)
+            services.append(LEASE_SERVICE)
+        return services
 
     async def stop(self, grace_seconds: float = 2.0) -> None:
         """End watches, let other calls finish within the grace, and close."""
@@ -151,7 +169,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.ListFlowsResponse:
         """Answer with the flows, without mirrors."""
         del request
-        async with _errors_cross(context):
+        async with errors_cross(context):
             status = self._control.snapshot()
             bare = tuple(replace(flow, mirrors=()) for flow in status.flows)
             return pb.ListFlowsResponse(status=status_to_wire(replace(status, flows=bare)))
@@ -162,7 +180,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         context: grpc.aio.ServicerContext[pb.GetStatusRequest, pb.GetStatusResponse],
     ) -> pb.GetStatusResponse:
         """Answer with one snapshot."""
-        async with _errors_cross(context):
+        async with errors_cross(context):
             return pb.GetStatusResponse(status=status_to_wire(self._selected(request.flow)))
 
     async def WatchStatus(  # noqa: N802
@@ -173,7 +191,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Send a snapshot per interval until the caller or this server goes away."""
         wanted = request.interval_seconds or _WATCH_SECONDS_DEFAULT
         interval_seconds = min(max(wanted, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)
-        async with _errors_cross(context):
+        async with errors_cross(context):
             while not self._stopping.is_set():
                 yield pb.WatchStatusResponse(status=status_to_wire(self._selected(request.flow)))
                 with contextlib.suppress(TimeoutError):
@@ -185,7 +203,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         context: grpc.aio.ServicerContext[pb.SetDesiredRequest, pb.SetDesiredResponse],
     ) -> pb.SetDesiredResponse:
         """Pause or resume; a repeated request id is answered from memory."""
-        async with _errors_cross(context):
+        async with errors_cross(context):
             actor = self._actor(context, request.actor)
             return pb.SetDesiredResponse(changed=await self._set_desired(request, actor))
 
@@ -195,7 +213,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         context: grpc.aio.ServicerContext[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse],
     ) -> pb.ResolveMirrorResponse:
         """Resolve a fault; one that was resolved before is answered with nothing to do."""
-        async with _errors_cross(context):
+        async with errors_cross(context):
             actor = self._actor(context, request.actor)
             order = order_from_wire(request, actor)
             async with self._changing:
@@ -208,7 +226,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         self, request: pb.EventsRequest, context: grpc.aio.ServicerContext[pb.EventsRequest, pb.EventsResponse]
     ) -> pb.EventsResponse:
         """Answer with recent events, newest last."""
-        async with _errors_cross(context):
+        async with errors_cross(context):
             find_flow(self._control.snapshot(), request.flow)
             limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
             topic = request.topic if request.HasField("topic") else None
@@ -221,7 +239,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         context: grpc.aio.ServicerContext[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse],
     ) -> pb.TranslateOffsetsResponse:
         """Answer each question in order, or all that a group has committed."""
-        async with _errors_cross(context):
+        async with errors_cross(context):
             find_flow(self._control.snapshot(), request.flow)
             if bool(request.group) == bool(request.questions) or len(request.questions) > QUESTIONS_MAX:
                 raise UsageError(
@@ -277,24 +295,3 @@ def _check_epoch(flow: FlowStatus, request: pb.SetDesiredRequest | pb.ResolveMir
             why="someone changed who may write meanwhile",
             next_step=f"look at `replicator flow status {flow.flow}` and decide again",
         )
-
-
-@contextlib.asynccontextmanager
-async def _errors_cross(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-    """Send any error of the block to the caller, in full if it is one of ours."""
-    try:
-        yield
-    except ReplicatorError as error:
-        await _abort(context, error)
-    except Exception:  # noqa: BLE001  # the one place where the unexpected becomes an answer
-        # What went wrong stays here: a traceback may show what a caller must not see.
-        _log.exception("an rpc call failed unexpectedly")
-        await _abort(
-            context,
-            BugError("the daemon failed to answer; this is a bug", next_step="see the daemon's log"),
-        )
-
-
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: ReplicatorError) -> None:
-    metadata = ((faults.METADATA_KEY, faults.to_wire(error)),)
-    await context.abort(faults.status_code(error), error.what, metadata)

@@ -78,7 +78,7 @@ class StateKey(_message.Message):
     def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., flow_uid: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., block: _Optional[int] = ...) -> None: ...
 
 class FlowRecord(_message.Message):
-    __slots__ = ("uid", "name", "source_alias", "target_alias", "source_cluster_id", "target_cluster_id", "desired", "desired_reason", "desired_actor", "created_ms", "desired_changed_ms")
+    __slots__ = ("uid", "name", "source_alias", "target_alias", "source_cluster_id", "target_cluster_id", "desired", "desired_reason", "desired_actor", "created_ms", "desired_changed_ms", "shards")
     UID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ALIAS_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +90,7 @@ class FlowRecord(_message.Message):
     DESIRED_ACTOR_FIELD_NUMBER: _ClassVar[int]
     CREATED_MS_FIELD_NUMBER: _ClassVar[int]
     DESIRED_CHANGED_MS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
     uid: str
     name: str
     source_alias: str
@@ -101,7 +102,8 @@ class FlowRecord(_message.Message):
     desired_actor: str
     created_ms: int
     desired_changed_ms: int
-    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., source_alias: _Optional[str] = ..., target_alias: _Optional[str] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ..., desired: _Optional[_Union[Desired, str]] = ..., desired_reason: _Optional[str] = ..., desired_actor: _Optional[str] = ..., created_ms: _Optional[int] = ..., desired_changed_ms: _Optional[int] = ...) -> None: ...
+    shards: int
+    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., source_alias: _Optional[str] = ..., target_alias: _Optional[str] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ..., desired: _Optional[_Union[Desired, str]] = ..., desired_reason: _Optional[str] = ..., desired_actor: _Optional[str] = ..., created_ms: _Optional[int] = ..., desired_changed_ms: _Optional[int] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class WriterRecord(_message.Message):
     __slots__ = ("producer_id", "epoch", "role", "fence_epoch", "fill_producer_id", "fill_epoch", "filler_producer_id", "filler_epoch")
@@ -136,12 +138,18 @@ class ClaimRecord(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., number: _Optional[int] = ..., holder: _Optional[str] = ..., released: _Optional[bool] = ...) -> None: ...
 
 class RenewalRecord(_message.Message):
-    __slots__ = ("number", "renewal")
+    __slots__ = ("number", "renewal", "lease_epoch", "yields", "shards")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     RENEWAL_FIELD_NUMBER: _ClassVar[int]
+    LEASE_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    YIELDS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
     number: int
     renewal: int
-    def __init__(self, number: _Optional[int] = ..., renewal: _Optional[int] = ...) -> None: ...
+    lease_epoch: int
+    yields: bool
+    shards: int
+    def __init__(self, number: _Optional[int] = ..., renewal: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., yields: _Optional[bool] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class LeaderEpoch(_message.Message):
     __slots__ = ("partition", "epoch", "start_offset")

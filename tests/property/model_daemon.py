@@ -57,6 +57,7 @@ from tests.property.model_rules import (
     Violation,
 )
 from tests.property.model_state import UID, WHERE, StateView
+from tests.shards import shard_with
 
 if TYPE_CHECKING:
     from replicator.engine.state_log import StateLog
@@ -91,9 +92,9 @@ class Daemon:
             BATCH_BYTES_MAX, GUARD_MS, world.fill_length_max, may_be_mapped=lenient, surplus_allowed=lenient
         )
         self.copy = self.rules.copy_type(WHERE, limits)
-        self.slot = Slot(WHERE, WHERE, self.copy)
+        self.slot = Slot(WHERE, WHERE, self.copy, shard_with(self))
         self.view = StateView(world.state, lambda: world.now_ms, compares=self.rules.remap_compared)
-        self.maps = self.rules.maps_type(UID, cast("StateLog", self.view), self)
+        self.maps = self.rules.maps_type(UID, cast("StateLog", self.view))
         self.mapped_before: tuple[Track, int] | None = None
         self.active = world.active
         self.stored_epoch = world.stored_epoch

@@ -186,8 +186,9 @@ class _PersistsWhatIsNotProven(OffsetMaps):
     async def persist(self, slots: Iterable[Slot]) -> None:
         """Also of partitions that stand still."""
         for slot in slots:
-            if slot.copy.track is not None and slot.copy.track.mapped and slot in self._written and self._claim.number:
-                await self._persist(slot, slot.copy.track.offsets, self._claim.number)
+            track, number = slot.copy.track, slot.shard.claim.number
+            if track is not None and track.mapped and slot in self._written and number:
+                await self._persist(slot, track.offsets, number)
 
 
 class _ForgetsGivenUp(OffsetMaps):

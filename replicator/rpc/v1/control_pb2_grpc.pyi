@@ -6,7 +6,7 @@ import grpc.aio
 from replicator.rpc.v1 import control_pb2 as pb
 
 class ControlStub:
-    def __init__(self, channel: grpc.Channel) -> None: ...
+    def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None: ...
     ListFlows: grpc.UnaryUnaryMultiCallable[pb.ListFlowsRequest, pb.ListFlowsResponse]
     GetStatus: grpc.UnaryUnaryMultiCallable[pb.GetStatusRequest, pb.GetStatusResponse]
     WatchStatus: grpc.UnaryStreamMultiCallable[pb.WatchStatusRequest, pb.WatchStatusResponse]
@@ -14,6 +14,15 @@ class ControlStub:
     Events: grpc.UnaryUnaryMultiCallable[pb.EventsRequest, pb.EventsResponse]
     TranslateOffsets: grpc.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
+
+class ControlAsyncStub:
+    ListFlows: grpc.aio.UnaryUnaryMultiCallable[pb.ListFlowsRequest, pb.ListFlowsResponse]
+    GetStatus: grpc.aio.UnaryUnaryMultiCallable[pb.GetStatusRequest, pb.GetStatusResponse]
+    WatchStatus: grpc.aio.UnaryStreamMultiCallable[pb.WatchStatusRequest, pb.WatchStatusResponse]
+    SetDesired: grpc.aio.UnaryUnaryMultiCallable[pb.SetDesiredRequest, pb.SetDesiredResponse]
+    Events: grpc.aio.UnaryUnaryMultiCallable[pb.EventsRequest, pb.EventsResponse]
+    TranslateOffsets: grpc.aio.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
+    ResolveMirror: grpc.aio.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
 
 class ControlServicer:
     async def ListFlows(

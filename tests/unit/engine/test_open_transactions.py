@@ -38,6 +38,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.wire.cluster import Leader
 from replicator.wire.fetch import Fetched
+from tests.shards import shard_with
 
 WHERE = TopicPartition("orders", 0)
 NOW_MS = 1_790_000_100_000  # 2026-09-21 14:15:00 UTC
@@ -72,7 +73,7 @@ class Source:
     spec: ClusterSpec = EAST
 
     def __post_init__(self) -> None:
-        self.slot = Slot(WHERE, WHERE, PartitionCopy(WHERE, TargetLimits(1000, 0)))
+        self.slot = Slot(WHERE, WHERE, PartitionCopy(WHERE, TargetLimits(1000, 0)), shard_with())
         pump = SimpleNamespace(
             source=SimpleNamespace(cluster=self),
             slots={WHERE: self.slot},

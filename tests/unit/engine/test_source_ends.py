@@ -10,6 +10,7 @@ from replicator.engine.slot import Slot
 from replicator.engine.source_ends import intact_below
 from replicator.engine.topic_sync import Mirror
 from replicator.model.names import TopicPartition
+from tests.shards import shard_with
 
 NOW_MS = 1_000_000_000
 DAY_MS = 86_400_000
@@ -18,7 +19,7 @@ WHERE = TopicPartition("orders", 0)
 
 def slot(level_ms: int, *, compacted: bool = True) -> Slot:
     """Return a partition that was level with its source at some time."""
-    made = Slot(WHERE, WHERE, PartitionCopy(WHERE, TargetLimits(1000, 1000)))
+    made = Slot(WHERE, WHERE, PartitionCopy(WHERE, TargetLimits(1000, 1000)), shard_with())
     made.surely_compacted = compacted
     made.level_ms = level_ms
     return made

@@ -19,17 +19,26 @@ from replicator.engine.status import _mirror, _partition, _totals
 from replicator.engine.topic_sync import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.states import MirrorState, Reason
+from tests.shards import shard_with
 
 if TYPE_CHECKING:
     from replicator.engine.pump import Pump
 
-PUMP = cast("Pump", SimpleNamespace(claim=SimpleNamespace(holder="me"), now=lambda: 100.0))
+PUMP = cast(
+    "Pump",
+    SimpleNamespace(
+        shards=SimpleNamespace(
+            holder=lambda shard: f"daemon {shard.number}", of=lambda where: shard_with(None, where.partition)
+        ),
+        now=lambda: 100.0,
+    ),
+)
 
 
 def slot(partition: int) -> Slot:
     """Return a partition that was copied before and is to be attached again."""
     where = TopicPartition("orders", partition)
-    return Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), active=True)
+    return Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), active=True)
 
 
 def test_a_mirror_says_what_one_of_its_partitions_waits_for() -> None:

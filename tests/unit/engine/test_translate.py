@@ -20,6 +20,7 @@ from replicator.errors import ConnectionFailed, UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
+from tests.shards import shard_with
 
 if TYPE_CHECKING:
     from replicator.engine.pump import Pump
@@ -43,7 +44,7 @@ def slot() -> Slot:
     """Return a partition whose logs were not compared yet."""
     made = Slot(
         TopicPartition("orders", 0), TopicPartition("dr.orders", 0),
-        PartitionCopy(TopicPartition("orders", 0), TargetLimits(1 << 20, 0)),
+        PartitionCopy(TopicPartition("orders", 0), TargetLimits(1 << 20, 0)), shard_with(),
     )  # fmt: skip
     made.source_start, made.target_start = 5, 10
     return made

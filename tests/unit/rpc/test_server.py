@@ -30,7 +30,8 @@ from replicator.errors import (
 from replicator.model.events import Desired
 from replicator.model.spec import TlsSpec
 from replicator.model.translation import OffsetQuestion
-from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient, Endpoint
+from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
+from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.port import QUESTIONS_MAX
 from replicator.rpc.server import SERVICE, RpcServer
 from replicator.rpc.v1 import control_pb2 as pb

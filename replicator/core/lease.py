@@ -1,0 +1,144 @@
+"""The coordinator's decisions: who holds which lease, after a call of a daemon.
+
+Pure: a table and a call in, the next table out. What is alive is judged by the caller of these functions, by how long
+it has seen no new sign of life on its own monotonic clock; wall clocks of machines are never compared.
+
+A lease only says who *should* work. Who may write is decided on the target (claims, producer epochs), so a wrong or
+old table costs speed, never a record. Its epochs are above everything seen on the state topic, so they never go back,
+even where the table was restored from an old copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.model.lease import Caller, Lease, LeaseTable, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+_SETTLED_BEATS = 3
+"""A daemon gets leases of others only after that many signs of life: one that crashes at once moves nothing."""
+
+
+def joined(table: LeaseTable, caller: Caller) -> LeaseTable:
+    """Return the table after a sign of life of the caller, who is made a member if it is none.
+
+    The table's number of shards follows the caller's: all daemons of a flow have agreed on it on the state topic.
+    """
+    before = table.member(caller.instance)
+    beat = before.beat + 1 if before is not None else 1
+    leaving = before is not None and before.leaving
+    others = [member for member in table.members if member.instance != caller.instance]
+    member = Member(caller.instance, caller.address, beat, leaving)
+    members = tuple(sorted([*others, member], key=lambda one: one.instance))
+    known = {lease.shard: lease for lease in table.leases}
+    leases = tuple(known.get(shard, Lease(shard, 0)) for shard in range(caller.shards))
+    return replace(table, flow=caller.flow, members=members, leases=tuple(_raised(lease, caller) for lease in leases))
+
+
+def _raised(lease: Lease, caller: Caller) -> Lease:
+    """Bring a lease up to what the caller knows better.
+
+    Only a store that was restored from an old copy knows a lower epoch than the holder of a later lease does, or
+    gives a daemon a lease that is older than what it has seen on the state topic.
+    """
+    held, floor = caller.held.get(lease.shard, 0), caller.floors.get(lease.shard, 0)
+    if held > lease.epoch and held >= floor:
+        return Lease(lease.shard, held, caller.instance)
+    if lease.holder == caller.instance and held != lease.epoch and floor >= lease.epoch:
+        return Lease(lease.shard, floor)
+    return lease
+
+
+def without_dead(table: LeaseTable, alive: AbstractSet[str]) -> LeaseTable:
+    """Return the table without the daemons that gave no sign of life for a TTL; their leases are free."""
+    members = tuple(member for member in table.members if member.instance in alive)
+    names = {member.instance for member in members}
+    return replace(
+        table,
+        members=members,
+        leases=tuple(
+            replace(
+                lease,
+                holder=lease.holder if lease.holder in names else "",
+                successor=lease.successor if lease.successor in names else "",
+            )
+            for lease in table.leases
+        ),
+    )
+
+
+def offered(table: LeaseTable, instance: str) -> tuple[int, ...]:
+    """Return the shards that a daemon may acquire now: meant for it, or free and within its fair share."""
+    member = table.member(instance)
+    if member is None or member.leaving:
+        return ()
+    meant = [lease.shard for lease in table.leases if lease.successor == instance]
+    staying = sum(not one.leaving for one in table.members)
+    room = -(-len(table.leases) // staying) - _load(table, instance)
+    free = [lease.shard for lease in table.leases if not lease.holder and not lease.successor]
+    return tuple(sorted(meant + free[: max(0, room)]))
+
+
+def acquired(table: LeaseTable, caller: Caller) -> LeaseTable:
+    """Return the table after the caller took everything it is offered, each lease under a new epoch."""
+    mine = set(offered(table, caller.instance))
+    return replace(
+        table,
+        leases=tuple(
+            Lease(lease.shard, max(lease.epoch, caller.floors.get(lease.shard, 0)) + 1, caller.instance)
+            if lease.shard in mine
+            else lease
+            for lease in table.leases
+        ),
+    )
+
+
+def released(table: LeaseTable, caller: Caller, *, leaves: bool) -> LeaseTable:
+    """Return the table after the caller gave back what it says it held; with `leaves` it is no member any more."""
+    leases = tuple(
+        replace(lease, holder="")
+        if lease.holder == caller.instance and caller.held.get(lease.shard) == lease.epoch
+        else lease
+        for lease in table.leases
+    )
+    members = tuple(one for one in table.members if not (leaves and one.instance == caller.instance))
+    return without_dead(replace(table, leases=leases, members=members), {one.instance for one in members})
+
+
+def handed_off(table: LeaseTable, instance: str) -> LeaseTable:
+    """Return the table once a daemon is on its way out: each of its leases is meant for the least loaded other."""
+    members = tuple(replace(one, leaving=one.leaving or one.instance == instance) for one in table.members)
+    table = replace(table, members=members)
+    for lease in table.held_by(instance):
+        heirs = sorted((_load(table, one.instance), one.instance) for one in members if not one.leaving)
+        if heirs and not lease.successor:
+            table = _with(table, replace(lease, successor=heirs[0][1]))
+    return table
+
+
+def balanced(table: LeaseTable) -> LeaseTable:
+    """Return the table in which leases of loaded daemons are meant for others that have two fewer, or more.
+
+    A difference of one moves nothing, and a daemon that has just come gets nothing yet: leases do not flap.
+    """
+    settled = [one.instance for one in table.members if not one.leaving and one.beat >= _SETTLED_BEATS]
+    while len(settled) > 1:
+        by_load = sorted(settled, key=lambda name: (_load(table, name), name))
+        least, most = by_load[0], by_load[-1]
+        movable = [lease for lease in table.held_by(most) if not lease.successor]
+        if _load(table, most) - _load(table, least) <= 1 or not movable:
+            break
+        table = _with(table, replace(movable[-1], successor=least))
+    return table
+
+
+def _load(table: LeaseTable, instance: str) -> int:
+    """Return how many leases a daemon will have once every successor has taken over."""
+    return sum((lease.successor or lease.holder) == instance for lease in table.leases)
+
+
+def _with(table: LeaseTable, lease: Lease) -> LeaseTable:
+    return replace(table, leases=tuple(lease if one.shard == lease.shard else one for one in table.leases))

@@ -1,0 +1,65 @@
+"""Which coordinator a process asks, and whether it is one itself."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.engine.coordinator import Coordinator
+from replicator.model.units import format_address
+from replicator.rpc.endpoint import Endpoint
+from replicator.rpc.lease_client import RemoteLeases
+from replicator.store.memory_leases import MemoryLeases
+
+if TYPE_CHECKING:
+    from replicator.model.spec import Spec
+    from replicator.rpc.lease_port import LeasePort
+    from replicator.store.lease_port import LeaseStore
+
+_TRIES_PER_LEASE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Coordination:
+    """How a daemon reaches its coordinator.
+
+    Attributes:
+        port: The coordinator it asks.
+        embedded: The coordinator that this process is, None where it only asks others.
+        store: What the embedded one keeps its leases in.
+    """
+
+    port: LeasePort
+    embedded: Coordinator | None = None
+    store: LeaseStore | None = None
+
+    async def close(self) -> None:
+        """Let go of the store, or of the connections."""
+        if self.store is not None:
+            await self.store.close()
+        if isinstance(self.port, RemoteLeases):
+            await self.port.close()
+
+
+def open_coordination(spec: Spec, known_dead: str | None = None, *, alone: bool = False) -> Coordination:
+    """Return the coordinator of a flow file.
+
+    Args:
+        spec: The flow file.
+        known_dead: A daemon that is known to have ended.
+        alone: Whether this process is a coordinator only: then it is one whatever `endpoints` says.
+
+    Raises:
+        StoreError: Its store cannot be opened.
+    """
+    timing = spec.coordinator
+    if timing.endpoints and timing.store != "etcd" and not alone:
+        tls = spec.daemon.tls
+        seconds = (timing.lease_ttl_seconds - timing.lease_margin_seconds) / _TRIES_PER_LEASE
+        ca, cert, key = (tls.ca_file, tls.cert_file, tls.key_file) if tls is not None else (None, None, None)
+        endpoints = [Endpoint(format_address(address), ca, cert, key, seconds) for address in timing.endpoints]
+        return Coordination(RemoteLeases(endpoints))
+    store = MemoryLeases()
+    coordinator = Coordinator(store, timing.lease_ttl_seconds, asyncio.get_running_loop().time, known_dead)
+    return Coordination(coordinator, coordinator, store)

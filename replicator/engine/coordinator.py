@@ -1,0 +1,161 @@
+"""The coordinator: grants leases, from a store that several coordinators may share (the decisions are `core.lease`).
+
+What is alive is judged by this process's monotonic clock: a daemon whose beat was not seen to rise for a TTL is dead.
+A coordinator that has just started has seen nobody yet, so everyone gets a whole TTL from then.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from replicator.core import lease
+from replicator.core.shards import SHARDS_MAX
+from replicator.errors import Conflict, StoreError, UsageError
+from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from replicator.store.lease_port import LeaseStore, Versioned
+
+_PREFIX = "leases/"
+_FORMAT = 1
+_MEMBERS_MAX = 64
+_ROUNDS_MAX = 20
+_WATCH_SECONDS_MAX = 5.0
+
+log = get_logger(__name__)
+
+
+class Coordinator:
+    """A coordinator; it is a `rpc.lease_port.LeasePort`.
+
+    Args:
+        store: Where leases are kept.
+        ttl_seconds: How long a daemon may be silent.
+        now: Monotonic time.
+        known_dead: A daemon that is known to have ended: its leases are free at once.
+    """
+
+    def __init__(
+        self, store: LeaseStore, ttl_seconds: float, now: Callable[[], float], known_dead: str | None = None
+    ) -> None:
+        self._store = store
+        self._ttl_seconds = ttl_seconds
+        self._now = now
+        self._known_dead = known_dead
+        self._seen: dict[str, dict[str, tuple[int, float]]] = {}
+
+    # -- LeasePort ------------------------------------------------------------------------------------------------
+
+    async def renew(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.renew`."""
+        return await self._change(caller, lambda table: table)
+
+    async def acquire(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.acquire`."""
+        return await self._change(caller, lambda table: lease.acquired(table, caller))
+
+    async def hand_off(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.hand_off`."""
+        return await self._change(caller, lambda table: lease.handed_off(table, caller.instance))
+
+    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
+        """See `LeasePort.release`."""
+        return await self._change(caller, lambda table: lease.released(table, caller, leaves=leaves))
+
+    async def tables(self) -> Sequence[LeaseTable]:
+        """See `LeasePort.tables`."""
+        stored = await self._store.read_all(_PREFIX)
+        tables = [_parse(key.removeprefix(_PREFIX), raw) for key, raw in stored.items()]
+        return sorted((self._living(table) for table in tables), key=lambda table: (table.flow, table.flow_uid))
+
+    async def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
+        """See `LeasePort.watch`."""
+        key, revision = _PREFIX + flow_uid, 0
+        while True:
+            stored = await self._store.wait_for_change(key, revision, _WATCH_SECONDS_MAX)
+            if stored is not None:
+                revision = stored.revision
+                yield self._living(_parse(flow_uid, stored))
+
+    # -- changing -------------------------------------------------------------------------------------------------
+
+    async def _change(self, caller: Caller, change: Callable[[LeaseTable], LeaseTable]) -> LeaseAnswer:
+        if not 0 < caller.shards <= SHARDS_MAX:
+            raise UsageError(f"{caller.shards} shards are not possible", why=f"a flow has 1 to {SHARDS_MAX} of them")
+        key = _PREFIX + caller.flow_uid
+        for _ in range(_ROUNDS_MAX):
+            stored = await self._store.read(key)
+            before = _parse(caller.flow_uid, stored) if stored is not None else LeaseTable(caller.flow_uid)
+            joined = lease.joined(self._living(before, but=caller.instance), caller)
+            if len(joined.members) > _MEMBERS_MAX:
+                raise Conflict(f"flow {caller.flow} has {_MEMBERS_MAX} daemons", next_step="stop some of them")
+            after = change(lease.balanced(joined))
+            written = await self._store.compare_and_set(key, _pack(after), stored.revision if stored else 0)
+            if written is not None:
+                _tell(before, after)
+                self._living(after)
+                return LeaseAnswer(after, self._ttl_seconds, lease.offered(after, caller.instance))
+        raise Conflict(
+            f"the leases of flow {caller.flow} could not be changed",
+            why=f"others changed them first, {_ROUNDS_MAX} times",
+            next_step="replicator lease list",
+        )
+
+    def _living(self, table: LeaseTable, but: str | None = None) -> LeaseTable:
+        """Note every new beat; return the table without those that were silent for a TTL (`but` is just calling)."""
+        now = self._now()
+        before = self._seen.get(table.flow_uid, {})
+        seen: dict[str, tuple[int, float]] = {}
+        for member in table.members:
+            beat, since = before.get(member.instance, (-1, now))
+            seen[member.instance] = (beat, since) if beat == member.beat else (member.beat, now)
+        self._seen[table.flow_uid] = seen
+        alive = {
+            name
+            for name, (_, since) in seen.items()
+            if (now - since < self._ttl_seconds or name == but) and name != self._known_dead
+        }
+        return lease.without_dead(table, alive)
+
+
+def _tell(before: LeaseTable, after: LeaseTable) -> None:
+    """Log who holds what from now on."""
+    old = {one.shard: one.holder for one in before.leases}
+    for one in after.leases:
+        if one.holder != old.get(one.shard, ""):
+            log.info("lease", flow=after.flow, shard=one.shard, holder=one.holder or None, epoch=one.epoch)
+
+
+def _pack(table: LeaseTable) -> bytes:
+    return json.dumps({"format": _FORMAT, **asdict(table)}, separators=(",", ":")).encode()
+
+
+def _parse(flow_uid: str, stored: Versioned) -> LeaseTable:
+    """Return what is stored.
+
+    Raises:
+        StoreError: It cannot be read; nothing is guessed.
+    """
+    try:
+        raw: dict[str, Any] = json.loads(stored.value)
+        members = tuple(Member(**one) for one in raw.pop("members"))
+        leases = tuple(Lease(**one) for one in raw.pop("leases"))
+        known = raw.pop("format") == _FORMAT
+        table = LeaseTable(members=members, leases=leases, **raw)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"the leases of flow {flow_uid} in the coordinator's store cannot be read",
+            why=str(error),
+            next_step=f"delete the key {_PREFIX}{flow_uid} there: daemons acquire their leases anew",
+        ) from error
+    if not known:
+        raise StoreError(
+            f"the leases of flow {flow_uid} in the coordinator's store are of a newer version",
+            next_step="upgrade this coordinator",
+        )
+    return table

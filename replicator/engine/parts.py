@@ -1,0 +1,167 @@
+"""What exists once a flow is up in one daemon, and how it is put together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.core.claim import Timing
+from replicator.engine.claim_keeper import ClaimKeeper
+from replicator.engine.fill_route import FillRoute
+from replicator.engine.guard import PROVEN_SECONDS_MAX, Guard
+from replicator.engine.lease_keeper import LeaseKeeper
+from replicator.engine.lineup import Lineup
+from replicator.engine.look import Side
+from replicator.engine.maps import OffsetMaps
+from replicator.engine.presence import Presence
+from replicator.engine.pump import Pump, Watcher
+from replicator.engine.shards import OnShard, Shard, Shards
+from replicator.engine.source_ends import SourceEnds
+from replicator.engine.topic_sync import TopicSync
+from replicator.model.lease import Caller
+from replicator.model.names import fill_route_transactional_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.engine.identity import Identity
+    from replicator.engine.state_log import StateLog
+    from replicator.model.spec import CoordinatorSpec, FlowSpec
+    from replicator.rpc.lease_port import LeasePort
+    from replicator.wire.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """This daemon, as others know it.
+
+    Attributes:
+        instance: Its name, new with every start.
+        address: Where its control service answers.
+        predecessor: The daemon that had this state directory before, which has surely ended; None for none.
+    """
+
+    instance: str
+    address: str
+    predecessor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one flow."""
+
+    identity: Identity
+    state_log: StateLog
+    presence: Presence
+    shards: Shards
+    leases: LeaseKeeper
+    sync: TopicSync
+    pump: Pump
+    source_ends: SourceEnds
+    lineup: Lineup
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a flow stands on before its parts are made."""
+
+    flow: FlowSpec
+    me: Me
+    source: Cluster
+    target: Cluster
+    admins: tuple[TopicAdmin, TopicAdmin]
+    identity: Identity
+    state_log: StateLog
+    coordinator: CoordinatorSpec
+    leases: LeasePort
+
+
+def silence_seconds(coordinator: CoordinatorSpec, target: Cluster) -> float:
+    """Return how long after its last sign of life a daemon may still have an effect on the target."""
+    return coordinator.lease_ttl_seconds + PROVEN_SECONDS_MAX + target.spec.doubt_seconds
+
+
+def assemble(
+    ground: Ground, watcher: Watcher, drain: Callable[[Shard], Awaitable[bool]], on_change: Callable[[], None]
+) -> Parts:
+    """Return the parts of a flow, at rest.
+
+    Args:
+        ground: What they stand on.
+        watcher: Who is told what happens to partitions.
+        drain: See `Shards`.
+        on_change: Called when a shard began or stopped.
+    """
+    flow, uid, me = ground.flow, ground.identity.uid, ground.me
+    timing = Timing(ground.coordinator.lease_ttl_seconds, ground.coordinator.lease_margin_seconds)
+    presence = Presence(
+        ground.state_log,
+        uid,
+        me.instance,
+        flow.shards,
+        timing,
+        silence_seconds(ground.coordinator, ground.target),
+        me.predecessor,
+        now=asyncio.get_running_loop().time,
+    )
+
+    def on_known() -> None:
+        pump.writers_kick()
+
+    shards = Shards(
+        flow.name,
+        me.instance,
+        [_shard(ground, number, presence, timing, on_known) for number in range(flow.shards)],
+        presence,
+        stops_on_loss=ground.coordinator.stops_on_loss,
+        catch_up=ground.state_log.read_to_end,
+        drain=drain,
+        on_change=on_change,
+    )
+    pump = Pump(
+        flow,
+        Side(ground.source, {}),
+        Side(ground.target, {}),
+        ground.identity.writer,
+        shards,
+        watcher=watcher,
+        maps=OffsetMaps(uid, ground.state_log),
+    )
+    source_ends = SourceEnds(uid, ground.state_log)
+    caller = Caller(uid, flow.name, me.instance, me.address, flow.shards)
+    return Parts(
+        identity=ground.identity,
+        state_log=ground.state_log,
+        presence=presence,
+        shards=shards,
+        leases=LeaseKeeper(
+            ground.leases, caller, timing, shards.floors, shards.kick, now=asyncio.get_running_loop().time
+        ),
+        sync=TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log),
+        pump=pump,
+        source_ends=source_ends,
+        lineup=Lineup(flow, pump, source_ends),
+    )
+
+
+def _shard(ground: Ground, number: int, presence: Presence, timing: Timing, on_known: Callable[[], None]) -> Shard:
+    now = asyncio.get_running_loop().time
+    uid, doubt_seconds = ground.identity.uid, ground.target.spec.doubt_seconds
+    claim = ClaimKeeper(
+        ground.state_log, uid, number, ground.me.instance, timing, doubt_seconds, ground.me.predecessor, now=now
+    )
+    if ground.identity.fresh:
+        claim.first_claim(ground.identity.minted_at)
+    return Shard(
+        number,
+        claim,
+        Guard(claim, OnShard(presence, number), doubt_seconds, now, _now_ms, on_known),
+        FillRoute(ground.target, fill_route_transactional_id(uid, number), ground.identity.writer.fill_id, now),
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,97 @@
+"""Leases: who should work on which shard of a flow, as values (DESIGN section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A daemon that runs a flow.
+
+    Attributes:
+        instance: Its name, new with every start.
+        address: Where its control service answers.
+        beat: Number of its sign of life; rises with each call.
+        leaving: Whether it is on its way out and takes nothing more.
+    """
+
+    instance: str
+    address: str
+    beat: int
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one shard.
+
+    Attributes:
+        shard: Its number, from 0.
+        epoch: Rises with each new holder, and is above every claim seen on the state topic.
+        holder: The daemon, empty for nobody.
+        successor: Who is to take it over from the holder, empty for nobody.
+    """
+
+    shard: int
+    epoch: int
+    holder: str = ""
+    successor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTable:
+    """All leases of one flow; members in order of their names, leases in order of shards."""
+
+    flow_uid: str
+    flow: str = ""
+    members: tuple[Member, ...] = ()
+    leases: tuple[Lease, ...] = ()
+
+    def member(self, instance: str) -> Member | None:
+        """Return a member by name."""
+        return next((member for member in self.members if member.instance == instance), None)
+
+    def held_by(self, instance: str) -> tuple[Lease, ...]:
+        """Return the leases of a daemon."""
+        return tuple(lease for lease in self.leases if lease.holder == instance)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a daemon says with every call about leases.
+
+    Attributes:
+        flow_uid: The flow.
+        flow: Its name, for people.
+        instance: The daemon.
+        address: Where its control service answers.
+        shards: How many shards its file gives the flow.
+        floors: Per shard, the highest claim number or lease epoch seen on the state topic: they are the judge, should
+            the coordinator's store be older than they are.
+        held: Per shard, the epoch under which the daemon holds its lease.
+    """
+
+    flow_uid: str
+    flow: str
+    instance: str
+    address: str
+    shards: int
+    floors: Mapping[int, int] = field(default_factory=dict)
+    held: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAnswer:
+    """What a coordinator answers.
+
+    Attributes:
+        table: All leases of the flow, after the call.
+        ttl_seconds: How long the caller's leases last from the moment the call began.
+        offered: Shards that the caller may acquire now.
+    """
+
+    table: LeaseTable
+    ttl_seconds: float
+    offered: tuple[int, ...] = ()

@@ -1,0 +1,59 @@
+"""Where a daemon or coordinator answers, and how it is trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from replicator.errors import UsageError
+from replicator.model.units import format_address, is_loopback, parse_address
+
+_ANSWER_BYTES_MAX = 64 << 20
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX),
+    # A proxy of the environment is for the web; it would hide a daemon on this machine or in this network.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a daemon answers and how it is trusted.
+
+    On loopback without any TLS file the connection is plain text; everything else is TLS, with the system's
+    roots unless `ca_file` is given.
+    """
+
+    address: str
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    timeout_seconds: float = 10.0
+
+    def dialled(self) -> tuple[str, grpc.ChannelCredentials | None]:
+        """Return the address as gRPC wants it, and the credentials; None for plain text.
+
+        Raises:
+            UsageError: The address or a TLS file cannot be meant.
+        """
+        try:
+            address = parse_address(self.address)
+        except ValueError as error:
+            raise UsageError(f"the daemon's address: {error}") from error
+        files = (self.ca_file, self.cert_file, self.key_file)
+        if is_loopback(address[0]) and not any(files):
+            return format_address(address), None
+        if (self.cert_file is None) != (self.key_file is None):
+            raise UsageError(
+                "a client certificate needs its key, and a key its certificate",
+                next_step="give both --tls-cert and --tls-key",
+            )
+        try:
+            roots, chain, key = (path.read_bytes() if path else None for path in files)
+        except OSError as error:
+            raise UsageError("a TLS file cannot be read", why=str(error)) from error
+        return format_address(address), grpc.ssl_channel_credentials(roots, private_key=key, certificate_chain=chain)

@@ -1,0 +1,84 @@
+"""The lease service of a coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc.aio
+
+from replicator.rpc.convert import caller_from_wire, lease_answer_to_wire, table_to_wire
+from replicator.rpc.crossing import errors_cross
+from replicator.rpc.lease_port import LeasePort
+from replicator.rpc.v1 import lease_pb2 as pb
+from replicator.rpc.v1 import lease_pb2_grpc
+
+LEASE_SERVICE = "replicator.rpc.v1.Lease"
+
+
+class LeaseServicer(lease_pb2_grpc.LeaseServicer):
+    """The methods of the service; each turns messages into model values and calls the port."""
+
+    def __init__(self, leases: LeasePort, stopping: asyncio.Event) -> None:
+        self._leases = leases
+        self._stopping = stopping
+
+    async def Renew(  # noqa: N802  # gRPC's name
+        self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseAnswer]
+    ) -> pb.LeaseAnswer:
+        """See `LeasePort.renew`."""
+        async with errors_cross(context):
+            return lease_answer_to_wire(await self._leases.renew(caller_from_wire(request)))
+
+    async def Acquire(  # noqa: N802
+        self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseAnswer]
+    ) -> pb.LeaseAnswer:
+        """See `LeasePort.acquire`."""
+        async with errors_cross(context):
+            return lease_answer_to_wire(await self._leases.acquire(caller_from_wire(request)))
+
+    async def HandOff(  # noqa: N802
+        self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseAnswer]
+    ) -> pb.LeaseAnswer:
+        """See `LeasePort.hand_off`."""
+        async with errors_cross(context):
+            return lease_answer_to_wire(await self._leases.hand_off(caller_from_wire(request)))
+
+    async def Release(  # noqa: N802
+        self, request: pb.ReleaseRequest, context: grpc.aio.ServicerContext[pb.ReleaseRequest, pb.LeaseAnswer]
+    ) -> pb.LeaseAnswer:
+        """See `LeasePort.release`."""
+        async with errors_cross(context):
+            caller = caller_from_wire(request.caller)
+            return lease_answer_to_wire(await self._leases.release(caller, leaves=request.leaves))
+
+    async def List(  # noqa: N802
+        self,
+        request: pb.ListLeasesRequest,
+        context: grpc.aio.ServicerContext[pb.ListLeasesRequest, pb.ListLeasesResponse],
+    ) -> pb.ListLeasesResponse:
+        """See `LeasePort.tables`."""
+        del request
+        async with errors_cross(context):
+            return pb.ListLeasesResponse(tables=[table_to_wire(table) for table in await self._leases.tables()])
+
+    async def Watch(  # noqa: N802
+        self, request: pb.WatchLeasesRequest, context: grpc.aio.ServicerContext[pb.WatchLeasesRequest, pb.LeaseTable]
+    ) -> AsyncIterator[pb.LeaseTable]:
+        """See `LeasePort.watch`; it ends when this server does."""
+        async with errors_cross(context):
+            tables = self._leases.watch(request.flow_uid)
+            stopping = asyncio.ensure_future(self._stopping.wait())
+            try:
+                while True:
+                    coming = asyncio.ensure_future(anext(tables))
+                    await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    if not coming.done():
+                        coming.cancel()
+                        with contextlib.suppress(asyncio.CancelledError):
+                            await coming
+                        return
+                    yield table_to_wire(coming.result())
+            finally:
+                stopping.cancel()
