@@ -9,7 +9,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from replicator import __version__
-from replicator.cli import config, demo, dev, flow, import_mm2, mirror, offsets, run, validate, verify
+from replicator.cli import (
+    config,
+    coordinator,
+    demo,
+    dev,
+    flow,
+    import_mm2,
+    lease,
+    mirror,
+    offsets,
+    run,
+    validate,
+    verify,
+)
 from replicator.cli.remote import WATCH_DEFAULT
 from replicator.errors import BugError, ConfigError, ReplicatorError
 from replicator.model.units import parse_duration
@@ -24,11 +37,13 @@ app = typer.Typer(
     help="Exactly-once, offset-identical replication between Apache Kafka clusters.",
 )
 app.command("run")(run.command)
+app.command("coordinator")(coordinator.command)
 app.command("validate")(validate.command)
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)
 app.add_typer(flow.app, name="flow")
 app.add_typer(mirror.app, name="mirror")
+app.add_typer(lease.app, name="lease")
 app.add_typer(offsets.app, name="offsets")
 app.add_typer(config.app, name="config")
 app.add_typer(import_mm2.app, name="import")

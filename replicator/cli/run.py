@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from replicator.model.spec import Spec
+
+LogLevelOption = Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
 
 
 def command(
     file: Annotated[Path, typer.Argument(help="The flow file.")],
-    log_level: Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    log_level: LogLevelOption = "INFO",
 ) -> None:
     """Run the flows of a file until SIGTERM; SIGHUP reads the file again."""
     # The daemon's packages are loaded here only: every other command starts without them.
     import asyncio
+
+    from replicator.daemon.daemon import Daemon
+
+    spec = prepared(file, log_level)
+
+    async def main() -> None:
+        await Daemon(spec).run()
+
+    asyncio.run(main())
+
+
+def prepared(file: Path, log_level: str) -> Spec:
+    """Set up logging and return what the file means.
+
+    Raises:
+        UsageError: There is no such log level.
+        ConfigError: The file has mistakes.
+    """
     import os
 
     from replicator.config.load import load
-    from replicator.daemon.daemon import Daemon
     from replicator.errors import UsageError
     from replicator.obs import logs
 
@@ -26,9 +48,4 @@ def command(
         logs.configure(level=log_level.upper())
     except ValueError as error:
         raise UsageError(f"there is no log level {log_level!r}", next_step="DEBUG, INFO, WARNING or ERROR") from error
-    spec = load(file, os.environ)
-
-    async def main() -> None:
-        await Daemon(spec).run()
-
-    asyncio.run(main())
+    return load(file, os.environ)

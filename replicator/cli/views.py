@@ -82,6 +82,7 @@ _MEANING = {
     Reason.FENCED: "the target was promoted, or another writer took over",
     Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted the copy goes on by itself",
     Reason.OPEN_TRANSACTION: "a transaction on the source has not ended; once it has the copy goes on by itself",
+    Reason.WAITING_FOR_LEASE: "no daemon works on its shard now",
     Reason.FILLING: "the source holds no record at many offsets; they are filled before the copy goes on",
 }
 _WAITS_FOR_SOMEBODY = frozenset({Reason.WAITING_FOR_ACCESS, Reason.OPEN_TRANSACTION})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import NoReturn, Self, cast
@@ -11,6 +11,7 @@ from typing import NoReturn, Self, cast
 import grpc
 
 from replicator.model.events import Desired, Event
+from replicator.model.lease import LeaseTable
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
 from replicator.model.translation import OffsetQuestion, Translation
@@ -21,11 +22,12 @@ from replicator.rpc.convert import (
     question_to_wire,
     resolution_from_wire,
     status_from_wire,
+    table_from_wire,
     translation_from_wire,
 )
 from replicator.rpc.endpoint import OPTIONS, Endpoint
 from replicator.rpc.v1 import control_pb2 as pb
-from replicator.rpc.v1 import control_pb2_grpc
+from replicator.rpc.v1 import control_pb2_grpc, lease_pb2, lease_pb2_grpc
 
 _RESOLVE_SECONDS_MAX = 300.0
 QUESTIONS_PER_CALL = 2000
@@ -45,6 +47,7 @@ class ControlClient:
         self._endpoint = endpoint
         self._channel = _channel(endpoint)
         self._stub = control_pb2_grpc.ControlStub(self._channel)
+        self._leases = lease_pb2_grpc.LeaseStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -169,6 +172,14 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(translation_from_wire(each) for each in answer.translations)
+
+    def leases(self) -> Sequence[LeaseTable]:
+        """Return the leases that the coordinator at this address has granted."""
+        try:
+            answer = self._leases.List(lease_pb2.ListLeasesRequest(), timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return [table_from_wire(table) for table in answer.tables]
 
     def _raise(self, error: grpc.RpcError) -> NoReturn:
         # Every error a stub raises is a call too; the types do not say so.

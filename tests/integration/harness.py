@@ -425,16 +425,17 @@ class Daemon:
         log_file: What it printed, over all its starts.
     """
 
-    def __init__(self, directory: Path, document: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, document: dict[str, Any], command: str = "run") -> None:
         directory.mkdir(parents=True)
+        self._command = command
         self.directory = directory
         self.document = document
         self.file = directory / "flow.yaml"
         self.log_file = directory / "daemon.log"
         base = free_base_port(1)
-        self._http, self._rpc = f"127.0.0.1:{base}", f"127.0.0.1:{base + 1}"
+        self._http, self.rpc = f"127.0.0.1:{base}", f"127.0.0.1:{base + 1}"
         self._process: subprocess.Popen[bytes] | None = None
-        document["daemon"] = {"state_dir": "./state", "http": self._http, "rpc": self._rpc}
+        document["daemon"] = {"state_dir": "./state", "http": self._http, "rpc": self.rpc}
         self.write()
 
     @property
@@ -457,7 +458,7 @@ class Daemon:
         """Start it; with `ready_seconds` wait until every topic was looked at once, 0 waits for nothing."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(REPLICATOR), "run", str(self.file)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [str(REPLICATOR), self._command, str(self.file)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         if ready_seconds:
             wait_until("the daemon is ready", self._is_ready, ready_seconds)
@@ -465,6 +466,8 @@ class Daemon:
 
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}:\n{self.log_tail()}"
+        if self._command == "coordinator":
+            return self.cli("lease", "list").returncode == 0
         return bool(self.status()["ready"])
 
     def kill(self) -> None:
@@ -477,6 +480,14 @@ class Daemon:
         """End it by SIGTERM; return its exit code."""
         self.process.terminate()
         return self.process.wait(seconds)
+
+    def freeze(self) -> None:
+        """Send SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Send SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
 
     def reload(self) -> None:
         """Send SIGHUP."""
@@ -539,7 +550,7 @@ class Daemon:
     def cli(self, *args: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line against this daemon."""
         return subprocess.run(
-            [str(REPLICATOR), *args, "--address", self._rpc],
+            [str(REPLICATOR), *args, "--address", self.rpc],
             capture_output=True,
             text=True,
             check=False,
@@ -587,6 +598,13 @@ class Lab:
             "flows": {self.flow: {"from": "east", "to": "west", "topics": {"include": list(include)}, **flow}},
         }
         made = Daemon(self._directory / f"daemon-{len(self.daemons) + 1}", document)
+        self.daemons.append(made)
+        return made
+
+    def coordinator(self, daemon: Daemon) -> Daemon:
+        """Make a coordinator for daemons like this one; it is not started."""
+        document = json.loads(json.dumps(daemon.document))
+        made = Daemon(self._directory / f"coordinator-{len(self.daemons) + 1}", document, "coordinator")
         self.daemons.append(made)
         return made
 

@@ -1,0 +1,42 @@
+"""A process that coordinates and copies nothing: `replicator coordinator FILE`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+from replicator.daemon.coordination import open_coordination
+from replicator.daemon.daemon import prepare_state_dir
+from replicator.model.units import format_address
+from replicator.obs.logs import get_logger
+from replicator.rpc.server import RpcServer
+
+if TYPE_CHECKING:
+    from replicator.model.spec import Spec
+
+log = get_logger(__name__)
+
+
+async def coordinate(spec: Spec) -> None:
+    """Serve leases at `daemon.rpc` until SIGTERM or SIGINT.
+
+    Raises:
+        ReplicatorError: The store cannot be opened, or the address cannot be listened on.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    prepare_state_dir(spec.daemon.state_dir)
+    coordination = open_coordination(spec, alone=True)
+    host, port = spec.daemon.rpc
+    rpc = RpcServer(None, host=host, port=port, tls=spec.daemon.tls, leases=coordination.embedded)
+    try:
+        await rpc.start()
+        log.info("coordinating", address=format_address((host, port)), store=spec.coordinator.store)
+        await stopping.wait()
+    finally:
+        await rpc.stop(grace_seconds=0.5)
+        await coordination.close()
+        log.info("stopped")

@@ -1,0 +1,152 @@
+"""Several daemons share a flow under one coordinator: hand-overs, kills, frozen processes, a coordinator that dies."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.integration.harness import Daemon, Kafka, Lab, Load, assert_equal, create, wait_until
+
+PARTITIONS = 6
+SHARDS = 4
+TTL_SECONDS = 3.0
+"""As `Lab.daemon` sets it."""
+_FOLLOW_SECONDS = TTL_SECONDS + 2.0
+_SLOW_MACHINE_SECONDS = 20.0
+
+
+def team(east: Kafka, west: Kafka, topic: str, lab: Lab, count: int = 2) -> tuple[Daemon, list[Daemon]]:
+    """Start a coordinator and daemons that ask it."""
+    create(east, topic, PARTITIONS)
+    daemons = [lab.daemon(east, west, topic, replication_factor=1, shards=SHARDS) for _ in range(count)]
+    coordinator = lab.coordinator(daemons[0]).start()
+    for daemon in daemons:
+        daemon.document["coordinator"] |= {"endpoints": [coordinator.rpc]}
+        daemon.write()
+        daemon.start()
+    return coordinator, daemons
+
+
+def leases(coordinator: Daemon) -> dict[str, Any]:
+    """Return the leases of the one flow, as the command line prints them; empty while there is none."""
+    answer = coordinator.cli("lease", "list", "-o", "json")
+    assert answer.returncode == 0, answer.stderr
+    flows = json.loads(answer.stdout)["flows"]
+    return dict(flows[0]) if flows else {}
+
+
+def shares(coordinator: Daemon) -> dict[str, int]:
+    """Return how many shards each daemon holds."""
+    table = leases(coordinator)
+    held = [lease["holder"] for lease in table.get("leases", []) if lease["holder"]]
+    return {member["instance"]: held.count(member["instance"]) for member in table.get("members", [])}
+
+
+def is_even(coordinator: Daemon, daemons: int) -> bool:
+    """Return whether that many daemons hold all shards, evenly."""
+    found = shares(coordinator)
+    return len(found) == daemons and sum(found.values()) == SHARDS and max(found.values()) - min(found.values()) <= 1
+
+
+def copied_by(daemon: Daemon, topic: str) -> set[int]:
+    """Return the partitions that this daemon copies itself."""
+    mirror = daemon.mirror(topic)
+    return {
+        partition["partition"]
+        for partition in mirror.get("partitions", [])
+        if partition["state"] == "ACTIVE" and partition["reason"] != "held_elsewhere"
+    }
+
+
+def wait_alone(daemon: Daemon, topic: str) -> float:
+    """Wait until a daemon copies every partition; return how long it took."""
+    began = time.monotonic()
+    wait_until(
+        "it copies everything",
+        lambda: copied_by(daemon, topic) == set(range(PARTITIONS)),
+        _FOLLOW_SECONDS + _SLOW_MACHINE_SECONDS,
+        0.05,
+    )
+    return time.monotonic() - began
+
+
+def test_a_flow_is_shared_and_handed_over(
+    east: Kafka, west: Kafka, topic_name: str, lab: Lab, record_testsuite_property: Any
+) -> None:
+    """Evenly; on SIGTERM the other one takes over at once, after SIGKILL within a TTL; nothing is doubled or lost."""
+    coordinator, (one, two) = team(east, west, topic_name, lab)
+    with Load(east, {topic_name: PARTITIONS}, per_second=3000) as load:
+        wait_until("the load is spread", lambda: is_even(coordinator, 2), 60.0)
+        wait_until(
+            "each copies its part",
+            lambda: (
+                copied_by(one, topic_name) | copied_by(two, topic_name) == set(range(PARTITIONS))
+                and not copied_by(one, topic_name) & copied_by(two, topic_name)
+            ),
+        )
+        assert one.stop() == 0
+        record_testsuite_property("handed_over_seconds", wait_alone(two, topic_name))
+        one.start()
+        wait_until("the load is spread again", lambda: is_even(coordinator, 2), 60.0)
+        two.kill()
+        record_testsuite_property("taken_over_seconds", wait_alone(one, topic_name))
+    load.check(topic_name, assert_equal(east, west, topic_name))
+    one.stop()
+    wait_until("nobody is left", lambda: not leases(coordinator)["members"], 20.0)
+
+
+def test_the_coordinator_dies(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Copying goes on and says so; a daemon that dies meanwhile is followed once a coordinator is back."""
+    coordinator, (one, two) = team(east, west, topic_name, lab)
+    with Load(east, {topic_name: PARTITIONS}, per_second=2000) as load:
+        wait_until("the load is spread", lambda: is_even(coordinator, 2), 60.0)
+        coordinator.kill()
+        wait_until("it is said", lambda: "no coordinator answers" in str(one.flow()["reason"]), 30.0)
+        before = one.metric("replicator_records_total")
+        time.sleep(2 * TTL_SECONDS)
+        wait_until("it goes on", lambda: one.metric("replicator_records_total") > before)
+        two.kill()
+        time.sleep(TTL_SECONDS)
+        coordinator.start()
+        wait_alone(one, topic_name)
+        assert one.flow()["reason"] is None
+    load.check(topic_name, assert_equal(east, west, topic_name))
+
+
+@pytest.mark.long
+def test_a_frozen_daemon_comes_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Both hold what the frozen one held, for a moment, three times: nothing is doubled."""
+    coordinator, (one, two) = team(east, west, topic_name, lab)
+    with Load(east, {topic_name: PARTITIONS}, per_second=6000) as load:
+        for frozen, other in ((one, two), (two, one), (one, two)):
+            wait_until("the load is spread", lambda: is_even(coordinator, 2), 60.0)
+            frozen.freeze()
+            wait_alone(other, topic_name)
+            time.sleep(1.0)
+            frozen.thaw()
+    load.check(topic_name, assert_equal(east, west, topic_name))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_another_number_of_shards(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """A daemon with another number waits, and says for what; it goes on once nobody else can have an effect."""
+    create(east, topic_name, PARTITIONS)
+    one = lab.daemon(east, west, topic_name, replication_factor=1, shards=2)
+    two = lab.daemon(east, west, topic_name, replication_factor=1, shards=3)
+    with Load(east, {topic_name: PARTITIONS}, per_second=2000) as load:
+        one.start()
+        one.wait_state(topic_name, "ACTIVE")
+        two.start(ready_seconds=0)
+        wait_until("it says what it waits for", lambda: "with 2 shards, this file says 3" in str(two.flow()["reason"]))
+        assert copied_by(one, topic_name) == set(range(PARTITIONS))
+        assert one.stop() == 0
+        wait_alone(two, topic_name)
+        two.kill()
+        one.start(ready_seconds=0)  # killed: its last signs have to be waited out
+        wait_until("it waits again", lambda: "with 3 shards, this file says 2" in str(one.flow()["reason"]))
+        wait_until("it goes on", lambda: copied_by(one, topic_name) == set(range(PARTITIONS)), 120.0)
+    load.check(topic_name, assert_equal(east, west, topic_name))
