@@ -187,7 +187,7 @@ class Daemon:
             on_change=lambda: None,
         )
         caller = Caller(UID, "flow", name, f"{name}:7443", world.shards)
-        self.leases = LeaseKeeper(wire, caller, TIMING, self.shards.floors, lambda: None, now=clock)
+        self.leases = LeaseKeeper(wire, caller, TIMING, self.shards.floors, self.shards.busy, lambda: None, now=clock)
         self.presence = presence
 
     async def _drain(self, shard: Shard) -> bool:

@@ -39,13 +39,13 @@ def joined(table: LeaseTable, caller: Caller) -> LeaseTable:
 
 
 def _raised(lease: Lease, caller: Caller) -> Lease:
-    """Bring a lease up to what the caller knows better.
+    """Bring a lease up to what the caller knows better, as the table may have been lost, or come from an old copy.
 
-    Only a store that was restored from an old copy knows a lower epoch than the holder of a later lease does, or
-    gives a daemon a lease that is older than what it has seen on the state topic.
+    Who works under the newest lease keeps it, whatever the table says: it was only out of reach. But a lease that is
+    older than what its holder has seen on the state topic is granted anew.
     """
     held, floor = caller.held.get(lease.shard, 0), caller.floors.get(lease.shard, 0)
-    if held > lease.epoch and held >= floor:
+    if held >= floor and (held > lease.epoch or (held == lease.epoch > 0 and not lease.holder)):
         return Lease(lease.shard, held, caller.instance)
     if lease.holder == caller.instance and held != lease.epoch and floor >= lease.epoch:
         return Lease(lease.shard, floor)
@@ -70,27 +70,37 @@ def without_dead(table: LeaseTable, alive: AbstractSet[str]) -> LeaseTable:
     )
 
 
-def offered(table: LeaseTable, instance: str) -> tuple[int, ...]:
-    """Return the shards that a daemon may acquire now: meant for it, or free and within its fair share."""
+def offered(table: LeaseTable, caller: Caller) -> tuple[int, ...]:
+    """Return the shards that the caller may acquire now: meant for it, or free and within its fair share.
+
+    One that somebody is at work on is not free, though no member holds it: that daemon does not reach us now.
+    """
+    instance = caller.instance
     member = table.member(instance)
     if member is None or member.leaving:
         return ()
     meant = [lease.shard for lease in table.leases if lease.successor == instance]
     staying = sum(not one.leaving for one in table.members)
     room = -(-len(table.leases) // staying) - _load(table, instance)
-    free = [lease.shard for lease in table.leases if not lease.holder and not lease.successor]
+    free = [
+        lease.shard
+        for lease in table.leases
+        if not lease.holder and not lease.successor and lease.shard not in caller.busy
+    ]
     return tuple(sorted(meant + free[: max(0, room)]))
 
 
 def acquired(table: LeaseTable, caller: Caller) -> LeaseTable:
     """Return the table after the caller took everything it is offered, each lease under a new epoch."""
-    mine = set(offered(table, caller.instance))
+    mine = set(offered(table, caller))
+
+    def epoch(lease: Lease) -> int:
+        return max(lease.epoch, caller.floors.get(lease.shard, 0), caller.held.get(lease.shard, 0)) + 1
+
     return replace(
         table,
         leases=tuple(
-            Lease(lease.shard, max(lease.epoch, caller.floors.get(lease.shard, 0)) + 1, caller.instance)
-            if lease.shard in mine
-            else lease
+            Lease(lease.shard, epoch(lease), caller.instance) if lease.shard in mine else lease
             for lease in table.leases
         ),
     )

@@ -99,7 +99,7 @@ class Coordinator:
             if written is not None:
                 _tell(before, after)
                 self._living(after)
-                return LeaseAnswer(after, self._ttl_seconds, lease.offered(after, caller.instance))
+                return LeaseAnswer(after, self._ttl_seconds, lease.offered(after, caller))
         raise Conflict(
             f"the leases of flow {caller.flow} could not be changed",
             why=f"others changed them first, {_ROUNDS_MAX} times",

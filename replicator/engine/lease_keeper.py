@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.errors import ReplicatorError
-from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.core.claim import Timing
+    from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
     from replicator.rpc.lease_port import LeasePort
 
 _PAUSE_SECONDS = 0.2
@@ -31,9 +32,10 @@ class LeaseKeeper:
 
     Args:
         port: The coordinator.
-        caller: What to say of ourselves; `floors` and `held` are filled in at each call.
+        caller: What to say of ourselves; `floors`, `held` and `busy` are filled in at each call.
         timing: TTL and margin, until the coordinator tells its own TTL.
         floors: Tells, per shard, the newest epoch or claim number seen on the state topic.
+        busy: Tells which shards others are at work on.
         on_change: Called when leases may have changed.
         now: Monotonic time.
 
@@ -48,6 +50,7 @@ class LeaseKeeper:
         caller: Caller,
         timing: Timing,
         floors: Callable[[], Mapping[int, int]],
+        busy: Callable[[], tuple[int, ...]],
         on_change: Callable[[], None],
         *,
         now: Callable[[], float],
@@ -58,6 +61,7 @@ class LeaseKeeper:
         self._caller = caller
         self._timing = timing
         self._floors = floors
+        self._busy = busy
         self._on_change = on_change
         self._now = now
         self._epochs: dict[int, int] = {}
@@ -155,9 +159,7 @@ class LeaseKeeper:
     def _said(self) -> Caller:
         caller = self._caller
         mine = {shard: epoch for shard, epoch in self._epochs.items() if not self._is_anothers(shard)}
-        return Caller(
-            caller.flow_uid, caller.flow, caller.instance, caller.address, caller.shards, dict(self._floors()), mine
-        )
+        return replace(caller, floors=dict(self._floors()), held=mine, busy=self._busy())
 
     def _is_anothers(self, shard: int) -> bool:
         leases = self.table.leases if self.table is not None else ()

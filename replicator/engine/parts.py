@@ -138,7 +138,7 @@ def assemble(
         presence=presence,
         shards=shards,
         leases=LeaseKeeper(
-            ground.leases, caller, timing, shards.floors, shards.kick, now=asyncio.get_running_loop().time
+            ground.leases, caller, timing, shards.floors, shards.busy, shards.kick, now=asyncio.get_running_loop().time
         ),
         sync=TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log),
         pump=pump,

@@ -150,6 +150,14 @@ class Shards:
             floors[shard.number] = max(claimed, self._presence.newest_epoch(shard.number))
         return floors
 
+    def busy(self) -> tuple[int, ...]:
+        """Return the shards that another daemon is at work on, with no intent to stop."""
+        return tuple(
+            shard.number
+            for shard in self.shards
+            if any(not sign.yields for sign in self._presence.signs(shard.number)) and not shard.works
+        )
+
     def close(self) -> None:
         """Stop asking about other daemons; safe to call twice."""
         for shard in self.shards:
@@ -221,7 +229,11 @@ class Shards:
                 return
             # Said before anything is attached: others must be able to tell that older places than theirs are at work.
             await self._presence.announce(shard.number, epoch)
-            await self._catch_up()  # with what the one before us recorded of its partitions
+            try:
+                await self._catch_up()  # with what the one before us recorded of its partitions
+            except ReplicatorError:
+                await self._presence.withdraw(shard.number, drained=True)
+                raise
             shard.claim.want(epoch)
             shard.works = True
         log.info("shard is ours", flow=self._flow, shard=shard.number, epoch=epoch)
@@ -240,8 +252,10 @@ class Shards:
             try:
                 drained = await self._drain(shard)
                 shard.works = False
-                await shard.claim.give_back(drained=drained)
-                await self._presence.withdraw(shard.number, drained=drained)
+                try:
+                    await shard.claim.give_back(drained=drained)
+                finally:  # a sign that went on being given would keep everybody else from the shard
+                    await self._presence.withdraw(shard.number, drained=drained)
             finally:
                 shard.works = shard.stopping = False
                 self._stopped.set()

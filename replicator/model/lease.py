@@ -71,6 +71,7 @@ class Caller:
         floors: Per shard, the highest claim number or lease epoch seen on the state topic: they are the judge, should
             the coordinator's store be older than they are.
         held: Per shard, the epoch under which the daemon holds its lease.
+        busy: Shards that another daemon is seen at work on, with no intent to stop.
     """
 
     flow_uid: str
@@ -80,6 +81,7 @@ class Caller:
     shards: int
     floors: Mapping[int, int] = field(default_factory=dict)
     held: Mapping[int, int] = field(default_factory=dict)
+    busy: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

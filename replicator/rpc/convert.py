@@ -174,6 +174,7 @@ def caller_from_wire(message: lease_pb2.LeaseRequest) -> Caller:
         message.shards,
         dict(message.floors),
         dict(message.held),
+        tuple(message.busy),
     )
 
 

@@ -43,7 +43,7 @@ class LeaseTable(_message.Message):
     def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., members: _Optional[_Iterable[_Union[LeaseMember, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[ShardLease, _Mapping]]] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("flow_uid", "flow", "instance", "address", "shards", "floors", "held")
+    __slots__ = ("flow_uid", "flow", "instance", "address", "shards", "floors", "held", "busy")
     class FloorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class LeaseRequest(_message.Message):
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     FLOORS_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
     flow_uid: str
     flow: str
     instance: str
@@ -72,7 +73,8 @@ class LeaseRequest(_message.Message):
     shards: int
     floors: _containers.ScalarMap[int, int]
     held: _containers.ScalarMap[int, int]
-    def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., instance: _Optional[str] = ..., address: _Optional[str] = ..., shards: _Optional[int] = ..., floors: _Optional[_Mapping[int, int]] = ..., held: _Optional[_Mapping[int, int]] = ...) -> None: ...
+    busy: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., instance: _Optional[str] = ..., address: _Optional[str] = ..., shards: _Optional[int] = ..., floors: _Optional[_Mapping[int, int]] = ..., held: _Optional[_Mapping[int, int]] = ..., busy: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReleaseRequest(_message.Message):
     __slots__ = ("caller", "leaves")
