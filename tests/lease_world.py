@@ -173,7 +173,7 @@ class Daemon:
         self.began: list[tuple[int, int]] = []
         self.world = world
         log = cast("StateLog", self.view)
-        presence = Presence(log, UID, name, world.shards, TIMING, TTL + 5 + DOUBT, now=clock)
+        presence = Presence(log, UID, name, f"{name}:7443", world.shards, TIMING, TTL + 5 + DOUBT, now=clock)
         claims = [ClaimKeeper(log, UID, shard, name, TIMING, DOUBT, now=clock) for shard in range(world.shards)]
         self.view.deliver()
         self.shards = Shards(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.engine.coordinator import Coordinator
@@ -13,7 +13,7 @@ from replicator.rpc.lease_client import RemoteLeases
 from replicator.store.memory_leases import MemoryLeases
 
 if TYPE_CHECKING:
-    from replicator.model.spec import Spec
+    from replicator.model.spec import DaemonSpec, Spec
     from replicator.rpc.lease_port import LeasePort
     from replicator.store.lease_port import LeaseStore
 
@@ -42,6 +42,13 @@ class Coordination:
             await self.port.close()
 
 
+def own_endpoint(daemon: DaemonSpec) -> Endpoint:
+    """Return where a daemon answers, and how its like are trusted: with the certificates it serves with."""
+    tls = daemon.tls
+    ca, cert, key = (tls.ca_file, tls.cert_file, tls.key_file) if tls is not None else (None, None, None)
+    return Endpoint(format_address(daemon.rpc), ca, cert, key)
+
+
 def open_coordination(spec: Spec, known_dead: str | None = None, *, alone: bool = False) -> Coordination:
     """Return the coordinator of a flow file.
 
@@ -55,11 +62,9 @@ def open_coordination(spec: Spec, known_dead: str | None = None, *, alone: bool 
     """
     timing = spec.coordinator
     if timing.endpoints and timing.store != "etcd" and not alone:
-        tls = spec.daemon.tls
         seconds = (timing.lease_ttl_seconds - timing.lease_margin_seconds) / _TRIES_PER_LEASE
-        ca, cert, key = (tls.ca_file, tls.cert_file, tls.key_file) if tls is not None else (None, None, None)
-        endpoints = [Endpoint(format_address(address), ca, cert, key, seconds) for address in timing.endpoints]
-        return Coordination(RemoteLeases(endpoints))
+        how = replace(own_endpoint(spec.daemon), timeout_seconds=seconds)
+        return Coordination(RemoteLeases([replace(how, address=format_address(one)) for one in timing.endpoints]))
     store = MemoryLeases()
     coordinator = Coordinator(store, timing.lease_ttl_seconds, asyncio.get_running_loop().time, known_dead)
     return Coordination(coordinator, coordinator, store)

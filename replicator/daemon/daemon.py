@@ -8,13 +8,14 @@ import gc
 import os
 import resource
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from replicator import __version__
 from replicator.config.diff import diff
 from replicator.config.load import load
-from replicator.daemon.coordination import open_coordination
+from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.instance import StateDirLock, new_instance
 from replicator.engine.flow import FlowRunner
 from replicator.engine.parts import Me
@@ -23,6 +24,7 @@ from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address
 from replicator.obs.logs import get_logger
+from replicator.rpc.peers import Peers
 from replicator.rpc.server import RpcServer
 from replicator.store.port import MemoryStore, Store
 from replicator.store.sqlite import SqliteStore
@@ -53,6 +55,7 @@ class Daemon:
         self._instance = new_instance()
         self._me = Me(self._instance, format_address(spec.daemon.rpc))
         self._leases: LeasePort | None = None
+        self._peers = Peers(own_endpoint(spec.daemon))
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._runners: dict[str, FlowRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -99,11 +102,22 @@ class Daemon:
         """Resolve the fault of a mirror; see `ControlPort.resolve`."""
         return await self._runner(flow).resolve(order, dry_run=dry_run)
 
+    async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
+        """Return the same with what other daemons copy; see `ControlPort.whole_snapshot`."""
+        status = self.snapshot()
+        wanted = [one for one in status.flows if flow in {None, one.flow}]
+        whole = await asyncio.gather(*(self._whole(one) for one in wanted))
+        return replace(status, flows=tuple(whole))
+
+    async def _whole(self, flow: FlowStatus) -> FlowStatus:
+        runner = self._runners.get(flow.flow)
+        return flow if runner is None else await runner.whole_status()
+
     async def translate(
-        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool
     ) -> Sequence[Translation]:
         """Translate offsets; see `ControlPort.translate`."""
-        return await self._runner(flow).translate(questions, reverse=reverse)
+        return await self._runner(flow).translate(questions, reverse=reverse, alone=alone)
 
     async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
         """Translate a group's offsets; see `ControlPort.translate_group`."""
@@ -168,6 +182,7 @@ class Daemon:
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
             await coordination.close()
+            await self._peers.close()
             self._store.close()
             lock.close()
             log.info("stopped")
@@ -186,6 +201,7 @@ class Daemon:
             self._me,
             self._store,
             leases,
+            self._peers,
         )
         self._runners[flow.name] = runner
         self._tasks[flow.name] = asyncio.create_task(runner.run(), name=flow.name)

@@ -11,6 +11,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.partition_values import Phase
 from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
+from replicator.core.whole_flow import elsewhere, merged
 from replicator.engine import state, translate
 from replicator.engine.history import History
 from replicator.engine.identity import agree_on_shards, ensure_state_topic, establish
@@ -21,6 +22,7 @@ from replicator.engine.resolve import Resolver
 from replicator.engine.source_ends import intact_below
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
+from replicator.engine.translate_team import TranslatingTeam
 from replicator.engine.verify_continuous import verify_continuously
 from replicator.errors import (
     AuthorizationFailed,
@@ -31,6 +33,7 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.events import Desired, Event
+from replicator.model.status import FlowStatus
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
@@ -45,9 +48,10 @@ if TYPE_CHECKING:
     from replicator.model.resolution import Order, Resolution
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
-    from replicator.model.status import FlowStatus, PartitionStatus
+    from replicator.model.status import PartitionStatus
     from replicator.model.translation import OffsetQuestion, Translation
     from replicator.rpc.lease_port import LeasePort
+    from replicator.rpc.peers import Peers
     from replicator.store.port import Store
 
 _NAMES_EVERY_SECONDS = 5.0
@@ -79,6 +83,7 @@ class FlowRunner:
         me: This daemon.
         store: Where events are kept.
         leases: Who grants leases.
+        peers: How other daemons of the flow are asked.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class FlowRunner:
         me: Me,
         store: Store,
         leases: LeasePort,
+        peers: Peers,
     ) -> None:
         self.flow = flow
         self.trouble: str | None = "starting"
@@ -99,6 +105,7 @@ class FlowRunner:
         self._coordinator = coordinator
         self._me = me
         self._leases = leases
+        self._peers = peers
         self._parts: Parts | None = None
         self._history = History(flow.name, store)
         self._stale = asyncio.Event()
@@ -136,6 +143,28 @@ class FlowRunner:
             trouble=trouble,
         )
 
+    async def whole_status(self) -> FlowStatus:
+        """Return the picture of the whole flow, with what the daemons tell that copy other parts of it."""
+        mine = self.status()
+        names = sorted(elsewhere(mine))
+        parts = self._parts
+        if parts is None or not names:
+            return mine
+        asked = await asyncio.gather(
+            *(self._peers.status(parts.presence.address(name), self.flow.name) for name in names),
+            return_exceptions=True,
+        )
+        others: list[FlowStatus] = []
+        silent: dict[str, str] = {}
+        for name, answer in zip(names, asked, strict=True):
+            if isinstance(answer, FlowStatus):
+                others.append(answer)
+            elif isinstance(answer, ReplicatorError):
+                silent[name] = str(answer)
+            else:
+                raise answer
+        return merged(mine, others, silent)
+
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""
         return self._history.recent(topic, limit)
@@ -147,15 +176,23 @@ class FlowRunner:
             )
         return self._parts
 
-    async def translate(self, questions: Sequence[OffsetQuestion], *, reverse: bool) -> list[Translation]:
+    async def translate(self, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool) -> list[Translation]:
         """Translate offsets (`ControlPort.translate`)."""
         parts = self._up()
-        return await translate.answers(parts.pump, parts.sync.mirrors, questions, reverse=reverse)
+        if alone:
+            return await translate.answers(parts.pump, parts.sync.mirrors, questions, reverse=reverse)
+        return await self._team(parts, reverse=reverse).answers(questions)
 
     async def translate_group(self, group: str, *, reverse: bool) -> list[Translation]:
         """Translate what a consumer group committed (`ControlPort.translate_group`)."""
         parts = self._up()
-        return await translate.group_answers(parts.pump, parts.sync.mirrors, group, reverse=reverse)
+        questions = await translate.group_questions(parts.pump, parts.sync.mirrors, group, reverse=reverse)
+        return await self._team(parts, reverse=reverse).answers(questions)
+
+    def _team(self, parts: Parts, *, reverse: bool) -> TranslatingTeam:
+        return TranslatingTeam(
+            self.flow.name, parts.pump, parts.sync.mirrors, self._peers, parts.presence.address, reverse=reverse
+        )
 
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.

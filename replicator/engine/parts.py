@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.core.claim import Timing
+from replicator.engine import state
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.fill_route import FillRoute
 from replicator.engine.guard import PROVEN_SECONDS_MAX, Guard
@@ -101,6 +102,7 @@ def assemble(
         ground.state_log,
         uid,
         me.instance,
+        me.address,
         flow.shards,
         timing,
         silence_seconds(ground.coordinator, ground.target),
@@ -121,6 +123,12 @@ def assemble(
         drain=drain,
         on_change=on_change,
     )
+
+    def on_record(key: bytes) -> None:
+        if state.presence_of(key, uid) is not None:
+            shards.kick()
+
+    ground.state_log.listen(on_record)
     pump = Pump(
         flow,
         Side(ground.source, {}),

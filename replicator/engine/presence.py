@@ -42,6 +42,7 @@ class _Seen:
     epoch: int
     yields: bool
     shards: int
+    address: str
     at: float
 
 
@@ -59,6 +60,7 @@ class Presence:
         state_log: The state topic.
         flow_uid: The flow.
         me: This daemon's name, new with every start.
+        address: Where it answers.
         shards: How many shards the flow has.
         timing: Of claims; the same times serve here.
         silence_seconds: How long after its last sign of life a daemon may still have an effect.
@@ -71,6 +73,7 @@ class Presence:
         state_log: StateLog,
         flow_uid: str,
         me: str,
+        address: str,
         shards: int,
         timing: Timing,
         silence_seconds: float,
@@ -81,6 +84,7 @@ class Presence:
         self._log = state_log
         self._uid = flow_uid
         self._me = me
+        self._address = address
         self._shards = shards
         self._timing = timing
         self._silence_seconds = silence_seconds
@@ -103,7 +107,9 @@ class Presence:
             self._others.pop(_Place(*found), None)
             return
         record = pb.RenewalRecord.FromString(raw)
-        self._others[_Place(*found)] = _Seen(record.lease_epoch, record.yields, record.shards or 1, self._now())
+        self._others[_Place(*found)] = _Seen(
+            record.lease_epoch, record.yields, record.shards or 1, record.address, self._now()
+        )
 
     # -- what others say ------------------------------------------------------------------------------------------
 
@@ -123,6 +129,10 @@ class Presence:
             for instance, seen in self._on(shard)
             if now - seen.at < self._timing.ttl_seconds and instance != self._known_dead
         )
+
+    def address(self, instance: str) -> str:
+        """Return where another daemon answers, empty where it has not told."""
+        return next((seen.address for place, seen in self._others.items() if place.instance == instance), "")
 
     def newest_epoch(self, shard: int) -> int:
         """Return the highest lease epoch that others were seen to work under."""
@@ -179,6 +189,7 @@ class Presence:
                     lease_epoch=self._mine[shard].epoch,
                     yields=self._mine[shard].yields,
                     shards=self._shards,
+                    address=self._address,
                 ),
             )
             for shard in shards

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.core.answers import ProduceOutcome
 from replicator.core.intake import FILL_AHEAD_MAX
 from replicator.core.partition_values import Phase
+from replicator.core.whole_flow import worst_of
 from replicator.model.names import TopicPartition
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
@@ -27,8 +28,6 @@ _STATES = {
     Phase.PAUSED: MirrorState.PAUSED,
     Phase.FAULTED: MirrorState.FAULTED,
 }
-_GOES_ON = {Reason.FILLING, Reason.HELD_ELSEWHERE}
-_WORST_FIRST = (MirrorState.FAULTED, MirrorState.SEEDING, MirrorState.PENDING, MirrorState.PAUSED, MirrorState.ACTIVE)
 
 
 def flow_status(
@@ -70,13 +69,7 @@ def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused:
     if pump is not None:
         here = [_partition(slot, pump) for slot in slots]
         partitions = tuple(sorted([*here, *_elsewhere(mirror, slots, pump)], key=lambda one: one.partition))
-    states = {partition.state for partition in partitions}
-    state = next((worst for worst in _WORST_FIRST if worst in states), MirrorState.PENDING)
-    # One that waits tells more of a mirror than its neighbours in the same state, which go on.
-    waiting = [one for one in partitions if one.state is state and one.reason is not None]
-    # What goes on by itself must not hide that another one waits for somebody.
-    telling = min(waiting, key=lambda one: one.reason in _GOES_ON, default=None)
-    reason, detail = (telling.reason, telling.detail) if telling is not None else (None, None)
+    state, reason, detail = worst_of(partitions)
     if mirror.fault is not None:
         state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text
     elif paused and state is not MirrorState.FAULTED:

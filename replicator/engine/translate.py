@@ -59,13 +59,14 @@ async def answers(
     return await _answers(pump, by_name, questions, reverse=reverse)
 
 
-async def group_answers(pump: Pump, mirrors: Mapping[str, Mirror], group: str, *, reverse: bool) -> list[Translation]:
-    """Return the translation of every offset that a group committed on one side, of the flow's topics.
+async def group_questions(
+    pump: Pump, mirrors: Mapping[str, Mirror], group: str, *, reverse: bool
+) -> list[OffsetQuestion]:
+    """Return every offset that a group committed on one side, of the flow's topics, in order.
 
     Raises:
         UsageError: The group committed none of them.
         KafkaError: Its offsets cannot be read.
-        CorruptRecords: A map is damaged.
     """
     side = pump.target if reverse else pump.source
     by_name = _by_name(mirrors, reverse=reverse)
@@ -82,7 +83,7 @@ async def group_answers(pump: Pump, mirrors: Mapping[str, Mirror], group: str, *
             why=f"it has committed {len(committed)} of other topics" if committed else "it has committed none at all",
             next_step=f"kafka-consumer-groups.sh --describe --group {group} shows what {alias} knows of it",
         )
-    return await _answers(pump, by_name, questions, reverse=reverse)
+    return questions
 
 
 def _by_name(mirrors: Mapping[str, Mirror], *, reverse: bool) -> dict[str, Mirror]:

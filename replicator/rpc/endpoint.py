@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 
 from replicator.errors import UsageError
 from replicator.model.units import format_address, is_loopback, parse_address
@@ -57,3 +58,14 @@ class Endpoint:
         except OSError as error:
             raise UsageError("a TLS file cannot be read", why=str(error)) from error
         return format_address(address), grpc.ssl_channel_credentials(roots, private_key=key, certificate_chain=chain)
+
+    def channel(self) -> grpc.aio.Channel:
+        """Return a connection for asyncio; nothing is sent before it is used.
+
+        Raises:
+            UsageError: The address or a TLS file cannot be meant.
+        """
+        target, credentials = self.dialled()
+        if credentials is None:
+            return grpc.aio.insecure_channel(target, options=OPTIONS)
+        return grpc.aio.secure_channel(target, credentials, options=OPTIONS)

@@ -12,7 +12,7 @@ from replicator.errors import DaemonUnreachable, ReplicatorError, TimedOut
 from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
 from replicator.rpc import faults
 from replicator.rpc.convert import caller_to_wire, lease_answer_from_wire, table_from_wire
-from replicator.rpc.endpoint import OPTIONS, Endpoint
+from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.v1 import lease_pb2 as pb
 from replicator.rpc.v1 import lease_pb2_grpc
 
@@ -92,11 +92,5 @@ class RemoteLeases:
     def _stub(self, endpoint: Endpoint) -> lease_pb2_grpc.LeaseAsyncStub:
         channel = self._channels.get(endpoint)
         if channel is None:
-            target, credentials = endpoint.dialled()
-            channel = (
-                grpc.aio.insecure_channel(target, options=OPTIONS)
-                if credentials is None
-                else grpc.aio.secure_channel(target, credentials, options=OPTIONS)
-            )
-            self._channels[endpoint] = channel
+            channel = self._channels[endpoint] = endpoint.channel()
         return cast("lease_pb2_grpc.LeaseAsyncStub", lease_pb2_grpc.LeaseStub(channel))

@@ -38,12 +38,19 @@ class ControlPort(Protocol):
         """
         ...
 
+    async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
+        """Return the same of all flows, or of one, with what other daemons tell of the partitions they copy.
+
+        One that does not answer within seconds is named in the flow's reason.
+        """
+        ...
+
     async def translate(
-        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool
     ) -> Sequence[Translation]:
         """Return where source offsets stand on the target, or with `reverse` target offsets on the source.
 
-        One answer per question, in their order.
+        One answer per question, in their order. Of partitions that other daemons copy these are asked, unless `alone`.
 
         Raises:
             UsageError: The flow has no such topic or partition, or is not run here.

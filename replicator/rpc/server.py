@@ -170,7 +170,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Answer with the flows, without mirrors."""
         del request
         async with errors_cross(context):
-            status = self._control.snapshot()
+            status = await self._whole("")
             bare = tuple(replace(flow, mirrors=()) for flow in status.flows)
             return pb.ListFlowsResponse(status=status_to_wire(replace(status, flows=bare)))
 
@@ -181,7 +181,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.GetStatusResponse:
         """Answer with one snapshot."""
         async with errors_cross(context):
-            return pb.GetStatusResponse(status=status_to_wire(self._selected(request.flow)))
+            find = self._selected if request.alone else self._whole
+            return pb.GetStatusResponse(status=status_to_wire(await find(request.flow)))
 
     async def WatchStatus(  # noqa: N802
         self,
@@ -193,7 +194,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         interval_seconds = min(max(wanted, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)
         async with errors_cross(context):
             while not self._stopping.is_set():
-                yield pb.WatchStatusResponse(status=status_to_wire(self._selected(request.flow)))
+                yield pb.WatchStatusResponse(status=status_to_wire(await self._whole(request.flow)))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), interval_seconds)
 
@@ -250,10 +251,17 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 found = await self._control.translate_group(request.flow, request.group, reverse=request.reverse)
             else:
                 questions = [question_from_wire(question) for question in request.questions]
-                found = await self._control.translate(request.flow, questions, reverse=request.reverse)
+                found = await self._control.translate(
+                    request.flow, questions, reverse=request.reverse, alone=request.alone
+                )
             return pb.TranslateOffsetsResponse(translations=[translation_to_wire(each) for each in found])
 
-    def _selected(self, flow: str) -> DaemonStatus:
+    async def _whole(self, flow: str) -> DaemonStatus:
+        if flow:
+            find_flow(self._control.snapshot(), flow)
+        return await self._control.whole_snapshot(flow or None)
+
+    async def _selected(self, flow: str) -> DaemonStatus:
         status = self._control.snapshot()
         return replace(status, flows=(find_flow(status, flow),)) if flow else status
 

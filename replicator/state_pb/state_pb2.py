@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1freplicator/state_pb/state.proto\x12\x13replicator.state.v1\"v\n\x08StateKey\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.replicator.state.v1.Kind\x12\x10\n\x08\x66low_uid\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\x05\x12\r\n\x05\x62lock\x18\x05 \x01(\x03\"\xa7\x02\n\nFlowRecord\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0csource_alias\x18\x03 \x01(\t\x12\x14\n\x0ctarget_alias\x18\x04 \x01(\t\x12\x19\n\x11source_cluster_id\x18\x05 \x01(\t\x12\x19\n\x11target_cluster_id\x18\x06 \x01(\t\x12-\n\x07\x64\x65sired\x18\x07 \x01(\x0e\x32\x1c.replicator.state.v1.Desired\x12\x16\n\x0e\x64\x65sired_reason\x18\x08 \x01(\t\x12\x15\n\rdesired_actor\x18\t \x01(\t\x12\x12\n\ncreated_ms\x18\n \x01(\x03\x12\x1a\n\x12\x64\x65sired_changed_ms\x18\x0b \x01(\x03\x12\x0e\n\x06shards\x18\x0c \x01(\x05\"\xb6\x02\n\x0cWriterRecord\x12\x18\n\x0bproducer_id\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12-\n\x04role\x18\x03 \x01(\x0e\x32\x1f.replicator.state.v1.WriterRole\x12\x18\n\x0b\x66\x65nce_epoch\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x1d\n\x10\x66ill_producer_id\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nfill_epoch\x18\x06 \x01(\x05\x12\x1f\n\x12\x66iller_producer_id\x18\x07 \x01(\x03H\x03\x88\x01\x01\x12\x14\n\x0c\x66iller_epoch\x18\x08 \x01(\x05\x42\x0e\n\x0c_producer_idB\x0e\n\x0c_fence_epochB\x13\n\x11_fill_producer_idB\x15\n\x13_filler_producer_id\"T\n\x0b\x43laimRecord\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x10\n\x08released\x18\x05 \x01(\x08J\x04\x08\x04\x10\x05\"e\n\rRenewalRecord\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0f\n\x07renewal\x18\x02 \x01(\x03\x12\x13\n\x0blease_epoch\x18\x03 \x01(\x03\x12\x0e\n\x06yields\x18\x04 \x01(\x08\x12\x0e\n\x06shards\x18\x05 \x01(\x05\"E\n\x0bLeaderEpoch\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12\x14\n\x0cstart_offset\x18\x03 \x01(\x03\"o\n\x0bOffsetBlock\x12\x14\n\x0csource_begin\x18\x01 \x01(\x03\x12\x14\n\x0ctarget_begin\x18\x02 \x01(\x03\x12\x12\n\nsource_end\x18\x03 \x01(\x03\x12\x12\n\ntarget_end\x18\x04 \x01(\x03\x12\x0c\n\x04runs\x18\x05 \x01(\x0c\"w\n\x0cPartitionMap\x12\x12\n\ngeneration\x18\x01 \x01(\x05\x12\x0e\n\x06mapped\x18\x02 \x01(\x08\x12.\n\x04\x62\x61se\x18\x03 \x01(\x0b\x32 .replicator.state.v1.OffsetBlock\x12\x13\n\x0bjudged_from\x18\x04 \x01(\x03\"S\n\x0cSegmentBlock\x12\x12\n\ngeneration\x18\x01 \x01(\x05\x12/\n\x05\x62lock\x18\x02 \x01(\x0b\x32 .replicator.state.v1.OffsetBlock\")\n\x0bOffsetRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\"@\n\x0cOffsetRanges\x12\x30\n\x06ranges\x18\x01 \x03(\x0b\x32 .replicator.state.v1.OffsetRange\"\xcf\x01\n\nResolution\x12\r\n\x05\x61t_ms\x18\x01 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0b\n\x03how\x18\x05 \x01(\t\x12\x34\n\x06losses\x18\x06 \x03(\x0b\x32$.replicator.state.v1.Resolution.Loss\x1a\x43\n\x04Loss\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05\x66irst\x18\x02 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x03\x12\x0c\n\x04text\x18\x04 \x01(\t\"\xe3\x08\n\x0cMirrorRecord\x12\x16\n\x0eowner_flow_uid\x18\x01 \x01(\t\x12\x17\n\x0fowner_flow_name\x18\x02 \x01(\t\x12\x14\n\x0csource_topic\x18\x03 \x01(\t\x12\x14\n\x0ctarget_topic\x18\x04 \x01(\t\x12\x17\n\x0fsource_topic_id\x18\x05 \x01(\x0c\x12\x17\n\x0ftarget_topic_id\x18\x06 \x01(\x0c\x12/\n\x05phase\x18\x07 \x01(\x0e\x32 .replicator.state.v1.MirrorPhase\x12\x0c\n\x04mode\x18\x08 \x01(\t\x12\x19\n\x11\x61\x63tive_partitions\x18\t \x03(\x05\x12\x37\n\rleader_epochs\x18\n \x03(\x0b\x32 .replicator.state.v1.LeaderEpoch\x12\x19\n\x11source_partitions\x18\x0b \x01(\x05\x12\x14\n\x0c\x62\x65gin_at_end\x18\x0c \x01(\x08\x12?\n\x07managed\x18\r \x03(\x0b\x32..replicator.state.v1.MirrorRecord.ManagedEntry\x12=\n\x06seeded\x18\x0e \x03(\x0b\x32-.replicator.state.v1.MirrorRecord.SeededEntry\x12\x39\n\x04maps\x18\x0f \x03(\x0b\x32+.replicator.state.v1.MirrorRecord.MapsEntry\x12@\n\x08given_up\x18\x10 \x03(\x0b\x32..replicator.state.v1.MirrorRecord.GivenUpEntry\x12\x34\n\x0bresolutions\x18\x11 \x03(\x0b\x32\x1f.replicator.state.v1.Resolution\x12\x12\n\ngeneration\x18\x12 \x01(\x05\x12\x16\n\x0emap_generation\x18\x13 \x01(\x05\x12\x17\n\x0f\x64oomed_topic_id\x18\x14 \x01(\x0c\x12O\n\x10tombstones_ok_ms\x18\x15 \x03(\x0b\x32\x35.replicator.state.v1.MirrorRecord.TombstonesOkMsEntry\x1a.\n\x0cManagedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bSeededEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1aN\n\tMapsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.replicator.state.v1.PartitionMap:\x02\x38\x01\x1aQ\n\x0cGivenUpEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.replicator.state.v1.OffsetRanges:\x02\x38\x01\x1a\x35\n\x13TombstonesOkMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xbe\x01\n\x0eSourceEndBlock\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x13\n\x0bobserved_ms\x18\x02 \x01(\x03\x12:\n\x07\x65ntries\x18\x03 \x03(\x0b\x32).replicator.state.v1.SourceEndBlock.Entry\x1aL\n\x05\x45ntry\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x03\x12\x14\n\x0c\x63\x61ught_up_ms\x18\x04 \x01(\x03*\xc8\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_FLOW\x10\x01\x12\x0f\n\x0bKIND_WRITER\x10\x02\x12\x0e\n\nKIND_CLAIM\x10\x03\x12\x0f\n\x0bKIND_MIRROR\x10\x04\x12\x13\n\x0fKIND_SOURCE_END\x10\x05\x12\x10\n\x0cKIND_SEGMENT\x10\x06\x12\x12\n\x0eKIND_HELD_BACK\x10\x07\x12\x0e\n\nKIND_GROUP\x10\x08\x12\x0c\n\x08KIND_CUT\x10\t\x12\x10\n\x0cKIND_JOURNAL\x10\n*J\n\x07\x44\x65sired\x12\x17\n\x13\x44\x45SIRED_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x45SIRED_ACTIVE\x10\x01\x12\x12\n\x0e\x44\x45SIRED_PAUSED\x10\x02*u\n\nWriterRole\x12\x1b\n\x17WRITER_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13WRITER_ROLE_COPYING\x10\x01\x12\x17\n\x13WRITER_ROLE_FENCING\x10\x02\x12\x18\n\x14WRITER_ROLE_PROMOTED\x10\x03*x\n\x0bMirrorPhase\x12\x1c\n\x18MIRROR_PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14MIRROR_PHASE_PENDING\x10\x01\x12\x18\n\x14MIRROR_PHASE_SEEDING\x10\x02\x12\x17\n\x13MIRROR_PHASE_ACTIVE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1freplicator/state_pb/state.proto\x12\x13replicator.state.v1\"v\n\x08StateKey\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.replicator.state.v1.Kind\x12\x10\n\x08\x66low_uid\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\x05\x12\r\n\x05\x62lock\x18\x05 \x01(\x03\"\xa7\x02\n\nFlowRecord\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0csource_alias\x18\x03 \x01(\t\x12\x14\n\x0ctarget_alias\x18\x04 \x01(\t\x12\x19\n\x11source_cluster_id\x18\x05 \x01(\t\x12\x19\n\x11target_cluster_id\x18\x06 \x01(\t\x12-\n\x07\x64\x65sired\x18\x07 \x01(\x0e\x32\x1c.replicator.state.v1.Desired\x12\x16\n\x0e\x64\x65sired_reason\x18\x08 \x01(\t\x12\x15\n\rdesired_actor\x18\t \x01(\t\x12\x12\n\ncreated_ms\x18\n \x01(\x03\x12\x1a\n\x12\x64\x65sired_changed_ms\x18\x0b \x01(\x03\x12\x0e\n\x06shards\x18\x0c \x01(\x05\"\xb6\x02\n\x0cWriterRecord\x12\x18\n\x0bproducer_id\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12-\n\x04role\x18\x03 \x01(\x0e\x32\x1f.replicator.state.v1.WriterRole\x12\x18\n\x0b\x66\x65nce_epoch\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x1d\n\x10\x66ill_producer_id\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nfill_epoch\x18\x06 \x01(\x05\x12\x1f\n\x12\x66iller_producer_id\x18\x07 \x01(\x03H\x03\x88\x01\x01\x12\x14\n\x0c\x66iller_epoch\x18\x08 \x01(\x05\x42\x0e\n\x0c_producer_idB\x0e\n\x0c_fence_epochB\x13\n\x11_fill_producer_idB\x15\n\x13_filler_producer_id\"T\n\x0b\x43laimRecord\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x10\n\x08released\x18\x05 \x01(\x08J\x04\x08\x04\x10\x05\"v\n\rRenewalRecord\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0f\n\x07renewal\x18\x02 \x01(\x03\x12\x13\n\x0blease_epoch\x18\x03 \x01(\x03\x12\x0e\n\x06yields\x18\x04 \x01(\x08\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\x12\x0e\n\x06shards\x18\x05 \x01(\x05\"E\n\x0bLeaderEpoch\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12\x14\n\x0cstart_offset\x18\x03 \x01(\x03\"o\n\x0bOffsetBlock\x12\x14\n\x0csource_begin\x18\x01 \x01(\x03\x12\x14\n\x0ctarget_begin\x18\x02 \x01(\x03\x12\x12\n\nsource_end\x18\x03 \x01(\x03\x12\x12\n\ntarget_end\x18\x04 \x01(\x03\x12\x0c\n\x04runs\x18\x05 \x01(\x0c\"w\n\x0cPartitionMap\x12\x12\n\ngeneration\x18\x01 \x01(\x05\x12\x0e\n\x06mapped\x18\x02 \x01(\x08\x12.\n\x04\x62\x61se\x18\x03 \x01(\x0b\x32 .replicator.state.v1.OffsetBlock\x12\x13\n\x0bjudged_from\x18\x04 \x01(\x03\"S\n\x0cSegmentBlock\x12\x12\n\ngeneration\x18\x01 \x01(\x05\x12/\n\x05\x62lock\x18\x02 \x01(\x0b\x32 .replicator.state.v1.OffsetBlock\")\n\x0bOffsetRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\"@\n\x0cOffsetRanges\x12\x30\n\x06ranges\x18\x01 \x03(\x0b\x32 .replicator.state.v1.OffsetRange\"\xcf\x01\n\nResolution\x12\r\n\x05\x61t_ms\x18\x01 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0b\n\x03how\x18\x05 \x01(\t\x12\x34\n\x06losses\x18\x06 \x03(\x0b\x32$.replicator.state.v1.Resolution.Loss\x1a\x43\n\x04Loss\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05\x66irst\x18\x02 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x03\x12\x0c\n\x04text\x18\x04 \x01(\t\"\xe3\x08\n\x0cMirrorRecord\x12\x16\n\x0eowner_flow_uid\x18\x01 \x01(\t\x12\x17\n\x0fowner_flow_name\x18\x02 \x01(\t\x12\x14\n\x0csource_topic\x18\x03 \x01(\t\x12\x14\n\x0ctarget_topic\x18\x04 \x01(\t\x12\x17\n\x0fsource_topic_id\x18\x05 \x01(\x0c\x12\x17\n\x0ftarget_topic_id\x18\x06 \x01(\x0c\x12/\n\x05phase\x18\x07 \x01(\x0e\x32 .replicator.state.v1.MirrorPhase\x12\x0c\n\x04mode\x18\x08 \x01(\t\x12\x19\n\x11\x61\x63tive_partitions\x18\t \x03(\x05\x12\x37\n\rleader_epochs\x18\n \x03(\x0b\x32 .replicator.state.v1.LeaderEpoch\x12\x19\n\x11source_partitions\x18\x0b \x01(\x05\x12\x14\n\x0c\x62\x65gin_at_end\x18\x0c \x01(\x08\x12?\n\x07managed\x18\r \x03(\x0b\x32..replicator.state.v1.MirrorRecord.ManagedEntry\x12=\n\x06seeded\x18\x0e \x03(\x0b\x32-.replicator.state.v1.MirrorRecord.SeededEntry\x12\x39\n\x04maps\x18\x0f \x03(\x0b\x32+.replicator.state.v1.MirrorRecord.MapsEntry\x12@\n\x08given_up\x18\x10 \x03(\x0b\x32..replicator.state.v1.MirrorRecord.GivenUpEntry\x12\x34\n\x0bresolutions\x18\x11 \x03(\x0b\x32\x1f.replicator.state.v1.Resolution\x12\x12\n\ngeneration\x18\x12 \x01(\x05\x12\x16\n\x0emap_generation\x18\x13 \x01(\x05\x12\x17\n\x0f\x64oomed_topic_id\x18\x14 \x01(\x0c\x12O\n\x10tombstones_ok_ms\x18\x15 \x03(\x0b\x32\x35.replicator.state.v1.MirrorRecord.TombstonesOkMsEntry\x1a.\n\x0cManagedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bSeededEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1aN\n\tMapsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.replicator.state.v1.PartitionMap:\x02\x38\x01\x1aQ\n\x0cGivenUpEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.replicator.state.v1.OffsetRanges:\x02\x38\x01\x1a\x35\n\x13TombstonesOkMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xbe\x01\n\x0eSourceEndBlock\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x13\n\x0bobserved_ms\x18\x02 \x01(\x03\x12:\n\x07\x65ntries\x18\x03 \x03(\x0b\x32).replicator.state.v1.SourceEndBlock.Entry\x1aL\n\x05\x45ntry\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x03\x12\x14\n\x0c\x63\x61ught_up_ms\x18\x04 \x01(\x03*\xc8\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_FLOW\x10\x01\x12\x0f\n\x0bKIND_WRITER\x10\x02\x12\x0e\n\nKIND_CLAIM\x10\x03\x12\x0f\n\x0bKIND_MIRROR\x10\x04\x12\x13\n\x0fKIND_SOURCE_END\x10\x05\x12\x10\n\x0cKIND_SEGMENT\x10\x06\x12\x12\n\x0eKIND_HELD_BACK\x10\x07\x12\x0e\n\nKIND_GROUP\x10\x08\x12\x0c\n\x08KIND_CUT\x10\t\x12\x10\n\x0cKIND_JOURNAL\x10\n*J\n\x07\x44\x65sired\x12\x17\n\x13\x44\x45SIRED_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x45SIRED_ACTIVE\x10\x01\x12\x12\n\x0e\x44\x45SIRED_PAUSED\x10\x02*u\n\nWriterRole\x12\x1b\n\x17WRITER_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13WRITER_ROLE_COPYING\x10\x01\x12\x17\n\x13WRITER_ROLE_FENCING\x10\x02\x12\x18\n\x14WRITER_ROLE_PROMOTED\x10\x03*x\n\x0bMirrorPhase\x12\x1c\n\x18MIRROR_PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14MIRROR_PHASE_PENDING\x10\x01\x12\x18\n\x14MIRROR_PHASE_SEEDING\x10\x02\x12\x17\n\x13MIRROR_PHASE_ACTIVE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,14 +41,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MIRRORRECORD_GIVENUPENTRY']._serialized_options = b'8\001'
   _globals['_MIRRORRECORD_TOMBSTONESOKMSENTRY']._loaded_options = None
   _globals['_MIRRORRECORD_TOMBSTONESOKMSENTRY']._serialized_options = b'8\001'
-  _globals['_KIND']._serialized_start=3005
-  _globals['_KIND']._serialized_end=3205
-  _globals['_DESIRED']._serialized_start=3207
-  _globals['_DESIRED']._serialized_end=3281
-  _globals['_WRITERROLE']._serialized_start=3283
-  _globals['_WRITERROLE']._serialized_end=3400
-  _globals['_MIRRORPHASE']._serialized_start=3402
-  _globals['_MIRRORPHASE']._serialized_end=3522
+  _globals['_KIND']._serialized_start=3022
+  _globals['_KIND']._serialized_end=3222
+  _globals['_DESIRED']._serialized_start=3224
+  _globals['_DESIRED']._serialized_end=3298
+  _globals['_WRITERROLE']._serialized_start=3300
+  _globals['_WRITERROLE']._serialized_end=3417
+  _globals['_MIRRORPHASE']._serialized_start=3419
+  _globals['_MIRRORPHASE']._serialized_end=3539
   _globals['_STATEKEY']._serialized_start=56
   _globals['_STATEKEY']._serialized_end=174
   _globals['_FLOWRECORD']._serialized_start=177
@@ -58,37 +58,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIMRECORD']._serialized_start=787
   _globals['_CLAIMRECORD']._serialized_end=871
   _globals['_RENEWALRECORD']._serialized_start=873
-  _globals['_RENEWALRECORD']._serialized_end=974
-  _globals['_LEADEREPOCH']._serialized_start=976
-  _globals['_LEADEREPOCH']._serialized_end=1045
-  _globals['_OFFSETBLOCK']._serialized_start=1047
-  _globals['_OFFSETBLOCK']._serialized_end=1158
-  _globals['_PARTITIONMAP']._serialized_start=1160
-  _globals['_PARTITIONMAP']._serialized_end=1279
-  _globals['_SEGMENTBLOCK']._serialized_start=1281
-  _globals['_SEGMENTBLOCK']._serialized_end=1364
-  _globals['_OFFSETRANGE']._serialized_start=1366
-  _globals['_OFFSETRANGE']._serialized_end=1407
-  _globals['_OFFSETRANGES']._serialized_start=1409
-  _globals['_OFFSETRANGES']._serialized_end=1473
-  _globals['_RESOLUTION']._serialized_start=1476
-  _globals['_RESOLUTION']._serialized_end=1683
-  _globals['_RESOLUTION_LOSS']._serialized_start=1616
-  _globals['_RESOLUTION_LOSS']._serialized_end=1683
-  _globals['_MIRRORRECORD']._serialized_start=1686
-  _globals['_MIRRORRECORD']._serialized_end=2809
-  _globals['_MIRRORRECORD_MANAGEDENTRY']._serialized_start=2498
-  _globals['_MIRRORRECORD_MANAGEDENTRY']._serialized_end=2544
-  _globals['_MIRRORRECORD_SEEDEDENTRY']._serialized_start=2546
-  _globals['_MIRRORRECORD_SEEDEDENTRY']._serialized_end=2591
-  _globals['_MIRRORRECORD_MAPSENTRY']._serialized_start=2593
-  _globals['_MIRRORRECORD_MAPSENTRY']._serialized_end=2671
-  _globals['_MIRRORRECORD_GIVENUPENTRY']._serialized_start=2673
-  _globals['_MIRRORRECORD_GIVENUPENTRY']._serialized_end=2754
-  _globals['_MIRRORRECORD_TOMBSTONESOKMSENTRY']._serialized_start=2756
-  _globals['_MIRRORRECORD_TOMBSTONESOKMSENTRY']._serialized_end=2809
-  _globals['_SOURCEENDBLOCK']._serialized_start=2812
-  _globals['_SOURCEENDBLOCK']._serialized_end=3002
-  _globals['_SOURCEENDBLOCK_ENTRY']._serialized_start=2926
-  _globals['_SOURCEENDBLOCK_ENTRY']._serialized_end=3002
+  _globals['_RENEWALRECORD']._serialized_end=991
+  _globals['_LEADEREPOCH']._serialized_start=993
+  _globals['_LEADEREPOCH']._serialized_end=1062
+  _globals['_OFFSETBLOCK']._serialized_start=1064
+  _globals['_OFFSETBLOCK']._serialized_end=1175
+  _globals['_PARTITIONMAP']._serialized_start=1177
+  _globals['_PARTITIONMAP']._serialized_end=1296
+  _globals['_SEGMENTBLOCK']._serialized_start=1298
+  _globals['_SEGMENTBLOCK']._serialized_end=1381
+  _globals['_OFFSETRANGE']._serialized_start=1383
+  _globals['_OFFSETRANGE']._serialized_end=1424
+  _globals['_OFFSETRANGES']._serialized_start=1426
+  _globals['_OFFSETRANGES']._serialized_end=1490
+  _globals['_RESOLUTION']._serialized_start=1493
+  _globals['_RESOLUTION']._serialized_end=1700
+  _globals['_RESOLUTION_LOSS']._serialized_start=1633
+  _globals['_RESOLUTION_LOSS']._serialized_end=1700
+  _globals['_MIRRORRECORD']._serialized_start=1703
+  _globals['_MIRRORRECORD']._serialized_end=2826
+  _globals['_MIRRORRECORD_MANAGEDENTRY']._serialized_start=2515
+  _globals['_MIRRORRECORD_MANAGEDENTRY']._serialized_end=2561
+  _globals['_MIRRORRECORD_SEEDEDENTRY']._serialized_start=2563
+  _globals['_MIRRORRECORD_SEEDEDENTRY']._serialized_end=2608
+  _globals['_MIRRORRECORD_MAPSENTRY']._serialized_start=2610
+  _globals['_MIRRORRECORD_MAPSENTRY']._serialized_end=2688
+  _globals['_MIRRORRECORD_GIVENUPENTRY']._serialized_start=2690
+  _globals['_MIRRORRECORD_GIVENUPENTRY']._serialized_end=2771
+  _globals['_MIRRORRECORD_TOMBSTONESOKMSENTRY']._serialized_start=2773
+  _globals['_MIRRORRECORD_TOMBSTONESOKMSENTRY']._serialized_end=2826
+  _globals['_SOURCEENDBLOCK']._serialized_start=2829
+  _globals['_SOURCEENDBLOCK']._serialized_end=3019
+  _globals['_SOURCEENDBLOCK_ENTRY']._serialized_start=2943
+  _globals['_SOURCEENDBLOCK_ENTRY']._serialized_end=3019
 # @@protoc_insertion_point(module_scope)

@@ -138,18 +138,20 @@ class ClaimRecord(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., number: _Optional[int] = ..., holder: _Optional[str] = ..., released: _Optional[bool] = ...) -> None: ...
 
 class RenewalRecord(_message.Message):
-    __slots__ = ("number", "renewal", "lease_epoch", "yields", "shards")
+    __slots__ = ("number", "renewal", "lease_epoch", "yields", "address", "shards")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     RENEWAL_FIELD_NUMBER: _ClassVar[int]
     LEASE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     YIELDS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     number: int
     renewal: int
     lease_epoch: int
     yields: bool
+    address: str
     shards: int
-    def __init__(self, number: _Optional[int] = ..., renewal: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., yields: _Optional[bool] = ..., shards: _Optional[int] = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., renewal: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., yields: _Optional[bool] = ..., address: _Optional[str] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class LeaderEpoch(_message.Message):
     __slots__ = ("partition", "epoch", "start_offset")

@@ -61,6 +61,20 @@ def copied_by(daemon: Daemon, topic: str) -> set[int]:
     }
 
 
+def assert_whole(daemon: Daemon, topic: str) -> None:
+    """Check that any daemon tells of all partitions, and translates offsets of each."""
+    answer = daemon.cli("flow", "status", "-o", "json")
+    assert answer.returncode == 0, answer.stderr
+    [mirror] = json.loads(answer.stdout)["flows"][0]["mirrors"]
+    assert [one["partition"] for one in mirror["partitions"]] == list(range(PARTITIONS))
+    assert all(one["reason"] is None and one["source_end"] is not None for one in mirror["partitions"]), mirror
+    assert len({one["holder"] for one in mirror["partitions"]}) == 2
+    for partition in range(PARTITIONS):
+        place = ("--topic", topic, "--partition", str(partition), "--offset", "1")
+        answer = daemon.cli("offsets", "translate", daemon.flow_name, *place, "-o", "json")
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
 def wait_alone(daemon: Daemon, topic: str) -> float:
     """Wait until a daemon copies every partition; return how long it took."""
     began = time.monotonic()
@@ -87,6 +101,7 @@ def test_a_flow_is_shared_and_handed_over(
                 and not copied_by(one, topic_name) & copied_by(two, topic_name)
             ),
         )
+        assert_whole(one, topic_name)
         assert one.stop() == 0
         record_testsuite_property("handed_over_seconds", wait_alone(two, topic_name))
         one.start()

@@ -155,10 +155,12 @@ class ListFlowsResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[DaemonStatus, _Mapping]] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
-    __slots__ = ("flow",)
+    __slots__ = ("flow", "alone")
     FLOW_FIELD_NUMBER: _ClassVar[int]
+    ALONE_FIELD_NUMBER: _ClassVar[int]
     flow: str
-    def __init__(self, flow: _Optional[str] = ...) -> None: ...
+    alone: bool
+    def __init__(self, flow: _Optional[str] = ..., alone: _Optional[bool] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
     __slots__ = ("status",)
@@ -249,16 +251,18 @@ class OffsetQuestion(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class TranslateOffsetsRequest(_message.Message):
-    __slots__ = ("flow", "reverse", "questions", "group")
+    __slots__ = ("flow", "reverse", "questions", "group", "alone")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     REVERSE_FIELD_NUMBER: _ClassVar[int]
     QUESTIONS_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    ALONE_FIELD_NUMBER: _ClassVar[int]
     flow: str
     reverse: bool
     questions: _containers.RepeatedCompositeFieldContainer[OffsetQuestion]
     group: str
-    def __init__(self, flow: _Optional[str] = ..., reverse: _Optional[bool] = ..., questions: _Optional[_Iterable[_Union[OffsetQuestion, _Mapping]]] = ..., group: _Optional[str] = ...) -> None: ...
+    alone: bool
+    def __init__(self, flow: _Optional[str] = ..., reverse: _Optional[bool] = ..., questions: _Optional[_Iterable[_Union[OffsetQuestion, _Mapping]]] = ..., group: _Optional[str] = ..., alone: _Optional[bool] = ...) -> None: ...
 
 class Translation(_message.Message):
     __slots__ = ("topic", "target_topic", "partition", "source_offset", "target_offset", "state", "behind_records", "detail")

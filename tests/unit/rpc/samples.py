@@ -158,6 +158,11 @@ class FakeDaemon:
     refuse: Exception | None = None
     obey: bool = True
 
+    async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
+        """Return the same: nobody else copies anything."""
+        status = self.snapshot()
+        return replace(status, flows=tuple(one for one in status.flows if flow in {None, one.flow}))
+
     def snapshot(self) -> DaemonStatus:
         """Return the current value."""
         if self.refuse is not None and not isinstance(self.refuse, ReplicatorError):
@@ -189,9 +194,10 @@ class FakeDaemon:
         return SKIPPED
 
     async def translate(
-        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+        self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool
     ) -> Sequence[Translation]:
         """Say that the target is 3 offsets ahead."""
+        assert not alone
         self.questions.append((flow, tuple(questions), reverse))
         return [
             Translation(

@@ -1,0 +1,97 @@
+"""The picture of a whole flow from those of several daemons, each of which knows its own partitions best."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from replicator.model.states import MirrorState, Reason
+from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_WORST_FIRST = (MirrorState.FAULTED, MirrorState.SEEDING, MirrorState.PENDING, MirrorState.PAUSED, MirrorState.ACTIVE)
+_GOES_ON = frozenset({Reason.FILLING, Reason.HELD_ELSEWHERE})
+_NOT_OURS = frozenset({Reason.HELD_ELSEWHERE, Reason.WAITING_FOR_LEASE})
+
+
+def worst_of(partitions: Sequence[PartitionStatus]) -> tuple[MirrorState, Reason | None, str | None]:
+    """Return the state of a mirror with these partitions, and what tells most about it."""
+    states = {partition.state for partition in partitions}
+    state = next((worst for worst in _WORST_FIRST if worst in states), MirrorState.PENDING)
+    # One that waits tells more of a mirror than its neighbours in the same state, which go on.
+    waiting = [one for one in partitions if one.state is state and one.reason is not None]
+    # What goes on by itself must not hide that another one waits for somebody.
+    telling = min(waiting, key=lambda one: one.reason in _GOES_ON, default=None)
+    return (state, telling.reason, telling.detail) if telling is not None else (state, None, None)
+
+
+def elsewhere(flow: FlowStatus) -> set[str]:
+    """Return the daemons that copy what this picture's daemon does not."""
+    return {
+        partition.holder
+        for mirror in flow.mirrors
+        for partition in mirror.partitions
+        if partition.reason is Reason.HELD_ELSEWHERE and partition.holder is not None
+    }
+
+
+def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, str]) -> FlowStatus:
+    """Return the picture of a whole flow.
+
+    Args:
+        mine: What the asked daemon knows.
+        others: What others of the flow know.
+        silent: Daemons that did not answer, and why.
+    """
+    theirs = {
+        (mirror.topic, partition.partition): partition
+        for other in others
+        for mirror in other.mirrors
+        for partition in mirror.partitions
+        if partition.reason not in _NOT_OURS
+    }
+    every = [mine, *others]
+    told = [flow.reason for flow in every if flow.reason]
+    told += [f"daemon {name}, which copies a part of it, does not answer: {why}" for name, why in silent.items()]
+    rpos = [flow.rpo_seconds for flow in every]
+    return replace(
+        mine,
+        reason="; ".join(dict.fromkeys(told)) or None,
+        lag_records=_total(flow.lag_records for flow in every),
+        # The flow is as safe as its least copied partition: one that is not seen makes the whole unknown.
+        rpo_seconds=None if silent or any(rpo is None for rpo in rpos) else max(rpo for rpo in rpos if rpo is not None),
+        source_seen_age_seconds=max(
+            (flow.source_seen_age_seconds for flow in every if flow.source_seen_age_seconds is not None), default=None
+        ),
+        totals=_sum([flow.totals for flow in every]),
+        mirrors=tuple(_mirror(mirror, theirs) for mirror in mine.mirrors),
+    )
+
+
+def _mirror(mirror: MirrorStatus, theirs: Mapping[tuple[str, int], PartitionStatus]) -> MirrorStatus:
+    partitions = tuple(
+        theirs.get((mirror.topic, one.partition), one) if one.reason in _NOT_OURS else one for one in mirror.partitions
+    )
+    whole = mirror.state is MirrorState.PAUSED or (
+        mirror.state is MirrorState.FAULTED and all(one.state is not MirrorState.FAULTED for one in mirror.partitions)
+    )
+    if whole:
+        return replace(mirror, partitions=partitions)
+    state, reason, detail = worst_of(partitions)
+    return replace(mirror, state=state, reason=reason, detail=detail, partitions=partitions)
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _sum(every: Sequence[FlowTotals]) -> FlowTotals:
+    names = [field.name for field in fields(FlowTotals) if field.name != "last_progress_ms"]
+    progress = [totals.last_progress_ms for totals in every if totals.last_progress_ms is not None]
+    return FlowTotals(
+        **{name: sum(getattr(totals, name) for totals in every) for name in names},
+        last_progress_ms=max(progress, default=None),
+    )

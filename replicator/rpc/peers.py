@@ -1,0 +1,78 @@
+"""Other daemons of a flow, as a daemon asks them about the partitions they copy."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import grpc
+import grpc.aio
+
+from replicator.errors import UsageError
+from replicator.model.status import FlowStatus
+from replicator.model.translation import OffsetQuestion, Translation
+from replicator.rpc import faults
+from replicator.rpc.convert import question_to_wire, status_from_wire, translation_from_wire
+from replicator.rpc.endpoint import Endpoint
+from replicator.rpc.v1 import control_pb2 as pb
+from replicator.rpc.v1 import control_pb2_grpc
+
+_CHANNELS_MAX = 64
+_STATUS_SECONDS = 2.0
+_TRANSLATE_SECONDS = 20.0
+
+
+class Peers:
+    """Connections to other daemons, opened when they are asked.
+
+    Args:
+        how: How they are trusted: the address is filled in.
+
+    Every call may raise:
+        DaemonUnreachable: It does not answer.
+        TimedOut: It does not answer in time.
+        ReplicatorError: Whatever it raised.
+    """
+
+    def __init__(self, how: Endpoint) -> None:
+        self._how = how
+        self._channels: OrderedDict[str, grpc.aio.Channel] = OrderedDict()
+
+    async def status(self, address: str, flow: str) -> FlowStatus:
+        """Return what that daemon alone knows of a flow."""
+        try:
+            request = pb.GetStatusRequest(flow=flow, alone=True)
+            answer = await (await self._stub(address)).GetStatus(request, timeout=_STATUS_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise faults.meaning(error, address, _STATUS_SECONDS) from error
+        return status_from_wire(answer.status).flows[0]
+
+    async def translate(
+        self, address: str, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+    ) -> Sequence[Translation]:
+        """Return what that daemon alone answers to questions about offsets, in their order."""
+        request = pb.TranslateOffsetsRequest(
+            flow=flow, reverse=reverse, alone=True, questions=[question_to_wire(each) for each in questions]
+        )
+        try:
+            answer = await (await self._stub(address)).TranslateOffsets(request, timeout=_TRANSLATE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise faults.meaning(error, address, _TRANSLATE_SECONDS) from error
+        return [translation_from_wire(each) for each in answer.translations]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        while self._channels:
+            await self._channels.popitem()[1].close()
+
+    async def _stub(self, address: str) -> control_pb2_grpc.ControlAsyncStub:
+        if not address:
+            raise UsageError("it has not told where it answers", why="it is of an older version")
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = replace(self._how, address=address).channel()
+            if len(self._channels) > _CHANNELS_MAX:
+                await self._channels.popitem(last=False)[1].close()
+        return cast("control_pb2_grpc.ControlAsyncStub", control_pb2_grpc.ControlStub(channel))

@@ -1,0 +1,70 @@
+"""The picture of a flow that several daemons copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from replicator.core.whole_flow import elsewhere, merged
+from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+
+
+def copied(partition: int, **known: Any) -> PartitionStatus:
+    """Return a partition as the daemon tells that copies it."""
+    return PartitionStatus(partition, known.pop("state", MirrorState.ACTIVE), **known)
+
+
+def held(partition: int, holder: str) -> PartitionStatus:
+    """Return a partition as another daemon tells."""
+    return PartitionStatus(partition, MirrorState.ACTIVE, Reason.HELD_ELSEWHERE, f"copied by {holder}", holder=holder)
+
+
+def flow(*partitions: PartitionStatus, **known: Any) -> FlowStatus:
+    """Return a flow of one mirror."""
+    state = known.pop("mirror_state", MirrorState.ACTIVE)
+    mirrors = (MirrorStatus("orders", "orders", state, partitions=partitions),)
+    return FlowStatus("f", "uid", "east", "west", FlowState.ACTIVE, mirrors=mirrors, **known)
+
+
+def test_each_partition_is_told_by_who_copies_it() -> None:
+    """And figures are those of all of them."""
+    mine = flow(
+        copied(0, lag_records=3),
+        held(1, "b"),
+        lag_records=3,
+        rpo_seconds=1.0,
+        totals=FlowTotals(10, last_progress_ms=7),
+    )
+    other = flow(
+        held(0, "a"), copied(1, lag_records=4), lag_records=4, rpo_seconds=2.5, totals=FlowTotals(5, last_progress_ms=9)
+    )
+    assert elsewhere(mine) == {"b"}
+    whole = merged(mine, [other], {})
+    assert [one.lag_records for one in whole.mirrors[0].partitions] == [3, 4]
+    assert (whole.lag_records, whole.rpo_seconds, whole.reason) == (7, 2.5, None)
+    assert (whole.totals.records_total, whole.totals.last_progress_ms) == (15, 9)
+    assert whole.mirrors[0].reason is None
+
+
+def test_a_fault_of_the_other_one_is_the_mirrors() -> None:
+    """Whoever is asked."""
+    broken = copied(1, state=MirrorState.FAULTED, reason=Reason.FOREIGN_WRITER, detail="someone")
+    whole = merged(flow(copied(0), held(1, "b")), [flow(held(0, "a"), broken)], {})
+    assert (whole.mirrors[0].state, whole.mirrors[0].reason) == (MirrorState.FAULTED, Reason.FOREIGN_WRITER)
+
+
+def test_one_that_does_not_answer_is_named() -> None:
+    """What it copies stays as it is known here, and the data at risk is unknown."""
+    mine = flow(copied(0), held(1, "b"), lag_records=3, rpo_seconds=1.0)
+    whole = merged(mine, [], {"b": "no daemon answers"})
+    assert whole.rpo_seconds is None
+    assert whole.reason is not None
+    assert "daemon b" in whole.reason
+    assert whole.mirrors[0].partitions[1].holder == "b"
+    assert whole.mirrors[0].reason is Reason.HELD_ELSEWHERE
+
+
+def test_a_paused_mirror_stays_paused() -> None:
+    """Its own state says more than its partitions."""
+    mine = flow(copied(0, state=MirrorState.PAUSED), held(1, "b"), mirror_state=MirrorState.PAUSED)
+    assert merged(mine, [], {}).mirrors[0].state is MirrorState.PAUSED
