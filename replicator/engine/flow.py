@@ -141,6 +141,7 @@ class FlowRunner:
             pump=parts.pump if parts else None,
             paused=self._paused,
             trouble=trouble,
+            coordinator_answers=parts.leases.answers if parts else None,
         )
 
     async def whole_status(self) -> FlowStatus:

@@ -72,6 +72,11 @@ class LeaseKeeper:
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
+    @property
+    def answers(self) -> bool | None:
+        """Whether a coordinator answers; None before the first call has ended."""
+        return None if self.table is None and self.trouble is None else self.trouble is None
+
     def epoch(self, shard: int) -> int:
         """Return the epoch of our lease on a shard, 0 where we never had one or `forget` was called since."""
         return self._epochs.get(shard, 0)

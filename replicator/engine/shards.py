@@ -17,6 +17,7 @@ from replicator.core.shards import shard_of
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.guard import Guard
 from replicator.errors import ReplicatorError
+from replicator.model.status import ShardStatus
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -129,6 +130,19 @@ class Shards:
             return self._me
         signs = self._presence.signs(shard.number)
         return max(signs, key=lambda sign: sign.epoch).instance if signs else None
+
+    def status(self) -> tuple[ShardStatus, ...]:
+        """Return the picture of each shard."""
+        leases = self._leases
+        return tuple(
+            ShardStatus(
+                shard.number,
+                self.holder(shard),
+                shard.works,
+                (leases.epoch(shard.number) or None) if leases is not None else None,
+            )
+            for shard in self.shards
+        )
 
     def troubles(self) -> list[str]:
         """Return what an operator should know: no coordinator, or a daemon that works without its lease."""

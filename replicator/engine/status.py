@@ -38,6 +38,7 @@ def flow_status(
     pump: Pump | None,
     paused: bool,
     trouble: str | None,
+    coordinator_answers: bool | None = None,
 ) -> FlowStatus:
     """Return the picture of one flow."""
     slots: dict[str, list[Slot]] = {}
@@ -59,6 +60,8 @@ def flow_status(
         lag_records=_total_lag(everything),
         rpo_seconds=_rpo(everything, pump),
         source_seen_age_seconds=_seen_age(everything, pump),
+        coordinator_answers=coordinator_answers,
+        shards=pump.shards.status() if pump else (),
         totals=_totals(pump),
         mirrors=pictures,
     )

@@ -56,6 +56,19 @@ class MirrorStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardStatus:
+    """One shard of a flow, as the asked daemon sees it.
+
+    `holder` works on it as far as is known; `epoch` is that of the asked daemon's own lease, None where it has none.
+    """
+
+    shard: int
+    holder: str | None
+    held: bool
+    epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class FlowTotals:
     """Counters since the daemon started; they only grow.
 
@@ -81,6 +94,7 @@ class FlowStatus:
 
     `rpo_seconds` is now less the latest time at which the source end observed *then* had been reached on the
     target; it grows while the source is unseen. `remote` is True where another daemon runs the flow.
+    `coordinator_answers` is None before the first call.
     """
 
     flow: str
@@ -94,6 +108,8 @@ class FlowStatus:
     rpo_seconds: float | None = None
     source_seen_age_seconds: float | None = None
     remote: bool = False
+    coordinator_answers: bool | None = None
+    shards: tuple[ShardStatus, ...] = ()
     totals: FlowTotals = field(default_factory=FlowTotals)
     mirrors: tuple[MirrorStatus, ...] = ()
 

@@ -102,6 +102,13 @@ class Metric(enum.Enum):
         ("flow",),
         "Unix time of the last accepted append. Lag can be 0 while nothing moves; this tells.",
     )
+    LEASE_HELD = MetricSpec(
+        "lease_held", "gauge", ("flow", "shard"), "1 while this daemon works on the shard, else 0; the sum should be 1."
+    )
+    LEASE_EPOCH = MetricSpec(
+        "lease_epoch", "gauge", ("flow", "shard"), "Epoch of this daemon's lease; it rises with each change of holder."
+    )
+    COORDINATOR_UP = MetricSpec("coordinator_up", "gauge", ("flow",), "1 while a coordinator answers, else 0.")
     FLOW_PAUSED = MetricSpec("flow_paused", "gauge", ("flow",), "1 while an operator has paused the flow.")
     MIRROR_STATE = MetricSpec(
         "mirror_state", "gauge", ("flow", "topic", "state"), "1 for the state the mirror is in, 0 for the others."
@@ -183,6 +190,10 @@ def _flow(families: _Families, flow: FlowStatus) -> None:
     families.add(Metric.SOURCE_SEEN_AGE_SECONDS, flow.source_seen_age_seconds, name)
     progress_ms = totals.last_progress_ms
     families.add(Metric.LAST_PROGRESS, None if progress_ms is None else progress_ms / 1000, name)
+    for shard in flow.shards:
+        families.add(Metric.LEASE_HELD, shard.held, name, str(shard.shard))
+        families.add(Metric.LEASE_EPOCH, shard.epoch, name, str(shard.shard))
+    families.add(Metric.COORDINATOR_UP, flow.coordinator_answers, name)
     families.add(Metric.FLOW_PAUSED, flow.state is FlowState.PAUSED, name)
 
 

@@ -18,7 +18,7 @@ from replicator.model.events import Desired, Event
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.model.resolution import How, Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus, ShardStatus
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import lease_pb2
@@ -39,7 +39,8 @@ def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
         **_shallow(status, "flows"),
         flows=[
             pb.FlowStatus(
-                **_shallow(flow, "totals", "mirrors"),
+                **_shallow(flow, "totals", "mirrors", "shards"),
+                shards=[pb.ShardStatus(**_shallow(shard)) for shard in flow.shards],
                 totals=pb.FlowTotals(**_shallow(flow.totals)),
                 mirrors=[_mirror_to_wire(mirror) for mirror in flow.mirrors],
             )
@@ -121,6 +122,7 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
         message,
         state=_name(FlowState, message.state),
         totals=_read(FlowTotals, message.totals),
+        shards=tuple(_read(ShardStatus, shard) for shard in message.shards),
         mirrors=tuple(
             _read(
                 MirrorStatus,

@@ -70,6 +70,18 @@ class MirrorStatus(_message.Message):
     partitions: _containers.RepeatedCompositeFieldContainer[PartitionStatus]
     def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., seed_eta_seconds: _Optional[int] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ...) -> None: ...
 
+class ShardStatus(_message.Message):
+    __slots__ = ("shard", "holder", "held", "epoch")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    holder: str
+    held: bool
+    epoch: int
+    def __init__(self, shard: _Optional[int] = ..., holder: _Optional[str] = ..., held: _Optional[bool] = ..., epoch: _Optional[int] = ...) -> None: ...
+
 class FlowTotals(_message.Message):
     __slots__ = ("records_total", "bytes_total", "batches_total", "appends_accepted_total", "appends_duplicate_total", "appends_refused_total", "appends_fenced_total", "appends_unknown_total", "reattach_total", "last_progress_ms", "filled_offsets_total")
     RECORDS_TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -97,7 +109,7 @@ class FlowTotals(_message.Message):
     def __init__(self, records_total: _Optional[int] = ..., bytes_total: _Optional[int] = ..., batches_total: _Optional[int] = ..., appends_accepted_total: _Optional[int] = ..., appends_duplicate_total: _Optional[int] = ..., appends_refused_total: _Optional[int] = ..., appends_fenced_total: _Optional[int] = ..., appends_unknown_total: _Optional[int] = ..., reattach_total: _Optional[int] = ..., last_progress_ms: _Optional[int] = ..., filled_offsets_total: _Optional[int] = ...) -> None: ...
 
 class FlowStatus(_message.Message):
-    __slots__ = ("flow", "flow_uid", "source", "target", "state", "reason", "epoch", "lag_records", "rpo_seconds", "source_seen_age_seconds", "remote", "totals", "mirrors")
+    __slots__ = ("flow", "flow_uid", "source", "target", "state", "reason", "epoch", "lag_records", "rpo_seconds", "source_seen_age_seconds", "remote", "totals", "mirrors", "coordinator_answers", "shards")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +123,8 @@ class FlowStatus(_message.Message):
     REMOTE_FIELD_NUMBER: _ClassVar[int]
     TOTALS_FIELD_NUMBER: _ClassVar[int]
     MIRRORS_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
     flow: str
     flow_uid: str
     source: str
@@ -124,7 +138,9 @@ class FlowStatus(_message.Message):
     remote: bool
     totals: FlowTotals
     mirrors: _containers.RepeatedCompositeFieldContainer[MirrorStatus]
-    def __init__(self, flow: _Optional[str] = ..., flow_uid: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., lag_records: _Optional[int] = ..., rpo_seconds: _Optional[float] = ..., source_seen_age_seconds: _Optional[float] = ..., remote: _Optional[bool] = ..., totals: _Optional[_Union[FlowTotals, _Mapping]] = ..., mirrors: _Optional[_Iterable[_Union[MirrorStatus, _Mapping]]] = ...) -> None: ...
+    coordinator_answers: bool
+    shards: _containers.RepeatedCompositeFieldContainer[ShardStatus]
+    def __init__(self, flow: _Optional[str] = ..., flow_uid: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., lag_records: _Optional[int] = ..., rpo_seconds: _Optional[float] = ..., source_seen_age_seconds: _Optional[float] = ..., remote: _Optional[bool] = ..., totals: _Optional[_Union[FlowTotals, _Mapping]] = ..., mirrors: _Optional[_Iterable[_Union[MirrorStatus, _Mapping]]] = ..., coordinator_answers: _Optional[bool] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ...) -> None: ...
 
 class DaemonStatus(_message.Message):
     __slots__ = ("instance", "version", "started_at", "ready", "not_ready_because", "config_reload_ok", "flows")

@@ -9,7 +9,7 @@ from replicator.errors import Conflict, ReplicatorError
 from replicator.model.events import Desired, Event
 from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus, ShardStatus
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 
 ORDERS = MirrorStatus(
@@ -69,6 +69,8 @@ EAST = FlowStatus(
     lag_records=812,
     rpo_seconds=3.24,
     source_seen_age_seconds=0.4,
+    coordinator_answers=True,
+    shards=(ShardStatus(0, "west-1", held=True, epoch=3), ShardStatus(1, "west-2", held=False, epoch=None)),
     totals=FlowTotals(
         records_total=1_204_519,
         bytes_total=99_120_000,
