@@ -14,6 +14,7 @@ from replicator.cli import (
     coordinator,
     demo,
     dev,
+    failover,
     flow,
     import_mm2,
     lease,
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("run")(run.command)
 app.command("coordinator")(coordinator.command)
+app.command("failover")(failover.command)
 app.command("validate")(validate.command)
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)

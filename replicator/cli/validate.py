@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import enum
 import os
-import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from replicator.cli import output
-from replicator.errors import ConfigError, PreflightFailed
+from replicator.cli import findings, output
+from replicator.errors import ConfigError
 from replicator.model.units import format_address, format_bootstrap
 
 if TYPE_CHECKING:
     from replicator.core.rights import Grant
-    from replicator.engine.preflight_result import Check, Report
+    from replicator.model.report import Report
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Pattern, Selection, Spec
 
 SCHEMA_VERSION = 1
-_LABELS = {"ok": ("OK  ", "green"), "warn": ("WARN", "yellow"), "fail": ("FAIL", "red")}
 _WIDTH_MAX = 110
 _WIDTH_PIPED = 100
 _INDENT = "  "
@@ -68,12 +65,12 @@ def command(
             _print_rights(spec)
         report = _look(spec) if connect else None
         if report is not None:
-            _print_report(report)
+            findings.show(report)
         else:
             output.line(f"{file}: ok")
             output.note("next: replicator validate --connect looks at the clusters too")
     if report is not None:
-        _judge(report)
+        findings.judge(report)
 
 
 def _look(spec: Spec) -> Report:
@@ -82,20 +79,6 @@ def _look(spec: Spec) -> Report:
     from replicator.engine.preflight import preflight  # librdkafka, 40 ms
 
     return asyncio.run(preflight(spec))
-
-
-def _judge(report: Report) -> None:
-    """Return if no check is red.
-
-    Raises:
-        PreflightFailed: One is.
-    """
-    if report.passed:
-        return
-    bad = list(report.failures())
-    raise PreflightFailed(
-        f"{len(bad)} {'check' if len(bad) == 1 else 'checks'} failed", why=bad[0].text, next_step=bad[0].fix
-    )
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -175,44 +158,6 @@ def _print_rights(spec: Spec) -> None:
 # -- the clusters -----------------------------------------------------------------------------------------------------
 
 
-def _print_report(report: Report) -> None:
-    from rich.console import Console
-
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-    width = min(_WIDTH_MAX, console.width) if console.is_terminal else _WIDTH_PIPED
-    for section in report.sections:
-        console.print()
-        console.print(section.title, style="bold", soft_wrap=True)
-        for check in section.checks:
-            _print_check(console, check, width)
-    console.print()
-    counts = [f"{report.count(level)} {level}" for level in _levels()]
-    console.print(f"{'passed' if report.passed else 'refused'}: {', '.join(counts)}", soft_wrap=True)
-
-
-def _levels() -> Iterable[Any]:
-    from replicator.engine.preflight_result import Level
-
-    return Level
-
-
-def _print_check(console: Any, check: Check, width: int) -> None:
-    from rich.text import Text
-
-    label, style = _LABELS[check.level]
-    start = f"{_INDENT}{label}  "
-    lines = textwrap.wrap(f"{check.name}: {check.text}", max(30, width - len(start)), break_on_hyphens=False)
-    console.print(Text.assemble(_INDENT, (label, style), "  ", lines[0]), soft_wrap=True)
-    for line in lines[1:]:
-        console.print(" " * len(start) + line, soft_wrap=True)
-    if check.fix:  # whole, so that a command can be copied
-        name = "hint" if check.level == "ok" else "fix"
-        console.print(f"{' ' * len(start)}{name}: {check.fix}", soft_wrap=True)
-
-
-# -- JSON -------------------------------------------------------------------------------------------------------------
-
-
 def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
     from replicator.core.rights import acl_command, principal
 
@@ -247,7 +192,7 @@ def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
         "connect": None,
     }
     if report is not None:
-        from replicator.engine.preflight_result import to_json
+        from replicator.model.report import to_json
 
         document["connect"] = to_json(report)
     return document

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.model.events import Desired, Event
+    from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec, Spec
     from replicator.model.translation import OffsetQuestion, Translation
@@ -122,6 +123,10 @@ class Daemon:
     async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
         """Translate a group's offsets; see `ControlPort.translate_group`."""
         return await self._runner(flow).translate_group(group, reverse=reverse)
+
+    async def rehearse(self, flow: str) -> Report:
+        """Look whether a flow could be moved; see `ControlPort.rehearse`."""
+        return await self._runner(flow).rehearse()
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events; see `ControlPort.events`."""

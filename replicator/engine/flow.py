@@ -18,6 +18,7 @@ from replicator.engine.identity import agree_on_shards, ensure_state_topic, esta
 from replicator.engine.log_starts import LogStarts
 from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.parts import Ground, Parts, assemble, silence_seconds
+from replicator.engine.rehearse import rehearse
 from replicator.engine.resolve import Resolver
 from replicator.engine.source_ends import intact_below
 from replicator.engine.state_log import StateLog
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from replicator.engine.shards import Shard
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
+    from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
@@ -165,6 +167,14 @@ class FlowRunner:
             else:
                 raise answer
         return merged(mine, others, silent)
+
+    async def rehearse(self) -> Report:
+        """Look whether the flow could be moved to its other side (`ControlPort.rehearse`)."""
+        record = None
+        if self._parts is not None:
+            record = state.get_flow(self._parts.state_log.records, self._parts.identity.uid)
+        ids = (record.source_cluster_id, record.target_cluster_id) if record is not None else (None, None)
+        return await rehearse(self.flow, await self.whole_status(), self._source.spec, self._target.spec, ids)
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""

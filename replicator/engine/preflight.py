@@ -26,10 +26,10 @@ from replicator.core.topic_plan import (
 from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
 from replicator.engine import state
-from replicator.engine.preflight_result import Check, Report, Section, fail, ok, warn
 from replicator.engine.state_log import StateLog
 from replicator.errors import ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.report import Check, Report, Section, fail, ok, warn
 from replicator.model.spec import Offsets
 from replicator.model.units import format_address
 from replicator.wire.cluster import Cluster, Purpose

@@ -20,8 +20,8 @@ from replicator.core.rights import (
     on_topic,
 )
 from replicator.engine.preflight_ask import Found, Refusal
-from replicator.engine.preflight_result import Check, fail, ok, warn
 from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.report import Check, fail, ok, warn
 from replicator.model.security import ClusterSpec
 from replicator.model.units import format_bootstrap
 from replicator.wire.rights_probe import Verdict

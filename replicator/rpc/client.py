@@ -12,6 +12,7 @@ import grpc
 
 from replicator.model.events import Desired, Event
 from replicator.model.lease import LeaseTable
+from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
 from replicator.model.translation import OffsetQuestion, Translation
@@ -20,6 +21,7 @@ from replicator.rpc.convert import (
     desired_to_wire,
     event_from_wire,
     question_to_wire,
+    report_from_wire,
     resolution_from_wire,
     status_from_wire,
     table_from_wire,
@@ -30,6 +32,7 @@ from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc, lease_pb2, lease_pb2_grpc
 
 _RESOLVE_SECONDS_MAX = 300.0
+_REHEARSE_SECONDS_MAX = 60.0
 QUESTIONS_PER_CALL = 2000
 """About offsets: with topic names of 249 characters this is half a request."""
 
@@ -172,6 +175,14 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(translation_from_wire(each) for each in answer.translations)
+
+    def rehearse(self, flow: str) -> Report:
+        """Return whether a flow could be moved to its other side now, with all that was looked at."""
+        try:
+            answer = self._stub.Rehearse(pb.RehearseRequest(flow=flow), timeout=_REHEARSE_SECONDS_MAX)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return report_from_wire(answer)
 
     def leases(self) -> Sequence[LeaseTable]:
         """Return the leases that the coordinator at this address has granted."""

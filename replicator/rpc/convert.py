@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from replicator.errors import NotAvailable, UsageError
 from replicator.model.events import Desired, Event
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
+from replicator.model.report import Check, Level, Report, Section
 from replicator.model.resolution import How, Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus, ShardStatus
@@ -153,6 +154,33 @@ def _name(kind: type[_Name], text: str) -> _Name:
             why="the daemon is newer than this command",
             next_step="use a `replicator` command at least as new as the daemon",
         ) from None
+
+
+def report_to_wire(report: Report) -> pb.RehearseResponse:
+    """Return the message of a report."""
+    return pb.RehearseResponse(
+        sections=[
+            pb.ReportSection(title=section.title, checks=[pb.Check(**_shallow(check)) for check in section.checks])
+            for section in report.sections
+        ]
+    )
+
+
+def report_from_wire(message: pb.RehearseResponse) -> Report:
+    """Return a report.
+
+    Raises:
+        NotAvailable: It holds a level this version does not know.
+    """
+    return Report(
+        tuple(
+            Section(
+                section.title,
+                tuple(_read(Check, check, level=_name(Level, check.level)) for check in section.checks),
+            )
+            for section in message.sections
+        )
+    )
 
 
 def caller_to_wire(caller: Caller) -> lease_pb2.LeaseRequest:

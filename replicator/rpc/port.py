@@ -7,6 +7,7 @@ from typing import Protocol
 
 from replicator.errors import UsageError
 from replicator.model.events import Desired, Event
+from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
 from replicator.model.translation import OffsetQuestion, Translation
@@ -64,6 +65,14 @@ class ControlPort(Protocol):
         Raises:
             UsageError: The group has committed nothing of this flow's topics.
             ReplicatorError: The group cannot be read, or the flow is not up.
+        """
+        ...
+
+    async def rehearse(self, flow: str) -> Report:
+        """Look whether a flow could be moved to its other side now; changes nothing.
+
+        Raises:
+            ReplicatorError: The flow is not run here.
         """
         ...
 

@@ -24,6 +24,7 @@ from replicator.rpc.convert import (
     event_to_wire,
     order_from_wire,
     question_from_wire,
+    report_to_wire,
     resolution_to_wire,
     status_to_wire,
     translation_to_wire,
@@ -222,6 +223,14 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 find_mirror(flow, request.topic)
                 _check_epoch(flow, request)
                 return resolution_to_wire(await self._control.resolve(request.flow, order, dry_run=request.dry_run))
+
+    async def Rehearse(  # noqa: N802
+        self, request: pb.RehearseRequest, context: grpc.aio.ServicerContext[pb.RehearseRequest, pb.RehearseResponse]
+    ) -> pb.RehearseResponse:
+        """Answer with the findings."""
+        async with errors_cross(context):
+            find_flow(self._control.snapshot(), request.flow)
+            return report_to_wire(await self._control.rehearse(request.flow))
 
     async def Events(  # noqa: N802
         self, request: pb.EventsRequest, context: grpc.aio.ServicerContext[pb.EventsRequest, pb.EventsResponse]

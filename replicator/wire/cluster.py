@@ -45,12 +45,13 @@ class Leader:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as the cluster last described it."""
+    """One topic as the cluster last described it; `in_sync_min` is the smallest number of replicas in sync."""
 
     name: str
     topic_id: bytes
     leaders: Mapping[int, Leader]
     replication_factor: int
+    in_sync_min: int = 0
 
     @property
     def partition_count(self) -> int:
@@ -150,6 +151,7 @@ class Cluster:
                 answer.topic_id.bytes if answer.topic_id else NO_TOPIC_ID,
                 {index: Leader(int(item.leader_id), int(item.leader_epoch)) for index, item in partitions.items()},
                 len(answer.partitions[0].replica_nodes) if answer.partitions else 0,
+                min((len(item.isr_nodes) for item in answer.partitions), default=0),
             )
             self.topic_ids[name] = self.topics[name].topic_id
         return failed

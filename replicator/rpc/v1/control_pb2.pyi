@@ -332,6 +332,38 @@ class ErrorDetail(_message.Message):
     api: str
     def __init__(self, kind: _Optional[str] = ..., what: _Optional[str] = ..., why: _Optional[str] = ..., next_step: _Optional[str] = ..., exit_code: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., cluster: _Optional[str] = ..., retryable: _Optional[bool] = ..., code: _Optional[int] = ..., api: _Optional[str] = ...) -> None: ...
 
+class RehearseRequest(_message.Message):
+    __slots__ = ("flow",)
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    def __init__(self, flow: _Optional[str] = ...) -> None: ...
+
+class Check(_message.Message):
+    __slots__ = ("level", "name", "text", "fix")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    FIX_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    name: str
+    text: str
+    fix: str
+    def __init__(self, level: _Optional[str] = ..., name: _Optional[str] = ..., text: _Optional[str] = ..., fix: _Optional[str] = ...) -> None: ...
+
+class ReportSection(_message.Message):
+    __slots__ = ("title", "checks")
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    title: str
+    checks: _containers.RepeatedCompositeFieldContainer[Check]
+    def __init__(self, title: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[Check, _Mapping]]] = ...) -> None: ...
+
+class RehearseResponse(_message.Message):
+    __slots__ = ("sections",)
+    SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    sections: _containers.RepeatedCompositeFieldContainer[ReportSection]
+    def __init__(self, sections: _Optional[_Iterable[_Union[ReportSection, _Mapping]]] = ...) -> None: ...
+
 class ResolveMirrorRequest(_message.Message):
     __slots__ = ("flow", "topic", "how", "partitions", "dry_run", "digest", "actor", "reason", "expected_epoch")
     FLOW_FIELD_NUMBER: _ClassVar[int]

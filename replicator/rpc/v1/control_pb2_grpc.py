@@ -69,6 +69,11 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ResolveMirrorRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ResolveMirrorResponse.FromString,
                 _registered_method=True)
+        self.Rehearse = channel.unary_unary(
+                '/replicator.rpc.v1.Control/Rehearse',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -123,6 +128,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rehearse(self, request, context):
+        """Look whether a flow could be moved to its other side now; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -160,6 +172,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.ResolveMirror,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ResolveMirrorRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ResolveMirrorResponse.SerializeToString,
+            ),
+            'Rehearse': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rehearse,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -351,6 +368,33 @@ class Control:
             '/replicator.rpc.v1.Control/ResolveMirror',
             replicator_dot_rpc_dot_v1_dot_control__pb2.ResolveMirrorRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.ResolveMirrorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rehearse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/Rehearse',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseResponse.FromString,
             options,
             channel_credentials,
             insecure,

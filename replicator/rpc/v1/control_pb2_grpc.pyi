@@ -14,6 +14,7 @@ class ControlStub:
     Events: grpc.UnaryUnaryMultiCallable[pb.EventsRequest, pb.EventsResponse]
     TranslateOffsets: grpc.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
+    Rehearse: grpc.UnaryUnaryMultiCallable[pb.RehearseRequest, pb.RehearseResponse]
 
 class ControlAsyncStub:
     ListFlows: grpc.aio.UnaryUnaryMultiCallable[pb.ListFlowsRequest, pb.ListFlowsResponse]
@@ -23,6 +24,7 @@ class ControlAsyncStub:
     Events: grpc.aio.UnaryUnaryMultiCallable[pb.EventsRequest, pb.EventsResponse]
     TranslateOffsets: grpc.aio.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.aio.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
+    Rehearse: grpc.aio.UnaryUnaryMultiCallable[pb.RehearseRequest, pb.RehearseResponse]
 
 class ControlServicer:
     async def ListFlows(
@@ -46,6 +48,9 @@ class ControlServicer:
     async def ResolveMirror(
         self, request: pb.ResolveMirrorRequest, context: grpc.aio.ServicerContext[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     ) -> pb.ResolveMirrorResponse: ...
+    async def Rehearse(
+        self, request: pb.RehearseRequest, context: grpc.aio.ServicerContext[pb.RehearseRequest, pb.RehearseResponse]
+    ) -> pb.RehearseResponse: ...
 
 def add_ControlServicer_to_server(
     servicer: ControlServicer, server: grpc.aio.Server

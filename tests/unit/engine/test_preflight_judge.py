@@ -7,8 +7,8 @@ import pytest
 from replicator.core.rights import Operation
 from replicator.engine import preflight_judge as judge
 from replicator.engine.preflight_ask import Found, Refusal
-from replicator.engine.preflight_result import Level, Report, Section, fail, ok, to_json, warn
 from replicator.model.names import TopicPartition
+from replicator.model.report import Level, Report, Section, fail, ok, to_json, warn
 from replicator.model.security import ClusterSpec
 from replicator.wire.rights_probe import Verdict
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from replicator.errors import Conflict, ReplicatorError
 from replicator.model.events import Desired, Event
+from replicator.model.report import Report, Section, ok, warn
 from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus, ShardStatus
@@ -159,6 +160,10 @@ class FakeDaemon:
     questions: list[tuple[str, tuple[OffsetQuestion, ...] | str, bool]] = field(default_factory=list)
     refuse: Exception | None = None
     obey: bool = True
+
+    async def rehearse(self, flow: str) -> Report:
+        """Find something of each level."""
+        return Report((Section(f"flow {flow}", (ok("reachable", "west answers"), warn("rpo", "unknown", "look"))),))
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
         """Return the same: nobody else copies anything."""

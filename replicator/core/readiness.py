@@ -1,0 +1,305 @@
+"""Whether a flow could be moved to its other side now, and what would stand in the way: facts in, findings out.
+
+Red: the move would fail, or lose more than the flow's objectives allow. Yellow: it would work, and somebody should
+know. What could not be found out is yellow, never green.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.model.report import Check, Section, fail, ok, warn
+from replicator.model.states import MirrorState, Reason
+from replicator.model.units import format_age
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from replicator.model.spec import Objectives
+    from replicator.model.status import FlowStatus
+
+_NAMES_MAX = 3
+_SKEW_SECONDS_MAX = 5.0
+_HANGING_SECONDS = 60.0
+_SEEN_SECONDS_MAX = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SideFacts:
+    """One cluster as it was found.
+
+    Attributes:
+        alias: Its name in the flow file.
+        unreachable: Why it could not be asked; None where it answered.
+        cluster_id: As it says.
+        expected_id: As the flow's record on the target says.
+        clock_ahead_seconds: How far its clock is ahead of the asking machine's; None where it does not tell.
+        markers_allowed: Whether we may write control markers in bulk; None where it could not be asked.
+    """
+
+    alias: str
+    unreachable: str | None = None
+    cluster_id: str | None = None
+    expected_id: str | None = None
+    clock_ahead_seconds: float | None = None
+    markers_allowed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """One mirror's topics on both sides; None for what is not known."""
+
+    topic: str
+    source_replicas: int | None
+    target_replicas: int | None
+    target_in_sync: int | None
+    source_min_in_sync: int | None
+    target_min_in_sync: int | None
+    target_leaderless: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessFacts:
+    """All that is known of a flow.
+
+    Attributes:
+        objectives: What the operator wants.
+        status: The whole flow, from all its daemons.
+        source: The source cluster.
+        target: The target cluster.
+        topics: Its mirrors.
+        reverse_rights: What was found of our rights on the source, which a reverse flow writes to.
+        others: More findings (consumer groups, ACLs).
+    """
+
+    objectives: Objectives
+    status: FlowStatus
+    source: SideFacts
+    target: SideFacts
+    topics: tuple[TopicFacts, ...] = ()
+    reverse_rights: tuple[Check, ...] = ()
+    others: tuple[Check, ...] = field(default=())
+
+
+def judge(facts: ReadinessFacts) -> Section:
+    """Return the findings, in the order in which an operator would ask."""
+    checks = [
+        *_reach(facts.target, must=True),
+        *_reach(facts.source, must=False),
+        *_leases(facts.status),
+        *_mirrors(facts.status),
+        *_freshness(facts.status, facts.objectives, source_seen=facts.source.unreachable is None),
+        *_transactions(facts.status),
+        *_replication(facts.topics),
+        *_fence(facts.target),
+        *facts.reverse_rights,
+        *facts.others,
+        *_clocks(facts.source, facts.target),
+    ]
+    status = facts.status
+    return Section(f"flow {status.flow}: {status.source} -> {status.target}", tuple(checks))
+
+
+def _some(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:_NAMES_MAX])
+    return shown if len(names) <= _NAMES_MAX else f"{shown} and {len(names) - _NAMES_MAX:,} more"
+
+
+def _reach(side: SideFacts, *, must: bool) -> Iterable[Check]:
+    if side.unreachable is not None:
+        if must:
+            yield fail("reachable", f"{side.alias} cannot be asked: {side.unreachable}", "mend that first: nothing "
+                       "can be moved to a cluster that does not answer")  # fmt: skip
+        else:
+            yield warn(
+                "reachable",
+                f"{side.alias} cannot be asked: {side.unreachable}",
+                "failover needs no answer from it, switchover does",
+            )
+        return
+    yield ok("reachable", f"{side.alias} answers")
+    if side.expected_id and side.cluster_id != side.expected_id:
+        yield fail(
+            "cluster id",
+            f"{side.alias} is cluster {side.cluster_id}, the flow was made for {side.expected_id}",
+            f"correct clusters.{side.alias}.bootstrap in the flow file",
+        )
+    else:
+        yield ok("cluster id", f"{side.alias} is {side.cluster_id}, as the flow's record says")
+
+
+def _leases(status: FlowStatus) -> Iterable[Check]:
+    if status.coordinator_answers is False:
+        yield warn("coordinator", "no coordinator answers; copying goes on", "replicator lease list")
+    nobody = [str(shard.shard) for shard in status.shards if shard.holder is None]
+    if nobody:
+        yield fail("leases", f"nobody works on shards {_some(nobody)}", "start a daemon of this flow")
+    elif status.shards:
+        holders = {shard.holder for shard in status.shards}
+        yield ok("leases", f"{len(status.shards)} of {len(status.shards)} shards are worked on, by {len(holders)} "
+                 f"{'daemon' if len(holders) == 1 else 'daemons'}")  # fmt: skip
+    silent = {
+        str(part.holder)
+        for mirror in status.mirrors
+        for part in mirror.partitions
+        if part.reason is Reason.HELD_ELSEWHERE and part.holder
+    }
+    if silent:
+        yield warn("daemons", f"{_some(silent)} cannot be asked what they copy", "look at those daemons")
+
+
+def _mirrors(status: FlowStatus) -> Iterable[Check]:
+    by_state: dict[MirrorState, list[str]] = {}
+    for mirror in status.mirrors:
+        by_state.setdefault(mirror.state, []).append(mirror.topic)
+    if not status.mirrors:
+        yield warn("mirrors", "the flow mirrors no topic", "look at topics.include in the flow file")
+    for state, names in sorted(by_state.items()):
+        verb = "is" if len(names) == 1 else "are"
+        if state is MirrorState.ACTIVE:
+            yield ok("mirrors", f"{len(names):,} {verb} ACTIVE")
+        elif state is MirrorState.FAULTED:
+            yield fail("mirrors", f"{_some(names)} {verb} FAULTED: what is behind is not on the target",
+                       f"replicator mirror list {status.flow}, then mirror resolve")  # fmt: skip
+        elif state is MirrorState.PAUSED:
+            yield warn(
+                "mirrors", f"{_some(names)} {verb} PAUSED, and fall behind", f"replicator flow resume {status.flow}"
+            )
+        else:
+            yield fail("mirrors", f"{_some(names)} {verb} {state}: not yet copied", "wait until they are ACTIVE")
+
+
+def _freshness(status: FlowStatus, objectives: Objectives, *, source_seen: bool) -> Iterable[Check]:
+    rpo, lag, seen = status.rpo_seconds, status.lag_records, status.source_seen_age_seconds
+    wait = "wait until the copy has caught up, or raise the objective"
+    if rpo is None:
+        yield warn("rpo", "how much data is at risk is not known", f"replicator flow status {status.flow}")
+    elif rpo > objectives.rpo_seconds:
+        yield fail(
+            "rpo", f"{format_age(rpo)} of data at risk, wanted are at most {format_age(objectives.rpo_seconds)}", wait
+        )
+    else:
+        yield ok("rpo", f"{format_age(rpo)} of data at risk, at most {format_age(objectives.rpo_seconds)} are wanted")
+    if lag is None:
+        yield warn("lag", "how far the copy is behind is not known", f"replicator flow status {status.flow}")
+    elif lag > objectives.lag_records:
+        yield fail("lag", f"{lag:,} records behind, wanted are at most {objectives.lag_records:,}", wait)
+    else:
+        yield ok("lag", f"{lag:,} records behind, at most {objectives.lag_records:,} are wanted")
+    if seen is not None and seen > _SEEN_SECONDS_MAX:
+        why = "" if source_seen else ": the loss of a failover is at least what was seen then"
+        yield warn("source seen", f"the source's ends were last seen {format_age(seen)} ago{why}", "look at the source")
+
+
+def _transactions(status: FlowStatus) -> Iterable[Check]:
+    hanging = {
+        f"{mirror.topic}-{part.partition}"
+        for mirror in status.mirrors
+        for part in mirror.partitions
+        if part.open_transaction_seconds is not None and part.open_transaction_seconds >= _HANGING_SECONDS
+    }
+    if hanging:
+        yield fail(
+            "transactions",
+            f"an open transaction holds up {_some(hanging)}: a switchover would wait for its end, a failover would "
+            "leave out what is behind it",
+            f"replicator flow status {status.flow} names the producer and the command that ends it",
+        )
+    else:
+        yield ok("transactions", "none holds records up")
+
+
+def _replication(topics: Iterable[TopicFacts]) -> Iterable[Check]:
+    known = [topic for topic in topics if topic.target_replicas is not None]
+    bad = [
+        *_leaderless(known),
+        *_blocked(known),
+        *_fewer(
+            known,
+            "replicas",
+            "kafka-reassign-partitions.sh adds replicas",
+            lambda one: (one.target_replicas, one.source_replicas),
+        ),
+        *_fewer(
+            known,
+            "min.insync.replicas",
+            "kafka-configs.sh --alter, after the move",
+            lambda one: (one.target_min_in_sync, one.source_min_in_sync),
+        ),
+    ]
+    yield from bad
+    if known and not bad:
+        yield ok("replicas", f"{len(known):,} topics have the replicas and min.insync.replicas of the source")
+
+
+def _leaderless(topics: Iterable[TopicFacts]) -> Iterable[Check]:
+    names = [topic.topic for topic in topics if topic.target_leaderless]
+    if names:
+        yield fail("replicas", f"partitions of {_some(names)} have no leader on the target", "bring the brokers back")
+
+
+def _blocked(topics: Iterable[TopicFacts]) -> Iterable[Check]:
+    names = [
+        topic.topic
+        for topic in topics
+        if topic.target_min_in_sync is not None
+        and topic.target_replicas is not None
+        and topic.target_in_sync is not None
+        # Kafka asks for no more than there are (KAFKA-15583).
+        and topic.target_in_sync < min(topic.target_min_in_sync, topic.target_replicas)
+    ]
+    if names:
+        yield fail(
+            "replicas",
+            f"{_some(names)}: fewer replicas in sync on the target than min.insync.replicas, so acks=all is refused",
+            "bring the target's brokers back, or lower min.insync.replicas",
+        )
+
+
+def _fewer(
+    topics: Iterable[TopicFacts], what: str, fix: str, both: Callable[[TopicFacts], tuple[int | None, int | None]]
+) -> Iterable[Check]:
+    names = []
+    for topic in topics:
+        here, there = both(topic)
+        if here is not None and there is not None and here < there:
+            names.append(topic.topic)
+    if names:
+        yield warn("replicas", f"{_some(names)}: fewer {what} on the target than on the source", fix)
+
+
+def _fence(target: SideFacts) -> Iterable[Check]:
+    if target.unreachable is not None:
+        return
+    if target.markers_allowed is None:
+        yield warn("fence", f"{target.alias} does not tell whether markers may be written in bulk",
+                   "a fence by transactions takes longer for many partitions")  # fmt: skip
+    elif target.markers_allowed:
+        yield ok("fence", f"{target.alias} takes markers in bulk (WriteTxnMarkers)")
+    else:
+        yield warn("fence", f"{target.alias} takes no markers in bulk: the fence goes by transactions, one for all "
+                   "partitions", "grant ClusterAction on the cluster for the faster way")  # fmt: skip
+
+
+def _clocks(*sides: SideFacts) -> Iterable[Check]:
+    reached = [side for side in sides if side.unreachable is None]
+    ahead: Mapping[str, float] = {
+        side.alias: side.clock_ahead_seconds for side in reached if side.clock_ahead_seconds is not None
+    }
+    for alias, seconds in ahead.items():
+        if abs(seconds) > _SKEW_SECONDS_MAX:
+            direction = "ahead of" if seconds > 0 else "behind"
+            yield warn(
+                "clocks",
+                f"{alias} is {abs(seconds):.1f} s {direction} this machine: ages that are told are wrong by as much",
+                "compare the clocks (timedatectl, chronyc tracking)",
+            )
+    unknown = [side.alias for side in reached if side.alias not in ahead]
+    if unknown:
+        yield warn(
+            "clocks", f"{_some(unknown)} does not tell its time (DescribeQuorum)", "grant Describe on the cluster"
+        )
+    if reached and not unknown and all(abs(seconds) <= _SKEW_SECONDS_MAX for seconds in ahead.values()):
+        worst = max((abs(seconds) for seconds in ahead.values()), default=0.0)
+        yield ok("clocks", f"the clusters' clocks agree with this machine's within {worst:.1f} s")

@@ -1,0 +1,110 @@
+"""What a rehearsal says of the facts: each one alone turns exactly its own finding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from replicator.core.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
+from replicator.model.report import Level
+from replicator.model.spec import Objectives
+from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.status import FlowStatus, MirrorStatus, PartitionStatus, ShardStatus
+
+PARTITION = PartitionStatus(0, MirrorState.ACTIVE, holder="a")
+MIRROR = MirrorStatus("orders", "orders", MirrorState.ACTIVE, partitions=(PARTITION,))
+STATUS = FlowStatus(
+    "f",
+    "uid",
+    "east",
+    "west",
+    FlowState.ACTIVE,
+    lag_records=10,
+    rpo_seconds=1.0,
+    source_seen_age_seconds=0.5,
+    coordinator_answers=True,
+    shards=(ShardStatus(0, "a", held=True, epoch=1),),
+    mirrors=(MIRROR,),
+)
+TOPIC = TopicFacts("orders", 3, 3, 3, 2, 2)
+FACTS = ReadinessFacts(
+    Objectives(30.0, 50_000),
+    STATUS,
+    SideFacts("east", None, "E", "E", 0.1, markers_allowed=True),
+    SideFacts("west", None, "W", "W", -0.2, markers_allowed=True),
+    (TOPIC,),
+)
+
+
+def found(facts: ReadinessFacts) -> list[tuple[str, str]]:
+    """Return what is not green."""
+    return [(check.level.value, check.name) for check in judge(facts).checks if check.level is not Level.OK]
+
+
+def status(**changed: Any) -> ReadinessFacts:
+    """Return the facts with another status."""
+    return replace(FACTS, status=replace(STATUS, **changed))
+
+
+def partition(**changed: Any) -> ReadinessFacts:
+    """Return the facts with another partition."""
+    return status(mirrors=(replace(MIRROR, partitions=(replace(PARTITION, **changed),)),))
+
+
+def test_all_is_well() -> None:
+    """Every finding is green, and there is one for each thing that was looked at."""
+    assert found(FACTS) == []
+    names = {check.name for check in judge(FACTS).checks}
+    assert names == {
+        "reachable", "cluster id", "leases", "mirrors", "rpo", "lag", "transactions", "replicas", "fence", "clocks",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted"),
+    [
+        (replace(FACTS, target=replace(FACTS.target, unreachable="down")), [("fail", "reachable")]),
+        (replace(FACTS, source=replace(FACTS.source, unreachable="down")), [("warn", "reachable")]),
+        (replace(FACTS, target=replace(FACTS.target, cluster_id="X")), [("fail", "cluster id")]),
+        (replace(FACTS, target=replace(FACTS.target, markers_allowed=False)), [("warn", "fence")]),
+        (replace(FACTS, target=replace(FACTS.target, markers_allowed=None)), [("warn", "fence")]),
+        (replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=-9.0)), [("warn", "clocks")]),
+        (replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=None)), [("warn", "clocks")]),
+        (status(coordinator_answers=False), [("warn", "coordinator")]),
+        (status(shards=(ShardStatus(0, None, held=False, epoch=None),)), [("fail", "leases")]),
+        (status(mirrors=()), [("warn", "mirrors")]),
+        (status(mirrors=(replace(MIRROR, state=MirrorState.FAULTED),)), [("fail", "mirrors")]),
+        (status(mirrors=(replace(MIRROR, state=MirrorState.SEEDING),)), [("fail", "mirrors")]),
+        (status(mirrors=(replace(MIRROR, state=MirrorState.PAUSED),)), [("warn", "mirrors")]),
+        (status(rpo_seconds=31.0), [("fail", "rpo")]),
+        (status(rpo_seconds=None), [("warn", "rpo")]),
+        (status(lag_records=50_001), [("fail", "lag")]),
+        (status(lag_records=None), [("warn", "lag")]),
+        (status(source_seen_age_seconds=99.0), [("warn", "source seen")]),
+        (partition(open_transaction_seconds=61.0), [("fail", "transactions")]),
+        (partition(open_transaction_seconds=59.0), []),
+        (partition(reason=Reason.HELD_ELSEWHERE, holder="b"), [("warn", "daemons")]),
+        (replace(FACTS, topics=(replace(TOPIC, target_replicas=2, target_in_sync=2),)), [("warn", "replicas")]),
+        (replace(FACTS, topics=(replace(TOPIC, target_in_sync=1),)), [("fail", "replicas")]),
+        (replace(FACTS, topics=(replace(TOPIC, target_min_in_sync=1),)), [("warn", "replicas")]),
+        (replace(FACTS, topics=(replace(TOPIC, target_leaderless=1),)), [("fail", "replicas")]),
+        (
+            replace(FACTS, topics=(TopicFacts("t", 1, 1, 1, 2, 2),)),
+            [],  # no broker asks for more replicas than there are
+        ),
+    ],
+)
+def test_one_thing_is_wrong(facts: ReadinessFacts, wanted: list[tuple[str, str]]) -> None:
+    """It is found, and nothing else; each red or yellow finding says what helps."""
+    assert found(facts) == wanted
+    assert all(check.fix for check in judge(facts).checks if check.level is Level.FAIL)
+
+
+def test_a_source_that_is_gone_is_said_with_the_age_of_what_was_seen() -> None:
+    """A failover's loss is stated by it."""
+    facts = replace(status(source_seen_age_seconds=99.0), source=replace(FACTS.source, unreachable="down"))
+    assert found(facts) == [("warn", "reachable"), ("warn", "source seen")]
+    [check] = [check for check in judge(facts).checks if check.name == "source seen"]
+    assert "at least" in check.text
