@@ -10,6 +10,7 @@ import typer
 
 from replicator import __version__
 from replicator.cli import (
+    audit,
     config,
     coordinator,
     demo,
@@ -47,6 +48,7 @@ app.add_typer(flow.app, name="flow")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(lease.app, name="lease")
 app.add_typer(offsets.app, name="offsets")
+app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")
 app.add_typer(import_mm2.app, name="import")
 app.add_typer(dev.app, name="dev")

@@ -23,6 +23,7 @@ from replicator.errors import ConfigError, ReplicatorError, StoreFull, UsageErro
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address
+from replicator.obs.audit import AuditLog
 from replicator.obs.logs import get_logger
 from replicator.rpc.peers import Peers
 from replicator.rpc.server import RpcServer
@@ -174,7 +175,8 @@ class Daemon:
             self._start(flow, coordination.port)
         stop_http = asyncio.Event()
         host, port = self._spec.daemon.rpc
-        rpc = RpcServer(self, host=host, port=port, tls=self._spec.daemon.tls, leases=coordination.embedded)
+        audit = AuditLog(self._spec.daemon.state_dir)
+        rpc = RpcServer(self, audit, host=host, port=port, tls=self._spec.daemon.tls, leases=coordination.port)
         serving = asyncio.create_task(http.serve(*self._spec.daemon.http, self, stop_http))
         try:
             await rpc.start()
@@ -189,6 +191,7 @@ class Daemon:
             await coordination.close()
             await self._peers.close()
             self._store.close()
+            audit.close()
             lock.close()
             log.info("stopped")
 

@@ -10,6 +10,7 @@ from typing import NoReturn, Self, cast
 
 import grpc
 
+from replicator.model.audit import AuditEntry
 from replicator.model.events import Desired, Event
 from replicator.model.lease import LeaseTable
 from replicator.model.report import Report
@@ -18,6 +19,7 @@ from replicator.model.status import DaemonStatus
 from replicator.model.translation import OffsetQuestion, Translation
 from replicator.rpc import faults
 from replicator.rpc.convert import (
+    audit_from_wire,
     desired_to_wire,
     event_from_wire,
     question_to_wire,
@@ -183,6 +185,15 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return report_from_wire(answer)
+
+    def audit(self, flow: str | None, limit: int) -> Sequence[AuditEntry]:
+        """Return the last entries of the daemon's audit log, newest last."""
+        try:
+            request = pb.AuditRequest(flow=flow or "", limit=limit)
+            answer = self._stub.Audit(request, timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return [audit_from_wire(entry) for entry in answer.entries]
 
     def leases(self) -> Sequence[LeaseTable]:
         """Return the leases that the coordinator at this address has granted."""

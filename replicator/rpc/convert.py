@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from google.protobuf.message import Message
 
 from replicator.errors import NotAvailable, UsageError
+from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired, Event
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.model.report import Check, Level, Report, Section
@@ -154,6 +155,20 @@ def _name(kind: type[_Name], text: str) -> _Name:
             why="the daemon is newer than this command",
             next_step="use a `replicator` command at least as new as the daemon",
         ) from None
+
+
+def audit_to_wire(entry: AuditEntry) -> pb.AuditEntry:
+    """Return the message of an entry of the audit log."""
+    return pb.AuditEntry(**_shallow(entry))
+
+
+def audit_from_wire(message: pb.AuditEntry) -> AuditEntry:
+    """Return an entry of the audit log.
+
+    Raises:
+        NotAvailable: It is about something this version does not know.
+    """
+    return _read(AuditEntry, message, phase=_name(Phase, message.phase))
 
 
 def report_to_wire(report: Report) -> pb.RehearseResponse:

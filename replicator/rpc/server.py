@@ -15,11 +15,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from replicator.errors import ConfigError, Conflict, PreflightFailed, ReplicatorError, UsageError
+from replicator.model.audit import AuditEntry, Phase
+from replicator.model.events import Desired
 from replicator.model.spec import TlsSpec
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address, is_loopback
+from replicator.rpc.audited import AuditPort, audited, peer_of, refused
 from replicator.rpc.certificates import CertificateSource
 from replicator.rpc.convert import (
+    audit_to_wire,
     desired_from_wire,
     event_to_wire,
     order_from_wire,
@@ -63,11 +67,13 @@ class RpcServer:
 
     Plain text is served on loopback only. With TLS and a client CA every caller needs a certificate, and is
     the actor named in it. With TLS but no client CA, callers from other machines can read only.
+    Changes are written to `audit`; without `control` and `audit` only leases are served.
     """
 
     def __init__(
         self,
         control: ControlPort | None,
+        audit: AuditPort | None,
         *,
         host: str,
         port: int,
@@ -75,6 +81,7 @@ class RpcServer:
         leases: LeasePort | None = None,
     ) -> None:
         self._control = control
+        self._audit = audit
         self._leases = leases
         self._host = host
         self._port = port
@@ -104,9 +111,13 @@ class RpcServer:
 
     def _add_services(self, server: grpc.aio.Server) -> list[str]:
         services = []
-        if self._control is not None:
+        if self._control is not None and self._audit is not None:
             servicer = ControlServicer(
-                self._control, mutual_tls=self._mutual_tls, may_change=self._may_change, stopping=self._stopping
+                self._control,
+                self._audit,
+                mutual_tls=self._mutual_tls,
+                may_change=self._may_change,
+                stopping=self._stopping,
             )
             control_pb2_grpc.add_ControlServicer_to_server(servicer, server)
             services.append(SERVICE)
@@ -155,8 +166,11 @@ class RpcServer:
 class ControlServicer(control_pb2_grpc.ControlServicer):
     """The methods of the service; each turns messages into model values and calls the port."""
 
-    def __init__(self, control: ControlPort, *, mutual_tls: bool, may_change: bool, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, control: ControlPort, audit: AuditPort, *, mutual_tls: bool, may_change: bool, stopping: asyncio.Event
+    ) -> None:
         self._control = control
+        self._audit = audit
         self._mutual_tls = mutual_tls
         self._may_change = may_change
         self._stopping = stopping
@@ -206,8 +220,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.SetDesiredResponse:
         """Pause or resume; a repeated request id is answered from memory."""
         async with errors_cross(context):
-            actor = self._actor(context, request.actor)
-            return pb.SetDesiredResponse(changed=await self._set_desired(request, actor))
+            desired = desired_from_wire(request.desired)
+            entry = AuditEntry(0, "", Phase.INTENT, method="SetDesired", flow=request.flow, reason=request.reason)
+            entry = await self._identified(context, request.actor, replace(entry, after=desired.value))
+            return pb.SetDesiredResponse(changed=await self._set_desired(request, desired, entry))
 
     async def ResolveMirror(  # noqa: N802
         self,
@@ -216,13 +232,29 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.ResolveMirrorResponse:
         """Resolve a fault; one that was resolved before is answered with nothing to do."""
         async with errors_cross(context):
-            actor = self._actor(context, request.actor)
-            order = order_from_wire(request, actor)
+            entry = AuditEntry(0, "", Phase.INTENT, method="ResolveMirror", flow=request.flow, topic=request.topic)
+            entry = await self._identified(context, request.actor, replace(entry, reason=request.reason))
+            order = order_from_wire(request, entry.actor)
             async with self._changing:
                 flow = find_flow(self._control.snapshot(), request.flow)
-                find_mirror(flow, request.topic)
+                mirror = find_mirror(flow, request.topic)
                 _check_epoch(flow, request)
-                return resolution_to_wire(await self._control.resolve(request.flow, order, dry_run=request.dry_run))
+                if request.dry_run:
+                    return resolution_to_wire(await self._control.resolve(request.flow, order, dry_run=True))
+                before = f"{mirror.state}{f' ({mirror.reason})' if mirror.reason else ''}"
+                async with audited(self._audit, replace(entry, before=before, after=order.how)) as change:
+                    done = await self._control.resolve(request.flow, order, dry_run=False)
+                    change.after = "; ".join([order.how, *map(str, done.losses)]) if done.reasons else "nothing to do"
+                return resolution_to_wire(done)
+
+    async def Audit(  # noqa: N802
+        self, request: pb.AuditRequest, context: grpc.aio.ServicerContext[pb.AuditRequest, pb.AuditResponse]
+    ) -> pb.AuditResponse:
+        """Answer with the last entries of the audit log."""
+        async with errors_cross(context):
+            limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
+            entries = await asyncio.to_thread(self._audit.recent, request.flow or None, limit)
+            return pb.AuditResponse(entries=[audit_to_wire(entry) for entry in entries])
 
     async def Rehearse(  # noqa: N802
         self, request: pb.RehearseRequest, context: grpc.aio.ServicerContext[pb.RehearseRequest, pb.RehearseResponse]
@@ -274,6 +306,22 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         status = self._control.snapshot()
         return replace(status, flows=(find_flow(status, flow),)) if flow else status
 
+    async def _identified(
+        self, context: grpc.aio.ServicerContext[Any, Any], claimed: str, entry: AuditEntry
+    ) -> AuditEntry:
+        """Return the entry with who asks: the certificate's word where there is one, else the caller's own (loopback).
+
+        Raises:
+            PreflightFailed: The caller cannot be identified; that is written down.
+        """
+        entry = replace(entry, peer=peer_of(context))
+        try:
+            actor = self._actor(context, claimed)
+        except PreflightFailed as error:
+            await refused(self._audit, replace(entry, actor=claimed), error)
+            raise
+        return replace(entry, actor=actor, actor_known_by="certificate" if self._mutual_tls else "caller")
+
     def _actor(self, context: grpc.aio.ServicerContext[Any, Any], claimed: str) -> str:
         """Return who asks: the certificate's word where there is one, else the caller's own (loopback)."""
         if not self._may_change:
@@ -288,8 +336,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             raise PreflightFailed("the client certificate names nobody", next_step="use one with a SAN")
         return identity
 
-    async def _set_desired(self, request: pb.SetDesiredRequest, actor: str) -> bool:
-        desired = desired_from_wire(request.desired)
+    async def _set_desired(self, request: pb.SetDesiredRequest, desired: Desired, entry: AuditEntry) -> bool:
         # One change at a time: a repeat that overtakes its first answer must find that answer.
         async with self._changing:
             key = (request.request_id, request.flow, request.desired)
@@ -297,7 +344,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 return self._answered[key]
             flow = find_flow(self._control.snapshot(), request.flow)
             _check_epoch(flow, request)
-            changed = await self._control.set_desired(request.flow, desired, actor=actor, reason=request.reason)
+            async with audited(self._audit, replace(entry, before=flow.state)):
+                changed = await self._control.set_desired(
+                    request.flow, desired, actor=entry.actor, reason=request.reason
+                )
             if request.request_id:
                 self._answered[key] = changed
                 while len(self._answered) > _REMEMBERED_REQUESTS_MAX:

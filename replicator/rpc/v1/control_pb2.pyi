@@ -332,6 +332,56 @@ class ErrorDetail(_message.Message):
     api: str
     def __init__(self, kind: _Optional[str] = ..., what: _Optional[str] = ..., why: _Optional[str] = ..., next_step: _Optional[str] = ..., exit_code: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., cluster: _Optional[str] = ..., retryable: _Optional[bool] = ..., code: _Optional[int] = ..., api: _Optional[str] = ...) -> None: ...
 
+class AuditRequest(_message.Message):
+    __slots__ = ("flow", "limit")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    limit: int
+    def __init__(self, flow: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class AuditEntry(_message.Message):
+    __slots__ = ("seq", "at", "phase", "call", "actor", "actor_known_by", "peer", "method", "flow", "topic", "reason", "before", "after", "outcome", "error", "previous")
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_KNOWN_BY_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    seq: int
+    at: str
+    phase: str
+    call: int
+    actor: str
+    actor_known_by: str
+    peer: str
+    method: str
+    flow: str
+    topic: str
+    reason: str
+    before: str
+    after: str
+    outcome: str
+    error: str
+    previous: str
+    def __init__(self, seq: _Optional[int] = ..., at: _Optional[str] = ..., phase: _Optional[str] = ..., call: _Optional[int] = ..., actor: _Optional[str] = ..., actor_known_by: _Optional[str] = ..., peer: _Optional[str] = ..., method: _Optional[str] = ..., flow: _Optional[str] = ..., topic: _Optional[str] = ..., reason: _Optional[str] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., outcome: _Optional[str] = ..., error: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...
+
+class AuditResponse(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[AuditEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[AuditEntry, _Mapping]]] = ...) -> None: ...
+
 class RehearseRequest(_message.Message):
     __slots__ = ("flow",)
     FLOW_FIELD_NUMBER: _ClassVar[int]

@@ -74,6 +74,11 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseResponse.FromString,
                 _registered_method=True)
+        self.Audit = channel.unary_unary(
+                '/replicator.rpc.v1.Control/Audit',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AuditRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AuditResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -135,6 +140,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Audit(self, request, context):
+        """The last entries of this daemon's audit log, newest last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -177,6 +189,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Rehearse,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseResponse.SerializeToString,
+            ),
+            'Audit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Audit,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AuditRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -395,6 +412,33 @@ class Control:
             '/replicator.rpc.v1.Control/Rehearse',
             replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.RehearseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Audit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/Audit',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.AuditRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.AuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

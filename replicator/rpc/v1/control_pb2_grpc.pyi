@@ -15,6 +15,7 @@ class ControlStub:
     TranslateOffsets: grpc.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     Rehearse: grpc.UnaryUnaryMultiCallable[pb.RehearseRequest, pb.RehearseResponse]
+    Audit: grpc.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
 
 class ControlAsyncStub:
     ListFlows: grpc.aio.UnaryUnaryMultiCallable[pb.ListFlowsRequest, pb.ListFlowsResponse]
@@ -25,6 +26,7 @@ class ControlAsyncStub:
     TranslateOffsets: grpc.aio.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.aio.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     Rehearse: grpc.aio.UnaryUnaryMultiCallable[pb.RehearseRequest, pb.RehearseResponse]
+    Audit: grpc.aio.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
 
 class ControlServicer:
     async def ListFlows(
@@ -51,6 +53,9 @@ class ControlServicer:
     async def Rehearse(
         self, request: pb.RehearseRequest, context: grpc.aio.ServicerContext[pb.RehearseRequest, pb.RehearseResponse]
     ) -> pb.RehearseResponse: ...
+    async def Audit(
+        self, request: pb.AuditRequest, context: grpc.aio.ServicerContext[pb.AuditRequest, pb.AuditResponse]
+    ) -> pb.AuditResponse: ...
 
 def add_ControlServicer_to_server(
     servicer: ControlServicer, server: grpc.aio.Server

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from replicator.errors import Conflict, ReplicatorError
+from replicator.errors import Conflict, ReplicatorError, StoreFull
+from replicator.model.audit import AuditEntry
 from replicator.model.events import Desired, Event
 from replicator.model.report import Report, Section, ok, warn
 from replicator.model.resolution import Loss, Order, Resolution
@@ -150,6 +151,25 @@ SKIPPED = Resolution(
 )
 
 
+class KeptAudit:
+    """An audit log in memory; `full` lets nothing be written."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+        self.full = False
+
+    def append(self, entry: AuditEntry) -> int:
+        """Keep an entry."""
+        if self.full:
+            raise StoreFull("the audit log cannot be written", next_step="free disk space")
+        self.entries.append(replace(entry, seq=len(self.entries) + 1, at="2026-11-20T08:00:00Z"))
+        return len(self.entries)
+
+    def recent(self, flow: str | None, limit: int) -> Sequence[AuditEntry]:
+        """Return the last ones."""
+        return [entry for entry in self.entries if flow in {None, entry.flow}][-limit:]
+
+
 @dataclass
 class FakeDaemon:
     """A ControlPort that obeys at once and remembers who asked for what."""
@@ -158,6 +178,7 @@ class FakeDaemon:
     asked: list[tuple[str, Desired, str, str]] = field(default_factory=list)
     resolved: list[tuple[str, Order]] = field(default_factory=list)
     questions: list[tuple[str, tuple[OffsetQuestion, ...] | str, bool]] = field(default_factory=list)
+    audit: KeptAudit = field(default_factory=KeptAudit)
     refuse: Exception | None = None
     obey: bool = True
 

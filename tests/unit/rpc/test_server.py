@@ -27,7 +27,9 @@ from replicator.errors import (
     ReplicatorError,
     UsageError,
 )
+from replicator.model.audit import Phase
 from replicator.model.events import Desired
+from replicator.model.resolution import How, Order
 from replicator.model.spec import TlsSpec
 from replicator.model.translation import OffsetQuestion
 from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
@@ -49,7 +51,7 @@ async def daemon() -> FakeDaemon:
 @pytest_asyncio.fixture
 async def address(daemon: FakeDaemon) -> AsyncIterator[str]:
     """Its plain-text server on loopback."""
-    server = RpcServer(daemon, host="127.0.0.1", port=0)
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0)
     port = await server.start()
     yield f"127.0.0.1:{port}"
     await server.stop(0.1)
@@ -113,7 +115,7 @@ async def test_events_arrive(address: str) -> None:
 
 async def test_watch_sends_until_the_server_stops(daemon: FakeDaemon) -> None:
     """A watch ends without an error when the daemon ends in good order."""
-    server = RpcServer(daemon, host="127.0.0.1", port=0)
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0)
     endpoint = Endpoint(f"127.0.0.1:{await server.start()}")
     seen: list[bool] = []
     loop, twice = asyncio.get_running_loop(), asyncio.Event()
@@ -202,13 +204,13 @@ async def test_health_and_reflection_stand_beside_the_service(address: str) -> N
 async def test_a_taken_port_is_an_error(address: str, daemon: FakeDaemon) -> None:
     """Two daemons never share a port."""
     with pytest.raises(ReplicatorError, match="cannot listen"):
-        await RpcServer(daemon, host="127.0.0.1", port=int(address.rsplit(":", 1)[1])).start()
+        await RpcServer(daemon, daemon.audit, host="127.0.0.1", port=int(address.rsplit(":", 1)[1])).start()
 
 
 async def test_plain_text_off_loopback_is_refused(daemon: FakeDaemon) -> None:
     """TLS, or this machine only."""
     with pytest.raises(ConfigError, match="without TLS"):
-        await RpcServer(daemon, host="0.0.0.0", port=0).start()  # noqa: S104
+        await RpcServer(daemon, daemon.audit, host="0.0.0.0", port=0).start()  # noqa: S104
 
 
 # ---- TLS
@@ -243,7 +245,7 @@ def files(tmp_path: Path) -> Files:
 @pytest_asyncio.fixture
 async def secure(daemon: FakeDaemon, files: Files) -> AsyncIterator[Endpoint]:
     """A server that requires client certificates, and how to reach it."""
-    server = RpcServer(daemon, host="127.0.0.1", port=0, tls=files.server)
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server)
     port = await server.start()
     certificate, key = files.issue("ann", "ann@ops.example")
     yield Endpoint(f"127.0.0.1:{port}", files.ca, certificate, key)
@@ -295,7 +297,7 @@ async def test_rotated_certificates_are_served_without_a_restart(secure: Endpoin
 async def test_without_client_certificates_strangers_only_read(daemon: FakeDaemon, files: Files) -> None:
     """TLS hides the talk, it does not tell who talks."""
     spec = replace(files.server, ca_file=None)
-    server = RpcServer(daemon, host="0.0.0.0", port=0, tls=spec)  # noqa: S104
+    server = RpcServer(daemon, daemon.audit, host="0.0.0.0", port=0, tls=spec)  # noqa: S104
     endpoint = Endpoint(f"127.0.0.1:{await server.start()}", files.ca)
     try:
         assert await call(endpoint, lambda client: client.status()) == DAEMON
@@ -315,10 +317,10 @@ async def test_bad_certificate_files_are_a_config_error(daemon: FakeDaemon, file
     mismatched = replace(files.server, cert_file=files.issue("other", "x")[0])
     for spec in (missing, mismatched):
         with pytest.raises(ConfigError):
-            await RpcServer(daemon, host="127.0.0.1", port=0, tls=spec).start()
+            await RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=spec).start()
     os.chmod(files.server.key_file, 0o644)  # noqa: PTH101
     with pytest.raises(ConfigError, match="every user"):
-        await RpcServer(daemon, host="127.0.0.1", port=0, tls=files.server).start()
+        await RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server).start()
 
 
 def test_addresses_that_cannot_be_meant() -> None:
@@ -330,3 +332,48 @@ def test_addresses_that_cannot_be_meant() -> None:
         ControlClient(Endpoint("far.example:7443", cert_file=Path("a.pem")))
     with pytest.raises(UsageError, match="cannot be read"):
         ControlClient(Endpoint("far.example:7443", ca_file=Path("/nonexistent/ca.pem")))
+
+
+# ---- audit
+
+
+async def test_a_change_is_written_down_before_and_after(address: str, daemon: FakeDaemon) -> None:
+    """Who, what, why, and what was so before."""
+    await call(address, lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="ann", reason="work"))
+    before, after = daemon.audit.entries
+    assert (before.phase, before.actor, before.actor_known_by, before.method) == (
+        Phase.INTENT, "ann", "caller", "SetDesired",
+    )  # fmt: skip
+    assert (before.before, before.after, before.reason) == ("ACTIVE", "PAUSED", "work")
+    assert before.peer.startswith("ipv4:127.0.0.1:")
+    assert (after.phase, after.call, after.outcome) == (Phase.OUTCOME, before.seq, "ok")
+    assert [entry.seq for entry in await call(address, lambda client: client.audit("east-to-west", 10))] == [1, 2]
+
+
+async def test_a_change_that_fails_is_written_down(address: str, daemon: FakeDaemon) -> None:
+    """With what went wrong."""
+    daemon.refuse = Conflict("someone was faster")
+    with pytest.raises(Conflict):
+        await call(address, lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="ann", reason=""))
+    assert [(entry.outcome, entry.error) for entry in daemon.audit.entries] == [
+        ("", ""),
+        ("failed", "someone was faster"),
+    ]
+
+
+async def test_without_the_log_nothing_is_changed(address: str, daemon: FakeDaemon) -> None:
+    """A full disk refuses the change before it is made."""
+    daemon.audit.full = True
+    with pytest.raises(ReplicatorError, match="audit log"):
+        await call(address, lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="ann", reason=""))
+    assert daemon.asked == []
+
+
+async def test_a_dry_run_is_no_change(address: str, daemon: FakeDaemon) -> None:
+    """It leaves no trace."""
+    order = Order("audit-2026", How.SKIP, actor="ann", why="")
+    await call(address, lambda client: client.resolve("east-to-west", order, dry_run=True))
+    assert daemon.audit.entries == []
+    await call(address, lambda client: client.resolve("east-to-west", order, dry_run=False))
+    assert [entry.topic for entry in daemon.audit.entries] == ["audit-2026", "audit-2026"]
+    assert daemon.audit.entries[1].after.startswith("skip; ")

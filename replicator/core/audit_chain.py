@@ -1,0 +1,136 @@
+"""The hash chain of the audit log: each line holds the hash of the one before, so none can be changed or taken out.
+
+Whoever can write the file can also write a whole new chain: keep the last hash somewhere else, and give it to `verify`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from replicator.errors import Unequal
+from replicator.model.audit import AuditEntry, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GENESIS = "0" * 64
+
+
+def encode(entry: AuditEntry) -> bytes:
+    """Return the line of an entry, with its end."""
+    shown = {name: value for name, value in asdict(entry).items() if value not in ("", 0)}
+    return json.dumps(shown, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def decode(line: bytes) -> AuditEntry | None:
+    """Return the entry of a line; None where it is none, as of one that was written by half."""
+    try:
+        raw: dict[str, Any] = json.loads(line)
+        return AuditEntry(**{**raw, "phase": Phase(raw["phase"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def digest(line: bytes) -> str:
+    """Return the hash of a line, with its end."""
+    return hashlib.sha256(line).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as it stands in a file; `place` says where."""
+
+    place: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """An unbroken chain.
+
+    Attributes:
+        first_seq: Number of its first entry, 0 for an empty log.
+        last_seq: Number of its last.
+        last_hash: What the next line will hold.
+        torn: Lines that were written by half, and said to be so by the next one.
+        open_calls: Changes whose outcome is not told: the daemon died in between.
+    """
+
+    first_seq: int = 0
+    last_seq: int = 0
+    last_hash: str = GENESIS
+    torn: int = 0
+    open_calls: tuple[int, ...] = ()
+
+
+def verify(lines: Iterable[Line]) -> Chain:
+    """Follow a chain from its first line to its last.
+
+    A log may begin later than with entry 1, as old files may be kept elsewhere.
+
+    Raises:
+        Unequal: A line was changed, added, or is missing; it is named.
+    """
+    walk = _Walk()
+    for line in lines:
+        walk.take(line)
+    return walk.end()
+
+
+class _Walk:
+    """A chain as far as it was followed."""
+
+    def __init__(self) -> None:
+        self._first = self._last = self._torn = 0
+        self._hash = GENESIS
+        self._torn_at = ""
+        self._began = False
+        self._open: list[int] = []
+
+    def take(self, line: Line) -> None:
+        entry = decode(line.raw)
+        if entry is None or not line.raw.endswith(b"\n"):
+            self._refuse_torn()
+            self._torn_at = line.place
+            self._torn += 1
+            self._began = True
+        else:
+            self._follow(line.place, entry)
+        self._hash = digest(line.raw)
+
+    def _follow(self, place: str, entry: AuditEntry) -> None:
+        if entry.phase is not Phase.TORN:
+            self._refuse_torn()
+        if self._began:
+            if entry.previous != self._hash:
+                raise _broken(place, "it does not follow from the line before: one of them was changed or taken out")
+            if entry.seq != self._last + 1:
+                raise _broken(place, f"entry {entry.seq} follows entry {self._last}")
+        elif entry.seq < 1 or (entry.seq == 1) != (entry.previous == GENESIS):
+            raise _broken(place, "only the first entry of all follows from nothing")
+        self._torn_at = ""
+        self._first, self._last, self._began = self._first or entry.seq, entry.seq, True
+        if entry.phase is Phase.INTENT:
+            self._open.append(entry.seq)
+        elif entry.call in self._open:
+            self._open.remove(entry.call)
+
+    def _refuse_torn(self) -> None:
+        if self._torn_at:
+            raise _broken(self._torn_at, "it is no entry, and the next line does not say why")
+
+    def end(self) -> Chain:
+        if self._torn_at:
+            raise _broken(self._torn_at, "it was written by half; the daemon notes that with the next change")
+        return Chain(self._first, self._last, self._hash, self._torn, tuple(self._open))
+
+
+def _broken(place: str, why: str) -> Unequal:
+    return Unequal(
+        f"the audit log is broken at {place}",
+        why=why,
+        next_step="keep the files as they are, and compare them with a copy",
+    )

@@ -1,0 +1,183 @@
+"""The audit log: every change of an operator, as JSON lines that only grow, each with the hash of the one before.
+
+A change is written down *before* it is made (its intent) and after it (its outcome). Where the intent cannot be
+written, the change is not made. Files are named by the number of their first entry; none is ever deleted or shortened.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import deque
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replicator.core.audit_chain import GENESIS, Line, decode, digest, encode
+from replicator.errors import StoreError, StoreFull
+from replicator.model.audit import AuditEntry, Phase
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_GLOB = "audit-*.jsonl"
+_FILE_BYTES_MAX = 16 << 20
+_TEXT_CHARS_MAX = 4000
+_READ_FILES_MAX = 4
+
+log = get_logger(__name__)
+
+
+class AuditLog:
+    """The log of one daemon, in its state directory. Its methods block for a write to the disk; any thread may call.
+
+    Args:
+        directory: Where its files are.
+        file_bytes_max: Above that a new file is begun.
+    """
+
+    def __init__(self, directory: Path, file_bytes_max: int = _FILE_BYTES_MAX) -> None:
+        self._directory = directory
+        self._bytes_max = file_bytes_max
+        self._file: int | None = None
+        self._size = 0
+        self._seq = 0
+        self._hash = GENESIS
+        self._lock = threading.Lock()
+
+    def append(self, entry: AuditEntry) -> int:
+        """Write an entry down, with its number, time and hash filled in; return its number once it is on the disk.
+
+        Raises:
+            StoreFull: There is no room for it.
+            StoreError: It cannot be written.
+        """
+        with self._lock:
+            try:
+                return self._append(entry)
+            except OSError as error:
+                self._forget()  # what stands there now is looked at anew before the next line
+                raise _fault(self._directory, error) from error
+
+    def _append(self, entry: AuditEntry) -> int:
+        if self._file is None:
+            self._open()
+        if self._size >= self._bytes_max:
+            self._forget_file()
+            self._begin_file()
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        made = replace(_bounded(entry), seq=self._seq + 1, at=at, previous=self._hash)
+        self._write(encode(made))
+        self._seq = made.seq
+        return made.seq
+
+    def _write(self, line: bytes) -> None:
+        if self._file is None:
+            raise OSError(errno.EBADF, "not open")
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        os.fsync(self._file)
+        self._size += len(line)
+        self._hash = digest(line)
+
+    def _open(self) -> None:
+        """Find the end of the chain; a last line that was written by half is ended, and said to be so."""
+        files = files_of(self._directory)
+        if not files:
+            self._begin_file()
+            return
+        for path in reversed(files):
+            lines = path.read_bytes().splitlines(keepends=True)
+            if lines:
+                break
+        else:
+            self._use(files[-1])
+            return
+        self._use(files[-1])
+        self._seq = next((one.seq for raw in reversed(lines) if (one := decode(raw)) is not None), 0)
+        self._hash = digest(lines[-1])
+        if decode(lines[-1]) is None or not lines[-1].endswith(b"\n"):
+            self._note_torn(lines[-1])
+
+    def _note_torn(self, line: bytes) -> None:
+        if not line.endswith(b"\n"):
+            self._write(b"\n")
+            self._hash = digest(line + b"\n")
+        log.error("the last line of the audit log was written by half", bytes=len(line))
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        text = f"the line before was written by half ({len(line)} bytes): a crash, or a full disk"
+        note = AuditEntry(self._seq + 1, at, Phase.TORN, error=text, previous=self._hash)
+        self._write(encode(note))
+        self._seq = note.seq
+
+    def _begin_file(self) -> None:
+        self._use(self._directory / f"audit-{self._seq + 1:012}.jsonl")
+
+    def _use(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._file).st_size
+
+    def recent(self, flow: str | None, limit: int) -> Sequence[AuditEntry]:
+        """Return at most `limit` entries, of one flow if it is given, newest last; the last few files are looked at.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        found: deque[AuditEntry] = deque(maxlen=limit)
+        try:
+            for line in lines_of(files_of(self._directory)[-_READ_FILES_MAX:]):
+                entry = decode(line.raw)
+                if entry is not None and flow in {None, entry.flow}:
+                    found.append(entry)
+        except OSError as error:
+            raise _fault(self._directory, error) from error
+        return list(found)
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._forget_file()
+        self._seq, self._hash = 0, GENESIS
+
+    def _forget_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def files_of(directory: Path) -> list[Path]:
+    """Return the files of a log, oldest first."""
+    return sorted(directory.glob(_GLOB))
+
+
+def lines_of(files: Sequence[Path]) -> Iterator[Line]:
+    """Yield every line of some files."""
+    for path in files:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                yield Line(f"{path} line {number}", raw)
+
+
+def _bounded(entry: AuditEntry) -> AuditEntry:
+    """Cut texts that a caller may have made of any length."""
+    texts = {
+        name: getattr(entry, name)[:_TEXT_CHARS_MAX]
+        for name in ("actor", "peer", "flow", "topic", "reason", "before", "after", "error")
+    }
+    return replace(entry, **texts)
+
+
+def _fault(directory: Path, error: OSError) -> StoreError:
+    kind = StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreError
+    return kind(
+        f"the audit log in {directory} cannot be written",
+        why=error.strerror or str(error),
+        next_step="free disk space under daemon.state_dir: without the log no change is made",
+    )

@@ -1,0 +1,133 @@
+"""The audit log: whole, or said to be broken, whatever happens to its files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from replicator.core.audit_chain import Chain, Line, decode, encode, verify
+from replicator.errors import StoreFull, Unequal
+from replicator.model.audit import AuditEntry, Phase
+from replicator.obs.audit import AuditLog, files_of, lines_of
+
+
+def entry(text: str = "because", phase: Phase = Phase.INTENT, call: int = 0) -> AuditEntry:
+    """Return a change."""
+    return AuditEntry(0, "", phase, call, actor="ann", method="SetDesired", flow="f", reason=text, after="PAUSED")
+
+
+def written(directory: Path, count: int, file_bytes_max: int = 1 << 20) -> list[Path]:
+    """Write a log and return its files."""
+    log = AuditLog(directory, file_bytes_max)
+    for number in range(count):
+        assert log.append(entry(f"nr {number}")) == number + 1
+    log.close()
+    return files_of(directory)
+
+
+def chain(directory: Path) -> Chain:
+    """Follow the log."""
+    return verify(lines_of(files_of(directory)))
+
+
+def test_it_goes_on_after_a_restart_and_over_files(tmp_path: Path) -> None:
+    """Numbers and hashes follow from file to file; only this user can read them."""
+    written(tmp_path, 5, 300)
+    files = written_on(tmp_path, 5)
+    assert len(files) > 1
+    found = chain(tmp_path)
+    assert (found.first_seq, found.last_seq, found.torn) == (1, 10, 0)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+    assert verify(lines_of(files[1:])).last_hash == found.last_hash, "old files may be kept elsewhere"
+
+
+def written_on(directory: Path, count: int) -> list[Path]:
+    """Go on with a log."""
+    log = AuditLog(directory, 300)
+    for _ in range(count):
+        log.append(entry())
+    log.close()
+    return files_of(directory)
+
+
+def test_any_changed_byte_is_found(tmp_path: Path) -> None:
+    """Of every line but the last one, whose hash nothing holds yet."""
+    [path] = written(tmp_path, 4)
+    whole = path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    for at in range(last):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(Unequal):
+            chain(tmp_path)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_a_line_that_was_taken_out_is_found(tmp_path: Path, taken: int) -> None:
+    """The first one too: the next does not follow from nothing."""
+    [path] = written(tmp_path, 4)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:taken] + lines[taken + 1 :]))
+    if taken == 0:  # it looks like a log whose beginning is kept elsewhere
+        assert chain(tmp_path).first_seq == 2
+        return
+    with pytest.raises(Unequal, match=rf"line {taken + 1}"):
+        chain(tmp_path)
+
+
+def test_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    """At every byte: it is said to be so before anything is added, and the chain goes on over it."""
+    [path] = written(tmp_path, 3)
+    whole = path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    for cut in range(last + 1, len(whole)):
+        path.write_bytes(whole[:cut])
+        if cut < len(whole) - 1:
+            with pytest.raises(Unequal, match="by half"):
+                chain(tmp_path)
+        log = AuditLog(tmp_path)
+        log.append(entry("after the crash"))
+        log.close()
+        found = chain(tmp_path)
+        assert found.torn == (0 if cut == len(whole) - 1 else 1)
+        phases = [line.phase for raw in lines_of([path]) if (line := decode(raw.raw)) is not None]
+        assert Phase.TORN in phases
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is refused; with room again the log goes on, and tells of the half line."""
+    log = AuditLog(tmp_path)
+    log.append(entry())
+    real = os.write
+
+    def full(file: int, data: bytes) -> int:
+        if len(data) > 20:
+            return real(file, data[:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, data: full(file, bytes(data)[:21]))
+        with pytest.raises(StoreFull, match="audit log"):
+            log.append(entry())
+    assert log.append(entry()) == 3
+    assert chain(tmp_path).torn == 1
+
+
+def test_changes_without_an_outcome_are_told(tmp_path: Path) -> None:
+    """The daemon died in between."""
+    log = AuditLog(tmp_path)
+    first = log.append(entry())
+    log.append(entry(phase=Phase.OUTCOME, call=first))
+    second = log.append(entry())
+    assert chain(tmp_path).open_calls == (second,)
+    assert [one.seq for one in log.recent("f", 2)] == [2, 3]
+    assert log.recent("g", 2) == []
+
+
+def test_a_line_that_nothing_explains() -> None:
+    """One that is no entry is no entry, even with a good one behind it."""
+    good = encode(AuditEntry(1, "", Phase.INTENT, previous="0" * 64))
+    with pytest.raises(Unequal, match="does not say why"):
+        verify([Line("a", b"rubbish\n"), Line("b", good)])
