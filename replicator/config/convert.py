@@ -95,6 +95,7 @@ def _flow(name: str, flow: FlowShape) -> FlowSpec:
         shards=flow.shards,
         limits=Limits(flow.limits.in_flight_bytes, flow.limits.bytes_per_second),
         objectives=Objectives(flow.objectives.rpo, flow.objectives.lag_records),
+        reverse_of=flow.reverse_of,
         verify=Verification(flow.verify.continuous, flow.verify.bytes_per_second),
     )
 

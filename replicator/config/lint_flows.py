@@ -173,3 +173,30 @@ def _writes(flow: FlowSpec, name: str) -> bool:
     # A replacement cannot be turned back: only names that samples lead to, or that stay as they are.
     sources = [name, *(sample for pattern in flow.topics.include for sample in _samples(pattern))]
     return any(matches(flow.topics, source) and _target_name(rename, source) == name for source in sources)
+
+
+def reverses(rule: Rule, spec: Spec) -> None:
+    """Note every flow that cannot be the way back of the flow it names."""
+    names = {flow.name: flow for flow in spec.flows}
+    taken: dict[str, str] = {}
+    for flow in spec.flows:
+        if flow.reverse_of is None:
+            continue
+        path: KeyPath = ("flows", flow.name, "reverse_of")
+        forth = names.get(flow.reverse_of)
+        if forth is None:
+            rule.note(path, f"there is no flow {flow.reverse_of!r}{did_you_mean(flow.reverse_of, list(names))}")
+        elif (forth.source, forth.target) != (flow.target, flow.source):
+            rule.note(
+                path,
+                f"flow '{forth.name}' goes from {forth.source} to {forth.target}; needed: a flow from {flow.target} to "
+                f"{flow.source}",
+            )
+        elif forth.reverse_of is not None:
+            rule.note(path, f"flow '{forth.name}' is itself the way back of '{forth.reverse_of}'")
+        elif forth.name in taken:
+            rule.note(path, f"flow '{taken[forth.name]}' is the way back of '{forth.name}' already")
+        elif forth.rename == Rename() == flow.rename and forth.topics != flow.topics:
+            rule.note(path, f"its topics are not those of flow '{forth.name}': what it copies has to go both ways")
+        else:
+            taken[forth.name] = flow.name

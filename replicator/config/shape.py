@@ -264,6 +264,8 @@ class FlowShape(Shape):
     """Alias of the cluster to read."""
     target: Name = Field(alias="to")
     """Alias of the cluster to write."""
+    reverse_of: Name | None = None
+    """The flow whose way back this is: it copies nothing until that one was switched over, or failed back."""
     topics: TopicsShape
     """Which topics."""
     start: Start = Start.EARLIEST

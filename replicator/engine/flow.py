@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
+from replicator.core.attach_facts import Role
 from replicator.core.partition_values import Phase
 from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
@@ -390,6 +392,10 @@ class FlowRunner:
             configs = loop.time() >= configs_at or self._stale.is_set()
             self._stale.clear()
             try:
+                if self._stands_by(parts):
+                    self._passed_once = True
+                    await self._until_stale()
+                    continue
                 if configs:
                     await self._read_guard()
                     configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
@@ -401,12 +407,22 @@ class FlowRunner:
                 log.warning("topics not in step", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 self.trouble = None
-            try:
-                async with asyncio.timeout(_NAMES_EVERY_SECONDS):
-                    await self._stale.wait()
-                await asyncio.sleep(_STALE_PAUSE_SECONDS)
-            except TimeoutError:
-                continue
+            await self._until_stale()
+
+    async def _until_stale(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NAMES_EVERY_SECONDS):
+                await self._stale.wait()
+            await asyncio.sleep(_STALE_PAUSE_SECONDS)
+
+    def _stands_by(self, parts: Parts) -> bool:
+        """Return whether the target is the open side: then nothing of it is ours to change."""
+        writer = state.get_writer(parts.state_log.records, parts.identity.uid)
+        if writer is None or writer.role is Role.COPYING:
+            return False
+        way_back = f"it is the way back of {self.flow.reverse_of}: " if self.flow.reverse_of else ""
+        self.trouble = f"stands by, {way_back}{self.flow.target} is the open side (its writer is {writer.role})"
+        return True
 
     # -- the pump tells -------------------------------------------------------------------------------------------
 
@@ -446,8 +462,11 @@ class FlowRunner:
     def _on_record(self, key: bytes) -> None:
         if self._parts is None:
             return
-        if key == state.flow_key(self._parts.identity.uid):
+        uid = self._parts.identity.uid
+        if key == state.flow_key(uid):
             self._follow_desired()
+        if key == state.writer_key(uid):
+            self._stale.set()
         topic = self._parts.sync.note_record(key)
         if topic is not None:
             self._parts.lineup.begin_anew(topic)

@@ -125,7 +125,8 @@ async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, 
     writer = Writer(
         data.producer_id,
         data.producer_epoch,
-        Role.COPYING,
+        # The target of a way back is the side that is open: it is copied to once a switch has turned the two round.
+        Role.COPYING if flow.reverse_of is None else Role.PROMOTED,
         filler.producer_id,
         filler.producer_epoch,
         fill.producer_id,

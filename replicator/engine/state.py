@@ -27,6 +27,9 @@ _ROLES = {
 }
 
 
+_RECORDED_ROLES = {role: recorded for recorded, role in _ROLES.items()}
+
+
 def key(kind: pb.Kind, flow_uid: str, topic: str = "", partition: int = 0, block: int = 0) -> bytes:
     """Return the key of a record."""
     made = pb.StateKey(kind=kind, flow_uid=flow_uid, topic=topic, partition=partition, block=block)
@@ -94,6 +97,18 @@ def writer_key(uid: str) -> bytes:
     return key(pb.KIND_WRITER, uid)
 
 
+def get_writer_record(records: Mapping[bytes, bytes], uid: str) -> pb.WriterRecord:
+    """Return the flow's identity on the target as it is recorded, to be changed.
+
+    Raises:
+        BugError: There is none; it is minted with the flow.
+    """
+    record = _get(records, writer_key(uid), pb.WriterRecord())
+    if record is None:
+        raise BugError(f"flow {uid} has no writer record")
+    return record
+
+
 def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
     """Return the flow's identity on the target."""
     record = _get(records, writer_key(uid), pb.WriterRecord())
@@ -111,11 +126,11 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
 
 
 def writer_record(writer: Writer) -> pb.WriterRecord:
-    """Return the record of a writer that copies."""
+    """Return the record of a writer."""
     return pb.WriterRecord(
         producer_id=writer.producer_id,
         epoch=writer.producer_epoch,
-        role=pb.WRITER_ROLE_COPYING,
+        role=_RECORDED_ROLES[writer.role],
         filler_producer_id=writer.filler_id,
         filler_epoch=writer.filler_epoch,
         fill_producer_id=writer.fill_id,

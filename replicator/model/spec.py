@@ -118,7 +118,10 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class FlowSpec:
-    """One flow: a directed copy between two clusters with its policy."""
+    """One flow: a directed copy between two clusters with its policy.
+
+    One that is the reverse of another stands by until the other one was switched over.
+    """
 
     name: str
     source: str
@@ -137,6 +140,7 @@ class FlowSpec:
     limits: Limits = field(default_factory=Limits)
     objectives: Objectives = field(default_factory=Objectives)
     verify: Verification = field(default_factory=Verification)
+    reverse_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""Makes mirrors of topics that were a source until now: the flow that goes back begins in place, at exact offsets.
+
+What such a topic holds was written by applications, not by us. It is taken over as it stands: below a place that was
+proven to be the same moment in both logs nothing is compared any more, and copying goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.core.attach_facts import Role
+from replicator.core.offset_map import OffsetMap, Place
+from replicator.engine import state
+from replicator.engine.maps import offset_block
+from replicator.errors import Conflict
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from replicator.engine.state_log import Change, StateLog
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """One topic that becomes a mirror.
+
+    Attributes:
+        source_topic: Where it is copied from, on the new primary.
+        target_topic: Its own name.
+        source_topic_id: Id of the former, 16 bytes, zero where the cluster has none.
+        target_topic_id: Its own.
+        places: Per partition, the same moment in both logs: nothing behind it was written to this topic.
+        mapped: Whether offsets differ from there on, and those without a record are left out.
+    """
+
+    source_topic: str
+    target_topic: str
+    source_topic_id: bytes
+    target_topic_id: bytes
+    places: Mapping[int, Place]
+    mapped: bool = False
+
+
+async def take_over(
+    state_log: StateLog, uid: str, topics: Sequence[Takeover], *, epoch: int, reason: str, actor: str
+) -> None:
+    """Record that the flow copies from these places on, and may: one change, that does nothing the second time.
+
+    Args:
+        state_log: The state topic of the flow's target.
+        uid: The flow that goes back.
+        topics: What it takes over.
+        epoch: The producer epoch it writes with; every partition refuses a lower one.
+        reason: Why, for the record.
+        actor: Who wanted it.
+
+    Raises:
+        Conflict: The flow copies already, from other places.
+        KafkaError: The state topic cannot be changed.
+    """
+    now_ms = time.time_ns() // 1_000_000
+
+    def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+        changes: list[Change] = []
+        for topic in topics:
+            key = state.mirror_key(uid, topic.target_topic)
+            stored = state.get_mirror(records, uid, topic.target_topic)
+            if stored is not None and _is_taken(stored, topic):
+                continue
+            changes.append(state.put(key, _record(records, uid, stored, topic, _resolution(now_ms, reason, actor))))
+            changes += [
+                (old, None)
+                for number in topic.places
+                for old, _ in state.segments_of(records, uid, topic.target_topic, number)
+            ]
+        writer = state.get_writer(records, uid)
+        if writer is not None and writer.role is Role.COPYING and changes:
+            raise Conflict(
+                f"flow {uid} copies already, and did not take over these topics from there",
+                next_step="replicator flow status",
+            )
+        raw = state.get_writer_record(records, uid)
+        if raw.role != pb.WRITER_ROLE_COPYING:
+            raw.role, raw.epoch = pb.WRITER_ROLE_COPYING, max(raw.epoch, epoch)
+            raw.ClearField("fence_epoch")
+            changes.append(state.put(state.writer_key(uid), raw))
+        return changes
+
+    await state_log.change(uid, decide)
+    log.warning("topics taken over", uid=uid, topics=[topic.target_topic for topic in topics], why=reason, actor=actor)
+
+
+def _resolution(now_ms: int, reason: str, actor: str) -> pb.Resolution:
+    return pb.Resolution(at_ms=now_ms, actor=actor, why=reason, how="take_over")
+
+
+def _is_taken(stored: pb.MirrorRecord, topic: Takeover) -> bool:
+    """Return whether that was recorded by an executor that died before it could say so."""
+    return (
+        stored.source_topic_id == topic.source_topic_id
+        and stored.target_topic_id == topic.target_topic_id
+        and all(
+            number in stored.maps
+            and stored.maps[number].judged_from == place.target
+            and stored.maps[number].base.source_end == place.source
+            for number, place in topic.places.items()
+        )
+    )
+
+
+def _record(
+    records: Mapping[bytes, bytes],
+    uid: str,
+    stored: pb.MirrorRecord | None,
+    topic: Takeover,
+    resolution: pb.Resolution,
+) -> pb.MirrorRecord:
+    """Return the record of a mirror that begins at its places, whatever it was before."""
+    record = pb.MirrorRecord()
+    if stored is not None:
+        record.CopyFrom(stored)
+    record.owner_flow_uid, record.owner_flow_name = uid, state.get_flow(records, uid).name
+    record.source_topic, record.target_topic = topic.source_topic, topic.target_topic
+    record.source_topic_id, record.target_topic_id = topic.source_topic_id, topic.target_topic_id
+    record.phase = pb.MIRROR_PHASE_ACTIVE
+    record.mode = "mapped" if topic.mapped else "identical"
+    record.source_partitions = len(topic.places)
+    record.begin_at_end = False
+    record.doomed_topic_id = b""
+    record.generation += 1
+    del record.active_partitions[:]
+    record.active_partitions.extend(sorted(topic.places))
+    del record.leader_epochs[:]
+    for field in (record.seeded, record.maps, record.given_up, record.tombstones_ok_ms):
+        field.clear()
+    for number, place in topic.places.items():
+        record.map_generation += 1
+        offsets = OffsetMap(place if topic.mapped else Place(0, place.target - place.source))
+        if not topic.mapped:
+            offsets.go_straight(place)
+        record.maps[number].CopyFrom(
+            pb.PartitionMap(
+                generation=record.map_generation,
+                mapped=topic.mapped,
+                base=offset_block(offsets, place),
+                judged_from=place.target,
+            )
+        )
+    record.resolutions.append(resolution)
+    return record
