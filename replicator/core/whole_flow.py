@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from replicator.errors import Conflict
+from replicator.model.resolution import ANEW
 from replicator.model.states import MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from replicator.model.resolution import Order
 
 _WORST_FIRST = (MirrorState.FAULTED, MirrorState.SEEDING, MirrorState.PENDING, MirrorState.PAUSED, MirrorState.ACTIVE)
 _GOES_ON = frozenset({Reason.FILLING, Reason.HELD_ELSEWHERE})
@@ -67,6 +71,34 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
         ),
         totals=_sum([flow.totals for flow in every]),
         mirrors=tuple(_mirror(mirror, theirs) for mirror in mine.mirrors),
+    )
+
+
+def who_resolves(whole: FlowStatus, order: Order, me: str) -> str | None:
+    """Return the other daemon that copies what stands still of a mirror; None where it is this one, or any will do.
+
+    Raises:
+        Conflict: Several daemons copy it: each has to be asked for its own.
+    """
+    still = [
+        part
+        for mirror in whole.mirrors
+        if mirror.topic == order.topic
+        for part in mirror.partitions
+        if part.state is MirrorState.FAULTED and (not order.partitions or part.partition in order.partitions)
+    ]
+    holders = {part.holder for part in still if part.holder is not None}
+    if not holders or holders == {me} or (me in holders and order.how in ANEW):
+        return None
+    if order.how in ANEW or len(holders) == 1:
+        return min(holders)
+    parts = {holder: [str(part.partition) for part in still if part.holder == holder] for holder in sorted(holders)}
+    shown = "; ".join(f"{', '.join(numbers)} by {holder}" for holder, numbers in parts.items())
+    options = " ".join(f"-p {number}" for number in next(iter(parts.values())))
+    raise Conflict(
+        f"what stands still of {order.topic} is copied by {len(holders)} daemons",
+        why=f"partitions {shown}",
+        next_step=f"replicator mirror resolve {whole.flow} {order.topic} --how {order.how} {options}, then the others",
     )
 
 

@@ -100,9 +100,9 @@ class Daemon:
         """Pause or resume a flow; see `ControlPort.set_desired`."""
         return await self._runner(flow).set_desired(desired, actor=actor, reason=reason)
 
-    async def resolve(self, flow: str, order: Order, *, dry_run: bool) -> Resolution:
+    async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
         """Resolve the fault of a mirror; see `ControlPort.resolve`."""
-        return await self._runner(flow).resolve(order, dry_run=dry_run)
+        return await self._runner(flow).resolve(order, dry_run=dry_run, alone=alone)
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
         """Return the same with what other daemons copy; see `ControlPort.whole_snapshot`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
@@ -13,7 +13,7 @@ from replicator.core.attach_facts import Role
 from replicator.core.partition_values import Phase
 from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
-from replicator.core.whole_flow import elsewhere, merged
+from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
 from replicator.engine.history import History
 from replicator.engine.identity import agree_on_shards, ensure_state_topic, establish
@@ -234,13 +234,17 @@ class FlowRunner:
         self._follow_desired()
         return changed
 
-    async def resolve(self, order: Order, *, dry_run: bool) -> Resolution:
+    async def resolve(self, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
         """Resolve a fault of one mirror, or only tell what would be done; return what is done about it.
 
         Raises:
             ReplicatorError: The flow is not up, or it cannot be resolved like this.
         """
         parts = self._up()
+        other = None if alone else who_resolves(await self.whole_status(), order, self._me.instance)
+        if other is not None:
+            asked = replace(order, why=f"{order.why} (asked of {self._me.instance} by {order.actor})".lstrip())
+            return await self._peers.resolve(parts.presence.address(other), self.flow.name, asked, dry_run=dry_run)
         resolver = Resolver(parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._admins[1])
         plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
         told = described(order.how, plan, order.topic)

@@ -22,6 +22,7 @@ from replicator.rpc.convert import (
     audit_from_wire,
     desired_to_wire,
     event_from_wire,
+    order_to_wire,
     question_to_wire,
     report_from_wire,
     resolution_from_wire,
@@ -30,10 +31,10 @@ from replicator.rpc.convert import (
     translation_from_wire,
 )
 from replicator.rpc.endpoint import OPTIONS, Endpoint
+from replicator.rpc.peers import RESOLVE_SECONDS_MAX
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc, lease_pb2, lease_pb2_grpc
 
-_RESOLVE_SECONDS_MAX = 300.0
 _REHEARSE_SECONDS_MAX = 60.0
 QUESTIONS_PER_CALL = 2000
 """About offsets: with topic names of 249 characters this is half a request."""
@@ -121,20 +122,10 @@ class ControlClient:
 
     def resolve(self, flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None) -> Resolution:
         """Resolve the fault of a mirror, or only tell what that would do; no reasons: nothing stands still."""
-        request = pb.ResolveMirrorRequest(
-            flow=flow,
-            topic=order.topic,
-            how=order.how,
-            partitions=order.partitions,
-            dry_run=dry_run,
-            digest=order.digest,
-            actor=order.actor,
-            reason=order.why,
-            expected_epoch=expected_epoch,
-        )
+        request = order_to_wire(flow, order, dry_run=dry_run, expected_epoch=expected_epoch)
         try:
             # Records are compared for `accept`, and set aside for `skip`: longer than a look at the daemon's memory.
-            answer = self._stub.ResolveMirror(request, timeout=_RESOLVE_SECONDS_MAX)
+            answer = self._stub.ResolveMirror(request, timeout=RESOLVE_SECONDS_MAX)
         except grpc.RpcError as error:
             self._raise(error)
         return resolution_from_wire(answer)

@@ -271,6 +271,24 @@ def _read(kind: Callable[..., _Value], message: Message, **given: Any) -> _Value
     return kind(**values, **given)
 
 
+def order_to_wire(
+    flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None, alone: bool = False
+) -> pb.ResolveMirrorRequest:
+    """Return the message of what an operator wants of a mirror."""
+    return pb.ResolveMirrorRequest(
+        flow=flow,
+        topic=order.topic,
+        how=order.how,
+        partitions=order.partitions,
+        dry_run=dry_run,
+        digest=order.digest,
+        actor=order.actor,
+        reason=order.why,
+        expected_epoch=expected_epoch,
+        alone=alone,
+    )
+
+
 def order_from_wire(request: pb.ResolveMirrorRequest, actor: str) -> Order:
     """Return what an operator wants.
 

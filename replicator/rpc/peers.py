@@ -11,10 +11,17 @@ import grpc
 import grpc.aio
 
 from replicator.errors import UsageError
+from replicator.model.resolution import Order, Resolution
 from replicator.model.status import FlowStatus
 from replicator.model.translation import OffsetQuestion, Translation
 from replicator.rpc import faults
-from replicator.rpc.convert import question_to_wire, status_from_wire, translation_from_wire
+from replicator.rpc.convert import (
+    order_to_wire,
+    question_to_wire,
+    resolution_from_wire,
+    status_from_wire,
+    translation_from_wire,
+)
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
@@ -22,6 +29,8 @@ from replicator.rpc.v1 import control_pb2_grpc
 _CHANNELS_MAX = 64
 _STATUS_SECONDS = 2.0
 _TRANSLATE_SECONDS = 20.0
+RESOLVE_SECONDS_MAX = 300.0
+"""Records are compared for `accept`, and set aside for `skip`: longer than a look at a daemon's memory."""
 
 
 class Peers:
@@ -61,6 +70,15 @@ class Peers:
         except grpc.aio.AioRpcError as error:
             raise faults.meaning(error, address, _TRANSLATE_SECONDS) from error
         return [translation_from_wire(each) for each in answer.translations]
+
+    async def resolve(self, address: str, flow: str, order: Order, *, dry_run: bool) -> Resolution:
+        """Let that daemon resolve a fault of what it copies; with `dry_run` it only tells."""
+        request = order_to_wire(flow, order, dry_run=dry_run, alone=True)
+        try:
+            answer = await (await self._stub(address)).ResolveMirror(request, timeout=RESOLVE_SECONDS_MAX)
+        except grpc.aio.AioRpcError as error:
+            raise faults.meaning(error, address, RESOLVE_SECONDS_MAX) from error
+        return resolution_from_wire(answer)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -31,8 +31,10 @@ class ControlPort(Protocol):
         """
         ...
 
-    async def resolve(self, flow: str, order: Order, *, dry_run: bool) -> Resolution:
+    async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
         """Resolve the fault of a mirror of a flow; with `dry_run` only tell what that would do.
+
+        Where another daemon copies what stands still, that one is asked, unless `alone`.
 
         Raises:
             ReplicatorError: It cannot be resolved like this, or the flow is not run here.

@@ -240,10 +240,12 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 mirror = find_mirror(flow, request.topic)
                 _check_epoch(flow, request)
                 if request.dry_run:
-                    return resolution_to_wire(await self._control.resolve(request.flow, order, dry_run=True))
+                    return resolution_to_wire(
+                        await self._control.resolve(request.flow, order, dry_run=True, alone=request.alone)
+                    )
                 before = f"{mirror.state}{f' ({mirror.reason})' if mirror.reason else ''}"
                 async with audited(self._audit, replace(entry, before=before, after=order.how)) as change:
-                    done = await self._control.resolve(request.flow, order, dry_run=False)
+                    done = await self._control.resolve(request.flow, order, dry_run=False, alone=request.alone)
                     change.after = "; ".join([order.how, *map(str, done.losses)]) if done.reasons else "nothing to do"
                 return resolution_to_wire(done)
 

@@ -97,8 +97,8 @@ def _let_requests_be_late(
 
     found = assert_equal(east, forgetful.cluster, topic)
     assert [len(records) for records in found.values()] == [10 * rounds] * PARTITIONS
-    for daemon in running:
-        assert {partition["guard"] for partition in daemon.mirror(topic)["partitions"]} == {"off"}
+    # Of several one copies, and the others stand by.
+    assert {partition["guard"] for partition in running[0].mirror(topic)["partitions"]} == {"off"}
 
 
 @pytest.mark.long

@@ -415,7 +415,7 @@ class RehearseResponse(_message.Message):
     def __init__(self, sections: _Optional[_Iterable[_Union[ReportSection, _Mapping]]] = ...) -> None: ...
 
 class ResolveMirrorRequest(_message.Message):
-    __slots__ = ("flow", "topic", "how", "partitions", "dry_run", "digest", "actor", "reason", "expected_epoch")
+    __slots__ = ("flow", "topic", "how", "partitions", "dry_run", "digest", "actor", "reason", "expected_epoch", "alone")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     HOW_FIELD_NUMBER: _ClassVar[int]
@@ -425,6 +425,7 @@ class ResolveMirrorRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ALONE_FIELD_NUMBER: _ClassVar[int]
     flow: str
     topic: str
     how: str
@@ -434,7 +435,8 @@ class ResolveMirrorRequest(_message.Message):
     actor: str
     reason: str
     expected_epoch: int
-    def __init__(self, flow: _Optional[str] = ..., topic: _Optional[str] = ..., how: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., dry_run: _Optional[bool] = ..., digest: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., expected_epoch: _Optional[int] = ...) -> None: ...
+    alone: bool
+    def __init__(self, flow: _Optional[str] = ..., topic: _Optional[str] = ..., how: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., dry_run: _Optional[bool] = ..., digest: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., alone: _Optional[bool] = ...) -> None: ...
 
 class Loss(_message.Message):
     __slots__ = ("partition", "first", "end", "text")

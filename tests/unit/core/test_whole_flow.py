@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from replicator.core.whole_flow import elsewhere, merged
+import pytest
+
+from replicator.core.whole_flow import elsewhere, merged, who_resolves
+from replicator.errors import Conflict
+from replicator.model.resolution import How, Order
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 
@@ -68,3 +73,23 @@ def test_a_paused_mirror_stays_paused() -> None:
     """Its own state says more than its partitions."""
     mine = flow(copied(0, state=MirrorState.PAUSED), held(1, "b"), mirror_state=MirrorState.PAUSED)
     assert merged(mine, [], {}).mirrors[0].state is MirrorState.PAUSED
+
+
+def stopped(partition: int, holder: str) -> PartitionStatus:
+    """Return a partition that stands still."""
+    return copied(partition, state=MirrorState.FAULTED, reason=Reason.FOREIGN_WRITER, holder=holder)
+
+
+def test_who_resolves_a_fault() -> None:
+    """Whoever copies it; of several each for its own; a topic that is made anew is anybody's."""
+    order = Order("orders", How.ACCEPT)
+    assert who_resolves(flow(copied(0, holder="a")), order, "a") is None
+    assert who_resolves(flow(stopped(0, "a"), copied(1, holder="b")), order, "a") is None
+    assert who_resolves(flow(copied(0, holder="a"), stopped(1, "b")), order, "a") == "b"
+    both = flow(stopped(0, "a"), stopped(1, "b"), stopped(2, "b"))
+    with pytest.raises(Conflict, match="2 daemons") as told:
+        who_resolves(both, order, "a")
+    assert "-p 0" in told.value.next_step
+    assert who_resolves(both, replace(order, partitions=(1, 2)), "a") == "b"
+    assert who_resolves(both, replace(order, how=How.RECREATE), "a") is None
+    assert who_resolves(both, replace(order, how=How.RECREATE), "c") == "a"

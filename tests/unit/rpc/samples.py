@@ -209,8 +209,9 @@ class FakeDaemon:
             self.status = replace(self.status, flows=flows)
         return now.state is not wanted
 
-    async def resolve(self, flow: str, order: Order, *, dry_run: bool) -> Resolution:
+    async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
         """Tell what skipping costs, or remember that it was ordered; a plan that was not told is refused."""
+        assert not alone
         if self.refuse is not None:
             raise self.refuse
         if order.topic == ORDERS.topic:
