@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from replicator.core.attach_facts import (
     Decision,
+    Entry,
     Fault,
     Mapping,
     Policy,
@@ -208,6 +209,7 @@ def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
     entry = target.entry
     if (
         entry is None
+        or _only_marked(entry)
         or target.log_end is not None
         or (by_sequence and sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS)
     ):
@@ -281,12 +283,17 @@ def _remap(stand: _Stand, policy: Policy) -> Remap | Fault | None:
 
 def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
     entry = target.entry
-    if entry is None or tail.last_sequence == entry.last_sequence:
+    if entry is None or _only_marked(entry) or tail.last_sequence == entry.last_sequence:
         return None
     return Wait(
         Reason.WAITING_FOR_TAIL,
         f"the broker has our sequence {entry.last_sequence}, the committed log shows {tail.last_sequence}",
     )
+
+
+def _only_marked(entry: Entry) -> bool:
+    """Return whether nothing but a marker was written under the present epoch: that of a fence, which we may follow."""
+    return entry.last_sequence < 0
 
 
 def _match(tail: Tail, stand: _Stand) -> Fault | None:

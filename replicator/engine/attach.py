@@ -185,8 +185,8 @@ def _our_entry(
     if code:
         raise refused(connection.cluster, "DescribeProducers", code, where.topic)
     for entry in entries:
-        fenced = entry.producer_epoch != writer.producer_epoch  # a fence is a marker: it has no sequence
-        if entry.producer_id == writer.producer_id and (fenced or entry.last_sequence >= 0):
+        # A fence is a marker: without a sequence, and what follows under its epoch begins at 0 (ProducerAppendInfo).
+        if entry.producer_id == writer.producer_id:
             return Entry(entry.producer_epoch, entry.last_sequence, entry.last_timestamp)
     return None
 

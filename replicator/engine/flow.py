@@ -15,6 +15,7 @@ from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
+from replicator.engine.fence import keep_data_id_alive, role_text
 from replicator.engine.history import History
 from replicator.engine.identity import agree_on_shards, ensure_state_topic, establish
 from replicator.engine.log_starts import LogStarts
@@ -36,6 +37,7 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.events import Desired, Event
+from replicator.model.states import Reason
 from replicator.model.status import FlowStatus
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -72,6 +74,7 @@ _EXPIRATION = "producer.id.expiration.ms"
 _EXPIRATION_DEFAULT_MS = 86_400_000
 _PROGRESS_EVERY_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
+_DATA_ID_EVERY_SECONDS = 600.0
 
 log = get_logger(__name__)
 
@@ -290,6 +293,7 @@ class FlowRunner:
             group.create_task(self._watch_log_starts(parts))
             group.create_task(self._watch_open_transactions(parts))
             group.create_task(self._tell_progress(parts))
+            group.create_task(self._keep_data_id(parts))
             group.create_task(verify_continuously(self.flow, parts.pump))
 
     async def _start(self) -> None:
@@ -425,7 +429,7 @@ class FlowRunner:
         if writer is None or writer.role is Role.COPYING:
             return False
         way_back = f"it is the way back of {self.flow.reverse_of}: " if self.flow.reverse_of else ""
-        self.trouble = f"stands by, {way_back}{self.flow.target} is the open side (its writer is {writer.role})"
+        self.trouble = f"stands by, {way_back}{role_text(writer.role)} ({writer.role})"
         return True
 
     # -- the pump tells -------------------------------------------------------------------------------------------
@@ -470,11 +474,26 @@ class FlowRunner:
         if key == state.flow_key(uid):
             self._follow_desired()
         if key == state.writer_key(uid):
-            self._stale.set()
+            self._follow_writer(self._parts)
         topic = self._parts.sync.note_record(key)
         if topic is not None:
             self._parts.lineup.begin_anew(topic)
             self._stale.set()
+
+    def _follow_writer(self, parts: Parts) -> None:
+        """Stop at once where a fence has begun; begin anew where the flow may copy (again)."""
+        writer = state.get_writer(parts.state_log.records, parts.identity.uid)
+        if writer is None or writer == parts.pump.writer:
+            return
+        log.warning("writer changed", flow=self.flow.name, role=writer.role, epoch=writer.producer_epoch)
+        parts.pump.writer = writer
+        slots = list(parts.pump.slots.values())
+        if writer.role is Role.COPYING:
+            parts.lineup.forget(slots)
+        else:
+            for slot in slots:
+                parts.pump.fault(slot, Reason.FENCED, role_text(writer.role))
+        self._stale.set()
 
     def _follow_desired(self) -> None:
         """Pause or resume as the state topic says, whoever wrote it."""
@@ -552,6 +571,17 @@ class FlowRunner:
         while True:
             await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
             await watch.look()
+
+    async def _keep_data_id(self, parts: Parts) -> None:
+        """Use the data id once a day; whoever works on the first shard does."""
+        while True:
+            await asyncio.sleep(_DATA_ID_EVERY_SECONDS)
+            try:
+                if parts.shards.shards[0].works and not self._stands_by(parts):
+                    now_ms = time.time_ns() // 1_000_000
+                    await keep_data_id_alive(self._target, parts.state_log, parts.identity.uid, now_ms)
+            except ReplicatorError as error:
+                log.warning("the data id could not be used", flow=self.flow.name, why=str(error), next=error.next_step)
 
     async def _tell_progress(self, parts: Parts) -> None:
         """Log one line per flow while it is catching up, and one each time that other partitions stand still."""

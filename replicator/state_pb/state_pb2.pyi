@@ -106,7 +106,7 @@ class FlowRecord(_message.Message):
     def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., source_alias: _Optional[str] = ..., target_alias: _Optional[str] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ..., desired: _Optional[_Union[Desired, str]] = ..., desired_reason: _Optional[str] = ..., desired_actor: _Optional[str] = ..., created_ms: _Optional[int] = ..., desired_changed_ms: _Optional[int] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class WriterRecord(_message.Message):
-    __slots__ = ("producer_id", "epoch", "role", "fence_epoch", "fill_producer_id", "fill_epoch", "filler_producer_id", "filler_epoch")
+    __slots__ = ("producer_id", "epoch", "role", "fence_epoch", "fill_producer_id", "fill_epoch", "filler_producer_id", "filler_epoch", "kept_alive_ms")
     PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +115,7 @@ class WriterRecord(_message.Message):
     FILL_EPOCH_FIELD_NUMBER: _ClassVar[int]
     FILLER_PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
     FILLER_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    KEPT_ALIVE_MS_FIELD_NUMBER: _ClassVar[int]
     producer_id: int
     epoch: int
     role: WriterRole
@@ -123,7 +124,8 @@ class WriterRecord(_message.Message):
     fill_epoch: int
     filler_producer_id: int
     filler_epoch: int
-    def __init__(self, producer_id: _Optional[int] = ..., epoch: _Optional[int] = ..., role: _Optional[_Union[WriterRole, str]] = ..., fence_epoch: _Optional[int] = ..., fill_producer_id: _Optional[int] = ..., fill_epoch: _Optional[int] = ..., filler_producer_id: _Optional[int] = ..., filler_epoch: _Optional[int] = ...) -> None: ...
+    kept_alive_ms: int
+    def __init__(self, producer_id: _Optional[int] = ..., epoch: _Optional[int] = ..., role: _Optional[_Union[WriterRole, str]] = ..., fence_epoch: _Optional[int] = ..., fill_producer_id: _Optional[int] = ..., fill_epoch: _Optional[int] = ..., filler_producer_id: _Optional[int] = ..., filler_epoch: _Optional[int] = ..., kept_alive_ms: _Optional[int] = ...) -> None: ...
 
 class ClaimRecord(_message.Message):
     __slots__ = ("shard", "number", "holder", "released")
