@@ -45,9 +45,9 @@ def _raised(lease: Lease, caller: Caller) -> Lease:
     older than what its holder has seen on the state topic is granted anew.
     """
     held, floor = caller.held.get(lease.shard, 0), caller.floors.get(lease.shard, 0)
-    if held >= floor and (held > lease.epoch or (held == lease.epoch > 0 and not lease.holder)):
+    if held > floor and (held > lease.epoch or (held == lease.epoch and not lease.holder)):
         return Lease(lease.shard, held, caller.instance)
-    if lease.holder == caller.instance and held != lease.epoch and floor >= lease.epoch:
+    if lease.holder == caller.instance and floor >= lease.epoch:
         return Lease(lease.shard, floor)
     return lease
 

@@ -31,6 +31,7 @@ class View:
         me: This daemon.
         works: Whether it works on the shard.
         epoch: Epoch of its lease, 0 while it has none.
+        floor: The newest lease epoch or claim number of others seen on the state topic.
         taken_away: Whether the coordinator gave the lease to another one, or wants it to.
         expired: Whether its lease was not renewed in time, by its own clock.
         stops_on_loss: Whether it stops then (`coordinator.on_loss: stop`).
@@ -42,6 +43,7 @@ class View:
     me: str
     works: bool
     epoch: int
+    floor: int
     taken_away: bool
     expired: bool
     stops_on_loss: bool
@@ -67,7 +69,8 @@ def next_move(view: View) -> Move:
     """Return what to do about a shard."""
     if view.works:
         return _at_work(view)
-    if not view.epoch or view.taken_away or view.expired:
+    # A lease that is not above all that was seen comes from a coordinator whose store was lost, or put back.
+    if view.epoch <= view.floor or view.taken_away or view.expired:
         return Move.IDLE
     if any(not sign.yields or sign.epoch >= view.epoch for sign in view.others) or _outranked(view):
         return Move.WAIT

@@ -158,11 +158,11 @@ class Shards:
 
     def floors(self) -> Mapping[int, int]:
         """Return, per shard, the newest claim number or lease epoch of others seen on the state topic."""
-        floors = {}
-        for shard in self.shards:
-            claimed = 0 if shard.claim.holder == self._me else shard.claim.seen_number
-            floors[shard.number] = max(claimed, self._presence.newest_epoch(shard.number))
-        return floors
+        return {shard.number: self._floor(shard) for shard in self.shards}
+
+    def _floor(self, shard: Shard) -> int:
+        claimed = 0 if shard.claim.holder == self._me else shard.claim.seen_number
+        return max(claimed, self._presence.newest_epoch(shard.number))
 
     def busy(self) -> tuple[int, ...]:
         """Return the shards that another daemon is at work on, with no intent to stop."""
@@ -225,6 +225,7 @@ class Shards:
             me=self._me,
             works=shard.works,
             epoch=leases.epoch(shard.number),
+            floor=self._floor(shard),
             taken_away=leases.is_taken_away(shard.number),
             expired=leases.is_expired(),
             stops_on_loss=self._stops_on_loss,

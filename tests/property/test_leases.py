@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -141,4 +142,12 @@ def _mend(daemon: Daemon) -> None:
 
 
 TestLeases = Leases.TestCase
-TestLeases.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestLeases.settings = settings(max_examples=150, stateful_step_count=25, deadline=None, derandomize=True)
+
+
+class MoreLeases(Leases):
+    """The same, other histories each time."""
+
+
+TestMoreLeases = pytest.mark.long(pytest.mark.timeout(900)(MoreLeases.TestCase))
+TestMoreLeases.settings = settings(max_examples=3000, stateful_step_count=30, deadline=None)
