@@ -163,23 +163,6 @@ class Groups:
         done: dict[str, R | KafkaError] = {}
         wanted = list(dict.fromkeys(groups))
 
-        async def ask(node: int, names: Sequence[str]) -> dict[str, R | ErrorCode]:
-            connection = await self._reach(node, names)
-            told: dict[str, R | ErrorCode] = {}
-            for some in _slices(names, most):
-                told |= await work(connection, some)
-            return told
-
-        def take(group: str, answer: R | ErrorCode) -> None:
-            if not isinstance(answer, ErrorCode):
-                done[group] = answer
-                return
-            error = refused(self.cluster.spec, api, int(answer), group)
-            if answer in _MOVING:
-                self._nodes.pop(group, None)
-                raise error
-            done[group] = error
-
         async def once() -> dict[str, R | KafkaError]:
             by_node: dict[int, list[str]] = defaultdict(list)
             for group, node in (await self._coordinators([name for name in wanted if name not in done])).items():
@@ -187,12 +170,34 @@ class Groups:
                     done[group] = node
                 else:
                     by_node[node].append(group)
-            for told in await asyncio.gather(*(ask(node, names) for node, names in by_node.items())):
+            for told in await asyncio.gather(*(self._ask(node, names, most, work) for node, names in by_node.items())):
                 for group, answer in told.items():
-                    take(group, answer)
+                    done[group] = self._checked(api, group, answer)
             return done
 
         return await patiently(once, f"{api} of {len(wanted)} groups", _PATIENCE_SECONDS)
+
+    async def _ask(
+        self,
+        node: int,
+        names: Sequence[str],
+        most: int,
+        work: Callable[[Connection, Sequence[str]], Awaitable[dict[str, R | ErrorCode]]],
+    ) -> dict[str, R | ErrorCode]:
+        connection = await self._reach(node, names)
+        told: dict[str, R | ErrorCode] = {}
+        for some in _slices(names, most):
+            told |= await work(connection, some)
+        return told
+
+    def _checked(self, api: str, group: str, answer: R | ErrorCode) -> R | KafkaError:
+        if not isinstance(answer, ErrorCode):
+            return answer
+        error = refused(self.cluster.spec, api, int(answer), group)
+        if answer in _MOVING:
+            self._nodes.pop(group, None)
+            raise error
+        return error
 
     async def _reach(self, node: int, groups: Iterable[str]) -> Connection:
         try:
