@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.model.events import Desired, Event
+    from replicator.model.groups import GroupStatus
     from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec, Spec
     from replicator.model.translation import OffsetQuestion, Translation
@@ -103,6 +104,10 @@ class Daemon:
     async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
         """Translate a group's offsets; see `ControlPort.translate_group`."""
         return await self._runner(flow).translate_group(group, reverse=reverse)
+
+    def groups(self, flow: str) -> tuple[Sequence[GroupStatus], str | None]:
+        """Return how far each group has followed; see `ControlPort.groups`."""
+        return self._runner(flow).groups()
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events; see `ControlPort.events`."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
+from replicator.core.attach_facts import Role
 from replicator.core.claim import Timing
 from replicator.core.partition_values import Phase
 from replicator.core.progress import CatchingUp, Progress
@@ -15,6 +16,7 @@ from replicator.core.resolution import described
 from replicator.engine import state, translate
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.fill_route import FillRoute
+from replicator.engine.group_sync import GroupSync
 from replicator.engine.guard import PROVEN_SECONDS_MAX
 from replicator.engine.history import History
 from replicator.engine.identity import Identity, ensure_state_topic, establish
@@ -23,6 +25,7 @@ from replicator.engine.log_starts import LogStarts
 from replicator.engine.look import Side
 from replicator.engine.maps import OffsetMaps
 from replicator.engine.open_transactions import OpenTransactions
+from replicator.engine.positions import PumpPositions
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump
 from replicator.engine.resolve import Resolver
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
+    from replicator.model.groups import GroupStatus
     from replicator.model.resolution import Order, Resolution
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
@@ -86,6 +90,7 @@ class _Parts:
     pump: Pump
     source_ends: SourceEnds
     lineup: Lineup
+    groups: GroupSync
 
 
 class FlowRunner:
@@ -172,6 +177,11 @@ class FlowRunner:
         parts = self._up()
         return await translate.group_answers(parts.pump, parts.sync.mirrors, group, reverse=reverse)
 
+    def groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
+        """Return how far each group has followed, and what holds all of them back (`ControlPort.groups`)."""
+        parts = self._parts
+        return (parts.groups.statuses(), parts.groups.trouble) if parts is not None else ((), self.trouble)
+
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.
 
@@ -248,6 +258,7 @@ class FlowRunner:
             group.create_task(self._watch_open_transactions(parts))
             group.create_task(self._tell_progress(parts))
             group.create_task(verify_continuously(self.flow, parts.pump))
+            group.create_task(parts.groups.run())
 
     async def _start(self) -> None:
         await asyncio.gather(self._source.open(), self._target.open(), self._read_guard())
@@ -280,7 +291,16 @@ class FlowRunner:
         pump = Pump(self.flow, *sides, identity.writer, claim, presence, watcher=self, fill_route=route, maps=maps)
         source_ends = SourceEnds(identity.uid, state_log)
         lineup = Lineup(self.flow, pump, source_ends)
-        self._parts = _Parts(identity, state_log, claim, presence, sync, pump, source_ends, lineup)
+        groups = GroupSync(
+            self.flow,
+            identity.uid,
+            self._source,
+            self._target,
+            PumpPositions(pump, sync),
+            state_log=state_log,
+            may_write=lambda: claim.effective_since() is not None and _is_copying(state_log, identity.uid),
+        )
+        self._parts = _Parts(identity, state_log, claim, presence, sync, pump, source_ends, lineup, groups)
         state_log.listen(self._on_record)
         self._follow_desired()
         self.trouble = None
@@ -487,3 +507,9 @@ class FlowRunner:
                     log.info("catching up", flow=name, **asdict(said))
                 else:
                     log.warning(str(said), flow=name, next=f"replicator mirror list {name}")
+
+
+def _is_copying(state_log: StateLog, uid: str) -> bool:
+    """Return whether the target is still a copy: once it is being promoted, its groups are its own."""
+    writer = state.get_writer(state_log.records, uid)
+    return writer is not None and writer.role is Role.COPYING

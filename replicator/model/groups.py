@@ -129,3 +129,26 @@ class GroupStatus:
     detail: str | None = None
     unmirrored: int = 0
     partitions: tuple[GroupPartition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOutcome:
+    """What a last round did for one group, as a switch reports it.
+
+    Attributes:
+        group: Its id.
+        state: The worst state of its partitions.
+        exact: Whether all that it had committed on the source stands on the target, as far as is known.
+        written: How many partitions were written.
+        reread_records: Offsets it will read again, None where that cannot be told.
+        cut_records: Offsets by which less was written than it had committed, since they were never replicated.
+        detail: What keeps it from being exact.
+    """
+
+    group: str
+    state: GroupState
+    exact: bool
+    written: int = 0
+    reread_records: int | None = None
+    cut_records: int = 0
+    detail: str | None = None

@@ -14,6 +14,8 @@ class ControlStub:
     Events: grpc.UnaryUnaryMultiCallable[pb.EventsRequest, pb.EventsResponse]
     TranslateOffsets: grpc.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
+    ListGroups: grpc.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
+    DescribeGroup: grpc.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
 
 class ControlServicer:
     async def ListFlows(
@@ -37,6 +39,12 @@ class ControlServicer:
     async def ResolveMirror(
         self, request: pb.ResolveMirrorRequest, context: grpc.aio.ServicerContext[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     ) -> pb.ResolveMirrorResponse: ...
+    async def ListGroups(
+        self, request: pb.ListGroupsRequest, context: grpc.aio.ServicerContext[pb.ListGroupsRequest, pb.ListGroupsResponse]
+    ) -> pb.ListGroupsResponse: ...
+    async def DescribeGroup(
+        self, request: pb.DescribeGroupRequest, context: grpc.aio.ServicerContext[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
+    ) -> pb.DescribeGroupResponse: ...
 
 def add_ControlServicer_to_server(
     servicer: ControlServicer, server: grpc.aio.Server
