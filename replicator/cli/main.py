@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from replicator import __version__
-from replicator.cli import config, demo, dev, flow, import_mm2, mirror, offsets, run, validate, verify
+from replicator.cli import config, demo, dev, flow, group, import_mm2, mirror, offsets, run, validate, verify
 from replicator.cli.remote import WATCH_DEFAULT
 from replicator.errors import BugError, ConfigError, ReplicatorError
 from replicator.model.units import parse_duration
@@ -29,6 +29,7 @@ app.command("verify")(verify.command)
 app.command("demo")(demo.command)
 app.add_typer(flow.app, name="flow")
 app.add_typer(mirror.app, name="mirror")
+app.add_typer(group.app, name="group")
 app.add_typer(offsets.app, name="offsets")
 app.add_typer(config.app, name="config")
 app.add_typer(import_mm2.app, name="import")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from replicator.errors import ReplicatorError, UsageError
+from replicator.model.groups import GroupStatus
 from replicator.model.states import FlowState, MirrorState
 from replicator.model.status import FlowStatus, MirrorStatus, to_json
 from replicator.model.units import format_address, parse_duration
@@ -32,8 +33,14 @@ _BACKLOG = 64
 def app(control: ControlPort) -> Starlette:
     """Return the ASGI application over a daemon."""
 
+    def groups(flow: str) -> Sequence[GroupStatus]:
+        try:
+            return control.groups(flow)[0]
+        except UsageError:  # it was stopped since the snapshot was taken
+            return ()
+
     def metrics(_: Request) -> Response:
-        return Response(render(control.snapshot), media_type=CONTENT_TYPE)
+        return Response(render(control.snapshot, groups), media_type=CONTENT_TYPE)
 
     def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
