@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -33,14 +34,8 @@ _BACKLOG = 64
 def app(control: ControlPort) -> Starlette:
     """Return the ASGI application over a daemon."""
 
-    def groups(flow: str) -> Sequence[GroupStatus]:
-        try:
-            return control.groups(flow)[0]
-        except UsageError:  # it was stopped since the snapshot was taken
-            return ()
-
     def metrics(_: Request) -> Response:
-        return Response(render(control.snapshot, groups), media_type=CONTENT_TYPE)
+        return Response(render(control.snapshot, partial(_groups_of, control)), media_type=CONTENT_TYPE)
 
     def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -81,6 +76,13 @@ def app(control: ControlPort) -> Starlette:
             _get("/flows/{name}/healthy", healthy),
         ]
     )
+
+
+def _groups_of(control: ControlPort, flow: str) -> Sequence[GroupStatus]:
+    try:
+        return control.groups(flow)[0]
+    except UsageError:  # it was stopped since the snapshot was taken
+        return ()
 
 
 def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:
