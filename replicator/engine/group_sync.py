@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _CHECK_SECONDS = 0.1
 _GROUPS_AT_ONCE = 8
 _NAMED_MAX = 3
+_REFUSED = frozenset({GroupState.REFUSED, GroupState.UNSUPPORTED})
 _DONE = frozenset({GroupState.IN_STEP, GroupState.GONE_ON_SOURCE})
 
 log = get_logger(__name__)
@@ -93,6 +94,7 @@ class GroupSync:
         self._there = SideView()
         self._applied = _Applied()
         self._checkpoints: dict[str, float] = {}
+        self._refused: dict[str, str | None] = {}
         self._pictures: dict[str, Picture] = {}
         self._working = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
@@ -369,6 +371,14 @@ class GroupSync:
                 )
                 pictures[name] = picture(self._flow.name, name, seen, sides)
         self._pictures = pictures
+        self._tell_refusals()
+
+    def _tell_refusals(self) -> None:
+        refused = {name: one.bare.detail for name, one in self._pictures.items() if one.bare.state in _REFUSED}
+        if refused.keys() - self._refused.keys():
+            name, why = next(iter(refused.items()))
+            log.warning("groups do not follow", flow=self._flow.name, groups=len(refused), first=name, why=why)
+        self._refused = refused
 
     def _known(self) -> dict[str, GroupKind]:
         """Return the groups that were written once, and are meant; which kind they are, the clusters tell."""

@@ -12,6 +12,8 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from kio.schema.describe_groups.v5.request import DescribeGroupsRequest
+from kio.schema.describe_groups.v5.response import DescribeGroupsResponse
 from kio.schema.errors import ErrorCode
 from kio.schema.find_coordinator.v4.request import FindCoordinatorRequest
 from kio.schema.find_coordinator.v4.response import FindCoordinatorResponse
@@ -49,6 +51,7 @@ _PATIENCE_SECONDS = 5.0
 _NONE = -1
 _GROUPS_PER_REQUEST = 200
 _KEYS_PER_REQUEST = 500
+_DESCRIBED_PER_REQUEST = 10
 _COMMIT_PARTITIONS_MAX = 1000
 _COMMIT_BYTES_MAX = 256 << 10
 """Of one OffsetCommit: its broker appends all of it as one batch, which takes 1 MB where nobody raised it."""
@@ -121,6 +124,13 @@ class Groups:
         )
         answer = await connection.call(request, OffsetFetchResponseV8)
         return {str(each.group_id): _commits(each.error_code, each.topics) for each in answer.groups}
+
+    async def operations(self, groups: Iterable[str]) -> dict[str, int | KafkaError]:
+        """Return as a bit field what this user may do to each group (KIP-430), or why that is not told.
+
+        A group need not exist. Brokers answer with its members too: ask about few.
+        """
+        return await self.by_coordinator(groups, _DESCRIBED_PER_REQUEST, "DescribeGroups", _operations)
 
     async def commit(self, group: str, commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, int]:
         """Commit for a group without members; return Kafka's error code per partition.
@@ -296,6 +306,15 @@ def _commits(code: ErrorCode, topics: Iterable[Any]) -> Commits | ErrorCode:
                 where = TopicPartition(str(topic.name), int(one.partition_index))
                 found[where] = Committed(int(one.committed_offset), one.metadata or "", int(one.committed_leader_epoch))
     return found
+
+
+async def _operations(connection: Connection, groups: Sequence[str]) -> dict[str, int | ErrorCode]:
+    request = DescribeGroupsRequest(groups=tuple(map(GroupId, groups)), include_authorized_operations=True)
+    answer = await connection.call(request, DescribeGroupsResponse)
+    return {
+        str(each.group_id): int(each.authorized_operations) if each.error_code is ErrorCode.none else each.error_code
+        for each in answer.groups
+    }
 
 
 def _portions(commits: Mapping[TopicPartition, Committed]) -> Iterator[Commits]:

@@ -129,15 +129,19 @@ def _groups(ground: Ground, source: str, target: str) -> Lines:
     where = f"of {source} to {target}"
     if sync is not None:
         ground.report.add(sync, Fate.CONVERTED, f"groups {where}")
-    for key, entry in (*((f"groups.{key}", entry) for key, entry in chosen.items()), ("groups.sync_every", every)):
+    for key, entry in {**chosen, "sync_every": every}.items():
         if entry is not None and on:
-            ground.report.add(entry, Fate.CONVERTED, f"{key} {where}")
+            ground.report.add(entry, Fate.CONVERTED, f"groups.{key} {where}")
         elif entry is not None:
-            why = f"no offsets of groups are written to the target there; instead: {key}, once groups follow"
-            ground.report.add(entry, Fate.NONE, why)
+            why = "sync.group.offsets.enabled is off: no offsets of groups are written to the target"
+            ground.report.add(entry, Fate.OVERRULED, why)
     if not on:
         told = "no offsets of groups are written to the target"
-        reason = said(sync, told) if sync is not None else comment("MirrorMaker 2 writes no offsets of groups to the target unless told")
+        reason = (
+            said(sync, told)
+            if sync is not None
+            else comment("MirrorMaker 2 writes no offsets of groups to the target unless told")
+        )
         return [reason, "groups: {include: []}"]
     lines = [said(sync, "")]
     for key, default in (("include", ".*"), ("exclude", _GROUPS_EXCLUDE)):
