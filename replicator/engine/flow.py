@@ -43,7 +43,7 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.events import Desired, Event
-from replicator.model.names import fill_route_transactional_id
+from replicator.model.names import TopicPartition, fill_route_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
-    from replicator.model.groups import GroupStatus
+    from replicator.model.groups import GroupOutcome, GroupStatus
     from replicator.model.resolution import Order, Resolution
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
@@ -181,6 +181,24 @@ class FlowRunner:
         """Return how far each group has followed, and what holds all of them back (`ControlPort.groups`)."""
         parts = self._parts
         return (parts.groups.statuses(), parts.groups.trouble) if parts is not None else ((), self.trouble)
+
+    async def final_group_sync(
+        self, ends: Mapping[TopicPartition, int] | None, *, timeout_seconds: float
+    ) -> tuple[GroupOutcome, ...]:
+        """Bring groups to where they stay when the target takes over (`GroupSync.final_sync`).
+
+        Raises:
+            ReplicatorError: The flow is not up, the ends were not passed in time, or a cluster cannot be asked.
+        """
+        return await self._up().groups.final_sync(ends, timeout_seconds=timeout_seconds)
+
+    async def forget_groups(self) -> None:
+        """Let what stands on the target be its consumers' own (`GroupSync.forget`).
+
+        Raises:
+            ReplicatorError: The flow is not up, or the target cannot be written to.
+        """
+        await self._up().groups.forget()
 
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.

@@ -38,7 +38,7 @@ mm2.properties: 1 built in, 1 by hand, 6 converted, 1 none, 1 overruled
 flows: A-to-B
 set before: A_PASSWORD
 next: replicator validate FILE --connect
-"""  # noqa: E501  # a table
+"""
 
 
 @pytest.fixture

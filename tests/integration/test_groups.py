@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
@@ -39,7 +39,6 @@ from tests.integration.harness import (
 )
 
 EVERY = "500ms"
-T = TypeVar("T")
 
 
 # -- Kafka, from outside ----------------------------------------------------------------------------------------------
@@ -397,7 +396,3 @@ def _no_leftovers(east: Kafka, west: Kafka, topic_name: str) -> Iterator[None]:
         mine = [name for name in names if name.startswith(topic_name)]
         for done in admin(cluster).delete_consumer_groups(mine).values() if mine else ():
             done.exception(30)
-
-
-def _awaited(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
