@@ -32,10 +32,10 @@ def cluster_spec(alias: str, cluster: Kafka) -> ClusterSpec:
 
 
 @asynccontextmanager
-async def running(source: Kafka, target: Kafka, name: str) -> AsyncIterator[FlowRunner]:
+async def running(source: Kafka, target: Kafka, name: str, every_seconds: float = 0.5) -> AsyncIterator[FlowRunner]:
     """Run a flow of all that begins with a name, in this process."""
     meant = Selection((Pattern(PatternKind.PREFIX, name),))
-    flow = FlowSpec(name, "east", "west", meant, group_sync=GroupSync(meant, 0.5))
+    flow = FlowSpec(name, "east", "west", meant, group_sync=GroupSync(meant, every_seconds))
     runner = FlowRunner(
         flow,
         cluster_spec("east", source),
@@ -55,10 +55,17 @@ async def running(source: Kafka, target: Kafka, name: str) -> AsyncIterator[Flow
         await runner.close()
 
 
-async def until(runner: FlowRunner, group: str, state: GroupState, source_offset: int | None) -> None:
-    """Wait until the flow shows a group in a state, with what it committed on the source in its first partition."""
+async def until(
+    runner: FlowRunner, group: str, state: GroupState, source_offset: int | None, *, by_hand: bool = False
+) -> None:
+    """Wait until the flow shows a group in a state, with what it committed on the source in its first partition.
+
+    With `by_hand` rounds are made here.
+    """
     seen = None
     for _ in range(600):
+        if by_hand and runner._parts is not None:
+            await runner._parts.groups.round()
         seen = next((one for one in runner.groups()[0] if one.group == group), None)
         if seen is not None and seen.state is state and seen.partitions[0].source_offset == source_offset:
             return
@@ -119,19 +126,27 @@ async def test_without_the_source_no_group_overtakes_its_output(
     commit(source, ahead, read, {0: 3})
     commit(source, beyond, read, {0: 10})
 
-    async with running(source, west, topic_name) as runner:
+    async with running(source, west, topic_name, every_seconds=3600.0) as runner:
         for group, offset in ((ahead, 3), (beyond, 10)):
-            await until(runner, group, GroupState.IN_STEP, offset)
+            await until(runner, group, GroupState.IN_STEP, offset, by_hand=True)
         await asyncio.to_thread(commit, source, beyond, read, {0: 17})
-        await until(runner, beyond, GroupState.NOT_TRANSLATED, 17)
+        await until(runner, beyond, GroupState.NOT_TRANSLATED, 17, by_hand=True)
+        groups = runner._up().groups
         with transactional(source, f"{topic_name}-open") as producer:
             producer.begin_transaction()
             producer.produce(written, b"open", partition=0)
             assert producer.flush(30) == 0
             await asyncio.to_thread(commit, source, ahead, read, {0: 9})
-            await until(runner, ahead, GroupState.WAITING, 9)
+            waits = asyncio.create_task(groups.round())
+            for _ in range(600):
+                if groups._barrier.waiting is not None:
+                    break
+                await asyncio.sleep(0.05)
+            assert groups._barrier.waiting is not None
+            assert groups._barrier.waiting.reading.commits[ahead][TopicPartition(read, 0)].offset == 9
             source.kill()
             found = of(await runner.final_group_sync(None, timeout_seconds=_SECONDS))
+            waits.cancel()
 
     assert positions(west, ahead, read) == [3]
     assert (found[ahead].exact, found[ahead].reread_records) == (False, 6)

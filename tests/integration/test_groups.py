@@ -197,6 +197,7 @@ def wait_positions(cluster: Kafka, group: str, topic: str, expected: Sequence[in
 # -- tests ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_groups_of_every_protocol_follow_both_ways(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Through markers and aborted records, under another name; new members go on at the copy of the next record."""
     create(east, topic_name, 2)
@@ -267,6 +268,12 @@ def test_mapped_offsets_and_log_starts(east: Kafka, west: Kafka, topic_name: str
 
     wait_positions(west, group, topic_name, [7])
     commit(east, group, topic_name, {0: there[-1].offset + 1})
+    wait_positions(west, group, topic_name, [len(there)])
+
+    # As Java's consumer commits once it has read behind the last marker.
+    commit(east, group, topic_name, {0: 0})
+    wait_positions(west, group, topic_name, [0])
+    commit(east, group, topic_name, {0: bounds(east, topic_name)[0][1]})
     wait_positions(west, group, topic_name, [len(there)])
 
     delete_below(west, topic_name, 4)
@@ -342,6 +349,7 @@ def test_a_group_never_overtakes_its_output(east: Kafka, west: Kafka, topic_name
     assert listed(daemon)["detail"] is None
 
 
+@pytest.mark.long
 def test_another_daemon_goes_on(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """With an empty state directory it knows what the killed one wrote; two at once write no two things."""
     create(east, topic_name)
@@ -371,6 +379,7 @@ def test_another_daemon_goes_on(east: Kafka, west: Kafka, topic_name: str, lab: 
         assert "somebody else" not in daemon.log_file.read_text()
 
 
+@pytest.mark.long
 def test_start_offsets_of_share_groups_follow(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """As Kafka's own tool sets them on one side and shows them on the other."""
     create(east, topic_name)
