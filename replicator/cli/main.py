@@ -17,6 +17,7 @@ from replicator.cli import (
     dev,
     failover,
     flow,
+    group,
     import_mm2,
     lease,
     mirror,
@@ -47,6 +48,7 @@ app.command("demo")(demo.command)
 app.add_typer(flow.app, name="flow")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(lease.app, name="lease")
+app.add_typer(group.app, name="group")
 app.add_typer(offsets.app, name="offsets")
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")

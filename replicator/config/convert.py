@@ -10,6 +10,7 @@ from replicator.model.spec import (
     CoordinatorSpec,
     DaemonSpec,
     FlowSpec,
+    GroupSync,
     Limits,
     Objectives,
     Pattern,
@@ -97,6 +98,9 @@ def _flow(name: str, flow: FlowShape) -> FlowSpec:
         objectives=Objectives(flow.objectives.rpo, flow.objectives.lag_records),
         reverse_of=flow.reverse_of,
         verify=Verification(flow.verify.continuous, flow.verify.bytes_per_second),
+        group_sync=GroupSync(
+            Selection(_patterns(flow.groups.include), _patterns(flow.groups.exclude)), flow.groups.sync_every
+        ),
     )
 
 

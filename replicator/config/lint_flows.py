@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import combinations
+from typing import NamedTuple
 
 from replicator.config.mistakes import KeyPath, did_you_mean
 from replicator.config.rule import Rule
-from replicator.core.selection import legal_topic_name, literal, matches, reserved, target_name
+from replicator.core.selection import (
+    group_reserved,
+    legal_topic_name,
+    literal,
+    matches,
+    matches_group,
+    reserved,
+    target_name,
+)
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Spec
 
 FORCED_CONFIGS = (
@@ -25,22 +35,36 @@ _WILDCARDS = re.compile(r"[*?]")
 def flow_rules(rule: Rule, flow: FlowSpec) -> None:
     """Note every mistake within one flow."""
     path: KeyPath = ("flows", flow.name)
-    _patterns(rule, (*path, "topics", "include"), flow.topics)
+    _patterns(rule, (*path, "topics", "include"), flow.topics, _TOPICS)
+    _patterns(rule, (*path, "groups", "include"), flow.group_sync.groups, _GROUPS)
     _rename(rule, (*path, "topics", "rename"), flow.rename)
     _renamed_literals(rule, (*path, "topics", "include"), flow)
     _topic_configs(rule, (*path, "topic_configs"), flow)
 
 
-def _patterns(rule: Rule, path: KeyPath, topics: Selection) -> None:
-    for index, pattern in enumerate(topics.include):
+class _Names(NamedTuple):
+    """What a selection is about, and how it is matched."""
+
+    key: str
+    never: str
+    reserved: Callable[[str], bool]
+    matches: Callable[[Selection, str], bool]
+
+
+_TOPICS = _Names("topics", "topics __* and replicator.* are never copied", reserved, matches)
+_GROUPS = _Names("groups", "groups __* and replicator.* never follow", group_reserved, matches_group)
+
+
+def _patterns(rule: Rule, path: KeyPath, selection: Selection, names: _Names) -> None:
+    for index, pattern in enumerate(selection.include):
         where = (*path, index)
-        if pattern.kind is not PatternKind.REGEX and reserved(pattern.text):
-            rule.note(where, "matches nothing: topics __* and replicator.* are never copied")
-        elif pattern in topics.exclude:
-            rule.note(where, "matches nothing: the same pattern is in topics.exclude")
-        elif literal(pattern) and not matches(Selection((pattern,), topics.exclude), pattern.text):
-            rule.note(where, "matches nothing: topics.exclude takes it away again")
-        elif pattern in topics.include[:index]:
+        if pattern.kind is not PatternKind.REGEX and names.reserved(pattern.text):
+            rule.note(where, f"matches nothing: {names.never}")
+        elif pattern in selection.exclude:
+            rule.note(where, f"matches nothing: the same pattern is in {names.key}.exclude")
+        elif literal(pattern) and not names.matches(Selection((pattern,), selection.exclude), pattern.text):
+            rule.note(where, f"matches nothing: {names.key}.exclude takes it away again")
+        elif pattern in selection.include[:index]:
             rule.note(where, "is there twice")
 
 

@@ -214,7 +214,8 @@ class GroupsShape(Shape):
     """Which consumer groups follow."""
 
     include: tuple[PatternShape, ...] = _default(("*",))
-    """Groups to keep in step."""
+    """Groups to keep in step. Plain text is a glob. Never matched: `__*`, `replicator.*`, those of Kafka's console
+    tools. An empty list: none follow."""
     exclude: tuple[PatternShape, ...] = ()
     """Groups to leave alone although included."""
     sync_every: Duration = _default("5s")

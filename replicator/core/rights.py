@@ -21,8 +21,12 @@ FindCoordinator (transaction)  DESCRIBE transactional id                 produce
 InitProducerId, EndTxn         WRITE transactional id                    producer ids, replicator.state, fills
 AddPartitionsToTxn             WRITE topic and transactional id          changes of replicator.state, fills
 WriteTxnMarkers                CLUSTER_ACTION cluster                    fills, where it is allowed
-FindCoordinator (group)        DESCRIBE group                            `offsets translate --group` only
-OffsetFetch                    DESCRIBE group                            `offsets translate --group` only
+FindCoordinator (group)        DESCRIBE group                            groups, both sides
+ListGroups                     DESCRIBE group, each                      groups, both sides
+OffsetFetch                    DESCRIBE group and topic                  groups; `offsets translate --group`
+DescribeShareGroupOffsets      DESCRIBE group and topic                  groups that are shared
+OffsetCommit                   READ group and topic                      groups, on the target
+AlterShareGroupOffsets         READ group and topic                      groups that are shared, on the target
 =============================  ========================================  =====================================
 
 Fills are markers at offsets that hold no record on the source: where WriteTxnMarkers is refused, empty transactions
@@ -30,8 +34,7 @@ write them, slower and with rights that a flow has anyway.
 Newer brokers take ALTER on the cluster for WriteTxnMarkers too (KIP-1037); CLUSTER_ACTION does on all of them, and
 ALTER would let us change ACLs.
 
-No flow asks for a group by itself; which groups an operator will ask about no file tells, so that all are granted.
-Of all a group committed, the brokers leave out topics that this user may not describe, without a word.
+ListGroups leaves out groups that this user may not describe, and OffsetFetch topics, both without a word.
 
 IDEMPOTENT_WRITE on the cluster is not among them: our producer ids come with a transactional id, and since 2.8
 (KIP-679) Produce asks only for WRITE on the topic.
@@ -132,14 +135,18 @@ _WHY_CLUSTER_ACTION = (
     "right among themselves): offsets without a record are then filled by empty transactions, about 30 a second"
 )
 
-_WHY_GROUPS = (
-    "{command} only; may be left out: everything else goes on without it. Groups that are never asked about "
-    "need no right: put a name in place of * to grant one"
+_WHY_READ_GROUPS = (
+    "read what consumer groups commit; may be left out: groups that may not be described do not follow, and "
+    "`offsets translate --group` does not know them"
 )
+_WHY_SET_GROUPS = "commit for consumer groups that follow; may be left out with `groups: {include: []}`"
+_WHY_ASK_GROUPS = "{command} only; may be left out: put a name in place of * to grant one"
 
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
 REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
 REQUIRED_ON_STATE = frozenset(_STATE)
+REQUIRED_ON_SOURCE_GROUP = frozenset({Operation.DESCRIBE})
+REQUIRED_ON_TARGET_GROUP = frozenset({Operation.READ, Operation.DESCRIBE})
 
 NEEDED_BY: Mapping[str, Operation] = {
     "Fetch": Operation.READ,
@@ -153,7 +160,7 @@ NEEDED_BY: Mapping[str, Operation] = {
 
 NOT_NEEDED = (
     "IdempotentWrite: not needed, Kafka 2.8 and newer do not ask for it",
-    "Read on consumer groups: not needed, nothing joins a group or commits its offsets",
+    "Read on the source's consumer groups: not needed, nothing joins a group or commits there",
 )
 
 
@@ -166,7 +173,8 @@ def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
     cluster = Grant(
         ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "tell what this user may do (`validate --connect` only)"
     )
-    return (*topics, cluster, _groups("offsets translate --group"))
+    groups = _groups(flow, (Operation.DESCRIBE,), _WHY_READ_GROUPS, "offsets translate --group")
+    return (*topics, cluster, *groups)
 
 
 def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
@@ -197,12 +205,16 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             "read producer.id.expiration.ms",
         ),
         Grant(ResourceKind.CLUSTER, EVERY, (Operation.CLUSTER_ACTION,), _WHY_CLUSTER_ACTION),
-        _groups("offsets translate --group --reverse"),
+        *_groups(flow, tuple(sorted(REQUIRED_ON_TARGET_GROUP)), _WHY_SET_GROUPS, "offsets translate --group --reverse"),
     )
 
 
-def _groups(command: str) -> Grant:
-    return Grant(ResourceKind.GROUP, EVERY, (Operation.DESCRIBE,), _WHY_GROUPS.format(command=command))
+def _groups(flow: FlowSpec, operations: tuple[Operation, ...], why: str, command: str) -> tuple[Grant, ...]:
+    """Return what is needed on consumer groups; where none follows an operator may still ask about any."""
+    names = selected_names(flow.group_sync.groups)
+    if not names:
+        return (Grant(ResourceKind.GROUP, EVERY, (Operation.DESCRIBE,), _WHY_ASK_GROUPS.format(command=command)),)
+    return tuple(Grant(ResourceKind.GROUP, each, operations, why) for each in names)
 
 
 # -- from a selection to names ----------------------------------------------------------------------------------------

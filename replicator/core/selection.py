@@ -25,6 +25,9 @@ _NEVER_BY_PATTERN = re.compile(
     re.DOTALL,
 )
 
+_NO_GROUP_BY_PATTERN = re.compile(r"(console|perf)-consumer-\d+|console-share-consumer", re.DOTALL)
+"""Groups that Kafka's own tools make up for one run; nobody goes on with them in another region."""
+
 
 def legal_topic_name(name: str) -> bool:
     """Return whether Kafka accepts this topic name."""
@@ -41,6 +44,11 @@ def never_matched(name: str) -> bool:
     return reserved(name) or _NEVER_BY_PATTERN.fullmatch(name) is not None
 
 
+def group_reserved(name: str) -> bool:
+    """Return whether nothing in a flow file can select this consumer group."""
+    return _RESERVED.fullmatch(name) is not None
+
+
 def literal(pattern: Pattern) -> bool:
     """Return whether the pattern is one full name."""
     return pattern.kind is PatternKind.GLOB and _GLOB_SIGNS.isdisjoint(pattern.text)
@@ -53,6 +61,14 @@ def matches(selection: Selection, name: str) -> bool:
     `reserved` can be selected by listing the full name.
     """
     return _matcher(selection)(name)
+
+
+def matches_group(selection: Selection, name: str) -> bool:
+    """Return whether a selection means this consumer group.
+
+    As for topics: groups `__*` and `replicator.*` never, those of Kafka's console tools only by their full name.
+    """
+    return _group_matcher(selection)(name)
 
 
 def target_name(rename: Rename, name: str) -> str:
@@ -74,14 +90,29 @@ def _compile(regex: str) -> re.Pattern[str]:
     return re.compile(regex)
 
 
+def _never_matched_group(name: str) -> bool:
+    return group_reserved(name) or _NO_GROUP_BY_PATTERN.fullmatch(name) is not None
+
+
 @lru_cache(maxsize=256)
 def _matcher(selection: Selection) -> Callable[[str], bool]:
+    return _matcher_of(selection, reserved, never_matched)
+
+
+@lru_cache(maxsize=256)
+def _group_matcher(selection: Selection) -> Callable[[str], bool]:
+    return _matcher_of(selection, group_reserved, _never_matched_group)
+
+
+def _matcher_of(
+    selection: Selection, is_reserved: Callable[[str], bool], is_never_matched: Callable[[str], bool]
+) -> Callable[[str], bool]:
     include = _union(selection.include)
     exclude = _union(selection.exclude)
     by_name = frozenset(pattern.text for pattern in selection.include if literal(pattern))
 
     def match(name: str) -> bool:
-        if reserved(name) or (never_matched(name) and name not in by_name):
+        if is_reserved(name) or (is_never_matched(name) and name not in by_name):
             return False
         return any(test(name) for test in include) and not any(test(name) for test in exclude)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.model.events import Desired, Event
+    from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec, Spec
@@ -128,6 +129,10 @@ class Daemon:
     async def rehearse(self, flow: str) -> Report:
         """Look whether a flow could be moved; see `ControlPort.rehearse`."""
         return await self._runner(flow).rehearse()
+
+    def groups(self, flow: str) -> tuple[Sequence[GroupStatus], str | None]:
+        """Return how far each group has followed; see `ControlPort.groups`."""
+        return self._runner(flow).groups()
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events; see `ControlPort.events`."""

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from replicator.engine.shards import Shard
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
+    from replicator.model.groups import GroupOutcome, GroupStatus
+    from replicator.model.names import TopicPartition
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
     from replicator.model.security import ClusterSpec
@@ -210,6 +212,29 @@ class FlowRunner:
             self.flow.name, parts.pump, parts.sync.mirrors, self._peers, parts.presence.address, reverse=reverse
         )
 
+    def groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
+        """Return how far each group has followed, and what holds all of them back (`ControlPort.groups`)."""
+        parts = self._parts
+        return (parts.groups.statuses(), parts.groups.trouble) if parts is not None else ((), self.trouble)
+
+    async def final_group_sync(
+        self, ends: Mapping[TopicPartition, int] | None, *, timeout_seconds: float
+    ) -> tuple[GroupOutcome, ...]:
+        """Bring groups to where they stay when the target takes over (`GroupSync.final_sync`).
+
+        Raises:
+            ReplicatorError: The flow is not up, the ends were not passed in time, or a cluster cannot be asked.
+        """
+        return await self._up().groups.final_sync(ends, timeout_seconds=timeout_seconds)
+
+    async def forget_groups(self) -> None:
+        """Let what stands on the target be its consumers' own (`GroupSync.forget`).
+
+        Raises:
+            ReplicatorError: The flow is not up, or the target cannot be written to.
+        """
+        await self._up().groups.forget()
+
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.
 
@@ -295,6 +320,7 @@ class FlowRunner:
             group.create_task(self._tell_progress(parts))
             group.create_task(self._keep_data_id(parts))
             group.create_task(verify_continuously(self.flow, parts.pump))
+            group.create_task(parts.groups.run())
 
     async def _start(self) -> None:
         await asyncio.gather(self._source.open(), self._target.open(), self._read_guard())

@@ -82,21 +82,34 @@ async def starts_of(
         wanted: Which partitions.
         timeout_seconds: How long each broker may take; None: as long as any request.
     """
+    return await _told_by_leaders(side.cluster, wanted, control.EARLIEST, timeout_seconds)
+
+
+async def ends_of(
+    cluster: Cluster, wanted: Iterable[TopicPartition]
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+    """Return the high watermarks of logs, each asked of its leader, and of those that did not tell it why."""
+    return await _told_by_leaders(cluster, wanted, control.LATEST, None)
+
+
+async def _told_by_leaders(
+    cluster: Cluster, wanted: Iterable[TopicPartition], timestamp: int, timeout_seconds: float | None
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
     by_leader: dict[int, list[TopicPartition]] = defaultdict(list)
     unseen: dict[TopicPartition, str] = {}
     for where in wanted:
-        leader = side.cluster.leader(where)
+        leader = cluster.leader(where)
         if leader is None:
             unseen[where] = "it has no leader now"
         else:
             by_leader[leader.node].append(where)
-    starts: dict[TopicPartition, int] = {}
+    told: dict[TopicPartition, int] = {}
 
     async def ask(node: int, parts: list[TopicPartition]) -> None:
         try:
             async with asyncio.timeout(timeout_seconds):
-                connection = await side.cluster.connection(node, Purpose.CONTROL)
-                answers = await control.list_offsets(connection, parts, control.EARLIEST, committed=False)
+                connection = await cluster.connection(node, Purpose.CONTROL)
+                answers = await control.list_offsets(connection, parts, timestamp, committed=False)
         except (KafkaError, TimeoutError) as error:
             unseen.update(dict.fromkeys(parts, str(error) or "no answer in time"))
             return
@@ -105,10 +118,10 @@ async def starts_of(
             if answer is None or answer.error:
                 unseen[where] = error_name(answer.error) if answer else "no answer"
             else:
-                starts[where] = answer.value
+                told[where] = answer.value
 
     await asyncio.gather(*(ask(node, parts) for node, parts in by_leader.items()))
-    return starts, unseen
+    return told, unseen
 
 
 async def last_data(side: Side, connection: Connection, where: TopicPartition, start: int, end: int) -> LastData | None:

@@ -7,15 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicator.core.attach_facts import Role
 from replicator.core.claim import Timing
 from replicator.engine import state
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.fill_route import FillRoute
+from replicator.engine.group_sync import GroupSync
 from replicator.engine.guard import PROVEN_SECONDS_MAX, Guard
 from replicator.engine.lease_keeper import LeaseKeeper
 from replicator.engine.lineup import Lineup
 from replicator.engine.look import Side
 from replicator.engine.maps import OffsetMaps
+from replicator.engine.positions import PumpPositions
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump, Watcher
 from replicator.engine.shards import OnShard, Shard, Shards
@@ -63,6 +66,7 @@ class Parts:
     pump: Pump
     source_ends: SourceEnds
     lineup: Lineup
+    groups: GroupSync
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,24 @@ def assemble(
         maps=OffsetMaps(uid, ground.state_log),
     )
     source_ends = SourceEnds(uid, ground.state_log)
+    sync = TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log)
+    first = shards.shards[0]
+
+    def may_write() -> bool:
+        """Whoever works on the first shard lets groups follow, while the flow copies."""
+        writer = state.get_writer(ground.state_log.records, uid)
+        copies = writer is not None and writer.role is Role.COPYING
+        return copies and first.works and first.claim.effective_since() is not None
+
+    groups = GroupSync(
+        flow,
+        uid,
+        ground.source,
+        ground.target,
+        PumpPositions(pump, sync),
+        state_log=ground.state_log,
+        may_write=may_write,
+    )
     caller = Caller(uid, flow.name, me.instance, me.address, flow.shards)
     return Parts(
         identity=ground.identity,
@@ -148,10 +170,11 @@ def assemble(
         leases=LeaseKeeper(
             ground.leases, caller, timing, shards.floors, shards.busy, shards.kick, now=asyncio.get_running_loop().time
         ),
-        sync=TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log),
+        sync=sync,
         pump=pump,
         source_ends=source_ends,
         lineup=Lineup(flow, pump, source_ends),
+        groups=groups,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core import selection
+from replicator.core.rights import REQUIRED_ON_SOURCE_GROUP, REQUIRED_ON_TARGET_GROUP
 from replicator.core.topic_plan import (
     CreateTopic,
     Recorded,
@@ -33,6 +34,7 @@ from replicator.model.report import Check, Report, Section, fail, ok, warn
 from replicator.model.spec import Offsets
 from replicator.model.units import format_address
 from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.groups import Groups
 from replicator.wire.rights_probe import may_write_markers
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ _REQUEST_SECONDS_MAX = 10.0
 _QUESTION_SECONDS_MAX = 30.0
 _EDGES_MAX = 64
 _CREATIONS_MAX = 50
+_GROUPS_MAX = 50
 _STATE_REPLICAS_MAX = 3
 _SKEW_MS = 60_000
 _START, _END = -2, -1
@@ -215,6 +218,7 @@ async def _look_at(flow: _Flow) -> None:
     await _question(flow.checks, "mirrors", _mirrors(flow))
     await _question(flow.checks, "fillers", _fillers(flow))
     await _question(flow.checks, "rights", _rights(flow))
+    await _question(flow.checks, "groups", _groups(flow))
     await _question(flow.checks, "fills", _fills(flow))
     await _question(flow.checks, "guard", _guard(flow))
     await _question(flow.checks, "clocks", _clocks(flow))
@@ -408,6 +412,22 @@ async def _rights(flow: _Flow) -> None:
     flow.checks += judge.transactional_id(
         target.spec, allowed=await ask.may_use_transactional_id(target.cluster, "replicator.preflight")
     )
+
+
+async def _groups(flow: _Flow) -> None:
+    """Find out which consumer groups follow, and whether this user may read and write them."""
+    meant = flow.spec.group_sync.groups
+    if not meant.include:
+        return
+    there, here = Groups(flow.source.cluster), Groups(flow.target.cluster)
+    names = sorted(name for name in await there.listed() if selection.matches_group(meant, name))
+    flow.checks.append(judge.following(names, flow.source.spec))
+    asked = names[:_GROUPS_MAX]
+    for groups, needed, side in (
+        (there, REQUIRED_ON_SOURCE_GROUP, flow.source),
+        (here, REQUIRED_ON_TARGET_GROUP, flow.target),
+    ):
+        flow.checks += judge.groups(await ask.group_operations(groups, asked), needed, side.spec)
 
 
 async def _fills(flow: _Flow) -> None:

@@ -23,7 +23,7 @@ from kio.static.primitive import i8, i16, i32, i32Timedelta, i64
 
 from replicator.core.rights import Operation, operations_of
 from replicator.engine.look import Side, read_batches
-from replicator.errors import KafkaError, ReplicatorError
+from replicator.errors import AuthorizationFailed, KafkaError, ReplicatorError
 from replicator.model.batch import LOG_APPEND_TIME_BIT
 from replicator.model.names import TopicPartition
 from replicator.wire.cluster import Cluster, Purpose
@@ -32,6 +32,7 @@ from replicator.wire.versions import DESCRIBE_PRODUCERS, FETCH
 if TYPE_CHECKING:
     from replicator.core.topic_plan import CreateTopic
     from replicator.wire.connection import Connection
+    from replicator.wire.groups import Groups
 
 _TRANSACTION_KEY = i8(1)
 _CREATE_SECONDS = 10
@@ -97,6 +98,21 @@ async def topic_operations(cluster: Cluster, names: Sequence[str]) -> dict[str, 
             told[str(topic.name)] = operations_of(int(topic.topic_authorized_operations))
         elif topic.error_code is ErrorCode.topic_authorization_failed:
             told[str(topic.name)] = frozenset()
+    return told
+
+
+async def group_operations(groups: Groups, names: Sequence[str]) -> dict[str, frozenset[Operation] | None]:
+    """Return what this user may do to consumer groups, as far as the cluster tells; they need not exist.
+
+    Raises:
+        KafkaError: The cluster cannot be asked.
+    """
+    told: dict[str, frozenset[Operation] | None] = {}
+    for name, bits in (await groups.operations(names)).items():
+        if isinstance(bits, AuthorizationFailed):
+            told[name] = frozenset()
+        elif not isinstance(bits, KafkaError):
+            told[name] = operations_of(bits)
     return told
 
 

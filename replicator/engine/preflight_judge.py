@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from replicator.core.rights import (
     REQUIRED_ON_MIRROR,
@@ -17,6 +17,7 @@ from replicator.core.rights import (
     acl_command,
     lacking,
     on_cluster,
+    on_group,
     on_topic,
 )
 from replicator.engine.preflight_ask import Found, Refusal
@@ -206,11 +207,27 @@ def state_rights(told: Mapping[str, frozenset[Operation] | None], cluster: Clust
     return _rights(told, REQUIRED_ON_STATE - {Operation.CREATE}, cluster, STATE_TOPIC)
 
 
+def groups(
+    told: Mapping[str, frozenset[Operation] | None], needed: Iterable[Operation], cluster: ClusterSpec
+) -> list[Check]:
+    """Compare what a cluster lets us do to the groups that follow with what is needed."""
+    return _rights(told, needed, cluster, "groups that follow", on_group)
+
+
+def following(names: Collection[str], cluster: ClusterSpec) -> Check:
+    """Say which consumer groups of the source follow."""
+    if not names:
+        text = f"{cluster.alias} shows no consumer group that follows now; those that appear later do"
+        return ok("groups", text)
+    return ok("groups", f"{count(len(names), 'consumer group')} of {cluster.alias} to follow: {some(names)}")
+
+
 def _rights(
     told: Mapping[str, frozenset[Operation] | None],
     needed: Iterable[Operation],
     cluster: ClusterSpec,
     what: str,
+    on: Callable[..., Grant] = on_topic,
 ) -> list[Check]:
     if not told:
         return []
@@ -223,7 +240,7 @@ def _rights(
         fail(
             "rights",
             f"{cluster.alias} does not allow {', '.join(lack)} on {some(names)}",
-            _grant(cluster, min(names), lack),
+            acl_command(on(min(names), *lack), cluster),
         )
         for lack, names in by_lack.items()
         if lack

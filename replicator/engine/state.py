@@ -230,6 +230,19 @@ def segments_of(
                 yield raw_key, pb.SegmentBlock.FromString(value)
 
 
+def group_key(uid: str, group: str) -> bytes:
+    """Return the key of what was committed for a consumer group."""
+    return key(pb.KIND_GROUP, uid, group)
+
+
+def group_of(raw: bytes, uid: str) -> str | None:
+    """Return the consumer group of this flow that this key is about, None for any other key."""
+    parsed = parse_key(raw)
+    if parsed is None or parsed.kind != pb.KIND_GROUP or parsed.flow_uid != uid:
+        return None
+    return parsed.topic
+
+
 def foreign_owner(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> str | None:
     """Return the name of another flow that feeds this target topic, if one does."""
     for found, value in _of_kind(records, pb.KIND_MIRROR):

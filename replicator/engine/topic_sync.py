@@ -166,7 +166,7 @@ class TopicSync:
             KafkaError: A cluster as a whole cannot be asked.
         """
         await self._source.refresh(None)
-        names = self._selected()
+        names = self.selected()
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
         anew, self._anew = self._anew, set()
         fresh = [
@@ -187,7 +187,8 @@ class TopicSync:
         self._first_pass = False
         return bool(found) or gone
 
-    def _selected(self) -> list[str]:
+    def selected(self) -> list[str]:
+        """Return the topics that the source has, as it was described last, and the flow means."""
         flow = self._flow
         return sorted(
             name

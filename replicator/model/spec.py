@@ -117,6 +117,14 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSync:
+    """Which consumer groups follow, and how often a round is made. Without an include none does."""
+
+    groups: Selection = field(default_factory=lambda: Selection((Pattern(PatternKind.GLOB, "*"),)))
+    every_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
 class FlowSpec:
     """One flow: a directed copy between two clusters with its policy.
 
@@ -141,6 +149,7 @@ class FlowSpec:
     objectives: Objectives = field(default_factory=Objectives)
     verify: Verification = field(default_factory=Verification)
     reverse_of: str | None = None
+    group_sync: GroupSync = field(default_factory=GroupSync)
 
 
 @dataclass(frozen=True, slots=True)

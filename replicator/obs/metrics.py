@@ -8,7 +8,7 @@ left out, never shown as 0. Flows that another daemon runs are left out too, so 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,10 +17,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from replicator.model.groups import GroupState, GroupStatus
 from replicator.model.states import FlowState, MirrorState
 from replicator.model.status import DaemonStatus, FlowStatus
 
 PREFIX = "replicator_"
+_FOLLOWING = frozenset({GroupState.IN_STEP, GroupState.WAITING})
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -110,6 +112,24 @@ class Metric(enum.Enum):
     )
     COORDINATOR_UP = MetricSpec("coordinator_up", "gauge", ("flow",), "1 while a coordinator answers, else 0.")
     FLOW_PAUSED = MetricSpec("flow_paused", "gauge", ("flow",), "1 while an operator has paused the flow.")
+    CHECKPOINT_AGE_SECONDS = MetricSpec(
+        "checkpoint_age_seconds",
+        "gauge",
+        ("flow", "group"),
+        "Age of the commits that were last applied to the target; absent where the group is not ours to follow.",
+    )
+    GROUP_REREAD_RECORDS = MetricSpec(
+        "group_reread_records",
+        "gauge",
+        ("flow", "group"),
+        "Records the group would read again if the target took over now, markers included; absent while unknown.",
+    )
+    GROUP_HELD_BACK = MetricSpec(
+        "group_held_back",
+        "gauge",
+        ("flow", "group", "reason"),
+        "1 for each group that does not follow, with the reason; absent otherwise.",
+    )
     MIRROR_STATE = MetricSpec(
         "mirror_state", "gauge", ("flow", "topic", "state"), "1 for the state the mirror is in, 0 for the others."
     )
@@ -124,8 +144,9 @@ class Metric(enum.Enum):
 class StatusCollector(Collector):
     """Translates one snapshot per scrape."""
 
-    def __init__(self, snapshot: Callable[[], DaemonStatus]) -> None:
+    def __init__(self, snapshot: Callable[[], DaemonStatus], groups: Callable[[str], Sequence[GroupStatus]]) -> None:
         self._snapshot = snapshot
+        self._groups = groups
 
     def collect(self) -> Iterable[Family]:
         """Return all families, in the order of the table."""
@@ -138,6 +159,7 @@ class StatusCollector(Collector):
             if not flow.remote:
                 _flow(families, flow)
                 _mirrors(families, flow)
+                _groups(families, flow.flow, self._groups(flow.flow))
         return families.by_metric.values()
 
     def describe(self) -> Iterator[Family]:
@@ -145,10 +167,15 @@ class StatusCollector(Collector):
         return iter(())
 
 
-def render(snapshot: Callable[[], DaemonStatus]) -> bytes:
-    """Return the text of one scrape, of type CONTENT_TYPE."""
+def render(snapshot: Callable[[], DaemonStatus], groups: Callable[[str], Sequence[GroupStatus]]) -> bytes:
+    """Return the text of one scrape, of type CONTENT_TYPE.
+
+    Args:
+        snapshot: Gives the daemon's status.
+        groups: Gives the consumer groups of a flow that this daemon runs.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(snapshot))
+    registry.register(StatusCollector(snapshot, groups))
     return generate_latest(registry)
 
 
@@ -210,3 +237,11 @@ def _mirrors(families: _Families, flow: FlowStatus) -> None:
             families.add(Metric.VERIFY_DIFFERENCES, partition.verify_differences, *where)
             if partition.state is MirrorState.FAULTED:
                 families.add(Metric.PARTITION_FAULTED, 1, *where, partition.reason or "unknown")
+
+
+def _groups(families: _Families, flow: str, groups: Sequence[GroupStatus]) -> None:
+    for group in groups:
+        families.add(Metric.CHECKPOINT_AGE_SECONDS, group.checkpoint_age_seconds, flow, group.group)
+        families.add(Metric.GROUP_REREAD_RECORDS, group.reread_records, flow, group.group)
+        if group.state not in _FOLLOWING:
+            families.add(Metric.GROUP_HELD_BACK, 1, flow, group.group, group.state)

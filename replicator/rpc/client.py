@@ -12,6 +12,7 @@ import grpc
 
 from replicator.model.audit import AuditEntry
 from replicator.model.events import Desired, Event
+from replicator.model.groups import GroupStatus
 from replicator.model.lease import LeaseTable
 from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
@@ -22,6 +23,7 @@ from replicator.rpc.convert import (
     audit_from_wire,
     desired_to_wire,
     event_from_wire,
+    group_from_wire,
     order_to_wire,
     question_to_wire,
     report_from_wire,
@@ -138,6 +140,24 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(event_from_wire(event) for event in answer.events)
+
+    def groups(self, flow: str) -> tuple[tuple[GroupStatus, ...], str | None]:
+        """Return how far the consumer groups of a flow have followed, without partitions; what holds all back."""
+        try:
+            answer = self._stub.ListGroups(pb.ListGroupsRequest(flow=flow), timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        detail = answer.detail if answer.HasField("detail") else None
+        return tuple(group_from_wire(group) for group in answer.groups), detail
+
+    def group(self, flow: str, group: str) -> GroupStatus:
+        """Return how far one consumer group has followed, with its partitions."""
+        request = pb.DescribeGroupRequest(flow=flow, group=group)
+        try:
+            answer = self._stub.DescribeGroup(request, timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return group_from_wire(answer.group)
 
     def translate(
         self, flow: str, questions: Iterable[OffsetQuestion], *, reverse: bool = False

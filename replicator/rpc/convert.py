@@ -1,6 +1,6 @@
 """Protobuf to model and back: the only place that knows both.
 
-The messages mirror model/status.py, model/events.py and model/translation.py field by field (a test compares the
+The messages mirror model/status.py, events.py, translation.py and groups.py field by field (a test compares the
 names), so most of the copying is by name. Absent is None in both directions.
 """
 
@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from replicator.errors import NotAvailable, UsageError
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired, Event
+from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.model.report import Check, Level, Report, Section
 from replicator.model.resolution import How, Loss, Order, Resolution
@@ -92,6 +93,32 @@ def translation_from_wire(message: pb.Translation) -> Translation:
         NotAvailable: It holds a state this version does not know.
     """
     return _read(Translation, message, state=_name(TranslationState, message.state))
+
+
+def group_to_wire(group: GroupStatus) -> pb.GroupStatus:
+    """Return the message of one group."""
+    return pb.GroupStatus(
+        **_shallow(group, "partitions"),
+        partitions=[pb.GroupPartition(**_shallow(partition)) for partition in group.partitions],
+    )
+
+
+def group_from_wire(message: pb.GroupStatus) -> GroupStatus:
+    """Return the group of a message.
+
+    Raises:
+        NotAvailable: It holds a state or a kind this version does not know.
+    """
+    return _read(
+        GroupStatus,
+        message,
+        kind=_name(GroupKind, message.kind),
+        state=_name(GroupState, message.state),
+        partitions=tuple(
+            _read(GroupPartition, partition, state=_name(GroupState, partition.state))
+            for partition in message.partitions
+        ),
+    )
 
 
 def desired_to_wire(desired: Desired) -> pb.Desired:
@@ -260,7 +287,7 @@ def _shallow(value: DataclassInstance, *without: str) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}
 
 
-def _read(kind: Callable[..., _Value], message: Message, **given: Any) -> _Value:
+def _read(kind: Callable[..., _Value], message: Message, /, **given: Any) -> _Value:
     """Build a model value from a message's fields of the same names, except for those given."""
     described = message.DESCRIPTOR.fields_by_name
     values: dict[str, Any] = {

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from replicator.errors import UsageError
 from replicator.model.events import Desired, Event
+from replicator.model.groups import GroupStatus
 from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
@@ -78,6 +79,14 @@ class ControlPort(Protocol):
         """
         ...
 
+    def groups(self, flow: str) -> tuple[Sequence[GroupStatus], str | None]:
+        """Return how far each consumer group has followed, by name, and what holds all of them back; never waits.
+
+        Raises:
+            UsageError: The flow is not run here.
+        """
+        ...
+
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return at most `limit` recent events of a flow (or of one of its source topics), newest last."""
         ...
@@ -110,6 +119,22 @@ def find_mirror(flow: FlowStatus, topic: str) -> MirrorStatus:
     raise UsageError(
         f"flow {flow.flow!r} mirrors no topic named {topic!r}",
         next_step=_suggestion(topic, (mirror.topic for mirror in flow.mirrors), f"replicator mirror list {flow.flow}"),
+    )
+
+
+def find_group(flow: str, groups: Sequence[GroupStatus], name: str) -> GroupStatus:
+    """Return the group of that name.
+
+    Raises:
+        UsageError: No such group; the nearest name is offered.
+    """
+    for group in groups:
+        if group.group == name:
+            return group
+    raise UsageError(
+        f"no group named {name!r} follows flow {flow!r}",
+        why="groups follow that are meant by the flow file and have committed offsets of its topics",
+        next_step=_suggestion(name, (group.group for group in groups), f"replicator group list {flow}"),
     )
 
 

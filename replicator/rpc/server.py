@@ -26,6 +26,7 @@ from replicator.rpc.convert import (
     audit_to_wire,
     desired_from_wire,
     event_to_wire,
+    group_to_wire,
     order_from_wire,
     question_from_wire,
     report_to_wire,
@@ -36,7 +37,7 @@ from replicator.rpc.convert import (
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.lease_port import LeasePort
 from replicator.rpc.lease_server import LEASE_SERVICE, LeaseServicer
-from replicator.rpc.port import QUESTIONS_MAX, ControlPort, find_flow, find_mirror
+from replicator.rpc.port import QUESTIONS_MAX, ControlPort, find_flow, find_group, find_mirror
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc, lease_pb2_grpc
 
@@ -298,6 +299,29 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                     request.flow, questions, reverse=request.reverse, alone=request.alone
                 )
             return pb.TranslateOffsetsResponse(translations=[translation_to_wire(each) for each in found])
+
+    async def ListGroups(  # noqa: N802
+        self,
+        request: pb.ListGroupsRequest,
+        context: grpc.aio.ServicerContext[pb.ListGroupsRequest, pb.ListGroupsResponse],
+    ) -> pb.ListGroupsResponse:
+        """Answer with the groups of a flow, without partitions."""
+        async with errors_cross(context):
+            find_flow(self._control.snapshot(), request.flow)
+            groups, detail = self._control.groups(request.flow)
+            bare = [group_to_wire(replace(group, partitions=())) for group in groups]
+            return pb.ListGroupsResponse(groups=bare, detail=detail)
+
+    async def DescribeGroup(  # noqa: N802
+        self,
+        request: pb.DescribeGroupRequest,
+        context: grpc.aio.ServicerContext[pb.DescribeGroupRequest, pb.DescribeGroupResponse],
+    ) -> pb.DescribeGroupResponse:
+        """Answer with one group and its partitions."""
+        async with errors_cross(context):
+            find_flow(self._control.snapshot(), request.flow)
+            groups, _ = self._control.groups(request.flow)
+            return pb.DescribeGroupResponse(group=group_to_wire(find_group(request.flow, groups, request.group)))
 
     async def _whole(self, flow: str) -> DaemonStatus:
         if flow:

@@ -341,3 +341,22 @@ class SourceEndBlock(_message.Message):
     observed_ms: int
     entries: _containers.RepeatedCompositeFieldContainer[SourceEndBlock.Entry]
     def __init__(self, shard: _Optional[int] = ..., observed_ms: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[SourceEndBlock.Entry, _Mapping]]] = ...) -> None: ...
+
+class GroupRecord(_message.Message):
+    __slots__ = ("topics",)
+    class Topic(_message.Message):
+        __slots__ = ("topic", "partitions", "offsets", "befores", "written_ms")
+        TOPIC_FIELD_NUMBER: _ClassVar[int]
+        PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+        OFFSETS_FIELD_NUMBER: _ClassVar[int]
+        BEFORES_FIELD_NUMBER: _ClassVar[int]
+        WRITTEN_MS_FIELD_NUMBER: _ClassVar[int]
+        topic: str
+        partitions: _containers.RepeatedScalarFieldContainer[int]
+        offsets: _containers.RepeatedScalarFieldContainer[int]
+        befores: _containers.RepeatedScalarFieldContainer[int]
+        written_ms: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, topic: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., offsets: _Optional[_Iterable[int]] = ..., befores: _Optional[_Iterable[int]] = ..., written_ms: _Optional[_Iterable[int]] = ...) -> None: ...
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    topics: _containers.RepeatedCompositeFieldContainer[GroupRecord.Topic]
+    def __init__(self, topics: _Optional[_Iterable[_Union[GroupRecord.Topic, _Mapping]]] = ...) -> None: ...

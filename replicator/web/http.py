@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from replicator.errors import ReplicatorError, UsageError
+from replicator.model.groups import GroupStatus
 from replicator.model.states import FlowState, MirrorState
 from replicator.model.status import FlowStatus, MirrorStatus, to_json
 from replicator.model.units import format_address, parse_duration
@@ -33,7 +35,7 @@ def app(control: ControlPort) -> Starlette:
     """Return the ASGI application over a daemon."""
 
     def metrics(_: Request) -> Response:
-        return Response(render(control.snapshot), media_type=CONTENT_TYPE)
+        return Response(render(control.snapshot, partial(_groups_of, control)), media_type=CONTENT_TYPE)
 
     def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -74,6 +76,13 @@ def app(control: ControlPort) -> Starlette:
             _get("/flows/{name}/healthy", healthy),
         ]
     )
+
+
+def _groups_of(control: ControlPort, flow: str) -> Sequence[GroupStatus]:
+    try:
+        return control.groups(flow)[0]
+    except UsageError:  # it was stopped since the snapshot was taken
+        return ()
 
 
 def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:

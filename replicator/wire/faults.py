@@ -18,6 +18,9 @@ _RIGHTS = {
     ErrorCode.cluster_authorization_failed: "--cluster",
 }
 
+_SETS_OFFSETS = frozenset({"OffsetCommit", "AlterShareGroupOffsets"})
+"""All else that we ask of a group takes Describe."""
+
 _RETRYABLE_THOUGH_NOT_MARKED = frozenset({ErrorCode.broker_not_available, ErrorCode.unknown_server_error})
 """A broker that starts or stops answers so; Kafka's own table does not call these retriable."""
 
@@ -51,8 +54,7 @@ def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str |
     """
     known = ErrorCode(code) if code in ErrorCode._value2member_map_ else None
     if known is ErrorCode.group_authorization_failed:
-        # What we ask of a group, who coordinates it and what it committed, takes one right.
-        grant = on_group(what, Operation.DESCRIBE)
+        grant = on_group(what, Operation.READ if api in _SETS_OFFSETS else Operation.DESCRIBE)
         return AuthorizationFailed(missing_right(cluster, grant, error_name(code)), cluster=cluster.alias)
     right = _RIGHTS.get(known) if known else None
     if right is not None:

@@ -79,6 +79,15 @@ async def coordinator(cluster: Cluster, name: str, kind: i8 = TRANSACTION_KEY) -
     Raises:
         KafkaError: None can be named, or it cannot be reached.
     """
+    return await cluster.connection(await coordinator_node(cluster, name, kind), Purpose.CONTROL)
+
+
+async def coordinator_node(cluster: Cluster, name: str, kind: i8 = TRANSACTION_KEY) -> int:
+    """Return which broker keeps a transactional id or a consumer group.
+
+    Raises:
+        KafkaError: None can be named.
+    """
     connection = await cluster.any_connection()
     answer = await connection.call(FindCoordinatorRequest(key=name, key_type=kind), FindCoordinatorResponse)
     if answer.error_code is not ErrorCode.none:
@@ -86,7 +95,7 @@ async def coordinator(cluster: Cluster, name: str, kind: i8 = TRANSACTION_KEY) -
     node = int(answer.node_id)
     if node not in cluster.brokers:
         await cluster.refresh([])
-    return await cluster.connection(node, Purpose.CONTROL)
+    return node
 
 
 async def init_producer_id(cluster: Cluster, transactional_id: str) -> ProducerIdentity:

@@ -30,15 +30,15 @@ LINE  MIRRORMAKER 2        BECAME     HERE
    5  A.sasl.mechanism     converted  clusters.A.security.mechanism
    6  A.sasl.jaas.config   by hand    the secret stays out of the file: set A_PASSWORD, or use password_file
    7  A->B.enabled         converted  flow A-to-B
-   8  A->B.groups          later      groups, not available in this version; written as a comment where MirrorMaker 2 writes offsets
+   8  A->B.groups          overruled  sync.group.offsets.enabled is off: no offsets of groups are written to the target
    9  tasks.max            built in   one daemon runs a flow; start more for other targets (daemon.site) or to stand by
   10  transforms           none       records are never changed; instead: a stream processor behind the copy
 
-mm2.properties: 1 built in, 1 by hand, 6 converted, 1 later, 1 none
+mm2.properties: 1 built in, 1 by hand, 6 converted, 1 none, 1 overruled
 flows: A-to-B
 set before: A_PASSWORD
 next: replicator validate FILE --connect
-"""  # noqa: E501  # a table
+"""
 
 
 @pytest.fixture

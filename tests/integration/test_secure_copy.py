@@ -211,6 +211,30 @@ def test_a_group_is_translated_once_it_may_be_described(secured: Secured, topic_
     assert (row["source_offset"], row["target_offset"]) == (7, 7)
 
 
+def test_a_group_follows_once_it_may_be_written(secured: Secured, topic_name: str, lab: Lab) -> None:
+    """Without Read on it the copy goes on, and the group names the right and the command."""
+    group = f"{topic_name}-group"
+    _add(secured.target, *EVERYTHING, _rule(ResourceType.GROUP, group, AclOperation.DESCRIBE, AclPermissionType.ALLOW))
+    create(secured.source, topic_name)
+    produce(secured.source, topic_name, numbered(10))
+    commit(secured.source, group, topic_name, {0: 7})
+    groups = {"include": [group], "sync_every": "500ms"}
+    daemon = lab.daemon(secured.east(Mechanism.PLAIN), secured.west(secured.limited), topic_name, groups=groups).start()
+
+    def described() -> dict[str, Any]:
+        done = daemon.cli("group", "describe", lab.flow, group, "-o", "json")
+        return dict(json.loads(done.stdout)["group"]) if done.returncode == 0 else {}
+
+    wait_until("it is refused", lambda: described().get("state") == "refused")
+    assert f"--operation Read --group {group} #" in described()["detail"]
+    assert_equal(secured.source, secured.target, topic_name)
+    assert daemon.log_file.read_text().count("groups do not follow") == 1
+
+    _add(secured.target, _rule(ResourceType.GROUP, group, AclOperation.READ, AclPermissionType.ALLOW))
+    wait_until("it follows", lambda: described().get("state") == "in_step")
+    assert described()["partitions"][0]["target_offset"] == 7
+
+
 @pytest.mark.long
 def test_a_missing_right_holds_up_one_topic(secured: Secured, topic_name: str, lab: Lab) -> None:
     """Without WRITE on one topic: that one says so, the others go on; once it may write it goes on by itself."""

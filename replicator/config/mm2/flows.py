@@ -126,19 +126,29 @@ def _groups(ground: Ground, source: str, target: str) -> Lines:
         "exclude": layers.of_flow(source, target, "groups.exclude", "groups.blacklist"),
     }
     every = layers.of_flow(source, target, "sync.group.offsets.interval.seconds")
-    for entry in (sync, *chosen.values(), every):
-        if entry is not None:
-            ground.report.add(
-                entry, Fate.LATER, f"groups, {_NOT_YET}; written as a comment where MirrorMaker 2 writes offsets"
-            )
+    where = f"of {source} to {target}"
+    if sync is not None:
+        ground.report.add(sync, Fate.CONVERTED, f"groups {where}")
+    for key, entry in {**chosen, "sync_every": every}.items():
+        if entry is not None and on:
+            ground.report.add(entry, Fate.CONVERTED, f"groups.{key} {where}")
+        elif entry is not None:
+            why = "sync.group.offsets.enabled is off: no offsets of groups are written to the target"
+            ground.report.add(entry, Fate.OVERRULED, why)
     if not on:
-        return [said(sync, "no offsets of groups are written to the target")] if sync is not None else []
+        told = "no offsets of groups are written to the target"
+        reason = (
+            said(sync, told)
+            if sync is not None
+            else comment("MirrorMaker 2 writes no offsets of groups to the target unless told")
+        )
+        return [reason, "groups: {include: []}"]
     lines = [said(sync, "")]
     for key, default in (("include", ".*"), ("exclude", _GROUPS_EXCLUDE)):
         lines += _group_list(ground, key, chosen[key], default)
     seconds = 60 if every is None else max(1, layers.whole(every))
-    lines += _key("groups.sync_every", format_duration(seconds), [f"sync_every: {format_duration(seconds)}"])
-    return mapping("groups", lines)
+    lines += [comment("sync_every: the default") if every is None else said(every, "")]
+    return mapping("groups", [*lines, f"sync_every: {format_duration(seconds)}"])
 
 
 def _group_list(ground: Ground, key: str, entry: Entry | None, default: str) -> Lines:
@@ -148,10 +158,11 @@ def _group_list(ground: Ground, key: str, entry: Entry | None, default: str) -> 
         ]
     except NotOurs as error:
         if entry is not None:
-            ground.report.add(entry, Fate.BY_HAND, f"{error}; instead: write groups.{key} once it is available")
-        return [said(entry, str(error)), f"# {key}: []"]
+            ground.report.add(entry, Fate.BY_HAND, f"{error}; instead: write groups.{key}")
+        # Nothing follows until somebody has said which: too many would be worse.
+        return [said(entry, str(error)), "include: []" if key == "include" else "# exclude: []"]
     told = comment(f"{key}: the default") if entry is None else said(entry, "")
-    return [told, *_key(f"groups.{key}", ["*"] if found == ['"*"'] else found, sequence(key, found))]
+    return [told, *sequence(key, found)]
 
 
 def _acls(ground: Ground, source: str, target: str) -> Lines:

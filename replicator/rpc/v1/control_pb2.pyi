@@ -463,3 +463,77 @@ class ResolveMirrorResponse(_message.Message):
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
     digest: str
     def __init__(self, how: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., steps: _Optional[_Iterable[str]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class GroupPartition(_message.Message):
+    __slots__ = ("topic", "target_topic", "partition", "state", "source_offset", "target_offset", "reread_records", "detail")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    TARGET_TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TARGET_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    REREAD_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    target_topic: str
+    partition: int
+    state: str
+    source_offset: int
+    target_offset: int
+    reread_records: int
+    detail: str
+    def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[str] = ..., source_offset: _Optional[int] = ..., target_offset: _Optional[int] = ..., reread_records: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class GroupStatus(_message.Message):
+    __slots__ = ("flow", "group", "kind", "state", "source_state", "target_state", "checkpoint_age_seconds", "reread_records", "detail", "unmirrored", "partitions")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_STATE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_STATE_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REREAD_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    UNMIRRORED_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    group: str
+    kind: str
+    state: str
+    source_state: str
+    target_state: str
+    checkpoint_age_seconds: float
+    reread_records: int
+    detail: str
+    unmirrored: int
+    partitions: _containers.RepeatedCompositeFieldContainer[GroupPartition]
+    def __init__(self, flow: _Optional[str] = ..., group: _Optional[str] = ..., kind: _Optional[str] = ..., state: _Optional[str] = ..., source_state: _Optional[str] = ..., target_state: _Optional[str] = ..., checkpoint_age_seconds: _Optional[float] = ..., reread_records: _Optional[int] = ..., detail: _Optional[str] = ..., unmirrored: _Optional[int] = ..., partitions: _Optional[_Iterable[_Union[GroupPartition, _Mapping]]] = ...) -> None: ...
+
+class ListGroupsRequest(_message.Message):
+    __slots__ = ("flow",)
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    def __init__(self, flow: _Optional[str] = ...) -> None: ...
+
+class ListGroupsResponse(_message.Message):
+    __slots__ = ("groups", "detail")
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[GroupStatus]
+    detail: str
+    def __init__(self, groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class DescribeGroupRequest(_message.Message):
+    __slots__ = ("flow", "group")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    group: str
+    def __init__(self, flow: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+
+class DescribeGroupResponse(_message.Message):
+    __slots__ = ("group",)
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    group: GroupStatus
+    def __init__(self, group: _Optional[_Union[GroupStatus, _Mapping]] = ...) -> None: ...

@@ -79,6 +79,16 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AuditRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AuditResponse.FromString,
                 _registered_method=True)
+        self.ListGroups = channel.unary_unary(
+                '/replicator.rpc.v1.Control/ListGroups',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ListGroupsRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ListGroupsResponse.FromString,
+                _registered_method=True)
+        self.DescribeGroup = channel.unary_unary(
+                '/replicator.rpc.v1.Control/DescribeGroup',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -147,6 +157,20 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGroups(self, request, context):
+        """How far the consumer groups of a flow have followed, without their partitions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeGroup(self, request, context):
+        """One group with its partitions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -194,6 +218,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Audit,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AuditRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AuditResponse.SerializeToString,
+            ),
+            'ListGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroups,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ListGroupsRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ListGroupsResponse.SerializeToString,
+            ),
+            'DescribeGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeGroup,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -439,6 +473,60 @@ class Control:
             '/replicator.rpc.v1.Control/Audit',
             replicator_dot_rpc_dot_v1_dot_control__pb2.AuditRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.AuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/ListGroups',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.ListGroupsRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.ListGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/DescribeGroup',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,6 +16,8 @@ class ControlStub:
     ResolveMirror: grpc.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     Rehearse: grpc.UnaryUnaryMultiCallable[pb.RehearseRequest, pb.RehearseResponse]
     Audit: grpc.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
+    ListGroups: grpc.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
+    DescribeGroup: grpc.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
 
 class ControlAsyncStub:
     ListFlows: grpc.aio.UnaryUnaryMultiCallable[pb.ListFlowsRequest, pb.ListFlowsResponse]
@@ -27,6 +29,8 @@ class ControlAsyncStub:
     ResolveMirror: grpc.aio.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     Rehearse: grpc.aio.UnaryUnaryMultiCallable[pb.RehearseRequest, pb.RehearseResponse]
     Audit: grpc.aio.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
+    ListGroups: grpc.aio.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
+    DescribeGroup: grpc.aio.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
 
 class ControlServicer:
     async def ListFlows(
@@ -56,6 +60,12 @@ class ControlServicer:
     async def Audit(
         self, request: pb.AuditRequest, context: grpc.aio.ServicerContext[pb.AuditRequest, pb.AuditResponse]
     ) -> pb.AuditResponse: ...
+    async def ListGroups(
+        self, request: pb.ListGroupsRequest, context: grpc.aio.ServicerContext[pb.ListGroupsRequest, pb.ListGroupsResponse]
+    ) -> pb.ListGroupsResponse: ...
+    async def DescribeGroup(
+        self, request: pb.DescribeGroupRequest, context: grpc.aio.ServicerContext[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
+    ) -> pb.DescribeGroupResponse: ...
 
 def add_ControlServicer_to_server(
     servicer: ControlServicer, server: grpc.aio.Server

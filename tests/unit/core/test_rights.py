@@ -33,7 +33,7 @@ from replicator.core.rights import (
 )
 from replicator.core.selection import matches, target_name
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
-from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
+from replicator.model.spec import FlowSpec, GroupSync, Pattern, PatternKind, Rename, Selection
 
 GLOB, PREFIX, REGEX = PatternKind.GLOB, PatternKind.PREFIX, PatternKind.REGEX
 
@@ -159,18 +159,33 @@ def test_cluster_action_is_granted_by_itself_and_says_when_it_is_needed() -> Non
     assert "about 30 a second" in grants[0].why
 
 
-def test_groups_are_granted_by_themselves_and_say_for_which_command() -> None:
-    """On both sides, to be described only; a flow without that command can do without it."""
-    found = [
-        [grant for grant in grants if grant.kind is ResourceKind.GROUP]
-        for grants in (source_rights(flow()), target_rights(flow()))
-    ]
-    assert [[(grant.names, grant.operations) for grant in grants] for grants in found] == [
-        [(EVERY, (Operation.DESCRIBE,))]
-    ] * 2
-    assert found[0][0].why.startswith("offsets translate --group only; may be left out")
-    assert found[1][0].why.startswith("offsets translate --group --reverse only; may be left out")
-    assert not any("consumer groups: not needed in" in text or "Describe" in text for text in NOT_NEEDED)
+def granted_on_groups(spec: FlowSpec) -> list[list[Grant]]:
+    """Return what is granted on groups of the source, and of the target."""
+    both = (source_rights(spec), target_rights(spec))
+    return [[grant for grant in grants if grant.kind is ResourceKind.GROUP] for grants in both]
+
+
+def test_groups_are_read_on_the_source_and_written_on_the_target() -> None:
+    """Those that the flow means, in the narrowest words."""
+    chosen = flow(group_sync=GroupSync(select((PREFIX, "app-"), (GLOB, "billing"))))
+    names = [Names("app-", prefixed=True), Names("billing")]
+    read, write = (Operation.DESCRIBE,), (Operation.DESCRIBE, Operation.READ)
+
+    for spec, meant in ((flow(), [EVERY]), (chosen, names)):
+        there, here = granted_on_groups(spec)
+        assert [(grant.names, grant.operations) for grant in there] == [(name, read) for name in meant]
+        assert [(grant.names, grant.operations) for grant in here] == [(name, write) for name in meant]
+        assert all("may be left out" in grant.why for grant in (*there, *here))
+
+
+def test_where_no_group_follows_an_operator_may_still_ask_about_one() -> None:
+    """To be described only, on both sides."""
+    there, here = granted_on_groups(flow(group_sync=GroupSync(Selection(()))))
+
+    assert [(grant.names, grant.operations) for grant in (*there, *here)] == [(EVERY, (Operation.DESCRIBE,))] * 2
+    assert there[0].why.startswith("offsets translate --group only; may be left out")
+    assert here[0].why.startswith("offsets translate --group --reverse only; may be left out")
+    assert not any("Describe" in text for text in NOT_NEEDED)
 
 
 def test_commands_are_ready_for_a_shell() -> None:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.selection import legal_topic_name, literal, matches, never_matched, target_name
+from replicator.core.selection import (
+    legal_topic_name,
+    literal,
+    matches,
+    matches_group,
+    never_matched,
+    target_name,
+)
 from replicator.model.spec import Pattern, PatternKind, Rename, Selection
 
 names = st.text(alphabet="abcXYZ019._-", min_size=1, max_size=30)
@@ -131,3 +138,17 @@ def test_literal_and_legal() -> None:
     assert legal_topic_name("a" * 249)
     for name in ("", ".", "..", "a b", "ä", "a" * 250, "a\n"):
         assert not legal_topic_name(name)
+
+
+def test_groups_are_matched_like_topics_with_names_of_their_own_left_out() -> None:
+    """Kafka's own never; those its console tools make up only by their full name; topics' names mean nothing here."""
+    for name in ("billing", "connect-sink", "mm2-MirrorMaker", "heartbeats", "x.internal", "group with spaces"):
+        assert matches_group(EVERYTHING, name)
+    for name in ("__internal", "replicator.probe"):
+        assert not matches_group(EVERYTHING, name)
+        assert not matches_group(Selection((glob(name),)), name)
+    for name in ("console-consumer-48213", "perf-consumer-1", "console-share-consumer"):
+        assert not matches_group(EVERYTHING, name)
+        assert matches_group(Selection((glob(name),)), name)
+    assert not matches_group(Selection((glob("*"),), (prefix("bill"),)), "billing")
+    assert not matches_group(Selection(()), "billing")

@@ -5,21 +5,29 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from replicator.model.groups import GroupStatus
 from replicator.model.status import DaemonStatus
 from replicator.obs.metrics import PREFIX, Metric, render
-from tests.unit.rpc.samples import DAEMON
+from tests.unit.rpc.samples import DAEMON, FakeDaemon
 
 ROOT = Path(__file__).parents[3]
 
 
+def groups(flow: str) -> Sequence[GroupStatus]:
+    """Return the groups of a flow that this daemon runs."""
+    assert flow in {"east-to-west", "north-to-west"}
+    return FakeDaemon().groups(flow)[0]
+
+
 def scrape(status: DaemonStatus = DAEMON) -> dict[str, float]:
     """Return the samples of a scrape by name and labels, as they are written."""
-    lines = render(lambda: status).decode().splitlines()
+    lines = render(lambda: status, groups).decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
 
@@ -66,6 +74,18 @@ def test_verification_has_samples_where_it_runs_only() -> None:
     }
 
 
+def test_groups_tell_their_age_and_what_would_be_read_again() -> None:
+    """Where it is not known there is no sample; one that does not follow says why."""
+    samples = {name: value for name, value in scrape().items() if "group" in name}
+
+    assert samples == {
+        'replicator_checkpoint_age_seconds{flow="east-to-west",group="billing"}': 6.5,
+        'replicator_checkpoint_age_seconds{flow="east-to-west",group="shipping"}': 1.25,
+        'replicator_group_reread_records{flow="east-to-west",group="shipping"}': 12,
+        'replicator_group_held_back{flow="east-to-west",group="billing",reason="not_translated"}': 1,
+    }
+
+
 def test_flows_of_other_daemons_are_left_out() -> None:
     """Else a sum over daemons would count them twice."""
     assert not any("west-to-east" in name for name in scrape())
@@ -78,7 +98,7 @@ def test_a_bad_reload_shows() -> None:
 
 def test_every_metric_of_the_table_is_well_formed_and_scraped() -> None:
     """Names follow the conventions: counters end in _total, and all of them parse."""
-    families = list(text_string_to_metric_families(render(lambda: DAEMON).decode()))
+    families = list(text_string_to_metric_families(render(lambda: DAEMON, groups).decode()))
     parsed = {family.name for family in families if family.samples}
 
     for metric in Metric:

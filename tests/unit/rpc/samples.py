@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from replicator.errors import Conflict, ReplicatorError, StoreFull
 from replicator.model.audit import AuditEntry
 from replicator.model.events import Desired, Event
+from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
 from replicator.model.report import Report, Section, ok, warn
 from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
@@ -141,6 +142,41 @@ TRANSLATIONS = (
 )
 """Of one group."""
 
+BILLING = GroupStatus(
+    flow="east-to-west",
+    group="billing",
+    kind=GroupKind.CONSUMER,
+    state=GroupState.NOT_TRANSLATED,
+    source_state="Stable",
+    target_state="Empty",
+    checkpoint_age_seconds=6.5,
+    detail="not_yet_replicated: 500 records behind",
+    unmirrored=2,
+    partitions=(
+        GroupPartition("orders.eu", "orders.eu", 0, GroupState.IN_STEP, 1_204_000, 1_204_003, 0),
+        GroupPartition(
+            "audit-2026",
+            "east.audit-2026",
+            0,
+            GroupState.NOT_TRANSLATED,
+            1_000,
+            None,
+            detail="not_yet_replicated: 500 records behind",
+        ),
+    ),
+)
+SHIPPING = GroupStatus(
+    flow="east-to-west",
+    group="shipping",
+    kind=GroupKind.CLASSIC,
+    state=GroupState.IN_STEP,
+    source_state="Stable",
+    target_state="Empty",
+    checkpoint_age_seconds=1.25,
+    reread_records=12,
+    partitions=(GroupPartition("orders.eu", "orders.eu", 1, GroupState.IN_STEP, 900, 888, 12),),
+)
+
 
 SKIPPED = Resolution(
     "skip",
@@ -181,6 +217,7 @@ class FakeDaemon:
     audit: KeptAudit = field(default_factory=KeptAudit)
     refuse: Exception | None = None
     obey: bool = True
+    groups_wait_for: str | None = None
 
     async def rehearse(self, flow: str) -> Report:
         """Find something of each level."""
@@ -244,6 +281,12 @@ class FakeDaemon:
         """Return the sample translations; of the target only the first."""
         self.questions.append((flow, group, reverse))
         return TRANSLATIONS[:1] if reverse else TRANSLATIONS
+
+    def groups(self, flow: str) -> tuple[Sequence[GroupStatus], str | None]:
+        """Return the sample groups, of the one flow that has any."""
+        if self.refuse is not None:
+            raise self.refuse
+        return ((BILLING, SHIPPING), self.groups_wait_for) if flow == "east-to-west" else ((), None)
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return the sample events that match."""

@@ -9,12 +9,13 @@ from google.protobuf.message import Message
 
 from replicator import errors
 from replicator.model.events import Desired, Event
+from replicator.model.groups import GroupPartition, GroupStatus
 from replicator.model.states import Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 from replicator.model.translation import OffsetQuestion, Translation
 from replicator.rpc import convert, faults
 from replicator.rpc.v1 import control_pb2 as pb
-from tests.unit.rpc.samples import DAEMON, EVENTS, TRANSLATIONS
+from tests.unit.rpc.samples import BILLING, DAEMON, EVENTS, SHIPPING, TRANSLATIONS
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,8 @@ from tests.unit.rpc.samples import DAEMON, EVENTS, TRANSLATIONS
         (Event, pb.Event),
         (OffsetQuestion, pb.OffsetQuestion),
         (Translation, pb.Translation),
+        (GroupStatus, pb.GroupStatus),
+        (GroupPartition, pb.GroupPartition),
     ],
 )
 def test_messages_have_exactly_the_fields_of_the_model(model: type, message: type[Message]) -> None:
@@ -54,6 +57,16 @@ def test_translations_survive_the_wire() -> None:
         assert convert.translation_from_wire(convert.translation_to_wire(one)) == one
     question = OffsetQuestion("orders", 3, 1 << 40)
     assert convert.question_from_wire(convert.question_to_wire(question)) == question
+
+
+def test_groups_survive_the_wire() -> None:
+    """Unknown stays None, 0 records to read again stay 0."""
+    for one in (BILLING, SHIPPING):
+        assert convert.group_from_wire(convert.group_to_wire(one)) == one
+    message = convert.group_to_wire(BILLING)
+    message.kind = "swarm"
+    with pytest.raises(errors.NotAvailable, match="swarm"):
+        convert.group_from_wire(message)
 
 
 def test_a_state_of_a_newer_daemon_is_named() -> None:

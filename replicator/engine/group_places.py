@@ -1,0 +1,56 @@
+"""Where committed offsets stand on the target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.group_sync import Place
+from replicator.model.names import TopicPartition
+from replicator.model.translation import OffsetQuestion, TranslationState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.engine.positions import Positions
+    from replicator.model.groups import Committed
+
+Places = dict[tuple[TopicPartition, int], Place]
+
+
+async def places_of(positions: Positions, commits: Mapping[str, Mapping[TopicPartition, Committed]]) -> Places:
+    """Return the place of each offset that any group has committed of a mirrored topic, asked for once.
+
+    Raises:
+        CorruptRecords: A map is damaged.
+    """
+    mirrors = positions.mirrors()
+    wanted = {
+        (where, one.offset): None
+        for group in commits.values()
+        for where, one in group.items()
+        if where.topic in mirrors and one.offset >= 0
+    }
+    asked = [at for at in wanted if at[0].partition < mirrors[at[0].topic].partitions]
+    places = await _ask(positions, asked)
+    # Of what lies beyond, where the replicated end stands: the last offset that has a place.
+    beyond = {at: (at[0], at[1] - place.beyond) for at, place in places.items() if place.beyond}
+    ends = await _ask(positions, dict.fromkeys(beyond.values()))
+    for at, end in beyond.items():
+        places[at] = places[at]._replace(end_offset=ends[end].offset)
+    none_yet = Place(TranslationState.NOT_ATTACHED, None, detail="the flow does not copy this partition yet")
+    return {at: places.get(at, none_yet) for at in wanted}
+
+
+async def _ask(positions: Positions, asked: Iterable[tuple[TopicPartition, int]]) -> Places:
+    questions = [OffsetQuestion(*where, offset) for where, offset in asked]
+    if not questions:
+        return {}
+    return {
+        (TopicPartition(question.topic, question.partition), question.offset): Place(
+            told.state,
+            told.target_offset,
+            beyond=told.behind_records or 0,
+            detail=told.state.value if told.detail is None else f"{told.state.value}: {told.detail}",
+        )
+        for question, told in zip(questions, await positions.translate(questions), strict=True)
+    }

@@ -1,0 +1,108 @@
+"""What was written for groups, on `replicator.state`: another daemon goes on with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.group_sync import Ours
+from replicator.engine import state
+from replicator.model.names import TopicPartition
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.engine.state_log import Change, StateLog
+
+_NONE = -1
+_APPEND_BYTES_MAX = 512 << 10
+"""Written by one request, but for its last group: a broker takes 1 MB of a topic that is not told otherwise."""
+
+
+class GroupRecords:
+    """The records of one flow's groups, parsed as they come."""
+
+    def __init__(self, uid: str, state_log: StateLog) -> None:
+        self._uid = uid
+        self._log = state_log
+        self._known: dict[str, dict[TopicPartition, Ours]] = {}
+        for key in list(state_log.records):
+            self._on_record(key)
+        state_log.listen(self._on_record)
+
+    @property
+    def groups(self) -> Mapping[str, Mapping[TopicPartition, Ours]]:
+        """What was written for each group, by partitions of the target."""
+        return self._known
+
+    def _on_record(self, key: bytes) -> None:
+        group = state.group_of(key, self._uid)
+        if group is None:
+            return
+        raw = self._log.records.get(key)
+        if raw is None:
+            self._known.pop(group, None)
+        else:
+            self._known[group] = _unpacked(pb.GroupRecord.FromString(raw))
+
+    async def write(self, groups: Mapping[str, Mapping[TopicPartition, Ours]]) -> None:
+        """Record groups that changed; one without partitions is forgotten.
+
+        Raises:
+            KafkaError: It could not be recorded.
+        """
+        changes: list[Change] = []
+        size = 0
+        for group, ours in groups.items():
+            if ours == self._known.get(group, {}):
+                continue
+            key = state.group_key(self._uid, group)
+            change: Change = state.put(key, _packed(ours)) if ours else (key, None)
+            changes.append(change)
+            size += len(change[1] or b"")
+            if size >= _APPEND_BYTES_MAX:
+                await self._log.append(changes)
+                changes, size = [], 0
+        if changes:
+            await self._log.append(changes)
+        # An older record of ours that is read only now must not stand for what was just written.
+        await self._log.read_to_end()
+
+    async def read_to_end(self) -> None:
+        """Read what other daemons have recorded by now.
+
+        Raises:
+            KafkaError: The state topic cannot be read.
+        """
+        await self._log.read_to_end()
+
+    async def forget(self) -> None:
+        """Forget every group: whatever stands on the target is nobody's any more.
+
+        Raises:
+            KafkaError: It could not be recorded.
+        """
+        await self.write({group: {} for group in list(self._known)})
+
+
+def _packed(ours: Mapping[TopicPartition, Ours]) -> pb.GroupRecord:
+    record = pb.GroupRecord()
+    topic: pb.GroupRecord.Topic | None = None
+    for where, one in sorted(ours.items()):
+        if topic is None or topic.topic != where.topic:
+            topic = record.topics.add(topic=where.topic)
+        topic.partitions.append(where.partition)
+        topic.offsets.append(one.offset)
+        topic.befores.append(_NONE if one.before is None else one.before)
+        topic.written_ms.append(one.written_ms)
+    return record
+
+
+def _unpacked(record: pb.GroupRecord) -> dict[TopicPartition, Ours]:
+    return {
+        TopicPartition(topic.topic, partition): Ours(offset, None if before == _NONE else before, written_ms)
+        for topic in record.topics
+        for partition, offset, before, written_ms in zip(
+            topic.partitions, topic.offsets, topic.befores, topic.written_ms, strict=True
+        )
+    }
