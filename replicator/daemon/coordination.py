@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.engine.coordinator import Coordinator
+from replicator.errors import StoreError
 from replicator.model.units import format_address
+from replicator.obs.logs import get_logger
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.lease_client import RemoteLeases
 from replicator.store.memory_leases import MemoryLeases
+from replicator.store.sqlite_leases import SqliteLeases
 
 if TYPE_CHECKING:
     from replicator.model.spec import DaemonSpec, Spec
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from replicator.store.lease_port import LeaseStore
 
 _TRIES_PER_LEASE = 4
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,15 @@ def open_coordination(spec: Spec, known_dead: str | None = None, *, alone: bool 
         seconds = (timing.lease_ttl_seconds - timing.lease_margin_seconds) / _TRIES_PER_LEASE
         how = replace(own_endpoint(spec.daemon), timeout_seconds=seconds)
         return Coordination(RemoteLeases([replace(how, address=format_address(one)) for one in timing.endpoints]))
-    store = MemoryLeases()
+    store = MemoryLeases() if timing.store == "memory" else _on_disk(spec)
     coordinator = Coordinator(store, timing.lease_ttl_seconds, asyncio.get_running_loop().time, known_dead)
     return Coordination(coordinator, coordinator, store)
+
+
+def _on_disk(spec: Spec) -> LeaseStore:
+    """Return the file of leases; without one, they are kept in memory: a copy must not wait for a cache."""
+    try:
+        return SqliteLeases(spec.daemon.state_dir)
+    except StoreError as error:
+        log.error("leases are not kept", why=str(error), next=error.next_step)  # noqa: TRY400 - no bug of ours
+        return MemoryLeases()
