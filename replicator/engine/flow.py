@@ -314,7 +314,7 @@ class FlowRunner:
             identity.uid,
             self._source,
             self._target,
-            PumpPositions(pump, sync),
+            PumpPositions(pump, sync, state_log, identity.uid, self.flow.shards),
             state_log=state_log,
             may_write=lambda: claim.effective_since() is not None and _is_copying(state_log, identity.uid),
         )

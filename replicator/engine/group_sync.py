@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _CHECK_SECONDS = 0.1
 _GROUPS_AT_ONCE = 8
+_GROUPS_PER_TURN = 20
 _NAMED_MAX = 3
 _REFUSED = frozenset({GroupState.REFUSED, GroupState.UNSUPPORTED})
 _DONE = frozenset({GroupState.IN_STEP, GroupState.GONE_ON_SOURCE})
@@ -133,9 +134,8 @@ class GroupSync:
             if ends is None:
                 waited = None if self._behind(self._barrier) else self._barrier.passed()
                 reading = waited or self._applied.reading
-            if reading is not None:
-                await self._apply(reading, clamp=ends is None, forced=True)
-            await self._look()
+            here = await self._apply(reading, clamp=ends is None, forced=True) if reading is not None else None
+            await self._look(here)
             return tuple(
                 outcome(one, self._applied.written.get(name, 0), source_known=ends is not None)
                 for name, one in sorted(self._pictures.items())
@@ -187,12 +187,12 @@ class GroupSync:
         # Not before: whoever carries out a failover must not wait for a source that is gone.
         async with self._working:
             reading = None if behind else self._barrier.passed()
-            done = self._applied.reading
+            done, here = self._applied.reading, None
             if reading is not None and (done is None or reading.began > done.began):
-                await self._apply(reading, clamp=False, forced=False)
+                here = await self._apply(reading, clamp=False, forced=False)
             if unread is None:
                 self._troubled(_waits_for(behind), f"replicator mirror list {self._flow.name}")
-            await self._look()
+            await self._look(here)
         if unread is not None:
             raise unread
 
@@ -235,8 +235,8 @@ class GroupSync:
 
     # -- applying ---------------------------------------------------------------------------------------------------
 
-    async def _apply(self, reading: Reading, *, clamp: bool, forced: bool) -> None:
-        """Write what a reading says to the target, as far as the rules let it.
+    async def _apply(self, reading: Reading, *, clamp: bool, forced: bool) -> SideView:
+        """Write what a reading says to the target, as far as the rules let it; return what stands there then.
 
         Args:
             reading: Its ends were passed.
@@ -249,14 +249,16 @@ class GroupSync:
         here = await self._target.look(kinds)
         now_ms = time.time_ns() // 1_000_000
         applied = _Applied(reading)
-        for name, kind in kinds.items():
+        for turn, (name, kind) in enumerate(kinds.items(), 1):
             applied.verdicts[name] = self._decide(name, kind, reading, places, here, now_ms=now_ms, clamp=clamp)
+            await _breathe(turn)
         if forced or self._may_write():
             await self._write(applied, kinds, here, now_ms, forced=forced)
         self._applied = applied
         for name, verdicts in applied.verdicts.items():
             if verdicts and all(one.state in _DONE and one.write is None for one in verdicts.values()):
                 self._checkpoints[name] = reading.began
+        return here
 
     def _decide(
         self,
@@ -340,6 +342,8 @@ class GroupSync:
                 state, why = refusals.get(self._target_of(source), (GroupState.IN_STEP, ""))
                 verdicts[source] = Verdict(state, detail=why or None, cut=one.cut)
             applied.written[name] = len(writes[name]) - len(refusals)
+            stands = {where: one for where, one in writes[name].items() if where not in refusals}
+            here.commits[name] = here.commits.get(name, {}) | stands
 
         await asyncio.gather(*(write(name) for name in writes if writes[name]))
 
@@ -348,15 +352,15 @@ class GroupSync:
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
-    async def _look(self) -> None:
-        """Look what stands on the target now, and make the pictures that others are shown."""
+    async def _look(self, here: SideView | None = None) -> None:
+        """Make the pictures that others are shown, of what stands on the target; without `here` it is looked at."""
         records, there = self._records.groups, self._there
         kinds = self._known() | _kinds(there)
-        here = await self._target.look(kinds)
+        here = here or await self._target.look(kinds)
         places = await places_of(self._positions, there.commits)
         sides = Sides(there, here, places, self.trouble)
         applied, pictures = self._applied, {}
-        for name, kind in kinds.items():
+        for turn, (name, kind) in enumerate(kinds.items(), 1):
             commits = there.commits.get(name, {})
             partitions = self._partitions(commits, records.get(name, {}))
             # A group of other topics is none of this flow's business; one that cannot be read may be.
@@ -370,6 +374,7 @@ class GroupSync:
                     self._checkpoints.get(name),
                 )
                 pictures[name] = picture(self._flow.name, name, seen, sides)
+            await _breathe(turn)
         self._pictures = pictures
         self._tell_refusals()
 
@@ -389,6 +394,12 @@ class GroupSync:
         if text is not None and (self.trouble is None) != (text is None):
             log.warning("groups not in step", flow=self._flow.name, why=text, next=next_step)
         self.trouble = text
+
+
+async def _breathe(turn: int) -> None:
+    """Let copying go on in between: a group of many partitions takes a millisecond."""
+    if turn % _GROUPS_PER_TURN == 0:
+        await asyncio.sleep(0)
 
 
 def _waits_for(behind: Mapping[TopicPartition, str]) -> str | None:
