@@ -18,9 +18,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.group_sync import Barrier, Facts, Ours, Place, Reading, Verdict, decide, recorded
+from replicator.core.group_sync import Barrier, Facts, Place, Reading, Verdict, decide, recorded
 from replicator.core.selection import matches_group
-from replicator.engine.group_places import places_of
+from replicator.engine.group_places import MirrorNames, places_of
 from replicator.engine.group_records import GroupRecords
 from replicator.engine.group_sides import GroupSide, SideView, other_kind
 from replicator.engine.group_status import Picture, Seen, Sides, outcome, picture
@@ -50,9 +50,13 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Applied:
-    """What was last made of the groups: per group and source partition what was decided, and of which commits."""
+    """What was last made of the groups: per group and source partition what was decided, and of which commits.
+
+    `targets` are the partitions' names on the target, `written` is how many partitions of a group were written.
+    """
 
     reading: Reading | None = None
+    targets: dict[str, dict[TopicPartition, TopicPartition]] = field(default_factory=dict)
     verdicts: dict[str, dict[TopicPartition, Verdict]] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
 
@@ -249,8 +253,13 @@ class GroupSync:
         here = await self._target.look(kinds)
         now_ms = time.time_ns() // 1_000_000
         applied = _Applied(reading)
+        names = MirrorNames(self._positions.mirrors())
         for turn, (name, kind) in enumerate(kinds.items(), 1):
-            applied.verdicts[name] = self._decide(name, kind, reading, places, here, now_ms=now_ms, clamp=clamp)
+            targets = names.partitions(reading.commits.get(name, {}), self._records.groups.get(name, {}))
+            applied.targets[name] = targets
+            applied.verdicts[name] = self._decide(
+                name, kind, reading, targets, places, here, now_ms=now_ms, clamp=clamp
+            )
             await _breathe(turn)
         if forced or self._may_write():
             await self._write(applied, kinds, here, now_ms, forced=forced)
@@ -265,6 +274,7 @@ class GroupSync:
         name: str,
         kind: GroupKind,
         reading: Reading,
+        targets: Mapping[TopicPartition, TopicPartition],
         places: Mapping[tuple[TopicPartition, int], Place],
         here: SideView,
         *,
@@ -277,11 +287,12 @@ class GroupSync:
         target, ours = here.commits.get(name, {}), self._records.groups.get(name, {})
         listed = here.listed.get(name)
         verdicts: dict[TopicPartition, Verdict] = {}
-        for source, there in self._partitions(commits, ours).items():
+        for source, there in targets.items():
             commit = commits.get(source)
             place = places.get((source, commit.offset)) if commit is not None else None
             if commit is not None and name in here.refusals:
-                verdicts[source] = Verdict(GroupState.REFUSED, detail=here.refusals[name])
+                refusal, why = here.refusals[name]
+                verdicts[source] = Verdict(refusal, detail=why)
             elif other_kind(listed, kind) and name in reading.kinds:
                 detail = f"a {listed.kind} group has this name on the target" if listed is not None else None
                 verdicts[source] = Verdict(GroupState.UNSUPPORTED, detail=detail)
@@ -291,29 +302,13 @@ class GroupSync:
                 verdicts[source] = decide(facts, active=active, now_ms=now_ms, clamp=clamp)
         return verdicts
 
-    def _partitions(
-        self, commits: Mapping[TopicPartition, Committed], ours: Mapping[TopicPartition, Ours]
-    ) -> dict[TopicPartition, TopicPartition]:
-        """Return the partitions of a group that this flow mirrors, by source, with their names on the target."""
-        mirrors = self._positions.mirrors()
-        found = {
-            where: TopicPartition(mirrors[where.topic].target_topic, where.partition)
-            for where in commits
-            if where.topic in mirrors
-        }
-        by_target = {mirror.target_topic: topic for topic, mirror in mirrors.items()}
-        for where in ours:
-            if where.topic in by_target:
-                found.setdefault(TopicPartition(by_target[where.topic], where.partition), where)
-        return found
-
     async def _write(
         self, applied: _Applied, kinds: Mapping[str, GroupKind], here: SideView, now_ms: int, *, forced: bool
     ) -> None:
         writes: dict[str, dict[TopicPartition, Committed]] = {}
         for name, verdicts in applied.verdicts.items():
             writes[name] = {
-                self._target_of(source): one.write for source, one in verdicts.items() if one.write is not None
+                applied.targets[name][source]: one.write for source, one in verdicts.items() if one.write is not None
             }
         # Also of those that the source forgot, so that they are forgotten here once the target has forgotten them.
         changed = [
@@ -335,20 +330,17 @@ class GroupSync:
                 if not (forced or self._may_write()):
                     return  # recording took long enough for another daemon to take over
                 refusals = await self._target.write(name, kinds[name], writes[name])
-            verdicts = applied.verdicts[name]
+            verdicts, targets = applied.verdicts[name], applied.targets[name]
             for source, one in verdicts.items():
                 if one.write is None:
                     continue
-                state, why = refusals.get(self._target_of(source), (GroupState.IN_STEP, ""))
+                state, why = refusals.get(targets[source], (GroupState.IN_STEP, ""))
                 verdicts[source] = Verdict(state, detail=why or None, cut=one.cut)
             applied.written[name] = len(writes[name]) - len(refusals)
             stands = {where: one for where, one in writes[name].items() if where not in refusals}
             here.commits[name] = here.commits.get(name, {}) | stands
 
         await asyncio.gather(*(write(name) for name in writes if writes[name]))
-
-    def _target_of(self, source: TopicPartition) -> TopicPartition:
-        return TopicPartition(self._positions.mirrors()[source.topic].target_topic, source.partition)
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -360,9 +352,10 @@ class GroupSync:
         places = await places_of(self._positions, there.commits)
         sides = Sides(there, here, places, self.trouble)
         applied, pictures = self._applied, {}
+        names = MirrorNames(self._positions.mirrors())
         for turn, (name, kind) in enumerate(kinds.items(), 1):
             commits = there.commits.get(name, {})
-            partitions = self._partitions(commits, records.get(name, {}))
+            partitions = names.partitions(commits, records.get(name, {}))
             # A group of other topics is none of this flow's business; one that cannot be read may be.
             if partitions or name in there.refusals:
                 seen = Seen(
