@@ -127,9 +127,11 @@ class Fence:
         uid: The flow.
         producer_id: Whose writes are fenced.
         epoch: The epoch of the fence.
+        in_bulk: Whether markers go in bulk; None asks the target each time whether they may.
     """
 
-    def __init__(self, target: Cluster, uid: str, producer_id: int, epoch: int) -> None:
+    def __init__(self, target: Cluster, uid: str, producer_id: int, epoch: int, *, in_bulk: bool | None = None) -> None:
+        self._in_bulk = in_bulk
         self._target = target
         self._uid = uid
         self._producer_id = producer_id
@@ -210,8 +212,10 @@ class Fence:
     async def _append(self, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return
-        verdict = await may_write_markers(await self._target.any_connection())
-        if verdict is Verdict.ALLOWED:
+        in_bulk = self._in_bulk
+        if in_bulk is None:
+            in_bulk = await may_write_markers(await self._target.any_connection()) is Verdict.ALLOWED
+        if in_bulk:
             await self._on_leaders(partitions, self._mark)
             return
         identity = ProducerIdentity(self._producer_id, self._epoch)

@@ -1,4 +1,4 @@
-"""Where committed offsets stand on the target."""
+"""Where commits stand on the target: under which names, and at which offsets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,37 @@ from replicator.model.translation import OffsetQuestion, TranslationState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from replicator.engine.positions import Positions
+    from replicator.engine.positions import MirrorName, Positions
     from replicator.model.groups import Committed
+
+
+class MirrorNames:
+    """The names of a flow's mirrors on both sides, as they are at one time."""
+
+    def __init__(self, mirrors: Mapping[str, MirrorName]) -> None:
+        self._to_target = {topic: mirror.target_topic for topic, mirror in mirrors.items()}
+        self._to_source = {target: topic for topic, target in self._to_target.items()}
+
+    def partitions(
+        self, commits: Iterable[TopicPartition], written: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, TopicPartition]:
+        """Return the partitions of a group that are mirrored, by source, with their names on the target.
+
+        Args:
+            commits: What it has committed on the source.
+            written: What was written for it on the target.
+        """
+        found = {
+            where: TopicPartition(self._to_target[where.topic], where.partition)
+            for where in commits
+            if where.topic in self._to_target
+        }
+        for where in written:
+            topic = self._to_source.get(where.topic)
+            if topic is not None:
+                found.setdefault(TopicPartition(topic, where.partition), where)
+        return found
+
 
 Places = dict[tuple[TopicPartition, int], Place]
 

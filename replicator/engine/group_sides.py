@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.errors import KafkaError
+from replicator.errors import KafkaError, TimedOut
 from replicator.model.groups import Committed, GroupKind, GroupState, Listed
 from replicator.wire.faults import error_name, refused
 from replicator.wire.groups import Groups
@@ -31,18 +31,18 @@ class SideView:
     Attributes:
         listed: Those that exist.
         commits: What each has committed; a share group's start offsets. Nothing for one that could not be read.
-        refusals: Why one could not be read.
+        refusals: Why one could not be read, and as what it is shown.
     """
 
     listed: dict[str, Listed] = field(default_factory=dict)
     commits: dict[str, dict[TopicPartition, Committed]] = field(default_factory=dict)
-    refusals: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, tuple[GroupState, str]] = field(default_factory=dict)
 
 
 class GroupSide:
     """The groups of one cluster.
 
-    Every method may raise:
+    Its methods may raise:
         KafkaError: The cluster cannot be asked.
         TimedOut: A coordinator did not become ready.
     """
@@ -72,23 +72,28 @@ class GroupSide:
         if share and await offers_share_offsets(self.cluster):
             _take(view, await share_starts(self._groups, share))
         elif share:
-            view.refusals |= dict.fromkeys(share, self._offers_none())
+            why = f"{self.cluster.spec.alias} does not let start offsets of share groups be read and set (Kafka 4.1)"
+            view.refusals |= dict.fromkeys(share, (GroupState.UNSUPPORTED, why))
         for name, kind in kinds.items():
             if kind is GroupKind.UNKNOWN:
-                view.refusals[name] = "it is of a kind that this version does not know"
+                view.refusals[name] = GroupState.UNSUPPORTED, "it is of a kind that this version does not know"
         return view
-
-    def _offers_none(self) -> str:
-        return f"{self.cluster.spec.alias} does not let start offsets of share groups be read and set (Kafka 4.1)"
 
     async def write(
         self, group: str, kind: GroupKind, commits: Mapping[TopicPartition, Committed]
     ) -> dict[TopicPartition, tuple[GroupState, str]]:
-        """Commit for a group without members; return the partitions that were refused, each with the reason."""
-        if kind is GroupKind.SHARE:
-            api, codes = "AlterShareGroupOffsets", await alter_share_starts(self._groups, group, commits)
-        else:
-            api, codes = "OffsetCommit", await self._groups.commit(group, commits)
+        """Commit for a group without members; return the partitions that were refused, each with the reason.
+
+        It raises nothing: a coordinator that cannot be reached keeps its own groups back.
+        """
+        api = "AlterShareGroupOffsets" if kind is GroupKind.SHARE else "OffsetCommit"
+        try:
+            if kind is GroupKind.SHARE:
+                codes = await alter_share_starts(self._groups, group, commits)
+            else:
+                codes = await self._groups.commit(group, commits)
+        except (KafkaError, TimedOut) as error:
+            return dict.fromkeys(commits, (GroupState.REFUSED, _told(error)))
         return {where: self._refusal(api, group, where, codes.get(where)) for where in commits if codes.get(where) != 0}
 
     def _refusal(self, api: str, group: str, where: TopicPartition, code: int | None) -> tuple[GroupState, str]:
@@ -103,16 +108,20 @@ class GroupSide:
             return GroupState.REFUSED, f"its metadata is longer than offset.metadata.max.bytes of {alias} allows"
         if code in _AUTHORIZATION_FAILED:
             error = refused(self.cluster.spec, api, code, group if code == 30 else where.topic)  # noqa: PLR2004
-            return GroupState.REFUSED, f"{error}" + (f"; {error.next_step}" if error.next_step else "")
+            return GroupState.REFUSED, _told(error)
         return GroupState.REFUSED, f"{alias} answers {error_name(code)}"
 
 
 def _take(view: SideView, told: Mapping[str, dict[TopicPartition, Committed] | KafkaError]) -> None:
     for name, one in told.items():
         if isinstance(one, KafkaError):
-            view.refusals[name] = str(one) + (f"; {one.next_step}" if one.next_step else "")
+            view.refusals[name] = GroupState.REFUSED, _told(one)
         else:
             view.commits[name] = one
+
+
+def _told(error: KafkaError | TimedOut) -> str:
+    return f"{error}; {error.next_step}" if error.next_step else str(error)
 
 
 def other_kind(there: Listed | None, kind: GroupKind) -> bool:

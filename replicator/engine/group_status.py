@@ -74,7 +74,7 @@ def picture(flow: str, name: str, seen: Seen, sides: Sides) -> Picture:
     """Return the picture of one group."""
     partitions = tuple(_partition(name, source, seen, sides) for source in sorted(seen.partitions))
     refusal = sides.there.refusals.get(name) or sides.here.refusals.get(name)
-    state = GroupState.REFUSED if refusal else worst(partitions)
+    state, why = refusal or (worst(partitions), None)
     told = next((one.detail for one in partitions if one.state is state and one.detail), None)
     rereads = [one.reread_records for one in partitions]
     known = [one for one in rereads if one is not None]
@@ -87,7 +87,7 @@ def picture(flow: str, name: str, seen: Seen, sides: Sides) -> Picture:
         source_state=there.state if there is not None else None,
         target_state=here.state if here is not None else None,
         reread_records=sum(known) if known and len(known) == len(rereads) else None,
-        detail=refusal or told,
+        detail=why or told,
         unmirrored=seen.unmirrored,
         partitions=partitions,
     )

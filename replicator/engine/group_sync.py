@@ -18,9 +18,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.group_sync import Barrier, Facts, Ours, Place, Reading, Verdict, decide, recorded
+from replicator.core.group_sync import Barrier, Facts, Place, Reading, Verdict, decide, recorded
 from replicator.core.selection import matches_group
-from replicator.engine.group_places import places_of
+from replicator.engine.group_places import MirrorNames, places_of
 from replicator.engine.group_records import GroupRecords
 from replicator.engine.group_sides import GroupSide, SideView, other_kind
 from replicator.engine.group_status import Picture, Seen, Sides, outcome, picture
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _CHECK_SECONDS = 0.1
 _GROUPS_AT_ONCE = 8
+_GROUPS_PER_TURN = 20
 _NAMED_MAX = 3
 _REFUSED = frozenset({GroupState.REFUSED, GroupState.UNSUPPORTED})
 _DONE = frozenset({GroupState.IN_STEP, GroupState.GONE_ON_SOURCE})
@@ -49,9 +50,13 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Applied:
-    """What was last made of the groups: per group and source partition what was decided, and of which commits."""
+    """What was last made of the groups: per group and source partition what was decided, and of which commits.
+
+    `targets` are the partitions' names on the target, `written` is how many partitions of a group were written.
+    """
 
     reading: Reading | None = None
+    targets: dict[str, dict[TopicPartition, TopicPartition]] = field(default_factory=dict)
     verdicts: dict[str, dict[TopicPartition, Verdict]] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
 
@@ -133,9 +138,8 @@ class GroupSync:
             if ends is None:
                 waited = None if self._behind(self._barrier) else self._barrier.passed()
                 reading = waited or self._applied.reading
-            if reading is not None:
-                await self._apply(reading, clamp=ends is None, forced=True)
-            await self._look()
+            here = await self._apply(reading, clamp=ends is None, forced=True) if reading is not None else None
+            await self._look(here)
             return tuple(
                 outcome(one, self._applied.written.get(name, 0), source_known=ends is not None)
                 for name, one in sorted(self._pictures.items())
@@ -187,12 +191,12 @@ class GroupSync:
         # Not before: whoever carries out a failover must not wait for a source that is gone.
         async with self._working:
             reading = None if behind else self._barrier.passed()
-            done = self._applied.reading
+            done, here = self._applied.reading, None
             if reading is not None and (done is None or reading.began > done.began):
-                await self._apply(reading, clamp=False, forced=False)
+                here = await self._apply(reading, clamp=False, forced=False)
             if unread is None:
                 self._troubled(_waits_for(behind), f"replicator mirror list {self._flow.name}")
-            await self._look()
+            await self._look(here)
         if unread is not None:
             raise unread
 
@@ -235,8 +239,8 @@ class GroupSync:
 
     # -- applying ---------------------------------------------------------------------------------------------------
 
-    async def _apply(self, reading: Reading, *, clamp: bool, forced: bool) -> None:
-        """Write what a reading says to the target, as far as the rules let it.
+    async def _apply(self, reading: Reading, *, clamp: bool, forced: bool) -> SideView:
+        """Write what a reading says to the target, as far as the rules let it; return what stands there then.
 
         Args:
             reading: Its ends were passed.
@@ -249,20 +253,28 @@ class GroupSync:
         here = await self._target.look(kinds)
         now_ms = time.time_ns() // 1_000_000
         applied = _Applied(reading)
-        for name, kind in kinds.items():
-            applied.verdicts[name] = self._decide(name, kind, reading, places, here, now_ms=now_ms, clamp=clamp)
+        names = MirrorNames(self._positions.mirrors())
+        for turn, (name, kind) in enumerate(kinds.items(), 1):
+            targets = names.partitions(reading.commits.get(name, {}), self._records.groups.get(name, {}))
+            applied.targets[name] = targets
+            applied.verdicts[name] = self._decide(
+                name, kind, reading, targets, places, here, now_ms=now_ms, clamp=clamp
+            )
+            await _breathe(turn)
         if forced or self._may_write():
             await self._write(applied, kinds, here, now_ms, forced=forced)
         self._applied = applied
         for name, verdicts in applied.verdicts.items():
             if verdicts and all(one.state in _DONE and one.write is None for one in verdicts.values()):
                 self._checkpoints[name] = reading.began
+        return here
 
     def _decide(
         self,
         name: str,
         kind: GroupKind,
         reading: Reading,
+        targets: Mapping[TopicPartition, TopicPartition],
         places: Mapping[tuple[TopicPartition, int], Place],
         here: SideView,
         *,
@@ -275,11 +287,12 @@ class GroupSync:
         target, ours = here.commits.get(name, {}), self._records.groups.get(name, {})
         listed = here.listed.get(name)
         verdicts: dict[TopicPartition, Verdict] = {}
-        for source, there in self._partitions(commits, ours).items():
+        for source, there in targets.items():
             commit = commits.get(source)
             place = places.get((source, commit.offset)) if commit is not None else None
             if commit is not None and name in here.refusals:
-                verdicts[source] = Verdict(GroupState.REFUSED, detail=here.refusals[name])
+                refusal, why = here.refusals[name]
+                verdicts[source] = Verdict(refusal, detail=why)
             elif other_kind(listed, kind) and name in reading.kinds:
                 detail = f"a {listed.kind} group has this name on the target" if listed is not None else None
                 verdicts[source] = Verdict(GroupState.UNSUPPORTED, detail=detail)
@@ -289,29 +302,13 @@ class GroupSync:
                 verdicts[source] = decide(facts, active=active, now_ms=now_ms, clamp=clamp)
         return verdicts
 
-    def _partitions(
-        self, commits: Mapping[TopicPartition, Committed], ours: Mapping[TopicPartition, Ours]
-    ) -> dict[TopicPartition, TopicPartition]:
-        """Return the partitions of a group that this flow mirrors, by source, with their names on the target."""
-        mirrors = self._positions.mirrors()
-        found = {
-            where: TopicPartition(mirrors[where.topic].target_topic, where.partition)
-            for where in commits
-            if where.topic in mirrors
-        }
-        by_target = {mirror.target_topic: topic for topic, mirror in mirrors.items()}
-        for where in ours:
-            if where.topic in by_target:
-                found.setdefault(TopicPartition(by_target[where.topic], where.partition), where)
-        return found
-
     async def _write(
         self, applied: _Applied, kinds: Mapping[str, GroupKind], here: SideView, now_ms: int, *, forced: bool
     ) -> None:
         writes: dict[str, dict[TopicPartition, Committed]] = {}
         for name, verdicts in applied.verdicts.items():
             writes[name] = {
-                self._target_of(source): one.write for source, one in verdicts.items() if one.write is not None
+                applied.targets[name][source]: one.write for source, one in verdicts.items() if one.write is not None
             }
         # Also of those that the source forgot, so that they are forgotten here once the target has forgotten them.
         changed = [
@@ -333,32 +330,32 @@ class GroupSync:
                 if not (forced or self._may_write()):
                     return  # recording took long enough for another daemon to take over
                 refusals = await self._target.write(name, kinds[name], writes[name])
-            verdicts = applied.verdicts[name]
+            verdicts, targets = applied.verdicts[name], applied.targets[name]
             for source, one in verdicts.items():
                 if one.write is None:
                     continue
-                state, why = refusals.get(self._target_of(source), (GroupState.IN_STEP, ""))
+                state, why = refusals.get(targets[source], (GroupState.IN_STEP, ""))
                 verdicts[source] = Verdict(state, detail=why or None, cut=one.cut)
             applied.written[name] = len(writes[name]) - len(refusals)
+            stands = {where: one for where, one in writes[name].items() if where not in refusals}
+            here.commits[name] = here.commits.get(name, {}) | stands
 
         await asyncio.gather(*(write(name) for name in writes if writes[name]))
 
-    def _target_of(self, source: TopicPartition) -> TopicPartition:
-        return TopicPartition(self._positions.mirrors()[source.topic].target_topic, source.partition)
-
     # -- looking ----------------------------------------------------------------------------------------------------
 
-    async def _look(self) -> None:
-        """Look what stands on the target now, and make the pictures that others are shown."""
+    async def _look(self, here: SideView | None = None) -> None:
+        """Make the pictures that others are shown, of what stands on the target; without `here` it is looked at."""
         records, there = self._records.groups, self._there
         kinds = self._known() | _kinds(there)
-        here = await self._target.look(kinds)
+        here = here or await self._target.look(kinds)
         places = await places_of(self._positions, there.commits)
         sides = Sides(there, here, places, self.trouble)
         applied, pictures = self._applied, {}
-        for name, kind in kinds.items():
+        names = MirrorNames(self._positions.mirrors())
+        for turn, (name, kind) in enumerate(kinds.items(), 1):
             commits = there.commits.get(name, {})
-            partitions = self._partitions(commits, records.get(name, {}))
+            partitions = names.partitions(commits, records.get(name, {}))
             # A group of other topics is none of this flow's business; one that cannot be read may be.
             if partitions or name in there.refusals:
                 seen = Seen(
@@ -370,6 +367,7 @@ class GroupSync:
                     self._checkpoints.get(name),
                 )
                 pictures[name] = picture(self._flow.name, name, seen, sides)
+            await _breathe(turn)
         self._pictures = pictures
         self._tell_refusals()
 
@@ -389,6 +387,12 @@ class GroupSync:
         if text is not None and (self.trouble is None) != (text is None):
             log.warning("groups not in step", flow=self._flow.name, why=text, next=next_step)
         self.trouble = text
+
+
+async def _breathe(turn: int) -> None:
+    """Let copying go on in between: a group of many partitions takes a millisecond."""
+    if turn % _GROUPS_PER_TURN == 0:
+        await asyncio.sleep(0)
 
 
 def _waits_for(behind: Mapping[TopicPartition, str]) -> str | None:

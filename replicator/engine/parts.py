@@ -157,7 +157,7 @@ def assemble(
         uid,
         ground.source,
         ground.target,
-        PumpPositions(pump, sync),
+        PumpPositions(pump, sync, ground.state_log, uid, flow.shards),
         state_log=ground.state_log,
         may_write=may_write,
     )

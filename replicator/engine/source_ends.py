@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.shards import SHARDS_MAX
 from replicator.engine import state
+from replicator.engine.translate import copied_place
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
 
@@ -67,6 +68,8 @@ class SourceEnds:
                 partition=slot.source.partition,
                 end=end,
                 caught_up_ms=_level_ms(slot, pump.now(), now_ms),
+                copied=place.source if (place := copied_place(slot)) is not None else None,
+                copied_target=place.target if place is not None else None,
             )
             entries[slot.shard.number].append(entry)
         changes = [

@@ -169,12 +169,25 @@ class _Asked:
         )
 
 
+def copied_place(slot: Slot) -> Place | None:
+    """Return the last place that is proven to be copied; None where the logs were not compared, or are others now."""
+    copy = slot.copy
+    if not copy.episode or (copy.phase is Phase.FAULTED and copy.reason in _OTHER_LOG):
+        return None
+    return _end(slot)
+
+
+def _end(slot: Slot) -> Place:
+    copy = slot.copy
+    return Place(copy.acked_offset, copy.acked_offset) if copy.track is None else copy.track.acked
+
+
 def _known(slot: Slot) -> Known:
-    copy, track = slot.copy, slot.copy.track
+    track = slot.copy.track
     return Known(
         track.offsets if track is not None else None,
         track is not None and track.mapped,
-        Place(copy.acked_offset, copy.acked_offset) if track is None else track.acked,
+        _end(slot),
         slot.source_start or 0,
         slot.target_start or 0,
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import Daemon, Kafka, Lab, Load, assert_equal, create, wait_until
+from tests.integration.harness import Daemon, Kafka, Lab, Load, assert_equal, commit, create, wait_until
+from tests.integration.test_groups import positions
 
 PARTITIONS = 6
 SHARDS = 4
@@ -102,6 +103,12 @@ def test_a_flow_is_shared_and_handed_over(
             ),
         )
         assert_whole(one, topic_name)
+        placed = {number: 5 + number for number in range(PARTITIONS)}
+        commit(east, topic_name, topic_name, placed)
+        wait_until(
+            "a group follows over the partitions of both",
+            lambda: positions(west, topic_name, topic_name, PARTITIONS) == list(placed.values()),
+        )
         assert one.stop() == 0
         record_testsuite_property("handed_over_seconds", wait_alone(two, topic_name))
         one.start()

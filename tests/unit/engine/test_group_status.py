@@ -120,10 +120,14 @@ def test_what_only_another_daemon_may_write_waits_for_it() -> None:
 def test_a_refusal_to_read_a_group_is_its_state() -> None:
     """Whatever its partitions are."""
     found = sides()
-    found.there.refusals["g"] = "no right"
+    found.there.refusals["g"] = GroupState.REFUSED, "no right"
 
     shown = picture("f", "g", seen(IN_STEP), found).bare
     assert (shown.state, shown.detail) == (GroupState.REFUSED, "no right")
+
+    found = sides()
+    found.here.refusals["g"] = GroupState.UNSUPPORTED, "too old"
+    assert picture("f", "g", seen(IN_STEP), found).bare.state is GroupState.UNSUPPORTED
 
 
 def test_the_age_is_that_of_the_commits_and_only_where_they_are_ours_to_keep() -> None:

@@ -1,0 +1,123 @@
+"""Positions of partitions that another daemon copies, from what it has recorded."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from replicator.core.offset_map import OffsetMap, Place, Run
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import TargetLimits
+from replicator.core.topic_plan import Fault as MirrorFault
+from replicator.engine import state
+from replicator.engine.maps import offset_block
+from replicator.engine.positions import PumpPositions
+from replicator.engine.slot import Slot
+from replicator.engine.topic_sync import Mirror
+from replicator.model.names import TopicPartition
+from replicator.model.states import Reason
+from replicator.model.translation import OffsetQuestion, TranslationState
+from replicator.state_pb import state_pb2 as pb
+from tests.shards import shard_with
+
+if TYPE_CHECKING:
+    from replicator.engine.pump import Pump
+    from replicator.engine.state_log import StateLog
+    from replicator.engine.topic_sync import TopicSync
+
+UID = "f1"
+HERE, THERE = TopicPartition("orders", 0), TopicPartition("orders", 1)
+
+
+class World:
+    """A daemon with the first of two partitions; the second one is of another shard."""
+
+    def __init__(self) -> None:
+        self.log = SimpleNamespace(records={})
+        self.mirror = Mirror("orders", "east.orders", partitions=2)
+        slot = Slot(HERE, TopicPartition("east.orders", 0), PartitionCopy(HERE, TargetLimits(1 << 20, 0)), shard_with())
+        nobody = SimpleNamespace(cluster=SimpleNamespace(leader=lambda _where: None))
+        self.pump = SimpleNamespace(slots={HERE: slot}, target=nobody)
+        self.positions = PumpPositions(
+            cast("Pump", self.pump),
+            cast("TopicSync", SimpleNamespace(mirrors={"orders": self.mirror})),
+            cast("StateLog", self.log),
+            UID,
+            2,
+        )
+
+    def copied(self, place: Place | None) -> None:
+        """Let the other daemon record how far it is."""
+        entry = pb.SourceEndBlock.Entry(topic="orders", partition=1, end=500)
+        if place is not None:
+            entry.copied, entry.copied_target = place
+        key = state.key(pb.KIND_SOURCE_END, UID, partition=1)
+        self.log.records[key] = pb.SourceEndBlock(shard=1, entries=[entry]).SerializeToString()
+
+    def mapped(self, offsets: OffsetMap, *, mapped: bool) -> None:
+        """Let it record a map."""
+        known = pb.PartitionMap(generation=1, mapped=mapped, base=offset_block(offsets, offsets.end))
+        record = pb.MirrorRecord(source_topic="orders", target_topic="east.orders", maps={1: known})
+        self.log.records[state.mirror_key(UID, "east.orders")] = record.SerializeToString()
+
+    async def ask(self, offset: int) -> tuple[TranslationState, int | None, int | None]:
+        """Translate one offset of the other daemon's partition."""
+        (told,) = await self.positions.translate([OffsetQuestion("orders", 1, offset)])
+        return told.state, told.target_offset, told.behind_records
+
+
+async def test_what_nobody_has_recorded_is_not_copied() -> None:
+    """Nor what its holder does not know any more; a mirror that stands still says why."""
+    world = World()
+    assert world.positions.behind({HERE: 0, THERE: 0}) == {HERE: "not copied yet", THERE: "not copied yet"}
+    world.copied(None)
+    assert world.positions.behind({THERE: 0}) == {THERE: "not copied yet"}
+    assert (await world.ask(5))[0] is TranslationState.NOT_ATTACHED
+
+    world.copied(Place(90, 90))
+    assert world.positions.behind({THERE: 90}) == {}
+    assert world.positions.behind({THERE: 91}) == {THERE: "copied up to 90 of 91"}
+    world.mirror.fault = MirrorFault(Reason.PARTITION_COUNT, "3 here, 2 there")
+    assert world.positions.behind({THERE: 90}) == {THERE: "not copied: 3 here, 2 there"}
+
+
+async def test_identical_offsets_up_to_what_is_copied() -> None:
+    """Beyond it there is no answer."""
+    world = World()
+    world.copied(Place(90, 90))
+
+    assert await world.ask(90) == (TranslationState.EXACT, 90, None)
+    assert await world.ask(95) == (TranslationState.NOT_YET_REPLICATED, None, 5)
+    world.copied(Place(95, 95))
+    assert await world.ask(95) == (TranslationState.EXACT, 95, None)
+
+
+async def test_a_surplus_goes_straight_on() -> None:
+    """Two markers too many stand at 50."""
+    world = World()
+    offsets = OffsetMap(Place(0, 0))
+    offsets.add(Run(0, 0, 50))
+    offsets.pass_over(Place(50, 52))
+    world.mapped(offsets, mapped=False)
+    world.copied(Place(90, 92))
+
+    assert await world.ask(49) == (TranslationState.EXACT, 49, None)
+    assert await world.ask(60) == (TranslationState.EXACT, 62, None)
+    assert (await world.ask(91))[0] is TranslationState.NOT_YET_REPLICATED
+
+
+async def test_of_a_map_only_what_is_recorded_is_told() -> None:
+    """Offsets left out behind its last run are known by the target's end, which has not moved."""
+    world = World()
+    offsets = OffsetMap(Place(0, 0))
+    offsets.add(Run(0, 0, 10))
+    offsets.add(Run(12, 10, 10))
+    world.mapped(offsets, mapped=True)
+
+    world.copied(Place(25, 20))
+    assert await world.ask(11) == (TranslationState.EXACT, 10, None)
+    assert await world.ask(25) == (TranslationState.EXACT, 20, None)
+    # Five more were copied since the map was recorded: where, nothing tells yet.
+    world.copied(Place(30, 25))
+    assert await world.ask(22) == (TranslationState.EXACT, 20, None)
+    assert (await world.ask(25))[0] is TranslationState.NOT_YET_REPLICATED
