@@ -195,7 +195,7 @@ class GroupSync:
             if reading is not None and (done is None or reading.began > done.began):
                 here = await self._apply(reading, clamp=False, forced=False)
             if unread is None:
-                self._troubled(_waits_for(behind), f"replicator mirror list {self._flow.name}")
+                self._waits(_waits_for(behind))
             await self._look(here)
         if unread is not None:
             raise unread
@@ -383,8 +383,14 @@ class GroupSync:
         means = self._flow.group_sync.groups
         return {name: GroupKind.CLASSIC for name in self._records.groups if matches_group(means, name)}
 
-    def _troubled(self, text: str | None, next_step: str) -> None:
-        if text is not None and (self.trouble is None) != (text is None):
+    def _waits(self, text: str | None) -> None:
+        """Note what all groups wait for, None for nothing: while a backlog is copied that is as it should be."""
+        if text is not None and self.trouble is None:
+            log.info("groups wait", flow=self._flow.name, why=text)
+        self.trouble = text
+
+    def _troubled(self, text: str, next_step: str) -> None:
+        if self.trouble is None:
             log.warning("groups not in step", flow=self._flow.name, why=text, next=next_step)
         self.trouble = text
 

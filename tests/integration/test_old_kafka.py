@@ -9,7 +9,7 @@ import pytest
 
 from replicator.devkit import KAFKA_VERSION_OLD, Cluster, ensure_distribution, start_clusters
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Kafka, Lab, assert_equal, create
+from tests.integration.harness import Kafka, Lab, assert_equal, commit, create, wait_until
 
 RECORDS = 20_000
 
@@ -75,4 +75,14 @@ def test_kafka_3_9_by_its_own_tools(make_cluster: MakeCluster, topic_name: str, 
             there, here = (console(cluster, bulk, partition, len(records)) for cluster in (source, target))
             assert there == here
             assert len(there) == len(records)
+    group = f"{topic_name}-group"
+    commit(source, group, bulk, {number: len(records) for number, records in found.items()})
+    tool = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+
+    def follows() -> bool:
+        described = java(tool, "--bootstrap-server", target.bootstrap, "--describe", "--group", group)
+        rows = [line.split() for line in described.splitlines() if line.startswith(group)]
+        return {int(row[2]): int(row[3]) for row in rows} == {at: len(records) for at, records in found.items()}
+
+    wait_until("the group follows", follows, every=1.0)
     assert daemon.stop() == 0
