@@ -621,7 +621,10 @@ class FlowRunner:
             partitions: list[PartitionStatus] = []
             if lag or progress.is_stopped or not pump.all_copying():
                 # Not while all is well: the whole status of a thousand idle partitions is most of what they cost.
-                partitions = [one for mirror in self.status().mirrors for one in mirror.partitions]
+                mirrors = self.status().mirrors
+                partitions = [
+                    one for mirror in mirrors for one in mirror.partitions if one.reason is not Reason.HELD_ELSEWHERE
+                ]
             for said in progress.look(partitions, moved, lag, loop.time()):
                 if isinstance(said, CatchingUp):
                     log.info("catching up", flow=name, **asdict(said))

@@ -66,6 +66,8 @@ class LeaseKeeper:
         self._now = now
         self._epochs: dict[int, int] = {}
         self._valid_until = 0.0
+        self._answered_at = now()
+        self._alone: set[int] = set()
         self._leaving = self._left = False
         self._kicked = asyncio.Event()
         self._calling = asyncio.Lock()
@@ -83,19 +85,31 @@ class LeaseKeeper:
 
     def is_taken_away(self, shard: int) -> bool:
         """Return whether somebody else has, or is meant to have, a lease that was ours."""
+        if shard in self._alone:
+            return False
         for lease in self.table.leases if self.table is not None else ():
             if lease.shard == shard:
                 return lease.holder != self._caller.instance or bool(lease.successor)
         return False
 
-    def is_expired(self) -> bool:
-        """Return whether our leases were not renewed in time."""
-        return self._now() >= self._valid_until
+    def is_expired(self, shard: int) -> bool:
+        """Return whether our lease on a shard was not renewed in time."""
+        return self._now() >= self._valid_until and shard not in self._alone
+
+    def is_lost(self) -> bool:
+        """Return whether no coordinator has answered for a TTL."""
+        return self.trouble is not None and self._now() - self._answered_at >= self._timing.ttl_seconds
+
+    def take_alone(self, shard: int, epoch: int) -> None:
+        """Take a lease that no coordinator can grant now; the next one that answers is told of it."""
+        self._epochs[shard] = epoch
+        self._alone.add(shard)
 
     def forget(self, shard: int) -> None:
         """We have stopped to work on a shard whose lease is not ours any more."""
         if self.is_taken_away(shard):
             self._epochs.pop(shard, None)
+            self._alone.discard(shard)
 
     # -- working --------------------------------------------------------------------------------------------------
 
@@ -174,6 +188,8 @@ class LeaseKeeper:
         if self.trouble is not None:
             log.info("a coordinator answers again", flow=self._caller.flow)
         self.trouble = None
+        self._answered_at = self._now()
+        self._alone.clear()
         self.table = answer.table
         self._valid_until = began + answer.ttl_seconds - self._timing.margin_seconds
         floors = self._floors()
@@ -187,7 +203,7 @@ class LeaseKeeper:
         """Note that no coordinator answers."""
         if self.trouble is None:
             log.warning("no coordinator answers", flow=self._caller.flow, why=str(error), next=error.next_step)
-        self.trouble = str(error)
+        self.trouble = error.what
 
     async def _watch(self) -> None:
         """Call at once when the leases changed by somebody else's call."""

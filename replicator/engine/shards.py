@@ -149,7 +149,7 @@ class Shards:
         told = []
         if self._leases is not None and self._leases.trouble is not None:
             goes_on = any(shard.works for shard in self.shards)
-            told.append(f"no coordinator answers{', copying goes on' if goes_on else ''}: {self._leases.trouble}")
+            told.append(f"{self._leases.trouble}{', copying goes on' if goes_on else ''}")
         return told + [
             f"shard {shard.number}: {shard.waits_for} works on it without the lease, which is ours"
             for shard in self.shards
@@ -203,6 +203,7 @@ class Shards:
                 log.warning("shard not worked", flow=self._flow, shard=shard.number, why=str(error))
 
     async def _look_at(self, shard: Shard, leases: LeaseKeeper) -> None:
+        self._fend_for(shard, leases)
         move = next_move(self._view(shard, leases))
         shard.waits_for = None
         if move is Move.BEGIN and not self._ending:
@@ -220,6 +221,18 @@ class Shards:
         else:
             leases.forget(shard.number)
 
+    def _fend_for(self, shard: Shard, leases: LeaseKeeper) -> None:
+        """Take a shard that nobody works on while no coordinator answers: a copy must not wait for one.
+
+        Should another daemon do the same at this moment, both see it on the state topic, and the claim decides.
+        """
+        floor = self._floor(shard)
+        if shard.works or self._stops_on_loss or not leases.is_lost() or self._presence.signs(shard.number):
+            return
+        if leases.epoch(shard.number) <= floor or leases.is_expired(shard.number):
+            log.warning("no coordinator answers, and nobody works on this shard", flow=self._flow, shard=shard.number)
+            leases.take_alone(shard.number, max(floor, leases.epoch(shard.number)) + 1)
+
     def _view(self, shard: Shard, leases: LeaseKeeper) -> View:
         return View(
             me=self._me,
@@ -227,7 +240,7 @@ class Shards:
             epoch=leases.epoch(shard.number),
             floor=self._floor(shard),
             taken_away=leases.is_taken_away(shard.number),
-            expired=leases.is_expired(),
+            expired=leases.is_expired(shard.number),
             stops_on_loss=self._stops_on_loss,
             others=self._presence.signs(shard.number),
             claim_number=shard.claim.seen_number,

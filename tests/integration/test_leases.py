@@ -121,7 +121,7 @@ def test_a_flow_is_shared_and_handed_over(
 
 
 def test_the_coordinator_dies(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
-    """Copying goes on and says so; a daemon that dies meanwhile is followed once a coordinator is back."""
+    """Copying goes on and says so; a daemon that dies meanwhile is followed all the same."""
     coordinator, (one, two) = team(east, west, topic_name, lab)
     with Load(east, {topic_name: PARTITIONS}, per_second=2000) as load:
         wait_until("the load is spread", lambda: is_even(coordinator, 2), 60.0)
@@ -131,10 +131,10 @@ def test_the_coordinator_dies(east: Kafka, west: Kafka, topic_name: str, lab: La
         time.sleep(2 * TTL_SECONDS)
         wait_until("it goes on", lambda: one.metric("replicator_records_total") > before)
         two.kill()
-        time.sleep(TTL_SECONDS)
-        coordinator.start()
         wait_alone(one, topic_name)
-        assert one.flow()["reason"] is None
+        coordinator.start()
+        wait_until("it is found again", lambda: one.flow()["reason"] is None, 30.0)
+        wait_until("it is told who holds what", lambda: list(shares(coordinator).values()) == [SHARDS], 30.0)
     load.check(topic_name, assert_equal(east, west, topic_name))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from replicator.errors import DaemonUnreachable
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from tests.lease_world import DOUBT, MARGIN, TTL, UID, Wire, World, run
 
@@ -314,10 +313,25 @@ def test_the_claim_follows_the_lease() -> None:
 
 
 def test_no_coordinator_at_all() -> None:
-    """Nothing begins, and it is said."""
-    world = World()
-    only = world.daemon("a", world.coordinator())
-    only.wire.loses_requests = True
-    world.pass_time(30)
-    assert only.works == set()
-    assert only.leases.trouble == str(DaemonUnreachable("no answer"))
+    """Whoever stops on loss never begins; else somebody does after a TTL, and only one stays. Then all is shared."""
+    world = World(shards=2)
+    coordinator = world.coordinator()
+    strict = world.daemon("s", coordinator, stops_on_loss=True)
+    strict.wire.loses_requests = True
+    world.pass_time(3 * TTL)
+    assert strict.works == set()
+    assert strict.leases.trouble == "no answer"
+    world.kill(strict)
+    for name in "ab":
+        world.daemon(name, coordinator).wire.loses_requests = True
+    world.pass_time(TTL - 2)
+    assert world.working(0) == []
+    world.pass_time(2 * TTL)
+    assert all(len(world.working(shard)) == 1 for shard in range(2))
+    moved = sum(len(daemon.began) for daemon in world.daemons)
+    world.pass_time(60)
+    assert sum(len(daemon.began) for daemon in world.daemons) == moved
+    for daemon in world.daemons:
+        daemon.wire.loses_requests = False
+    world.pass_time(60)
+    assert sorted(len(daemon.works) for daemon in world.daemons) == [1, 1]
