@@ -6,9 +6,10 @@ know. What could not be found out is yellow, never green.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicator.model.groups import GroupState
 from replicator.model.report import Check, Section, fail, ok, warn
 from replicator.model.states import MirrorState, Reason
 from replicator.model.units import format_age
@@ -16,10 +17,12 @@ from replicator.model.units import format_age
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from replicator.model.groups import GroupStatus
     from replicator.model.spec import Objectives
     from replicator.model.status import FlowStatus
 
 _NAMES_MAX = 3
+_FOLLOWED = frozenset({GroupState.IN_STEP, GroupState.GONE_ON_SOURCE})
 _SKEW_SECONDS_MAX = 5.0
 _HANGING_SECONDS = 60.0
 _SEEN_SECONDS_MAX = 30.0
@@ -70,7 +73,8 @@ class ReadinessFacts:
         target: The target cluster.
         topics: Its mirrors.
         reverse_rights: What was found of our rights on the source, which a reverse flow writes to.
-        others: More findings (consumer groups, ACLs).
+        groups: How far each consumer group has followed.
+        groups_wait_for: What holds all of them back; None for nothing.
     """
 
     objectives: Objectives
@@ -79,7 +83,8 @@ class ReadinessFacts:
     target: SideFacts
     topics: tuple[TopicFacts, ...] = ()
     reverse_rights: tuple[Check, ...] = ()
-    others: tuple[Check, ...] = field(default=())
+    groups: tuple[GroupStatus, ...] = ()
+    groups_wait_for: str | None = None
 
 
 def judge(facts: ReadinessFacts) -> Section:
@@ -94,7 +99,7 @@ def judge(facts: ReadinessFacts) -> Section:
         *_replication(facts.topics),
         *_fence(facts.target),
         *facts.reverse_rights,
-        *facts.others,
+        *_groups(facts),
         *_clocks(facts.source, facts.target),
     ]
     status = facts.status
@@ -280,6 +285,28 @@ def _fence(target: SideFacts) -> Iterable[Check]:
     else:
         yield warn("fence", f"{target.alias} takes no markers in bulk: the fence goes by transactions, one for all "
                    "partitions", "grant ClusterAction on the cluster for the faster way")  # fmt: skip
+
+
+def _groups(facts: ReadinessFacts) -> Iterable[Check]:
+    """Say which groups would not go on exactly where they are; records read twice are no loss, so none is red."""
+    flow = facts.status.flow
+    if facts.groups_wait_for is not None:
+        yield warn(
+            "groups", f"consumer groups do not follow now: {facts.groups_wait_for}", f"replicator group list {flow}"
+        )
+    behind = {group.group for group in facts.groups if group.state not in _FOLLOWED}
+    rereads = {group.group for group in facts.groups if group.state in _FOLLOWED and group.reread_records}
+    if behind:
+        yield warn("groups", f"{_some(behind)} would not go on where they are", f"replicator group list {flow}")
+    if rereads:
+        total = sum(group.reread_records or 0 for group in facts.groups if group.group in rereads)
+        yield warn(
+            "groups",
+            f"{_some(rereads)} would read {total:,} records again in a failover",
+            "a switchover carries them over exactly",
+        )
+    if facts.groups and not behind and not rereads and facts.groups_wait_for is None:
+        yield ok("groups", f"{len(facts.groups):,} consumer groups would go on where they are")
 
 
 def _clocks(*sides: SideFacts) -> Iterable[Check]:

@@ -181,7 +181,8 @@ class FlowRunner:
         if self._parts is not None:
             record = state.get_flow(self._parts.state_log.records, self._parts.identity.uid)
         ids = (record.source_cluster_id, record.target_cluster_id) if record is not None else (None, None)
-        return await rehearse(self.flow, await self.whole_status(), self._source.spec, self._target.spec, ids)
+        whole = await self.whole_status()
+        return await rehearse(self.flow, whole, self._source.spec, self._target.spec, ids, self.groups())
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""

@@ -21,9 +21,10 @@ from replicator.wire.cluster import Cluster
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from replicator.admin.topics import TopicConfig
+    from replicator.model.groups import GroupStatus
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec
     from replicator.model.status import FlowStatus
@@ -51,6 +52,7 @@ async def rehearse(
     source: ClusterSpec,
     target: ClusterSpec,
     recorded_ids: tuple[str | None, str | None],
+    groups: tuple[Sequence[GroupStatus], str | None],
 ) -> Report:
     """Look whether a flow could be moved now. Raises nothing a cluster could cause.
 
@@ -59,6 +61,7 @@ async def rehearse(
         status: The whole of it.
         source: How to reach the source.
         target: How to reach the target.
+        groups: How far consumer groups have followed, and what holds all of them back.
         recorded_ids: Cluster ids of source and target as the flow's record has them.
     """
     names = [mirror.topic for mirror in status.mirrors]
@@ -69,7 +72,14 @@ async def rehearse(
     try:
         topics = tuple(_topic(there, here, mirror.topic, mirror.target_topic) for mirror in status.mirrors)
         facts = ReadinessFacts(
-            flow.objectives, status, there.facts, here.facts, topics, reverse_rights=tuple(_reverse(there, source))
+            flow.objectives,
+            status,
+            there.facts,
+            here.facts,
+            topics,
+            reverse_rights=tuple(_reverse(there, source)),
+            groups=tuple(groups[0]),
+            groups_wait_for=groups[1],
         )
     finally:
         there.cluster.close()

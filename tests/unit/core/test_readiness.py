@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from replicator.core.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
+from replicator.model.groups import GroupKind, GroupState, GroupStatus
 from replicator.model.report import Level
 from replicator.model.spec import Objectives
 from replicator.model.states import FlowState, MirrorState, Reason
@@ -100,6 +101,28 @@ def test_one_thing_is_wrong(facts: ReadinessFacts, wanted: list[tuple[str, str]]
     """It is found, and nothing else; each red or yellow finding says what helps."""
     assert found(facts) == wanted
     assert all(check.fix for check in judge(facts).checks if check.level is Level.FAIL)
+
+
+def group(name: str, state: GroupState, reread: int | None = 0) -> GroupStatus:
+    """Return a group that follows."""
+    return GroupStatus("f", name, GroupKind.CLASSIC, state, reread_records=reread)
+
+
+def test_consumer_groups() -> None:
+    """Each that would not go on where it is makes it yellow, with what helps."""
+    fine = group("a", GroupState.IN_STEP)
+    assert found(replace(FACTS, groups=(fine, group("gone", GroupState.GONE_ON_SOURCE)))) == []
+    assert [check.level for check in judge(replace(FACTS, groups=(fine,))).checks if check.name == "groups"] == [
+        Level.OK
+    ]
+    for other, text in (
+        (group("b", GroupState.ACTIVE_ON_TARGET), "b would not go on"),
+        (group("b", GroupState.IN_STEP, 1200), "1,200 records again"),
+    ):
+        facts = replace(FACTS, groups=(fine, other))
+        assert found(facts) == [("warn", "groups")]
+        assert any(text in check.text for check in judge(facts).checks)
+    assert found(replace(FACTS, groups_wait_for="orders-1 is not copied")) == [("warn", "groups")]
 
 
 def test_a_source_that_is_gone_is_said_with_the_age_of_what_was_seen() -> None:
