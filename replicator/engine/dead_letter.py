@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.engine.access import refused
@@ -9,6 +10,7 @@ from replicator.errors import BrokerRefused
 from replicator.wire.cluster import Purpose
 from replicator.wire.produce import produce_by_name
 from replicator.wire.records import NewRecord, encode
+from replicator.wire.transactions import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,21 +41,27 @@ async def set_aside(
 
     Raises:
         KafkaError: The topic cannot be created or written to.
+        TimedOut: It cannot be written to for long.
     """
     largest = max(_size(record) for record in records) + _OVERHEAD_BYTES
     await _ensure(cluster, admin, where, replicas, largest)
-    topic = await cluster.describe(where.topic)
-    leader = topic.leaders.get(where.partition) if topic is not None else None
-    if leader is None:
-        alias = cluster.spec.alias
-        raise BrokerRefused(f"{where} has no leader yet", cluster=alias, code=0, api="Metadata", retryable=True)
-    connection = await cluster.connection(leader.node, Purpose.CONTROL)
     for record in records:
         headers = (*record.headers, *_origin(origin, record))
         batch = encode([NewRecord(record.timestamp, record.key, record.value, headers)])
-        answer = await produce_by_name(connection, where, batch)
-        if answer.error:
-            raise refused(cluster.spec, "Produce", answer.error, where.topic)
+        # A topic that was just made has no leader for a moment, and then one that does not know it yet.
+        await patiently(partial(_write, cluster, where, batch), f"writing to {where}")
+
+
+async def _write(cluster: Cluster, where: TopicPartition, batch: bytes) -> None:
+    topic = await cluster.describe(where.topic)
+    leader = topic.leaders.get(where.partition) if topic is not None else None
+    if leader is None or leader.node not in cluster.brokers:
+        alias = cluster.spec.alias
+        raise BrokerRefused(f"{where} has no leader yet", cluster=alias, code=0, api="Metadata", retryable=True)
+    connection = await cluster.connection(leader.node, Purpose.CONTROL)
+    answer = await produce_by_name(connection, where, batch)
+    if answer.error:
+        raise refused(cluster.spec, "Produce", answer.error, where.topic)
 
 
 async def _ensure(cluster: Cluster, admin: TopicAdmin, where: TopicPartition, replicas: int, largest: int) -> None:
