@@ -1,0 +1,222 @@
+"""What an operator may order of a switch, and when: begin, abort, take the way back, confirm, archive.
+
+Each order is a pure change of the flow's journal record, made by a compare-and-set. The same order again changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from replicator.core.switch import NO_RETURN, Facts, confirmation_digest, kept_locks, may_be_undone
+from replicator.core.switch_results import changed, turned
+from replicator.errors import Conflict, PreflightFailed, UsageError
+from replicator.model.switch import (
+    PAST_MAX,
+    Decision,
+    Direction,
+    Journal,
+    Order,
+    Outcome,
+    StepName,
+    Switches,
+    Verb,
+)
+
+_BOTH_PATHS = (
+    StepName.BEGIN_FENCE,
+    StepName.FENCE,
+    StepName.VERIFY_FENCE,
+    StepName.PROMOTE,
+    StepName.RECORD_CUT,
+    StepName.OPEN_TARGET,
+)
+"""Steps of a switchover that a failover does as well, in the order of both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The record once an order was taken.
+
+    Attributes:
+        already: Nothing was to be done: this order, or one that means the same, is under way or done.
+    """
+
+    switches: Switches
+    already: bool = False
+
+
+def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int) -> Begun:
+    """Take an order to switch.
+
+    Args:
+        switches: The flow's record as it stands.
+        order: What is wanted.
+        promoted: Whether the writer record, or those of all mirrors that are meant, says promoted.
+        now_ms: The time.
+
+    Raises:
+        Conflict: Another switch of this flow is running.
+        PreflightFailed: The flow is not where such a switch begins.
+        UsageError: The order contradicts itself.
+    """
+    if any(order.id == journal.id for journal in switches.all):
+        return Begun(switches, already=True)
+    running = switches.running
+    if running is not None:
+        return _beside(switches, running, order, now_ms)
+    _check_start(order, promoted=promoted)
+    if order.verb is not Verb.FAILBACK and promoted:
+        return Begun(switches, already=True)
+    journal = Journal(
+        id=order.id,
+        verb=order.verb,
+        topics=tuple(sorted(set(order.topics))),
+        options=order.options,
+        actor=order.actor,
+        reason=order.reason,
+        started_ms=now_ms,
+        inherited_locks=_inherited(switches.current),
+    )
+    return Begun(archived(switches, journal))
+
+
+def _check_start(order: Order, *, promoted: bool) -> None:
+    if order.verb is not Verb.FAILBACK:
+        return
+    if not order.options.reverse_flow:
+        raise UsageError(
+            "a failback needs a flow with both clusters swapped", next_step="add one to the flow file, and name it"
+        )
+    if not promoted:
+        raise PreflightFailed(
+            "this flow still copies: there is nothing to come back from", next_step="replicator flow status"
+        )
+
+
+def _inherited(last: Journal | None) -> tuple[str, ...]:
+    """Return locks of ours that may stand: of an aborted switch too, for a frozen executor may put them back late."""
+    if last is None:
+        return ()
+    if last.outcome is Outcome.DONE:
+        return tuple(sorted(kept_locks(last)))
+    return tuple(sorted({*last.locks, *last.inherited_locks}))
+
+
+def _beside(switches: Switches, running: Journal, order: Order, now_ms: int) -> Begun:
+    same = running.verb is order.verb and set(running.topics) == set(order.topics)
+    if same and running.direction is Direction.FORWARD:
+        return Begun(switches, already=True)
+    if order.verb is Verb.FAILOVER and running.verb is Verb.SWITCHOVER and set(running.topics) == set(order.topics):
+        return Begun(replace(switches, current=escalated(running, order, now_ms)))
+    raise Conflict(
+        f"{running.verb} {running.id} of this flow is running",
+        why=f"it has reached {running.reached or 'nothing yet'}, {running.direction}",
+        next_step="replicator switch status; or `switch abort`",
+    )
+
+
+def escalated(running: Journal, order: Order, now_ms: int) -> Journal:
+    """Return a switchover that goes on as a failover, because the source died under it.
+
+    What was done is kept: its locks stay noted (they keep the dead source closed when it returns), and a cut that was
+    recorded stays the cut. Nothing is asked of the source any more.
+    """
+    taken = replace(
+        running,
+        id=order.id,
+        verb=Verb.FAILOVER,
+        reason=order.reason or running.reason,
+        actor=order.actor or running.actor,
+        direction=Direction.FORWARD,
+        stopped_by=f"the failover took over from switchover {running.id}",
+        escalated=True,
+    )
+    done = [step for step in _BOTH_PATHS if running.did(step)] if running.direction is Direction.FORWARD else []
+    # Once the target is open only the reverse flow was missing, and it needs the source.
+    return changed(replace(taken, reached=done[-1] if done else None), Facts(now_ms))
+
+
+def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
+    """Return the journal on its way to undo everything; where nothing was done yet, at the end of it.
+
+    Raises:
+        Conflict: It cannot be undone any more.
+    """
+    if journal.outcome is Outcome.ABORTED or journal.direction is Direction.ABORTING:
+        return journal
+    if journal.finished:
+        raise Conflict(f"{journal.verb} {journal.id} has ended: {journal.outcome}")
+    if not may_be_undone(journal):
+        raise Conflict(
+            f"{journal.verb} {journal.id} cannot be aborted any more",
+            why=f"{NO_RETURN[journal.verb]} was recorded, and what follows it cannot be undone",
+            next_step="let it go on; if its target has died, `switch back` opens the source again",
+        )
+    return changed(turned(journal, Direction.ABORTING, why), Facts(now_ms))
+
+
+def way_back(copy: Journal, why: str) -> Journal:
+    """Return the source's copy once it is decided that the source opens again: the one way out behind the fence.
+
+    The copy on the source is the judge, by compare-and-set: a target that was not given up for dead by everybody finds
+    this decision before it opens, and follows.
+
+    Raises:
+        Conflict: The target was opened, or may be any moment.
+    """
+    if not copy.is_copy:
+        raise Conflict(f"switch {copy.id} has no copy on the source to decide on", next_step="let it go on")
+    if copy.decision is Decision.BACK:
+        return copy
+    if copy.decision is not Decision.UNDECIDED:
+        raise Conflict(
+            f"switch {copy.id} has no way back any more",
+            why=f"{copy.decision} was decided on the source",
+            next_step="let it go on; then `failback`",
+        )
+    return replace(turned(copy, Direction.BACK, why), decision=Decision.BACK, revision=copy.revision + 1)
+
+
+def copy_for_source(journal: Journal) -> Journal:
+    """Return what OfferWayBack writes to the source's state topic."""
+    return replace(journal, is_copy=True, decision=Decision.UNDECIDED, revision=0)
+
+
+def decided(copy: Journal | None, journal: Journal, wanted: Decision) -> Journal:
+    """Return the source's copy after a compare-and-set from undecided (or nothing) to `wanted`.
+
+    A decision that was made before stands. Of another switch's copy nothing is kept: only one runs at a time.
+    """
+    if copy is None or copy.id != journal.id:
+        copy = copy_for_source(journal)
+    if copy.decision is not Decision.UNDECIDED or wanted is Decision.UNDECIDED:
+        return copy
+    return replace(copy, decision=wanted, revision=copy.revision + 1)
+
+
+def confirmed(journal: Journal, digest: str) -> Journal:
+    """Return the journal with the operator's agreement to what it found.
+
+    Raises:
+        UsageError: It does not wait for one.
+        PreflightFailed: The operator agreed to something else.
+    """
+    if journal.confirmed == digest and digest:
+        return journal
+    if journal.finished or not journal.did(StepName.EXPORT_TAILS) or journal.did(StepName.CONFIRM):
+        raise UsageError(f"{journal.verb} {journal.id} does not wait for a confirmation")
+    if digest != confirmation_digest(journal):
+        raise PreflightFailed(
+            "what was confirmed is not what was found since",
+            next_step="look at `switch status` again, and confirm what it shows",
+        )
+    return replace(journal, confirmed=digest, revision=journal.revision + 1)
+
+
+def archived(switches: Switches, fresh: Journal) -> Switches:
+    """Return the record with a new switch; the one before is kept without what it noted of each partition."""
+    if switches.current is None:
+        return replace(switches, current=fresh)
+    last = replace(switches.current, locks=(), inherited_locks=(), ends=(), cuts=(), topic_ids=())
+    return Switches(fresh, (*switches.past, last)[-PAST_MAX:])

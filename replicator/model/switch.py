@@ -1,0 +1,326 @@
+"""A switch of a flow to its other region, as its journal tells it: values only (`core.switch` decides)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+PAST_MAX = 50
+"""Finished switches that a flow's journal keeps, without what they noted of each partition."""
+
+
+class Verb(enum.StrEnum):
+    """What was ordered."""
+
+    SWITCHOVER = "switchover"
+    FAILOVER = "failover"
+    FAILBACK = "failback"
+
+
+class Outcome(enum.StrEnum):
+    """How a switch ended, or that it has not.
+
+    FAILED_FORWARD: the fence had begun, the target was never opened, and the source was opened again (the way back).
+    """
+
+    RUNNING = "running"
+    DONE = "done"
+    ABORTED = "aborted"
+    FAILED_FORWARD = "failed_forward"
+
+
+class Direction(enum.StrEnum):
+    """Where a running switch is heading."""
+
+    FORWARD = "forward"
+    ABORTING = "aborting"
+    BACK = "back"
+
+
+class Decision(enum.StrEnum):
+    """Which side opens, as decided on the source: whoever comes second abides by it.
+
+    The journal lies on the target, which may be dead; so the one question that the source must be able to answer
+    alone is decided by a compare-and-set there.
+    """
+
+    UNDECIDED = "undecided"
+    FORWARD = "forward"
+    BACK = "back"
+    WITHDRAWN = "withdrawn"
+
+
+class Close(enum.StrEnum):
+    """What keeps applications from writing to the source."""
+
+    LOCK = "lock"
+    STATED = "stated"
+
+
+class Restore(enum.StrEnum):
+    """How a topic of the old source becomes a mirror of the new primary."""
+
+    RESUME = "resume"
+    RECREATE = "recreate"
+    APPEND = "append"
+
+
+class StepName(enum.StrEnum):
+    """The steps of all switches; a journal's `reached` is the last one that is recorded as done."""
+
+    PREFLIGHT = "preflight"
+    PLAN_LOCKS = "plan_locks"
+    PLACE_LOCKS = "place_locks"
+    PROVE_QUIESCENCE = "prove_quiescence"
+    DRAIN = "drain"
+    SYNC_GROUPS = "sync_groups"
+    OFFER_WAY_BACK = "offer_way_back"
+    BEGIN_FENCE = "begin_fence"
+    FENCE = "fence"
+    VERIFY_FENCE = "verify_fence"
+    PROMOTE = "promote"
+    CLAMP_GROUPS = "clamp_groups"
+    RECORD_CUT = "record_cut"
+    GIVE_UP_WAY_BACK = "give_up_way_back"
+    OPEN_TARGET = "open_target"
+    PREPARE_REVERSE = "prepare_reverse"
+    START_REVERSE = "start_reverse"
+
+    WITHDRAW_WAY_BACK = "withdraw_way_back"
+    REOPEN_SOURCE = "reopen_source"
+    MARK_SOURCE = "mark_source"
+    RESUME_COPYING = "resume_copying"
+
+    FIND_TAILS = "find_tails"
+    EXPORT_TAILS = "export_tails"
+    CONFIRM = "confirm"
+    RESTORE_TOPICS = "restore_topics"
+    CATCH_UP = "catch_up"
+    SWITCH_BACK = "switch_back"
+
+    ABORT = "abort"
+    TURN_BACK = "turn_back"
+    MEASURE_TAILS = "measure_tails"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator chose. Times in ms.
+
+    Attributes:
+        close: What keeps writers off the source: our locks, or the operator's word that producers are stopped.
+        reverse_flow: Name of the flow with both clusters swapped, which is to copy afterwards; empty for none.
+            A failback always has one.
+        way_back: Whether the source may hold the decision which side opens (its own state topic can be written to).
+            Without it there is no way back once the fence has begun.
+        groups_exact: A group that cannot be carried over exactly stops a switchover before the fence.
+        timeout_ms: How long a switchover may take up to the fence, before it gives up and opens the source again.
+        append: Failback: topics with a tail are appended to (mapped), rather than re-created (identical).
+    """
+
+    close: Close = Close.LOCK
+    reverse_flow: str = ""
+    way_back: bool = True
+    groups_exact: bool = True
+    timeout_ms: int = 600_000
+    append: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an operator wants of a flow.
+
+    Attributes:
+        id: Made by whoever asks, so that a repeated request is known as one.
+        topics: Source topics of the mirrors that are meant; empty: the whole flow.
+    """
+
+    id: str
+    verb: Verb
+    topics: tuple[str, ...] = ()
+    options: Options = Options()
+    actor: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class End:
+    """Where a partition's log ends (the next record).
+
+    Attributes:
+        topic: Source topic.
+        source: End of the source, or how far the target has come in the source's offsets.
+        identical: Whether both sides have the same offsets.
+    """
+
+    topic: str
+    partition: int
+    source: int
+    identical: bool = True
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Cut:
+    """A pair of ends of a partition at a switch, and what is known of the source beyond it. Offsets are next records.
+
+    Attributes:
+        topic: Source topic.
+        source: What the target holds, in the source's offsets.
+        target: End of the target's log behind the fence's marker.
+        observed_end: End of the source when it was last seen; None if it never was.
+        observed_ms: When that was.
+        tail_end: End of the old source's log once it was seen again and closed; None until then.
+    """
+
+    topic: str
+    partition: int
+    source: int
+    target: int
+    observed_end: int | None = None
+    observed_ms: int | None = None
+    tail_end: int | None = None
+
+    @property
+    def loss(self) -> int | None:
+        """Offsets known to be lost at least; None if the source was never seen, which is not the same as none."""
+        return None if self.observed_end is None else max(0, self.observed_end - self.source)
+
+    @property
+    def tail(self) -> int | None:
+        """Offsets of the old source past the cut, exactly; None until it was seen again."""
+        return None if self.tail_end is None else max(0, self.tail_end - self.source)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Restoration:
+    """What becomes of a topic of the old source.
+
+    Attributes:
+        topic_id: Of the topic as it was looked at, as text: it is re-created only if it is still this one, so that a
+            late executor can never delete what came after. Empty where the cluster has none.
+    """
+
+    topic: str
+    how: Restore
+    topic_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsNote:
+    """What became of the consumer groups.
+
+    Attributes:
+        exact: How many stand exactly where they stood on the source.
+        inexact: Those that do not, each with a sentence; the first ones where there are many.
+        inexact_count: How many those are.
+    """
+
+    exact: int = 0
+    inexact: tuple[str, ...] = ()
+    inexact_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A step that was recorded as done. Time in ms."""
+
+    step: StepName
+    at_ms: int
+    executor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """One switch: all that whoever goes on with it has to know. Times in ms.
+
+    Attributes:
+        started_ms: When it was ordered.
+        revision: Rises with every change; whoever worked on an older one has lost the step.
+        reached: The last step recorded as done.
+        direction: Forward, or which way out.
+        stopped_by: Why it is being, or was, aborted or turned back.
+        locks: What keeps writers off the source, noted before it is put there: exactly these are removed.
+        inherited_locks: Locks of earlier switches of this flow that may still stand: ours, never taken for another's.
+        ends: The source's ends, proven quiet after it was closed.
+        fence_epoch: Epoch of the markers; None before the fence has begun.
+        cuts: What every partition showed once it was fenced.
+        topic_ids: Failback: ids of the old source's topics as they were looked at.
+        confirmed: Digest of what the operator agreed to.
+        decision: On the source's copy: which side opens. On the target: as it was last read there.
+        is_copy: Whether this is the copy on the source.
+        history: Steps in the order in which they were done.
+        executor: Who wrote last. Told to the operator; nothing depends on it.
+    """
+
+    id: str
+    verb: Verb
+    topics: tuple[str, ...] = ()
+    options: Options = Options()
+    actor: str = ""
+    reason: str = ""
+    started_ms: int = 0
+    ended_ms: int | None = None
+    revision: int = 0
+    reached: StepName | None = None
+    direction: Direction = Direction.FORWARD
+    outcome: Outcome = Outcome.RUNNING
+    stopped_by: str = ""
+    escalated: bool = False
+    locks: tuple[str, ...] = ()
+    inherited_locks: tuple[str, ...] = ()
+    ends: tuple[End, ...] = ()
+    groups: GroupsNote = GroupsNote()
+    fence_epoch: int | None = None
+    cuts: tuple[Cut, ...] = ()
+    topic_ids: tuple[tuple[str, str], ...] = ()
+    confirmed: str = ""
+    decision: Decision | None = None
+    is_copy: bool = False
+    history: tuple[StepRecord, ...] = ()
+    executor: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it is left to be done."""
+        return self.outcome is not Outcome.RUNNING
+
+    @property
+    def known_loss(self) -> int:
+        """Offsets known to be lost at least, of all partitions whose source was seen."""
+        return sum(cut.loss or 0 for cut in self.cuts)
+
+    @property
+    def unknown_losses(self) -> int:
+        """Partitions of which nothing tells how much was lost."""
+        return sum(cut.loss is None for cut in self.cuts)
+
+    def did(self, step: StepName) -> bool:
+        """Whether a step was recorded as done, ever."""
+        return any(record.step is step for record in self.history)
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """A flow's journal record: the present or last switch, and those before it, newest last."""
+
+    current: Journal | None = None
+    past: tuple[Journal, ...] = ()
+
+    @property
+    def running(self) -> Journal | None:
+        """The switch that is going on."""
+        return self.current if self.current is not None and not self.current.finished else None
+
+    @property
+    def all(self) -> tuple[Journal, ...]:
+        """All that are known, newest last."""
+        return (*self.past, *((self.current,) if self.current is not None else ()))
+
+
+def by_topic(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
+    """Return cuts by their source topic, both in order."""
+    found: dict[str, list[Cut]] = {}
+    for cut in sorted(cuts):
+        found.setdefault(cut.topic, []).append(cut)
+    return found
