@@ -15,7 +15,6 @@ from replicator.cli import (
     coordinator,
     demo,
     dev,
-    failover,
     flow,
     group,
     import_mm2,
@@ -23,6 +22,8 @@ from replicator.cli import (
     mirror,
     offsets,
     run,
+    switch,
+    switching,
     validate,
     verify,
 )
@@ -41,11 +42,14 @@ app = typer.Typer(
 )
 app.command("run")(run.command)
 app.command("coordinator")(coordinator.command)
-app.command("failover")(failover.command)
+app.command("switchover")(switching.switchover)
+app.command("failover")(switching.failover)
+app.command("failback")(switching.failback)
 app.command("validate")(validate.command)
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)
 app.add_typer(flow.app, name="flow")
+app.add_typer(switch.app, name="switch")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(lease.app, name="lease")
 app.add_typer(group.app, name="group")

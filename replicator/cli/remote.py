@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from replicator.cli import output
-from replicator.errors import TimedOut, UsageError
+from replicator.errors import PreflightFailed, TimedOut, UsageError
 from replicator.model.spec import RPC_ADDRESS
 from replicator.model.status import DaemonStatus
 from replicator.model.units import format_address, parse_duration
@@ -43,6 +44,7 @@ WatchOption = Annotated[
     str | None,
     typer.Option("--watch", "-w", metavar="[INTERVAL]", help=f"Show again each interval ({WATCH_DEFAULT})."),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 ADDRESS = format_address(RPC_ADDRESS)
 
@@ -77,6 +79,18 @@ def show(
     for status in client.watch(duration(watch, "--watch"), flow):
         output.fresh_screen()
         view(status, True)
+
+
+def confirmed(question: str, *, next_step: str) -> None:
+    """Return if the operator says yes.
+
+    Raises:
+        PreflightFailed: There is nobody to ask, or the answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise PreflightFailed(f"nobody can be asked: {question}", next_step=next_step)
+    if not typer.confirm(question):
+        raise PreflightFailed("nothing was done")
 
 
 def wait_until(

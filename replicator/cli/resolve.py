@@ -34,7 +34,6 @@ PartitionOption = Annotated[
     list[int] | None,
     typer.Option("--partition", "-p", help="Only this partition; repeat for more. Default: all that stand still."),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def resolve(
@@ -45,7 +44,7 @@ def resolve(
     partition: PartitionOption = None,
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
-    yes: YesOption = False,
+    yes: remote.YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = "60s",
     form: output.FormatOption = Format.TABLE,

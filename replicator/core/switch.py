@@ -26,6 +26,7 @@ from replicator.model.switch import (
     Cut,
     Decision,
     Direction,
+    End,
     Journal,
     Outcome,
     Restoration,
@@ -75,8 +76,11 @@ _FAILBACK = (
     StepName.SWITCH_BACK,
 )
 _PATHS = {Verb.SWITCHOVER: _SWITCHOVER, Verb.FAILOVER: _FAILOVER, Verb.FAILBACK: _FAILBACK}
+_RESTORING = frozenset(
+    {*_LOCKS, *_FAILBACK[_FAILBACK.index(StepName.PROVE_QUIESCENCE) : _FAILBACK.index(StepName.CATCH_UP)]}
+)
 _ABORT = (StepName.WITHDRAW_WAY_BACK, StepName.REOPEN_SOURCE)
-_BACK_ON_TARGET = (StepName.BEGIN_FENCE, StepName.FENCE, StepName.VERIFY_FENCE, StepName.RESUME_COPYING)
+_BACK_ON_TARGET = (StepName.FENCE, StepName.VERIFY_FENCE, StepName.RESUME_COPYING)
 _BACK_ON_SOURCE = (StepName.MARK_SOURCE, StepName.REOPEN_SOURCE)
 ENDS = {
     Direction.FORWARD: Outcome.DONE,
@@ -112,7 +116,10 @@ def path_of(journal: Journal) -> tuple[StepName, ...]:
     """Return the steps of a switch in the direction it has now, in order."""
     options = journal.options
     if journal.direction is Direction.BACK:
-        return _BACK_ON_SOURCE if journal.is_copy else _BACK_ON_TARGET
+        if journal.is_copy:
+            return _BACK_ON_SOURCE
+        # Without a fence copying never stopped, and fills the source's markers like any others.
+        return _BACK_ON_TARGET if journal.fence_epoch is not None else ()
     if journal.direction is Direction.ABORTING and not (journal.verb is Verb.SWITCHOVER or journal.escalated):
         # A failover has not touched the source yet. At a failback the other side is open, so this one stays shut.
         return ()
@@ -123,6 +130,9 @@ def path_of(journal: Journal) -> tuple[StepName, ...]:
         left_out |= {StepName.OFFER_WAY_BACK, StepName.GIVE_UP_WAY_BACK, StepName.WITHDRAW_WAY_BACK}
     if not options.reverse_flow:
         left_out |= {StepName.PREPARE_REVERSE, StepName.START_REVERSE}
+    if journal.verb is Verb.FAILBACK:
+        left_out |= _RESTORING if options.restored else set()
+        left_out |= set() if options.switch_back else {StepName.SWITCH_BACK}
     path = _ABORT if journal.direction is Direction.ABORTING else _PATHS[journal.verb]
     return tuple(step for step in path if step not in left_out)
 
@@ -150,12 +160,12 @@ def next_step(journal: Journal, facts: Facts) -> do.Step:
     if journal.finished:
         return _after_the_end(journal, facts)
     if journal.direction is Direction.FORWARD:
-        if facts.decision is Decision.BACK and not journal.is_copy and not _opening(journal):
+        if journal.is_copy:
+            return do.Nothing(journal.outcome)
+        if facts.decision is Decision.BACK and not _opening(journal):
             return do.TurnBack()
         if journal.verb is Verb.SWITCHOVER and may_be_undone(journal) and _overdue(journal, facts.now_ms):
             return do.Abort("it was not ready for the fence within its time")
-        if journal.is_copy:
-            return do.Nothing(journal.outcome)
     name = next_name(journal)
     if name is None:
         raise BugError(f"switch {journal.id} is running, and has nothing left to do")
@@ -164,7 +174,9 @@ def next_step(journal: Journal, facts: Facts) -> do.Step:
 
 def _after_the_end(journal: Journal, facts: Facts) -> do.Step:
     """Return what may turn up once a switch has ended: locks of a late executor, and the source after a failover."""
-    gone = journal.direction is not Direction.FORWARD and journal.verb is not Verb.FAILBACK
+    # After the way back the locks are the copy's: gone before its markers stand, offsets would differ.
+    undone = journal.outcome is Outcome.FAILED_FORWARD and journal.is_copy
+    gone = undone or (journal.outcome is Outcome.ABORTED and journal.verb is not Verb.FAILBACK)
     left = facts.standing_locks & (frozenset(journal.locks) | frozenset(journal.inherited_locks))
     if gone and left - kept_locks(journal):
         return do.ReopenSource(tuple(sorted(left - kept_locks(journal))))
@@ -205,18 +217,21 @@ def restorations(journal: Journal) -> tuple[Restoration, ...]:
     ids = dict(journal.topic_ids)
     ways = []
     for topic, cuts in by_topic(journal.cuts).items():
-        tail = any(cut.tail for cut in cuts)
-        how = Restore.RESUME if not tail else Restore.APPEND if journal.options.append else Restore.RECREATE
+        how = Restore.RESUME
+        if any(cut.is_lost_below for cut in cuts):
+            how = Restore.RECREATE
+        elif any(cut.tail for cut in cuts):
+            how = Restore.APPEND if journal.options.append else Restore.RECREATE
         ways.append(Restoration(topic, how, ids.get(topic, "")))
     return tuple(ways)
 
 
 def confirmation_digest(journal: Journal) -> str:
     """Return a short name of what a failback found and will do; empty where nobody needs to agree."""
-    tails = _tails(journal)
-    if not tails:
+    ways = restorations(journal)
+    if all(one.how is Restore.RESUME for one in ways):
         return ""
-    return hashlib.sha256(repr((restorations(journal), tails)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((ways, _tails(journal))).encode()).hexdigest()[:16]
 
 
 def _tails(journal: Journal) -> tuple[Cut, ...]:
@@ -227,6 +242,11 @@ def _ours(journal: Journal) -> tuple[str, ...]:
     return tuple(sorted({*journal.locks, *journal.inherited_locks}))
 
 
+def _scope(journal: Journal) -> tuple[End, ...]:
+    """Return what a switchover proved to be drained: nothing else may be fenced by it."""
+    return journal.ends if journal.verb is Verb.SWITCHOVER and journal.direction is Direction.FORWARD else ()
+
+
 def _epoch(journal: Journal) -> int:
     if journal.fence_epoch is None:
         raise BugError(f"switch {journal.id} has no fence epoch after its fence had begun")
@@ -235,13 +255,13 @@ def _epoch(journal: Journal) -> int:
 
 _STEPS: dict[StepName, Callable[[Journal], do.Step]] = {
     StepName.PREFLIGHT: lambda _: do.Preflight(),
-    StepName.PLAN_LOCKS: lambda j: do.PlanLocks(j.topics, j.inherited_locks),
+    StepName.PLAN_LOCKS: lambda j: do.PlanLocks(j.topics, _ours(j)),
     StepName.PLACE_LOCKS: lambda j: do.PlaceLocks(j.locks),
     StepName.PROVE_QUIESCENCE: lambda j: do.ProveQuiescence(j.topics),
     StepName.DRAIN: lambda j: do.Drain(j.ends),
     StepName.SYNC_GROUPS: lambda j: do.SyncGroups(j.ends),
     StepName.OFFER_WAY_BACK: lambda _: do.OfferWayBack(),
-    StepName.BEGIN_FENCE: lambda j: do.BeginFence(j.topics, j.fence_epoch),
+    StepName.BEGIN_FENCE: lambda j: do.BeginFence(j.topics, j.fence_epoch, _scope(j)),
     StepName.FENCE: lambda j: do.Fence(_epoch(j), j.topics),
     StepName.VERIFY_FENCE: lambda j: do.VerifyFence(_epoch(j), j.topics),
     StepName.PROMOTE: lambda j: do.Promote(_epoch(j), j.topics),

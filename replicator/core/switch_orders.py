@@ -71,6 +71,7 @@ def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int) -> B
     journal = Journal(
         id=order.id,
         verb=order.verb,
+        flow=order.flow,
         topics=tuple(sorted(set(order.topics))),
         options=order.options,
         actor=order.actor,

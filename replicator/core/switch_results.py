@@ -88,7 +88,7 @@ def _turn(journal: Journal, step: do.Step, result: do.Result, facts: Facts) -> J
             return turned(ended, Direction.ABORTING, why)
         case do.Abort(why), do.Ok():
             return turned(journal, Direction.ABORTING, why)
-        case ((do.Drain() | do.SyncGroups()), do.SourceMoved(why)):
+        case ((do.Drain() | do.SyncGroups() | do.BeginFence()), do.SourceMoved(why)):
             return _closed_again(journal, why)
         case do.TurnBack(), do.Ok():
             return turned(journal, Direction.BACK, _TURNED)
@@ -98,9 +98,9 @@ def _turn(journal: Journal, step: do.Step, result: do.Result, facts: Facts) -> J
 
 
 def _closed_again(journal: Journal, why: str) -> Journal:
-    """Return to where the source is closed: its locks may be gone, too."""
+    """Return to where the source is closed: its locks may be gone, or topics may have come that have none."""
     path = path_of(journal)
-    first = StepName.PLACE_LOCKS if StepName.PLACE_LOCKS in path else StepName.PROVE_QUIESCENCE
+    first = StepName.PLAN_LOCKS if StepName.PLAN_LOCKS in path else StepName.PROVE_QUIESCENCE
     return replace(journal, reached=path[path.index(first) - 1], ends=(), stopped_by=why)
 
 
@@ -118,7 +118,8 @@ def _nothing(journal: Journal, _step: do.Step, _result: do.Ok) -> Journal:
 
 
 def _locks(journal: Journal, _step: do.PlanLocks, result: do.LocksPlanned) -> Journal:
-    return replace(journal, locks=tuple(sorted(result.locks)))
+    before = tuple(sorted({*journal.inherited_locks, *journal.locks} - set(result.locks)))
+    return replace(journal, locks=tuple(sorted(result.locks)), inherited_locks=before)
 
 
 def _ends(journal: Journal, _step: do.ProveQuiescence, result: do.Quiescent) -> Journal:

@@ -27,8 +27,8 @@ class Preflight:
 class PlanLocks:
     """Work out what keeps writers off the source topics; nothing is changed yet. Result: LocksPlanned.
 
-    `ours` are locks of earlier switches: one of them that stands is ours, any other that stands is somebody else's and
-    must not be part of the plan.
+    `ours` are locks that we may have placed before: one of them that stands is ours, any other that stands is somebody
+    else's and must not be part of the plan.
     """
 
     topics: tuple[str, ...]
@@ -70,14 +70,16 @@ class OfferWayBack:
 
 @dataclass(frozen=True, slots=True)
 class BeginFence:
-    """ON_STATE: the writer's role becomes FENCING (of chosen topics: their mirrors'). Result: FenceBegun.
+    """ON_STATE: the writer's role becomes FENCING. Result: FenceBegun or SourceMoved.
 
     `epoch` is the one of this switch if it has one already; else it becomes one above every epoch that the producer id
-    ever had, of the flow and of any of its mirrors.
+    ever had, of the flow and of any of its mirrors. Where `ends` are given, a mirror or partition in scope beside them
+    was found meanwhile: the source has moved.
     """
 
     topics: tuple[str, ...]
     epoch: int | None = None
+    ends: tuple[End, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

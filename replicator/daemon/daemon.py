@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec, Spec
+    from replicator.model.switch import Order as SwitchOrder
+    from replicator.model.switch_status import SwitchPlan, SwitchStatus
     from replicator.model.translation import OffsetQuestion, Translation
     from replicator.rpc.lease_port import LeasePort
 
@@ -130,6 +132,32 @@ class Daemon:
         """Look whether a flow could be moved; see `ControlPort.rehearse`."""
         return await self._runner(flow).rehearse()
 
+    async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
+        """Return what a switch would do; see `ControlPort.plan_switch`."""
+        return await self._runner(flow).switches.plan(order)
+
+    async def start_switch(self, flow: str, order: SwitchOrder) -> tuple[SwitchStatus | None, bool]:
+        """Order a switch; see `ControlPort.start_switch`."""
+        switches = self._runner(flow).switches
+        journal, already = await switches.start(order)
+        return None if journal is None else switches.status_of(journal), already
+
+    def switches(self, flow: str) -> Sequence[SwitchStatus]:
+        """Return the switches of a flow; see `ControlPort.switches`."""
+        return self._runner(flow).switches.statuses()
+
+    async def abort_switch(self, flow: str, why: str, *, target_lost: bool) -> SwitchStatus:
+        """Undo a switch; see `ControlPort.abort_switch`."""
+        runner = self._runner(flow)
+        if target_lost:
+            return await runner.way_back(why)
+        return runner.switches.status_of(await runner.switches.abort(why))
+
+    async def confirm_switch(self, flow: str, confirm: str) -> SwitchStatus:
+        """Agree to what a failback found; see `ControlPort.confirm_switch`."""
+        switches = self._runner(flow).switches
+        return switches.status_of(await switches.confirm(confirm))
+
     def groups(self, flow: str) -> tuple[Sequence[GroupStatus], str | None]:
         """Return how far each group has followed; see `ControlPort.groups`."""
         return self._runner(flow).groups()
@@ -215,6 +243,7 @@ class Daemon:
             self._store,
             leases,
             self._peers,
+            reverse=_reverse_of(spec, flow),
         )
         self._runners[flow.name] = runner
         self._tasks[flow.name] = asyncio.create_task(runner.run(), name=flow.name)
@@ -293,6 +322,11 @@ class Daemon:
                 if flow.name not in self._runners and self._leases is not None:
                     self._start(flow, self._leases)
             log.info("configuration reloaded", added=plan.flows_added, removed=plan.flows_removed, changed=sorted(gone))
+
+
+def _reverse_of(spec: Spec, flow: FlowSpec) -> FlowSpec | None:
+    """Return the flow with both clusters swapped that belongs to a flow, whichever of the two names the other."""
+    return next((one for one in spec.flows if flow.name == one.reverse_of or one.name == flow.reverse_of), None)
 
 
 def prepare_state_dir(path: Path) -> None:

@@ -15,6 +15,7 @@ from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
+from replicator.engine.copying import PartsCopying
 from replicator.engine.fence import keep_data_id_alive, role_text
 from replicator.engine.history import History
 from replicator.engine.identity import agree_on_shards, ensure_state_topic, establish
@@ -26,10 +27,13 @@ from replicator.engine.resolve import Resolver
 from replicator.engine.source_ends import intact_below
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
+from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
+from replicator.engine.switch.site import Site
 from replicator.engine.translate_team import TranslatingTeam
 from replicator.engine.verify_continuous import verify_continuously
 from replicator.errors import (
     AuthorizationFailed,
+    BugError,
     Conflict,
     KafkaError,
     ReplicatorError,
@@ -37,26 +41,26 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.events import Desired, Event
-from replicator.model.states import Reason
+from replicator.model.states import FlowState, Reason
 from replicator.model.status import FlowStatus
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from replicator.engine.parts import Me
     from replicator.engine.shards import Shard
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
-    from replicator.model.groups import GroupOutcome, GroupStatus
-    from replicator.model.names import TopicPartition
+    from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.model.status import PartitionStatus
+    from replicator.model.switch_status import SwitchStatus
     from replicator.model.translation import OffsetQuestion, Translation
     from replicator.rpc.lease_port import LeasePort
     from replicator.rpc.peers import Peers
@@ -77,6 +81,7 @@ _EXPIRATION_DEFAULT_MS = 86_400_000
 _PROGRESS_EVERY_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
 _DATA_ID_EVERY_SECONDS = 600.0
+_UID_SECONDS = 0.2
 
 log = get_logger(__name__)
 
@@ -93,6 +98,7 @@ class FlowRunner:
         store: Where events are kept.
         leases: Who grants leases.
         peers: How other daemons of the flow are asked.
+        reverse: The flow with both clusters swapped, if the file has one.
     """
 
     def __init__(
@@ -105,6 +111,8 @@ class FlowRunner:
         store: Store,
         leases: LeasePort,
         peers: Peers,
+        *,
+        reverse: FlowSpec | None = None,
     ) -> None:
         self.flow = flow
         self.trouble: str | None = "starting"
@@ -115,6 +123,9 @@ class FlowRunner:
         self._me = me
         self._leases = leases
         self._peers = peers
+        self._reverse = reverse
+        self._state_log: StateLog | None = None
+        self._switches: SwitchKeeper | None = None
         self._parts: Parts | None = None
         self._history = History(flow.name, store)
         self._stale = asyncio.Event()
@@ -144,6 +155,7 @@ class FlowRunner:
             troubles = [f"{place}: {why}" for place, why in sorted(parts.pump.trouble.items())]
             trouble = "; ".join([*troubles, *parts.shards.troubles()]) or trouble
         return flow_status(
+            self._state(),
             self.flow,
             uid=parts.identity.uid if parts else None,
             mirrors=parts.sync.mirrors if parts else {},
@@ -152,6 +164,32 @@ class FlowRunner:
             trouble=trouble,
             coordinator_answers=parts.leases.answers if parts else None,
         )
+
+    def _state(self) -> FlowState:
+        """Return which state the flow shows, by its switches and its writer's role."""
+        if self._switches is None:
+            return FlowState.PAUSED if self._paused else FlowState.ACTIVE
+        return self._switches.state(paused=self._paused)
+
+    @property
+    def switches(self) -> SwitchKeeper:
+        """The switches of this flow.
+
+        Raises:
+            ReplicatorError: Its state on the target is not known yet.
+        """
+        if self._switches is None:
+            raise ReplicatorError(
+                f"the switches of flow {self.flow.name!r} are not known yet",
+                why=self.trouble or "",
+                next_step="replicator flow status",
+            )
+        return self._switches
+
+    async def way_back(self, why: str) -> SwitchStatus:
+        """Open the closed source again, whose target is lost (`way_back_of`)."""
+        await self._source.open()
+        return await way_back_of(self._site(StateLog(self._target), ""), why)
 
     async def whole_status(self) -> FlowStatus:
         """Return the picture of the whole flow, with what the daemons tell that copy other parts of it."""
@@ -218,24 +256,6 @@ class FlowRunner:
         parts = self._parts
         return (parts.groups.statuses(), parts.groups.trouble) if parts is not None else ((), self.trouble)
 
-    async def final_group_sync(
-        self, ends: Mapping[TopicPartition, int] | None, *, timeout_seconds: float
-    ) -> tuple[GroupOutcome, ...]:
-        """Bring groups to where they stay when the target takes over (`GroupSync.final_sync`).
-
-        Raises:
-            ReplicatorError: The flow is not up, the ends were not passed in time, or a cluster cannot be asked.
-        """
-        return await self._up().groups.final_sync(ends, timeout_seconds=timeout_seconds)
-
-    async def forget_groups(self) -> None:
-        """Let what stands on the target be its consumers' own (`GroupSync.forget`).
-
-        Raises:
-            ReplicatorError: The flow is not up, or the target cannot be written to.
-        """
-        await self._up().groups.forget()
-
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.
 
@@ -289,24 +309,80 @@ class FlowRunner:
         Raises:
             ReplicatorError: Something only an operator can mend.
         """
+        await self._patiently(self._open_target)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._log().follow())
+            group.create_task(self._copy())
+            group.create_task(self._switch())
+
+    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what a flow starts with, again and again while a cluster cannot be reached."""
         pause, longest = _START_PAUSE_SECONDS
         while True:
             try:
-                await self._start()
-                break
+                await work()
             except (KafkaError, TimedOut, Conflict) as error:
                 if isinstance(error, KafkaError) and not error.retryable:
                     raise
                 self.trouble = str(error)
                 log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
+            else:
+                return
             await asyncio.sleep(pause)
             pause = min(longest, pause * 2)
-        parts = self._parts
-        if parts is None:
-            return
+
+    async def _open_target(self) -> None:
+        """Open the target and read what is recorded there; the source may be gone."""
+        await self._target.open()
+        await ensure_state_topic(self._target, self._admins[1])
+        state_log = StateLog(self._target)
+        await state_log.read_to_end()
+        self._state_log = state_log
+
+    def _log(self) -> StateLog:
+        if self._state_log is None:
+            raise BugError(f"flow {self.flow.name} has no state yet")
+        return self._state_log
+
+    async def _switch(self) -> None:
+        """Keep switches going; also while the source is gone, if the flow was ever begun."""
+        while (uid := self._known_uid()) is None:  # noqa: ASYNC110 - also a cluster that answers at last tells it
+            await asyncio.sleep(_UID_SECONDS)
+        self._switches = SwitchKeeper(self._site(self._log(), uid))
+        await self._switches.run()
+
+    def _site(self, state_log: StateLog, uid: str) -> Site:
+        return Site(
+            self.flow,
+            self._reverse,
+            self._source,
+            self._target,
+            self._admins,
+            state_log,
+            uid,
+            self._me.instance,
+            self._copying,
+        )
+
+    def _known_uid(self) -> str | None:
+        """Return the flow's uid: while the source is gone, that of the only flow of this name."""
+        if self._parts is not None:
+            return self._parts.identity.uid
+        cluster_id = self._source.spec.cluster_id or self._source.cluster_id
+        found = state.flows_named(self._log().records, self.flow.name, self._target.cluster_id or "")
+        fitting = [one.uid for one in found if cluster_id in {None, one.source_cluster_id}]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _copying(self) -> PartsCopying | None:
+        if self._parts is None:
+            return None
+        return PartsCopying(self._parts, lambda: self._paused, self.whole_status)
+
+    async def _copy(self) -> None:
+        await self._patiently(self._start)
+        parts = self._up()
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.pump.run())
-            group.create_task(parts.state_log.follow())
             group.create_task(parts.presence.run())
             group.create_task(parts.leases.run())
             group.create_task(parts.shards.run(parts.leases))
@@ -324,7 +400,7 @@ class FlowRunner:
             group.create_task(parts.groups.run())
 
     async def _start(self) -> None:
-        await asyncio.gather(self._source.open(), self._target.open(), self._read_guard())
+        await asyncio.gather(self._source.open(), self._read_guard())
         if self._source.cluster_id == self._target.cluster_id:
             raise WrongCluster(
                 f"flow {self.flow.name!r} would feed itself",
@@ -332,8 +408,7 @@ class FlowRunner:
                 why=f"{self.flow.source} and {self.flow.target} are the same cluster, {self._source.cluster_id}",
                 next_step=f"correct the bootstrap of {self.flow.source} or of {self.flow.target}",
             )
-        await ensure_state_topic(self._target, self._admins[1])
-        state_log = StateLog(self._target)
+        state_log = self._log()
         identity = await establish(self.flow, self._source.cluster_id or "", self._target, state_log, self._me.instance)
         silence = silence_seconds(self._coordinator, self._target)
         await agree_on_shards(self.flow, identity.uid, self._target, state_log, silence, self._tell_waiting)

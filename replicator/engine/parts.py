@@ -67,6 +67,7 @@ class Parts:
     source_ends: SourceEnds
     lineup: Lineup
     groups: GroupSync
+    positions: PumpPositions
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +153,13 @@ def assemble(
         copies = writer is not None and writer.role is Role.COPYING
         return copies and first.works and first.claim.effective_since() is not None
 
+    positions = PumpPositions(pump, sync, ground.state_log, uid, flow.shards)
     groups = GroupSync(
         flow,
         uid,
         ground.source,
         ground.target,
-        PumpPositions(pump, sync, ground.state_log, uid, flow.shards),
+        positions,
         state_log=ground.state_log,
         may_write=may_write,
     )
@@ -175,6 +177,7 @@ def assemble(
         source_ends=source_ends,
         lineup=Lineup(flow, pump, source_ends),
         groups=groups,
+        positions=positions,
     )
 
 

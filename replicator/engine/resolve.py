@@ -239,7 +239,7 @@ class Resolver:
         record.generation += 1
         for step in plan.steps:
             if isinstance(step, Recreate):
-                _begin_anew(record, doomed)
+                state.begin_anew(record, doomed)
             elif isinstance(step, TakeSource):
                 topic = self._pump.source.cluster.topics.get(mirror.topic)
                 record.source_topic_id = topic.topic_id if topic is not None else bytes(16)
@@ -303,19 +303,6 @@ def _is_damaged(frame: Frame, header: BatchHeader) -> bool:
     except CorruptRecords:
         return True
     return False
-
-
-def _begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
-    """Leave nothing of a mirror but its name, its owner and what was decided about it."""
-    record.doomed_topic_id = doomed
-    record.source_topic_id = bytes(16)
-    record.target_topic_id = bytes(16)
-    record.phase = pb.MIRROR_PHASE_PENDING
-    record.begin_at_end = False
-    del record.active_partitions[:]
-    del record.leader_epochs[:]
-    for field in (record.managed, record.seeded, record.maps, record.given_up, record.tombstones_ok_ms):
-        field.clear()
 
 
 def _until(slot: Slot | None, place: Place) -> OffsetMap:

@@ -75,6 +75,12 @@ def find_flow(records: Mapping[bytes, bytes], name: str, source_cluster_id: str)
     return None
 
 
+def flows_named(records: Mapping[bytes, bytes], name: str, target_cluster_id: str) -> list[pb.FlowRecord]:
+    """Return the flows of that name to this target, whatever their source is."""
+    found = (pb.FlowRecord.FromString(value) for _, value in _of_kind(records, pb.KIND_FLOW))
+    return [flow for flow in found if flow.name == name and flow.target_cluster_id == target_cluster_id]
+
+
 def flow_key(uid: str) -> bytes:
     """Return the key of a flow's record."""
     return key(pb.KIND_FLOW, uid)
@@ -228,6 +234,24 @@ def segments_of(
             parsed = parse_key(raw_key)
             if parsed is not None and parsed.partition == partition and parsed.topic == target_topic:
                 yield raw_key, pb.SegmentBlock.FromString(value)
+
+
+def begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
+    """Leave nothing of a mirror but its name, its owner and what was decided about it.
+
+    Args:
+        record: The mirror's, to be changed.
+        doomed: Id of the target topic that is deleted before it is made anew; empty for none.
+    """
+    record.doomed_topic_id = doomed
+    record.source_topic_id = bytes(16)
+    record.target_topic_id = bytes(16)
+    record.phase = pb.MIRROR_PHASE_PENDING
+    record.begin_at_end = False
+    del record.active_partitions[:]
+    del record.leader_epochs[:]
+    for field in (record.managed, record.seeded, record.maps, record.given_up, record.tombstones_ok_ms):
+        field.clear()
 
 
 def group_key(uid: str, group: str) -> bytes:

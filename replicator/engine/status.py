@@ -31,6 +31,7 @@ _STATES = {
 
 
 def flow_status(
+    shown: FlowState,
     flow: FlowSpec,
     *,
     uid: str | None,
@@ -54,7 +55,7 @@ def flow_status(
         flow_uid=uid,
         source=flow.source,
         target=flow.target,
-        state=FlowState.PAUSED if paused else FlowState.ACTIVE,
+        state=shown,
         reason=trouble,
         epoch=pump.writer.producer_epoch if pump else None,
         lag_records=_total_lag(everything),

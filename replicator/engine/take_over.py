@@ -19,9 +19,11 @@ from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from replicator.engine.state_log import Change, StateLog
+
+_HOW = "take_over"
 
 log = get_logger(__name__)
 
@@ -37,6 +39,7 @@ class Takeover:
         target_topic_id: Its own.
         places: Per partition, the same moment in both logs: nothing behind it was written to this topic.
         mapped: Whether offsets differ from there on, and those without a record are left out.
+        anew: Whether the topic is deleted, if it still has that id, and mirrored from the beginning.
     """
 
     source_topic: str
@@ -45,10 +48,18 @@ class Takeover:
     target_topic_id: bytes
     places: Mapping[int, Place]
     mapped: bool = False
+    anew: bool = False
 
 
 async def take_over(
-    state_log: StateLog, uid: str, topics: Sequence[Takeover], *, epoch: int, reason: str, actor: str
+    state_log: StateLog,
+    uid: str,
+    topics: Sequence[Takeover],
+    *,
+    epoch: int,
+    reason: str,
+    actor: str,
+    also: Callable[[Mapping[bytes, bytes]], list[Change]] = lambda _: [],
 ) -> None:
     """Record that the flow copies from these places on, and may: one change, that does nothing the second time.
 
@@ -57,8 +68,9 @@ async def take_over(
         uid: The flow that goes back.
         topics: What it takes over.
         epoch: The producer epoch it writes with; every partition refuses a lower one.
-        reason: Why, for the record.
+        reason: Why, for the record; the same one again is the same order again.
         actor: Who wanted it.
+        also: What else belongs into the change.
 
     Raises:
         Conflict: The flow copies already, from other places.
@@ -71,7 +83,7 @@ async def take_over(
         for topic in topics:
             key = state.mirror_key(uid, topic.target_topic)
             stored = state.get_mirror(records, uid, topic.target_topic)
-            if stored is not None and _is_taken(stored, topic):
+            if stored is not None and _is_taken(stored, reason):
                 continue
             changes.append(state.put(key, _record(records, uid, stored, topic, _resolution(now_ms, reason, actor))))
             changes += [
@@ -90,28 +102,19 @@ async def take_over(
             raw.role, raw.epoch = pb.WRITER_ROLE_COPYING, max(raw.epoch, epoch)
             raw.ClearField("fence_epoch")
             changes.append(state.put(state.writer_key(uid), raw))
-        return changes
+        return [*changes, *also(records)] if changes else []
 
     await state_log.change(uid, decide)
     log.warning("topics taken over", uid=uid, topics=[topic.target_topic for topic in topics], why=reason, actor=actor)
 
 
 def _resolution(now_ms: int, reason: str, actor: str) -> pb.Resolution:
-    return pb.Resolution(at_ms=now_ms, actor=actor, why=reason, how="take_over")
+    return pb.Resolution(at_ms=now_ms, actor=actor, why=reason, how=_HOW)
 
 
-def _is_taken(stored: pb.MirrorRecord, topic: Takeover) -> bool:
+def _is_taken(stored: pb.MirrorRecord, reason: str) -> bool:
     """Return whether that was recorded by an executor that died before it could say so."""
-    return (
-        stored.source_topic_id == topic.source_topic_id
-        and stored.target_topic_id == topic.target_topic_id
-        and all(
-            number in stored.maps
-            and stored.maps[number].judged_from == place.target
-            and stored.maps[number].base.source_end == place.source
-            for number, place in topic.places.items()
-        )
-    )
+    return any(one.how == _HOW and one.why == reason for one in stored.resolutions)
 
 
 def _record(
@@ -127,13 +130,18 @@ def _record(
         record.CopyFrom(stored)
     record.owner_flow_uid, record.owner_flow_name = uid, state.get_flow(records, uid).name
     record.source_topic, record.target_topic = topic.source_topic, topic.target_topic
+    record.resolutions.append(resolution)
+    record.generation += 1
+    if topic.anew:
+        state.begin_anew(record, topic.target_topic_id)
+        record.mode = "identical"
+        return record
     record.source_topic_id, record.target_topic_id = topic.source_topic_id, topic.target_topic_id
     record.phase = pb.MIRROR_PHASE_ACTIVE
     record.mode = "mapped" if topic.mapped else "identical"
     record.source_partitions = len(topic.places)
     record.begin_at_end = False
     record.doomed_topic_id = b""
-    record.generation += 1
     del record.active_partitions[:]
     record.active_partitions.extend(sorted(topic.places))
     del record.leader_epochs[:]
@@ -152,5 +160,4 @@ def _record(
                 judged_from=place.target,
             )
         )
-    record.resolutions.append(resolution)
     return record

@@ -44,3 +44,13 @@ def fill_route_transactional_id(flow_uid: str, shard: int) -> str:
     shard, as their holders would fence each other otherwise.
     """
     return f"replicator.{flow_uid}.fill-route" + (f".{shard}" if shard else "")
+
+
+def way_back_transactional_id(flow_uid: str) -> str:
+    """Return the transactional id, on the flow's source, whose producer marks it where a switch is taken back."""
+    return f"replicator.{flow_uid}.way-back"
+
+
+def export_transactional_id(flow_uid: str) -> str:
+    """Return the transactional id, on the flow's target, under which divergent records are exported."""
+    return f"replicator.{flow_uid}.export"

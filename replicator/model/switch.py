@@ -117,6 +117,8 @@ class Options:
         groups_exact: A group that cannot be carried over exactly stops a switchover before the fence.
         timeout_ms: How long a switchover may take up to the fence, before it gives up and opens the source again.
         append: Failback: topics with a tail are appended to (mapped), rather than re-created (identical).
+        switch_back: Failback: order the switchover of the other flow once it has caught up.
+        restored: Failback: the other flow copies already, so that nothing has to be found and restored.
     """
 
     close: Close = Close.LOCK
@@ -125,6 +127,8 @@ class Options:
     groups_exact: bool = True
     timeout_ms: int = 600_000
     append: bool = False
+    switch_back: bool = True
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class Order:
 
     id: str
     verb: Verb
+    flow: str = ""
     topics: tuple[str, ...] = ()
     options: Options = Options()
     actor: str = ""
@@ -166,8 +171,10 @@ class Cut:
 
     Attributes:
         topic: Source topic.
-        source: What the target holds, in the source's offsets.
-        target: End of the target's log behind the fence's marker.
+        target_topic: Its name on the target.
+        source: What the target holds, in the source's offsets; at least that where the partition is mapped.
+        target: Where the target's log ended, below the fence's marker: the same moment in both logs.
+        mapped: Whether offsets are not the same, and those without a record are left out.
         observed_end: End of the source when it was last seen; None if it never was.
         observed_ms: When that was.
         tail_end: End of the old source's log once it was seen again and closed; None until then.
@@ -177,6 +184,8 @@ class Cut:
     partition: int
     source: int
     target: int
+    target_topic: str = ""
+    mapped: bool = False
     observed_end: int | None = None
     observed_ms: int | None = None
     tail_end: int | None = None
@@ -190,6 +199,11 @@ class Cut:
     def tail(self) -> int | None:
         """Offsets of the old source past the cut, exactly; None until it was seen again."""
         return None if self.tail_end is None else max(0, self.tail_end - self.source)
+
+    @property
+    def is_lost_below(self) -> bool:
+        """Whether the old source ends below the cut, and nothing tells where that stands on the target."""
+        return self.mapped and self.tail_end is not None and self.tail_end < self.source
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -235,6 +249,7 @@ class Journal:
     """One switch: all that whoever goes on with it has to know. Times in ms.
 
     Attributes:
+        flow: Name of the flow, so that its copy on the source can be found without the target.
         started_ms: When it was ordered.
         revision: Rises with every change; whoever worked on an older one has lost the step.
         reached: The last step recorded as done.
@@ -255,6 +270,7 @@ class Journal:
 
     id: str
     verb: Verb
+    flow: str = ""
     topics: tuple[str, ...] = ()
     options: Options = Options()
     actor: str = ""

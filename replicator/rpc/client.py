@@ -17,6 +17,8 @@ from replicator.model.lease import LeaseTable
 from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
+from replicator.model.switch import Order as SwitchOrder
+from replicator.model.switch_status import SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, Translation
 from replicator.rpc import faults
 from replicator.rpc.convert import (
@@ -32,12 +34,16 @@ from replicator.rpc.convert import (
     table_from_wire,
     translation_from_wire,
 )
+from replicator.rpc.convert_switch import plan_from_wire, switch_from_wire, switch_order_to_wire
 from replicator.rpc.endpoint import OPTIONS, Endpoint
 from replicator.rpc.peers import RESOLVE_SECONDS_MAX
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc, lease_pb2, lease_pb2_grpc
 
 _REHEARSE_SECONDS_MAX = 60.0
+_SWITCH_SECONDS_MAX = 60.0
+"""A plan looks at both clusters, one of which may be gone."""
+_WAY_BACK_SECONDS_MAX = 90.0
 QUESTIONS_PER_CALL = 2000
 """About offsets: with topic names of 249 characters this is half a request."""
 
@@ -131,6 +137,48 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return resolution_from_wire(answer)
+
+    def plan_switch(self, order: SwitchOrder) -> SwitchPlan:
+        """Return what an order to switch a flow would do; nothing is changed."""
+        return plan_from_wire(self._switch(switch_order_to_wire(order, dry_run=True)).plan)
+
+    def start_switch(self, order: SwitchOrder, expected_epoch: int | None) -> tuple[SwitchStatus | None, bool]:
+        """Order a switch; return it, and whether it was under way or done already.
+
+        It is refused if the flow is at another epoch than the expected one by now.
+        """
+        answer = self._switch(switch_order_to_wire(order, dry_run=False, expected_epoch=expected_epoch))
+        return switch_from_wire(answer.switch) if answer.HasField("switch") else None, answer.already
+
+    def _switch(self, request: pb.StartSwitchRequest) -> pb.StartSwitchResponse:
+        try:
+            return self._stub.StartSwitch(request, timeout=_SWITCH_SECONDS_MAX)
+        except grpc.RpcError as error:
+            self._raise(error)
+
+    def switches(self, flow: str) -> tuple[SwitchStatus, ...]:
+        """Return the switches of a flow, newest last."""
+        try:
+            answer = self._stub.GetSwitch(pb.GetSwitchRequest(flow=flow), timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return tuple(switch_from_wire(one) for one in answer.switches)
+
+    def abort_switch(self, flow: str, *, actor: str, reason: str, target_lost: bool = False) -> SwitchStatus:
+        """Undo the running switch; with `target_lost` open its source again."""
+        request = pb.AbortSwitchRequest(flow=flow, actor=actor, reason=reason, target_lost=target_lost)
+        try:
+            return switch_from_wire(self._stub.AbortSwitch(request, timeout=_WAY_BACK_SECONDS_MAX))
+        except grpc.RpcError as error:
+            self._raise(error)
+
+    def confirm_switch(self, flow: str, confirm: str, *, actor: str) -> SwitchStatus:
+        """Agree to what a failback found."""
+        request = pb.ConfirmSwitchRequest(flow=flow, confirm=confirm, actor=actor)
+        try:
+            return switch_from_wire(self._stub.ConfirmSwitch(request, timeout=_SWITCH_SECONDS_MAX))
+        except grpc.RpcError as error:
+            self._raise(error)
 
     def events(self, flow: str, topic: str | None = None, limit: int = 50) -> tuple[Event, ...]:
         """Return recent events of a flow, or of one of its source topics, newest last."""

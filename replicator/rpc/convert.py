@@ -39,12 +39,12 @@ _DESIRED_FROM_WIRE = {wire: desired for desired, wire in _DESIRED_TO_WIRE.items(
 def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
     """Return the message of a whole snapshot."""
     return pb.DaemonStatus(
-        **_shallow(status, "flows"),
+        **shallow(status, "flows"),
         flows=[
             pb.FlowStatus(
-                **_shallow(flow, "totals", "mirrors", "shards"),
-                shards=[pb.ShardStatus(**_shallow(shard)) for shard in flow.shards],
-                totals=pb.FlowTotals(**_shallow(flow.totals)),
+                **shallow(flow, "totals", "mirrors", "shards"),
+                shards=[pb.ShardStatus(**shallow(shard)) for shard in flow.shards],
+                totals=pb.FlowTotals(**shallow(flow.totals)),
                 mirrors=[_mirror_to_wire(mirror) for mirror in flow.mirrors],
             )
             for flow in status.flows
@@ -58,17 +58,17 @@ def status_from_wire(message: pb.DaemonStatus) -> DaemonStatus:
     Raises:
         NotAvailable: It holds a state this version does not know.
     """
-    return _read(DaemonStatus, message, flows=tuple(_flow_from_wire(flow) for flow in message.flows))
+    return read(DaemonStatus, message, flows=tuple(_flow_from_wire(flow) for flow in message.flows))
 
 
 def event_to_wire(event: Event) -> pb.Event:
     """Return the message of one event."""
-    return pb.Event(**_shallow(event))
+    return pb.Event(**shallow(event))
 
 
 def event_from_wire(message: pb.Event) -> Event:
     """Return the event of a message."""
-    return _read(Event, message)
+    return read(Event, message)
 
 
 def question_to_wire(question: OffsetQuestion) -> pb.OffsetQuestion:
@@ -83,7 +83,7 @@ def question_from_wire(message: pb.OffsetQuestion) -> OffsetQuestion:
 
 def translation_to_wire(translation: Translation) -> pb.Translation:
     """Return the message of one answer."""
-    return pb.Translation(**_shallow(translation))
+    return pb.Translation(**shallow(translation))
 
 
 def translation_from_wire(message: pb.Translation) -> Translation:
@@ -92,14 +92,14 @@ def translation_from_wire(message: pb.Translation) -> Translation:
     Raises:
         NotAvailable: It holds a state this version does not know.
     """
-    return _read(Translation, message, state=_name(TranslationState, message.state))
+    return read(Translation, message, state=name_of(TranslationState, message.state))
 
 
 def group_to_wire(group: GroupStatus) -> pb.GroupStatus:
     """Return the message of one group."""
     return pb.GroupStatus(
-        **_shallow(group, "partitions"),
-        partitions=[pb.GroupPartition(**_shallow(partition)) for partition in group.partitions],
+        **shallow(group, "partitions"),
+        partitions=[pb.GroupPartition(**shallow(partition)) for partition in group.partitions],
     )
 
 
@@ -109,13 +109,13 @@ def group_from_wire(message: pb.GroupStatus) -> GroupStatus:
     Raises:
         NotAvailable: It holds a state or a kind this version does not know.
     """
-    return _read(
+    return read(
         GroupStatus,
         message,
-        kind=_name(GroupKind, message.kind),
-        state=_name(GroupState, message.state),
+        kind=name_of(GroupKind, message.kind),
+        state=name_of(GroupState, message.state),
         partitions=tuple(
-            _read(GroupPartition, partition, state=_name(GroupState, partition.state))
+            read(GroupPartition, partition, state=name_of(GroupState, partition.state))
             for partition in message.partitions
         ),
     )
@@ -140,23 +140,23 @@ def desired_from_wire(number: pb.Desired) -> Desired:
 
 def _mirror_to_wire(mirror: MirrorStatus) -> pb.MirrorStatus:
     return pb.MirrorStatus(
-        **_shallow(mirror, "partitions"),
-        partitions=[pb.PartitionStatus(**_shallow(partition)) for partition in mirror.partitions],
+        **shallow(mirror, "partitions"),
+        partitions=[pb.PartitionStatus(**shallow(partition)) for partition in mirror.partitions],
     )
 
 
 def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
-    return _read(
+    return read(
         FlowStatus,
         message,
-        state=_name(FlowState, message.state),
-        totals=_read(FlowTotals, message.totals),
-        shards=tuple(_read(ShardStatus, shard) for shard in message.shards),
+        state=name_of(FlowState, message.state),
+        totals=read(FlowTotals, message.totals),
+        shards=tuple(read(ShardStatus, shard) for shard in message.shards),
         mirrors=tuple(
-            _read(
+            read(
                 MirrorStatus,
                 mirror,
-                state=_name(MirrorState, mirror.state),
+                state=name_of(MirrorState, mirror.state),
                 reason=_reason(mirror),
                 partitions=tuple(_partition_from_wire(partition) for partition in mirror.partitions),
             )
@@ -166,14 +166,19 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
 
 
 def _partition_from_wire(message: pb.PartitionStatus) -> PartitionStatus:
-    return _read(PartitionStatus, message, state=_name(MirrorState, message.state), reason=_reason(message))
+    return read(PartitionStatus, message, state=name_of(MirrorState, message.state), reason=_reason(message))
 
 
 def _reason(message: pb.MirrorStatus | pb.PartitionStatus) -> Reason | None:
-    return _name(Reason, message.reason) if message.HasField("reason") else None
+    return name_of(Reason, message.reason) if message.HasField("reason") else None
 
 
-def _name(kind: type[_Name], text: str) -> _Name:
+def name_of(kind: type[_Name], text: str) -> _Name:
+    """Return the member of an enum that a message names.
+
+    Raises:
+        NotAvailable: This version does not know it.
+    """
     try:
         return kind(text)
     except ValueError:
@@ -186,7 +191,7 @@ def _name(kind: type[_Name], text: str) -> _Name:
 
 def audit_to_wire(entry: AuditEntry) -> pb.AuditEntry:
     """Return the message of an entry of the audit log."""
-    return pb.AuditEntry(**_shallow(entry))
+    return pb.AuditEntry(**shallow(entry))
 
 
 def audit_from_wire(message: pb.AuditEntry) -> AuditEntry:
@@ -195,14 +200,14 @@ def audit_from_wire(message: pb.AuditEntry) -> AuditEntry:
     Raises:
         NotAvailable: It is about something this version does not know.
     """
-    return _read(AuditEntry, message, phase=_name(Phase, message.phase))
+    return read(AuditEntry, message, phase=name_of(Phase, message.phase))
 
 
 def report_to_wire(report: Report) -> pb.RehearseResponse:
     """Return the message of a report."""
     return pb.RehearseResponse(
         sections=[
-            pb.ReportSection(title=section.title, checks=[pb.Check(**_shallow(check)) for check in section.checks])
+            pb.ReportSection(title=section.title, checks=[pb.Check(**shallow(check)) for check in section.checks])
             for section in report.sections
         ]
     )
@@ -218,7 +223,7 @@ def report_from_wire(message: pb.RehearseResponse) -> Report:
         tuple(
             Section(
                 section.title,
-                tuple(_read(Check, check, level=_name(Level, check.level)) for check in section.checks),
+                tuple(read(Check, check, level=name_of(Level, check.level)) for check in section.checks),
             )
             for section in message.sections
         )
@@ -227,7 +232,7 @@ def report_from_wire(message: pb.RehearseResponse) -> Report:
 
 def caller_to_wire(caller: Caller) -> lease_pb2.LeaseRequest:
     """Return the message of what a daemon says with a call about leases."""
-    return lease_pb2.LeaseRequest(**_shallow(caller))
+    return lease_pb2.LeaseRequest(**shallow(caller))
 
 
 def caller_from_wire(message: lease_pb2.LeaseRequest) -> Caller:
@@ -255,8 +260,8 @@ def table_to_wire(table: LeaseTable) -> lease_pb2.LeaseTable:
     return lease_pb2.LeaseTable(
         flow_uid=table.flow_uid,
         flow=table.flow,
-        members=[lease_pb2.LeaseMember(**_shallow(member)) for member in table.members],
-        leases=[lease_pb2.ShardLease(**_shallow(lease)) for lease in table.leases],
+        members=[lease_pb2.LeaseMember(**shallow(member)) for member in table.members],
+        leases=[lease_pb2.ShardLease(**shallow(lease)) for lease in table.leases],
     )
 
 
@@ -265,8 +270,8 @@ def table_from_wire(message: lease_pb2.LeaseTable) -> LeaseTable:
     return LeaseTable(
         message.flow_uid,
         message.flow,
-        tuple(_read(Member, member) for member in message.members),
-        tuple(_read(Lease, lease) for lease in message.leases),
+        tuple(read(Member, member) for member in message.members),
+        tuple(read(Lease, lease) for lease in message.leases),
     )
 
 
@@ -282,12 +287,12 @@ def lease_answer_from_wire(message: lease_pb2.LeaseAnswer) -> LeaseAnswer:
     return LeaseAnswer(table_from_wire(message.table), message.ttl_seconds, tuple(message.offered))
 
 
-def _shallow(value: DataclassInstance, *without: str) -> dict[str, Any]:
+def shallow(value: DataclassInstance, *without: str) -> dict[str, Any]:
     """Return the fields as keyword arguments; protobuf reads None as absent."""
     return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}
 
 
-def _read(kind: Callable[..., _Value], message: Message, /, **given: Any) -> _Value:
+def read(kind: Callable[..., _Value], message: Message, /, **given: Any) -> _Value:
     """Build a model value from a message's fields of the same names, except for those given."""
     described = message.DESCRIPTOR.fields_by_name
     values: dict[str, Any] = {

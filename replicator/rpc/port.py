@@ -11,6 +11,8 @@ from replicator.model.groups import GroupStatus
 from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
+from replicator.model.switch import Order as SwitchOrder
+from replicator.model.switch_status import SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, Translation
 
 QUESTIONS_MAX = 10_000
@@ -76,6 +78,46 @@ class ControlPort(Protocol):
 
         Raises:
             ReplicatorError: The flow is not run here.
+        """
+        ...
+
+    async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
+        """Return what an order to switch a flow would do; nothing is changed.
+
+        Raises:
+            ReplicatorError: It cannot be meant, or the flow is not run here.
+        """
+        ...
+
+    async def start_switch(self, flow: str, order: SwitchOrder) -> tuple[SwitchStatus | None, bool]:
+        """Order a switch; return it, and whether it was under way or done already.
+
+        Raises:
+            ReplicatorError: It cannot be begun, or the flow is not run here.
+        """
+        ...
+
+    def switches(self, flow: str) -> Sequence[SwitchStatus]:
+        """Return the switches of a flow, newest last; never waits.
+
+        Raises:
+            ReplicatorError: They are not known yet, or the flow is not run here.
+        """
+        ...
+
+    async def abort_switch(self, flow: str, why: str, *, target_lost: bool) -> SwitchStatus:
+        """Undo the running switch; with `target_lost` open its source again, which alone decides that.
+
+        Raises:
+            ReplicatorError: It cannot be undone, or the flow is not run here.
+        """
+        ...
+
+    async def confirm_switch(self, flow: str, confirm: str) -> SwitchStatus:
+        """Agree to what a failback does with topics that hold more than was copied.
+
+        Raises:
+            ReplicatorError: Nothing waits for that, or the flow is not run here.
         """
         ...
 

@@ -34,6 +34,7 @@ from replicator.rpc.convert import (
     status_to_wire,
     translation_to_wire,
 )
+from replicator.rpc.convert_switch import plan_to_wire, switch_order_from_wire, switch_to_wire
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.lease_port import LeasePort
 from replicator.rpc.lease_server import LEASE_SERVICE, LeaseServicer
@@ -250,6 +251,69 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                     change.after = "; ".join([order.how, *map(str, done.losses)]) if done.reasons else "nothing to do"
                 return resolution_to_wire(done)
 
+    async def StartSwitch(  # noqa: N802
+        self,
+        request: pb.StartSwitchRequest,
+        context: grpc.aio.ServicerContext[pb.StartSwitchRequest, pb.StartSwitchResponse],
+    ) -> pb.StartSwitchResponse:
+        """Order a switch, or tell what it would do; the same request id twice is one order."""
+        async with errors_cross(context):
+            entry = AuditEntry(0, "", Phase.INTENT, method="StartSwitch", flow=request.flow, reason=request.reason)
+            entry = await self._identified(context, request.actor, entry)
+            order = switch_order_from_wire(request, entry.actor)
+            async with self._changing:
+                flow = find_flow(self._control.snapshot(), request.flow)
+                _check_epoch(flow, request)
+                if request.dry_run:
+                    plan = await self._control.plan_switch(request.flow, order)
+                    return pb.StartSwitchResponse(plan=plan_to_wire(plan), already=plan.already)
+                async with audited(self._audit, replace(entry, before=flow.state, after=order.verb)) as change:
+                    switch, already = await self._control.start_switch(request.flow, order)
+                    change.after = "nothing to do" if already or switch is None else f"{order.verb} {switch.id} ordered"
+                return pb.StartSwitchResponse(
+                    switch=None if switch is None else switch_to_wire(switch), already=already
+                )
+
+    async def GetSwitch(  # noqa: N802
+        self,
+        request: pb.GetSwitchRequest,
+        context: grpc.aio.ServicerContext[pb.GetSwitchRequest, pb.GetSwitchResponse],
+    ) -> pb.GetSwitchResponse:
+        """Answer with the switches of a flow."""
+        async with errors_cross(context):
+            find_flow(self._control.snapshot(), request.flow)
+            return pb.GetSwitchResponse(switches=[switch_to_wire(one) for one in self._control.switches(request.flow)])
+
+    async def AbortSwitch(  # noqa: N802
+        self, request: pb.AbortSwitchRequest, context: grpc.aio.ServicerContext[pb.AbortSwitchRequest, pb.Switch]
+    ) -> pb.Switch:
+        """Undo the running switch."""
+        async with errors_cross(context):
+            entry = AuditEntry(0, "", Phase.INTENT, method="AbortSwitch", flow=request.flow, reason=request.reason)
+            entry = await self._identified(context, request.actor, entry)
+            async with self._changing:
+                flow = find_flow(self._control.snapshot(), request.flow)
+                wanted = "open the source again" if request.target_lost else "abort"
+                async with audited(self._audit, replace(entry, before=flow.state, after=wanted)) as change:
+                    why = f"{entry.actor}: {request.reason}" if request.reason else f"ordered by {entry.actor}"
+                    switch = await self._control.abort_switch(request.flow, why, target_lost=request.target_lost)
+                    change.after = f"{switch.verb} {switch.id}: {switch.direction}, {switch.outcome}"
+                return switch_to_wire(switch)
+
+    async def ConfirmSwitch(  # noqa: N802
+        self, request: pb.ConfirmSwitchRequest, context: grpc.aio.ServicerContext[pb.ConfirmSwitchRequest, pb.Switch]
+    ) -> pb.Switch:
+        """Agree to what a failback found."""
+        async with errors_cross(context):
+            entry = AuditEntry(0, "", Phase.INTENT, method="ConfirmSwitch", flow=request.flow)
+            entry = await self._identified(context, request.actor, entry)
+            async with self._changing:
+                flow = find_flow(self._control.snapshot(), request.flow)
+                async with audited(self._audit, replace(entry, before=flow.state, after=request.confirm)) as change:
+                    switch = await self._control.confirm_switch(request.flow, request.confirm)
+                    change.after = "; ".join(f"{one.topic}: {one.how}" for one in switch.restorations)
+                return switch_to_wire(switch)
+
     async def Audit(  # noqa: N802
         self, request: pb.AuditRequest, context: grpc.aio.ServicerContext[pb.AuditRequest, pb.AuditResponse]
     ) -> pb.AuditResponse:
@@ -381,7 +445,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             return changed
 
 
-def _check_epoch(flow: FlowStatus, request: pb.SetDesiredRequest | pb.ResolveMirrorRequest) -> None:
+def _check_epoch(
+    flow: FlowStatus, request: pb.SetDesiredRequest | pb.ResolveMirrorRequest | pb.StartSwitchRequest
+) -> None:
     if request.HasField("expected_epoch") and request.expected_epoch != flow.epoch:
         raise Conflict(
             f"flow {flow.flow!r} is at epoch {flow.epoch}, not {request.expected_epoch}",

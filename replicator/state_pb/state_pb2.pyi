@@ -364,3 +364,162 @@ class GroupRecord(_message.Message):
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     topics: _containers.RepeatedCompositeFieldContainer[GroupRecord.Topic]
     def __init__(self, topics: _Optional[_Iterable[_Union[GroupRecord.Topic, _Mapping]]] = ...) -> None: ...
+
+class HeldBackRecord(_message.Message):
+    __slots__ = ("locks",)
+    LOCKS_FIELD_NUMBER: _ClassVar[int]
+    locks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, locks: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TopicCuts(_message.Message):
+    __slots__ = ("topic", "target_topic", "partitions", "source", "target", "mapped", "observed_end", "observed_ms", "tail_end")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    TARGET_TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_END_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_MS_FIELD_NUMBER: _ClassVar[int]
+    TAIL_END_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    target_topic: str
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    source: _containers.RepeatedScalarFieldContainer[int]
+    target: _containers.RepeatedScalarFieldContainer[int]
+    mapped: _containers.RepeatedScalarFieldContainer[bool]
+    observed_end: _containers.RepeatedScalarFieldContainer[int]
+    observed_ms: _containers.RepeatedScalarFieldContainer[int]
+    tail_end: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., source: _Optional[_Iterable[int]] = ..., target: _Optional[_Iterable[int]] = ..., mapped: _Optional[_Iterable[bool]] = ..., observed_end: _Optional[_Iterable[int]] = ..., observed_ms: _Optional[_Iterable[int]] = ..., tail_end: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class CutRecord(_message.Message):
+    __slots__ = ("switch_id", "at_ms", "epoch", "cuts")
+    SWITCH_ID_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CUTS_FIELD_NUMBER: _ClassVar[int]
+    switch_id: str
+    at_ms: int
+    epoch: int
+    cuts: TopicCuts
+    def __init__(self, switch_id: _Optional[str] = ..., at_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., cuts: _Optional[_Union[TopicCuts, _Mapping]] = ...) -> None: ...
+
+class TopicEnds(_message.Message):
+    __slots__ = ("topic", "partitions", "ends", "identical")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    IDENTICAL_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    ends: _containers.RepeatedScalarFieldContainer[int]
+    identical: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, topic: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., ends: _Optional[_Iterable[int]] = ..., identical: _Optional[_Iterable[bool]] = ...) -> None: ...
+
+class SwitchOptions(_message.Message):
+    __slots__ = ("close", "reverse_flow", "way_back", "groups_exact", "timeout_ms", "append", "switch_back", "restored")
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_FLOW_FIELD_NUMBER: _ClassVar[int]
+    WAY_BACK_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_EXACT_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    APPEND_FIELD_NUMBER: _ClassVar[int]
+    SWITCH_BACK_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
+    close: str
+    reverse_flow: str
+    way_back: bool
+    groups_exact: bool
+    timeout_ms: int
+    append: bool
+    switch_back: bool
+    restored: bool
+    def __init__(self, close: _Optional[str] = ..., reverse_flow: _Optional[str] = ..., way_back: _Optional[bool] = ..., groups_exact: _Optional[bool] = ..., timeout_ms: _Optional[int] = ..., append: _Optional[bool] = ..., switch_back: _Optional[bool] = ..., restored: _Optional[bool] = ...) -> None: ...
+
+class SwitchStep(_message.Message):
+    __slots__ = ("step", "at_ms", "executor")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EXECUTOR_FIELD_NUMBER: _ClassVar[int]
+    step: str
+    at_ms: int
+    executor: str
+    def __init__(self, step: _Optional[str] = ..., at_ms: _Optional[int] = ..., executor: _Optional[str] = ...) -> None: ...
+
+class SwitchRecord(_message.Message):
+    __slots__ = ("id", "verb", "flow", "topics", "options", "actor", "reason", "started_ms", "ended_ms", "revision", "reached", "direction", "outcome", "stopped_by", "escalated", "locks", "inherited_locks", "ends", "groups_exact", "groups_inexact", "groups_inexact_count", "fence_epoch", "cuts", "topic_ids", "confirmed", "decision", "is_copy", "history", "executor")
+    class TopicIdsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STARTED_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_MS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_BY_FIELD_NUMBER: _ClassVar[int]
+    ESCALATED_FIELD_NUMBER: _ClassVar[int]
+    LOCKS_FIELD_NUMBER: _ClassVar[int]
+    INHERITED_LOCKS_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_EXACT_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_INEXACT_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_INEXACT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FENCE_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CUTS_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_IDS_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    IS_COPY_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    EXECUTOR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    verb: str
+    flow: str
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    options: SwitchOptions
+    actor: str
+    reason: str
+    started_ms: int
+    ended_ms: int
+    revision: int
+    reached: str
+    direction: str
+    outcome: str
+    stopped_by: str
+    escalated: bool
+    locks: _containers.RepeatedScalarFieldContainer[str]
+    inherited_locks: _containers.RepeatedScalarFieldContainer[str]
+    ends: _containers.RepeatedCompositeFieldContainer[TopicEnds]
+    groups_exact: int
+    groups_inexact: _containers.RepeatedScalarFieldContainer[str]
+    groups_inexact_count: int
+    fence_epoch: int
+    cuts: _containers.RepeatedCompositeFieldContainer[TopicCuts]
+    topic_ids: _containers.ScalarMap[str, str]
+    confirmed: str
+    decision: str
+    is_copy: bool
+    history: _containers.RepeatedCompositeFieldContainer[SwitchStep]
+    executor: str
+    def __init__(self, id: _Optional[str] = ..., verb: _Optional[str] = ..., flow: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., options: _Optional[_Union[SwitchOptions, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., revision: _Optional[int] = ..., reached: _Optional[str] = ..., direction: _Optional[str] = ..., outcome: _Optional[str] = ..., stopped_by: _Optional[str] = ..., escalated: _Optional[bool] = ..., locks: _Optional[_Iterable[str]] = ..., inherited_locks: _Optional[_Iterable[str]] = ..., ends: _Optional[_Iterable[_Union[TopicEnds, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[_Iterable[str]] = ..., groups_inexact_count: _Optional[int] = ..., fence_epoch: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[TopicCuts, _Mapping]]] = ..., topic_ids: _Optional[_Mapping[str, str]] = ..., confirmed: _Optional[str] = ..., decision: _Optional[str] = ..., is_copy: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[SwitchStep, _Mapping]]] = ..., executor: _Optional[str] = ...) -> None: ...
+
+class JournalRecord(_message.Message):
+    __slots__ = ("current", "past")
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    PAST_FIELD_NUMBER: _ClassVar[int]
+    current: SwitchRecord
+    past: _containers.RepeatedCompositeFieldContainer[SwitchRecord]
+    def __init__(self, current: _Optional[_Union[SwitchRecord, _Mapping]] = ..., past: _Optional[_Iterable[_Union[SwitchRecord, _Mapping]]] = ...) -> None: ...

@@ -537,3 +537,205 @@ class DescribeGroupResponse(_message.Message):
     GROUP_FIELD_NUMBER: _ClassVar[int]
     group: GroupStatus
     def __init__(self, group: _Optional[_Union[GroupStatus, _Mapping]] = ...) -> None: ...
+
+class StartSwitchRequest(_message.Message):
+    __slots__ = ("flow", "verb", "topics", "producers_stopped", "reverse", "inexact_groups", "append", "stay", "timeout_ms", "actor", "reason", "request_id", "expected_epoch", "dry_run")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCERS_STOPPED_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_FIELD_NUMBER: _ClassVar[int]
+    INEXACT_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    APPEND_FIELD_NUMBER: _ClassVar[int]
+    STAY_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    verb: str
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    producers_stopped: bool
+    reverse: bool
+    inexact_groups: bool
+    append: bool
+    stay: bool
+    timeout_ms: int
+    actor: str
+    reason: str
+    request_id: str
+    expected_epoch: int
+    dry_run: bool
+    def __init__(self, flow: _Optional[str] = ..., verb: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., producers_stopped: _Optional[bool] = ..., reverse: _Optional[bool] = ..., inexact_groups: _Optional[bool] = ..., append: _Optional[bool] = ..., stay: _Optional[bool] = ..., timeout_ms: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class SwitchPlan(_message.Message):
+    __slots__ = ("verb", "steps", "undone_until", "problems", "known_loss", "lossy", "unseen", "observed_age_seconds", "already", "switch_id")
+    class Loss(_message.Message):
+        __slots__ = ("topic", "partition", "offsets")
+        TOPIC_FIELD_NUMBER: _ClassVar[int]
+        PARTITION_FIELD_NUMBER: _ClassVar[int]
+        OFFSETS_FIELD_NUMBER: _ClassVar[int]
+        topic: str
+        partition: int
+        offsets: int
+        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offsets: _Optional[int] = ...) -> None: ...
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    UNDONE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_LOSS_FIELD_NUMBER: _ClassVar[int]
+    LOSSY_FIELD_NUMBER: _ClassVar[int]
+    UNSEEN_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ALREADY_FIELD_NUMBER: _ClassVar[int]
+    SWITCH_ID_FIELD_NUMBER: _ClassVar[int]
+    verb: str
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    undone_until: int
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    known_loss: int
+    lossy: _containers.RepeatedCompositeFieldContainer[SwitchPlan.Loss]
+    unseen: int
+    observed_age_seconds: float
+    already: bool
+    switch_id: str
+    def __init__(self, verb: _Optional[str] = ..., steps: _Optional[_Iterable[str]] = ..., undone_until: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., lossy: _Optional[_Iterable[_Union[SwitchPlan.Loss, _Mapping]]] = ..., unseen: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., already: _Optional[bool] = ..., switch_id: _Optional[str] = ...) -> None: ...
+
+class StartSwitchResponse(_message.Message):
+    __slots__ = ("plan", "switch", "already")
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    SWITCH_FIELD_NUMBER: _ClassVar[int]
+    ALREADY_FIELD_NUMBER: _ClassVar[int]
+    plan: SwitchPlan
+    switch: Switch
+    already: bool
+    def __init__(self, plan: _Optional[_Union[SwitchPlan, _Mapping]] = ..., switch: _Optional[_Union[Switch, _Mapping]] = ..., already: _Optional[bool] = ...) -> None: ...
+
+class GetSwitchRequest(_message.Message):
+    __slots__ = ("flow",)
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    def __init__(self, flow: _Optional[str] = ...) -> None: ...
+
+class GetSwitchResponse(_message.Message):
+    __slots__ = ("switches",)
+    SWITCHES_FIELD_NUMBER: _ClassVar[int]
+    switches: _containers.RepeatedCompositeFieldContainer[Switch]
+    def __init__(self, switches: _Optional[_Iterable[_Union[Switch, _Mapping]]] = ...) -> None: ...
+
+class AbortSwitchRequest(_message.Message):
+    __slots__ = ("flow", "actor", "reason", "target_lost")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TARGET_LOST_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    actor: str
+    reason: str
+    target_lost: bool
+    def __init__(self, flow: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., target_lost: _Optional[bool] = ...) -> None: ...
+
+class ConfirmSwitchRequest(_message.Message):
+    __slots__ = ("flow", "actor", "confirm")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    actor: str
+    confirm: str
+    def __init__(self, flow: _Optional[str] = ..., actor: _Optional[str] = ..., confirm: _Optional[str] = ...) -> None: ...
+
+class Switch(_message.Message):
+    __slots__ = ("id", "flow", "verb", "outcome", "direction", "started_ms", "ended_ms", "actor", "reason", "stopped_by", "epoch", "reverse_flow", "way_back", "waits_for", "executor", "steps", "groups_exact", "groups_inexact", "groups_detail", "known_loss", "unknown_losses", "observed_age_seconds", "known_tail", "cuts", "restorations", "confirm")
+    class Step(_message.Message):
+        __slots__ = ("step", "text", "at_ms")
+        STEP_FIELD_NUMBER: _ClassVar[int]
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        AT_MS_FIELD_NUMBER: _ClassVar[int]
+        step: str
+        text: str
+        at_ms: int
+        def __init__(self, step: _Optional[str] = ..., text: _Optional[str] = ..., at_ms: _Optional[int] = ...) -> None: ...
+    class Cut(_message.Message):
+        __slots__ = ("topic", "target_topic", "partition", "source", "target", "observed_end", "loss", "tail")
+        TOPIC_FIELD_NUMBER: _ClassVar[int]
+        TARGET_TOPIC_FIELD_NUMBER: _ClassVar[int]
+        PARTITION_FIELD_NUMBER: _ClassVar[int]
+        SOURCE_FIELD_NUMBER: _ClassVar[int]
+        TARGET_FIELD_NUMBER: _ClassVar[int]
+        OBSERVED_END_FIELD_NUMBER: _ClassVar[int]
+        LOSS_FIELD_NUMBER: _ClassVar[int]
+        TAIL_FIELD_NUMBER: _ClassVar[int]
+        topic: str
+        target_topic: str
+        partition: int
+        source: int
+        target: int
+        observed_end: int
+        loss: int
+        tail: int
+        def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., partition: _Optional[int] = ..., source: _Optional[int] = ..., target: _Optional[int] = ..., observed_end: _Optional[int] = ..., loss: _Optional[int] = ..., tail: _Optional[int] = ...) -> None: ...
+    class Restoration(_message.Message):
+        __slots__ = ("topic", "how", "tail")
+        TOPIC_FIELD_NUMBER: _ClassVar[int]
+        HOW_FIELD_NUMBER: _ClassVar[int]
+        TAIL_FIELD_NUMBER: _ClassVar[int]
+        topic: str
+        how: str
+        tail: int
+        def __init__(self, topic: _Optional[str] = ..., how: _Optional[str] = ..., tail: _Optional[int] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    STARTED_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_MS_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_BY_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_FLOW_FIELD_NUMBER: _ClassVar[int]
+    WAY_BACK_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+    EXECUTOR_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_EXACT_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_INEXACT_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_DETAIL_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_LOSS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_LOSSES_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_TAIL_FIELD_NUMBER: _ClassVar[int]
+    CUTS_FIELD_NUMBER: _ClassVar[int]
+    RESTORATIONS_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    flow: str
+    verb: str
+    outcome: str
+    direction: str
+    started_ms: int
+    ended_ms: int
+    actor: str
+    reason: str
+    stopped_by: str
+    epoch: int
+    reverse_flow: str
+    way_back: bool
+    waits_for: str
+    executor: str
+    steps: _containers.RepeatedCompositeFieldContainer[Switch.Step]
+    groups_exact: int
+    groups_inexact: int
+    groups_detail: _containers.RepeatedScalarFieldContainer[str]
+    known_loss: int
+    unknown_losses: int
+    observed_age_seconds: float
+    known_tail: int
+    cuts: _containers.RepeatedCompositeFieldContainer[Switch.Cut]
+    restorations: _containers.RepeatedCompositeFieldContainer[Switch.Restoration]
+    confirm: str
+    def __init__(self, id: _Optional[str] = ..., flow: _Optional[str] = ..., verb: _Optional[str] = ..., outcome: _Optional[str] = ..., direction: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., stopped_by: _Optional[str] = ..., epoch: _Optional[int] = ..., reverse_flow: _Optional[str] = ..., way_back: _Optional[bool] = ..., waits_for: _Optional[str] = ..., executor: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Switch.Step, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[int] = ..., groups_detail: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., unknown_losses: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., known_tail: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[Switch.Cut, _Mapping]]] = ..., restorations: _Optional[_Iterable[_Union[Switch.Restoration, _Mapping]]] = ..., confirm: _Optional[str] = ...) -> None: ...

@@ -89,6 +89,26 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.FromString,
                 _registered_method=True)
+        self.StartSwitch = channel.unary_unary(
+                '/replicator.rpc.v1.Control/StartSwitch',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.StartSwitchRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.StartSwitchResponse.FromString,
+                _registered_method=True)
+        self.GetSwitch = channel.unary_unary(
+                '/replicator.rpc.v1.Control/GetSwitch',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.GetSwitchRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.GetSwitchResponse.FromString,
+                _registered_method=True)
+        self.AbortSwitch = channel.unary_unary(
+                '/replicator.rpc.v1.Control/AbortSwitch',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AbortSwitchRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.Switch.FromString,
+                _registered_method=True)
+        self.ConfirmSwitch = channel.unary_unary(
+                '/replicator.rpc.v1.Control/ConfirmSwitch',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ConfirmSwitchRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.Switch.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -171,6 +191,34 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartSwitch(self, request, context):
+        """Order a switchover, failover or failback; or only tell what it would do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSwitch(self, request, context):
+        """The switches of a flow, newest last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbortSwitch(self, request, context):
+        """Undo the running switch, or open its source again where its target is lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmSwitch(self, request, context):
+        """Agree to what a failback does with topics that hold more than was copied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -228,6 +276,26 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.DescribeGroup,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.SerializeToString,
+            ),
+            'StartSwitch': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartSwitch,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.StartSwitchRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.StartSwitchResponse.SerializeToString,
+            ),
+            'GetSwitch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSwitch,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.GetSwitchRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.GetSwitchResponse.SerializeToString,
+            ),
+            'AbortSwitch': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbortSwitch,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.AbortSwitchRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.Switch.SerializeToString,
+            ),
+            'ConfirmSwitch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmSwitch,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ConfirmSwitchRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.Switch.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -527,6 +595,114 @@ class Control:
             '/replicator.rpc.v1.Control/DescribeGroup',
             replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartSwitch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/StartSwitch',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.StartSwitchRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.StartSwitchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSwitch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/GetSwitch',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.GetSwitchRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.GetSwitchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbortSwitch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/AbortSwitch',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.AbortSwitchRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.Switch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmSwitch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/ConfirmSwitch',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.ConfirmSwitchRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.Switch.FromString,
             options,
             channel_credentials,
             insecure,

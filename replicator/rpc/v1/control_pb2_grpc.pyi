@@ -18,6 +18,10 @@ class ControlStub:
     Audit: grpc.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
     ListGroups: grpc.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
     DescribeGroup: grpc.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
+    StartSwitch: grpc.UnaryUnaryMultiCallable[pb.StartSwitchRequest, pb.StartSwitchResponse]
+    GetSwitch: grpc.UnaryUnaryMultiCallable[pb.GetSwitchRequest, pb.GetSwitchResponse]
+    AbortSwitch: grpc.UnaryUnaryMultiCallable[pb.AbortSwitchRequest, pb.Switch]
+    ConfirmSwitch: grpc.UnaryUnaryMultiCallable[pb.ConfirmSwitchRequest, pb.Switch]
 
 class ControlAsyncStub:
     ListFlows: grpc.aio.UnaryUnaryMultiCallable[pb.ListFlowsRequest, pb.ListFlowsResponse]
@@ -31,6 +35,10 @@ class ControlAsyncStub:
     Audit: grpc.aio.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
     ListGroups: grpc.aio.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
     DescribeGroup: grpc.aio.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
+    StartSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.StartSwitchRequest, pb.StartSwitchResponse]
+    GetSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.GetSwitchRequest, pb.GetSwitchResponse]
+    AbortSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.AbortSwitchRequest, pb.Switch]
+    ConfirmSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.ConfirmSwitchRequest, pb.Switch]
 
 class ControlServicer:
     async def ListFlows(
@@ -66,6 +74,18 @@ class ControlServicer:
     async def DescribeGroup(
         self, request: pb.DescribeGroupRequest, context: grpc.aio.ServicerContext[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
     ) -> pb.DescribeGroupResponse: ...
+    async def StartSwitch(
+        self, request: pb.StartSwitchRequest, context: grpc.aio.ServicerContext[pb.StartSwitchRequest, pb.StartSwitchResponse]
+    ) -> pb.StartSwitchResponse: ...
+    async def GetSwitch(
+        self, request: pb.GetSwitchRequest, context: grpc.aio.ServicerContext[pb.GetSwitchRequest, pb.GetSwitchResponse]
+    ) -> pb.GetSwitchResponse: ...
+    async def AbortSwitch(
+        self, request: pb.AbortSwitchRequest, context: grpc.aio.ServicerContext[pb.AbortSwitchRequest, pb.Switch]
+    ) -> pb.Switch: ...
+    async def ConfirmSwitch(
+        self, request: pb.ConfirmSwitchRequest, context: grpc.aio.ServicerContext[pb.ConfirmSwitchRequest, pb.Switch]
+    ) -> pb.Switch: ...
 
 def add_ControlServicer_to_server(
     servicer: ControlServicer, server: grpc.aio.Server

@@ -13,6 +13,9 @@ from replicator.model.report import Report, Section, ok, warn
 from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus, ShardStatus
+from replicator.model.switch import Direction, Outcome, Verb
+from replicator.model.switch import Order as SwitchOrder
+from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 
 ORDERS = MirrorStatus(
@@ -206,6 +209,46 @@ class KeptAudit:
         return [entry for entry in self.entries if flow in {None, entry.flow}][-limit:]
 
 
+PLAN = SwitchPlan(
+    Verb.SWITCHOVER,
+    ("look whether it can be carried through", "stop copying", "open west"),
+    1,
+    known_loss=5,
+    lossy=(("orders", 0, 3), ("orders", 1, 2)),
+    unseen=1,
+    observed_age_seconds=2.5,
+)
+SWITCH = SwitchStatus(
+    id="0a1b2c",
+    flow="east-to-west",
+    verb=Verb.SWITCHOVER,
+    outcome=Outcome.DONE,
+    direction=Direction.FORWARD,
+    started_ms=1_784_000_000_000,
+    ended_ms=1_784_000_004_500,
+    actor="ada",
+    reason="maintenance",
+    epoch=3,
+    reverse_flow="west-to-east",
+    way_back=True,
+    executor="west-1",
+    steps=(
+        StepStatus("begin_fence", "stop copying", 1_784_000_003_000),
+        StepStatus("open_target", "open west", 1_784_000_004_000),
+    ),
+    groups_exact=4,
+    groups_inexact=1,
+    groups_detail=("billing: the group has members on the target",),
+    known_loss=5,
+    unknown_losses=1,
+    observed_age_seconds=2.5,
+    known_tail=7,
+    cuts=(CutStatus("orders", "orders", 0, 100, 101, 103, 3, 7),),
+    restorations=(RestorationStatus("orders", "recreate", 7),),
+    confirm="",
+)
+
+
 @dataclass
 class FakeDaemon:
     """A ControlPort that obeys at once and remembers who asked for what."""
@@ -218,10 +261,47 @@ class FakeDaemon:
     refuse: Exception | None = None
     obey: bool = True
     groups_wait_for: str | None = None
+    problems: tuple[str, ...] = ()
+    switched: list[tuple[str, SwitchOrder]] = field(default_factory=list)
 
     async def rehearse(self, flow: str) -> Report:
         """Find something of each level."""
         return Report((Section(f"flow {flow}", (ok("reachable", "west answers"), warn("rpo", "unknown", "look"))),))
+
+    async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
+        """Tell of one that loses something."""
+        del flow
+        if self.refuse is not None:
+            raise self.refuse
+        return replace(PLAN, verb=order.verb, problems=self.problems)
+
+    async def start_switch(self, flow: str, order: SwitchOrder) -> tuple[SwitchStatus | None, bool]:
+        """Take it, once."""
+        if self.refuse is not None:
+            raise self.refuse
+        self.switched.append((flow, order))
+        already = any(one.verb is order.verb for _, one in self.switched[:-1])
+        return replace(SWITCH, id=order.id, verb=order.verb, flow=flow), already
+
+    def switches(self, flow: str) -> Sequence[SwitchStatus]:
+        """Return those that were ordered, done at once."""
+        return [replace(SWITCH, id=order.id, verb=order.verb, flow=flow) for _, order in self.switched]
+
+    async def abort_switch(self, flow: str, why: str, *, target_lost: bool) -> SwitchStatus:
+        """Undo it."""
+        if self.refuse is not None:
+            raise self.refuse
+        return replace(
+            SWITCH,
+            flow=flow,
+            outcome=Outcome.FAILED_FORWARD if target_lost else Outcome.ABORTED,
+            direction=Direction.BACK if target_lost else Direction.ABORTING,
+            stopped_by=why,
+        )
+
+    async def confirm_switch(self, flow: str, confirm: str) -> SwitchStatus:
+        """Agree."""
+        return replace(SWITCH, flow=flow, verb=Verb.FAILBACK, confirm=confirm)
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
         """Return the same: nobody else copies anything."""

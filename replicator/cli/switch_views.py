@@ -1,0 +1,172 @@
+"""How switches are shown: what one would do, how far it is, and what it cost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from replicator.cli import output
+from replicator.cli.output import Column
+from replicator.model.switch import Direction, Outcome, Verb
+
+if TYPE_CHECKING:
+    from replicator.model.switch_status import StepStatus, SwitchPlan, SwitchStatus
+
+_LOSSES_SHOWN_MAX = 20
+_CUTS = (
+    Column("TOPIC", folds=True),
+    Column("PARTITION", right=True),
+    Column("CUT", right=True),
+    Column("TARGET END", right=True),
+    Column("SEEN END", right=True, wide=True),
+    Column("LOSS", right=True),
+    Column("TAIL", right=True),
+)
+_HISTORY = (
+    Column("ID"),
+    Column("VERB"),
+    Column("OUTCOME"),
+    Column("STARTED"),
+    Column("TOOK", right=True),
+    Column("EPOCH", right=True, wide=True),
+    Column("ACTOR", folds=True, wide=True),
+    Column("REASON", folds=True),
+)
+
+
+def plan(flow: str, found: SwitchPlan) -> None:
+    """Show what an order would do."""
+    output.line(f"{found.verb} of {flow}:")
+    for number, step in enumerate(found.steps, 1):
+        output.line(f"  {number:>2}. {step}")
+        if number == found.undone_until and number < len(found.steps):
+            output.line("      -- up to here `replicator switch abort` undoes all of it --")
+    losses(found)
+    for problem in found.problems:
+        output.line(f"refused: {problem}")
+
+
+def losses(found: SwitchPlan) -> None:
+    """Show what a failover would lose now."""
+    if found.known_loss is None:
+        return
+    age = f", as seen {output.age(found.observed_age_seconds)} ago" if found.observed_age_seconds is not None else ""
+    output.line(f"loss if it were done now: {found.known_loss:,} offsets{age}")
+    for topic, partition, offsets in found.lossy[:_LOSSES_SHOWN_MAX]:
+        output.line(f"  {topic}-{partition}: {offsets:,}")
+    if len(found.lossy) > _LOSSES_SHOWN_MAX:
+        output.line(f"  and {len(found.lossy) - _LOSSES_SHOWN_MAX} more partitions")
+    if found.unseen:
+        output.line(f"of {found.unseen} partitions the source's end was never seen: what they lose is not known")
+    output.line("what the source took after it was seen last is lost too; when it returns, the tail tells exactly")
+
+
+def headline(switch: SwitchStatus) -> str:
+    """Return one line about a switch."""
+    if switch.outcome is Outcome.RUNNING:
+        ways = {
+            Direction.FORWARD: "is under way",
+            Direction.ABORTING: "is being undone",
+            Direction.BACK: "is being turned back",
+        }
+        how = ways[switch.direction]
+    else:
+        how = {
+            Outcome.DONE: "is done",
+            Outcome.ABORTED: "was undone",
+            Outcome.FAILED_FORWARD: "was turned back: the source is open again",
+        }[switch.outcome]
+    return f"{switch.verb} {switch.id} of {switch.flow} {how}"
+
+
+def step_line(step: StepStatus) -> str:
+    """Return one line about a step."""
+    done = "      " if step.at_ms is None else "done  "
+    return f"  {done}{step.text}"
+
+
+def status(switch: SwitchStatus, *, wide: bool) -> None:
+    """Show one switch."""
+    output.line(headline(switch))
+    if switch.reason or switch.actor:
+        output.line(f"  ordered by {switch.actor or 'nobody known'}{f': {switch.reason}' if switch.reason else ''}")
+    if switch.stopped_by:
+        output.line(f"  {switch.stopped_by}")
+    for step in switch.steps:
+        output.line(step_line(step))
+    if switch.waits_for:
+        output.line(f"waits for: {switch.waits_for}")
+    outcome(switch)
+    if switch.cuts and wide:
+        rows = [
+            (
+                cut.topic,
+                str(cut.partition),
+                str(cut.source),
+                str(cut.target),
+                output.number(cut.observed_end),
+                output.number(cut.loss),
+                output.number(cut.tail),
+            )
+            for cut in switch.cuts
+        ]
+        output.table(_CUTS, rows, wide=True)
+
+
+def outcome(switch: SwitchStatus) -> None:
+    """Show what a switch cost."""
+    if switch.groups_exact or switch.groups_inexact:
+        output.line(f"consumer groups: {switch.groups_exact} exact, {switch.groups_inexact} not")
+    for text in switch.groups_detail:
+        output.line(f"  {text}")
+    if not switch.cuts:
+        return
+    partitions = f"{len(switch.cuts)} partitions"
+    if switch.verb is Verb.FAILBACK:
+        _restorations(switch)
+    elif switch.verb is Verb.SWITCHOVER:
+        output.line(f"cut: {partitions}, nothing is lost")
+    else:
+        age = switch.observed_age_seconds
+        seen = f", the source as seen {output.age(age)} before" if age is not None else ""
+        output.line(f"cut: {partitions}, {switch.known_loss:,} offsets are lost as far as is known{seen}")
+        if switch.unknown_losses:
+            output.line(f"  of {switch.unknown_losses} partitions the source was never seen")
+        tail = "not known until the source returns" if switch.known_tail is None else f"{switch.known_tail:,} offsets"
+        output.line(f"tail of the old source (the exact loss): {tail}")
+
+
+def _restorations(switch: SwitchStatus) -> None:
+    if not switch.restorations:
+        output.line("no partition of the old source holds more than was copied")
+        return
+    words = {"recreate": "deleted there, and mirrored anew", "append": "kept, and appended to (offsets are mapped)"}
+    for one in switch.restorations:
+        output.line(f"  {one.topic}: holds {one.tail:,} offsets that were never copied; {words.get(one.how, one.how)}")
+    if switch.confirm:
+        output.line(f"to agree: replicator failback {switch.flow} --confirm {switch.confirm}")
+
+
+def history(switches: tuple[SwitchStatus, ...], *, wide: bool) -> None:
+    """Show switches, one line each, newest last."""
+    if not switches:
+        output.note("this flow was never switched")
+        return
+    rows = [
+        (
+            one.id[:12],
+            str(one.verb),
+            str(one.outcome),
+            _time(one.started_ms),
+            "-" if one.ended_ms is None else output.age((one.ended_ms - one.started_ms) / 1000),
+            output.number(one.epoch),
+            one.actor,
+            one.reason or one.stopped_by,
+        )
+        for one in switches
+    ]
+    output.table(_HISTORY, rows, wide=wide)
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,64 @@
+"""What the copying of a flow tells whoever carries out a switch (`switch.site.Copying`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.model.states import MirrorState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from replicator.engine.parts import Parts
+    from replicator.model.groups import GroupOutcome
+    from replicator.model.names import TopicPartition
+    from replicator.model.status import FlowStatus
+
+
+class PartsCopying:
+    """The copying of a flow that is up in this daemon.
+
+    Args:
+        parts: Its parts.
+        paused: Whether the operator paused it.
+        whole: Returns the status of the whole flow.
+    """
+
+    def __init__(self, parts: Parts, paused: Callable[[], bool], whole: Callable[[], Awaitable[FlowStatus]]) -> None:
+        self._parts = parts
+        self._paused = paused
+        self._whole = whole
+
+    def paused(self) -> bool:
+        """See `Copying.paused`."""
+        return self._paused()
+
+    def wanted(self) -> Iterable[TopicPartition]:
+        """See `Copying.wanted`."""
+        return self._parts.positions.wanted()
+
+    def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+        """See `Copying.behind`."""
+        return self._parts.positions.behind(ends)
+
+    async def stopped(self) -> dict[str, str]:
+        """See `Copying.stopped`."""
+        return {
+            mirror.topic: mirror.reason or mirror.detail or mirror.state
+            for mirror in (await self._whole()).mirrors
+            if mirror.state is MirrorState.FAULTED
+        }
+
+    async def final_group_sync(
+        self, ends: Mapping[TopicPartition, int] | None, *, timeout_seconds: float
+    ) -> tuple[GroupOutcome, ...]:
+        """See `Copying.final_group_sync`."""
+        return await self._parts.groups.final_sync(ends, timeout_seconds=timeout_seconds)
+
+    async def forget_groups(self) -> None:
+        """See `Copying.forget_groups`."""
+        await self._parts.groups.forget()
+
+    def works_first(self) -> bool:
+        """See `Copying.works_first`."""
+        return self._parts.shards.shards[0].works

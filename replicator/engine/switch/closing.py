@@ -1,0 +1,235 @@
+"""The half of a switch that can be undone: looking first, closing the source, and bringing the target to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.core import selection
+from replicator.core import switch_steps as do
+from replicator.engine.switch.places import log_ends
+from replicator.engine.switch.site import mirrors_in
+from replicator.errors import AuthorizationFailed, KafkaError, PreflightFailed, ReplicatorError, TimedOut
+from replicator.model.names import TopicPartition
+from replicator.model.switch import End, GroupsNote, Journal, Verb
+from replicator.wire import control
+from replicator.wire.cluster import Purpose
+from replicator.wire.rights_probe import Verdict, may_write_markers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.engine.switch.locks import SourceLocks
+    from replicator.engine.switch.site import Copying, Site
+    from replicator.model.groups import GroupOutcome
+    from replicator.state_pb import state_pb2 as pb
+
+_QUIET_SECONDS = 2.0
+"""How long ends have to stand still; rules of an authorizer take effect within a second (KAFKA.md 0b.15)."""
+_GROUPS_SECONDS = 20.0
+_NAMED_MAX = 3
+
+
+class Closing:
+    """Steps that a flow's source is closed with.
+
+    Args:
+        site: What the switch works on.
+        locks: How writers are kept off the source.
+    """
+
+    def __init__(self, site: Site, locks: SourceLocks) -> None:
+        self._site = site
+        self._locks = locks
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def problems(self, journal: Journal) -> list[str]:
+        """Return what forbids a switch to begin, each with what helps.
+
+        Raises:
+            KafkaError: The target cannot be asked.
+        """
+        site = self._site
+        found: list[str] = []
+        if journal.topics:
+            known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, journal.topics)}
+            found += [f"the flow mirrors no topic {name!r}" for name in journal.topics if name not in known]
+        if journal.verb is Verb.FAILOVER:
+            return found
+        try:
+            await site.reach_source()
+        except KafkaError as error:
+            helps = "a failover asks nothing of the source" if journal.verb is Verb.SWITCHOVER else "wait for it"
+            return [*found, f"the source cannot be reached ({error}): {helps}"]
+        found += await self._locks.problems(journal)
+        found += self._reverse_problems(journal)
+        if journal.verb is Verb.SWITCHOVER:
+            found += await self._copying_problems(journal)
+        return found
+
+    async def _copying_problems(self, journal: Journal) -> list[str]:
+        copying = self._site.copying()
+        if copying is None:
+            return ["the flow is not up in this daemon: see `replicator flow status`"]
+        if copying.paused():
+            return [f"the flow is paused: `replicator flow resume {self._site.flow.name}` lets it drain"]
+        every = await copying.stopped()
+        stopped = {name: why for name, why in every.items() if not journal.topics or name in journal.topics}
+        return [
+            f"{name} stands still ({why}): `replicator mirror describe {self._site.flow.name} {name}` tells what helps"
+            for name, why in sorted(stopped.items())
+        ]
+
+    def _reverse_problems(self, journal: Journal) -> list[str]:
+        wanted = journal.options.reverse_flow
+        if not wanted:
+            return []
+        reverse = self._site.reverse
+        if reverse is None or reverse.name != wanted:
+            return [f"flow {wanted!r} is not the way back of {self._site.flow.name!r} in the flow file"]
+        found = []
+        for one in mirrors_in(self._site.log.records, self._site.uid, journal.topics):
+            leads_to = selection.target_name(reverse.rename, one.target_topic)
+            if leads_to != one.source_topic or not selection.matches(reverse.topics, one.target_topic):
+                found.append(f"flow {wanted!r} does not lead {one.target_topic} back to {one.source_topic}")
+        return found[:_NAMED_MAX]
+
+    async def preflight(self, journal: Journal) -> do.Result:
+        """See `do.Preflight`."""
+        found = await self.problems(journal)
+        return do.Refused("; ".join(found)) if found else do.Ok()
+
+    async def offers_way_back(self) -> bool:
+        """Return whether the source can hold the decision which side opens, and takes the marker that this costs."""
+        try:
+            await self._site.source_log()
+            verdict = await may_write_markers(await self._site.source.any_connection())
+        except AuthorizationFailed:
+            return False
+        return verdict is Verdict.ALLOWED
+
+    # -- closing --------------------------------------------------------------------------------------------------
+
+    async def prove_quiescence(self, journal: Journal) -> do.Result:
+        """See `do.ProveQuiescence`: ends that stand still, all of it readable, no transaction open."""
+        mirrors = self._mirrors(journal)
+        wanted = await self._source_partitions(journal, mirrors)
+        before = await log_ends(self._site.source, wanted)
+        await asyncio.sleep(_QUIET_SECONDS)
+        after = await log_ends(self._site.source, wanted)
+        moved = [where for where in wanted if before[where] != after[where]]
+        if moved:
+            where = moved[0]
+            return do.NotYet(f"{where} is still written to: {before[where]}, then {after[where]}")
+        opened = await self._open(after)
+        if opened:
+            where, stable = next(iter(opened.items()))
+            return do.NotYet(f"a transaction is open on {where} at {stable}: it ends within its time-out")
+        return do.Quiescent(tuple(_end(where, after[where], mirrors.get(where.topic)) for where in wanted))
+
+    def _mirrors(self, journal: Journal) -> dict[str, pb.MirrorRecord]:
+        return {one.source_topic: one for one in mirrors_in(self._site.log.records, self._site.uid, journal.topics)}
+
+    async def _source_partitions(
+        self, journal: Journal, mirrors: Mapping[str, pb.MirrorRecord]
+    ) -> list[TopicPartition]:
+        source = self._site.source
+        await source.refresh(None)
+        copying = self._site.copying()
+        if journal.verb is Verb.SWITCHOVER and copying is not None:
+            # Also what is not a mirror yet: a topic that came a moment ago must not be left behind.
+            return sorted(one for one in copying.wanted() if not journal.topics or one.topic in journal.topics)
+        return sorted(
+            TopicPartition(name, number)
+            for name in mirrors
+            if name in source.topics
+            for number in source.topics[name].leaders
+        )
+
+    async def _open(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the partitions whose committed records end earlier than all of them."""
+        found: dict[TopicPartition, int] = {}
+        by_node: dict[int, list[TopicPartition]] = {}
+        for where in ends:
+            leader = self._site.source.leader(where)
+            if leader is not None:
+                by_node.setdefault(leader.node, []).append(where)
+        for node, some in by_node.items():
+            connection = await self._site.source.connection(node, Purpose.CONTROL)
+            told = await control.list_offsets(connection, some, control.LATEST, committed=True)
+            found |= {where: answer.value for where, answer in told.items() if answer.value < ends[where]}
+        return found
+
+    # -- bringing the target to its end ---------------------------------------------------------------------------
+
+    async def drain(self, step: do.Drain) -> do.Result:
+        """See `do.Drain`."""
+        copying = self._up()
+        behind = copying.behind({TopicPartition(end.topic, end.partition): end.source for end in step.ends})
+        if behind:
+            where, why = next(iter(sorted(behind.items())))
+            return do.NotYet(f"{len(behind)} partitions are not copied to their end, {where} among them: {why}")
+        moved = await self._moved(step.ends)
+        return do.SourceMoved(moved) if moved else do.Drained(step.ends)
+
+    async def sync_groups(self, step: do.SyncGroups) -> do.Result:
+        """See `do.SyncGroups`."""
+        ends = {TopicPartition(end.topic, end.partition): end.source for end in step.ends}
+        try:
+            outcomes = await self._up().final_group_sync(ends, timeout_seconds=_GROUPS_SECONDS)
+        except TimedOut as error:
+            return do.NotYet(str(error))
+        moved = await self._moved(step.ends)
+        return do.SourceMoved(moved) if moved else do.GroupsSynced(noted(outcomes))
+
+    async def _moved(self, ends: Iterable[End]) -> str:
+        """Return which partition of the source goes beyond what was proven, or is new; nothing for none."""
+        proven = {TopicPartition(end.topic, end.partition): end.source for end in ends}
+        now = await log_ends(self._site.source, proven)
+        beyond = [f"{where} ends at {end}, not {proven[where]}" for where, end in now.items() if end != proven[where]]
+        return f"somebody wrote to the source after it was closed: {beyond[0]}" if beyond else ""
+
+    async def clamp_groups(self) -> do.Result:
+        """See `do.ClampGroups`. Where the flow is not up here, what was committed before stands: never too much."""
+        copying = self._site.copying()
+        if copying is None:
+            why = "groups stand where they were last brought to: this daemon has not seen the source"
+            return do.GroupsSynced(GroupsNote(inexact=(why,)))
+        try:
+            outcomes = await copying.final_group_sync(None, timeout_seconds=_GROUPS_SECONDS)
+        except ReplicatorError as error:
+            if isinstance(error, KafkaError) and error.retryable:
+                raise
+            return do.GroupsSynced(GroupsNote(inexact=(f"groups stand where they were last brought to: {error}",)))
+        return do.GroupsSynced(noted(outcomes))
+
+    def _up(self) -> Copying:
+        copying = self._site.copying()
+        if copying is None:
+            raise PreflightFailed("the flow is not up in this daemon", next_step="replicator flow status")
+        return copying
+
+
+def noted(outcomes: Iterable[GroupOutcome]) -> GroupsNote:
+    """Return what a journal keeps of the groups."""
+    some = list(outcomes)
+    inexact = [f"{one.group}: {_why_inexact(one)}" for one in some if not one.exact]
+    return GroupsNote(sum(one.exact for one in some), tuple(inexact), len(inexact))
+
+
+def _why_inexact(outcome: GroupOutcome) -> str:
+    parts = [outcome.detail or outcome.state.replace("_", " ")]
+    if outcome.reread_records:
+        parts.append(f"reads {outcome.reread_records:,} offsets again")
+    if outcome.cut_records:
+        parts.append(f"{outcome.cut_records:,} offsets of what it had read were never copied")
+    return ", ".join(parts)
+
+
+def _end(where: TopicPartition, end: int, mirror: pb.MirrorRecord | None) -> End:
+    identical = True
+    if mirror is not None and where.partition in mirror.maps:
+        recorded = mirror.maps[where.partition]
+        identical = not recorded.mapped and recorded.base.source_end == recorded.base.target_end
+    return End(where.topic, where.partition, end, identical)

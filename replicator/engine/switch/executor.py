@@ -1,0 +1,214 @@
+"""Carries out one step of a switch after the other, and records each by compare-and-set.
+
+Any daemon of the flow may do it, and several at once: of two that did the same step one records it, the other one reads
+again. So nothing here needs a lease, a coordinator, or to be the only one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from replicator.core import switch_steps as do
+from replicator.core.switch import Facts, next_step
+from replicator.core.switch_results import applied
+from replicator.engine.switch.closing import Closing
+from replicator.engine.switch.fencing import Fencing
+from replicator.engine.switch.locks import SourceLocks
+from replicator.engine.switch.records import put_locks, put_switches, switches_of
+from replicator.engine.switch.restoring import Restoring
+from replicator.engine.switch.site import SOURCE_SECONDS_MAX
+from replicator.engine.switch.tails import Tails
+from replicator.engine.switch.turning import Turning
+from replicator.errors import BugError, Conflict, KafkaError
+from replicator.model.switch import Decision, Direction, Journal, StepName, Switches, Verb
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.engine.state_log import Change
+    from replicator.engine.switch.site import Site
+
+_ON_STATE = (do.BeginFence, do.Promote, do.RecordCut, do.ResumeCopying, do.Abort, do.TurnBack)
+T = TypeVar("T")
+_Doer = Callable[[Journal, Any], Awaitable[do.Result]]
+
+log = get_logger(__name__)
+
+
+class Executor:
+    """Takes the switches of one flow further.
+
+    Args:
+        site: What they work on.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.locks = SourceLocks(site)
+        self.closing = Closing(site, self.locks)
+        self.fencing = Fencing(site)
+        self.turning = Turning(site)
+        self._tails = Tails(site)
+        self._restoring = Restoring(site, self.turning)
+        self._site = site
+        self._doers = self._steps()
+
+    def switches(self) -> Switches:
+        """Return the switches of the flow as this daemon knows them."""
+        return switches_of(self._site.log.records, self._site.uid)
+
+    async def advance(self) -> str | None:
+        """Do the next step, and record it; return what it waits for, "" if it went on, None if nothing is to be done.
+
+        Raises:
+            Conflict: Somebody else was faster: read again.
+            PreflightFailed: What came of the step forbids to go on.
+            KafkaError: A cluster refuses, or cannot be reached.
+            ReplicatorError: The step failed otherwise.
+        """
+        journal = self.switches().current
+        if journal is None:
+            return None
+        facts = await self._facts(journal)
+        step = next_step(journal, facts)
+        if isinstance(step, do.Nothing):
+            return None
+        result = await self._do(journal, step)
+        after = await self._record(journal, step, result, facts)
+        if isinstance(result, do.NotYet):
+            return result.why
+        log.info(
+            "switch goes on",
+            flow=self._site.flow.name,
+            switch=journal.id,
+            verb=journal.verb,
+            step=do.NAMES[type(step)],
+            outcome=after.outcome,
+        )
+        return ""
+
+    # -- facts ------------------------------------------------------------------------------------------------------
+
+    async def _facts(self, journal: Journal) -> Facts:
+        """Return what is seen beside the journal, asking the source no more than the journal makes necessary."""
+        decision = None
+        standing: frozenset[str] = frozenset()
+        seen = False
+        if self._asks_decision(journal):
+            decision = await self._from_source(self.turning.decision(journal))
+        if journal.finished:
+            measures = journal.verb is Verb.FAILOVER and any(cut.tail_end is None for cut in journal.cuts)
+            offered = journal.escalated and journal.decision in {None, Decision.UNDECIDED}
+            if measures or offered:
+                seen = await self._from_source(self._seen()) or False
+            ours = frozenset(journal.locks) | frozenset(journal.inherited_locks)
+            if ours:
+                standing = await self._from_source(self.locks.standing(ours)) or frozenset()
+        return Facts(time.time_ns() // 1_000_000, decision, standing, seen)
+
+    def _asks_decision(self, journal: Journal) -> bool:
+        """Return whether the source may have decided meanwhile that it opens again."""
+        offered = journal.did(StepName.OFFER_WAY_BACK) and journal.direction is Direction.FORWARD
+        return offered and not journal.finished and journal.decision is not Decision.FORWARD and not journal.escalated
+
+    async def _seen(self) -> bool:
+        await self._site.reach_source()
+        return True
+
+    async def _from_source(self, asked: Awaitable[T]) -> T | None:
+        """Return what a source that may be gone answers, None if it does not."""
+        try:
+            async with asyncio.timeout(SOURCE_SECONDS_MAX):
+                return await asked
+        except (KafkaError, TimeoutError) as error:
+            log.debug("source not asked", flow=self._site.flow.name, why=str(error))
+            return None
+
+    # -- recording --------------------------------------------------------------------------------------------------
+
+    async def _record(self, journal: Journal, step: do.Step, result: do.Result, facts: Facts) -> Journal:
+        """Write what came of a step, together with its effect where that is on the state topic; return the journal."""
+        site = self._site
+        least = await self.fencing.least_epoch() if isinstance(step, do.BeginFence) else None
+
+        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+            switches = switches_of(records, site.uid)
+            current = switches.current
+            if current is None or current.id != journal.id:
+                raise Conflict(f"switch {journal.id} was replaced by another")
+            told, effects = self._effect(records, current, step, result, least)
+            after = applied(current, step, told, revision=journal.revision, facts=facts, executor=site.me)
+            if after == current:
+                return []
+            return [*effects, put_switches(site.uid, replace(switches, current=after))]
+
+        after = switches_of(await site.log.change(site.uid, change), site.uid).current
+        if after is None:
+            raise BugError(f"switch {journal.id} is gone")
+        return after
+
+    def _effect(
+        self, records: Mapping[bytes, bytes], journal: Journal, step: do.Step, result: do.Result, least: int | None
+    ) -> tuple[do.Result, list[Change]]:
+        match step:
+            case do.BeginFence():
+                return self.fencing.begin(records, step, least)
+            case do.Promote():
+                return self.fencing.promote(records, step)
+            case do.RecordCut():
+                return self.fencing.record_cut(journal, step)
+            case do.ResumeCopying():
+                return self.fencing.resume(records, step)
+            case do.OpenTarget():
+                return result, [put_locks(self._site.uid, ())]
+        return result, []
+
+    # -- doing ------------------------------------------------------------------------------------------------------
+
+    async def _do(self, journal: Journal, step: do.Step) -> do.Result:
+        if isinstance(step, _ON_STATE):
+            return do.Ok()  # the change that records it does it
+        return await self._doers[type(step)](journal, step)
+
+    async def _open_target(self) -> do.Result:
+        await self.fencing.forget_groups()
+        return await self.locks.open_target()
+
+    async def _confirm(self, journal: Journal, step: do.Confirm) -> do.Result:
+        if journal.confirmed == step.digest:
+            return do.Ok()
+        return do.NotYet("an operator has to agree to what becomes of topics that hold more than was copied")
+
+    def _steps(self) -> dict[type[do.Step], _Doer]:
+        """Return who does what, but for what is done on the state topic alone."""
+        closing, fencing, turning, locks = self.closing, self.fencing, self.turning, self.locks
+        tails, restoring = self._tails, self._restoring
+        return {
+            do.Preflight: lambda journal, _: closing.preflight(journal),
+            do.PlanLocks: lambda _, step: locks.plan(step),
+            do.PlaceLocks: lambda _, step: locks.place(step),
+            do.ProveQuiescence: lambda journal, _: closing.prove_quiescence(journal),
+            do.Drain: lambda _, step: closing.drain(step),
+            do.SyncGroups: lambda _, step: closing.sync_groups(step),
+            do.ClampGroups: lambda *_: closing.clamp_groups(),
+            do.OfferWayBack: lambda journal, _: turning.decide(journal, Decision.UNDECIDED),
+            do.GiveUpWayBack: lambda journal, _: turning.decide(journal, Decision.FORWARD),
+            do.WithdrawWayBack: lambda journal, _: turning.decide(journal, Decision.WITHDRAWN),
+            do.Fence: lambda _, step: fencing.fence(step),
+            do.VerifyFence: fencing.verify,
+            do.OpenTarget: lambda *_: self._open_target(),
+            do.PrepareReverse: lambda *_: turning.prepare_reverse(),
+            do.StartReverse: lambda journal, step: turning.start_reverse(journal, step.locks),
+            do.ReopenSource: lambda _, step: locks.remove(step),
+            do.FindTails: lambda _, step: tails.find(step),
+            do.MeasureTails: lambda _, step: tails.measure(step),
+            do.ExportTails: lambda _, step: tails.export(step),
+            do.Confirm: self._confirm,
+            do.RestoreTopics: restoring.restore,
+            do.CatchUp: lambda journal, _: restoring.catch_up(journal),
+            do.SwitchBack: restoring.switch_back,
+        }

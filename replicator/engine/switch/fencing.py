@@ -1,0 +1,181 @@
+"""The middle of a switch: the fence on every partition of the target, what it cut, and the roles around it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.core import switch_steps as do
+from replicator.engine import fence as fencing
+from replicator.engine import state
+from replicator.engine.fence import Fence
+from replicator.engine.look import ends_of
+from replicator.engine.switch.places import Observed, below_markers, log_ends
+from replicator.engine.switch.records import put_cuts
+from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of
+from replicator.errors import KafkaError, PreflightFailed, TimedOut
+from replicator.model.names import TopicPartition
+from replicator.model.switch import Cut, Journal, Verb
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.engine.state_log import Change
+    from replicator.engine.switch.site import Site
+
+_FENCE_SECONDS = 15.0
+Effect = tuple[do.Result, list["Change"]]
+
+
+class Fencing:
+    """Steps around the fence.
+
+    Args:
+        site: What the switch works on.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    # -- on the state topic: the effect belongs into the change that records it -------------------------------------
+
+    async def least_epoch(self) -> int | None:
+        """Return the epoch that a fence must have at least (`fence.coordinator_epoch`).
+
+        Raises:
+            KafkaError: The target refuses.
+            PreflightFailed: No fence of this flow can stand there.
+        """
+        site = self._site
+        writer = state.get_writer_record(site.log.records, site.uid)
+        if not writer.HasField("producer_id"):
+            raise PreflightFailed(f"flow {site.flow.name!r} has no producer to fence")
+        return await fencing.coordinator_epoch(site.target, site.uid, writer.producer_id)
+
+    def begin(self, records: Mapping[bytes, bytes], step: do.BeginFence, at_least: int | None) -> Effect:
+        """See `do.BeginFence`."""
+        if step.ends:
+            known = {(end.topic, end.partition) for end in step.ends}
+            for mirror in mirrors_in(records, self._site.uid, step.topics):
+                fresh = [one for one in mirror.active_partitions if (mirror.source_topic, one) not in known]
+                if fresh:
+                    return do.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found meanwhile"), []
+        epoch, changes = fencing.begun(records, self._site.uid, at_least)
+        return do.FenceBegun(epoch), changes
+
+    def promote(self, records: Mapping[bytes, bytes], step: do.Promote) -> Effect:
+        """See `do.Promote`."""
+        return do.Ok(), fencing.promoted(records, self._site.uid, step.epoch)
+
+    def record_cut(self, journal: Journal, step: do.RecordCut) -> Effect:
+        """See `do.RecordCut`."""
+        return do.Ok(), put_cuts(self._site.uid, journal.id, step.epoch, step.cuts, time.time_ns() // 1_000_000)
+
+    def resume(self, records: Mapping[bytes, bytes], step: do.ResumeCopying) -> Effect:
+        """See `do.ResumeCopying`."""
+        record = state.get_writer_record(records, self._site.uid)
+        record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, step.epoch)
+        record.ClearField("fence_epoch")
+        return do.Ok(), [state.put(state.writer_key(self._site.uid), record)]
+
+    # -- on the target ----------------------------------------------------------------------------------------------
+
+    async def _scope(self, topics: Iterable[str]) -> dict[TopicPartition, pb.MirrorRecord]:
+        site = self._site
+        return await partitions_of(site.target, mirrors_in(site.log.records, site.uid, topics))
+
+    def _fence(self, epoch: int) -> Fence:
+        site = self._site
+        producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
+        return Fence(site.target, site.uid, producer_id, epoch)
+
+    async def fence(self, step: do.Fence) -> do.Result:
+        """See `do.Fence`."""
+        try:
+            await self._fence(step.epoch).stand(list(await self._scope(step.topics)), _FENCE_SECONDS)
+        except TimedOut as error:
+            return do.NotYet(str(error))
+        return do.Ok()
+
+    async def verify(self, journal: Journal, step: do.VerifyFence) -> do.Result:
+        """See `do.VerifyFence`."""
+        scope = await self._scope(step.topics)
+        missing, unseen = await self._fence(step.epoch).missing(list(scope))
+        if missing or unseen:
+            return do.NotYet(f"{min([*missing, *unseen])} does not show epoch {step.epoch}")
+        return do.FenceVerified(await self.cuts(journal, scope, step.epoch))
+
+    async def cuts(
+        self, journal: Journal, scope: Mapping[TopicPartition, pb.MirrorRecord], epoch: int | None
+    ) -> tuple[Cut, ...]:
+        """Return where each log ends in terms of the source, with what the source is, or was, seen to hold.
+
+        Args:
+            journal: The switch; one without an epoch only looks what a switch would find now.
+            scope: The partitions of the target, each with its mirror.
+            epoch: Of the markers that do not count.
+
+        Raises:
+            KafkaError: A log cannot be read; of a switchover also the source.
+        """
+        site = self._site
+        ends = await log_ends(site.target, scope)
+        if epoch is not None:
+            producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
+            ends = await below_markers(site.target, ends, producer_id, epoch)
+        observed = Observed(site.log, site.uid)
+        cuts = [observed.cut(where, scope[where], end) for where, end in ends.items()]
+        if journal.verb is not Verb.SWITCHOVER:
+            return tuple(sorted(await self._seen_now(cuts)))
+        proven = {(end.topic, end.partition): end.source for end in journal.ends}
+        drained = [
+            replace(cut, source=max(cut.source, proven.get((cut.topic, cut.partition), 0))) if cut.mapped else cut
+            for cut in cuts
+        ]
+        return tuple(sorted(await self._seen(drained)))
+
+    async def _seen_now(self, cuts: list[Cut]) -> list[Cut]:
+        """Return cuts with the source's ends as they are, if it can be asked at all."""
+        try:
+            async with asyncio.timeout(SOURCE_SECONDS_MAX / 4):
+                return await self._seen(cuts)
+        except (KafkaError, TimeoutError):
+            return cuts
+
+    async def _seen(self, cuts: list[Cut]) -> list[Cut]:
+        source = self._site.source
+        await source.refresh(sorted({cut.topic for cut in cuts}))
+        wanted = [TopicPartition(cut.topic, cut.partition) for cut in cuts]
+        ends, _ = await ends_of(source, wanted)
+        now_ms = time.time_ns() // 1_000_000
+        return [
+            replace(cut, observed_end=ends[where], observed_ms=now_ms) if where in ends else cut
+            for cut, where in zip(cuts, wanted, strict=True)
+        ]
+
+    async def look(self, journal: Journal) -> tuple[Cut, ...]:
+        """Return what a switch would cut if it were carried out now.
+
+        Raises:
+            KafkaError: The target cannot be read.
+        """
+        return await self.cuts(journal, await self._scope(journal.topics), None)
+
+    async def forget_groups(self) -> None:
+        """Let what stands on the target be its consumers' own.
+
+        Raises:
+            KafkaError: It could not be recorded.
+        """
+        log, uid = self._site.log, self._site.uid
+        copying = self._site.copying()
+        if copying is not None:
+            await copying.forget_groups()
+            return
+        await log.read_to_end()
+        known = [key for key in log.records if state.group_of(key, uid) is not None]
+        if known:
+            await log.append([(key, None) for key in known])

@@ -1,0 +1,331 @@
+"""Keeps the switches of one flow going in one daemon, and takes the operator's orders for them.
+
+A daemon works on a running switch if it took the order, if it works on the flow's first shard, or if nobody has taken
+it further for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from replicator.core.attach_facts import Role
+from replicator.core.switch import Facts, next_step
+from replicator.core.switch_orders import aborted, begin, confirmed
+from replicator.core.switch_plan import plan_of, status_of
+from replicator.core.switch_state import flow_state
+from replicator.core.switch_steps import MarkSource, ReopenSource
+from replicator.engine import state
+from replicator.engine.switch.executor import Executor
+from replicator.engine.switch.records import copies_by_flow, journal_key, put_switches, switches_of
+from replicator.engine.switch.turning import record_on_copy, take_way_back
+from replicator.errors import BugError, Conflict, NotAvailable, ReplicatorError, TimedOut, UsageError
+from replicator.model.switch import Close, Journal, Order, Switches, Verb
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.core.switch_steps import Result
+    from replicator.engine.state_log import Change
+    from replicator.engine.switch.site import Site
+    from replicator.model.states import FlowState
+    from replicator.model.switch_status import SwitchPlan, SwitchStatus
+
+_LOOK_SECONDS = 1.0
+_LATER_SECONDS = 15.0
+"""How often a switch that has ended is looked at: for a source that comes back, and for locks that came late."""
+_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS_MAX = 2.0
+_STALLED_SECONDS = 6.0
+_WAY_BACK_SECONDS = 60.0
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The last revision of a switch that this daemon saw, and when (monotonic)."""
+
+    id: str = ""
+    revision: int = -1
+    since: float = 0.0
+
+
+class SwitchKeeper:
+    """The switches of one flow.
+
+    Attributes:
+        trouble: What the running switch waits for, None for nothing.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.trouble: str | None = None
+        self._site = site
+        self._executor = Executor(site)
+        self._kick = asyncio.Event()
+        self._ordered: set[str] = set()
+        self._seen = _Seen()
+        self._now = asyncio.get_running_loop().time
+        site.log.listen(self._on_record)
+
+    def _on_record(self, key: bytes) -> None:
+        if key == journal_key(self._site.uid):
+            self._kick.set()
+
+    def switches(self) -> Switches:
+        """Return the switches of the flow as this daemon knows them."""
+        return self._executor.switches()
+
+    def statuses(self) -> tuple[SwitchStatus, ...]:
+        """Return all switches as an operator is shown them, newest last."""
+        return tuple(self.status_of(one) for one in self.switches().all)
+
+    def _names(self) -> tuple[str, str]:
+        return self._site.flow.source, self._site.flow.target
+
+    def state(self, *, paused: bool) -> FlowState:
+        """Return the state that the flow shows."""
+        writer = state.get_writer(self._site.log.records, self._site.uid)
+        return flow_state(self.switches(), writer.role if writer is not None else Role.COPYING, paused=paused)
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take switches further until cancelled."""
+        pause = _PAUSE_SECONDS
+        while True:
+            self._kick.clear()
+            seconds = _LOOK_SECONDS
+            try:
+                went_on = await self._turn()
+                if went_on:
+                    pause = _PAUSE_SECONDS
+                    continue
+                running = self.switches().running
+                seconds = _LOOK_SECONDS if running is not None else _LATER_SECONDS
+                if self.trouble is not None:
+                    seconds, pause = pause, min(_PAUSE_SECONDS_MAX, pause * 2)
+            except Conflict as error:
+                log.debug("switch was taken further by another daemon", why=str(error))
+                seconds = _PAUSE_SECONDS
+            except ReplicatorError as error:
+                self._troubled(error)
+                seconds, pause = pause, min(_PAUSE_SECONDS_MAX, pause * 2)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._kick.wait()
+
+    async def _turn(self) -> bool:
+        """Do a step if it is ours to do; return whether the switch went on."""
+        journal = self.switches().current
+        if journal is None or not self._is_mine(journal):
+            self.trouble = None
+            return False
+        waits = await self._executor.advance()
+        self.trouble = waits or None
+        return waits == ""
+
+    def _is_mine(self, journal: Journal) -> bool:
+        if (journal.id, journal.revision) != (self._seen.id, self._seen.revision):
+            self._seen = _Seen(journal.id, journal.revision, self._now())
+        if journal.id in self._ordered:
+            return True
+        copying = self._site.copying()
+        if copying is not None and copying.works_first():
+            return True
+        return self._now() >= self._seen.since + _STALLED_SECONDS
+
+    def _troubled(self, error: ReplicatorError) -> None:
+        text = f"{error}; {error.next_step}" if error.next_step else str(error)
+        if text != self.trouble:
+            log.warning("switch waits", flow=self._site.flow.name, why=str(error), next=error.next_step)
+        self.trouble = text
+
+    # -- orders -----------------------------------------------------------------------------------------------------
+
+    async def plan(self, order: Order) -> SwitchPlan:
+        """Return what an order would do, and what forbids it; nothing is changed.
+
+        Raises:
+            Conflict: Another switch of this flow is running.
+            PreflightFailed: The flow is not where such a switch begins.
+            UsageError: The order contradicts itself.
+            KafkaError: The target cannot be asked.
+        """
+        await self._site.log.read_to_end()
+        order = await self._completed(order)
+        begun = begin(self.switches(), order, promoted=self._is_promoted(), now_ms=_now_ms())
+        journal = begun.switches.current
+        if journal is None:
+            raise BugError("an order was taken, and there is no switch")
+        if begun.already:
+            return plan_of(journal, names=self._names(), already=True)
+        problems = await self._executor.closing.problems(journal)
+        cuts = await self._executor.fencing.look(journal) if journal.verb is Verb.FAILOVER else ()
+        return plan_of(journal, names=self._names(), problems=tuple(problems), cuts=cuts, now_ms=_now_ms())
+
+    async def start(self, order: Order) -> tuple[Journal | None, bool]:
+        """Take an order; return the switch, and whether it was under way or done already.
+
+        Raises:
+            Conflict: Another switch of this flow is running.
+            PreflightFailed: The flow is not where such a switch begins.
+            UsageError: The order contradicts itself.
+            KafkaError: The target cannot be asked.
+        """
+        site = self._site
+        order = await self._completed(order)
+        already = False
+
+        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+            nonlocal already
+            before = switches_of(records, site.uid)
+            begun = begin(before, order, promoted=self._is_promoted(), now_ms=_now_ms())
+            already = begun.already
+            return [] if already else [put_switches(site.uid, begun.switches)]
+
+        journal = switches_of(await site.log.change(site.uid, change), site.uid).current
+        if journal is not None and not already:
+            self._ordered.add(journal.id)
+            log.warning(
+                "switch ordered",
+                flow=site.flow.name,
+                switch=journal.id,
+                verb=journal.verb,
+                actor=order.actor,
+                reason=order.reason,
+            )
+        self._kick.set()
+        return journal, already
+
+    async def _completed(self, order: Order) -> Order:
+        """Return an order with what only this side knows.
+
+        Raises:
+            UsageError: It names what cannot be meant.
+        """
+        site, options = self._site, order.options
+        if order.topics:
+            raise NotAvailable("chosen topics cannot be switched alone in this version: order the whole flow")
+        order = replace(order, flow=site.flow.name)
+        if order.verb is Verb.FAILOVER:
+            # Nothing is asked of the source, and nothing left there.
+            return replace(order, options=replace(options, close=Close.STATED, reverse_flow="", way_back=False))
+        if options.reverse_flow or order.verb is Verb.FAILBACK:
+            if site.reverse is None:
+                raise UsageError(
+                    f"flow {site.flow.name!r} has no way back in the flow file",
+                    next_step=f"add a flow with `reverse_of: {site.flow.name}`, and reload the daemon (SIGHUP)",
+                )
+            options = replace(options, reverse_flow=site.reverse.name)
+        with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
+            await site.reach_source()
+            options = replace(options, way_back=options.way_back and await self._executor.closing.offers_way_back())
+            if order.verb is Verb.FAILBACK:
+                options = replace(options, restored=await self._executor.turning.reverse_copies())
+        return replace(order, options=options)
+
+    def _is_promoted(self) -> bool:
+        writer = state.get_writer(self._site.log.records, self._site.uid)
+        return writer is not None and writer.role is Role.PROMOTED
+
+    async def abort(self, why: str) -> Journal:
+        """Undo the running switch.
+
+        Raises:
+            Conflict: It cannot be undone any more.
+            UsageError: None is running.
+            KafkaError: A cluster refuses.
+        """
+        site = self._site
+
+        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+            switches = switches_of(records, site.uid)
+            if switches.current is None:
+                raise UsageError(f"flow {site.flow.name!r} was never switched")
+            after = aborted(switches.current, why, _now_ms())
+            return [] if after == switches.current else [put_switches(site.uid, replace(switches, current=after))]
+
+        journal = switches_of(await site.log.change(site.uid, change), site.uid).current
+        if journal is None:
+            raise BugError("a switch went while it was aborted")
+        self._ordered.add(journal.id)
+        self._kick.set()
+        return journal
+
+    def status_of(self, journal: Journal) -> SwitchStatus:
+        """Return a switch as an operator is shown it."""
+        running = self.switches().running
+        waits_for = self.trouble if running is not None and running.id == journal.id else None
+        return status_of(journal, names=self._names(), waits_for=waits_for)
+
+    async def confirm(self, digest: str) -> Journal:
+        """Agree to what a failback found.
+
+        Raises:
+            UsageError: Nothing waits for it.
+            PreflightFailed: It was agreed to something else.
+            KafkaError: The target refuses.
+        """
+        site = self._site
+
+        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+            switches = switches_of(records, site.uid)
+            if switches.running is None:
+                raise UsageError(f"no switch of flow {site.flow.name!r} waits for a confirmation")
+            after = confirmed(switches.running, digest)
+            return [] if after == switches.running else [put_switches(site.uid, replace(switches, current=after))]
+
+        journal = switches_of(await site.log.change(site.uid, change), site.uid).current
+        if journal is None:
+            raise BugError("a switch went while it was confirmed")
+        self._kick.set()
+        return journal
+
+
+async def way_back_of(site: Site, why: str) -> SwitchStatus:
+    """Open a closed source again whose target is lost behind the fence; return its copy of the switch.
+
+    Of the site only its source is asked.
+
+    Raises:
+        Conflict: The target was opened, or may be any moment, or the source holds no copy of a running switch.
+        TimedOut: It is not done yet; the same order again goes on with it.
+        KafkaError: The source refuses.
+    """
+    state_log = await site.source_log()
+    executor, flow = Executor(site), site.flow.name
+    found = [(uid, copy) for uid, copy in copies_by_flow(state_log.records, flow)]
+    if not found:
+        raise Conflict(
+            f"the source holds no copy of a switch of flow {flow!r}: there is no way back",
+            next_step="if the fence has not begun, `switch abort` undoes it once the target answers",
+        )
+    uid, _ = max(found, key=lambda one: one[1].started_ms)
+    copy = await take_way_back(state_log, uid, why)
+    deadline = asyncio.get_running_loop().time() + _WAY_BACK_SECONDS
+    while not copy.finished:
+        facts = Facts(_now_ms())
+        step = next_step(copy, facts)
+        result: Result
+        match step:
+            case MarkSource():
+                result = await executor.turning.mark_source(uid, step)
+            case ReopenSource():
+                result = await executor.locks.remove(step)
+            case _:
+                raise BugError(f"{type(step).__name__} is no step of the way back on the source")
+        copy = await record_on_copy(state_log, uid, step, result, asked=copy, facts=facts, executor=site.me)
+        if asyncio.get_running_loop().time() >= deadline:
+            raise TimedOut(
+                f"the way back of switch {copy.id} is not complete yet", next_step="order it again: it goes on"
+            )
+    return status_of(copy, names=(site.flow.source, site.flow.target))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,267 @@
+"""Journals and cuts on `replicator.state`: between the values of `model.switch` and protobuf."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.engine import state
+from replicator.model.switch import (
+    Close,
+    Cut,
+    Decision,
+    Direction,
+    End,
+    GroupsNote,
+    Journal,
+    Options,
+    Outcome,
+    StepName,
+    StepRecord,
+    Switches,
+    Verb,
+    by_topic,
+)
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from replicator.engine.state_log import Change
+
+_UNKNOWN = -1
+_COPY = "copy"
+
+
+def journal_key(uid: str) -> bytes:
+    """Return the key of a flow's switches, on its target."""
+    return state.key(pb.KIND_JOURNAL, uid)
+
+
+def copy_key(uid: str) -> bytes:
+    """Return the key of the copy of a running switch, on the flow's source."""
+    return state.key(pb.KIND_JOURNAL, uid, _COPY)
+
+
+def switches_of(records: Mapping[bytes, bytes], uid: str) -> Switches:
+    """Return the switches of a flow."""
+    raw = records.get(journal_key(uid))
+    if raw is None:
+        return Switches()
+    record = pb.JournalRecord.FromString(raw)
+    current = _journal(record.current) if record.HasField("current") else None
+    return Switches(current, tuple(_journal(one) for one in record.past))
+
+
+def put_switches(uid: str, switches: Switches) -> Change:
+    """Return the change that stores them."""
+    record = pb.JournalRecord(past=[_record(one) for one in switches.past])
+    if switches.current is not None:
+        record.current.CopyFrom(_record(switches.current))
+    return state.put(journal_key(uid), record)
+
+
+def copy_of(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
+    """Return the copy that the source has of a flow's switch."""
+    raw = records.get(copy_key(uid))
+    return _journal(pb.SwitchRecord.FromString(raw)) if raw is not None else None
+
+
+def put_copy(uid: str, copy: Journal) -> Change:
+    """Return the change that stores it."""
+    return state.put(copy_key(uid), _record(copy))
+
+
+def copies_by_flow(records: Mapping[bytes, bytes], flow: str) -> Iterator[tuple[str, Journal]]:
+    """Return the copies of switches of a flow by its name, each with the flow's uid: for when its target is lost."""
+    for raw_key, value in records.items():
+        parsed = state.parse_key(raw_key)
+        if parsed is not None and parsed.kind == pb.KIND_JOURNAL and parsed.topic == _COPY:
+            copy = _journal(pb.SwitchRecord.FromString(value))
+            if copy.flow == flow:
+                yield parsed.flow_uid, copy
+
+
+def put_cuts(uid: str, switch_id: str, epoch: int, cuts: Iterable[Cut], at_ms: int) -> list[Change]:
+    """Return the changes that record where a switch cut each topic."""
+    changes = []
+    for some in _cut_topics(cuts):
+        key = state.key(pb.KIND_CUT, uid, some.target_topic)
+        changes.append(state.put(key, pb.CutRecord(switch_id=switch_id, at_ms=at_ms, epoch=epoch, cuts=some)))
+    return changes
+
+
+def cuts_of(records: Mapping[bytes, bytes], uid: str) -> tuple[tuple[Cut, ...], int]:
+    """Return where the last switch of each topic cut it, and the highest epoch of their fences."""
+    found: list[Cut] = []
+    epoch = 0
+    for raw_key, value in records.items():
+        parsed = state.parse_key(raw_key)
+        if parsed is not None and parsed.kind == pb.KIND_CUT and parsed.flow_uid == uid:
+            record = pb.CutRecord.FromString(value)
+            found += _cuts([record.cuts])
+            epoch = max(epoch, record.epoch)
+    return tuple(sorted(found)), epoch
+
+
+def held_back_key(uid: str) -> bytes:
+    """Return the key of what is held back on the target of a flow."""
+    return state.key(pb.KIND_HELD_BACK, uid)
+
+
+def locks_of(records: Mapping[bytes, bytes], uid: str) -> tuple[str, ...]:
+    """Return the rules of ours that keep other writers off a flow's target topics."""
+    raw = records.get(held_back_key(uid))
+    return tuple(pb.HeldBackRecord.FromString(raw).locks) if raw is not None else ()
+
+
+def put_locks(uid: str, locks: Iterable[str]) -> Change:
+    """Return the change that stores them; none are forgotten."""
+    wanted = sorted(locks)
+    return state.put(held_back_key(uid), pb.HeldBackRecord(locks=wanted)) if wanted else (held_back_key(uid), None)
+
+
+# -- one switch --------------------------------------------------------------------------------------------------------
+
+
+def _record(journal: Journal) -> pb.SwitchRecord:
+    options, groups = journal.options, journal.groups
+    record = pb.SwitchRecord(
+        id=journal.id,
+        verb=journal.verb,
+        flow=journal.flow,
+        topics=journal.topics,
+        options=pb.SwitchOptions(
+            close=options.close,
+            reverse_flow=options.reverse_flow,
+            way_back=options.way_back,
+            groups_exact=options.groups_exact,
+            timeout_ms=options.timeout_ms,
+            append=options.append,
+            switch_back=options.switch_back,
+            restored=options.restored,
+        ),
+        actor=journal.actor,
+        reason=journal.reason,
+        started_ms=journal.started_ms,
+        ended_ms=journal.ended_ms,
+        revision=journal.revision,
+        reached=journal.reached or "",
+        direction=journal.direction,
+        outcome=journal.outcome,
+        stopped_by=journal.stopped_by,
+        escalated=journal.escalated,
+        locks=journal.locks,
+        inherited_locks=journal.inherited_locks,
+        ends=_end_topics(journal.ends),
+        groups_exact=groups.exact,
+        groups_inexact=groups.inexact,
+        groups_inexact_count=groups.inexact_count,
+        fence_epoch=journal.fence_epoch,
+        cuts=_cut_topics(journal.cuts),
+        topic_ids=dict(journal.topic_ids),
+        confirmed=journal.confirmed,
+        decision=journal.decision or "",
+        is_copy=journal.is_copy,
+        executor=journal.executor,
+    )
+    for one in journal.history:
+        record.history.add(step=one.step, at_ms=one.at_ms, executor=one.executor)
+    return record
+
+
+def _journal(record: pb.SwitchRecord) -> Journal:
+    options = record.options
+    return Journal(
+        id=record.id,
+        verb=Verb(record.verb),
+        flow=record.flow,
+        topics=tuple(record.topics),
+        options=Options(
+            close=Close(options.close),
+            reverse_flow=options.reverse_flow,
+            way_back=options.way_back,
+            groups_exact=options.groups_exact,
+            timeout_ms=options.timeout_ms,
+            append=options.append,
+            switch_back=options.switch_back,
+            restored=options.restored,
+        ),
+        actor=record.actor,
+        reason=record.reason,
+        started_ms=record.started_ms,
+        ended_ms=record.ended_ms if record.HasField("ended_ms") else None,
+        revision=record.revision,
+        reached=StepName(record.reached) if record.reached else None,
+        direction=Direction(record.direction),
+        outcome=Outcome(record.outcome),
+        stopped_by=record.stopped_by,
+        escalated=record.escalated,
+        locks=tuple(record.locks),
+        inherited_locks=tuple(record.inherited_locks),
+        ends=tuple(_ends(record.ends)),
+        groups=GroupsNote(record.groups_exact, tuple(record.groups_inexact), record.groups_inexact_count),
+        fence_epoch=record.fence_epoch if record.HasField("fence_epoch") else None,
+        cuts=tuple(sorted(_cuts(record.cuts))),
+        topic_ids=tuple(sorted(record.topic_ids.items())),
+        confirmed=record.confirmed,
+        decision=Decision(record.decision) if record.decision else None,
+        is_copy=record.is_copy,
+        history=tuple(StepRecord(StepName(one.step), one.at_ms, one.executor) for one in record.history),
+        executor=record.executor,
+    )
+
+
+def _end_topics(ends: Iterable[End]) -> list[pb.TopicEnds]:
+    topics: dict[str, pb.TopicEnds] = {}
+    for end in sorted(ends):
+        topic = topics.setdefault(end.topic, pb.TopicEnds(topic=end.topic))
+        topic.partitions.append(end.partition)
+        topic.ends.append(end.source)
+        topic.identical.append(end.identical)
+    return list(topics.values())
+
+
+def _ends(topics: Iterable[pb.TopicEnds]) -> Iterator[End]:
+    for topic in topics:
+        for partition, end, identical in zip(topic.partitions, topic.ends, topic.identical, strict=True):
+            yield End(topic.topic, partition, end, identical)
+
+
+def _cut_topics(cuts: Iterable[Cut]) -> list[pb.TopicCuts]:
+    topics = []
+    for name, some in by_topic(cuts).items():
+        topic = pb.TopicCuts(topic=name, target_topic=some[0].target_topic)
+        for cut in some:
+            topic.partitions.append(cut.partition)
+            topic.source.append(cut.source)
+            topic.target.append(cut.target)
+            topic.mapped.append(cut.mapped)
+            topic.observed_end.append(_or_unknown(cut.observed_end))
+            topic.observed_ms.append(_or_unknown(cut.observed_ms))
+            topic.tail_end.append(_or_unknown(cut.tail_end))
+        topics.append(topic)
+    return topics
+
+
+def _cuts(topics: Iterable[pb.TopicCuts]) -> Iterator[Cut]:
+    for topic in topics:
+        for at, partition in enumerate(topic.partitions):
+            yield Cut(
+                topic.topic,
+                partition,
+                topic.source[at],
+                topic.target[at],
+                topic.target_topic,
+                topic.mapped[at],
+                _known(topic.observed_end[at]),
+                _known(topic.observed_ms[at]),
+                _known(topic.tail_end[at]),
+            )
+
+
+def _or_unknown(value: int | None) -> int:
+    return _UNKNOWN if value is None else value
+
+
+def _known(value: int) -> int | None:
+    return None if value == _UNKNOWN else value

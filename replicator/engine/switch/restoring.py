@@ -1,0 +1,111 @@
+"""The end of a failback: the old source becomes a mirror, catches up, and takes over again."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.core import switch_steps as do
+from replicator.core.switch_orders import begin
+from replicator.engine import state
+from replicator.engine.switch.places import Observed, log_ends
+from replicator.engine.switch.records import put_switches, switches_of
+from replicator.engine.switch.site import partitions_of
+from replicator.model.names import TopicPartition
+from replicator.model.switch import Cut, Journal, Options, Order, Restore, Verb, by_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.engine.state_log import Change
+    from replicator.engine.switch.site import Site
+    from replicator.engine.switch.turning import Turning
+
+
+class Restoring:
+    """Steps that bring the old source back.
+
+    Args:
+        site: What the switch works on.
+        turning: Who starts the reverse flow.
+    """
+
+    def __init__(self, site: Site, turning: Turning) -> None:
+        self._site = site
+        self._turning = turning
+        self._wanted: dict[str, dict[TopicPartition, int]] = {}
+
+    async def restore(self, journal: Journal, step: do.RestoreTopics) -> do.Result:
+        """See `do.RestoreTopics`."""
+        await self._turning.prepare_reverse()
+        cuts = by_topic(journal.cuts)
+        doomed: dict[str, bytes] = {}
+        taken: list[Cut] = []
+        for one in step.topics:
+            if one.how is Restore.RECREATE:
+                doomed[one.topic] = uuid.UUID(one.topic_id).bytes if one.topic_id else bytes(16)
+            taken += [_goes_on_at(cut, one.how) for cut in cuts[one.topic]]
+        await self._turning.take_over(journal, taken, step.locks, doomed)
+        return do.Ok()
+
+    async def catch_up(self, journal: Journal) -> do.Result:
+        """See `do.CatchUp`: it has copied what the new primary held when this was asked first."""
+        site = self._site
+        log = await site.source_log()
+        uid = site.reverse_uid(log)
+        if journal.id not in self._wanted:
+            scope = await partitions_of(site.target, state.mirrors_of(site.log.records, site.uid))
+            self._wanted[journal.id] = await log_ends(site.target, scope)
+        copied = Observed(log, uid)
+        wanted = self._wanted[journal.id]
+        behind = {where: copied.copied(where) or 0 for where in wanted}
+        behind = {where: at for where, at in behind.items() if at < wanted[where]}
+        if not behind:
+            return do.Ok()
+        where = min(behind)
+        return do.NotYet(
+            f"flow {site.reversed().name!r} has not caught up in {len(behind)} partitions: {where} is copied up to "
+            f"{behind[where]} of {wanted[where]}"
+        )
+
+    async def switch_back(self, journal: Journal, step: do.SwitchBack) -> do.Result:
+        """See `do.SwitchBack`."""
+        site = self._site
+        log = await site.source_log()
+        uid = site.reverse_uid(log)
+        options = journal.options
+        order = Order(
+            step.order_id,
+            Verb.SWITCHOVER,
+            flow=step.flow,
+            options=Options(
+                close=options.close,
+                reverse_flow=site.flow.name,
+                way_back=options.way_back,
+                groups_exact=options.groups_exact,
+                timeout_ms=options.timeout_ms,
+            ),
+            actor=journal.actor,
+            reason=journal.reason or f"failback {journal.id} of {site.flow.name}",
+        )
+
+        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+            before = switches_of(records, uid)
+            after = begin(before, order, promoted=False, now_ms=time.time_ns() // 1_000_000)
+            return [] if after.already else [put_switches(uid, after.switches)]
+
+        await log.change(uid, change)
+        self._wanted.pop(journal.id, None)
+        return do.Ok()
+
+
+def _goes_on_at(cut: Cut, how: Restore) -> Cut:
+    """Return where the mirror of an old source goes on: the same moment in both logs, at the end of its own."""
+    end = cut.source if cut.tail_end is None else cut.tail_end
+    short = max(0, cut.source - end)
+    if short and how is not Restore.RECREATE:
+        # It lost records of before the cut, as by an unclean election: they are copied back.
+        return replace(cut, source=end, target=cut.target - short, mapped=how is Restore.APPEND)
+    return replace(cut, source=end, mapped=True) if how is Restore.APPEND else cut

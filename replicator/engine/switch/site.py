@@ -1,0 +1,162 @@
+"""What a switch works on: the two clusters, the flow's state, and what this daemon knows of the copying."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from replicator.engine import state
+from replicator.engine.identity import ensure_state_topic
+from replicator.engine.state_log import StateLog
+from replicator.errors import ConnectionFailed, PreflightFailed
+from replicator.model.names import TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.model.groups import GroupOutcome
+    from replicator.model.spec import FlowSpec
+    from replicator.state_pb import state_pb2 as pb
+    from replicator.wire.cluster import Cluster
+
+SOURCE_SECONDS_MAX = 8.0
+"""How long a source that may be gone is waited for, each time that it is asked."""
+
+
+class Copying(Protocol):
+    """What the copying of a flow tells whoever carries out a switch, in a daemon where it is up."""
+
+    def paused(self) -> bool:
+        """Return whether the operator paused it."""
+        ...
+
+    def wanted(self) -> Iterable[TopicPartition]:
+        """Return every partition of the source that the flow means, as the source was described last."""
+        ...
+
+    def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+        """Return the partitions that are not copied up to their source offset yet, each with how far it is."""
+        ...
+
+    async def stopped(self) -> dict[str, str]:
+        """Return the mirrors that stand still, each with the reason."""
+        ...
+
+    async def final_group_sync(
+        self, ends: Mapping[TopicPartition, int] | None, *, timeout_seconds: float
+    ) -> tuple[GroupOutcome, ...]:
+        """Bring groups to where they stay (`GroupSync.final_sync`)."""
+        ...
+
+    async def forget_groups(self) -> None:
+        """Let what stands on the target be its consumers' own (`GroupSync.forget`)."""
+        ...
+
+    def works_first(self) -> bool:
+        """Return whether this daemon works on the first shard."""
+        ...
+
+
+@dataclass(slots=True)
+class Site:
+    """The ground of the switches of one flow in one daemon.
+
+    Attributes:
+        flow: Its policy.
+        reverse: The flow with both clusters swapped, None where the file has none.
+        source: Its source, which may be out of reach.
+        target: Its target.
+        admins: Of both.
+        log: The state topic of the target.
+        uid: The flow's.
+        me: This daemon.
+        copying: The copying, None while it is not up here.
+    """
+
+    flow: FlowSpec
+    reverse: FlowSpec | None
+    source: Cluster
+    target: Cluster
+    admins: tuple[TopicAdmin, TopicAdmin]
+    log: StateLog
+    uid: str
+    me: str
+    copying: Callable[[], Copying | None]
+    _source_log: StateLog | None = field(default=None, init=False)
+
+    async def source_log(self) -> StateLog:
+        """Return the state topic of the source, made where there is none, and read to its end.
+
+        Raises:
+            KafkaError: The source cannot be asked, or refuses.
+        """
+        await ensure_state_topic(self.source, self.admins[0])
+        if self._source_log is None:
+            self._source_log = StateLog(self.source)
+        await self._source_log.read_to_end()
+        return self._source_log
+
+    async def reach_source(self) -> None:
+        """Return if the source answers.
+
+        Raises:
+            KafkaError: It does not, or is not the one that is meant.
+        """
+        try:
+            async with asyncio.timeout(SOURCE_SECONDS_MAX):
+                await self.source.open()
+        except TimeoutError:
+            raise ConnectionFailed(
+                f"cluster {self.source.spec.alias!r} does not answer within {SOURCE_SECONDS_MAX:g} s",
+                cluster=self.source.spec.alias,
+            ) from None
+
+    def reverse_uid(self, log: StateLog) -> str:
+        """Return the uid of the reverse flow, whose state lies on the source.
+
+        Raises:
+            PreflightFailed: There is no such flow, or it was never begun.
+        """
+        reverse = self.reversed()
+        found = state.find_flow(log.records, reverse.name, self.target.cluster_id or "")
+        if found is None:
+            raise PreflightFailed(f"flow {reverse.name!r} was never begun on {self.flow.source}")
+        return found.uid
+
+    def reversed(self) -> FlowSpec:
+        """Return the reverse flow.
+
+        Raises:
+            PreflightFailed: The file has none.
+        """
+        if self.reverse is None:
+            raise PreflightFailed(
+                f"no flow goes back from {self.flow.target} to {self.flow.source}",
+                next_step=f"add a flow with `reverse_of: {self.flow.name}` to the flow file",
+            )
+        return self.reverse
+
+
+def mirrors_in(records: Mapping[bytes, bytes], uid: str, topics: Iterable[str]) -> list[pb.MirrorRecord]:
+    """Return the mirrors that a switch is about: those of the named source topics, or all."""
+    named = set(topics)
+    return [one for one in state.mirrors_of(records, uid) if not named or one.source_topic in named]
+
+
+async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> dict[TopicPartition, pb.MirrorRecord]:
+    """Return every partition that the target has of these mirrors; a topic that is gone there has none.
+
+    Raises:
+        KafkaError: The target cannot be asked.
+    """
+    by_name = {one.target_topic: one for one in mirrors}
+    if by_name:
+        await target.refresh(sorted(by_name))
+    return {
+        TopicPartition(name, number): one
+        for name, one in by_name.items()
+        if name in target.topics
+        for number in target.topics[name].leaders
+    }

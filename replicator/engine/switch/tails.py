@@ -1,0 +1,255 @@
+"""What the old source holds beyond the cut: found, exported to the new primary, and read back.
+
+Each exported record keeps its key, value, headers and time; where it stood and what it was are added as headers. An
+export goes on where it was interrupted: every piece is a transaction, and what is there already tells how far it came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from replicator.core import switch_steps as do
+from replicator.engine import state
+from replicator.engine.access import refused
+from replicator.engine.look import Side, batches_between, ends_of
+from replicator.engine.switch.places import log_ends
+from replicator.engine.switch.records import cuts_of
+from replicator.errors import BrokerRefused, Unequal
+from replicator.model.names import TopicPartition, export_transactional_id
+from replicator.model.switch import Cut, by_topic
+from replicator.obs.logs import get_logger
+from replicator.wire.cluster import Purpose
+from replicator.wire.produce import produce_by_name
+from replicator.wire.records import NewRecord, Record, decode, encode
+from replicator.wire.transactions import Transaction, init_producer_id, patiently
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from replicator.engine.switch.site import Site
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.connection import Connection
+
+OFFSET_HEADER = "replicator.offset"
+DIGEST_HEADER = "replicator.digest"
+_TOPIC_HEADER = "replicator.topic"
+_PARTITION_HEADER = "replicator.partition"
+_PIECE_BYTES = 512 << 10
+_PIECE_RECORDS = 2000
+_OVERHEAD_BYTES = 4096
+_LIMIT_BYTES = 8 << 20
+_TOPIC_ALREADY_EXISTS = 36
+
+log = get_logger(__name__)
+
+
+def divergent_topic(topic: str, epoch: int) -> str:
+    """Return the topic to which what a source held beyond the cut of a fence is exported."""
+    return f"{topic}.divergent.{epoch}"
+
+
+class Tails:
+    """Steps with the tails of one flow's old source.
+
+    Args:
+        site: What the switch works on.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    # -- finding ----------------------------------------------------------------------------------------------------
+
+    async def find(self, step: do.FindTails) -> do.Result:
+        """See `do.FindTails`."""
+        ends = {(end.topic, end.partition): end.source for end in step.ends}
+        await self._site.log.read_to_end()
+        cuts, _ = cuts_of(self._site.log.records, self._site.uid)
+        found = [replace(cut, tail_end=ends.get((cut.topic, cut.partition))) for cut in cuts]
+        source = self._site.source
+        await source.refresh(sorted({cut.topic for cut in cuts}))
+        ids = {name: state.uuid_text(topic.topic_id) or "" for name, topic in source.topics.items()}
+        return do.TailsFound(tuple(found), tuple((cut, ids[cut]) for cut in sorted({c.topic for c in cuts} & set(ids))))
+
+    async def measure(self, step: do.MeasureTails) -> do.Result:
+        """See `do.MeasureTails`."""
+        source = self._site.source
+        await source.refresh(sorted({cut.topic for cut in step.cuts}))
+        ends, unseen = await ends_of(source, [TopicPartition(cut.topic, cut.partition) for cut in step.cuts])
+        gone = {where for where in unseen if where.topic not in source.topics}
+        if set(unseen) - gone:
+            return do.NotYet(f"the end of {min(set(unseen) - gone)} is not known")
+        # Of a topic that is gone nothing is left to be found: its tail ends where it was cut.
+        return do.TailsFound(
+            tuple(
+                replace(cut, tail_end=ends.get(TopicPartition(cut.topic, cut.partition), cut.source))
+                for cut in step.cuts
+            )
+        )
+
+    # -- exporting --------------------------------------------------------------------------------------------------
+
+    async def export(self, step: do.ExportTails) -> do.Result:
+        """See `do.ExportTails`."""
+        _, epoch = cuts_of(self._site.log.records, self._site.uid)
+        for name, cuts in by_topic(step.tails).items():
+            topic = divergent_topic(cuts[0].target_topic, epoch)
+            await self._ensure(topic, name, cuts)
+            for cut in cuts:
+                count = await self._export(cut, TopicPartition(topic, cut.partition))
+                log.warning("divergent records exported", topic=name, partition=cut.partition, to=topic, records=count)
+        return do.Ok()
+
+    async def _ensure(self, topic: str, name: str, cuts: list[Cut]) -> None:
+        site = self._site
+        here = site.target.topics.get(cuts[0].target_topic) or await site.target.describe(cuts[0].target_topic)
+        replicas = here.replication_factor if here is not None else min(3, len(site.target.brokers))
+        await site.source.refresh([name])
+        partitions = max(site.source.topics[name].partition_count, max(cut.partition for cut in cuts) + 1)
+        if await site.target.describe(topic) is None:
+            configs = {"max.message.bytes": str(_LIMIT_BYTES), "retention.ms": "-1", "cleanup.policy": "delete"}
+            try:
+                await site.admins[1].create_topic(topic, partitions, replicas, configs)
+            except BrokerRefused as error:
+                if error.code != _TOPIC_ALREADY_EXISTS:
+                    raise
+
+        async def led() -> None:
+            made = await site.target.describe(topic)
+            if made is None or any(leader.node < 0 for leader in made.leaders.values()):
+                raise BrokerRefused(
+                    f"{topic} has no leader yet",
+                    cluster=site.target.spec.alias,
+                    code=5,
+                    api="Metadata",
+                    retryable=True,
+                )
+
+        await patiently(led, f"making {topic}")
+
+    async def _export(self, cut: Cut, where: TopicPartition) -> int:
+        """Export one tail; return how many records are there then."""
+        origin = TopicPartition(cut.topic, cut.partition)
+        end = cut.tail_end or cut.source
+        # Whoever exported before and is frozen is fenced by this, and its open piece aborted.
+        await init_producer_id(self._site.target, export_transactional_id(self._site.uid))
+        before = await self._exported(where)
+        position = before[-1][0] + 1 if before else cut.source
+        piece: list[NewRecord] = []
+        size = 0
+        async for record in _records(self._site.source, origin, position, end):
+            piece.append(_with_origin(origin, record))
+            size += _size(record)
+            if size >= _PIECE_BYTES or len(piece) >= _PIECE_RECORDS:
+                await self._write(where, piece)
+                piece, size = [], 0
+        if piece:
+            await self._write(where, piece)
+        return await self._compare(cut, where, end)
+
+    async def _write(self, where: TopicPartition, piece: list[NewRecord]) -> None:
+        target, transactional_id = self._site.target, export_transactional_id(self._site.uid)
+        identity = await init_producer_id(target, transactional_id)
+        transaction = Transaction(target, transactional_id, identity)
+        await transaction.add(where)
+        batch = encode(
+            piece,
+            producer_id=identity.producer_id,
+            producer_epoch=identity.producer_epoch,
+            base_sequence=0,
+            transactional=True,
+        )
+        answer = await produce_by_name(await _leader(target, where), where, batch, transactional_id)
+        await transaction.end(commit=not answer.error)
+        if answer.error:
+            raise refused(target.spec, "Produce", answer.error, where.topic)
+
+    async def _exported(self, where: TopicPartition) -> list[tuple[int, bytes]]:
+        """Return the original offset and the digest of each record that was exported, in the order of the log."""
+        target = self._site.target
+        await target.refresh([where.topic])
+        end = (await log_ends(target, [where]))[where]
+        return [_origin_of(record) async for record in _records(target, where, 0, end)]
+
+    async def _compare(self, cut: Cut, where: TopicPartition, end: int) -> int:
+        """Read both sides once more.
+
+        Raises:
+            Unequal: What was exported is not the tail.
+        """
+        origin = TopicPartition(cut.topic, cut.partition)
+        wanted = [
+            (record.offset, digest(record)) async for record in _records(self._site.source, origin, cut.source, end)
+        ]
+        found = await self._exported(where)
+        if found != wanted:
+            raise Unequal(
+                f"{where} does not hold the records of {origin} from {cut.source} to {end}",
+                why=f"{len(found)} records were found, {len(wanted)} are wanted, or they differ",
+                next_step=f"delete {where.topic}; the failback goes on and exports it again",
+            )
+        return len(found)
+
+
+async def _leader(cluster: Cluster, where: TopicPartition) -> Connection:
+    leader = cluster.leader(where)
+    if leader is None:
+        await cluster.refresh([where.topic])
+        leader = cluster.leader(where)
+    if leader is None:
+        raise BrokerRefused(
+            f"{where} has no leader", cluster=cluster.spec.alias, code=5, api="Metadata", retryable=True
+        )
+    return await cluster.connection(leader.node, Purpose.CONTROL)
+
+
+async def _records(cluster: Cluster, where: TopicPartition, begin: int, end: int) -> AsyncIterator[Record]:
+    """Yield the committed records of a log between two offsets."""
+    connection = await patiently(partial(_leader, cluster, where), f"reading {where}")
+    side = Side(cluster, cluster.topic_ids)
+    async for frame, header, aborted in batches_between(side, connection, where, begin, end, committed=True):
+        if header.is_control or aborted:
+            continue
+        for record in decode(frame.buffer, header):
+            if begin <= record.offset < end:
+                yield record
+
+
+def _with_origin(origin: TopicPartition, record: Record) -> NewRecord:
+    added = (
+        (_TOPIC_HEADER, origin.topic.encode()),
+        (_PARTITION_HEADER, b"%d" % origin.partition),
+        (OFFSET_HEADER, b"%d" % record.offset),
+        (DIGEST_HEADER, digest(record)),
+    )
+    return NewRecord(record.timestamp, record.key, record.value, (*record.headers, *added))
+
+
+def digest(record: Record) -> bytes:
+    """Return SHA-256 in hex of a record's time, key, value and headers, each with its length; -1 for null."""
+    found = hashlib.sha256(b"%d" % record.timestamp)
+    for part in (record.key, record.value, *_flat(record.headers)):
+        found.update(b";%d:" % (-1 if part is None else len(part)))
+        found.update(part or b"")
+    return found.hexdigest().encode()
+
+
+def _flat(headers: Iterable[tuple[str, bytes | None]]) -> list[bytes | None]:
+    return [part for name, value in headers for part in (name.encode(), value)]
+
+
+def _origin_of(record: Record) -> tuple[int, bytes]:
+    # Ours stand last: the record may have had headers of these names.
+    added = dict(record.headers[-4:])
+    return int(added.get(OFFSET_HEADER) or -1), added.get(DIGEST_HEADER) or b""
+
+
+def _size(record: Record) -> int:
+    return (
+        len(record.key or b"")
+        + len(record.value or b"")
+        + sum(len(name) + len(value or b"") for name, value in record.headers)
+    )

@@ -1,0 +1,215 @@
+"""The end of a switch, and its ways out: who decides on the source, its markers, and the reverse flow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.core import switch_steps as do
+from replicator.core.attach_facts import Role
+from replicator.core.offset_map import Place
+from replicator.core.switch_orders import decided, way_back
+from replicator.core.switch_results import applied
+from replicator.engine import state
+from replicator.engine.fence import Fence
+from replicator.engine.identity import establish
+from replicator.engine.switch.places import log_ends
+from replicator.engine.switch.records import copy_of, put_copy, put_locks
+from replicator.engine.take_over import Takeover, take_over
+from replicator.errors import BugError, Conflict, TimedOut
+from replicator.model.names import TopicPartition, way_back_transactional_id
+from replicator.model.switch import Cut, Decision, Journal, by_topic
+from replicator.obs.logs import get_logger
+from replicator.wire.transactions import init_producer_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.core.switch import Facts
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.switch.site import Site
+
+_MARK_SECONDS = 15.0
+
+log_ = get_logger(__name__)
+
+
+class Turning:
+    """Steps on the source's side once the source is closed.
+
+    Args:
+        site: What the switch works on.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    # -- who decides ------------------------------------------------------------------------------------------------
+
+    async def decide(self, journal: Journal, wanted: Decision) -> do.Result:
+        """Write a decision to the source's copy unless another stands there; return what does."""
+        log = await self._site.source_log()
+        uid = self._site.uid
+
+        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+            before = copy_of(records, uid)
+            after = decided(before, journal, wanted)
+            return [] if after == before else [put_copy(uid, after)]
+
+        records = await log.change(uid, change)
+        copy = copy_of(records, uid)
+        if copy is None or copy.decision is None:
+            raise BugError(f"switch {journal.id} has no copy on {self._site.flow.source} after it was written")
+        return do.Decided(copy.decision)
+
+    async def decision(self, journal: Journal) -> Decision | None:
+        """Return what the source's copy of a switch says; None where there is none.
+
+        Raises:
+            KafkaError: The source cannot be asked.
+        """
+        copy = copy_of((await self._site.source_log()).records, self._site.uid)
+        return copy.decision if copy is not None and copy.id == journal.id else None
+
+    # -- the way back -------------------------------------------------------------------------------------------------
+
+    async def mark_source(self, uid: str, step: do.MarkSource) -> do.Result:
+        """See `do.MarkSource`.
+
+        The markers are of a producer of their own: the target's producer id could be that of an application here.
+        Whoever was interrupted finds by the ends which partitions it had marked.
+        """
+        source = self._site.source
+        ends = {TopicPartition(end.topic, end.partition): end.source for end in step.ends}
+        await source.refresh(sorted({where.topic for where in ends}))
+        now = await log_ends(source, ends)
+        quiet = [where for where, end in now.items() if end == ends[where]]
+        if quiet:
+            identity = await init_producer_id(source, way_back_transactional_id(uid))
+            fence = Fence(source, uid, identity.producer_id, identity.producer_epoch, in_bulk=True)
+            try:
+                await fence.stand(quiet, _MARK_SECONDS)
+            except TimedOut as error:
+                return do.NotYet(str(error))
+        return do.Ok()
+
+    # -- the reverse flow ---------------------------------------------------------------------------------------------
+
+    async def prepare_reverse(self) -> do.Result:
+        """See `do.PrepareReverse`: the flow exists, whether its daemon was ever started or not."""
+        site = self._site
+        await establish(site.reversed(), site.target.cluster_id or "", site.source, await site.source_log(), site.me)
+        return do.Ok()
+
+    async def reverse_copies(self) -> bool:
+        """Return whether the reverse flow copies now.
+
+        Raises:
+            KafkaError: The source cannot be asked.
+        """
+        log = await self._site.source_log()
+        reverse = self._site.reversed()
+        found = state.find_flow(log.records, reverse.name, self._site.target.cluster_id or "")
+        writer = state.get_writer(log.records, found.uid) if found is not None else None
+        return writer is not None and writer.role is Role.COPYING
+
+    async def start_reverse(self, journal: Journal, locks: Iterable[str]) -> do.Result:
+        """See `do.StartReverse`: it goes on where the switch cut, at the same moment in both logs."""
+        await self.take_over(journal, journal.cuts, locks)
+        return do.Ok()
+
+    async def take_over(
+        self, journal: Journal, cuts: Iterable[Cut], locks: Iterable[str], doomed: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Let the reverse flow copy from these cuts on; its passive side owns the locks from then on.
+
+        Args:
+            journal: The switch.
+            cuts: The same moment in both logs, per partition; `source` is a place of the old source.
+            locks: Of writers on the old source.
+            doomed: Ids of topics of the old source that are deleted and mirrored anew.
+
+        Raises:
+            KafkaError: A cluster refuses.
+            Conflict: The reverse flow copies already, from elsewhere.
+        """
+        site = self._site
+        log = await site.source_log()
+        uid = site.reverse_uid(log)
+        topics = await self._takeovers(cuts, doomed or {})
+        kept = tuple(locks)
+        await take_over(
+            log,
+            uid,
+            topics,
+            epoch=0,
+            reason=f"{journal.verb} {journal.id} of {site.flow.name}",
+            actor=journal.actor or site.me,
+            also=lambda _: [put_locks(uid, kept)] if kept else [],
+        )
+
+    async def _takeovers(self, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:
+        """Return the topics as the reverse flow sees them: what was cut on our target is its source."""
+        site = self._site
+        topics = by_topic(cuts)
+        names = [some[0].target_topic for some in topics.values()]
+        await asyncio.gather(site.source.refresh(sorted(topics)), site.target.refresh(sorted(names)))
+        found = []
+        for name, some in topics.items():
+            there = some[0].target_topic
+            if name not in site.source.topics and name not in doomed:
+                log_.warning("topic is gone from the old source, it is mirrored anew", topic=name)
+                continue
+            found.append(
+                Takeover(
+                    there,
+                    name,
+                    site.target.topics[there].topic_id,
+                    doomed.get(name) or site.source.topics[name].topic_id,
+                    {cut.partition: Place(cut.target, cut.source) for cut in some},
+                    mapped=any(cut.mapped for cut in some),
+                    anew=name in doomed,
+                )
+            )
+        return found
+
+
+async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:
+    """Decide on the source that it opens again; return its copy.
+
+    Raises:
+        Conflict: The target was opened, or may be any moment, or there is no copy.
+        KafkaError: The source refuses.
+    """
+
+    def change(records: Mapping[bytes, bytes]) -> list[Change]:
+        copy = copy_of(records, uid)
+        if copy is None:
+            raise Conflict("the source holds no copy of a running switch: there is no way back", next_step="failover")
+        after = way_back(copy, why)
+        return [] if after == copy else [put_copy(uid, after)]
+
+    copy = copy_of(await log.change(uid, change), uid)
+    if copy is None:
+        raise BugError("the copy of a switch went while it was changed")
+    return copy
+
+
+async def record_on_copy(
+    log: StateLog, uid: str, step: do.Step, result: do.Result, *, asked: Journal, facts: Facts, executor: str
+) -> Journal:
+    """Record a step of the way back on the source's copy; return it.
+
+    Raises:
+        Conflict: Somebody else was faster.
+        KafkaError: The source refuses.
+    """
+
+    def change(records: Mapping[bytes, bytes]) -> list[Change]:
+        copy = copy_of(records, uid)
+        if copy is None or copy.id != asked.id:
+            raise Conflict(f"the copy of switch {asked.id} was replaced")
+        after = applied(copy, step, result, revision=asked.revision, facts=facts, executor=executor)
+        return [] if after == copy else [put_copy(uid, after)]
+
+    return copy_of(await log.change(uid, change), uid) or asked

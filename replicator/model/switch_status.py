@@ -1,0 +1,144 @@
+"""What an operator is shown of a switch: before it is ordered, while it runs, and afterwards; and its JSON shape."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from replicator.model.switch import Direction, Outcome, Verb
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPlan:
+    """What an order would do.
+
+    Attributes:
+        verb: Of the order.
+        steps: Its steps in words, in their order.
+        undone_until: How many of them can still be undone.
+        problems: What forbids it, each with what helps.
+        known_loss: Offsets that are known to be lost at least; None where the verb loses nothing.
+        lossy: Partitions that lose something: topic, partition, offsets.
+        unseen: Partitions of which nothing tells how much is lost.
+        observed_age_seconds: Age of the oldest observation that this stands on; None for none.
+        already: It is under way or done.
+        switch_id: Of the one that is.
+    """
+
+    verb: Verb
+    steps: tuple[str, ...] = ()
+    undone_until: int = 0
+    problems: tuple[str, ...] = ()
+    known_loss: int | None = None
+    lossy: tuple[tuple[str, int, int], ...] = ()
+    unseen: int = 0
+    observed_age_seconds: float | None = None
+    already: bool = False
+    switch_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepStatus:
+    """One step of a switch: its name, in words, and when it was done (Unix ms), None while it was not."""
+
+    step: str
+    text: str
+    at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CutStatus:
+    """Where a partition was cut. Offsets are next records; None is unknown.
+
+    Attributes:
+        source: What the target holds, in the source's offsets.
+        target: The end of the target's log.
+        observed_end: The source's end as it was seen last before the cut.
+        loss: Offsets known to be lost at least.
+        tail: Offsets of the old source beyond the cut, exactly, once it was seen again.
+    """
+
+    topic: str
+    target_topic: str
+    partition: int
+    source: int
+    target: int
+    observed_end: int | None = None
+    loss: int | None = None
+    tail: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestorationStatus:
+    """What becomes of a topic of the old source: resume, recreate or append, and how many offsets it holds too many."""
+
+    topic: str
+    how: str
+    tail: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchStatus:
+    """One switch. Times are Unix ms.
+
+    Attributes:
+        steps: Those that were done, then those that follow.
+        waits_for: What holds it up now, as the daemon that was asked knows; None for nothing.
+        observed_age_seconds: Age of the oldest end that the loss stands on, at the time of the cut.
+        confirm: What has to be agreed to, to go on; empty for nothing.
+    """
+
+    id: str
+    flow: str
+    verb: Verb
+    outcome: Outcome
+    direction: Direction
+    started_ms: int
+    ended_ms: int | None = None
+    actor: str = ""
+    reason: str = ""
+    stopped_by: str = ""
+    epoch: int | None = None
+    reverse_flow: str = ""
+    way_back: bool = False
+    waits_for: str | None = None
+    executor: str = ""
+    steps: tuple[StepStatus, ...] = ()
+    groups_exact: int = 0
+    groups_inexact: int = 0
+    groups_detail: tuple[str, ...] = ()
+    known_loss: int = 0
+    unknown_losses: int = 0
+    observed_age_seconds: float | None = None
+    known_tail: int | None = None
+    cuts: tuple[CutStatus, ...] = ()
+    restorations: tuple[RestorationStatus, ...] = ()
+    confirm: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it is left to be done."""
+        return self.outcome is not Outcome.RUNNING
+
+
+def to_json(status: SwitchStatus) -> dict[str, Any]:
+    """Return the JSON object of `switch status -o json`."""
+    document = asdict(status)
+    document["started_at"] = _time(document.pop("started_ms"))
+    document["ended_at"] = _time(document.pop("ended_ms"))
+    for step in document["steps"]:
+        step["at"] = _time(step.pop("at_ms"))
+    return document
+
+
+def plan_to_json(plan: SwitchPlan) -> dict[str, Any]:
+    """Return the JSON object of `--dry-run -o json`."""
+    document = asdict(plan)
+    document["lossy"] = [dict(zip(("topic", "partition", "offsets"), one, strict=True)) for one in plan.lossy]
+    return document
+
+
+def _time(at_ms: int | None) -> str | None:
+    """Return a time as RFC 3339."""
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,121 @@
+"""Switches: protobuf to model and back (see `convert`, which has the rest)."""
+
+from __future__ import annotations
+
+from replicator.errors import UsageError
+from replicator.model.switch import Close, Direction, Options, Order, Outcome, Verb
+from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.rpc.convert import name_of, read, shallow
+from replicator.rpc.v1 import control_pb2 as pb
+
+_REVERSE_WANTED = "?"
+"""Stands for the flow that goes back, whose name only the daemon knows."""
+
+
+def switch_order_to_wire(order: Order, *, dry_run: bool, expected_epoch: int | None = None) -> pb.StartSwitchRequest:
+    """Return the message of what an operator wants."""
+    options = order.options
+    return pb.StartSwitchRequest(
+        flow=order.flow,
+        verb=order.verb,
+        topics=order.topics,
+        producers_stopped=options.close is Close.STATED,
+        reverse=bool(options.reverse_flow),
+        inexact_groups=not options.groups_exact,
+        append=options.append,
+        stay=not options.switch_back,
+        timeout_ms=options.timeout_ms,
+        actor=order.actor,
+        reason=order.reason,
+        request_id=order.id,
+        expected_epoch=expected_epoch,
+        dry_run=dry_run,
+    )
+
+
+def switch_order_from_wire(request: pb.StartSwitchRequest, actor: str) -> Order:
+    """Return what an operator wants.
+
+    Raises:
+        UsageError: It is no switch.
+    """
+    try:
+        verb = Verb(request.verb)
+    except ValueError:
+        raise UsageError(f"there is no switch {request.verb!r}") from None
+    if not request.request_id:
+        raise UsageError("a switch needs a request id", why="it tells a repeated order from another one")
+    defaults = Options()
+    options = Options(
+        close=Close.STATED if request.producers_stopped else Close.LOCK,
+        reverse_flow=_REVERSE_WANTED if request.reverse else "",
+        groups_exact=not request.inexact_groups,
+        timeout_ms=request.timeout_ms or defaults.timeout_ms,
+        append=request.append,
+        switch_back=not request.stay,
+    )
+    return Order(
+        request.request_id,
+        verb,
+        flow=request.flow,
+        topics=tuple(request.topics),
+        options=options,
+        actor=actor,
+        reason=request.reason,
+    )
+
+
+def plan_to_wire(plan: SwitchPlan) -> pb.SwitchPlan:
+    """Return the message of what an order would do."""
+    return pb.SwitchPlan(
+        **shallow(plan, "lossy"),
+        lossy=[
+            pb.SwitchPlan.Loss(topic=topic, partition=partition, offsets=offsets)
+            for topic, partition, offsets in plan.lossy
+        ],
+    )
+
+
+def plan_from_wire(message: pb.SwitchPlan) -> SwitchPlan:
+    """Return what an order would do.
+
+    Raises:
+        NotAvailable: It holds a verb this version does not know.
+    """
+    return read(
+        SwitchPlan,
+        message,
+        verb=name_of(Verb, message.verb),
+        steps=tuple(message.steps),
+        problems=tuple(message.problems),
+        lossy=tuple((one.topic, one.partition, one.offsets) for one in message.lossy),
+    )
+
+
+def switch_to_wire(switch: SwitchStatus) -> pb.Switch:
+    """Return the message of one switch."""
+    return pb.Switch(
+        **shallow(switch, "steps", "cuts", "restorations"),
+        steps=[pb.Switch.Step(**shallow(step)) for step in switch.steps],
+        cuts=[pb.Switch.Cut(**shallow(cut)) for cut in switch.cuts],
+        restorations=[pb.Switch.Restoration(**shallow(one)) for one in switch.restorations],
+    )
+
+
+def switch_from_wire(message: pb.Switch) -> SwitchStatus:
+    """Return the switch of a message.
+
+    Raises:
+        NotAvailable: It holds a word this version does not know.
+    """
+    return read(
+        SwitchStatus,
+        message,
+        verb=name_of(Verb, message.verb),
+        outcome=name_of(Outcome, message.outcome),
+        direction=name_of(Direction, message.direction),
+        groups_detail=tuple(message.groups_detail),
+        steps=tuple(read(StepStatus, step) for step in message.steps),
+        cuts=tuple(read(CutStatus, cut) for cut in message.cuts),
+        restorations=tuple(read(RestorationStatus, one) for one in message.restorations),
+    )

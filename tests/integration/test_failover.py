@@ -1,0 +1,130 @@
+"""The source is lost: its target opens, the loss is told, and the way back brings the old source in step again."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from replicator.devkit.cluster import Cluster
+from tests.integration.conftest import MakeCluster
+from tests.integration.harness import (
+    Daemon,
+    Kafka,
+    Lab,
+    assert_equal,
+    bounds,
+    commit,
+    create,
+    produce,
+    read_all,
+    wait_copied,
+    wait_until,
+)
+from tests.integration.test_groups import positions
+from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
+
+LOST = 30
+
+
+def lost_source(source: Cluster, west: Kafka, topic: str, lab: Lab) -> Daemon:
+    """Copy some, then let the source take records that nobody copies, and die."""
+    create(source, topic, PARTITIONS)
+    produce(source, topic, spread(300))
+    commit(source, f"{topic}-group", topic, dict.fromkeys(range(PARTITIONS), 90))
+    daemon = both_ways(lab, source, west, topic).start(ready_seconds=0)
+    wait_copied(source, west, topic)
+    group = f"{topic}-group"
+    wait_until("the group follows", lambda: positions(west, group, topic, PARTITIONS) == [90] * PARTITIONS)
+    time.sleep(6.0)  # until the source's ends were recorded
+    daemon.freeze()
+    # The fetch that is under way takes this one along: it lies in the daemon's socket, and is copied later.
+    produce(source, topic, [{"value": b"kept", "partition": 0}])
+    time.sleep(1.0)
+    produce(source, topic, ({"value": b"lost %d" % at, "partition": 0} for at in range(LOST)))
+    source.kill()
+    return daemon
+
+
+def failed_over(daemon: Daemon, west: Kafka, topic: str, lab: Lab, *, kept: int = 1) -> None:
+    """Fail over, and check what it says."""
+    told = order(daemon, "failover", lab.flow, code=3)
+    assert "loss if it were done now: 0 offsets" in told, told
+    assert order(daemon, "failover", lab.flow, "--confirm", "another", code=2)
+    began = time.monotonic()
+    told = order(daemon, "failover", lab.flow, "--confirm", lab.flow)
+    assert time.monotonic() - began < 30
+    assert "not known until the source returns" in told
+    assert f"{PARTITIONS} partitions, 0 offsets are lost as far as is known" in told
+    assert "already done" in order(daemon, "failover", lab.flow, "--confirm", lab.flow)
+    assert flow_of(daemon, lab.flow)["state"] == "FAILED_OVER"
+    assert bounds(west, topic) == {0: (0, 100 + kept + 1), 1: (0, 101), 2: (0, 101)}
+    assert positions(west, f"{topic}-group", topic, PARTITIONS) == [90] * PARTITIONS
+
+
+def tail_of(daemon: Daemon, flow: str) -> int | None:
+    """Return how much the old source holds beyond the cut, once it was measured."""
+    found: int | None = last_switch(daemon, flow)["known_tail"]
+    return found
+
+
+@pytest.mark.parametrize("how", ["recreate", "append"])
+def test_failback_with_a_tail(west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster, how: str) -> None:
+    """What the old source held too many is exported and told; nothing of it goes before it was agreed to."""
+    source = make_cluster()
+    daemon = lost_source(source, west, topic_name, lab)
+    daemon.thaw()
+    failed_over(daemon, west, topic_name, lab)
+    produce(west, topic_name, spread(60, 1000))
+
+    source.start()
+    wait_until("the tail is measured", lambda: tail_of(daemon, lab.flow) == LOST, 60)
+    before = read_all(source, topic_name)
+    words = ("failback", lab.flow, "--producers-stopped", "--yes", *(["--append"] if how == "append" else []))
+    told = order(daemon, *words, code=3)
+    assert f"holds {LOST} offsets that were never copied" in told, told
+    assert read_all(source, topic_name) == before, "nothing was agreed to yet"
+    epoch = last_switch(daemon, lab.flow)
+    exported = read_all(west, f"{topic_name}.divergent.{_epoch(daemon, lab.flow)}")
+    tail = [record for record in before[0] if (record.value or b"").startswith(b"lost")]
+    assert [record.value for record in exported[0]] == [record.value for record in tail]
+    assert [dict(record.headers)["replicator.offset"] for record in exported[0]] == [b"%d" % one.offset for one in tail]
+    assert [record.timestamp for record in exported[0]] == [record.timestamp for record in tail]
+
+    assert order(daemon, "failback", lab.flow, "--confirm", "0" * 16, code=3)
+    told = order(daemon, "failback", lab.flow, "--confirm", epoch["confirm"])
+    assert "nothing is lost" in told, told
+    assert flow_of(daemon, lab.flow)["state"] == "ACTIVE"
+    assert flow_of(daemon, f"{lab.flow}-back")["state"] == "SWITCHED_OVER"
+    produce(source, topic_name, spread(30, 2000))
+    if how == "append":
+        values = {part: [one.value for one in some] for part, some in read_all(source, topic_name).items()}
+        assert values[0] == [one.value for one in before[0]] + [
+            b"%d" % at for at in (*range(1000, 1060), *range(2000, 2030)) if at % PARTITIONS == 0
+        ]
+        wait_until("it goes on", lambda: len(read_all(west, topic_name)[0]) == 101 + 20 + 10)
+        return
+    wait_copied(source, west, topic_name)
+    assert_equal(source, west, topic_name)
+
+
+def _epoch(daemon: Daemon, flow: str) -> int:
+    answer = daemon.cli("switch", "history", flow, "-o", "json")
+    found = [one["epoch"] for one in json.loads(answer.stdout)["switches"] if one["epoch"] is not None]
+    return int(max(found))
+
+
+def test_a_daemon_that_never_saw_the_source(west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster) -> None:
+    """It starts after the source died, with an empty state directory, and fails over all the same."""
+    source = make_cluster()
+    daemon = lost_source(source, west, topic_name, lab)
+    daemon.kill()
+    fresh = lab.daemon(source, west, topic_name, replication_factor=1)
+    fresh.document = daemon.document | {"daemon": fresh.document["daemon"]}
+    fresh.write()
+    fresh.start(ready_seconds=0)
+    wait_until("it knows the flow", lambda: fresh.cli("switch", "status", lab.flow).returncode == 0, 30)
+    failed_over(fresh, west, topic_name, lab, kept=0)
+    source.start()
+    wait_until("the tail is measured", lambda: tail_of(fresh, lab.flow) == LOST + 1, 60)

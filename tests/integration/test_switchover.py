@@ -1,0 +1,101 @@
+"""A flow changes to its other region and back: nothing lost, nothing doubled, groups exact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from tests.integration.harness import (
+    Daemon,
+    Kafka,
+    Lab,
+    assert_equal,
+    bounds,
+    commit,
+    create,
+    produce,
+    read_all,
+    wait_copied,
+    wait_until,
+)
+from tests.integration.test_groups import positions
+
+PARTITIONS = 3
+
+
+def both_ways(lab: Lab, east: Kafka, west: Kafka, topic: str, **flow: Any) -> Daemon:
+    """Make a daemon that runs a flow and its way back."""
+    daemon = lab.daemon(east, west, topic, replication_factor=1, **flow)
+    forth = dict(daemon.document["flows"][lab.flow])
+    daemon.document["flows"][f"{lab.flow}-back"] = forth | {"from": "west", "to": "east", "reverse_of": lab.flow}
+    daemon.write()
+    return daemon
+
+
+def spread(count: int, first: int = 0) -> Iterable[dict[str, Any]]:
+    """Return numbered records, the same number for each partition."""
+    return ({"value": b"%d" % at, "partition": at % PARTITIONS} for at in range(first, first + count))
+
+
+def flow_of(daemon: Daemon, name: str) -> dict[str, Any]:
+    """Return the status of one of several flows."""
+    return next(flow for flow in daemon.status()["flows"] if flow["flow"] == name)
+
+
+def last_switch(daemon: Daemon, flow: str) -> dict[str, Any]:
+    """Return the last switch of a flow as the command line prints it."""
+    answer = daemon.cli("switch", "status", flow, "-o", "json")
+    assert answer.returncode == 0, answer.stderr
+    return dict(json.loads(answer.stdout)["switch"])
+
+
+def order(daemon: Daemon, *words: str, code: int = 0) -> str:
+    """Give an order on the command line, and return what it said."""
+    answer = daemon.cli(*words, seconds=180)
+    assert answer.returncode == code, answer.stdout + answer.stderr + daemon.log_tail()
+    return answer.stdout + answer.stderr
+
+
+def test_there_and_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """By three commands, each of them twice; offsets stay the same on both sides all the way."""
+    create(east, topic_name, PARTITIONS)
+    produce(east, topic_name, spread(300))
+    commit(east, f"{topic_name}-group", topic_name, dict.fromkeys(range(PARTITIONS), 40))
+    daemon = both_ways(lab, east, west, topic_name).start(ready_seconds=0)
+    wait_copied(east, west, topic_name)
+    wait_until("the way back stands by", lambda: "promoted" in str(flow_of(daemon, f"{lab.flow}-back")["reason"]))
+    ends = bounds(east, topic_name)
+
+    told = order(daemon, "switchover", lab.flow, "--producers-stopped", "--reverse", "--dry-run")
+    assert "abort" in told
+    assert bounds(east, topic_name) == ends
+    verb = ("switchover", lab.flow, "--producers-stopped", "--reverse", "--yes", "--reason", "drill")
+    told = order(daemon, *verb)
+    assert "nothing is lost" in told, told
+    assert "consumer groups: 1 exact, 0 not" in told
+    assert "already done" in order(daemon, *verb)
+    switch = last_switch(daemon, lab.flow)
+    assert (switch["outcome"], switch["reason"], switch["known_loss"]) == ("done", "drill", 0)
+    assert flow_of(daemon, lab.flow)["state"] == "SWITCHED_OVER"
+    assert {number: (start, end + 1) for number, (start, end) in ends.items()} == bounds(west, topic_name)
+    assert positions(west, f"{topic_name}-group", topic_name, PARTITIONS) == [40] * PARTITIONS
+
+    produce(west, topic_name, spread(200, 300))
+    commit(west, f"{topic_name}-group", topic_name, dict.fromkeys(range(PARTITIONS), 60))
+    wait_copied(west, east, topic_name)
+    assert_equal(west, east, topic_name)
+    back = f"{lab.flow}-back"
+    group = f"{topic_name}-group"
+    wait_until("the group follows", lambda: positions(east, group, topic_name, PARTITIONS) == [60] * PARTITIONS)
+    told = order(daemon, "switchover", back, "--producers-stopped", "--reverse", "--yes")
+    assert "nothing is lost" in told
+    assert flow_of(daemon, back)["state"] == "SWITCHED_OVER"
+
+    produce(east, topic_name, spread(100, 500))
+    wait_copied(east, west, topic_name)
+    assert_equal(east, west, topic_name)
+    assert flow_of(daemon, lab.flow)["state"] == "ACTIVE"
+    assert sum(len(records) for records in read_all(west, topic_name).values()) == 600
+    history = json.loads(daemon.cli("switch", "history", lab.flow, "-o", "json").stdout)["switches"]
+    assert [one["verb"] for one in history] == ["switchover"]
