@@ -7,7 +7,7 @@ proven to be the same moment in both logs nothing is compared any more, and copy
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.attach_facts import Role
@@ -38,6 +38,7 @@ class Takeover:
         source_topic_id: Id of the former, 16 bytes, zero where the cluster has none.
         target_topic_id: Its own.
         places: Per partition, the same moment in both logs: nothing behind it was written to this topic.
+        known: Per partition, what stands for what below its place, as far as that is known.
         mapped: Whether offsets differ from there on, and those without a record are left out.
         anew: Whether the topic is deleted, if it still has that id, and mirrored from the beginning.
     """
@@ -47,6 +48,7 @@ class Takeover:
     source_topic_id: bytes
     target_topic_id: bytes
     places: Mapping[int, Place]
+    known: Mapping[int, OffsetMap] = field(default_factory=dict)
     mapped: bool = False
     anew: bool = False
 
@@ -145,13 +147,11 @@ def _record(
     del record.active_partitions[:]
     record.active_partitions.extend(sorted(topic.places))
     del record.leader_epochs[:]
-    for field in (record.seeded, record.maps, record.given_up, record.tombstones_ok_ms):
-        field.clear()
+    for of_before in (record.seeded, record.maps, record.given_up, record.tombstones_ok_ms):
+        of_before.clear()
     for number, place in topic.places.items():
         record.map_generation += 1
-        offsets = OffsetMap(place if topic.mapped else Place(0, place.target - place.source))
-        if not topic.mapped:
-            offsets.go_straight(place)
+        offsets = _below(place, topic.known.get(number), mapped=topic.mapped)
         record.maps[number].CopyFrom(
             pb.PartitionMap(
                 generation=record.map_generation,
@@ -161,3 +161,15 @@ def _record(
             )
         )
     return record
+
+
+def _below(place: Place, known: OffsetMap | None, *, mapped: bool) -> OffsetMap:
+    """Return the map up to a place."""
+    if known is None:
+        offsets = OffsetMap(place if mapped else Place(0, place.target - place.source))
+        if not mapped:
+            offsets.go_straight(place)
+        return offsets
+    offsets = OffsetMap.of(known.begin, known.below(place))
+    offsets.pass_over(place)
+    return offsets

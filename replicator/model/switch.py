@@ -334,6 +334,11 @@ class Switches:
         return (*self.past, *((self.current,) if self.current is not None else ()))
 
 
+def by_place(cuts: Iterable[Cut]) -> dict[tuple[str, int], Cut]:
+    """Return cuts by source topic and partition."""
+    return {(cut.topic, cut.partition): cut for cut in cuts}
+
+
 def by_topic(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
     """Return cuts by their source topic, both in order."""
     found: dict[str, list[Cut]] = {}

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
 from replicator.core.attach_facts import Role
-from replicator.core.offset_map import Place
+from replicator.core.offset_map import OffsetMap, Place, Run
 from replicator.core.switch_orders import decided, way_back
 from replicator.core.switch_results import applied
 from replicator.engine import state
 from replicator.engine.fence import Fence
 from replicator.engine.identity import establish
+from replicator.engine.maps import recorded_map
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.records import copy_of, put_copy, put_locks
 from replicator.engine.take_over import Takeover, take_over
 from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.names import TopicPartition, way_back_transactional_id
-from replicator.model.switch import Cut, Decision, Journal, by_topic
+from replicator.model.switch import Cut, Decision, Journal, by_place, by_topic
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import init_producer_id
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from replicator.engine.switch.site import Site
 
 _MARK_SECONDS = 15.0
+_RUNS_MAX = 4096
+"""Of a partition's map that are taken along: they lie in one record with those of the topic's other partitions."""
 
 log_ = get_logger(__name__)
 
@@ -136,7 +139,7 @@ class Turning:
         site = self._site
         log = await site.source_log()
         uid = site.reverse_uid(log)
-        topics = await self._takeovers(cuts, doomed or {})
+        topics = await self._takeovers(journal, cuts, doomed or {})
         kept = tuple(locks)
         await take_over(
             log,
@@ -148,7 +151,7 @@ class Turning:
             also=lambda _: [put_locks(uid, kept)] if kept else [],
         )
 
-    async def _takeovers(self, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:
+    async def _takeovers(self, journal: Journal, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:
         """Return the topics as the reverse flow sees them: what was cut on our target is its source."""
         site = self._site
         topics = by_topic(cuts)
@@ -167,11 +170,31 @@ class Turning:
                     site.target.topics[there].topic_id,
                     doomed.get(name) or site.source.topics[name].topic_id,
                     {cut.partition: Place(cut.target, cut.source) for cut in some},
+                    {cut.partition: self._known(journal, cut) for cut in some},
                     mapped=any(cut.mapped for cut in some),
                     anew=name in doomed,
                 )
             )
         return found
+
+    def _known(self, journal: Journal, cut: Cut) -> OffsetMap:
+        """Return this flow's map up to the cut with both sides swapped: so groups are translated below it, too."""
+        records, uid = self._site.log.records, self._site.uid
+        own = by_place(journal.cuts)[cut.topic, cut.partition]
+        end = Place(own.source, own.target)
+        mirror = state.get_mirror(records, uid, cut.target_topic)
+        offsets = OffsetMap(Place(0, 0))
+        straight = True
+        if mirror is not None and cut.partition in mirror.maps:
+            recorded = mirror.maps[cut.partition]
+            where = TopicPartition(cut.target_topic, cut.partition)
+            offsets, straight = recorded_map(records, uid, where, recorded), not recorded.mapped
+        if straight:
+            offsets.go_straight(end)
+        runs = list(offsets.below(end))[-_RUNS_MAX:]
+        begin = Place(runs[0].source, runs[0].target) if len(runs) == _RUNS_MAX else offsets.begin
+        swapped = (Run(run.target, run.source, run.length) for run in runs)
+        return OffsetMap.of(Place(begin.target, begin.source), swapped)
 
 
 async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:
