@@ -1,0 +1,383 @@
+"""Executors of the switch machine in the small world: each effect is an event of its own, and so is each record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from replicator.core import switch, switch_orders, switch_results
+from replicator.core import switch_steps as do
+from replicator.core.attach_facts import Role
+from replicator.errors import Conflict, PreflightFailed
+from replicator.model.switch import (
+    Cut,
+    Decision,
+    End,
+    GroupsNote,
+    Journal,
+    Options,
+    Order,
+    Outcome,
+    StepName,
+    Switches,
+    Verb,
+)
+from tests.property.switch_world import (
+    MARK,
+    NEEDED,
+    PASSIVE,
+    TOPIC,
+    Executor,
+    Violation,
+    World,
+    ambient,
+    check,
+    copy,
+    put,
+    sync_group,
+)
+
+LATE_MS = Options().timeout_ms
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is under test, so that parts of it can be broken."""
+
+    next_step: Callable[[Journal, switch.Facts], do.Step] = switch.next_step
+    applied: Callable[..., Journal] = switch_results.applied
+    aborted: Callable[[Journal, str, int], Journal] = switch_orders.aborted
+    way_back: Callable[[Journal, str], Journal] = switch_orders.way_back
+    decided: Callable[[Journal | None, Journal, Decision], Journal] = switch_orders.decided
+
+
+SOUND = Machine()
+
+
+def started(verb: Verb, **options: object) -> Journal:
+    """Return the journal of a switch that was just ordered."""
+    order = Order("s1", verb, options=Options(**options))  # type: ignore[arg-type]
+    journal = switch_orders.begin(Switches(), order, promoted=verb is Verb.FAILBACK, now_ms=0).switches.current
+    assert journal is not None
+    return journal
+
+
+def _facts(executor: Executor) -> switch.Facts:
+    return switch.Facts(executor.now_ms, executor.decision, executor.standing, executor.source_seen)
+
+
+def _journal(world: World, executor: Executor) -> Journal | None:
+    """Return the journal it works on, None where its cluster does not answer."""
+    if executor.on_source:
+        return world.copy if world.source_up else None
+    return world.journal if world.target_up else None
+
+
+def _with_journal(world: World, executor: Executor, journal: Journal) -> World:
+    return replace(world, copy=journal) if executor.on_source else replace(world, journal=journal)
+
+
+def _set(world: World, index: int, executor: Executor) -> World:
+    return replace(world, executors=put(world.executors, index, executor))
+
+
+def moves(world: World, index: int, machine: Machine) -> Iterator[tuple[str, World]]:
+    """Yield what one executor may do now. A world in which it dies is one of them, while deaths are left."""
+    executor = world.executors[index]
+    idle = Executor(executor.on_source)
+    if executor.idle:
+        after = _look(world, index, machine)
+        if after is not None:
+            yield f"{index} looks", after
+        return
+    step = executor.step
+    if world.crashes_left:
+        yield f"{index} dies", _set(replace(world, crashes_left=world.crashes_left - 1), index, idle)
+    if executor.todo:
+        done = effect(world, step, executor.todo[0])
+        if done is not None:
+            rest = executor.todo[1:]
+            result = None if rest else outcome(done, step)
+            yield (
+                f"{index} {type(step).__name__} {executor.todo[0]}",
+                _set(done, index, replace(executor, todo=rest, result=result)),
+            )
+        else:
+            yield f"{index} cannot go on", _set(world, index, idle)
+        return
+    yield f"{index} records {type(step).__name__}", _record(_set(world, index, idle), executor, machine)
+
+
+def _look(world: World, index: int, machine: Machine) -> World | None:
+    """Read the journal and take the next step in hand; None where there is none, or nothing would come of it."""
+    executor = world.executors[index]
+    journal = _journal(world, executor)
+    if journal is None:
+        return None
+    seen = world.source_up and world.copy is not None and world.copy.id == journal.id
+    facts = switch.Facts(
+        LATE_MS if world.overdue else 0,
+        world.copy.decision if seen and world.copy is not None else None,
+        world.source_locks if world.source_up else frozenset(),
+        world.source_up,
+    )
+    step = machine.next_step(journal, facts)
+    if isinstance(step, do.Nothing):
+        return None
+    held = Executor(
+        executor.on_source,
+        journal.revision,
+        step,
+        facts.now_ms,
+        facts.decision,
+        facts.standing_locks,
+        facts.source_seen,
+    )
+    if do.NAMES[type(step)] in do.ON_STATE:
+        done = on_state(world, step)
+        return None if done is None else _record(done[0], replace(held, result=done[1]), machine)
+    todo = effects(world, step)
+    if todo is None:
+        return None
+    result = None if todo else outcome(world, step)
+    if not todo and (result is None or isinstance(result, do.NotYet)):
+        return None
+    return _set(world, index, replace(held, todo=todo, result=result))
+
+
+def _record(world: World, executor: Executor, machine: Machine) -> World:
+    journal = _journal(world, executor)
+    if journal is None or executor.result is None:
+        return world
+    try:
+        after = machine.applied(
+            journal, executor.step, executor.result, revision=executor.revision, facts=_facts(executor)
+        )
+    except (Conflict, PreflightFailed):
+        return world
+    return _with_journal(world, executor, after)
+
+
+# -- effects ----------------------------------------------------------------------------------------------------------
+
+
+def effects(world: World, step: do.Step) -> tuple[int | str, ...] | None:
+    """Return the effects a step still needs, as they look now; None where a cluster it needs does not answer."""
+    needs_source = isinstance(
+        step,
+        do.PlanLocks
+        | do.PlaceLocks
+        | do.ProveQuiescence
+        | do.Drain
+        | do.SyncGroups
+        | do.OfferWayBack
+        | do.GiveUpWayBack
+        | do.WithdrawWayBack
+        | do.ReopenSource
+        | do.MarkSource
+        | do.StartReverse
+        | do.PrepareReverse,
+    )
+    needs_target = isinstance(
+        step, do.Drain | do.SyncGroups | do.Fence | do.VerifyFence | do.OpenTarget | do.ClampGroups
+    )
+    if (needs_source and not world.source_up) or (needs_target and not world.target_up):
+        return None
+    match step:
+        case do.PlaceLocks(locks):
+            return tuple(sorted(set(locks) - world.source_locks))
+        case do.ReopenSource(locks):
+            return tuple(sorted(set(locks) & world.source_locks))
+        case do.Fence(epoch):
+            return tuple(p for p, shown in enumerate(world.shown) if shown < epoch)
+        case do.OpenTarget():
+            return ("unlock", "open")
+        case do.MarkSource(ends):
+            return tuple(end.partition for end in ends if len(world.source[end.partition]) == end.source)
+        case do.SyncGroups():
+            return () if _moved(world, step.ends) else ("groups",)
+        case do.ClampGroups():
+            return ("clamp",)
+        case do.OfferWayBack():
+            return (Decision.UNDECIDED.value,)
+        case do.GiveUpWayBack():
+            return (Decision.FORWARD.value,)
+        case do.WithdrawWayBack():
+            return (Decision.WITHDRAWN.value,)
+        case do.StartReverse():
+            return ("reverse",)
+    return ()
+
+
+def effect(world: World, step: do.Step | None, one: int | str) -> World | None:
+    """Carry out one effect; None where its cluster does not answer."""
+    on_target = isinstance(step, do.Fence | do.OpenTarget | do.ClampGroups)
+    if not (world.target_up if on_target else world.source_up):
+        return None
+    match step, one:
+        case do.PlaceLocks(), str():
+            return replace(world, source_locks=world.source_locks | {one})
+        case do.ReopenSource(), str():
+            return replace(world, source_locks=world.source_locks - {one})
+        case do.Fence(epoch), int():
+            if world.shown[one] > epoch:
+                return world
+            marked = put(world.target, one, (*world.target[one], MARK))
+            return replace(world, target=marked, shown=put(world.shown, one, epoch))
+        case do.MarkSource(), int():
+            return replace(world, source=put(world.source, one, (*world.source[one], MARK)))
+        case do.OpenTarget(), "unlock":
+            return replace(world, target_locks=world.target_locks - {PASSIVE})
+        case do.OpenTarget(), _:
+            return replace(world, target_open=True)
+        case do.SyncGroups(), _:
+            return sync_group(world) or world
+        case do.ClampGroups(cuts), _:
+            limit = next(cut.source for cut in cuts if cut.partition == 0)
+            return replace(world, group=(min(world.group[0], limit), world.group[1]))
+        case do.StartReverse(), _:
+            return replace(world, reverse=True)
+        case ((do.OfferWayBack() | do.GiveUpWayBack() | do.WithdrawWayBack()), _):
+            return replace(world, copy=SOUND.decided(world.copy, world.journal, Decision(str(one))))
+    raise AssertionError(step)
+
+
+def _moved(world: World, ends: tuple[End, ...]) -> bool:
+    return tuple(end.source for end in ends) != tuple(len(log) for log in world.source)
+
+
+def outcome(world: World, step: do.Step | None) -> do.Result | None:
+    """Return what a step found, as it looks now; None while it has to wait."""
+    match step:
+        case do.PlanLocks(_, ours):
+            return do.LocksPlanned(tuple(NEEDED - (world.source_locks - set(ours))))
+        case do.ProveQuiescence():
+            if world.source_open:
+                return None
+            return do.Quiescent(tuple(End(TOPIC, p, len(log)) for p, log in enumerate(world.source)))
+        case do.Drain(ends):
+            if _moved(world, ends):
+                return do.SourceMoved("it was written to")
+            if any(world.copied[end.partition] < end.source for end in ends):
+                return None
+            return do.Drained(tuple(replace(end, source=world.copied[end.partition]) for end in ends))
+        case do.SyncGroups(ends):
+            if _moved(world, ends):
+                return do.SourceMoved("it was written to")
+            exact = world.group == world.commit
+            return do.GroupsSynced(GroupsNote(int(exact), () if exact else ("g",), int(not exact)))
+        case do.ClampGroups():
+            return do.GroupsSynced(GroupsNote())
+        case do.VerifyFence(epoch):
+            if any(shown < epoch for shown in world.shown):
+                return do.NotYet("not every partition shows it")
+            return do.FenceVerified(tuple(_cut(world, p) for p in range(len(world.target))))
+        case do.OfferWayBack() | do.GiveUpWayBack() | do.WithdrawWayBack():
+            assert world.copy is not None
+            assert world.copy.decision is not None
+            return do.Decided(world.copy.decision)
+        case do.MeasureTails(cuts):
+            return do.TailsFound(tuple(replace(cut, tail_end=len(world.source[cut.partition])) for cut in cuts))
+    return do.Ok()
+
+
+def _cut(world: World, partition: int) -> Cut:
+    seen = len(world.source[partition]) if world.source_up else None
+    return Cut(
+        TOPIC, partition, world.copied[partition], len(world.target[partition]), observed_end=seen, observed_ms=0
+    )
+
+
+def on_state(world: World, step: do.Step) -> tuple[World, do.Result] | None:
+    """Do what is one transaction with the journal's record."""
+    match step:
+        case do.BeginFence(_, epoch, ends):
+            if ends and len(ends) != len(world.target):
+                return world, do.SourceMoved("a topic has come")
+            chosen = epoch if epoch is not None else max(world.epoch, *world.shown) + 1
+            return replace(world, role=Role.FENCING), do.FenceBegun(chosen)
+        case do.Promote():
+            return replace(world, role=Role.PROMOTED), do.Ok()
+        case do.ResumeCopying(epoch):
+            return replace(world, role=Role.COPYING, epoch=epoch), do.Ok()
+    return world, do.Ok()
+
+
+# -- orders, and the end ----------------------------------------------------------------------------------------------
+
+
+def orders(world: World, machine: Machine) -> Iterator[tuple[str, World]]:
+    """Yield what operators and misfortune may still do."""
+    for order in sorted(world.orders_left):
+        after = _order(world, order, machine)
+        if after is not None and after != world:
+            yield order, replace(after, orders_left=world.orders_left - {order})
+
+
+def _order(world: World, order: str, machine: Machine) -> World | None:
+    try:
+        match order:
+            case "abort" if world.target_up:
+                return replace(world, journal=machine.aborted(world.journal, "", 0))
+            case "way back" if world.source_up and world.copy is not None:
+                return replace(world, copy=machine.way_back(world.copy, ""))
+            case "failover" if world.target_up:
+                again = Order("s2", Verb.FAILOVER)
+                begun = switch_orders.begin(
+                    Switches(world.journal), again, promoted=world.role is Role.PROMOTED, now_ms=0
+                )
+                return replace(world, journal=begun.switches.current or world.journal)
+            case "time passes":
+                return replace(world, overdue=True)
+            case "source dies":
+                return replace(world, source_up=False)
+            case "source returns" if not world.source_up:
+                return replace(world, source_up=True)
+            case "target dies":
+                return replace(world, target_up=False)
+            case "target returns" if not world.target_up:
+                return replace(world, target_up=True)
+    except Conflict:
+        return None
+    return None
+
+
+def finish(world: World, machine: Machine) -> World:
+    """Let one healthy executor per side go on, beside those that are frozen, until nobody has anything left to do.
+
+    Raises:
+        Violation: On the way, or because there is no end to it.
+    """
+    world = replace(world, executors=(Executor(), Executor(on_source=True)), crashes_left=0)
+    for _ in range(200):
+        before = world
+        for index in range(2):
+            following = next(moves(world, index, machine), None)
+            if following is not None:
+                world = following[1]
+                check(world)
+        if world == before:
+            drained = _drain(world)
+            if drained is None:
+                return world
+            world = drained
+    raise Violation("a switch goes round in circles")
+
+
+def _drain(world: World) -> World | None:
+    for partition in range(len(world.source)):
+        after = copy(world, partition, world.epoch) if world.role is Role.COPYING else None
+        if after is not None:
+            return after
+    return None
+
+
+def events(world: World, machine: Machine) -> Iterator[tuple[str, World]]:
+    """Yield every world that may follow."""
+    yield from ambient(world)
+    yield from orders(world, machine)
+    for index in range(len(world.executors)):
+        yield from moves(world, index, machine)
+
+
+__all__ = ["SOUND", "Machine", "Outcome", "StepName", "events", "finish", "started"]
