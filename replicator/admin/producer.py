@@ -46,12 +46,13 @@ class RecordProducer:
 
     Attributes:
         acknowledged: Records that the cluster has taken, on all in-sync replicas.
+        topic: Where they go.
     """
 
     def __init__(self, cluster: ClusterSpec, topic: str, *, compression: str = "none", linger_ms: int = 20) -> None:
         self.acknowledged = 0
         self._cluster = cluster
-        self._topic = topic
+        self.topic = topic
         self._refused: Code | None = None
         config = client_config(cluster)
         config.update(
@@ -80,7 +81,7 @@ class RecordProducer:
         while True:
             try:
                 self._producer.produce(
-                    self._topic,
+                    self.topic,
                     record.value,
                     record.key,
                     record.partition,
@@ -130,9 +131,9 @@ class RecordProducer:
         return fault(
             error,
             self._cluster,
-            doing=f"write to {self._topic}",
+            doing=f"write to {self.topic}",
             api="Produce",
-            right=on_topic(self._topic, Operation.WRITE),
+            right=on_topic(self.topic, Operation.WRITE),
         )
 
 

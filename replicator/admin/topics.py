@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import IsolationLevel
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 )
 
 from replicator.admin.client import Connection
-from replicator.core.rights import Operation, on_cluster, on_topic
+from replicator.core.rights import Operation, on_cluster, on_group, on_topic
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 
@@ -130,6 +130,17 @@ class TopicAdmin:
         answer = await self._describe(ResourceType.BROKER, [str(facts.broker_ids[0])], right, absent=frozenset())
         entries = answer[str(facts.broker_ids[0])]
         return {name: entries[name].value for name in names if name in entries}
+
+    async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit for a consumer group that has no members."""
+        places = [Position(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+
+        def start(client: AdminClient) -> dict[str, Future[Any]]:
+            return dict(client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)]))
+
+        await self._connection.call(
+            start, doing=f"commit for group {group}", api="OffsetCommit", right=on_group(group, Operation.READ)
+        )
 
     async def create_topic(
         self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]

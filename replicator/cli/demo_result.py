@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from replicator.cli.demo_stage import Pace
+from replicator.cli.demo_switch import Turned
 from replicator.cli.output import age, number
 from replicator.engine.verify_result import VerifyResult
 
@@ -23,6 +24,8 @@ class Result:
         speed: Of the first copy.
         after_kill_seconds: From the kill of the replicator until its successor had caught up.
         after_broker_seconds: From the broker's return until the copy had caught up.
+        to_west: The switchover.
+        to_east: The way back.
     """
 
     written: int
@@ -31,6 +34,8 @@ class Result:
     speed: Pace | None
     after_kill_seconds: float
     after_broker_seconds: float
+    to_west: Turned
+    to_east: Turned
 
     @property
     def equal(self) -> bool:
@@ -50,9 +55,17 @@ class Result:
                 yield f"{topic.topic}: {topic.not_comparable}"
             for found in topic.first[:_DIFFERENCES_MAX]:
                 yield f"{topic.topic}-{found.partition}, offset {found.offset}: {found.kind}: {found.detail}"
+        for turned in (self.to_west, self.to_east):
+            if not turned.sound:
+                yield f"a change of region lost something: {self._turned(turned)}"
         expected = self.written - self.deleted
         if self.compared.records != expected:
             yield f"{number(expected)} records were to be compared, {number(self.compared.records)} were"
+
+    @staticmethod
+    def _turned(turned: Turned) -> str:
+        groups = "groups exact" if not turned.groups_inexact else f"{turned.groups_inexact} groups not exact"
+        return f"{age(turned.seconds)}, {turned.lost} lost, {groups}"
 
     def rows(self) -> list[tuple[str, str, bool | None]]:
         """Return the last screen: name, value, good or bad."""
@@ -69,6 +82,9 @@ class Result:
             *rows,
             ("after kill -9", f"caught up in {age(self.after_kill_seconds)}", None),
             ("after broker restart", f"caught up in {age(self.after_broker_seconds)}", None),
+            ("switchover to west", self._turned(self.to_west), self.to_west.sound),
+            ("failback to east", self._turned(self.to_east), self.to_east.sound),
+            ("active now", "east", None),
             ("lost, doubled, moved", "none" if self.equal else "see below", self.equal),
             ("equal", "yes" if self.equal else "NO", self.equal),
         ]

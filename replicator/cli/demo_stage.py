@@ -31,6 +31,7 @@ from replicator.errors import ReplicatorError, UsageError
 from replicator.model.states import MirrorState
 
 FLOW = "east-to-west"
+BACK = "west-to-east"
 _HOST = "127.0.0.1"
 _TAIL_LINES = 12
 _STOP_SECONDS = 10.0
@@ -81,6 +82,11 @@ flows:
     from: east
     to: west
     topics: {{include: [{", ".join(topics)}]}}
+  {BACK}:
+    from: west
+    to: east
+    topics: {{include: [{", ".join(topics)}]}}
+    reverse_of: {FLOW}
 """
 
 
@@ -89,11 +95,15 @@ class Daemon:
 
     Attributes:
         log_file: What it says, over all its starts.
+        rpc: Where it takes orders.
+        shown: The flow that is looked at.
     """
 
     def __init__(self, file: Path, port: int, *, releasable: bool) -> None:
         self.log_file = file.parent / "daemon.log"
         self.process: ProcessRef | None = None
+        self.rpc = f"{_HOST}:{port + 1}"
+        self.shown = FLOW
         self._file = file
         self._port = port
         self._mode = "release" if releasable else "keep"
@@ -159,8 +169,8 @@ class Daemon:
         """Return its picture of the flow (as in `flow status -o json`), or None while it does not answer."""
         try:
             with urllib.request.urlopen(f"http://{_HOST}:{self._port}/status", timeout=_ANSWER_SECONDS) as answer:
-                flow: dict[str, Any] = json.load(answer)["flows"][0]
-                return flow
+                flows = json.load(answer)["flows"]
+                return next((dict(flow) for flow in flows if flow["flow"] == self.shown), None)
         except (OSError, ValueError):  # a refused connection, or one cut off in the middle
             return None
 

@@ -14,7 +14,8 @@ from replicator.admin.producer import RecordProducer, SteadyWriter
 from replicator.admin.topics import TopicAdmin
 from replicator.cli.demo_records import TOPICS
 from replicator.cli.demo_result import Result
-from replicator.cli.demo_stage import FLOW, Pace, Stage, pace, timed_out
+from replicator.cli.demo_stage import BACK, FLOW, Pace, Stage, pace, timed_out
+from replicator.cli.demo_switch import Turned, turn
 from replicator.cli.output import age, number
 from replicator.config.load import load
 from replicator.engine.verify import VerifyOptions, verify
@@ -22,6 +23,7 @@ from replicator.engine.verify_pool import VerifyProgress
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
+from replicator.model.switch import Verb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import Spec
 
-STEPS = 6
+STEPS = 8
+GROUP = "billing"
 _COPY_SECONDS_MAX = 60.0
 _RECOVER_SECONDS_MAX = 60.0
 _READY_SECONDS_MAX = 30.0
@@ -66,12 +69,16 @@ class Story:
                 self._start_clusters()
                 self._write_history()
                 speed = self._copy()
+                # Both changes come before the kill: whoever takes over from a killed daemon waits out what that may
+                # have sent to a side that nobody has copied to yet.
+                west = self._turn_to_west()
+                east = self._turn_back()
                 after_kill = self._kill_the_daemon()
                 after_restart = self._restart_a_broker()
                 compared = self._compare()
             written = sum(producer.acknowledged for producer in self._producers)
             deleted = sum(topic.deleted for topic in TOPICS)
-            return Result(written, deleted, compared, speed, after_kill, after_restart)
+            return Result(written, deleted, compared, speed, after_kill, after_restart, west, east)
         finally:
             for writer in self._writers:
                 writer.abandon()
@@ -140,6 +147,56 @@ class Story:
         cut = next(topic for topic in TOPICS if topic.deleted)
         self._view.fact(f"{cut.name} starts at offset {number(start)} on west too")
         return speed
+
+    def _turn_to_west(self) -> Turned:
+        self._view.step(
+            "Switchover: west takes over",
+            "The producers of east stop. The replicator waits until west holds everything, fences its own late "
+            "writes, brings the consumer group to where it stood, and opens west. From then on producers write to "
+            "west, and a flow with both clusters swapped copies to east, onto the topics that are there.",
+        )
+        east = self._spec.cluster("east")
+        self._do(self._commit(east))
+        self._stop_writers()
+        with self._view.waiting("changing sides") as say:
+            turned = turn(self._stage.daemon.rpc, FLOW, Verb.SWITCHOVER, say, self._check)
+        groups = f"{turned.groups_exact} of {turned.groups_exact + turned.groups_inexact} groups exact"
+        self._view.fact(f"done in {age(turned.seconds)}: {turned.lost} offsets lost, {groups}")
+        self._write_on("west")
+        self._stage.daemon.shown = BACK
+        with self._view.waiting("copying to east") as say:
+            self._let_run(_UNDER_LOAD_SECONDS)
+            self._reach("west", "east", say, _RECOVER_SECONDS_MAX)
+        return turned
+
+    def _turn_back(self) -> Turned:
+        self._view.step(
+            "Failback: east takes over again",
+            "The same in the other direction, by one command: east has caught up, so nothing has to be copied anew.",
+        )
+        self._stop_writers()
+        with self._view.waiting("changing sides") as say:
+            turned = turn(self._stage.daemon.rpc, FLOW, Verb.FAILBACK, say, self._check)
+        self._view.fact(f"done in {age(turned.seconds)}: {turned.lost} offsets lost")
+        self._stage.daemon.shown = FLOW
+        self._write_on("east")
+        self._let_run(_UNDER_LOAD_SECONDS)
+        return turned
+
+    def _stop_writers(self) -> None:
+        for writer in self._writers:
+            writer.stop()
+        self._writers.clear()
+
+    def _write_on(self, cluster: str) -> None:
+        """Let the producers go on, on one of the clusters."""
+        for topic in TOPICS:
+            written = sum(one.acknowledged for one in self._producers if one.topic == topic.name)
+            producer = RecordProducer(self._spec.cluster(cluster), topic.name, compression=topic.compression)
+            self._producers.append(producer)
+            writer = SteadyWriter(producer, topic.make, rate=topic.rate, first=written)
+            self._writers.append(writer)
+            writer.start()
 
     def _kill_the_daemon(self) -> float:
         self._view.step(
@@ -214,6 +271,12 @@ class Story:
                 {TopicPartition(topic.name, 0): topic.deleted for topic in TOPICS if topic.deleted}
             )
 
+    async def _commit(self, east: ClusterSpec) -> None:
+        """Let a consumer group have read half of what there is, and wait until it stands on west, too."""
+        async with _admin(east) as admin:
+            ends = await admin.end_offsets(_partitions(), Isolation.READ_COMMITTED)
+            await admin.commit(GROUP, {where: end // 2 for where, end in ends.items()})
+
     async def _starts(self) -> int:
         cut = next(topic for topic in TOPICS if topic.deleted)
         async with _admin(self._spec.cluster("west")) as admin:
@@ -226,16 +289,19 @@ class Story:
         names = {topic.name: topic.name for topic in TOPICS}
         return await verify(self._spec.cluster(flow.source), self._spec.cluster(flow.target), names, options, tell)
 
-    async def _east_ends(self) -> Ends:
-        async with _admin(self._spec.cluster("east")) as admin:
+    async def _ends(self, cluster: str) -> Ends:
+        async with _admin(self._spec.cluster(cluster)) as admin:
             return await admin.end_offsets(_partitions(), Isolation.READ_UNCOMMITTED)
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
     def _reach_east(self, say: Say, seconds_max: float) -> None:
-        """Wait until west holds everything that east holds now."""
-        goal = self._do(self._east_ends())
-        west = replace(self._spec.cluster("west"), request_timeout_seconds=_ASK_SECONDS)
+        self._reach("east", "west", say, seconds_max)
+
+    def _reach(self, source: str, target: str, say: Say, seconds_max: float) -> None:
+        """Wait until one cluster holds everything that the other one holds now."""
+        goal = self._do(self._ends(source))
+        west = replace(self._spec.cluster(target), request_timeout_seconds=_ASK_SECONDS)
         admin = TopicAdmin(west)
 
         def done() -> bool:
@@ -252,7 +318,7 @@ class Story:
             return behind == 0
 
         try:
-            self._until(done, "west to hold what east held", seconds_max)
+            self._until(done, f"{target} to hold what {source} held", seconds_max)
         finally:
             self._do(admin.close())
 

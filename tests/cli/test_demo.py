@@ -15,6 +15,7 @@ from replicator.cli import demo_sweeper
 from replicator.cli.demo_records import TOPICS
 from replicator.cli.demo_result import Result
 from replicator.cli.demo_stage import Moment, flow_file, pace, workplace
+from replicator.cli.demo_switch import Turned
 from replicator.cli.demo_view import View
 from replicator.config.load import load
 from replicator.core.record_diff import Difference, Kind
@@ -60,11 +61,16 @@ def test_pace_is_what_happened_between_two_moments() -> None:
     assert pace(Moment(10.0, 5, 0, 1.0), Moment(12.0, 5, 0, 1.5)) is None
 
 
+SOUND = Turned(3.0, 0, 1, 0)
+
+
 def result(written: int = 30, **changes: object) -> Result:
     """Return what was found: 20 records compared, 10 deleted."""
-    part = PartitionVerdict(0, 10, 30, 20, 1000, "d", **{k: v for k, v in changes.items() if k != "first"})  # type: ignore[arg-type]
+    part = PartitionVerdict(
+        0, 10, 30, 20, 1000, "d", **{k: v for k, v in changes.items() if k not in {"first", "to_west"}}
+    )  # type: ignore[arg-type]
     topic = TopicVerdict("t", "t", (part,), first=changes.get("first", ()))  # type: ignore[arg-type]
-    return Result(written, 10, VerifyResult((topic,), 1.0), None, 1.0, 2.0)
+    return Result(written, 10, VerifyResult((topic,), 1.0), None, 1.0, 2.0, to_west, SOUND)  # type: ignore[arg-type]
 
 
 def test_equal_is_said_only_if_everything_is() -> None:
@@ -76,6 +82,7 @@ def test_equal_is_said_only_if_everything_is() -> None:
         "1 records differ": result(differences=1, first=(found,)),
         "3 offsets did not arrive": result(behind=3),
         "not comparable": result(target_only=5),
+        "3 lost": result(to_west=Turned(3.0, 3, 1, 0)),
         "21 records were to be compared, 20 were": result(written=31),
     }
     for words, one in bad.items():

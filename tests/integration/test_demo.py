@@ -62,7 +62,7 @@ def test_the_demo_ends_with_equal_and_leaves_nothing(tmp_path: Path) -> None:
     process = start(tmp_path / "demo")
     out, _ = process.communicate(timeout=BOUND_SECONDS)
     assert process.returncode == 0, out
-    assert [int(step) for step in re.findall(r"^\[(\d)/6\]", out, re.MULTILINE)] == [1, 2, 3, 4, 5, 6]
+    assert [int(step) for step in re.findall(r"^\[(\d)/8\]", out, re.MULTILINE)] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert re.search(r"^  equal +yes$", out, re.MULTILINE), out
     assert re.search(r"^  CPU +[\d.]+ seconds per GB$", out, re.MULTILINE), out
     assert all(len(line) <= 80 for line in out.splitlines())
@@ -72,7 +72,7 @@ def test_the_demo_ends_with_equal_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("step", [1, 3, 5, 7])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_wherever_it_is_stopped_nothing_is_left(tmp_path: Path, step: int, how: signal.Signals) -> None:
     """By Ctrl-C, by a supervisor, by the kernel."""
@@ -80,7 +80,7 @@ def test_wherever_it_is_stopped_nothing_is_left(tmp_path: Path, step: int, how: 
     process = start(place)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(f"[{step}/6]"):
+        if line.startswith(f"[{step}/8]"):
             break
     time.sleep(0.5)
     process.send_signal(how)

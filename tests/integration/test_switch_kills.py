@@ -155,6 +155,7 @@ def test_the_target_dies_behind_the_fence(
     if restarted:
         daemon.kill()
         daemon.start(ready_seconds=0)
+        wait_until("it answers", lambda: daemon.cli("flow", "list").returncode == 0)
     else:
         daemon.thaw()
     told = order(daemon, "switch", "abort", lab.flow, "--target-lost", "--yes", "--reason", "west burns")

@@ -1,0 +1,79 @@
+"""The demo's two changes of region: ordered as the command line does it, and followed to their end."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.errors import ReplicatorError
+from replicator.model.switch import Close, Options, Order, Outcome, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicator.cli.demo_view import Say
+    from replicator.model.switch_status import SwitchStatus
+    from replicator.rpc.client import ControlClient
+
+_POLL_SECONDS = 0.1
+_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """What became of a change of region: how long it took, offsets lost, and groups that stand exactly."""
+
+    seconds: float
+    lost: int
+    groups_exact: int
+    groups_inexact: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was lost, and every group stands exactly where it stood."""
+        return not self.lost and not self.groups_inexact
+
+
+def turn(address: str, flow: str, verb: Verb, say: Say, check: Callable[[], None]) -> Turned:
+    """Order a switch of a flow whose producers are stopped, with its way back, and follow it to its end.
+
+    Raises:
+        ReplicatorError: It was refused, undone, or is not done in time.
+    """
+    from replicator.rpc.client import ControlClient  # grpc takes 100 ms
+    from replicator.rpc.endpoint import Endpoint
+
+    began = time.monotonic()
+    options = Options(close=Close.STATED, reverse_flow="?")
+    order = Order(uuid.uuid4().hex[:16], verb, flow=flow, options=options, actor="demo", reason="demo")
+    with ControlClient(Endpoint(address)) as client:
+        _begin(client, order, began + _SECONDS_MAX, check)
+        done = _follow(client, flow, order.id, say, began + _SECONDS_MAX)
+        if verb is Verb.FAILBACK:
+            done = _follow(client, done.reverse_flow, f"{order.id}-back", say, began + _SECONDS_MAX)
+    return Turned(time.monotonic() - began, done.known_loss, done.groups_exact, done.groups_inexact)
+
+
+def _begin(client: ControlClient, order: Order, deadline: float, check: Callable[[], None]) -> None:
+    """Order it as soon as the flow is up: the daemon may still be looking at its clusters."""
+    while (problems := client.plan_switch(order).problems) and time.monotonic() < deadline:
+        check()
+        time.sleep(_POLL_SECONDS)
+    if problems:
+        raise ReplicatorError(f"{order.verb} of {order.flow} cannot begin", why="; ".join(problems))
+    client.start_switch(order, None)
+
+
+def _follow(client: ControlClient, flow: str, switch_id: str, say: Say, deadline: float) -> SwitchStatus:
+    while time.monotonic() < deadline:
+        switch = next((one for one in client.switches(flow) if one.id == switch_id), None)
+        if switch is not None and switch.finished:
+            if switch.outcome is not Outcome.DONE:
+                raise ReplicatorError(f"{switch.verb} of {flow} was undone", why=switch.stopped_by)
+            return switch
+        ahead = next((step.text for step in switch.steps if step.at_ms is None), "") if switch is not None else ""
+        say(ahead)
+        time.sleep(_POLL_SECONDS)
+    raise ReplicatorError(f"the switch of {flow} is not done after {_SECONDS_MAX:g} s")
