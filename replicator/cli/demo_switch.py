@@ -73,7 +73,11 @@ def _follow(client: ControlClient, flow: str, switch_id: str, say: Say, deadline
             if switch.outcome is not Outcome.DONE:
                 raise ReplicatorError(f"{switch.verb} of {flow} was undone", why=switch.stopped_by)
             return switch
-        ahead = next((step.text for step in switch.steps if step.at_ms is None), "") if switch is not None else ""
+        ahead = (
+            next((step.step.replace("_", " ") for step in switch.steps if step.at_ms is None), "")
+            if switch is not None
+            else ""
+        )
         say(ahead)
         time.sleep(_POLL_SECONDS)
     raise ReplicatorError(f"the switch of {flow} is not done after {_SECONDS_MAX:g} s")

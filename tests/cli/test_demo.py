@@ -66,10 +66,10 @@ SOUND = Turned(3.0, 0, 1, 0)
 
 def result(written: int = 30, **changes: object) -> Result:
     """Return what was found: 20 records compared, 10 deleted."""
-    part = PartitionVerdict(
-        0, 10, 30, 20, 1000, "d", **{k: v for k, v in changes.items() if k not in {"first", "to_west"}}
-    )  # type: ignore[arg-type]
-    topic = TopicVerdict("t", "t", (part,), first=changes.get("first", ()))  # type: ignore[arg-type]
+    to_west = changes.pop("to_west", SOUND)
+    first = changes.pop("first", ())
+    part = PartitionVerdict(0, 10, 30, 20, 1000, "d", **changes)  # type: ignore[arg-type]
+    topic = TopicVerdict("t", "t", (part,), first=first)  # type: ignore[arg-type]
     return Result(written, 10, VerifyResult((topic,), 1.0), None, 1.0, 2.0, to_west, SOUND)  # type: ignore[arg-type]
 
 

@@ -27,6 +27,8 @@ PARTITIONS = 3
 def both_ways(lab: Lab, east: Kafka, west: Kafka, topic: str, **flow: Any) -> Daemon:
     """Make a daemon that runs a flow and its way back."""
     daemon = lab.daemon(east, west, topic, replication_factor=1, **flow)
+    # It is copied to as well: what a killed daemon may have sent there is waited out shortly, too.
+    daemon.document["clusters"]["east"] |= {"client": daemon.document["clusters"]["west"]["client"]}
     forth = dict(daemon.document["flows"][lab.flow])
     daemon.document["flows"][f"{lab.flow}-back"] = forth | {"from": "west", "to": "east", "reverse_of": lab.flow}
     daemon.write()
