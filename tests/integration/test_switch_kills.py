@@ -105,7 +105,7 @@ def test_ordered_twice_at_once(east: Kafka, west: Kafka, topic_name: str, lab: L
     history = [daemon.cli("switch", "history", lab.flow, "-o", "name").stdout.split() for daemon in (first, second)]
     assert history[0] == history[1]
     assert len(history[0]) == 1
-    assert bounds(west, topic_name) == dict.fromkeys(range(3), (0, 91))
+    assert bounds(west, topic_name) == dict.fromkeys(range(3), (0, 31))
     produce(west, topic_name, spread(30, 1000))
     wait_copied(west, east, topic_name)
     assert_equal(west, east, topic_name)

@@ -115,6 +115,10 @@ class SwitchKeeper:
             except ReplicatorError as error:
                 self._troubled(error)
                 seconds, pause = pause, min(_PAUSE_SECONDS_MAX, pause * 2)
+            except Exception as error:
+                self._troubled(BugError(f"unexpected {type(error).__name__}: {error}"))
+                log.exception("a step of a switch failed unexpectedly", flow=self._site.flow.name)
+                seconds = _LATER_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._kick.wait()

@@ -1,0 +1,127 @@
+"""Rules of one cluster's authorizer, over librdkafka's admin client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError as Code
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from replicator.admin.client import Connection
+from replicator.core.rights import Operation, on_cluster
+from replicator.model.acl import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from concurrent.futures import Future
+
+    from confluent_kafka.admin import AdminClient
+
+    from replicator.model.security import ClusterSpec
+
+_KINDS = {kind.name: kind for kind in ResourceType} | {"TOPIC": ResourceType.TOPIC, "GROUP": ResourceType.GROUP}
+_PATTERNS = {pattern.name: pattern for pattern in ResourcePatternType}
+_OPERATIONS = {operation.name: operation for operation in AclOperation}
+_PERMISSIONS = {permission.name: permission for permission in AclPermissionType}
+
+
+class Acls:
+    """The authorizer of one cluster. Errors are those of `TopicAdmin`."""
+
+    def __init__(self, cluster: ClusterSpec) -> None:
+        self._connection = Connection(cluster)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._connection.close()
+
+    async def rules(self) -> tuple[Rule, ...] | None:
+        """Return every rule there is; None where the cluster has no authorizer."""
+        every = AclBindingFilter(
+            ResourceType.ANY,
+            None,  # type: ignore[arg-type]  # "any" in the library's words
+            ResourcePatternType.ANY,
+            None,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+
+        def start(client: AdminClient) -> dict[str, Future[Any]]:
+            return {"": client.describe_acls(every)}
+
+        answer = await self._connection.call(
+            start,
+            doing="read rules of the authorizer",
+            api="DescribeAcls",
+            right=on_cluster(Operation.DESCRIBE),
+            absent=frozenset({Code.SECURITY_DISABLED}),
+        )
+        if "" not in answer:
+            return None
+        return tuple(sorted(_rule(binding) for binding in answer[""]))
+
+    async def create(self, rules: Iterable[Rule]) -> None:
+        """Place rules; one that stands already is left as it is."""
+        wanted = [_binding(rule) for rule in rules]
+        if not wanted:
+            return
+
+        def start(client: AdminClient) -> dict[Any, Future[Any]]:
+            return dict(client.create_acls(wanted))
+
+        await self._connection.call(
+            start, doing="place rules of the authorizer", api="CreateAcls", right=on_cluster(Operation.ALTER)
+        )
+
+    async def delete(self, rules: Iterable[Rule]) -> None:
+        """Remove exactly these rules; one that is gone already is no error."""
+        wanted = [_filter(rule) for rule in rules]
+        if not wanted:
+            return
+
+        def start(client: AdminClient) -> dict[Any, Future[Any]]:
+            return dict(client.delete_acls(wanted))
+
+        await self._connection.call(
+            start, doing="remove rules of the authorizer", api="DeleteAcls", right=on_cluster(Operation.ALTER)
+        )
+
+
+def _rule(binding: AclBinding) -> Rule:
+    return Rule(
+        ResourceType(binding.restype).name,
+        binding.name,
+        ResourcePatternType(binding.resource_pattern_type).name,
+        binding.principal,
+        binding.host,
+        AclOperation(binding.operation).name,
+        AclPermissionType(binding.permission_type).name,
+    )
+
+
+def _parts(rule: Rule) -> tuple[Any, ...]:
+    return (
+        _KINDS[rule.kind],
+        rule.name,
+        _PATTERNS[rule.pattern],
+        rule.principal,
+        rule.host,
+        _OPERATIONS[rule.operation],
+        _PERMISSIONS[rule.permission],
+    )
+
+
+def _binding(rule: Rule) -> AclBinding:
+    return AclBinding(*_parts(rule))
+
+
+def _filter(rule: Rule) -> AclBindingFilter:
+    return AclBindingFilter(*_parts(rule))
