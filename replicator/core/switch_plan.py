@@ -21,7 +21,7 @@ _TEXTS = {
     StepName.CLAMP_GROUPS: "take consumer groups back to what was copied",
     StepName.RECORD_CUT: "record where each partition was cut",
     StepName.GIVE_UP_WAY_BACK: "note on {source} that it stays closed",
-    StepName.OPEN_TARGET: "open {target}",
+    StepName.OPEN_TARGET: "open {target}: settings and rules that were held back take effect",
     StepName.PREPARE_REVERSE: "prepare flow {reverse} from {target} to {source}",
     StepName.START_REVERSE: "let flow {reverse} copy from where each partition was cut",
     StepName.FIND_TAILS: "find what {source} holds beyond the cut",

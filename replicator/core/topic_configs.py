@@ -160,6 +160,27 @@ def changes(
     return to_set, tuple(remove), tuple(notes)
 
 
+def at_promotion(
+    managed: Mapping[str, str], held_back: Mapping[str, str], present: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return (settings to set, settings to remove) of a mirror that becomes a topic of its own.
+
+    Larger batches are accepted as before: some may stand in its log.
+
+    Args:
+        managed: What we set on it.
+        held_back: The source's own values of forced settings.
+        present: What is set on it now.
+    """
+    to_set = {name: value for name, value in held_back.items() if normalise(present.get(name, "")) != value}
+    ours = {
+        name
+        for name in FORCED_NAMES
+        if name in managed and name in present and normalise(present[name]) == normalise(managed[name])
+    }
+    return to_set, tuple(sorted(ours - held_back.keys() - {_MAX_BYTES}))
+
+
 def normalise(value: str) -> str:
     """Return a value as a broker gives it back: no blanks around commas, true and false in lower case."""
     text = ",".join(part.strip() for part in value.strip().split(","))

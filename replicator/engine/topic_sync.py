@@ -101,6 +101,7 @@ class Mirror:
     fault: Fault | None = None
     notes: tuple[str, ...] = ()
     managed: dict[str, str] = field(default_factory=dict)
+    held_back: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +283,7 @@ class TopicSync:
             mirror.active = set(record.active_partitions)
             mirror.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
             mirror.managed = dict(record.managed)
+            mirror.held_back = dict(record.held_back)
             mirror.seeded = dict(record.seeded)
             mirror.tombstones_ok_ms = dict(record.tombstones_ok_ms)
         return mirror
@@ -315,6 +317,7 @@ class TopicSync:
         mirror.source_id, mirror.target_id = found.source.topic_id, target.topic_id
         mirror.partitions = found.source.partition_count
         mirror.managed = dict(plan.managed)
+        mirror.held_back = dict(plan.held_back)
         limit = plan.managed.get(_MAX_BYTES) or _effective(found.target_config).get(_MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else _MAX_BYTES_DEFAULT
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
@@ -522,6 +525,8 @@ class TopicSync:
         record.seeded.update(mirror.seeded)
         record.managed.clear()
         record.managed.update(mirror.managed)
+        record.held_back.clear()
+        record.held_back.update(mirror.held_back)
         return record
 
     async def record_now(self) -> None:

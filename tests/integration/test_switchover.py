@@ -13,6 +13,7 @@ from tests.integration.harness import (
     assert_equal,
     bounds,
     commit,
+    config_of,
     create,
     produce,
     read_all,
@@ -101,3 +102,25 @@ def test_there_and_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> 
     assert sum(len(records) for records in read_all(west, topic_name).values()) == 600
     history = json.loads(daemon.cli("switch", "history", lab.flow, "-o", "json").stdout)["switches"]
     assert [one["verb"] for one in history] == ["switchover"]
+
+
+def test_settings_that_were_held_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """The type of record times, limits and the codec are the source's own again once the target is open."""
+    own = {"message.timestamp.type": "LogAppendTime", "compression.type": "lz4", "retention.ms": "900000"}
+    create(east, topic_name, **own)
+    produce(east, topic_name, ({"value": b"%d" % at, "partition": 0} for at in range(30)))
+    daemon = both_ways(lab, east, west, topic_name).start(ready_seconds=0)
+    wait_copied(east, west, topic_name)
+    assert config_of(west, topic_name)["message.timestamp.type"] == "CreateTime"
+    order(daemon, "switchover", lab.flow, "--producers-stopped", "--reverse", "--yes")
+    opened = config_of(west, topic_name)
+    assert {name: opened[name] for name in own} == own
+    assert "message.timestamp.before.max.ms" not in opened
+    wait_until("the old source is a mirror", lambda: config_of(east, topic_name).get("compression.type") == "producer")
+    produce(west, topic_name, ({"value": b"%d" % at, "partition": 0} for at in range(30, 60)))
+    wait_copied(west, east, topic_name)
+    # The type that a reader is told follows the topic's setting; the times themselves are the same.
+    there, here = read_all(west, topic_name)[0], read_all(east, topic_name)[0]
+    assert [(one.offset, one.timestamp, one.value) for one in there] == [
+        (one.offset, one.timestamp, one.value) for one in here
+    ]

@@ -176,6 +176,7 @@ class Executor:
 
     async def _open_target(self) -> do.Result:
         await self.fencing.forget_groups()
+        await self.fencing.release_configs()
         return await self.locks.open_target()
 
     async def _confirm(self, journal: Journal, step: do.Confirm) -> do.Result:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
+from replicator.core.topic_configs import at_promotion
 from replicator.engine import fence as fencing
 from replicator.engine import state
 from replicator.engine.fence import Fence
@@ -18,6 +19,7 @@ from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partit
 from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Cut, Journal, Verb
+from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from replicator.engine.switch.site import Site
 
 _FENCE_SECONDS = 15.0
+_CONFIGS_AT_ONCE = 16
+
+log = get_logger(__name__)
 Effect = tuple[do.Result, list["Change"]]
 
 
@@ -164,18 +169,45 @@ class Fencing:
         """
         return await self.cuts(journal, await self._scope(journal.topics), None)
 
+    async def release_configs(self) -> None:
+        """Give mirrors the settings that were held back while they were copied to.
+
+        What the target refuses is told and left: an open side is worth more than a setting.
+
+        Raises:
+            KafkaError: The target cannot be asked.
+        """
+        site = self._site
+        mirrors = {one.target_topic: one for one in mirrors_in(site.log.records, site.uid, ())}
+        present = await site.admins[1].describe_configs(sorted(mirrors))
+        room = asyncio.Semaphore(_CONFIGS_AT_ONCE)
+
+        async def release(name: str, mirror: pb.MirrorRecord) -> None:
+            to_set, remove = at_promotion(mirror.managed, mirror.held_back, present[name].dynamic)
+            if not to_set and not remove:
+                return
+            async with room:
+                try:
+                    await site.admins[1].alter_configs(name, to_set, remove)
+                except KafkaError as error:
+                    if error.retryable:
+                        raise
+                    log.warning("settings not released", topic=name, why=str(error), next=error.next_step)
+
+        await asyncio.gather(*(release(*item) for item in mirrors.items() if item[0] in present))
+
     async def forget_groups(self) -> None:
         """Let what stands on the target be its consumers' own.
 
         Raises:
             KafkaError: It could not be recorded.
         """
-        log, uid = self._site.log, self._site.uid
+        state_log, uid = self._site.log, self._site.uid
         copying = self._site.copying()
         if copying is not None:
             await copying.forget_groups()
             return
-        await log.read_to_end()
-        known = [key for key in log.records if state.group_of(key, uid) is not None]
+        await state_log.read_to_end()
+        known = [key for key in state_log.records if state.group_of(key, uid) is not None]
         if known:
-            await log.append([(key, None) for key in known])
+            await state_log.append([(key, None) for key in known])
