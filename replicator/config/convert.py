@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from replicator.config.shape import ClusterShape, DaemonShape, FileShape, FlowShape, PrefixShape, RegexShape
+from replicator.model.access import AccessRule
 from replicator.model.security import ClusterSpec, Security
 from replicator.model.spec import (
+    AclPolicy,
     CoordinatorSpec,
     DaemonSpec,
     FlowSpec,
@@ -49,6 +51,7 @@ def _daemon(daemon: DaemonShape, base: Path) -> DaemonSpec:
         http=daemon.http,
         rpc=daemon.rpc,
         tls=None if tls is None else TlsSpec(tls.cert_file, tls.key_file, tls.ca_file),
+        access=tuple(AccessRule(rule.identity, rule.roles, rule.flows) for rule in daemon.access),
     )
 
 
@@ -101,6 +104,7 @@ def _flow(name: str, flow: FlowShape) -> FlowSpec:
         group_sync=GroupSync(
             Selection(_patterns(flow.groups.include), _patterns(flow.groups.exclude)), flow.groups.sync_every
         ),
+        acls=AclPolicy(flow.acls.mirror, flow.acls.lock_target),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from replicator.model.spec import Spec
@@ -62,7 +62,7 @@ def diff(old: Spec, new: Spec) -> Plan:
             and not {flow.source, flow.target}.isdisjoint(clusters_changed)
         ),
         restart_because=(
-            *_differing("daemon", old.daemon, new.daemon),
+            *_differing("daemon", replace(old.daemon, access=new.daemon.access), new.daemon),
             *_differing("coordinator", old.coordinator, new.coordinator),
         ),
     )

@@ -23,8 +23,6 @@ NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("clusters.*.client.connections_per_broker", (1,)),
     ("flows.*.strategy", ("sequence",)),
     ("flows.*.loop_guard", ("none",)),
-    ("flows.*.acls.mirror", (False,)),
-    ("flows.*.acls.lock_target", (False,)),
     ("flows.*.limits.bytes_per_second", ("unlimited",)),
 )
 

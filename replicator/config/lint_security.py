@@ -28,6 +28,8 @@ def daemon_security(rule: Rule) -> None:
             "is not loopback, so it needs daemon.tls; allowed: 127.0.0.1:PORT, or set tls (cert_file, key_file)",
             about=[("daemon", "tls")],
         )
+    if daemon.access and (tls is None or tls.ca_file is None):
+        rule.note(("daemon", "access"), "has no effect without daemon.tls.ca_file: nobody shows a certificate")
     if tls is not None:
         path: KeyPath = ("daemon", "tls")
         _files(rule, path, {"cert_file": tls.cert_file, "key_file": tls.key_file, "ca_file": tls.ca_file})

@@ -35,6 +35,7 @@ from replicator.config.shape_types import (
     TextTag,
     Version,
 )
+from replicator.model.access import AccessRole
 from replicator.model.security import Mechanism, Protocol
 from replicator.model.spec import Isolation, Offsets, Start
 
@@ -74,6 +75,17 @@ class TlsShape(Shape):
     """Authority that signs the clients' certificates (PEM); without it clients need none."""
 
 
+class AccessShape(Shape):
+    """What somebody with a client certificate may do."""
+
+    identity: Text
+    """Name in the certificate (a SAN, else the common name); `*` stands for any characters."""
+    roles: tuple[AccessRole, ...]
+    """observe, replicate (daemons), operate, failover; each of them includes to observe."""
+    flows: tuple[Text, ...] = ("*",)
+    """With which flows."""
+
+
 class DaemonShape(Shape):
     """How one daemon runs."""
 
@@ -87,6 +99,8 @@ class DaemonShape(Shape):
     """Where the command line connects (gRPC); anything but loopback needs `tls`."""
     tls: TlsShape | None = None
     """Certificates of the gRPC server."""
+    access: tuple[AccessShape, ...] = ()
+    """Who may do what, by client certificates (`tls.ca_file`): nobody anything else. Read again on SIGHUP."""
     workers: Count = 1
     """Number of processes."""
 

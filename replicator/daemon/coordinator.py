@@ -31,7 +31,15 @@ async def coordinate(spec: Spec) -> None:
     prepare_state_dir(spec.daemon.state_dir)
     coordination = open_coordination(spec, alone=True)
     host, port = spec.daemon.rpc
-    rpc = RpcServer(None, None, host=host, port=port, tls=spec.daemon.tls, leases=coordination.embedded)
+    rpc = RpcServer(
+        None,
+        None,
+        host=host,
+        port=port,
+        tls=spec.daemon.tls,
+        leases=coordination.embedded,
+        rules=spec.daemon.access,
+    )
     try:
         await rpc.start()
         log.info("coordinating", address=format_address((host, port)), store=spec.coordinator.store)

@@ -68,6 +68,7 @@ class Daemon:
         self._store: Store = MemoryStore()
         self._reload_ok = True
         self._reloading = asyncio.Lock()
+        self._rpc: RpcServer | None = None
 
     # -- ControlPort ----------------------------------------------------------------------------------------------
 
@@ -209,7 +210,15 @@ class Daemon:
         stop_http = asyncio.Event()
         host, port = self._spec.daemon.rpc
         audit = AuditLog(self._spec.daemon.state_dir)
-        rpc = RpcServer(self, audit, host=host, port=port, tls=self._spec.daemon.tls, leases=coordination.port)
+        rpc = self._rpc = RpcServer(
+            self,
+            audit,
+            host=host,
+            port=port,
+            tls=self._spec.daemon.tls,
+            leases=coordination.port,
+            rules=self._spec.daemon.access,
+        )
         serving = asyncio.create_task(http.serve(*self._spec.daemon.http, self, stop_http))
         try:
             await rpc.start()
@@ -318,6 +327,8 @@ class Daemon:
             for name in gone:
                 await self._stop(name)
             self._spec = new
+            if self._rpc is not None:
+                self._rpc.access.rules = new.daemon.access
             for flow in self._mine(new):
                 if flow.name not in self._runners and self._leases is not None:
                     self._start(flow, self._leases)

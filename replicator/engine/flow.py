@@ -82,6 +82,8 @@ _PROGRESS_EVERY_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
 _DATA_ID_EVERY_SECONDS = 600.0
 _UID_SECONDS = 0.2
+_ACLS_EVERY_SECONDS = 30.0
+_ACLS_FIRST_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -134,6 +136,7 @@ class FlowRunner:
         self._guard_ms: int | None = None
         self._paused = False
         self._passed_once = False
+        self._acls_in_step = False
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -153,7 +156,8 @@ class FlowRunner:
         trouble = self.trouble
         if parts is not None:
             troubles = [f"{place}: {why}" for place, why in sorted(parts.pump.trouble.items())]
-            trouble = "; ".join([*troubles, *parts.shards.troubles()]) or trouble
+            rules = [parts.acls.trouble] if parts.acls.trouble is not None else []
+            trouble = "; ".join([*troubles, *parts.shards.troubles(), *rules]) or trouble
         return flow_status(
             self._state(),
             self.flow,
@@ -398,6 +402,7 @@ class FlowRunner:
             group.create_task(self._keep_data_id(parts))
             group.create_task(verify_continuously(self.flow, parts.pump))
             group.create_task(parts.groups.run())
+            group.create_task(self._sync_acls(parts))
 
     async def _start(self) -> None:
         await asyncio.gather(self._source.open(), self._read_guard())
@@ -524,6 +529,10 @@ class FlowRunner:
             async with asyncio.timeout(_NAMES_EVERY_SECONDS):
                 await self._stale.wait()
             await asyncio.sleep(_STALE_PAUSE_SECONDS)
+
+    def _copies(self, parts: Parts) -> bool:
+        writer = state.get_writer(parts.state_log.records, parts.identity.uid)
+        return writer is None or writer.role is Role.COPYING
 
     def _stands_by(self, parts: Parts) -> bool:
         """Return whether the target is the open side: then nothing of it is ours to change."""
@@ -684,6 +693,19 @@ class FlowRunner:
                     await keep_data_id_alive(self._target, parts.state_log, parts.identity.uid, now_ms)
             except ReplicatorError as error:
                 log.warning("the data id could not be used", flow=self.flow.name, why=str(error), next=error.next_step)
+
+    async def _sync_acls(self, parts: Parts) -> None:
+        """Bring rules of the target in step while it is the passive side; whoever works on the first shard does."""
+        while parts.acls.wanted:
+            await asyncio.sleep(_ACLS_EVERY_SECONDS if self._acls_in_step else _ACLS_FIRST_SECONDS)
+            if not parts.shards.shards[0].works or not parts.sync.mirrors or not self._copies(parts):
+                continue
+            try:
+                await parts.acls.round()
+                self._acls_in_step = True
+            except ReplicatorError as error:
+                parts.acls.trouble = f"rules do not follow: {error}"
+                log.warning("rules not in step", flow=self.flow.name, why=str(error), next=error.next_step)
 
     async def _tell_progress(self, parts: Parts) -> None:
         """Log one line per flow while it is catching up, and one each time that other partitions stand still."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from replicator.core.attach_facts import Role
 from replicator.core.claim import Timing
 from replicator.engine import state
+from replicator.engine.acl_sync import AclSync
 from replicator.engine.claim_keeper import ClaimKeeper
 from replicator.engine.fill_route import FillRoute
 from replicator.engine.group_sync import GroupSync
@@ -68,6 +69,7 @@ class Parts:
     lineup: Lineup
     groups: GroupSync
     positions: PumpPositions
+    acls: AclSync
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ def assemble(
         lineup=Lineup(flow, pump, source_ends),
         groups=groups,
         positions=positions,
+        acls=AclSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log),
     )
 
 

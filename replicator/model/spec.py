@@ -10,6 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from replicator.model.access import AccessRule
 from replicator.model.security import ClusterSpec
 
 HTTP_ADDRESS = ("127.0.0.1", 8480)
@@ -125,6 +126,14 @@ class GroupSync:
 
 
 @dataclass(frozen=True, slots=True)
+class AclPolicy:
+    """Whether rules of the source's authorizer follow, and whether writers other than us are kept off mirrors."""
+
+    mirror: bool = False
+    lock_target: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FlowSpec:
     """One flow: a directed copy between two clusters with its policy.
 
@@ -150,6 +159,7 @@ class FlowSpec:
     verify: Verification = field(default_factory=Verification)
     reverse_of: str | None = None
     group_sync: GroupSync = field(default_factory=GroupSync)
+    acls: AclPolicy = field(default_factory=AclPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +180,7 @@ class DaemonSpec:
     http: tuple[str, int] = HTTP_ADDRESS
     rpc: tuple[str, int] = RPC_ADDRESS
     tls: TlsSpec | None = None
+    access: tuple[AccessRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

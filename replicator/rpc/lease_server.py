@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 
+from replicator.model.access import AccessRole
+from replicator.model.lease import Caller
+from replicator.rpc.access import Access
 from replicator.rpc.convert import caller_from_wire, lease_answer_to_wire, table_to_wire
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.lease_port import LeasePort
@@ -20,37 +24,51 @@ LEASE_SERVICE = "replicator.rpc.v1.Lease"
 class LeaseServicer(lease_pb2_grpc.LeaseServicer):
     """The methods of the service; each turns messages into model values and calls the port."""
 
-    def __init__(self, leases: LeasePort, stopping: asyncio.Event) -> None:
+    def __init__(self, leases: LeasePort, access: Access, stopping: asyncio.Event) -> None:
         self._leases = leases
+        self._access = access
         self._stopping = stopping
+
+    def _caller(self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
+        """Return who asks for leases of a flow.
+
+        Raises:
+            PreflightFailed: It may not replicate that flow.
+        """
+        caller = caller_from_wire(request)
+        self._access.check(context, caller.flow, AccessRole.REPLICATE)
+        return caller
 
     async def Renew(  # noqa: N802  # gRPC's name
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseAnswer]
     ) -> pb.LeaseAnswer:
         """See `LeasePort.renew`."""
         async with errors_cross(context):
-            return lease_answer_to_wire(await self._leases.renew(caller_from_wire(request)))
+            caller = self._caller(request, context)
+            return lease_answer_to_wire(await self._leases.renew(caller))
 
     async def Acquire(  # noqa: N802
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseAnswer]
     ) -> pb.LeaseAnswer:
         """See `LeasePort.acquire`."""
         async with errors_cross(context):
-            return lease_answer_to_wire(await self._leases.acquire(caller_from_wire(request)))
+            caller = self._caller(request, context)
+            return lease_answer_to_wire(await self._leases.acquire(caller))
 
     async def HandOff(  # noqa: N802
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseAnswer]
     ) -> pb.LeaseAnswer:
         """See `LeasePort.hand_off`."""
         async with errors_cross(context):
-            return lease_answer_to_wire(await self._leases.hand_off(caller_from_wire(request)))
+            caller = self._caller(request, context)
+            return lease_answer_to_wire(await self._leases.hand_off(caller))
 
     async def Release(  # noqa: N802
         self, request: pb.ReleaseRequest, context: grpc.aio.ServicerContext[pb.ReleaseRequest, pb.LeaseAnswer]
     ) -> pb.LeaseAnswer:
         """See `LeasePort.release`."""
         async with errors_cross(context):
-            caller = caller_from_wire(request.caller)
+            caller = self._caller(request.caller, context)
             return lease_answer_to_wire(await self._leases.release(caller, leaves=request.leaves))
 
     async def List(  # noqa: N802
@@ -61,6 +79,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         """See `LeasePort.tables`."""
         del request
         async with errors_cross(context):
+            self._access.check(context, None, AccessRole.OBSERVE)
             return pb.ListLeasesResponse(tables=[table_to_wire(table) for table in await self._leases.tables()])
 
     async def Watch(  # noqa: N802
@@ -68,6 +87,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
     ) -> AsyncIterator[pb.LeaseTable]:
         """See `LeasePort.watch`; it ends when this server does."""
         async with errors_cross(context):
+            self._access.check(context, None, AccessRole.OBSERVE)
             tables = self._leases.watch(request.flow_uid)
             stopping = asyncio.ensure_future(self._stopping.wait())
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +15,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from replicator.errors import ConfigError, Conflict, PreflightFailed, ReplicatorError, UsageError
+from replicator.model.access import AccessRole, AccessRule
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired
 from replicator.model.spec import TlsSpec
 from replicator.model.status import DaemonStatus, FlowStatus
+from replicator.model.switch import Verb
 from replicator.model.units import format_address, is_loopback
+from replicator.rpc.access import Access, identities
 from replicator.rpc.audited import AuditPort, audited, peer_of, refused
 from replicator.rpc.certificates import CertificateSource
 from replicator.rpc.convert import (
@@ -69,7 +72,8 @@ class RpcServer:
 
     Plain text is served on loopback only. With TLS and a client CA every caller needs a certificate, and is
     the actor named in it. With TLS but no client CA, callers from other machines can read only.
-    Changes are written to `audit`; without `control` and `audit` only leases are served.
+    Changes are written to `audit`; without `control` and `audit` only leases are served. With a client CA `rules` say
+    who may do what; nobody may anything else.
     """
 
     def __init__(
@@ -81,7 +85,10 @@ class RpcServer:
         port: int,
         tls: TlsSpec | None = None,
         leases: LeasePort | None = None,
+        rules: Sequence[AccessRule] = (),
     ) -> None:
+        mutual_tls = tls is not None and tls.ca_file is not None
+        self.access = Access(rules, mutual_tls=mutual_tls, may_change=mutual_tls or is_loopback(host))
         self._control = control
         self._audit = audit
         self._leases = leases
@@ -114,17 +121,11 @@ class RpcServer:
     def _add_services(self, server: grpc.aio.Server) -> list[str]:
         services = []
         if self._control is not None and self._audit is not None:
-            servicer = ControlServicer(
-                self._control,
-                self._audit,
-                mutual_tls=self._mutual_tls,
-                may_change=self._may_change,
-                stopping=self._stopping,
-            )
+            servicer = ControlServicer(self._control, self._audit, access=self.access, stopping=self._stopping)
             control_pb2_grpc.add_ControlServicer_to_server(servicer, server)
             services.append(SERVICE)
         if self._leases is not None:
-            lease_pb2_grpc.add_LeaseServicer_to_server(LeaseServicer(self._leases, self._stopping), server)
+            lease_pb2_grpc.add_LeaseServicer_to_server(LeaseServicer(self._leases, self.access, self._stopping), server)
             services.append(LEASE_SERVICE)
         return services
 
@@ -136,14 +137,6 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
         self._server = None
-
-    @property
-    def _mutual_tls(self) -> bool:
-        return self._tls is not None and self._tls.ca_file is not None
-
-    @property
-    def _may_change(self) -> bool:
-        return self._mutual_tls or is_loopback(self._host)
 
     def _listen(self, server: grpc.aio.Server) -> int:
         address = format_address((self._host, self._port))
@@ -168,13 +161,10 @@ class RpcServer:
 class ControlServicer(control_pb2_grpc.ControlServicer):
     """The methods of the service; each turns messages into model values and calls the port."""
 
-    def __init__(
-        self, control: ControlPort, audit: AuditPort, *, mutual_tls: bool, may_change: bool, stopping: asyncio.Event
-    ) -> None:
+    def __init__(self, control: ControlPort, audit: AuditPort, *, access: Access, stopping: asyncio.Event) -> None:
         self._control = control
         self._audit = audit
-        self._mutual_tls = mutual_tls
-        self._may_change = may_change
+        self._access = access
         self._stopping = stopping
         self._changing = asyncio.Lock()
         self._answered: OrderedDict[tuple[str, str, int], bool] = OrderedDict()
@@ -187,7 +177,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Answer with the flows, without mirrors."""
         del request
         async with errors_cross(context):
-            status = await self._whole("")
+            status = self._access.visible(context, await self._whole(""))
             bare = tuple(replace(flow, mirrors=()) for flow in status.flows)
             return pb.ListFlowsResponse(status=status_to_wire(replace(status, flows=bare)))
 
@@ -199,7 +189,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Answer with one snapshot."""
         async with errors_cross(context):
             find = self._selected if request.alone else self._whole
-            return pb.GetStatusResponse(status=status_to_wire(await find(request.flow)))
+            self._may_observe(context, request.flow)
+            status = self._access.visible(context, await find(request.flow))
+            return pb.GetStatusResponse(status=status_to_wire(status))
 
     async def WatchStatus(  # noqa: N802
         self,
@@ -210,8 +202,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         wanted = request.interval_seconds or _WATCH_SECONDS_DEFAULT
         interval_seconds = min(max(wanted, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)
         async with errors_cross(context):
+            self._may_observe(context, request.flow)
             while not self._stopping.is_set():
-                yield pb.WatchStatusResponse(status=status_to_wire(await self._whole(request.flow)))
+                status = self._access.visible(context, await self._whole(request.flow))
+                yield pb.WatchStatusResponse(status=status_to_wire(status))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), interval_seconds)
 
@@ -224,7 +218,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         async with errors_cross(context):
             desired = desired_from_wire(request.desired)
             entry = AuditEntry(0, "", Phase.INTENT, method="SetDesired", flow=request.flow, reason=request.reason)
-            entry = await self._identified(context, request.actor, replace(entry, after=desired.value))
+            entry = replace(entry, after=desired.value)
+            entry = await self._identified(context, request.actor, entry, AccessRole.OPERATE)
             return pb.SetDesiredResponse(changed=await self._set_desired(request, desired, entry))
 
     async def ResolveMirror(  # noqa: N802
@@ -235,7 +230,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Resolve a fault; one that was resolved before is answered with nothing to do."""
         async with errors_cross(context):
             entry = AuditEntry(0, "", Phase.INTENT, method="ResolveMirror", flow=request.flow, topic=request.topic)
-            entry = await self._identified(context, request.actor, replace(entry, reason=request.reason))
+            # A daemon passes an order on to the one that copies what stands still.
+            roles = (AccessRole.OPERATE, *((AccessRole.REPLICATE,) if request.alone else ()))
+            entry = await self._identified(context, request.actor, replace(entry, reason=request.reason), *roles)
             order = order_from_wire(request, entry.actor)
             async with self._changing:
                 flow = find_flow(self._control.snapshot(), request.flow)
@@ -259,7 +256,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Order a switch, or tell what it would do; the same request id twice is one order."""
         async with errors_cross(context):
             entry = AuditEntry(0, "", Phase.INTENT, method="StartSwitch", flow=request.flow, reason=request.reason)
-            entry = await self._identified(context, request.actor, entry)
+            role = AccessRole.FAILOVER if request.verb == Verb.FAILOVER else AccessRole.OPERATE
+            entry = await self._identified(context, request.actor, entry, role)
             order = switch_order_from_wire(request, entry.actor)
             async with self._changing:
                 flow = find_flow(self._control.snapshot(), request.flow)
@@ -281,6 +279,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.GetSwitchResponse:
         """Answer with the switches of a flow."""
         async with errors_cross(context):
+            self._may_observe(context, request.flow)
             find_flow(self._control.snapshot(), request.flow)
             return pb.GetSwitchResponse(switches=[switch_to_wire(one) for one in self._control.switches(request.flow)])
 
@@ -290,7 +289,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Undo the running switch."""
         async with errors_cross(context):
             entry = AuditEntry(0, "", Phase.INTENT, method="AbortSwitch", flow=request.flow, reason=request.reason)
-            entry = await self._identified(context, request.actor, entry)
+            role = AccessRole.FAILOVER if request.target_lost else AccessRole.OPERATE
+            entry = await self._identified(context, request.actor, entry, role)
             async with self._changing:
                 flow = find_flow(self._control.snapshot(), request.flow)
                 wanted = "open the source again" if request.target_lost else "abort"
@@ -306,7 +306,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Agree to what a failback found."""
         async with errors_cross(context):
             entry = AuditEntry(0, "", Phase.INTENT, method="ConfirmSwitch", flow=request.flow)
-            entry = await self._identified(context, request.actor, entry)
+            entry = await self._identified(context, request.actor, entry, AccessRole.OPERATE)
             async with self._changing:
                 flow = find_flow(self._control.snapshot(), request.flow)
                 async with audited(self._audit, replace(entry, before=flow.state, after=request.confirm)) as change:
@@ -319,6 +319,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.AuditResponse:
         """Answer with the last entries of the audit log."""
         async with errors_cross(context):
+            self._may_observe(context, request.flow)
             limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
             entries = await asyncio.to_thread(self._audit.recent, request.flow or None, limit)
             return pb.AuditResponse(entries=[audit_to_wire(entry) for entry in entries])
@@ -328,6 +329,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.RehearseResponse:
         """Answer with the findings."""
         async with errors_cross(context):
+            self._may_observe(context, request.flow)
             find_flow(self._control.snapshot(), request.flow)
             return report_to_wire(await self._control.rehearse(request.flow))
 
@@ -336,6 +338,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.EventsResponse:
         """Answer with recent events, newest last."""
         async with errors_cross(context):
+            self._may_observe(context, request.flow)
             find_flow(self._control.snapshot(), request.flow)
             limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
             topic = request.topic if request.HasField("topic") else None
@@ -349,6 +352,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.TranslateOffsetsResponse:
         """Answer each question in order, or all that a group has committed."""
         async with errors_cross(context):
+            self._may_observe(context, request.flow)
             find_flow(self._control.snapshot(), request.flow)
             if bool(request.group) == bool(request.questions) or len(request.questions) > QUESTIONS_MAX:
                 raise UsageError(
@@ -371,6 +375,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.ListGroupsResponse:
         """Answer with the groups of a flow, without partitions."""
         async with errors_cross(context):
+            self._may_observe(context, request.flow)
             find_flow(self._control.snapshot(), request.flow)
             groups, detail = self._control.groups(request.flow)
             bare = [group_to_wire(replace(group, partitions=())) for group in groups]
@@ -383,9 +388,19 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.DescribeGroupResponse:
         """Answer with one group and its partitions."""
         async with errors_cross(context):
+            self._may_observe(context, request.flow)
             find_flow(self._control.snapshot(), request.flow)
             groups, _ = self._control.groups(request.flow)
             return pb.DescribeGroupResponse(group=group_to_wire(find_group(request.flow, groups, request.group)))
+
+    def _may_observe(self, context: grpc.aio.ServicerContext[Any, Any], flow: str) -> None:
+        """Return if the caller may look at a flow; of a call about all of them what it may not see is left out.
+
+        Raises:
+            PreflightFailed: It may not.
+        """
+        if flow:
+            self._access.check(context, flow, AccessRole.OBSERVE)
 
     async def _whole(self, flow: str) -> DaemonStatus:
         if flow:
@@ -397,34 +412,21 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         return replace(status, flows=(find_flow(status, flow),)) if flow else status
 
     async def _identified(
-        self, context: grpc.aio.ServicerContext[Any, Any], claimed: str, entry: AuditEntry
+        self, context: grpc.aio.ServicerContext[Any, Any], claimed: str, entry: AuditEntry, *roles: AccessRole
     ) -> AuditEntry:
         """Return the entry with who asks: the certificate's word where there is one, else the caller's own (loopback).
 
         Raises:
-            PreflightFailed: The caller cannot be identified; that is written down.
+            PreflightFailed: The caller cannot be identified, or may not do this; that is written down.
         """
         entry = replace(entry, peer=peer_of(context))
         try:
-            actor = self._actor(context, claimed)
+            actor = self._access.check(context, entry.flow, *roles, claimed=claimed)
         except PreflightFailed as error:
-            await refused(self._audit, replace(entry, actor=claimed), error)
+            names = identities(context) if self._access.mutual_tls else ()
+            await refused(self._audit, replace(entry, actor=names[0] if names else claimed), error)
             raise
-        return replace(entry, actor=actor, actor_known_by="certificate" if self._mutual_tls else "caller")
-
-    def _actor(self, context: grpc.aio.ServicerContext[Any, Any], claimed: str) -> str:
-        """Return who asks: the certificate's word where there is one, else the caller's own (loopback)."""
-        if not self._may_change:
-            raise PreflightFailed(
-                "this daemon takes no orders from callers it cannot identify",
-                next_step="set daemon.tls.ca_file and call with a client certificate",
-            )
-        if not self._mutual_tls:
-            return claimed or "unknown"
-        identity = next(iter(context.peer_identities() or ()), b"").decode(errors="replace")
-        if not identity:
-            raise PreflightFailed("the client certificate names nobody", next_step="use one with a SAN")
-        return identity
+        return replace(entry, actor=actor, actor_known_by="certificate" if self._access.mutual_tls else "caller")
 
     async def _set_desired(self, request: pb.SetDesiredRequest, desired: Desired, entry: AuditEntry) -> bool:
         # One change at a time: a repeat that overtakes its first answer must find that answer.

@@ -375,10 +375,14 @@ class GroupRecord(_message.Message):
     def __init__(self, topics: _Optional[_Iterable[_Union[GroupRecord.Topic, _Mapping]]] = ...) -> None: ...
 
 class HeldBackRecord(_message.Message):
-    __slots__ = ("locks",)
+    __slots__ = ("locks", "made", "withheld")
     LOCKS_FIELD_NUMBER: _ClassVar[int]
+    MADE_FIELD_NUMBER: _ClassVar[int]
+    WITHHELD_FIELD_NUMBER: _ClassVar[int]
     locks: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, locks: _Optional[_Iterable[str]] = ...) -> None: ...
+    made: _containers.RepeatedScalarFieldContainer[str]
+    withheld: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, locks: _Optional[_Iterable[str]] = ..., made: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TopicCuts(_message.Message):
     __slots__ = ("topic", "target_topic", "partitions", "source", "target", "mapped", "observed_end", "observed_ms", "tail_end")

@@ -107,7 +107,7 @@ def test_there_and_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> 
 def test_settings_that_were_held_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The type of record times, limits and the codec are the source's own again once the target is open."""
     own = {"message.timestamp.type": "LogAppendTime", "compression.type": "lz4", "retention.ms": "900000"}
-    create(east, topic_name, **own)
+    create(east, topic_name, 1, 1, **own)
     produce(east, topic_name, ({"value": b"%d" % at, "partition": 0} for at in range(30)))
     daemon = both_ways(lab, east, west, topic_name).start(ready_seconds=0)
     wait_copied(east, west, topic_name)

@@ -175,7 +175,7 @@ def _acls(ground: Ground, source: str, target: str) -> Lines:
     if not on:
         return []
     told = (
-        comment("MirrorMaker 2 copies ACLs by default; create them on the target") if entry is None else said(entry, "")
+        comment("MirrorMaker 2 copies ACLs by default") if entry is None else said(entry, "")
     )
     return [told, *mapping("acls", _key("acls.mirror", value=True, lines=["mirror: true"]))]
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicator.core import switch_steps as do
 from replicator.core.switch import Facts, next_step
 from replicator.core.switch_results import applied
+from replicator.engine.held_back import held_back_of, put_held_back
 from replicator.engine.switch.closing import Closing
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.switch.locks import SourceLocks
-from replicator.engine.switch.records import put_locks, put_switches, switches_of
+from replicator.engine.switch.records import put_switches, switches_of
 from replicator.engine.switch.restoring import Restoring
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX
 from replicator.engine.switch.tails import Tails
@@ -164,7 +165,9 @@ class Executor:
             case do.ResumeCopying():
                 return self.fencing.resume(records, step)
             case do.OpenTarget():
-                return result, [put_locks(self._site.uid, ())]
+                # The rules that kept others off are gone by now.
+                opened = held_back_of(records, self._site.uid).opened
+                return result, [put_held_back(self._site.uid, opened)]
         return result, []
 
     # -- doing ------------------------------------------------------------------------------------------------------

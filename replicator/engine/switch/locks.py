@@ -3,85 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.admin.acls import Acls
 from replicator.core import switch_steps as do
-from replicator.core.acl_locks import Authorizer, locks
-from replicator.core.rights import principal
-from replicator.engine.switch.records import locks_of
+from replicator.core.acl_locks import locks
+from replicator.engine.authorizer import AuthorizerOf
+from replicator.engine.held_back import held_back_of, put_held_back
 from replicator.engine.switch.site import mirrors_in
 from replicator.errors import AuthorizationFailed
-from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, Rule, parse
+from replicator.model.acl import Rule, parse
 from replicator.model.switch import Close, Journal
-from replicator.wire.group_rights import may_do_anything_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from replicator.admin.topics import TopicAdmin
+    from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
-    from replicator.wire.cluster import Cluster
 
-_AUTHORIZER = "authorizer.class.name"
 _TAKES_EFFECT_SECONDS = 1.0
-"""How long brokers may take to follow a change of rules."""
-_NOBODY = "User:replicator.probe"
-
-
-class AuthorizerOf:
-    """The authorizer of one cluster, read whole each time.
-
-    Args:
-        cluster: The cluster.
-        admin: Where its settings are read.
-    """
-
-    def __init__(self, cluster: Cluster, admin: TopicAdmin) -> None:
-        self.acls = Acls(cluster.spec)
-        self._cluster = cluster
-        self._admin = admin
-
-    async def read(self) -> Authorizer | None:
-        """Return what it does, as far as can be seen without changing anything; None where the cluster has none.
-
-        Raises:
-            KafkaError: It cannot be asked.
-        """
-        with contextlib.suppress(AuthorizationFailed):  # then the rules alone tell
-            if not (await self._admin.broker_configs([_AUTHORIZER])).get(_AUTHORIZER):
-                return None
-        rules = await self.acls.rules()
-        if rules is None:
-            return None
-        known = principal(self._cluster.spec.security)
-        return Authorizer(rules, None, frozenset(), known.text if known.known else None)
-
-    async def everyone_is_allowed(self) -> bool | None:
-        """Return whether everyone may do everything where no rule is found; None where that cannot be told.
-
-        Brokers do not show that setting (KAFKA.md 0b.15). So a rule for somebody who is not there is placed on a group
-        that is not there, for a second: it takes our rights to that group away if we had them for want of a rule. A
-        super user keeps them, and so does who has rules for all groups: from them nothing can be told.
-
-        Raises:
-            KafkaError: The cluster refuses.
-        """
-        group = f"replicator.probe.{uuid.uuid4().hex[:12]}"
-        before = await may_do_anything_to(self._cluster, group)
-        if not before:
-            return False
-        rule = Rule(GROUP, group, LITERAL, _NOBODY, ANY_HOST, "DESCRIBE", ALLOW)
-        await self.acls.create([rule])
-        try:
-            await asyncio.sleep(_TAKES_EFFECT_SECONDS)
-            kept = await may_do_anything_to(self._cluster, group)
-        finally:
-            await self.acls.delete([rule])
-        return None if kept else True
 
 
 class SourceLocks:
@@ -151,10 +91,22 @@ class SourceLocks:
         return do.Ok()
 
     async def open_target(self) -> do.Result:
-        """Remove what kept other writers off the target, in a switch that had made it the passive side."""
+        """Open the target by its rules: what kept others off goes, what was withheld comes and is ours from then on."""
         site = self._site
-        standing = [parse(one) for one in locks_of(site.log.records, site.uid)]
-        await self._target.acls.delete(standing)
+        held = held_back_of(site.log.records, site.uid)
+        missing = set(held.withheld)
+        if missing:
+            missing -= set(await self._target.acls.rules() or ())
+
+        # Recorded first: of a rule that stands and is not known as ours nobody would ever be rid.
+        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+            known = held_back_of(records, site.uid)
+            after = replace(known.opened, locks=known.locks)
+            return [] if after == known else [put_held_back(site.uid, after)]
+
+        await site.log.change(site.uid, change)
+        await self._target.acls.create(sorted(missing))
+        await self._target.acls.delete(held.locks)
         return do.Ok()
 
     async def standing(self, ours: frozenset[str]) -> frozenset[str]:

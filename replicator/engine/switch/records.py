@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.engine import state
+from replicator.model.acl import Rule, parse
 from replicator.model.switch import (
     Close,
     Cut,
@@ -60,6 +61,12 @@ def put_switches(uid: str, switches: Switches) -> Change:
     return state.put(journal_key(uid), record)
 
 
+def locks_of_switch(records: Mapping[bytes, bytes], uid: str) -> list[Rule]:
+    """Return the rules with which the last switch of a flow closes its source, or closed it."""
+    current = switches_of(records, uid).current
+    return [parse(text) for text in (*current.locks, *current.inherited_locks)] if current is not None else []
+
+
 def copy_of(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
     """Return the copy that the source has of a flow's switch."""
     raw = records.get(copy_key(uid))
@@ -101,23 +108,6 @@ def cuts_of(records: Mapping[bytes, bytes], uid: str) -> tuple[tuple[Cut, ...], 
             found += _cuts([record.cuts])
             epoch = max(epoch, record.epoch)
     return tuple(sorted(found)), epoch
-
-
-def held_back_key(uid: str) -> bytes:
-    """Return the key of what is held back on the target of a flow."""
-    return state.key(pb.KIND_HELD_BACK, uid)
-
-
-def locks_of(records: Mapping[bytes, bytes], uid: str) -> tuple[str, ...]:
-    """Return the rules of ours that keep other writers off a flow's target topics."""
-    raw = records.get(held_back_key(uid))
-    return tuple(pb.HeldBackRecord.FromString(raw).locks) if raw is not None else ()
-
-
-def put_locks(uid: str, locks: Iterable[str]) -> Change:
-    """Return the change that stores them; none are forgotten."""
-    wanted = sorted(locks)
-    return state.put(held_back_key(uid), pb.HeldBackRecord(locks=wanted)) if wanted else (held_back_key(uid), None)
 
 
 # -- one switch --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
@@ -12,12 +13,14 @@ from replicator.core.switch_orders import decided, way_back
 from replicator.core.switch_results import applied
 from replicator.engine import state
 from replicator.engine.fence import Fence
+from replicator.engine.held_back import held_back_of, put_held_back
 from replicator.engine.identity import establish
 from replicator.engine.maps import recorded_map
 from replicator.engine.switch.places import log_ends
-from replicator.engine.switch.records import copy_of, put_copy, put_locks
+from replicator.engine.switch.records import copy_of, put_copy
 from replicator.engine.take_over import Takeover, take_over
 from replicator.errors import BugError, Conflict, TimedOut
+from replicator.model.acl import parse
 from replicator.model.names import TopicPartition, way_back_transactional_id
 from replicator.model.switch import Cut, Decision, Journal, by_place, by_topic
 from replicator.obs.logs import get_logger
@@ -140,7 +143,7 @@ class Turning:
         log = await site.source_log()
         uid = site.reverse_uid(log)
         topics = await self._takeovers(journal, cuts, doomed or {})
-        kept = tuple(locks)
+        kept = tuple(sorted(parse(one) for one in locks))
         await take_over(
             log,
             uid,
@@ -148,7 +151,7 @@ class Turning:
             epoch=0,
             reason=f"{journal.verb} {journal.id} of {site.flow.name}",
             actor=journal.actor or site.me,
-            also=lambda _: [put_locks(uid, kept)] if kept else [],
+            also=lambda records: [put_held_back(uid, replace(held_back_of(records, uid), locks=kept))] if kept else [],
         )
 
     async def _takeovers(self, journal: Journal, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:

@@ -27,10 +27,13 @@ from replicator.errors import (
     ReplicatorError,
     UsageError,
 )
+from replicator.model.access import AccessRole, AccessRule
 from replicator.model.audit import Phase
 from replicator.model.events import Desired
 from replicator.model.resolution import How, Order
 from replicator.model.spec import TlsSpec
+from replicator.model.switch import Order as SwitchOrder
+from replicator.model.switch import Verb
 from replicator.model.translation import OffsetQuestion
 from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
 from replicator.rpc.endpoint import Endpoint
@@ -245,7 +248,8 @@ def files(tmp_path: Path) -> Files:
 @pytest_asyncio.fixture
 async def secure(daemon: FakeDaemon, files: Files) -> AsyncIterator[Endpoint]:
     """A server that requires client certificates, and how to reach it."""
-    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server)
+    rules = [AccessRule("*@ops.example", (AccessRole.OPERATE,)), AccessRule("127.0.0.1", (AccessRole.REPLICATE,))]
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server, rules=rules)
     port = await server.start()
     certificate, key = files.issue("ann", "ann@ops.example")
     yield Endpoint(f"127.0.0.1:{port}", files.ca, certificate, key)
@@ -260,6 +264,71 @@ async def test_the_certificate_says_who_acts(secure: Endpoint, daemon: FakeDaemo
     )
 
     assert daemon.asked == [("east-to-west", Desired.PAUSED, "ann@ops.example", "r")]
+
+
+ROLES = {
+    "observe": AccessRule("ann@ops.example", (AccessRole.OBSERVE,), ("east-*",)),
+    "operate": AccessRule("ann@*", (AccessRole.OPERATE,), ("east-to-west",)),
+    "failover": AccessRule("ann@*", (AccessRole.FAILOVER,)),
+    "replicate": AccessRule("*", (AccessRole.REPLICATE,)),
+    "nothing": AccessRule("bob@ops.example", tuple(AccessRole)),
+}
+MAY = {
+    "look": {"observe", "operate", "failover", "replicate"},
+    "pause": {"operate"},
+    "switch over": {"operate"},
+    "fail over": {"failover"},
+    "give the target up": {"failover"},
+    "resolve": {"operate"},
+    "another flow": {"failover", "replicate"},
+}
+DO: dict[str, Callable[[ControlClient], object]] = {
+    "look": lambda client: client.status("east-to-west"),
+    "pause": lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="", reason=""),
+    "switch over": lambda client: client.start_switch(order(Verb.SWITCHOVER), None),
+    "fail over": lambda client: client.start_switch(order(Verb.FAILOVER), None),
+    "give the target up": lambda client: client.abort_switch("east-to-west", actor="", reason="", target_lost=True),
+    "resolve": lambda client: client.resolve("east-to-west", Order("orders.eu", How.SKIP), dry_run=True),
+    "another flow": lambda client: client.switches("west-to-east"),
+}
+
+
+def order(verb: Verb) -> SwitchOrder:
+    """Return an order of a verb."""
+    return SwitchOrder(verb, verb, flow="east-to-west")
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("what", DO)
+async def test_roles(daemon: FakeDaemon, files: Files, role: str, what: str) -> None:
+    """Nobody may do what no rule gives; what was refused is in the audit log, and says what to add."""
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server, rules=[ROLES[role]])
+    endpoint = Endpoint(f"127.0.0.1:{await server.start()}", files.ca, *files.issue("ann", "ann@ops.example"))
+    try:
+        if role in MAY[what]:
+            await call(endpoint, DO[what])
+            return
+        with pytest.raises(PreflightFailed, match="may not do this") as refusal:
+            await call(endpoint, DO[what])
+        assert "daemon.access" in refusal.value.next_step
+        if what not in {"look", "another flow"}:
+            assert daemon.audit.entries[-1].phase == "refused"
+            assert daemon.audit.entries[-1].actor == "ann@ops.example"
+        server.access.rules = (AccessRule("ann@ops.example", tuple(AccessRole)),)
+        await call(endpoint, DO[what])
+    finally:
+        await server.stop(0.1)
+
+
+async def test_only_what_may_be_seen_is_shown(daemon: FakeDaemon, files: Files) -> None:
+    """Flows that no rule is about are left out; leases are for daemons."""
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server, rules=[ROLES["observe"]])
+    endpoint = Endpoint(f"127.0.0.1:{await server.start()}", files.ca, *files.issue("ann", "ann@ops.example"))
+    try:
+        seen = await call(endpoint, lambda client: client.status())
+        assert {flow.flow for flow in seen.flows} == {one.flow for one in DAEMON.flows if one.flow.startswith("east-")}
+    finally:
+        await server.stop(0.1)
 
 
 async def test_no_certificate_no_answer(secure: Endpoint) -> None:

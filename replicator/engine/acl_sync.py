@@ -1,0 +1,134 @@
+"""Lets rules of the source's authorizer follow to the target, and keeps writers other than us off its mirrors.
+
+What will be placed is recorded before it is: a rule whose record got lost would be taken for the target's own, and
+never be removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.core.acl_locks import Authorizer, locks
+from replicator.core.acl_mirror import Mirrored, mirrored
+from replicator.engine import state
+from replicator.engine.authorizer import AuthorizerOf
+from replicator.engine.held_back import HeldBack, held_back_of, put_held_back
+from replicator.engine.switch.records import locks_of_switch
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.model.acl import Rule
+    from replicator.model.spec import FlowSpec
+    from replicator.wire.cluster import Cluster
+
+log = get_logger(__name__)
+
+
+class AclSync:
+    """The rules of one flow.
+
+    Args:
+        flow: Its policy.
+        uid: The flow's.
+        source: Where rules are read.
+        target: Where they are placed.
+        admins: Of both.
+        state_log: Where it is recorded what is ours.
+
+    Attributes:
+        trouble: What could not be done, None for nothing.
+    """
+
+    def __init__(
+        self,
+        flow: FlowSpec,
+        uid: str,
+        source: Cluster,
+        target: Cluster,
+        admins: tuple[TopicAdmin, TopicAdmin],
+        state_log: StateLog,
+    ) -> None:
+        self.trouble: str | None = None
+        self._flow = flow
+        self._uid = uid
+        self._source = AuthorizerOf(source, admins[0])
+        self._target = AuthorizerOf(target, admins[1])
+        self._log = state_log
+        self._everyone: bool | None = None
+        self._told: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the flow file asks for any of it."""
+        return self._flow.acls.mirror or self._flow.acls.lock_target
+
+    async def round(self) -> None:
+        """Bring the passive target's rules in step.
+
+        Raises:
+            KafkaError: A cluster refuses.
+        """
+        there, here = await self._source.read(), await self._target.read()
+        # What closes the source for a switch is noted before it is placed: read behind the rules, it is known.
+        await self._log.read_to_end()
+        if here is None:
+            self._tell(("the target has no authorizer: rules cannot be placed there",))
+            return
+        held = held_back_of(self._log.records, self._uid)
+        topics = {one.source_topic: one.target_topic for one in state.mirrors_of(self._log.records, self._uid)}
+        plan = self._mirrored(topics, there, here, held)
+        lock, problems = await self._locks(topics, here, held, plan)
+        self._tell((*plan.notes, *problems))
+        after = HeldBack(lock, plan.made, plan.withheld)
+        # Also what is to be removed stays ours until it is gone.
+        await self._record(replace(after, made=tuple(sorted({*after.made, *plan.remove}))))
+        gone = set(held.locks) - set(lock)
+        await self._target.acls.create([*plan.make, *(rule for rule in lock if rule not in here.rules)])
+        await self._target.acls.delete([*plan.remove, *sorted(gone)])
+        await self._record(after)
+        if plan.make or plan.remove:
+            log.info("rules follow", flow=self._flow.name, made=len(plan.make), removed=len(plan.remove))
+
+    def _mirrored(
+        self, topics: Mapping[str, str], there: Authorizer | None, here: Authorizer, held: HeldBack
+    ) -> Mirrored:
+        if not self._flow.acls.mirror:
+            return Mirrored(remove=tuple(rule for rule in held.made if rule in here.rules))
+        if there is None:
+            return Mirrored(made=held.made, withheld=held.withheld, notes=("the source has no authorizer",))
+        closing = frozenset(locks_of_switch(self._log.records, self._uid))
+        rules = [rule for rule in there.rules if rule not in closing]
+        return mirrored(self._flow, topics, rules, here.rules, held.made, (there.us, here.us))
+
+    async def _locks(
+        self, topics: Mapping[str, str], here: Authorizer, held: HeldBack, plan: Mirrored
+    ) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+        if not self._flow.acls.lock_target:
+            return held.locks, ()  # those of a switch stay until the next one
+        standing = tuple(sorted((set(here.rules) - set(plan.remove)) | set(plan.make)))
+        ours = frozenset(held.locks)
+        authorizer = replace(here, rules=standing, allows_everyone=self._everyone)
+        if locks(authorizer, topics.values(), ours).problems and self._everyone is None:
+            self._everyone = await self._target.everyone_is_allowed()
+            authorizer = replace(authorizer, allows_everyone=self._everyone)
+        found = locks(authorizer, topics.values(), ours)
+        return tuple(rule for rule in found.rules if rule not in set(here.rules) - ours), found.problems
+
+    async def _record(self, held: HeldBack) -> None:
+        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+            return [] if held_back_of(records, self._uid) == held else [put_held_back(self._uid, held)]
+
+        if change(self._log.records):
+            await self._log.change(self._uid, change)
+
+    def _tell(self, notes: tuple[str, ...]) -> None:
+        if notes != self._told:
+            for note in notes:
+                log.warning("rules do not follow", flow=self._flow.name, why=note)
+        self._told = notes
+        self.trouble = f"rules: {'; '.join(notes[:3])}" if notes else None

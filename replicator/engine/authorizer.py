@@ -1,0 +1,76 @@
+"""The authorizer of one cluster, as far as it can be seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from typing import TYPE_CHECKING
+
+from replicator.admin.acls import Acls
+from replicator.core.acl_locks import Authorizer
+from replicator.core.rights import principal
+from replicator.errors import AuthorizationFailed
+from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, Rule
+from replicator.wire.group_rights import may_do_anything_to
+
+if TYPE_CHECKING:
+    from replicator.admin.topics import TopicAdmin
+    from replicator.wire.cluster import Cluster
+
+_AUTHORIZER = "authorizer.class.name"
+_TAKES_EFFECT_SECONDS = 1.0
+"""How long brokers may take to follow a change of rules."""
+_NOBODY = "User:replicator.probe"
+
+
+class AuthorizerOf:
+    """The authorizer of one cluster, read whole each time.
+
+    Args:
+        cluster: The cluster.
+        admin: Where its settings are read.
+    """
+
+    def __init__(self, cluster: Cluster, admin: TopicAdmin) -> None:
+        self.acls = Acls(cluster.spec)
+        self._cluster = cluster
+        self._admin = admin
+
+    async def read(self) -> Authorizer | None:
+        """Return what it does, as far as can be seen without changing anything; None where the cluster has none.
+
+        Raises:
+            KafkaError: It cannot be asked.
+        """
+        with contextlib.suppress(AuthorizationFailed):  # then the rules alone tell
+            if not (await self._admin.broker_configs([_AUTHORIZER])).get(_AUTHORIZER):
+                return None
+        rules = await self.acls.rules()
+        if rules is None:
+            return None
+        known = principal(self._cluster.spec.security)
+        return Authorizer(rules, None, frozenset(), known.text if known.known else None)
+
+    async def everyone_is_allowed(self) -> bool | None:
+        """Return whether everyone may do everything where no rule is found; None where that cannot be told.
+
+        Brokers do not show that setting (KAFKA.md 0b.15). So a rule for somebody who is not there is placed on a group
+        that is not there, for a second: it takes our rights to that group away if we had them for want of a rule. A
+        super user keeps them, and so does who has rules for all groups: from them nothing can be told.
+
+        Raises:
+            KafkaError: The cluster refuses.
+        """
+        group = f"replicator.probe.{uuid.uuid4().hex[:12]}"
+        before = await may_do_anything_to(self._cluster, group)
+        if not before:
+            return False
+        rule = Rule(GROUP, group, LITERAL, _NOBODY, ANY_HOST, "DESCRIBE", ALLOW)
+        await self.acls.create([rule])
+        try:
+            await asyncio.sleep(_TAKES_EFFECT_SECONDS)
+            kept = await may_do_anything_to(self._cluster, group)
+        finally:
+            await self.acls.delete([rule])
+        return None if kept else True

@@ -1,0 +1,67 @@
+"""What is ours of the rules on a flow's target, on `replicator.state`: recorded before it is placed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.engine import state
+from replicator.model.acl import Rule, parse
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.engine.state_log import Change
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Rules of ours on a target.
+
+    Attributes:
+        locks: They keep others from writing while it is the passive side.
+        made: Mirrored from the source.
+        withheld: Placed once it is opened.
+    """
+
+    locks: tuple[Rule, ...] = ()
+    made: tuple[Rule, ...] = ()
+    withheld: tuple[Rule, ...] = ()
+
+    @property
+    def opened(self) -> HeldBack:
+        """What it is once the target is opened."""
+        return HeldBack(made=tuple(sorted({*self.made, *self.withheld})))
+
+
+def held_back_key(uid: str) -> bytes:
+    """Return the key of what is held back on the target of a flow."""
+    return state.key(pb.KIND_HELD_BACK, uid)
+
+
+def held_back_of(records: Mapping[bytes, bytes], uid: str) -> HeldBack:
+    """Return what is ours on a flow's target."""
+    raw = records.get(held_back_key(uid))
+    if raw is None:
+        return HeldBack()
+    record = pb.HeldBackRecord.FromString(raw)
+    return HeldBack(_parsed(record.locks), _parsed(record.made), _parsed(record.withheld))
+
+
+def put_held_back(uid: str, held: HeldBack) -> Change:
+    """Return the change that stores it; nothing is forgotten."""
+    if held == HeldBack():
+        return held_back_key(uid), None
+    return state.put(
+        held_back_key(uid),
+        pb.HeldBackRecord(locks=_texts(held.locks), made=_texts(held.made), withheld=_texts(held.withheld)),
+    )
+
+
+def _texts(rules: tuple[Rule, ...]) -> list[str]:
+    return sorted(rule.text() for rule in rules)
+
+
+def _parsed(texts: object) -> tuple[Rule, ...]:
+    return tuple(sorted(parse(text) for text in texts))  # type: ignore[attr-defined]

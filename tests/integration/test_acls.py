@@ -1,0 +1,102 @@
+"""Rules of the source follow to a passive target, which nobody but us writes to until it is opened."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from replicator.devkit import Cluster, ListenerSecurity, start_clusters
+from replicator.model.security import Mechanism, Protocol
+from tests.integration.conftest import MakeCluster
+from tests.integration.harness import Lab, admin, assert_equal, create, produce, wait_copied, wait_until
+from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, rules, write
+from tests.integration.test_switchover import PARTITIONS, both_ways, order, spread
+
+
+@pytest.fixture(params=["true", "false"], ids=["allows everyone", "allows nobody"])
+def pair(make_cluster: MakeCluster, request: pytest.FixtureRequest) -> list[Cluster]:
+    """Two clusters with authorizers, whose applications log in."""
+    users = dict.fromkeys(("app", "replicator"), PASSWORD)
+    made = [
+        make_cluster(
+            security=ListenerSecurity(Protocol.SASL_PLAINTEXT, (Mechanism.PLAIN,), users=users),
+            authorizer=True,
+            overrides={"allow.everyone.if.no.acl.found": request.param},
+            start=False,
+        )
+        for _ in range(2)
+    ]
+    start_clusters(made)
+    return made
+
+
+def deny(cluster: Cluster, topic: str) -> None:
+    """Remove what allows the application to read."""
+    gone = AclBindingFilter(
+        ResourceType.TOPIC,
+        topic,
+        ResourcePatternType.LITERAL,
+        "User:app",
+        "*",
+        AclOperation.READ,
+        AclPermissionType.ALLOW,
+    )
+    admin(cluster).delete_acls([gone])[gone].result(10)
+
+
+def test_rules_follow(pair: list[Cluster], topic_name: str, lab: Lab) -> None:
+    """WRITE is held back until the switchover; a rule that goes goes there, too; the target's own stays."""
+    east, west = pair
+    create(east, topic_name, PARTITIONS)
+    produce(east, topic_name, spread(90))
+    for cluster in pair:
+        for kind in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID):
+            allow(cluster, "replicator", kind, "*", AclOperation.ALL)
+        allow(cluster, "replicator", ResourceType.BROKER, "kafka-cluster", AclOperation.ALL)
+    allow(east, "app", ResourceType.TOPIC, topic_name, AclOperation.WRITE, AclOperation.READ)
+    allow(east, "app", ResourceType.GROUP, f"{topic_name}-group", AclOperation.READ)
+    allow(west, "keeper", ResourceType.TOPIC, topic_name, AclOperation.READ, AclOperation.WRITE)
+    own = rules(west)
+
+    daemon = both_ways(lab, east, west, topic_name, acls={"mirror": True, "lock_target": True})
+    for alias, cluster in zip(("east", "west"), pair, strict=True):
+        daemon.document["clusters"][alias] |= {
+            "bootstrap": cluster.config.secure_bootstrap,
+            "security": {
+                "protocol": "SASL_PLAINTEXT",
+                "mechanism": "PLAIN",
+                "username": "replicator",
+                "password": PASSWORD,
+            },
+        }
+    daemon.write()
+    daemon.start(ready_seconds=0)
+    wait_copied(east, west, topic_name)
+    wait_until("rules follow", lambda: len(rules(west) - own) >= 3)
+    added = sorted(one for one in rules(west) - own)
+    assert not [one for one in added if "ALLOW" in one and "WRITE" in one], added
+    assert [one for one in added if "DENY" in one and "keeper" in one], "others are kept off while it is passive"
+    assert write(west, topic_name, b"refused") == REFUSED
+
+    deny(east, topic_name)
+    gone = f"name={topic_name},", "AclOperation.READ", "User:app"
+    wait_until("it goes there, too", lambda: not any(all(word in one for word in gone) for one in rules(west) - own))
+    order(daemon, "switchover", lab.flow, "--reverse", "--yes")
+    assert write(west, topic_name, b"open") is None
+    assert write(east, topic_name, b"closed") == REFUSED
+    assert own <= rules(west)
+    assert not [one for one in rules(west) if "DENY" in one]
+    wait_copied(west, east, topic_name)
+    assert_equal(west, east, topic_name)
+
+    order(daemon, "switchover", f"{lab.flow}-back", "--reverse", "--yes")
+    assert write(east, topic_name, b"open again") is None
+    wait_until("west is closed again", lambda: write(west, topic_name, b"closed again") == REFUSED, 60)
+    wait_copied(east, west, topic_name)
+    assert_equal(east, west, topic_name)

@@ -1,0 +1,102 @@
+"""Which rules follow, which wait until the target is opened, and that nothing of the target's own is touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from replicator.core.acl_mirror import Mirrored, mirrored
+from replicator.model.acl import Rule
+from replicator.model.spec import FlowSpec, GroupSync, Pattern, PatternKind, Rename, Selection
+
+TOPICS = {"orders": "orders", "payments": "payments"}
+US = ("User:repl-east", "User:repl-west")
+OURS = Rule("TOPIC", "*", "LITERAL", US[1], "*", "ALL", "ALLOW")
+OUR_GROUPS = Rule("GROUP", "*", "LITERAL", US[1], "*", "ALL", "ALLOW")
+
+
+def flow(*include: Pattern, **fields: Any) -> FlowSpec:
+    """Return a flow of some topics."""
+    means = include or (Pattern(PatternKind.GLOB, "orders"), Pattern(PatternKind.GLOB, "payments"))
+    return replace(FlowSpec("f", "east", "west", Selection(means)), **fields)
+
+
+def rule(name: str, operation: str = "READ", **fields: str) -> Rule:
+    """Return a rule about a topic."""
+    return Rule("TOPIC", name, "LITERAL", "User:app", "*", operation, "ALLOW")._replace(**fields)
+
+
+def plan(
+    source: list[Rule], target: list[Rule] | None = None, made: list[Rule] | None = None, **fields: Any
+) -> Mirrored:
+    """Return what is to be done."""
+    spec = fields.pop("spec", flow())
+    us = fields.pop("us", US)
+    return mirrored(spec, fields.pop("topics", TOPICS), source, target or [OURS, OUR_GROUPS], made or [], us)
+
+
+def test_reading_follows_and_writing_waits() -> None:
+    """ALL is taken apart; a DENY follows at once; another topic, the cluster and we ourselves do not."""
+    deny = rule("orders", "WRITE", principal="User:bad", permission="DENY")
+    found = plan(
+        [
+            rule("orders"),
+            rule("orders", "WRITE"),
+            rule("payments", "ALL"),
+            deny,
+            rule("other"),
+            rule("orders", "ALL", principal=US[0]),
+            rule("kafka-cluster", "ALTER", kind="CLUSTER"),
+        ]
+    )
+    assert set(found.make) == {
+        rule("orders"),
+        *(rule("payments", operation) for operation in ("READ", "DESCRIBE", "DESCRIBE_CONFIGS")),
+        deny,
+    }
+    assert found.made == tuple(sorted(found.make))
+    assert set(found.withheld) == {rule("orders", "WRITE"), rule("payments", "ALL")}
+
+
+def test_wider_rules_are_written_out() -> None:
+    """For the topics that are mirrored, unless the flow mirrors all that the rule is about."""
+    wide = [rule("*"), rule("ord", pattern="PREFIXED", principal="User:b")]
+    assert set(plan(wide).make) == {rule("orders"), rule("payments"), rule("orders", principal="User:b")}
+    spec = flow(Pattern(PatternKind.PREFIX, "o"), rename=Rename(prefix="east."))
+    found = plan(wide, spec=spec, topics={"orders": "east.orders"})
+    assert set(found.make) == {rule("east.orders"), rule("east.ord", pattern="PREFIXED", principal="User:b")}
+
+
+def test_groups_and_transactional_ids() -> None:
+    """Those that follow; ids as they are, but not ours."""
+    group = rule("billing", kind="GROUP")
+    every = rule("*", kind="GROUP")
+    transactional = rule("app-", "WRITE", kind="TRANSACTIONAL_ID", pattern="PREFIXED")
+    ours = rule("replicator.x", "WRITE", kind="TRANSACTIONAL_ID")
+    found = plan([group, every, transactional, ours])
+    assert set(found.make) == {group, every, transactional}
+    some = GroupSync(Selection((Pattern(PatternKind.GLOB, "billing"),)))
+    found = plan([group, every, rule("other", kind="GROUP")], spec=flow(group_sync=some))
+    assert found.make == (group,)
+    assert "more groups than follow" in found.notes[0]
+
+
+def test_the_targets_own_rules_are_left() -> None:
+    """One that stood there before is not ours and stays when it goes on the source; ours goes."""
+    own = rule("orders")
+    found = plan([rule("orders"), rule("payments")], [OURS, own])
+    assert found.make == (rule("payments"),)
+    later = plan([], [OURS, own, rule("payments")], [rule("payments")])
+    assert (later.make, later.remove, later.made) == ((), (rule("payments"),), ())
+    again = plan([rule("payments")], [OURS, rule("payments")], [rule("payments")])
+    assert (again.make, again.remove) == ((), ())
+
+
+def test_we_are_never_shut_out() -> None:
+    """A first rule about a topic comes after ours; where nobody tells who we are there, none comes."""
+    found = plan([rule("orders"), rule("g", kind="GROUP")], [rule("unrelated")])
+    assert [one.principal for one in found.make[:3]] == [US[1]] * 3
+    assert found.make[0] == Rule("GROUP", "g", "LITERAL", US[1], "*", "DESCRIBE", "ALLOW")
+    unknown = plan([rule("orders"), rule("t", kind="TRANSACTIONAL_ID")], [], us=(None, None))
+    assert unknown.make == (rule("t", kind="TRANSACTIONAL_ID"),)
+    assert "not mirrored" in unknown.notes[0]
