@@ -11,7 +11,7 @@ from replicator.config.lint_security import cluster_security, daemon_security
 from replicator.config.mistakes import KeyPath, Mistakes, did_you_mean
 from replicator.config.rule import Rule
 from replicator.model.spec import Spec
-from replicator.model.units import format_duration
+from replicator.model.units import format_duration, is_loopback
 
 __all__ = ["FORCED_CONFIGS", "NOT_YET", "lint"]
 
@@ -19,7 +19,6 @@ NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     # Place of the key, and the values (as written in a file) that this version offers.
     # A later version deletes the row of what it has built.
     ("daemon.workers", (1,)),
-    ("coordinator.store", ("sqlite", "memory")),
     ("clusters.*.client.connections_per_broker", (1,)),
     ("flows.*.strategy", ("sequence",)),
     ("flows.*.loop_guard", ("none",)),
@@ -77,6 +76,10 @@ def _daemon(rule: Rule) -> None:
             f"must be below lease_ttl, which is {format_duration(timing.lease_ttl)}",
             about=[("coordinator", "lease_ttl")],
         )
+    if timing.store == "etcd" and not timing.endpoints:
+        rule.note(("coordinator", "endpoints"), "is missing; store: etcd needs the addresses of its members")
+    if timing.store == "etcd" and shape.daemon.tls is None and not all(is_loopback(one[0]) for one in timing.endpoints):
+        rule.note(("coordinator", "endpoints"), "are not loopback, so etcd is reached by TLS; needed: daemon.tls")
     if shape.daemon.http == shape.daemon.rpc:
         rule.note(("daemon", "http"), "is the same address as daemon.rpc", about=[("daemon", "rpc")])
 

@@ -11,12 +11,13 @@ from replicator.errors import StoreError
 from replicator.model.units import format_address
 from replicator.obs.logs import get_logger
 from replicator.rpc.endpoint import Endpoint
+from replicator.rpc.etcd_leases import EtcdLeases
 from replicator.rpc.lease_client import RemoteLeases
 from replicator.store.memory_leases import MemoryLeases
 from replicator.store.sqlite_leases import SqliteLeases
 
 if TYPE_CHECKING:
-    from replicator.model.spec import DaemonSpec, Spec
+    from replicator.model.spec import CoordinatorSpec, DaemonSpec, Spec
     from replicator.rpc.lease_port import LeasePort
     from replicator.store.lease_port import LeaseStore
 
@@ -67,12 +68,25 @@ def open_coordination(spec: Spec, known_dead: str | None = None, *, alone: bool 
     """
     timing = spec.coordinator
     if timing.endpoints and timing.store != "etcd" and not alone:
-        seconds = (timing.lease_ttl_seconds - timing.lease_margin_seconds) / _TRIES_PER_LEASE
-        how = replace(own_endpoint(spec.daemon), timeout_seconds=seconds)
+        how = replace(own_endpoint(spec.daemon), timeout_seconds=_seconds_per_try(timing))
         return Coordination(RemoteLeases([replace(how, address=format_address(one)) for one in timing.endpoints]))
-    store = MemoryLeases() if timing.store == "memory" else _on_disk(spec)
+    store = _store(spec)
     coordinator = Coordinator(store, timing.lease_ttl_seconds, asyncio.get_running_loop().time, known_dead)
     return Coordination(coordinator, coordinator, store)
+
+
+def _store(spec: Spec) -> LeaseStore:
+    kind = spec.coordinator.store
+    if kind == "memory":
+        return MemoryLeases()
+    if kind == "etcd":
+        how = replace(own_endpoint(spec.daemon), timeout_seconds=_seconds_per_try(spec.coordinator))
+        return EtcdLeases([replace(how, address=format_address(one)) for one in spec.coordinator.endpoints])
+    return _on_disk(spec)
+
+
+def _seconds_per_try(timing: CoordinatorSpec) -> float:
+    return (timing.lease_ttl_seconds - timing.lease_margin_seconds) / _TRIES_PER_LEASE
 
 
 def _on_disk(spec: Spec) -> LeaseStore:

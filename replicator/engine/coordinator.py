@@ -19,7 +19,8 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from replicator.store.lease_port import LeaseStore, Versioned
+    from replicator.model.lease import Versioned
+from replicator.store.lease_port import LeaseStore
 
 _PREFIX = "leases/"
 _FORMAT = 1

@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Versioned:
+    """A value of a lease store with its revision: above 0, and higher after each change of its key."""
+
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """A daemon that runs a flow.
 

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class Versioned:
-    """A value with its revision: above 0, and higher after each change of its key."""
-
-    value: bytes
-    revision: int
+from replicator.model.lease import Versioned
 
 
 class LeaseStore(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.store.lease_port import Versioned
+from replicator.model.lease import Versioned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import sqlite3
 import zlib
 from typing import TYPE_CHECKING
 
-from replicator.store.lease_port import Versioned
+from replicator.model.lease import Versioned
 from replicator.store.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:

@@ -6,12 +6,18 @@ import asyncio
 import multiprocessing
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from replicator.devkit import free_base_port
+from replicator.devkit.etcd import Etcd
 from replicator.errors import StoreError, StoreFull
+from replicator.model.lease import Versioned
+from replicator.rpc.endpoint import Endpoint
+from replicator.rpc.etcd_leases import EtcdLeases
 from replicator.store.lease_port import LeaseStore
 from replicator.store.memory_leases import MemoryLeases
 from replicator.store.sqlite_leases import SqliteLeases
@@ -19,10 +25,70 @@ from replicator.store.sqlite_leases import SqliteLeases
 Open = Callable[[], LeaseStore]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> LeaseStore:
+@pytest.fixture
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """A real etcd of three members."""
+    made = Etcd(tmp_path_factory.mktemp("etcd"), free_base_port(1), 3)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.long)])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LeaseStore]:
     """An empty store of each kind."""
-    return MemoryLeases() if request.param == "memory" else SqliteLeases(tmp_path)
+    made: LeaseStore
+    if request.param == "etcd":
+        made = EtcdLeases(members(request.getfixturevalue("etcd")))
+    else:
+        made = MemoryLeases() if request.param == "memory" else SqliteLeases(tmp_path)
+    yield made
+    await made.close()
+
+
+def members(etcd: Etcd) -> list[Endpoint]:
+    """Return where its members answer."""
+    return [Endpoint(f"127.0.0.1:{etcd.port(one)}", timeout_seconds=2.0) for one in range(etcd.members)]
+
+
+@pytest.mark.long
+async def test_any_member_of_etcd_may_die(tmp_path: Path) -> None:
+    """One of three may; with two gone the store says so, and goes on once one is back, with what it had."""
+    etcd = Etcd(tmp_path, free_base_port(1), 3)
+    etcd.start()
+    try:
+        store = EtcdLeases(members(etcd))
+        seen = await store.compare_and_set("a", b"0", 0)
+        assert seen is not None
+        for member in range(3):
+            etcd.kill(member)
+            seen = await _patiently(store, "a", seen)
+            etcd.start_member(member)
+            await asyncio.sleep(2.0)
+        etcd.kill(0)
+        etcd.kill(1)
+        with pytest.raises(StoreError, match="etcd at"):
+            await store.compare_and_set("a", b"x", seen.revision)
+        etcd.start_member(0)
+        assert (await _patiently(store, "a", seen)).value == b"4"
+        await store.close()
+    finally:
+        etcd.stop()
+
+
+async def _patiently(store: LeaseStore, key: str, before: Versioned) -> Versioned:
+    """Count further; while there is no leader the outcome of a change is unknown, and is looked at."""
+    wanted = b"%d" % (int(before.value) + 1)
+    for _ in range(100):
+        try:
+            seen = await store.read(key)
+            if seen is not None and seen.value == wanted:
+                return seen
+            if seen is not None:
+                await store.compare_and_set(key, wanted, seen.revision)
+        except StoreError:
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"{key} does not become {wanted!r}")
 
 
 async def test_compare_and_set(store: LeaseStore) -> None:

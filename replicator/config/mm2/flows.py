@@ -174,9 +174,7 @@ def _acls(ground: Ground, source: str, target: str) -> Lines:
         ground.report.add(entry, Fate.CONVERTED, "acls.mirror is off unless written")
     if not on:
         return []
-    told = (
-        comment("MirrorMaker 2 copies ACLs by default") if entry is None else said(entry, "")
-    )
+    told = comment("MirrorMaker 2 copies ACLs by default") if entry is None else said(entry, "")
     return [told, *mapping("acls", _key("acls.mirror", value=True, lines=["mirror: true"]))]
 
 
