@@ -86,7 +86,7 @@ class Upper:
             for message in messages:
                 assert message.error() is None, message.error()
                 value = message.value() or b""
-                self._producer.produce(self._output, b"done " + value, partition=message.partition())
+                self._producer.produce(self._output, b"done " + value, partition=message.partition() or 0)
             if self._dies:
                 self._producer.flush(10)
                 return
@@ -182,7 +182,7 @@ def wanted(count: int) -> dict[bytes, tuple[int, int]]:
 
 
 def test_a_streams_job(east: Kafka, west: Kafka, topic_name: str, lab: Lab, tmp_path: Path) -> None:
-    """Repartition, state store, killed inside a transaction, restored from the mirrored changelog: all sums are right."""
+    """Repartition, state store, killed inside a transaction, restored from the mirrored changelog: all sums right."""
     topics = f"{topic_name}-in", f"{topic_name}-out"
     for topic in topics:
         create(east, topic, PARTITIONS)
