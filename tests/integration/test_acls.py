@@ -50,6 +50,7 @@ def deny(cluster: Cluster, topic: str) -> None:
     admin(cluster).delete_acls([gone])[gone].result(10)
 
 
+@pytest.mark.long
 def test_rules_follow(pair: list[Cluster], topic_name: str, lab: Lab) -> None:
     """WRITE is held back until the switchover; a rule that goes goes there, too; the target's own stays."""
     east, west = pair

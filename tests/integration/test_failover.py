@@ -69,6 +69,7 @@ def tail_of(daemon: Daemon, flow: str) -> int | None:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["recreate", "append"])
 def test_failback_with_a_tail(west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster, how: str) -> None:
     """What the old source held too many is exported and told; nothing of it goes before it was agreed to."""

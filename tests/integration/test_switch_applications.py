@@ -70,6 +70,7 @@ class Upper:
         """End it inside a transaction, as a kill would: neither committed nor aborted by anybody."""
         self._dies = True
         self._thread.join(30)
+        self._consumer.close()  # else its background thread would go on as a member of the group
 
     def stop(self) -> None:
         """End it between transactions."""

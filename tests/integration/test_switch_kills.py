@@ -111,6 +111,7 @@ def test_ordered_twice_at_once(east: Kafka, west: Kafka, topic_name: str, lab: L
     assert_equal(west, east, topic_name)
 
 
+@pytest.mark.long
 def test_aborted_before_the_fence(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """An open transaction on the source holds it up, and is told; undone, the flow goes on as if nothing was."""
     create(east, topic_name, 3)
@@ -137,6 +138,7 @@ def test_aborted_before_the_fence(east: Kafka, west: Kafka, topic_name: str, lab
     assert order(daemon, "switch", "abort", lab.flow), "once more is nothing new"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("restarted", [False, True], ids=["up", "restarted"])
 def test_the_target_dies_behind_the_fence(
     east: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster, *, restarted: bool

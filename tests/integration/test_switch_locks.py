@@ -93,6 +93,7 @@ def allow(cluster: Cluster, user: str, kind: Any, name: str, *operations: Any) -
         made.result(10)
 
 
+@pytest.mark.long
 def test_closed_by_rules(secured: Cluster, west: Kafka, topic_name: str, lab: Lab) -> None:
     """With and without `allow.everyone.if.no.acl.found`; after the way back no rule of ours is left."""
     create(secured, topic_name, PARTITIONS)

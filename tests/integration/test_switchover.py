@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from tests.integration.harness import (
     Daemon,
     Kafka,
@@ -104,6 +106,7 @@ def test_there_and_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> 
     assert [one["verb"] for one in history] == ["switchover"]
 
 
+@pytest.mark.long
 def test_settings_that_were_held_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The type of record times, limits and the codec are the source's own again once the target is open."""
     own = {"message.timestamp.type": "LogAppendTime", "compression.type": "lz4", "retention.ms": "900000"}

@@ -161,6 +161,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("broken", "world"), MUTANTS.values(), ids=MUTANTS)
 def test_a_broken_machine_is_found(
     broken: Callable[[pytest.MonkeyPatch], Machine], world: World, monkeypatch: pytest.MonkeyPatch
