@@ -23,7 +23,7 @@ _CUTS = (
     Column("TAIL", right=True),
 )
 _HISTORY = (
-    Column("ID"),
+    Column("ID", wide=True),
     Column("VERB"),
     Column("OUTCOME"),
     Column("STARTED"),
@@ -169,4 +169,4 @@ def history(switches: tuple[SwitchStatus, ...], *, wide: bool) -> None:
 
 
 def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")

@@ -12,10 +12,12 @@ from replicator.model.events import Desired, Event
 from replicator.model.groups import GroupPartition, GroupStatus
 from replicator.model.states import Reason
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.switch import Verb
+from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, Translation
-from replicator.rpc import convert, faults
+from replicator.rpc import convert, convert_switch, faults
 from replicator.rpc.v1 import control_pb2 as pb
-from tests.unit.rpc.samples import BILLING, DAEMON, EVENTS, SHIPPING, TRANSLATIONS
+from tests.unit.rpc.samples import BILLING, DAEMON, EVENTS, PLAN, SHIPPING, SWITCH, TRANSLATIONS
 
 
 @pytest.mark.parametrize(
@@ -31,11 +33,26 @@ from tests.unit.rpc.samples import BILLING, DAEMON, EVENTS, SHIPPING, TRANSLATIO
         (Translation, pb.Translation),
         (GroupStatus, pb.GroupStatus),
         (GroupPartition, pb.GroupPartition),
+        (SwitchPlan, pb.SwitchPlan),
+        (SwitchStatus, pb.Switch),
+        (StepStatus, pb.Switch.Step),
+        (CutStatus, pb.Switch.Cut),
+        (RestorationStatus, pb.Switch.Restoration),
     ],
 )
 def test_messages_have_exactly_the_fields_of_the_model(model: type, message: type[Message]) -> None:
     """A field added to one side only would be lost silently."""
     assert set(message.DESCRIPTOR.fields_by_name) == {field.name for field in fields(model)}
+
+
+def test_switches_survive_the_wire() -> None:
+    """Plans and journals, with and without what is not known."""
+    for plan in (PLAN, SwitchPlan(Verb.FAILBACK)):
+        sent = convert_switch.plan_to_wire(plan).SerializeToString()
+        assert convert_switch.plan_from_wire(pb.SwitchPlan.FromString(sent)) == plan
+    for switch in (SWITCH, replace(SWITCH, ended_ms=None, epoch=None, known_tail=None, observed_age_seconds=None)):
+        data = convert_switch.switch_to_wire(switch).SerializeToString()
+        assert convert_switch.switch_from_wire(pb.Switch.FromString(data)) == switch
 
 
 def test_a_snapshot_survives_the_wire() -> None:

@@ -1,0 +1,106 @@
+"""`switchover`, `failover`, `failback` and `switch`: told first, asked, ordered, followed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from replicator.errors import Conflict, PreflightFailed, UsageError
+from replicator.model.switch import Close, Verb
+from tests.cli.conftest import Run
+from tests.unit.rpc.samples import FakeDaemon
+
+FLOW = "east-to-west"
+
+
+def test_a_dry_run_tells_and_orders_nothing(run: Run, daemon: FakeDaemon) -> None:
+    """Steps, up to where it can be undone, and the loss with its age."""
+    told = run("failover", FLOW, "--dry-run")
+    assert told.code == 0
+    assert "1. look whether it can be carried through" in told.out
+    assert "up to here" in told.out
+    assert "loss if it were done now: 5 offsets, as seen 2.5s ago" in told.out
+    assert "orders-1: 2" in told.out
+    assert "of 1 partitions the source's end was never seen" in told.out
+    document = json.loads(run("switchover", FLOW, "--dry-run", "-o", "json").out)
+    assert document["status"] == "would_switchover"
+    assert document["plan"]["lossy"][0] == {"topic": "orders", "partition": 0, "offsets": 3}
+    assert daemon.switched == []
+
+
+@pytest.mark.parametrize(
+    ("words", "helps"), [(("switchover", FLOW), "--yes"), (("failover", FLOW), f"--confirm {FLOW}")]
+)
+def test_nobody_to_ask_is_no_consent(run: Run, daemon: FakeDaemon, words: tuple[str, ...], helps: str) -> None:
+    """Without a terminal only the option orders it."""
+    refused = run(*words)
+    assert refused.code == PreflightFailed.exit_code
+    assert helps in refused.err
+    assert run("failover", FLOW, "--confirm", "another").code == UsageError.exit_code
+    assert daemon.switched == []
+
+
+def test_an_order_and_the_same_again(run: Run, daemon: FakeDaemon) -> None:
+    """What was wanted goes along; the second one does nothing and says so."""
+    words = ("switchover", FLOW, "--producers-stopped", "--reverse", "--yes", "--reason", "drill", "--timeout", "90s")
+    done = run(*words)
+    assert done.code == 0, done.err
+    assert "done  stop copying" in done.out
+    assert "consumer groups: 4 exact, 1 not" in done.out
+    assert "billing: the group has members on the target" in done.out
+    ((flow, order),) = daemon.switched
+    assert (flow, order.verb, order.reason) == (FLOW, Verb.SWITCHOVER, "drill")
+    assert order.options.close is Close.STATED
+    assert order.options.reverse_flow
+    assert order.options.timeout_ms == 90_000
+    assert "already done" in run(*words).out
+    assert [entry.method for entry in daemon.audit.entries if entry.phase == "outcome"] == ["StartSwitch"] * 2
+
+
+def test_what_forbids_it_is_told(run: Run, daemon: FakeDaemon) -> None:
+    """All of it, and nothing is ordered."""
+    daemon.problems = ("orders stands still (fenced): look at it", "the source cannot be reached")
+    refused = run("switchover", FLOW, "--yes")
+    assert refused.code == PreflightFailed.exit_code
+    for problem in daemon.problems:
+        assert f"refused: {problem}" in refused.out
+    assert daemon.switched == []
+    daemon.problems, daemon.refuse = (), Conflict("another switch is running", next_step="replicator switch status")
+    assert run("failback", FLOW, "--yes").code == Conflict.exit_code
+
+
+def test_status_and_history(run: Run, daemon: FakeDaemon) -> None:
+    """The last one in full, all of them one line each."""
+    assert "was never switched" in run("switch", "status", FLOW).err
+    run("failover", FLOW, "--confirm", FLOW)
+    shown = run("switch", "status", FLOW, "-o", "wide")
+    assert f"failover {daemon.switched[0][1].id} of {FLOW} is done" in shown.out
+    assert "5 offsets are lost as far as is known" in shown.out
+    assert "tail of the old source (the exact loss): 7 offsets" in shown.out
+    assert "103" in shown.out
+    document = json.loads(run("switch", "status", FLOW, "-o", "json").out)["switch"]
+    assert document["ended_at"] == "2026-07-14T03:33:24.500+00:00"
+    assert document["cuts"][0]["tail"] == 7
+    assert "4.5s" in run("switch", "history", FLOW).out
+    assert run("switch", "history", FLOW, "-o", "name").out.split() == [daemon.switched[0][1].id]
+
+
+@pytest.mark.usefixtures("daemon")
+def test_abort(run: Run) -> None:
+    """With the reason; giving the target up is asked about."""
+    undone = run("switch", "abort", FLOW, "--reason", "not today")
+    assert undone.code == 0
+    assert "was undone" in undone.out
+    assert "not today" in undone.out
+    assert run("switch", "abort", FLOW, "--target-lost").code == PreflightFailed.exit_code
+    assert "the source is open again" in run("switch", "abort", FLOW, "--target-lost", "--yes").out
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_narrow_terminals(run: Run, monkeypatch: pytest.MonkeyPatch, daemon: FakeDaemon, columns: str) -> None:
+    """Tables fit."""
+    monkeypatch.setenv("COLUMNS", columns)
+    run("failover", FLOW, "--confirm", FLOW)
+    assert daemon.switched
+    assert all(len(line) <= int(columns) for line in run("switch", "history", FLOW).out.splitlines())
