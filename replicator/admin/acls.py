@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError as Code
@@ -20,7 +21,6 @@ from replicator.model.acl import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from concurrent.futures import Future
 
     from confluent_kafka.admin import AdminClient
 
@@ -67,6 +67,18 @@ class Acls:
         if "" not in answer:
             return None
         return tuple(sorted(_rule(binding) for binding in answer[""]))
+
+    async def scram_users(self) -> frozenset[str]:
+        """Return the names that have SCRAM credentials."""
+
+        def start(client: AdminClient) -> dict[str, Future[Any]]:
+            found = client.describe_user_scram_credentials()
+            return {"": found} if isinstance(found, Future) else found
+
+        answer = await self._connection.call(
+            start, doing="read SCRAM users", api="DescribeUserScramCredentials", right=on_cluster(Operation.DESCRIBE)
+        )
+        return frozenset(answer[""])
 
     async def create(self, rules: Iterable[Rule]) -> None:
         """Place rules; one that stands already is left as it is."""

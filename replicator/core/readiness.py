@@ -72,6 +72,7 @@ class ReadinessFacts:
         source: The source cluster.
         target: The target cluster.
         topics: Its mirrors.
+        parity: What was found of rules, users and quotas.
         reverse_rights: What was found of our rights on the source, which a reverse flow writes to.
         groups: How far each consumer group has followed.
         groups_wait_for: What holds all of them back; None for nothing.
@@ -83,6 +84,7 @@ class ReadinessFacts:
     target: SideFacts
     topics: tuple[TopicFacts, ...] = ()
     reverse_rights: tuple[Check, ...] = ()
+    parity: tuple[Check, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
     groups_wait_for: str | None = None
 
@@ -99,6 +101,7 @@ def judge(facts: ReadinessFacts) -> Section:
         *_replication(facts.topics),
         *_fence(facts.target),
         *facts.reverse_rights,
+        *facts.parity,
         *_groups(facts),
         *_clocks(facts.source, facts.target),
     ]

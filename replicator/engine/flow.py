@@ -17,6 +17,7 @@ from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
 from replicator.engine.copying import PartsCopying
 from replicator.engine.fence import keep_data_id_alive, role_text
+from replicator.engine.held_back import held_back_of
 from replicator.engine.history import History
 from replicator.engine.identity import agree_on_shards, ensure_state_topic, establish
 from replicator.engine.log_starts import LogStarts
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from replicator.engine.shards import Shard
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
+    from replicator.model.acl import Rule
     from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
@@ -224,7 +226,11 @@ class FlowRunner:
             record = state.get_flow(self._parts.state_log.records, self._parts.identity.uid)
         ids = (record.source_cluster_id, record.target_cluster_id) if record is not None else (None, None)
         whole = await self.whole_status()
-        return await rehearse(self.flow, whole, self._source.spec, self._target.spec, ids, self.groups())
+        ours: tuple[Rule, ...] = ()
+        if self._parts is not None:
+            held = held_back_of(self._parts.state_log.records, self._parts.identity.uid)
+            ours = held.opened.made
+        return await rehearse(self.flow, whole, self._source.spec, self._target.spec, ids, self.groups(), ours=ours)
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""

@@ -11,19 +11,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
+from replicator.core.parity import SideParity, compared
 from replicator.core.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
 from replicator.core.rights import Operation, acl_command, lacking, on_topic
+from replicator.engine.authorizer import AuthorizerOf
 from replicator.engine.preflight_ask import topic_operations
 from replicator.errors import ReplicatorError
 from replicator.model.report import Check, Report, ok, warn
 from replicator.wire.clock import controller_time_ms
 from replicator.wire.cluster import Cluster
+from replicator.wire.quotas import client_quotas
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from replicator.admin.topics import TopicConfig
+    from replicator.model.acl import Rule
     from replicator.model.groups import GroupStatus
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec
@@ -53,6 +57,8 @@ async def rehearse(
     target: ClusterSpec,
     recorded_ids: tuple[str | None, str | None],
     groups: tuple[Sequence[GroupStatus], str | None],
+    *,
+    ours: tuple[Rule, ...] = (),
 ) -> Report:
     """Look whether a flow could be moved now. Raises nothing a cluster could cause.
 
@@ -62,6 +68,7 @@ async def rehearse(
         source: How to reach the source.
         target: How to reach the target.
         groups: How far consumer groups have followed, and what holds all of them back.
+        ours: Rules on the target that are ours, or become ours once it is opened.
         recorded_ids: Cluster ids of source and target as the flow's record has them.
     """
     names = [mirror.topic for mirror in status.mirrors]
@@ -78,6 +85,7 @@ async def rehearse(
             here.facts,
             topics,
             reverse_rights=tuple(_reverse(there, source)),
+            parity=tuple(await _parity(flow, status, there, here, ours)),
             groups=tuple(groups[0]),
             groups_wait_for=groups[1],
         )
@@ -120,6 +128,40 @@ async def _fill_in(side: _Side, admin: TopicAdmin, names: list[str]) -> None:
     await cluster.refresh(names)
     side.configs = await admin.describe_configs([name for name in names if name in cluster.topics])
     side.operations = await topic_operations(cluster, names)
+
+
+async def _parity(flow: FlowSpec, status: FlowStatus, there: _Side, here: _Side, ours: tuple[Rule, ...]) -> list[Check]:
+    topics = {mirror.topic: mirror.target_topic for mirror in status.mirrors}
+    east, west = await asyncio.gather(_side_parity(there), _side_parity(here))
+    return compared(flow, topics, east, west, ours)
+
+
+async def _side_parity(side: _Side) -> SideParity:
+    """Return what applications have on one side, as far as it can be read."""
+    if side.facts.unreachable is not None:
+        return SideParity(unread=f"{side.facts.alias} cannot be reached")
+    spec = side.cluster.spec
+    admin = TopicAdmin(spec)
+    reader = AuthorizerOf(side.cluster, admin)
+    found = SideParity()
+    try:
+        async with asyncio.timeout(_SIDE_SECONDS_MAX):
+            authorizer = await reader.read()
+            found = replace(
+                found,
+                rules=authorizer.rules if authorizer is not None else (),
+                has_authorizer=authorizer is not None,
+                us=authorizer.us if authorizer is not None else None,
+            )
+            found = replace(found, users=await reader.acls.scram_users())
+            return replace(found, quotas=await client_quotas(await side.cluster.any_connection()))
+    except TimeoutError:
+        return replace(found, unread=f"{spec.alias} does not answer within {_SIDE_SECONDS_MAX:.0f} s")
+    except ReplicatorError as error:
+        return replace(found, unread=str(error))
+    finally:
+        await reader.acls.close()
+        await admin.close()
 
 
 def _topic(there: _Side, here: _Side, name: str, target_name: str) -> TopicFacts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
     AclBindingFilter,
@@ -88,6 +90,9 @@ def test_rules_follow(pair: list[Cluster], topic_name: str, lab: Lab) -> None:
     deny(east, topic_name)
     gone = f"name={topic_name},", "AclOperation.READ", "User:app"
     wait_until("it goes there, too", lambda: not any(all(word in one for word in gone) for one in rules(west) - own))
+    rehearsed = json.loads(daemon.cli("failover", "--rehearse", lab.flow, "-o", "json").stdout)["sections"][0]["checks"]
+    findings = {one["name"]: (one["level"], one["text"]) for one in rehearsed}
+    assert findings["rules"][0] == findings["users"][0] == findings["quotas"][0] == "ok", findings
     order(daemon, "switchover", lab.flow, "--reverse", "--yes")
     assert write(west, topic_name, b"open") is None
     assert write(east, topic_name, b"closed") == REFUSED

@@ -1,0 +1,32 @@
+"""Client quotas of one cluster (DescribeClientQuotas, KIP-546)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kio.schema.describe_client_quotas.v1.request import DescribeClientQuotasRequest
+from kio.schema.describe_client_quotas.v1.response import DescribeClientQuotasResponse
+from kio.schema.errors import ErrorCode
+
+from replicator.wire.faults import refused
+
+if TYPE_CHECKING:
+    from replicator.wire.connection import Connection
+
+
+async def client_quotas(connection: Connection) -> dict[tuple[str, ...], dict[str, float]]:
+    """Return every limit by its entity: `type=name` each, `<default>` for the default one.
+
+    Raises:
+        KafkaError: The cluster refuses.
+    """
+    request = DescribeClientQuotasRequest(components=(), strict=False)
+    answer = await connection.call(request, DescribeClientQuotasResponse)
+    if answer.error_code is not ErrorCode.none:
+        raise refused(connection.cluster, "DescribeClientQuotas", int(answer.error_code), "", answer.error_message)
+    return {
+        tuple(sorted(f"{one.entity_type}={one.entity_name or '<default>'}" for one in entry.entity)): {
+            value.key: float(value.value) for value in entry.values
+        }
+        for entry in answer.entries or ()
+    }
