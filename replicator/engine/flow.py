@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.attach_facts import Role
 from replicator.core.partition_values import Phase
-from replicator.core.progress import CatchingUp, Progress
 from replicator.core.resolution import described
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
+from replicator.engine.chores import Chores
 from replicator.engine.copying import PartsCopying
-from replicator.engine.fence import keep_data_id_alive, role_text
+from replicator.engine.fence import role_text
 from replicator.engine.held_back import held_back_of
 from replicator.engine.history import History
 from replicator.engine.identity import agree_on_shards, ensure_state_topic, establish
-from replicator.engine.log_starts import LogStarts
-from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.parts import Ground, Parts, assemble, silence_seconds
 from replicator.engine.rehearse import rehearse
 from replicator.engine.resolve import Resolver
@@ -49,7 +47,7 @@ from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from replicator.engine.parts import Me
     from replicator.engine.shards import Shard
@@ -61,7 +59,6 @@ if TYPE_CHECKING:
     from replicator.model.resolution import Order, Resolution
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
-    from replicator.model.status import PartitionStatus
     from replicator.model.switch_status import SwitchStatus
     from replicator.model.translation import OffsetQuestion, Translation
     from replicator.rpc.lease_port import LeasePort
@@ -71,21 +68,12 @@ if TYPE_CHECKING:
 _NAMES_EVERY_SECONDS = 5.0
 _CONFIGS_EVERY_SECONDS = 30.0
 _STALE_PAUSE_SECONDS = 0.5
-_SOURCE_ENDS_EVERY_SECONDS = 5.0
-_FOLLOW_EVERY_SECONDS = 5.0
-_LOG_STARTS_EVERY_SECONDS = 30.0
-_OPEN_TRANSACTIONS_EVERY_SECONDS = 5.0
-_RECORD_PAUSE_SECONDS = 0.2
 _START_PAUSE_SECONDS = (0.2, 10.0)
 _GUARD_MARGIN_MS = 3_600_000
 _EXPIRATION = "producer.id.expiration.ms"
 _EXPIRATION_DEFAULT_MS = 86_400_000
-_PROGRESS_EVERY_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
-_DATA_ID_EVERY_SECONDS = 600.0
 _UID_SECONDS = 0.2
-_ACLS_EVERY_SECONDS = 30.0
-_ACLS_FIRST_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -133,12 +121,11 @@ class FlowRunner:
         self._parts: Parts | None = None
         self._history = History(flow.name, store)
         self._stale = asyncio.Event()
-        self._unrecorded = asyncio.Event()
+        self._chores: Chores | None = None
         self._resharded = asyncio.Event()
         self._guard_ms: int | None = None
         self._paused = False
         self._passed_once = False
-        self._acls_in_step = False
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -242,6 +229,11 @@ class FlowRunner:
                 f"flow {self.flow.name!r} is not up", why=self.trouble or "", next_step="replicator flow status"
             )
         return self._parts
+
+    def _up_chores(self) -> Chores:
+        if self._chores is None:
+            raise BugError(f"flow {self.flow.name} has no chores before it is up")
+        return self._chores
 
     async def translate(self, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool) -> list[Translation]:
         """Translate offsets (`ControlPort.translate`)."""
@@ -400,15 +392,9 @@ class FlowRunner:
                 group.create_task(shard.claim.run())
             group.create_task(self._stop_when_resharded())
             group.create_task(self._sync_topics(parts))
-            group.create_task(self._record(parts))
-            group.create_task(self._record_source_ends(parts))
-            group.create_task(self._watch_log_starts(parts))
-            group.create_task(self._watch_open_transactions(parts))
-            group.create_task(self._tell_progress(parts))
-            group.create_task(self._keep_data_id(parts))
+            self._up_chores().begin(group)
             group.create_task(verify_continuously(self.flow, parts.pump))
             group.create_task(parts.groups.run())
-            group.create_task(self._sync_acls(parts))
 
     async def _start(self) -> None:
         await asyncio.gather(self._source.open(), self._read_guard())
@@ -434,7 +420,11 @@ class FlowRunner:
             self._coordinator,
             self._leases,
         )
-        parts = self._parts = assemble(ground, self, self._drain_shard, self._shards_changed)
+        parts = assemble(ground, self, self._drain_shard, self._shards_changed)
+        self._chores = Chores(
+            self.flow, self._me.instance, self._target, parts, lambda: self._copies(parts), self.status
+        )
+        self._parts = parts
         state_log.listen(self._on_record)
         self._follow_desired()
         self.trouble = None
@@ -482,7 +472,7 @@ class FlowRunner:
         slots = [slot for slot in parts.pump.slots.values() if slot.shard is shard]
         drained = await parts.pump.drain(slots, _DRAIN_SECONDS, "handed over")
         try:
-            await self._record_ends_once(parts, [shard])
+            await self._up_chores().record_ends_once([shard])
         except ReplicatorError as error:
             log.warning("source ends not recorded", flow=self.flow.name, why=str(error))
         parts.lineup.forget(slots)
@@ -543,7 +533,7 @@ class FlowRunner:
     def _stands_by(self, parts: Parts) -> bool:
         """Return whether the target is the open side: then nothing of it is ours to change."""
         writer = state.get_writer(parts.state_log.records, parts.identity.uid)
-        if writer is None or writer.role is Role.COPYING:
+        if writer is None or self._copies(parts):
             return False
         way_back = f"it is the way back of {self.flow.reverse_of}: " if self.flow.reverse_of else ""
         self.trouble = f"stands by, {way_back}{role_text(writer.role)} ({writer.role})"
@@ -559,7 +549,7 @@ class FlowRunner:
         """A partition is copied for the first time (`pump.Watcher`)."""
         slot.active = True
         slot.level_ms = time.time_ns() // 1_000_000
-        self._unrecorded.set()
+        self._up_chores().unrecorded.set()
 
     def intact_below(self, slot: Slot, source_end: int) -> int:
         """Return below which source offset nothing may have been cleaned away (`pump.Watcher`)."""
@@ -630,107 +620,3 @@ class FlowRunner:
                 parts.pump.pause(slot)
             elif slot.copy.phase is Phase.PAUSED:
                 parts.pump.resume(slot)
-
-    async def _record(self, parts: Parts) -> None:
-        """Write newly active partitions and leader epochs, many at a time."""
-        while True:
-            await self._unrecorded.wait()
-            await asyncio.sleep(_RECORD_PAUSE_SECONDS)
-            self._unrecorded.clear()
-            for slot in parts.pump.slots.values():
-                mirror = parts.sync.mirrors.get(slot.source.topic)
-                if mirror is None:
-                    continue
-                if slot.active:
-                    mirror.active.add(slot.source.partition)
-                if slot.copy.last_epoch >= 0:
-                    mirror.epochs[slot.source.partition] = slot.copy.last_epoch
-            try:
-                await parts.sync.record_now()
-            except ReplicatorError as error:
-                log.warning("state not recorded", flow=self.flow.name, why=str(error))
-                await asyncio.sleep(1.0)
-                self._unrecorded.set()
-
-    async def _record_source_ends(self, parts: Parts) -> None:
-        while True:
-            await asyncio.sleep(_SOURCE_ENDS_EVERY_SECONDS)
-            try:
-                await self._record_ends_once(parts, parts.shards.shards)
-            except ReplicatorError as error:
-                log.debug("source ends not recorded", flow=self.flow.name, why=str(error))
-
-    async def _record_ends_once(self, parts: Parts, shards: Collection[Shard]) -> None:
-        """Append what only the holder of a shard's claim knows for certain, and see to what only it may do."""
-        ours = {shard for shard in shards if shard.works and shard.claim.holder == self._me.instance}
-        slots = [slot for slot in parts.pump.slots.values() if slot.shard in ours]
-        if not slots:
-            return
-        await parts.pump.maps.persist(slots)
-        await parts.source_ends.record(parts.pump, ours)
-        if any(
-            slot.copy.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
-            for slot in slots
-            if slot.source.topic in parts.sync.mirrors
-        ):
-            self._unrecorded.set()
-
-    async def _watch_log_starts(self, parts: Parts) -> None:
-        starts = LogStarts(self.flow, parts.pump)
-        while True:
-            await asyncio.sleep(_FOLLOW_EVERY_SECONDS if self.flow.follow_log_start else _LOG_STARTS_EVERY_SECONDS)
-            await starts.look()
-
-    async def _watch_open_transactions(self, parts: Parts) -> None:
-        if not parts.pump.committed_only:  # whoever copies uncommitted records waits for no transaction
-            return
-        watch = OpenTransactions(self.flow.name, parts.pump)
-        while True:
-            await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
-            await watch.look()
-
-    async def _keep_data_id(self, parts: Parts) -> None:
-        """Use the data id once a day; whoever works on the first shard does."""
-        while True:
-            await asyncio.sleep(_DATA_ID_EVERY_SECONDS)
-            try:
-                if parts.shards.shards[0].works and not self._stands_by(parts):
-                    now_ms = time.time_ns() // 1_000_000
-                    await keep_data_id_alive(self._target, parts.state_log, parts.identity.uid, now_ms)
-            except ReplicatorError as error:
-                log.warning("the data id could not be used", flow=self.flow.name, why=str(error), next=error.next_step)
-
-    async def _sync_acls(self, parts: Parts) -> None:
-        """Bring rules of the target in step while it is the passive side; whoever works on the first shard does."""
-        while parts.acls.wanted:
-            await asyncio.sleep(_ACLS_EVERY_SECONDS if self._acls_in_step else _ACLS_FIRST_SECONDS)
-            if not parts.shards.shards[0].works or not parts.sync.mirrors or not self._copies(parts):
-                continue
-            try:
-                await parts.acls.round()
-                self._acls_in_step = True
-            except ReplicatorError as error:
-                parts.acls.trouble = f"rules do not follow: {error}"
-                log.warning("rules not in step", flow=self.flow.name, why=str(error), next=error.next_step)
-
-    async def _tell_progress(self, parts: Parts) -> None:
-        """Log one line per flow while it is catching up, and one each time that other partitions stand still."""
-        loop = asyncio.get_running_loop()
-        progress = Progress(loop.time())
-        name = self.flow.name
-        while True:
-            await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
-            pump = parts.pump
-            moved, lag = pump.totals.records + pump.totals.filled, pump.lag_records()
-            partitions: list[PartitionStatus] = []
-            if lag or progress.is_stopped or not pump.all_copying():
-                # Not while all is well: the whole status of a thousand idle partitions is most of what they cost.
-                mirrors = self.status().mirrors
-                partitions = [
-                    one for mirror in mirrors for one in mirror.partitions if one.reason is not Reason.HELD_ELSEWHERE
-                ]
-            for said in progress.look(partitions, moved, lag, loop.time()):
-                if isinstance(said, CatchingUp):
-                    log.info("catching up", flow=name, **asdict(said))
-                else:
-                    log.warning(str(said), flow=name, next=f"replicator mirror list {name}")
