@@ -108,7 +108,7 @@ def main() -> None:
             address = f"127.0.0.1:{port + 1}"
             _wait_copied(address, "there", partitions)
             if wanted.verb == "switchover":
-                words = ("switchover", "there", "--producers-stopped", "--reverse", "--yes")
+                words: tuple[str, ...] = ("switchover", "there", "--producers-stopped", "--reverse", "--yes")
             else:
                 source.kill()
                 words = ("failover", "there", "--confirm", "there")

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from replicator.devkit import Cluster, start_clusters
 from replicator.model.switch import StepName
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
@@ -58,11 +59,19 @@ def steps_told(daemon: Daemon, step: StepName) -> int:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_daemon_dies_at_every_step(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+@pytest.mark.parametrize("victim", ["daemon", "coordinator", "source", "target"])
+def test_somebody_dies_at_every_step(topic_name: str, lab: Lab, make_cluster: MakeCluster, victim: str) -> None:
     """There and back, again and again, killed one step later each time; the same command again brings it to its end."""
+    clusters = [make_cluster(start=False) for _ in range(2)]
+    start_clusters(clusters)
+    east, west = clusters
     create(east, topic_name, 3)
     produce(east, topic_name, spread(90))
-    daemon = both_ways(lab, east, west, topic_name).start(ready_seconds=0)
+    daemon = both_ways(lab, east, west, topic_name)
+    coordinator = lab.coordinator(daemon).start()
+    daemon.document["coordinator"] |= {"endpoints": [coordinator.rpc]}
+    daemon.write()
+    daemon.start(ready_seconds=0)
     wait_copied(east, west, topic_name)
     sides = [(east, west, lab.flow), (west, east, f"{lab.flow}-back")]
     for turn, step in enumerate(STEPS):
@@ -73,8 +82,18 @@ def test_the_daemon_dies_at_every_step(east: Kafka, west: Kafka, topic_name: str
         seen = steps_told(daemon, step)
         order(daemon, *verb, "--no-wait")
         wait_step(daemon, step, seen)
-        daemon.kill()
-        daemon.start(ready_seconds=0)
+        victims: dict[str, Daemon | Cluster] = {
+            "daemon": daemon,
+            "coordinator": coordinator,
+            "source": here,
+            "target": there,
+        }
+        dies = victims[victim]
+        dies.kill()
+        if isinstance(dies, Daemon):
+            dies.start(ready_seconds=0)
+        else:
+            dies.start()
         wait_until("it answers", partial(_answers, daemon, flow))
         order(daemon, *verb)
         switch = last_switch(daemon, flow)

@@ -161,7 +161,7 @@ class SwitchKeeper:
             KafkaError: The target cannot be asked.
         """
         await self._site.log.read_to_end()
-        order = await self._completed(order)
+        order = await self._completed(order, only_looks=True)
         begun = begin(self.switches(), order, promoted=self._is_promoted(), now_ms=_now_ms())
         journal = begun.switches.current
         if journal is None:
@@ -206,8 +206,8 @@ class SwitchKeeper:
         self._kick.set()
         return journal, already
 
-    async def _completed(self, order: Order) -> Order:
-        """Return an order with what only this side knows.
+    async def _completed(self, order: Order, *, only_looks: bool = False) -> Order:
+        """Return an order with what only this side knows; whoever only looks makes no state topic on the source.
 
         Raises:
             UsageError: It names what cannot be meant.
@@ -228,8 +228,10 @@ class SwitchKeeper:
             options = replace(options, reverse_flow=site.reverse.name)
         with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
             await site.reach_source()
-            options = replace(options, way_back=options.way_back and await self._executor.closing.offers_way_back())
-            if order.verb is Verb.FAILBACK:
+            known = not only_looks or await site.has_source_log()
+            if known and options.way_back:
+                options = replace(options, way_back=await self._executor.closing.offers_way_back())
+            if known and order.verb is Verb.FAILBACK:
                 options = replace(options, restored=await self._executor.turning.reverse_copies())
         return replace(order, options=options)
 

@@ -10,7 +10,7 @@ from replicator.engine import state
 from replicator.engine.identity import ensure_state_topic
 from replicator.engine.state_log import StateLog
 from replicator.errors import ConnectionFailed, PreflightFailed
-from replicator.model.names import TopicPartition
+from replicator.model.names import STATE_TOPIC, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -97,6 +97,14 @@ class Site:
             self._source_log = StateLog(self.source)
         await self._source_log.read_to_end()
         return self._source_log
+
+    async def has_source_log(self) -> bool:
+        """Return whether the source has a state topic; it is not made by asking.
+
+        Raises:
+            KafkaError: The source cannot be asked.
+        """
+        return await self.source.describe(STATE_TOPIC) is not None
 
     async def reach_source(self) -> None:
         """Return if the source answers.
