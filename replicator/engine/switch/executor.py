@@ -19,7 +19,7 @@ from replicator.engine.held_back import held_back_of, put_held_back
 from replicator.engine.switch.closing import Closing
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.switch.locks import SourceLocks
-from replicator.engine.switch.records import put_switches, switches_of
+from replicator.engine.switch.records import journal_key, put_switches, switches_of
 from replicator.engine.switch.restoring import Restoring
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX
 from replicator.engine.switch.tails import Tails
@@ -57,10 +57,15 @@ class Executor:
         self._restoring = Restoring(site, self.turning)
         self._site = site
         self._doers = self._steps()
+        self._key = journal_key(site.uid)
+        self._parsed: tuple[bytes | None, Switches] = (None, Switches())
 
     def switches(self) -> Switches:
-        """Return the switches of the flow as this daemon knows them."""
-        return switches_of(self._site.log.records, self._site.uid)
+        """Return the switches of the flow as this daemon knows them; parsed once, for every status asks for them."""
+        raw = self._site.log.records.get(self._key)
+        if raw is not self._parsed[0]:
+            self._parsed = raw, switches_of(self._site.log.records, self._site.uid)
+        return self._parsed[1]
 
     async def advance(self) -> str | None:
         """Do the next step, and record it; return what it waits for, "" if it went on, None if nothing is to be done.

@@ -84,6 +84,15 @@ class SwitchKeeper:
         """Return all switches as an operator is shown them, newest last."""
         return tuple(self.status_of(one) for one in self.switches().all)
 
+    @property
+    def under_way(self) -> str | None:
+        """The running switch in a few words, None where there is none."""
+        running = self.switches().running
+        if running is None:
+            return None
+        waits = f", waits for: {self.trouble}" if self.trouble else ""
+        return f"{running.verb} {running.id} has reached {running.reached or 'nothing yet'}{waits}"
+
     def _names(self) -> tuple[str, str]:
         return self._site.flow.source, self._site.flow.target
 
