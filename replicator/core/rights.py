@@ -27,6 +27,9 @@ OffsetFetch                    DESCRIBE group and topic                  groups;
 DescribeShareGroupOffsets      DESCRIBE group and topic                  groups that are shared
 OffsetCommit                   READ group and topic                      groups, on the target
 AlterShareGroupOffsets         READ group and topic                      groups that are shared, on the target
+DescribeAcls                   DESCRIBE cluster                          rules that follow; a switchover, the source
+CreateAcls, DeleteAcls         ALTER cluster                             rules that follow, on the target; a switchover
+                                                                         that closes the source by rules, there
 =============================  ========================================  =====================================
 
 Fills are markers at offsets that hold no record on the source: where WriteTxnMarkers is refused, empty transactions
@@ -142,6 +145,8 @@ _WHY_READ_GROUPS = (
 _WHY_SET_GROUPS = "commit for consumer groups that follow; may be left out with `groups: {include: []}`"
 _WHY_ASK_GROUPS = "{command} only; may be left out: put a name in place of * to grant one"
 
+_WHY_RULES = "place and remove rules of the authorizer (`acls.mirror`, `acls.lock_target`)"
+
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
 REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
 REQUIRED_ON_STATE = frozenset(_STATE)
@@ -180,6 +185,7 @@ def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
 def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
     """Return what a flow needs on its target."""
     mirrors = mirror_names(flow.topics, flow.rename)
+    places_rules = flow.acls.mirror or flow.acls.lock_target
     return (
         *(Grant(ResourceKind.TOPIC, names, _MIRRORS, "create, write and check the mirrors") for names in mirrors),
         *(
@@ -205,6 +211,7 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             "read producer.id.expiration.ms",
         ),
         Grant(ResourceKind.CLUSTER, EVERY, (Operation.CLUSTER_ACTION,), _WHY_CLUSTER_ACTION),
+        *((Grant(ResourceKind.CLUSTER, EVERY, (Operation.ALTER,), _WHY_RULES),) if places_rules else ()),
         *_groups(flow, tuple(sorted(REQUIRED_ON_TARGET_GROUP)), _WHY_SET_GROUPS, "offsets translate --group --reverse"),
     )
 

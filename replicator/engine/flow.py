@@ -12,6 +12,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.attach_facts import Role
 from replicator.core.partition_values import Phase
 from replicator.core.resolution import described
+from replicator.core.topic_plan import Fault
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
 from replicator.engine.chores import Chores
@@ -506,6 +507,7 @@ class FlowRunner:
             self._stale.clear()
             try:
                 if self._stands_by(parts):
+                    parts.sync.remember(Fault(Reason.FENCED, self.trouble or ""))
                     self._passed_once = True
                     await self._until_stale()
                     continue

@@ -157,6 +157,14 @@ class TopicSync:
         self._anew.add(mirror.topic)
         return mirror.topic
 
+    def remember(self, fault: Fault) -> None:
+        """Show mirrors as they are recorded, while nothing of them is ours to change."""
+        for record in state.mirrors_of(self._log.records, self._uid):
+            name = record.source_topic
+            if name not in self.mirrors and selection.matches(self._flow.topics, name):
+                mirror = self.mirrors[name] = self._from_record(name, record.target_topic)
+                mirror.partitions, mirror.fault = record.source_partitions, fault
+
     async def run_pass(self, *, configs: bool) -> bool:
         """Look at everything once; return whether anything had to be looked at closely.
 

@@ -55,6 +55,10 @@ def last_switch(daemon: Daemon, flow: str) -> dict[str, Any]:
     return dict(json.loads(answer.stdout)["switch"])
 
 
+def _reasons(daemon: Daemon, flow: str) -> set[str]:
+    return {str(mirror["reason"]) for mirror in flow_of(daemon, flow)["mirrors"]}
+
+
 def order(daemon: Daemon, *words: str, code: int = 0) -> str:
     """Give an order on the command line, and return what it said."""
     answer = daemon.cli(*words, seconds=180)
@@ -102,6 +106,9 @@ def test_there_and_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> 
     assert_equal(east, west, topic_name)
     assert flow_of(daemon, lab.flow)["state"] == "ACTIVE"
     assert sum(len(records) for records in read_all(west, topic_name).values()) == 600
+    daemon.stop()
+    daemon.start(ready_seconds=0)
+    wait_until("it is shown after a restart, too", lambda: _reasons(daemon, back) == {"fenced"})
     history = json.loads(daemon.cli("switch", "history", lab.flow, "-o", "json").stdout)["switches"]
     assert [one["verb"] for one in history] == ["switchover"]
 
