@@ -379,6 +379,13 @@ class Load:
         assert self._producer.flush(120) == 0
         assert self.failed == []
 
+    def abandon(self) -> None:
+        """Send no more, and forget what was not acknowledged: its cluster is gone."""
+        self._stopping.set()
+        self._thread.join(30)
+        self._producer.purge()
+        self._producer.flush(10)
+
     def check(self, topic: str, found: Mapping[int, Sequence[Record]]) -> None:
         """Every acknowledged record stands in `found` at the offset it was acknowledged with, and nothing else."""
         for number, records in found.items():

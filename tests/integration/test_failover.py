@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from tests.integration.harness import (
     Daemon,
     Kafka,
     Lab,
+    Load,
     assert_equal,
     bounds,
     commit,
@@ -129,3 +131,35 @@ def test_a_daemon_that_never_saw_the_source(west: Kafka, topic_name: str, lab: L
     failed_over(fresh, west, topic_name, lab, kept=0)
     source.start()
     wait_until("the tail is measured", lambda: tail_of(fresh, lab.flow) == LOST + 1, 60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_the_loss_is_the_tail(west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster, seed: int) -> None:
+    """Killed at a random moment under load: no more is told than the tail, and the tail is exactly what is missing."""
+    chance = random.Random(seed)  # noqa: S311 - a moment
+    source = make_cluster()
+    create(source, topic_name, PARTITIONS)
+    daemon = both_ways(lab, source, west, topic_name).start(ready_seconds=0)
+    with Load(source, {topic_name: PARTITIONS}, per_second=4000) as load:
+        time.sleep(chance.uniform(6.0, 12.0))
+        if seed % 2:
+            daemon.freeze()
+            time.sleep(chance.uniform(0.2, 1.5))
+        source.kill()
+        if seed % 2:
+            daemon.thaw()
+        order(daemon, "failover", lab.flow, "--confirm", lab.flow)
+        reported = last_switch(daemon, lab.flow)["known_loss"]
+        load.abandon()
+    source.start()
+    wait_until("the tail is measured", lambda: tail_of(daemon, lab.flow) is not None, 60)
+    tail = tail_of(daemon, lab.flow)
+    there, here = read_all(source, topic_name), read_all(west, topic_name)
+    missing = 0
+    for number, records in there.items():
+        held = here[number]
+        assert records[: len(held)] == held, "the target holds something else"
+        missing += len(records) - len(held)
+    assert missing == tail
+    assert reported <= tail
