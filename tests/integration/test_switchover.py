@@ -134,3 +134,32 @@ def test_settings_that_were_held_back(east: Kafka, west: Kafka, topic_name: str,
     assert [(one.offset, one.timestamp, one.value) for one in there] == [
         (one.offset, one.timestamp, one.value) for one in here
     ]
+
+
+@pytest.mark.long
+def test_a_daemon_on_each_site(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Each runs the flow to its own cluster: the other one follows what was ordered here, and the way back."""
+    create(east, topic_name, PARTITIONS)
+    produce(east, topic_name, spread(90))
+    here = both_ways(lab, east, west, topic_name)
+    there = lab.daemon(east, west, topic_name)
+    there.document["flows"], there.document["clusters"] = here.document["flows"], here.document["clusters"]
+    for daemon, site in ((here, "west"), (there, "east")):
+        daemon.document["daemon"] |= {"site": site}
+        daemon.write()
+        daemon.start(ready_seconds=0)
+    wait_copied(east, west, topic_name)
+    order(here, "switchover", lab.flow, "--producers-stopped", "--reverse", "--yes")
+    produce(west, topic_name, spread(30, 100))
+    wait_copied(west, east, topic_name)
+    assert_equal(west, east, topic_name)
+
+    back = f"{lab.flow}-back"
+    told = order(here, "failback", lab.flow, "--producers-stopped", "--yes")
+    assert "goes on in its own daemon" in told
+    wait_until("it is switched back", lambda: flow_of(there, back)["state"] == "SWITCHED_OVER")
+    assert last_switch(there, back)["known_loss"] == 0
+    produce(east, topic_name, spread(30, 200))
+    wait_copied(east, west, topic_name)
+    assert_equal(east, west, topic_name)
+    assert flow_of(here, lab.flow)["state"] == "ACTIVE"
