@@ -112,6 +112,12 @@ class Metric(enum.Enum):
     )
     COORDINATOR_UP = MetricSpec("coordinator_up", "gauge", ("flow",), "1 while a coordinator answers, else 0.")
     FLOW_PAUSED = MetricSpec("flow_paused", "gauge", ("flow",), "1 while an operator has paused the flow.")
+    FLOW_STATE = MetricSpec(
+        "flow_state",
+        "gauge",
+        ("flow", "state"),
+        "1 for the state the flow is in, 0 for the others; alerts on lag and RPO mean flows that are ACTIVE.",
+    )
     CHECKPOINT_AGE_SECONDS = MetricSpec(
         "checkpoint_age_seconds",
         "gauge",
@@ -222,6 +228,8 @@ def _flow(families: _Families, flow: FlowStatus) -> None:
         families.add(Metric.LEASE_EPOCH, shard.epoch, name, str(shard.shard))
     families.add(Metric.COORDINATOR_UP, flow.coordinator_answers, name)
     families.add(Metric.FLOW_PAUSED, flow.state is FlowState.PAUSED, name)
+    for state in FlowState:
+        families.add(Metric.FLOW_STATE, flow.state is state, name, state)
 
 
 def _mirrors(families: _Families, flow: FlowStatus) -> None:
