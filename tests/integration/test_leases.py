@@ -120,6 +120,7 @@ def test_a_flow_is_shared_and_handed_over(
     wait_until("nobody is left", lambda: not leases(coordinator)["members"], 20.0)
 
 
+@pytest.mark.long
 def test_the_coordinator_dies(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Copying goes on and says so; a daemon that dies meanwhile is followed all the same."""
     coordinator, (one, two) = team(east, west, topic_name, lab)

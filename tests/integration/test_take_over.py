@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from confluent_kafka import Producer
 
 from replicator.core.offset_map import Place
@@ -84,6 +85,7 @@ async def turn(east: Kafka, west: Kafka, flow: str, topic: str, places: dict[int
         new.close()
 
 
+@pytest.mark.long
 def test_the_way_back_begins_in_place(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """It stands by until it is told, changes nothing meanwhile, and then copies exactly what came on the other side."""
     create(east, topic_name, PARTITIONS)
