@@ -15,7 +15,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
     ResourceType,
 )
 
-from replicator.admin.client import Connection
 from replicator.core.rights import Operation, on_cluster
 from replicator.model.acl import Rule
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
-    from replicator.model.security import ClusterSpec
+    from replicator.admin.client import Connection
 
 _KINDS = {kind.name: kind for kind in ResourceType} | {"TOPIC": ResourceType.TOPIC, "GROUP": ResourceType.GROUP}
 _PATTERNS = {pattern.name: pattern for pattern in ResourcePatternType}
@@ -33,14 +32,10 @@ _PERMISSIONS = {permission.name: permission for permission in AclPermissionType}
 
 
 class Acls:
-    """The authorizer of one cluster. Errors are those of `TopicAdmin`."""
+    """The authorizer of one cluster, over the client of its `TopicAdmin`, whose errors are the same."""
 
-    def __init__(self, cluster: ClusterSpec) -> None:
-        self._connection = Connection(cluster)
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._connection.close()
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     async def rules(self) -> tuple[Rule, ...] | None:
         """Return every rule there is; None where the cluster has no authorizer."""

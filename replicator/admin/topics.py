@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
     ResourceType,
 )
 
+from replicator.admin.acls import Acls
 from replicator.admin.client import Connection
 from replicator.core.rights import Operation, on_cluster, on_group, on_topic
 from replicator.model.names import TopicPartition
@@ -71,6 +72,9 @@ class ClusterFacts:
 class TopicAdmin:
     """Topic administration of one cluster.
 
+    Attributes:
+        acls: The rules of its authorizer.
+
     Every method ends within the cluster's request time-out (and two seconds), and raises the errors of
     `replicator.errors.KafkaError`: AuthenticationFailed, AuthorizationFailed (naming the ACL command),
     ConnectionFailed, BrokerRefused. No method ever creates a topic by asking about it.
@@ -79,6 +83,7 @@ class TopicAdmin:
     def __init__(self, cluster: ClusterSpec) -> None:
         self._timeout = cluster.request_timeout_seconds
         self._connection = Connection(cluster)
+        self.acls = Acls(self._connection)
 
     async def close(self) -> None:
         """Let go of the connections."""

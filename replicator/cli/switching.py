@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -341,7 +341,7 @@ def _follow_back(client: ControlClient, switch: SwitchStatus, manner: _Manner) -
         )
         return
     if back is not None:
-        _follow(client, back, replace(manner, yes=True))
+        _follow(client, back, manner)
 
 
 def _now(client: ControlClient, switch: SwitchStatus) -> SwitchStatus:

@@ -15,10 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from replicator.model.acl import ALLOW, ANY_HOST, DENY, EVERYBODY, LITERAL, TOPIC, Rule
+from replicator.model.acl import ALLOW, ANY_HOST, DENY, EVERYBODY, LITERAL, READING, TOPIC, Rule
 
 _WRITING = frozenset({"WRITE", "ALL"})
-_READING = ("DESCRIBE", "DESCRIBE_CONFIGS", "READ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def _by_allowing(authorizer: Authorizer, topic: str) -> LockPlan:
         return LockPlan(problems=(f"whether everyone may write to {topic}, which has no rules, cannot be told",))
     if authorizer.us is None:
         return LockPlan(problems=(f"{topic} has no rules, and the flow file does not tell as whom we log in",))
-    reading = [Rule(TOPIC, topic, LITERAL, EVERYBODY, ANY_HOST, operation, ALLOW) for operation in _READING]
+    reading = [Rule(TOPIC, topic, LITERAL, EVERYBODY, ANY_HOST, operation, ALLOW) for operation in READING]
     return LockPlan((*reading, Rule(TOPIC, topic, LITERAL, authorizer.us, ANY_HOST, "ALL", ALLOW)))
 
 

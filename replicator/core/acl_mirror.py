@@ -16,12 +16,22 @@ from dataclasses import dataclass
 
 from replicator.core.rights import EVERY, Names, selected_names
 from replicator.core.selection import matches_group
-from replicator.model.acl import ALLOW, ANY_HOST, ANY_NAME, GROUP, LITERAL, PREFIXED, TOPIC, TRANSACTIONAL_ID, Rule
+from replicator.model.acl import (
+    ALLOW,
+    ANY_HOST,
+    ANY_NAME,
+    GROUP,
+    LITERAL,
+    PREFIXED,
+    READING,
+    TOPIC,
+    TRANSACTIONAL_ID,
+    Rule,
+)
 from replicator.model.names import STATE_TOPIC
 from replicator.model.spec import FlowSpec
 
 _OPENS = frozenset({"WRITE", "ALL", "ALTER", "ALTER_CONFIGS", "DELETE", "CREATE"})
-_READING = ("DESCRIBE", "DESCRIBE_CONFIGS", "READ")
 _OURS = {TOPIC: ("ALL",), GROUP: ("DESCRIBE", "READ")}
 _OUR_IDS = "replicator."
 
@@ -74,7 +84,7 @@ def mirrored(
             if there.kind == TOPIC and there.permission == ALLOW and there.operation in _OPENS:
                 withheld.add(there)
                 if there.operation == "ALL":
-                    wanted |= {there._replace(operation=operation) for operation in _READING}
+                    wanted |= {there._replace(operation=operation) for operation in READING}
             else:
                 wanted.add(there)
     first, refused = _ours_first(wanted, standing - ours, us[1])

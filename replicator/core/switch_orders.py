@@ -152,7 +152,7 @@ def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
         raise Conflict(
             f"{journal.verb} {journal.id} cannot be aborted any more",
             why=f"{NO_RETURN[journal.verb]} was recorded, and what follows it cannot be undone",
-            next_step="let it go on; if its target has died, `switch back` opens the source again",
+            next_step="let it go on; if its target has died, `switch abort --target-lost` opens the source again",
         )
     return changed(turned(journal, Direction.ABORTING, why), Facts(now_ms))
 

@@ -178,7 +178,7 @@ def _refuse_late(where: str) -> None:
     raise PreflightFailed(
         f"{where} of the source goes beyond what was proven to be on the target",
         why="somebody wrote to it after it was closed",
-        next_step="take the way back (`switch back`), or `failover`, which states what is lost",
+        next_step="take the way back (`switch abort --target-lost`), or `failover`, which states what is lost",
     )
 
 

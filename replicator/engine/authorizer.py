@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.admin.acls import Acls
-from replicator.core.acl_locks import Authorizer
+from replicator.core.acl_locks import Authorizer, LockPlan, locks
 from replicator.core.rights import principal
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, Rule
 from replicator.wire.group_rights import may_do_anything_to
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from replicator.admin.topics import TopicAdmin
     from replicator.wire.cluster import Cluster
 
 _AUTHORIZER = "authorizer.class.name"
-_TAKES_EFFECT_SECONDS = 1.0
+TAKES_EFFECT_SECONDS = 1.0
 """How long brokers may take to follow a change of rules."""
 _NOBODY = "User:replicator.probe"
 
@@ -33,7 +35,7 @@ class AuthorizerOf:
     """
 
     def __init__(self, cluster: Cluster, admin: TopicAdmin) -> None:
-        self.acls = Acls(cluster.spec)
+        self.acls = admin.acls
         self._cluster = cluster
         self._admin = admin
 
@@ -52,6 +54,21 @@ class AuthorizerOf:
         known = principal(self._cluster.spec.security)
         return Authorizer(rules, None, frozenset(), known.text if known.known else None)
 
+    async def lock_plan(self, authorizer: Authorizer, topics: Collection[str], ours: frozenset[Rule]) -> LockPlan:
+        """Return what keeps others from writing, without rules that are there and not ours (`core.acl_locks.locks`).
+
+        Whether everyone is allowed is found out where it matters and the authorizer does not tell.
+
+        Raises:
+            KafkaError: The cluster refuses.
+        """
+        plan = locks(authorizer, topics, ours)
+        if plan.problems and authorizer.allows_everyone is None:
+            allowed = await self.everyone_is_allowed()
+            plan = locks(replace(authorizer, allows_everyone=allowed), topics, ours)
+        theirs = set(authorizer.rules) - ours
+        return replace(plan, rules=tuple(rule for rule in plan.rules if rule not in theirs))
+
     async def everyone_is_allowed(self) -> bool | None:
         """Return whether everyone may do everything where no rule is found; None where that cannot be told.
 
@@ -69,7 +86,7 @@ class AuthorizerOf:
         rule = Rule(GROUP, group, LITERAL, _NOBODY, ANY_HOST, "DESCRIBE", ALLOW)
         await self.acls.create([rule])
         try:
-            await asyncio.sleep(_TAKES_EFFECT_SECONDS)
+            await asyncio.sleep(TAKES_EFFECT_SECONDS)
             kept = await may_do_anything_to(self._cluster, group)
         finally:
             await self.acls.delete([rule])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from replicator.wire.records import Record
 
 SUFFIX = ".dead-letter"
+OFFSET_HEADER = "replicator.offset"
 _TOPIC_ALREADY_EXISTS = 36
 _OVERHEAD_BYTES = 4096
 _SMALLEST_LIMIT_BYTES = 1 << 20
@@ -43,10 +44,10 @@ async def set_aside(
         KafkaError: The topic cannot be created or written to.
         TimedOut: It cannot be written to for long.
     """
-    largest = max(_size(record) for record in records) + _OVERHEAD_BYTES
+    largest = max(payload_bytes(record) for record in records) + _OVERHEAD_BYTES
     await _ensure(cluster, admin, where, replicas, largest)
     for record in records:
-        headers = (*record.headers, *_origin(origin, record))
+        headers = (*record.headers, *origin_headers(origin, record))
         batch = encode([NewRecord(record.timestamp, record.key, record.value, headers)])
         # A topic that was just made has no leader for a moment, and then one that does not know it yet.
         await patiently(partial(_write, cluster, where, batch), f"writing to {where}")
@@ -79,13 +80,15 @@ async def _ensure(cluster: Cluster, admin: TopicAdmin, where: TopicPartition, re
     await admin.alter_configs(where.topic, {"max.message.bytes": limit["max.message.bytes"]})
 
 
-def _size(record: Record) -> int:
+def payload_bytes(record: Record) -> int:
+    """Return the bytes of a record's key, value and headers."""
     return len(record.key or b"") + len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in record.headers)
 
 
-def _origin(origin: TopicPartition, record: Record) -> tuple[tuple[str, bytes], ...]:
+def origin_headers(origin: TopicPartition, record: Record) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers that tell where a record stood before it was written elsewhere."""
     return (
         ("replicator.topic", origin.topic.encode()),
         ("replicator.partition", b"%d" % origin.partition),
-        ("replicator.offset", b"%d" % record.offset),
+        (OFFSET_HEADER, b"%d" % record.offset),
     )

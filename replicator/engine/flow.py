@@ -148,8 +148,9 @@ class FlowRunner:
             troubles = [f"{place}: {why}" for place, why in sorted(parts.pump.trouble.items())]
             rules = [parts.acls.trouble] if parts.acls.trouble is not None else []
             trouble = "; ".join([*troubles, *parts.shards.troubles(), *rules]) or trouble
-        if self._switches is not None and self._switches.under_way is not None:
-            trouble = "; ".join(filter(None, (self._switches.under_way, trouble)))
+        under_way = self._switches.under_way if self._switches is not None else None
+        if under_way is not None:
+            trouble = "; ".join(filter(None, (under_way, trouble)))
         return flow_status(
             self._state(),
             self.flow,

@@ -10,7 +10,7 @@ from replicator.model.acl import Rule, parse
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from replicator.engine.state_log import Change
 
@@ -63,5 +63,5 @@ def _texts(rules: tuple[Rule, ...]) -> list[str]:
     return sorted(rule.text() for rule in rules)
 
 
-def _parsed(texts: object) -> tuple[Rule, ...]:
-    return tuple(sorted(parse(text) for text in texts))  # type: ignore[attr-defined]
+def _parsed(texts: Iterable[str]) -> tuple[Rule, ...]:
+    return tuple(sorted(parse(text) for text in texts))

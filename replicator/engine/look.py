@@ -86,14 +86,22 @@ async def starts_of(
 
 
 async def ends_of(
-    cluster: Cluster, wanted: Iterable[TopicPartition]
+    cluster: Cluster, wanted: Iterable[TopicPartition], *, committed: bool = False
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
-    """Return the high watermarks of logs, each asked of its leader, and of those that did not tell it why."""
-    return await _told_by_leaders(cluster, wanted, control.LATEST, None)
+    """Return the ends of logs, each asked of its leader, and of those that did not tell it why.
+
+    Those are high watermarks, or with `committed` last stable offsets.
+    """
+    return await _told_by_leaders(cluster, wanted, control.LATEST, None, committed=committed)
 
 
 async def _told_by_leaders(
-    cluster: Cluster, wanted: Iterable[TopicPartition], timestamp: int, timeout_seconds: float | None
+    cluster: Cluster,
+    wanted: Iterable[TopicPartition],
+    timestamp: int,
+    timeout_seconds: float | None,
+    *,
+    committed: bool = False,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
     by_leader: dict[int, list[TopicPartition]] = defaultdict(list)
     unseen: dict[TopicPartition, str] = {}
@@ -109,7 +117,7 @@ async def _told_by_leaders(
         try:
             async with asyncio.timeout(timeout_seconds):
                 connection = await cluster.connection(node, Purpose.CONTROL)
-                answers = await control.list_offsets(connection, parts, timestamp, committed=False)
+                answers = await control.list_offsets(connection, parts, timestamp, committed=committed)
         except (KafkaError, TimeoutError) as error:
             unseen.update(dict.fromkeys(parts, str(error) or "no answer in time"))
             return

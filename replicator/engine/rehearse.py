@@ -160,7 +160,6 @@ async def _side_parity(side: _Side) -> SideParity:
     except ReplicatorError as error:
         return replace(found, unread=str(error))
     finally:
-        await reader.acls.close()
         await admin.close()
 
 

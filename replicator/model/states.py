@@ -101,32 +101,3 @@ def check_mirror_transition(before: MirrorState, after: MirrorState) -> MirrorSt
     if after is not before and after not in MIRROR_TRANSITIONS[before]:
         raise BugError(f"illegal mirror transition {before} -> {after}")
     return after
-
-
-FLOW_TRANSITIONS: dict[FlowState, frozenset[FlowState]] = {
-    FlowState.ACTIVE: frozenset({FlowState.PAUSED, FlowState.DRAINING, FlowState.FENCED}),
-    FlowState.PAUSED: frozenset({FlowState.ACTIVE, FlowState.DRAINING, FlowState.FENCED}),
-    FlowState.DRAINING: frozenset({FlowState.ACTIVE, FlowState.PAUSED, FlowState.FENCED}),
-    FlowState.FENCED: frozenset({FlowState.SWITCHED_OVER, FlowState.FAILED_OVER, FlowState.ACTIVE, FlowState.PAUSED}),
-    FlowState.SWITCHED_OVER: frozenset({FlowState.FAILING_BACK, FlowState.ACTIVE, FlowState.PAUSED}),
-    FlowState.FAILED_OVER: frozenset({FlowState.FAILING_BACK}),
-    FlowState.FAILING_BACK: frozenset(
-        {FlowState.SWITCHED_OVER, FlowState.FAILED_OVER, FlowState.ACTIVE, FlowState.PAUSED}
-    ),
-}
-"""DRAINING: the source is, or is being, closed; every step can still be undone. FENCED: only forward, or the way back.
-
-A flow copies again after SWITCHED_OVER once the other flow was switched over in its turn. After FAILED_OVER that takes
-a failback first, for the two logs may differ.
-"""
-
-
-def check_flow_transition(before: FlowState, after: FlowState) -> FlowState:
-    """Return `after`, or raise.
-
-    Raises:
-        BugError: The table has no such step.
-    """
-    if after is not before and after not in FLOW_TRANSITIONS[before]:
-        raise BugError(f"illegal flow transition {before} -> {after}")
-    return after

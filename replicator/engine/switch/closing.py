@@ -12,8 +12,6 @@ from replicator.engine.switch.site import mirrors_in
 from replicator.errors import AuthorizationFailed, KafkaError, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.names import TopicPartition
 from replicator.model.switch import End, GroupsNote, Journal, Verb
-from replicator.wire import control
-from replicator.wire.cluster import Purpose
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
@@ -149,17 +147,8 @@ class Closing:
 
     async def _open(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the partitions whose committed records end earlier than all of them."""
-        found: dict[TopicPartition, int] = {}
-        by_node: dict[int, list[TopicPartition]] = {}
-        for where in ends:
-            leader = self._site.source.leader(where)
-            if leader is not None:
-                by_node.setdefault(leader.node, []).append(where)
-        for node, some in by_node.items():
-            connection = await self._site.source.connection(node, Purpose.CONTROL)
-            told = await control.list_offsets(connection, some, control.LATEST, committed=True)
-            found |= {where: answer.value for where, answer in told.items() if answer.value < ends[where]}
-        return found
+        stable = await log_ends(self._site.source, ends, committed=True)
+        return {where: end for where, end in stable.items() if end < ends[where]}
 
     # -- bringing the target to its end ---------------------------------------------------------------------------
 

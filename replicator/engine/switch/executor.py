@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
 
-_ON_STATE = (do.BeginFence, do.Promote, do.RecordCut, do.ResumeCopying, do.Abort, do.TurnBack)
 T = TypeVar("T")
 _Doer = Callable[[Journal, Any], Awaitable[do.Result]]
 
@@ -178,7 +177,7 @@ class Executor:
     # -- doing ------------------------------------------------------------------------------------------------------
 
     async def _do(self, journal: Journal, step: do.Step) -> do.Result:
-        if isinstance(step, _ON_STATE):
+        if do.NAMES[type(step)] in do.ON_STATE:
             return do.Ok()  # the change that records it does it
         return await self._doers[type(step)](journal, step)
 

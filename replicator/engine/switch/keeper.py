@@ -19,18 +19,18 @@ from replicator.core.switch_plan import plan_of, status_of
 from replicator.core.switch_state import flow_state
 from replicator.core.switch_steps import MarkSource, ReopenSource
 from replicator.engine import state
+from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
-from replicator.engine.switch.records import copies_by_flow, journal_key, put_switches, switches_of
+from replicator.engine.switch.records import copies_by_flow, journal_key
 from replicator.engine.switch.turning import record_on_copy, take_way_back
 from replicator.errors import BugError, Conflict, NotAvailable, ReplicatorError, TimedOut, UsageError
 from replicator.model.switch import Close, Journal, Order, Switches, Verb
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from replicator.core.switch_steps import Result
-    from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
     from replicator.model.states import FlowState
     from replicator.model.switch_status import SwitchPlan, SwitchStatus
@@ -194,14 +194,13 @@ class SwitchKeeper:
         order = await self._completed(order)
         already = False
 
-        def change(records: Mapping[bytes, bytes]) -> list[Change]:
+        def change(before: Switches) -> Switches:
             nonlocal already
-            before = switches_of(records, site.uid)
             begun = begin(before, order, promoted=self._is_promoted(), now_ms=_now_ms())
             already = begun.already
-            return [] if already else [put_switches(site.uid, begun.switches)]
+            return begun.switches
 
-        journal = switches_of(await site.log.change(site.uid, change), site.uid).current
+        journal = (await change_switches(site.log, site.uid, change)).current
         if journal is not None and not already:
             self._ordered.add(journal.id)
             log.warning(
@@ -256,19 +255,21 @@ class SwitchKeeper:
             UsageError: None is running.
             KafkaError: A cluster refuses.
         """
-        site = self._site
 
-        def change(records: Mapping[bytes, bytes]) -> list[Change]:
-            switches = switches_of(records, site.uid)
+        def change(switches: Switches) -> Switches:
             if switches.current is None:
-                raise UsageError(f"flow {site.flow.name!r} was never switched")
-            after = aborted(switches.current, why, _now_ms())
-            return [] if after == switches.current else [put_switches(site.uid, replace(switches, current=after))]
+                raise UsageError(f"flow {self._site.flow.name!r} was never switched")
+            return replace(switches, current=aborted(switches.current, why, _now_ms()))
 
-        journal = switches_of(await site.log.change(site.uid, change), site.uid).current
-        if journal is None:
-            raise BugError("a switch went while it was aborted")
+        journal = await self._changed(change)
         self._ordered.add(journal.id)
+        return journal
+
+    async def _changed(self, change: Callable[[Switches], Switches]) -> Journal:
+        """Change the present switch, and go on with it; return it."""
+        journal = (await change_switches(self._site.log, self._site.uid, change)).current
+        if journal is None:
+            raise BugError("a switch went while it was changed")
         self._kick.set()
         return journal
 
@@ -286,20 +287,13 @@ class SwitchKeeper:
             PreflightFailed: It was agreed to something else.
             KafkaError: The target refuses.
         """
-        site = self._site
 
-        def change(records: Mapping[bytes, bytes]) -> list[Change]:
-            switches = switches_of(records, site.uid)
+        def change(switches: Switches) -> Switches:
             if switches.running is None:
-                raise UsageError(f"no switch of flow {site.flow.name!r} waits for a confirmation")
-            after = confirmed(switches.running, digest)
-            return [] if after == switches.running else [put_switches(site.uid, replace(switches, current=after))]
+                raise UsageError(f"no switch of flow {self._site.flow.name!r} waits for a confirmation")
+            return replace(switches, current=confirmed(switches.running, digest))
 
-        journal = switches_of(await site.log.change(site.uid, change), site.uid).current
-        if journal is None:
-            raise BugError("a switch went while it was confirmed")
-        self._kick.set()
-        return journal
+        return await self._changed(change)
 
 
 async def way_back_of(site: Site, why: str) -> SwitchStatus:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
 from replicator.core.acl_locks import locks
-from replicator.engine.authorizer import AuthorizerOf
+from replicator.engine.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
 from replicator.engine.held_back import held_back_of, put_held_back
 from replicator.engine.switch.site import mirrors_in
 from replicator.errors import AuthorizationFailed
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
-
-_TAKES_EFFECT_SECONDS = 1.0
 
 
 class SourceLocks:
@@ -65,14 +63,10 @@ class SourceLocks:
         if authorizer is None:
             return do.LocksPlanned(())
         ours = frozenset(parse(one) for one in step.ours)
-        topics = self._topics(step.topics)
-        if locks(authorizer, topics, ours).problems:
-            authorizer = replace(authorizer, allows_everyone=await self._source.everyone_is_allowed())
-        plan = locks(authorizer, topics, ours)
+        plan = await self._source.lock_plan(authorizer, self._topics(step.topics), ours)
         if plan.problems:
             return do.NotYet(f"{'; '.join(plan.problems)}: abort, stop the producers and state --producers-stopped")
-        theirs = set(authorizer.rules) - ours
-        return do.LocksPlanned(tuple(rule.text() for rule in plan.rules if rule not in theirs))
+        return do.LocksPlanned(tuple(rule.text() for rule in plan.rules))
 
     async def place(self, step: do.PlaceLocks) -> do.Result:
         """See `do.PlaceLocks`. Whether they hold is seen by the proof that follows: nobody writes any more."""
@@ -80,7 +74,7 @@ class SourceLocks:
         if not wanted:
             return do.Ok()
         await self._source.acls.create(_allowing_first(wanted))
-        await asyncio.sleep(_TAKES_EFFECT_SECONDS)
+        await asyncio.sleep(TAKES_EFFECT_SECONDS)
         standing = await self._source.acls.rules() or ()
         missing = sorted(set(wanted) - set(standing))
         return do.NotYet(f"rule does not stand yet: {missing[0]}") if missing else do.Ok()

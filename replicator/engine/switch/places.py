@@ -27,14 +27,16 @@ _BACK = 2
 """Records before the end of a log where its last marker is looked for: the marker, and what stands before it."""
 
 
-async def log_ends(cluster: Cluster, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-    """Return the end of every log.
+async def log_ends(
+    cluster: Cluster, partitions: Iterable[TopicPartition], *, committed: bool = False
+) -> dict[TopicPartition, int]:
+    """Return the end of every log; with `committed` its last stable offset.
 
     Raises:
         KafkaError: The cluster, or one of the leaders, cannot be asked.
     """
     wanted = list(partitions)
-    ends, unseen = await ends_of(cluster, wanted)
+    ends, unseen = await ends_of(cluster, wanted, committed=committed)
     if unseen:
         where, why = next(iter(unseen.items()))
         await cluster.refresh(sorted({one.topic for one in wanted}))

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING
 from replicator.core import switch_steps as do
 from replicator.core.switch_orders import begin
 from replicator.engine import state
+from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.places import Observed, log_ends
-from replicator.engine.switch.records import put_switches, switches_of
 from replicator.engine.switch.site import partitions_of
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Cut, Journal, Options, Order, Restore, Verb, by_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
     from replicator.engine.switch.turning import Turning
 
@@ -91,12 +88,9 @@ class Restoring:
             reason=journal.reason or f"failback {journal.id} of {site.flow.name}",
         )
 
-        def change(records: Mapping[bytes, bytes]) -> list[Change]:
-            before = switches_of(records, uid)
-            after = begin(before, order, promoted=False, now_ms=time.time_ns() // 1_000_000)
-            return [] if after.already else [put_switches(uid, after.switches)]
-
-        await log.change(uid, change)
+        await change_switches(
+            log, uid, lambda before: begin(before, order, promoted=False, now_ms=time.time_ns() // 1_000_000).switches
+        )
         self._wanted.pop(journal.id, None)
         return do.Ok()
 

@@ -92,8 +92,8 @@ class Site:
         Raises:
             KafkaError: The source cannot be asked, or refuses.
         """
-        await ensure_state_topic(self.source, self.admins[0])
         if self._source_log is None:
+            await ensure_state_topic(self.source, self.admins[0])
             self._source_log = StateLog(self.source)
         await self._source_log.read_to_end()
         return self._source_log

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from replicator.core import switch_steps as do
 from replicator.engine import state
 from replicator.engine.access import refused
+from replicator.engine.dead_letter import OFFSET_HEADER, origin_headers, payload_bytes
 from replicator.engine.look import Side, batches_between, ends_of
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.records import cuts_of
@@ -33,13 +34,9 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
     from replicator.wire.connection import Connection
 
-OFFSET_HEADER = "replicator.offset"
 DIGEST_HEADER = "replicator.digest"
-_TOPIC_HEADER = "replicator.topic"
-_PARTITION_HEADER = "replicator.partition"
 _PIECE_BYTES = 512 << 10
 _PIECE_RECORDS = 2000
-_OVERHEAD_BYTES = 4096
 _LIMIT_BYTES = 8 << 20
 _TOPIC_ALREADY_EXISTS = 36
 
@@ -142,7 +139,7 @@ class Tails:
         size = 0
         async for record in _records(self._site.source, origin, position, end):
             piece.append(_with_origin(origin, record))
-            size += _size(record)
+            size += payload_bytes(record)
             if size >= _PIECE_BYTES or len(piece) >= _PIECE_RECORDS:
                 await self._write(where, piece)
                 piece, size = [], 0
@@ -219,12 +216,7 @@ async def _records(cluster: Cluster, where: TopicPartition, begin: int, end: int
 
 
 def _with_origin(origin: TopicPartition, record: Record) -> NewRecord:
-    added = (
-        (_TOPIC_HEADER, origin.topic.encode()),
-        (_PARTITION_HEADER, b"%d" % origin.partition),
-        (OFFSET_HEADER, b"%d" % record.offset),
-        (DIGEST_HEADER, digest(record)),
-    )
+    added = (*origin_headers(origin, record), (DIGEST_HEADER, digest(record)))
     return NewRecord(record.timestamp, record.key, record.value, (*record.headers, *added))
 
 
@@ -245,11 +237,3 @@ def _origin_of(record: Record) -> tuple[int, bytes]:
     # Ours stand last: the record may have had headers of these names.
     added = dict(record.headers[-4:])
     return int(added.get(OFFSET_HEADER) or -1), added.get(DIGEST_HEADER) or b""
-
-
-def _size(record: Record) -> int:
-    return (
-        len(record.key or b"")
-        + len(record.value or b"")
-        + sum(len(name) + len(value or b"") for name, value in record.headers)
-    )

@@ -16,8 +16,9 @@ from replicator.engine.fence import Fence
 from replicator.engine.held_back import held_back_of, put_held_back
 from replicator.engine.identity import establish
 from replicator.engine.maps import recorded_map
+from replicator.engine.switch.changes import change_copy
 from replicator.engine.switch.places import log_ends
-from replicator.engine.switch.records import copy_of, put_copy
+from replicator.engine.switch.records import copy_of
 from replicator.engine.take_over import Takeover, take_over
 from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.acl import parse
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.core.switch import Facts
-    from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.state_log import StateLog
     from replicator.engine.switch.site import Site
+    from replicator.state_pb import state_pb2 as pb
 
 _MARK_SECONDS = 15.0
 _RUNS_MAX = 4096
@@ -55,16 +57,8 @@ class Turning:
     async def decide(self, journal: Journal, wanted: Decision) -> do.Result:
         """Write a decision to the source's copy unless another stands there; return what does."""
         log = await self._site.source_log()
-        uid = self._site.uid
-
-        def change(records: Mapping[bytes, bytes]) -> list[Change]:
-            before = copy_of(records, uid)
-            after = decided(before, journal, wanted)
-            return [] if after == before else [put_copy(uid, after)]
-
-        records = await log.change(uid, change)
-        copy = copy_of(records, uid)
-        if copy is None or copy.decision is None:
+        copy = await change_copy(log, self._site.uid, lambda before: decided(before, journal, wanted))
+        if copy.decision is None:
             raise BugError(f"switch {journal.id} has no copy on {self._site.flow.source} after it was written")
         return do.Decided(copy.decision)
 
@@ -158,11 +152,13 @@ class Turning:
         """Return the topics as the reverse flow sees them: what was cut on our target is its source."""
         site = self._site
         topics = by_topic(cuts)
+        own = by_place(journal.cuts)
         names = [some[0].target_topic for some in topics.values()]
         await asyncio.gather(site.source.refresh(sorted(topics)), site.target.refresh(sorted(names)))
         found = []
         for name, some in topics.items():
             there = some[0].target_topic
+            mirror = state.get_mirror(site.log.records, site.uid, there)
             if name not in site.source.topics and name not in doomed:
                 log_.warning("topic is gone from the old source, it is mirrored anew", topic=name)
                 continue
@@ -173,19 +169,17 @@ class Turning:
                     site.target.topics[there].topic_id,
                     doomed.get(name) or site.source.topics[name].topic_id,
                     {cut.partition: Place(cut.target, cut.source) for cut in some},
-                    {cut.partition: self._known(journal, cut) for cut in some},
+                    {cut.partition: self._known(mirror, own[cut.topic, cut.partition]) for cut in some},
                     mapped=any(cut.mapped for cut in some),
                     anew=name in doomed,
                 )
             )
         return found
 
-    def _known(self, journal: Journal, cut: Cut) -> OffsetMap:
+    def _known(self, mirror: pb.MirrorRecord | None, cut: Cut) -> OffsetMap:
         """Return this flow's map up to the cut with both sides swapped: so groups are translated below it, too."""
         records, uid = self._site.log.records, self._site.uid
-        own = by_place(journal.cuts)[cut.topic, cut.partition]
-        end = Place(own.source, own.target)
-        mirror = state.get_mirror(records, uid, cut.target_topic)
+        end = Place(cut.source, cut.target)
         offsets = OffsetMap(Place(0, 0))
         straight = True
         if mirror is not None and cut.partition in mirror.maps:
@@ -208,17 +202,12 @@ async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:
         KafkaError: The source refuses.
     """
 
-    def change(records: Mapping[bytes, bytes]) -> list[Change]:
-        copy = copy_of(records, uid)
+    def change(copy: Journal | None) -> Journal:
         if copy is None:
             raise Conflict("the source holds no copy of a running switch: there is no way back", next_step="failover")
-        after = way_back(copy, why)
-        return [] if after == copy else [put_copy(uid, after)]
+        return way_back(copy, why)
 
-    copy = copy_of(await log.change(uid, change), uid)
-    if copy is None:
-        raise BugError("the copy of a switch went while it was changed")
-    return copy
+    return await change_copy(log, uid, change)
 
 
 async def record_on_copy(
@@ -231,11 +220,9 @@ async def record_on_copy(
         KafkaError: The source refuses.
     """
 
-    def change(records: Mapping[bytes, bytes]) -> list[Change]:
-        copy = copy_of(records, uid)
+    def change(copy: Journal | None) -> Journal:
         if copy is None or copy.id != asked.id:
             raise Conflict(f"the copy of switch {asked.id} was replaced")
-        after = applied(copy, step, result, revision=asked.revision, facts=facts, executor=executor)
-        return [] if after == copy else [put_copy(uid, after)]
+        return applied(copy, step, result, revision=asked.revision, facts=facts, executor=executor)
 
-    return copy_of(await log.change(uid, change), uid) or asked
+    return await change_copy(log, uid, change)

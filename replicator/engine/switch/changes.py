@@ -1,0 +1,49 @@
+"""Changes of journals by compare-and-set: of a flow's switches on its target, and of the copy on its source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.engine.switch.records import copy_of, put_copy, put_switches, switches_of
+from replicator.errors import BugError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.model.switch import Journal, Switches
+
+
+async def change_switches(log: StateLog, uid: str, change: Callable[[Switches], Switches]) -> Switches:
+    """Change a flow's switches; return what stands then.
+
+    Raises:
+        ReplicatorError: Whatever `change` raises.
+        KafkaError: The state topic cannot be changed.
+    """
+
+    def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+        before = switches_of(records, uid)
+        after = change(before)
+        return [] if after == before else [put_switches(uid, after)]
+
+    return switches_of(await log.change(uid, decide), uid)
+
+
+async def change_copy(log: StateLog, uid: str, change: Callable[[Journal | None], Journal]) -> Journal:
+    """Change the copy of a switch on the flow's source; return what stands then.
+
+    Raises:
+        ReplicatorError: Whatever `change` raises.
+        KafkaError: The state topic cannot be changed.
+    """
+
+    def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+        before = copy_of(records, uid)
+        after = change(before)
+        return [] if after == before else [put_copy(uid, after)]
+
+    copy = copy_of(await log.change(uid, decide), uid)
+    if copy is None:
+        raise BugError("the copy of a switch is not there after it was written")
+    return copy
