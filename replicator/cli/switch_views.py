@@ -10,9 +10,11 @@ from replicator.cli.output import Column
 from replicator.model.switch import Direction, Outcome, Verb
 
 if TYPE_CHECKING:
+    from replicator.model.switch import Order
     from replicator.model.switch_status import StepStatus, SwitchPlan, SwitchStatus
 
 _LOSSES_SHOWN_MAX = 20
+_TOPICS_SHOWN_MAX = 5
 _CUTS = (
     Column("TOPIC", folds=True),
     Column("PARTITION", right=True),
@@ -34,9 +36,9 @@ _HISTORY = (
 )
 
 
-def plan(flow: str, found: SwitchPlan) -> None:
+def plan(order: Order, found: SwitchPlan) -> None:
     """Show what an order would do."""
-    output.line(f"{found.verb} of {flow}:")
+    output.line(f"{found.verb} of {_meant(order.flow, order.topics)}:")
     for number, step in enumerate(found.steps, 1):
         output.line(f"  {number:>2}. {step}")
         if number == found.undone_until and number < len(found.steps):
@@ -76,7 +78,13 @@ def headline(switch: SwitchStatus) -> str:
             Outcome.ABORTED: "was undone",
             Outcome.FAILED_FORWARD: "was turned back: the source is open again",
         }[switch.outcome]
-    return f"{switch.verb} {switch.id} of {switch.flow} {how}"
+    return f"{switch.verb} {switch.id} of {_meant(switch.flow, switch.topics)} {how}"
+
+
+def _meant(flow: str, topics: tuple[str, ...]) -> str:
+    """Return a flow with the topics that are switched alone."""
+    more = f" and {len(topics) - _TOPICS_SHOWN_MAX} more" if len(topics) > _TOPICS_SHOWN_MAX else ""
+    return f"{flow} (only {', '.join(topics[:_TOPICS_SHOWN_MAX])}{more})" if topics else flow
 
 
 def step_line(step: StepStatus) -> str:

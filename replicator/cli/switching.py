@@ -212,7 +212,7 @@ def _carry_out(client: ControlClient, order: Order, manner: _Manner) -> None:
         document = {"schema_version": SCHEMA_VERSION, "flow": order.flow, "status": f"would_{order.verb}"}
         output.document(manner.form, {**document, "plan": plan_to_json(plan)})
     elif manner.dry_run or manner.form in {Format.TABLE, Format.WIDE}:
-        switch_views.plan(order.flow, plan)
+        switch_views.plan(order, plan)
     if plan.problems:
         raise PreflightFailed(
             f"{order.verb} of {order.flow!r} cannot begin", why="; ".join(plan.problems), next_step="see what helps"

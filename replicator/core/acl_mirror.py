@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from replicator.core.rights import EVERY, Names, selected_names
@@ -62,25 +62,32 @@ def mirrored(
     target: Iterable[Rule],
     made: Iterable[Rule],
     us: tuple[str | None, str | None],
+    *,
+    opened: Collection[str] = (),
 ) -> Mirrored:
     """Return what to do so that a passive target has the rules of its source.
 
     Args:
         flow: What is mirrored, and which groups follow.
-        topics: The target's topic of each source topic that is mirrored.
+        topics: The target's topic of each source topic that is mirrored to the passive side.
         source: All rules of the source.
         target: All rules of the target, as they stand.
         made: Those of them that we made before.
         us: As whom source and target know us; None where the flow file does not tell.
+        opened: Target topics of the flow that were switched alone: what was made for them stays. No rule is about a
+            whole prefix then, for it would be about both sides.
     """
     ours, standing = frozenset(made), frozenset(target)
+    kept = {
+        rule._replace(name=topic, pattern=LITERAL) for rule in ours for topic in opened if rule.covers(TOPIC, topic)
+    }
     notes: list[str] = []
     wanted: set[Rule] = set()
     withheld: set[Rule] = set()
     for rule in source:
         if rule.principal in us:
             continue
-        for there in _translated(rule, flow, topics, notes):
+        for there in _translated(rule, flow, topics, notes, by_prefix=not opened):
             if there.kind == TOPIC and there.permission == ALLOW and there.operation in _OPENS:
                 withheld.add(there)
                 if there.operation == "ALL":
@@ -91,7 +98,7 @@ def mirrored(
     if refused:
         notes.append(f"{refused} rules are not mirrored: the flow file does not tell as whom the target knows us")
         wanted = {rule for rule in wanted if rule.kind not in _OURS}
-    wanted |= set(first)
+    wanted |= {*first, *kept}
     # One that stood there before us is not ours, though we would want it.
     mine = wanted - (standing - ours)
     return Mirrored(
@@ -116,10 +123,12 @@ def _ours_first(wanted: set[Rule], theirs: frozenset[Rule], us: str | None) -> t
     return made, 0
 
 
-def _translated(rule: Rule, flow: FlowSpec, topics: Mapping[str, str], notes: list[str]) -> Iterator[Rule]:
+def _translated(
+    rule: Rule, flow: FlowSpec, topics: Mapping[str, str], notes: list[str], *, by_prefix: bool
+) -> Iterator[Rule]:
     """Yield what a rule of the source is on the target."""
     if rule.kind == TOPIC:
-        yield from _of_topics(rule, flow, topics)
+        yield from _of_topics(rule, flow, topics, by_prefix=by_prefix)
     elif rule.kind == GROUP:
         if _follows(rule, flow):
             yield rule
@@ -129,9 +138,9 @@ def _translated(rule: Rule, flow: FlowSpec, topics: Mapping[str, str], notes: li
         yield rule
 
 
-def _of_topics(rule: Rule, flow: FlowSpec, topics: Mapping[str, str]) -> Iterator[Rule]:
+def _of_topics(rule: Rule, flow: FlowSpec, topics: Mapping[str, str], *, by_prefix: bool) -> Iterator[Rule]:
     rename = flow.rename
-    if rule.pattern == PREFIXED and rename.regex is None:
+    if by_prefix and rule.pattern == PREFIXED and rename.regex is None:
         whole = Names(rule.name, prefixed=True)
         if any(names.covers(whole) for names in selected_names(flow.topics)) and not flow.topics.exclude:
             yield rule._replace(name=(rename.prefix or "") + rule.name)

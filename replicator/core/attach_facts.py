@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass, field, replace
 
 from replicator.core.offset_map import Place
 from replicator.model.states import Reason
@@ -27,6 +28,41 @@ class Writer:
     filler_id: int
     filler_epoch: int
     fill_id: int
+
+    def for_mirror(self, role: Role | None, epoch: int) -> Writer:
+        """Return what holds for a mirror that was switched alone.
+
+        Args:
+            role: Its own, None for the flow's.
+            epoch: What its partitions were fenced with last, which need not be what the others were.
+        """
+        return replace(self, role=role or self.role, producer_epoch=epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """Who may write to each mirror of a flow.
+
+    Attributes:
+        flow: What holds for mirrors that were never switched alone.
+        own: What holds for the others, by target topic.
+    """
+
+    flow: Writer
+    own: MappingOf[str, Writer] = field(default_factory=dict)
+
+    def of(self, target_topic: str) -> Writer:
+        """Return what holds for one mirror."""
+        return self.own.get(target_topic, self.flow)
+
+    def copies(self, target_topic: str) -> bool:
+        """Return whether one mirror is copied to."""
+        return self.of(target_topic).role is Role.COPYING
+
+    @property
+    def any_copies(self) -> bool:
+        """Whether anything is copied at all."""
+        return any(writer.role is Role.COPYING for writer in (self.flow, *self.own.values()))
 
 
 @dataclass(frozen=True, slots=True)

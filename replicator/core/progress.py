@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from replicator.model.states import Reason
+from replicator.model.states import MirrorState, Reason
 from replicator.model.status import PartitionStatus
 
 _NOT_STOPPED = frozenset({Reason.FILLING, Reason.OPEN_TRANSACTION})
@@ -85,7 +85,10 @@ def _stopped(partitions: Iterable[PartitionStatus]) -> Stopped | None:
     reasons = Counter(
         partition.reason.value
         for partition in known
-        if partition.reason is not None and partition.reason not in _NOT_STOPPED
+        if partition.reason is not None
+        and partition.reason not in _NOT_STOPPED
+        # What an operator has switched stands still by order.
+        and partition.state is not MirrorState.STOPPED
     )
     if not reasons:
         return None

@@ -6,11 +6,14 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from replicator.core.attach_facts import Role
 from replicator.core.switch import NO_RETURN, Facts, confirmation_digest, kept_locks, may_be_undone
 from replicator.core.switch_results import changed, turned
 from replicator.errors import Conflict, PreflightFailed, UsageError
+from replicator.model.acl import parse
 from replicator.model.switch import (
     PAST_MAX,
     Decision,
@@ -68,6 +71,7 @@ def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int) -> B
     _check_start(order, promoted=promoted)
     if order.verb is not Verb.FAILBACK and promoted:
         return Begun(switches, already=True)
+    inherited, others = _standing(switches.current, order)
     journal = Journal(
         id=order.id,
         verb=order.verb,
@@ -77,7 +81,8 @@ def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int) -> B
         actor=order.actor,
         reason=order.reason,
         started_ms=now_ms,
-        inherited_locks=_inherited(switches.current),
+        inherited_locks=inherited,
+        other_locks=others,
     )
     return Begun(archived(switches, journal))
 
@@ -95,13 +100,55 @@ def _check_start(order: Order, *, promoted: bool) -> None:
         )
 
 
-def _inherited(last: Journal | None) -> tuple[str, ...]:
-    """Return locks of ours that may stand: of an aborted switch too, for a frozen executor may put them back late."""
+def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
+    """Return whether all that an order is about was opened.
+
+    Args:
+        order: What is wanted.
+        flow: The role of the flow, which mirrors follow that were not switched alone.
+        mirrors: The role of each mirror, by source topic.
+
+    Raises:
+        PreflightFailed: Some of it was, and some was not: what is meant has to be named.
+    """
+    named = {topic: mirrors.get(topic, flow) for topic in order.topics}
+    opened = sorted(topic for topic, role in named.items() if role is Role.PROMOTED)
+    left = sorted(named.keys() - set(opened))
+    if opened and left:
+        raise PreflightFailed(
+            f"{opened[0]} was switched already, and {left[0]} was not",
+            next_step=_order_of(order, opened if order.verb is Verb.FAILBACK else left),
+        )
+    if named:
+        return bool(opened)
+    wanted = Role.PROMOTED if order.verb is Verb.FAILBACK else Role.COPYING
+    apart = sorted(topic for topic, role in mirrors.items() if role is wanted)
+    if apart and flow in {Role.COPYING, Role.PROMOTED} - {wanted}:
+        raise PreflightFailed(
+            f"of flow {order.flow!r} only topics that were switched alone can be meant, {apart[0]} among them",
+            why=f"the rest of it is {'still copied' if order.verb is Verb.FAILBACK else 'on the other side'}",
+            next_step=_order_of(order, apart),
+        )
+    return flow is Role.PROMOTED
+
+
+def _order_of(order: Order, topics: Iterable[str]) -> str:
+    return " ".join([f"replicator {order.verb} {order.flow}", *(f"--topics {topic}" for topic in topics)])
+
+
+def _standing(last: Journal | None, order: Order) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return locks of ours that may stand: those of what is switched now, and those of other topics.
+
+    Of an aborted switch too, for a frozen executor may put them back late.
+    """
     if last is None:
-        return ()
-    if last.outcome is Outcome.DONE:
-        return tuple(sorted(kept_locks(last)))
-    return tuple(sorted({*last.locks, *last.inherited_locks}))
+        return (), ()
+    ours = set(kept_locks(last)) if last.outcome is Outcome.DONE else {*last.locks, *last.inherited_locks}
+    others = set(last.other_locks)
+    if order.topics and last.outcome is Outcome.DONE:
+        others, ours = others | ours, set()
+    mine = {lock for lock in others if not order.topics or parse(lock).name in order.topics}
+    return tuple(sorted(ours | mine)), tuple(sorted(others - mine))
 
 
 def _beside(switches: Switches, running: Journal, order: Order, now_ms: int) -> Begun:
@@ -219,5 +266,5 @@ def archived(switches: Switches, fresh: Journal) -> Switches:
     """Return the record with a new switch; the one before is kept without what it noted of each partition."""
     if switches.current is None:
         return replace(switches, current=fresh)
-    last = replace(switches.current, locks=(), inherited_locks=(), ends=(), cuts=(), topic_ids=())
+    last = replace(switches.current, locks=(), inherited_locks=(), other_locks=(), ends=(), cuts=(), topic_ids=())
     return Switches(fresh, (*switches.past, last)[-PAST_MAX:])

@@ -114,6 +114,7 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
         reason=journal.reason,
         stopped_by=journal.stopped_by,
         epoch=journal.fence_epoch,
+        topics=journal.topics,
         reverse_flow=journal.options.reverse_flow,
         way_back=journal.options.way_back,
         waits_for=waits_for,

@@ -80,8 +80,8 @@ class AclSync:
             self._tell(("the target has no authorizer: rules cannot be placed there",))
             return
         held = held_back_of(self._log.records, self._uid)
-        topics = {one.source_topic: one.target_topic for one in state.mirrors_of(self._log.records, self._uid)}
-        plan = self._mirrored(topics, there, here, held)
+        topics, opened = self._topics()
+        plan = self._mirrored(topics, opened, there, here, held)
         lock, problems = await self._locks(topics, here, held, plan)
         self._tell((*plan.notes, *problems))
         after = HeldBack(lock, plan.made, plan.withheld)
@@ -94,8 +94,20 @@ class AclSync:
         if plan.make or plan.remove:
             log.info("rules follow", flow=self._flow.name, made=len(plan.make), removed=len(plan.remove))
 
+    def _topics(self) -> tuple[dict[str, str], frozenset[str]]:
+        """Return the mirrors that are copied to, and the target topics of those that were switched alone."""
+        writers = state.writers_of(self._log.records, self._uid)
+        mirrors = {one.source_topic: one.target_topic for one in state.mirrors_of(self._log.records, self._uid)}
+        copied = {topic: there for topic, there in mirrors.items() if writers is None or writers.copies(there)}
+        return copied, frozenset(mirrors.values()) - frozenset(copied.values())
+
     def _mirrored(
-        self, topics: Mapping[str, str], there: Authorizer | None, here: Authorizer, held: HeldBack
+        self,
+        topics: Mapping[str, str],
+        opened: frozenset[str],
+        there: Authorizer | None,
+        here: Authorizer,
+        held: HeldBack,
     ) -> Mirrored:
         if not self._flow.acls.mirror:
             return Mirrored(remove=tuple(rule for rule in held.made if rule in here.rules))
@@ -103,7 +115,7 @@ class AclSync:
             return Mirrored(made=held.made, withheld=held.withheld, notes=("the source has no authorizer",))
         closing = frozenset(locks_of_switch(self._log.records, self._uid))
         rules = [rule for rule in there.rules if rule not in closing]
-        return mirrored(self._flow, topics, rules, here.rules, held.made, (there.us, here.us))
+        return mirrored(self._flow, topics, rules, here.rules, held.made, (there.us, here.us), opened=opened)
 
     async def _locks(
         self, topics: Mapping[str, str], here: Authorizer, held: HeldBack, plan: Mirrored

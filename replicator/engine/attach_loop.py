@@ -144,7 +144,7 @@ class AttachLoop:
         try:
             for slot in group:
                 pump.maps.refresh(slot)
-            facts = await read_facts(pump.source, pump.target, pump.writer, group, committed=pump.committed_only)
+            facts = await read_facts(pump.source, pump.target, pump.writers.flow, group, committed=pump.committed_only)
             if pump.offsets is not Offsets.IDENTICAL or any(slot.map_record for slot in group):
                 # A difference is recorded before anything is copied behind it: what is read now covers all of the
                 # target's log that was read before. Where it says something else, the logs were read with an old map.
@@ -191,7 +191,7 @@ class AttachLoop:
         slot.lag.observe(facts.source.end, pump.now())
         copy = slot.copy
         decision = decide(
-            pump.writer,
+            pump.writers.of(slot.target.topic),
             facts.target,
             facts.source,
             ours=slot.active,
@@ -246,7 +246,7 @@ class AttachLoop:
     async def _look_at_displaced(self, slot: Slot, place: Place) -> None:
         """Find out what stands before a batch that landed further on than it had to."""
         try:
-            decision = await what_displaced(self._pump.target, self._pump.writer, slot, place)
+            decision = await what_displaced(self._pump.target, self._pump.writers.flow, slot, place)
         except ReplicatorError as error:
             slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
             slot.attaching = False

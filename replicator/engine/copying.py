@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.model.states import MirrorState
+from replicator.model.states import MirrorState, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from replicator.engine.parts import Parts
     from replicator.model.groups import GroupOutcome
@@ -46,18 +46,18 @@ class PartsCopying:
         return {
             mirror.topic: mirror.reason or mirror.detail or mirror.state
             for mirror in (await self._whole()).mirrors
-            if mirror.state is MirrorState.FAULTED
+            if mirror.state is MirrorState.FAULTED and mirror.reason is not Reason.FENCED
         }
 
     async def final_group_sync(
-        self, ends: Mapping[TopicPartition, int] | None, *, timeout_seconds: float
+        self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float
     ) -> tuple[GroupOutcome, ...]:
         """See `Copying.final_group_sync`."""
-        return await self._parts.groups.final_sync(ends, timeout_seconds=timeout_seconds)
+        return await self._parts.groups.final_sync(ends, topics, timeout_seconds=timeout_seconds)
 
-    async def forget_groups(self) -> None:
+    async def forget_groups(self, target_topics: Collection[str]) -> None:
         """See `Copying.forget_groups`."""
-        await self._parts.groups.forget()
+        await self._parts.groups.forget(target_topics)
 
     def works_first(self) -> bool:
         """See `Copying.works_first`."""

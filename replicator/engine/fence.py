@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import Change, StateLog
     from replicator.wire.connection import Connection
 
+COPIES_WITH_THE_FLOW = frozenset({pb.WRITER_ROLE_UNSPECIFIED, pb.WRITER_ROLE_COPYING})
+"""Roles of a mirror's own with which it is switched as a part of its flow."""
 _EPOCH_MAX = 32_766
 """Kafka keeps the last one for itself; a producer id whose epochs are used up gets a new id."""
 _PARTITIONS_PER_REQUEST = 500
@@ -80,43 +82,144 @@ async def coordinator_epoch(target: Cluster, uid: str, producer_id: int) -> int 
     return identity.producer_epoch
 
 
-def begun(records: Mapping[bytes, bytes], uid: str, at_least: int | None) -> tuple[int, list[Change]]:
-    """Return the epoch of the flow's fence, and the change that begins it; none where it has begun.
+class _Writers:
+    """The writer records of a flow, to be changed: its own, or those of mirrors that are switched alone.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        topics: Target topics of the mirrors; none for the whole flow.
+    """
+
+    def __init__(self, records: Mapping[bytes, bytes], uid: str, topics: Collection[str]) -> None:
+        self.flow = state.get_writer_record(records, uid)
+        self.own = state.own_writers(records, uid)
+        self._before = state.get_writer_record(records, uid), state.own_writers(records, uid)
+        self._uid = uid
+        self._topics = topics
+
+    def scope(self) -> list[pb.WriterRecord]:
+        """Return what is changed, each with the role and the epoch that hold for it."""
+        if not self._topics:
+            return [self.flow]
+        for topic in self._topics:
+            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
+            mine.role = mine.role or self.flow.role
+        return [self.own[topic] for topic in self._topics]
+
+    def join(self) -> None:
+        """Let mirrors that copy with the flow be fenced with it: from then on its epoch is theirs."""
+        for topic in [topic for topic, mine in self.own.items() if mine.role in COPIES_WITH_THE_FLOW]:
+            del self.own[topic]
+
+    def follow(self, topics: Collection[str] = ()) -> None:
+        """Let mirrors have no role of their own where it says no more than the flow's, nor these, whatever it says."""
+        for topic, mine in self.own.items():
+            if topic in topics or (mine.role == self.flow.role == pb.WRITER_ROLE_COPYING):
+                mine.role = pb.WRITER_ROLE_UNSPECIFIED
+
+    def changes(self) -> list[Change]:
+        """Return the change that stores all of them; none where nothing is new."""
+        flow, own = self._before
+        changes: list[Change] = []
+        if self.flow != flow:
+            changes.append(state.put(state.writer_key(self._uid), self.flow))
+        for topic in sorted(own.keys() | self.own.keys()):
+            mine, key = self.own.get(topic), state.writer_key(self._uid, topic)
+            if mine is None or (not mine.role and mine.epoch == self.flow.epoch):
+                changes += [(key, None)] if topic in own else []
+            elif mine != own.get(topic):
+                changes.append(state.put(key, mine))
+        return changes
+
+
+def begun(
+    records: Mapping[bytes, bytes], uid: str, at_least: int | None, topics: Collection[str] = ()
+) -> tuple[int, list[Change]]:
+    """Return the epoch of a fence, and the change that begins it; none where it has begun.
+
+    The epoch is one that no partition of the flow has seen, so that of two fences each stands for itself.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        at_least: See `coordinator_epoch`.
+        topics: Target topics of the mirrors that are fenced; none for the whole flow.
 
     Raises:
         PreflightFailed: No higher epoch is left.
     """
-    record = state.get_writer_record(records, uid)
-    if record.role != pb.WRITER_ROLE_COPYING:
-        return record.fence_epoch if record.HasField("fence_epoch") else record.epoch, []
-    epoch = max(record.epoch + 1, at_least or 0)
+    writers = _Writers(records, uid, topics)
+    scope = writers.scope()
+    if scope[0].role != pb.WRITER_ROLE_COPYING:
+        return scope[0].fence_epoch if scope[0].HasField("fence_epoch") else scope[0].epoch, []
+    highest = max(writers.flow.epoch, *(mine.epoch for mine in writers.own.values()), 0)
+    epoch = max(highest + 1, at_least or 0)
     if epoch > _EPOCH_MAX:
         raise PreflightFailed(
             f"flow {uid} has used up the epochs of its producer",
             next_step="give the flow another name: it is made anew",
         )
-    record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
-    return epoch, [state.put(state.writer_key(uid), record)]
+    if not topics:
+        writers.join()
+    for record in scope:
+        record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
+    # Markers in bulk raise nothing at the transaction coordinator, which goes on with what it gave last.
+    if at_least is not None:
+        writers.flow.coordinator_epoch = at_least
+    elif not writers.flow.HasField("coordinator_epoch"):
+        writers.flow.coordinator_epoch = writers.flow.epoch
+    return epoch, writers.changes()
 
 
-def promoted(records: Mapping[bytes, bytes], uid: str, epoch: int) -> list[Change]:
+def promoted(records: Mapping[bytes, bytes], uid: str, epoch: int, topics: Collection[str] = ()) -> list[Change]:
     """Return the change that opens the target; none where it is open.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        epoch: Of the fence.
+        topics: Target topics of the mirrors that were fenced; none for the whole flow.
 
     Raises:
         Conflict: Another fence stands.
     """
-    record = state.get_writer_record(records, uid)
-    if record.role == pb.WRITER_ROLE_PROMOTED and record.epoch == epoch:
+    writers = _Writers(records, uid, topics)
+    scope = writers.scope()
+    if all(one.role == pb.WRITER_ROLE_PROMOTED and one.epoch == epoch for one in scope):
         return []
-    if record.role != pb.WRITER_ROLE_FENCING or record.fence_epoch != epoch:
-        raise Conflict(
-            f"flow {uid} is not behind a fence of epoch {epoch}",
-            why=f"its writer record says role {record.role}, epoch {record.epoch}",
-            next_step="replicator flow status",
-        )
-    record.role, record.epoch = pb.WRITER_ROLE_PROMOTED, epoch
-    record.ClearField("fence_epoch")
-    return [state.put(state.writer_key(uid), record)]
+    for record in scope:
+        if record.role != pb.WRITER_ROLE_FENCING or record.fence_epoch != epoch:
+            raise Conflict(
+                f"flow {uid} is not behind a fence of epoch {epoch}",
+                why=f"its writer record says role {record.role}, epoch {record.epoch}",
+                next_step="replicator flow status",
+            )
+        record.role, record.epoch = pb.WRITER_ROLE_PROMOTED, epoch
+        record.ClearField("fence_epoch")
+    return writers.changes()
+
+
+def copying(
+    records: Mapping[bytes, bytes], uid: str, epoch: int, topics: Collection[str] = (), *, alone: bool
+) -> list[Change]:
+    """Return the change that lets a flow copy (again); none where it does.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        epoch: What every partition refuses the lower ones of.
+        topics: Target topics of the mirrors that copy with that epoch.
+        alone: Whether they copy alone, and nothing is said of the rest of the flow.
+    """
+    writers = _Writers(records, uid, topics if alone else ())
+    for record in writers.scope():
+        if record.role != pb.WRITER_ROLE_COPYING:
+            record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, epoch)
+            record.ClearField("fence_epoch")
+    # What comes back with the whole flow follows it; what was switched away alone stays where it is.
+    writers.follow(() if alone else topics)
+    return writers.changes()
 
 
 class Fence:
@@ -276,7 +379,8 @@ async def keep_data_id_alive(target: Cluster, state_log: StateLog, uid: str, now
     record = state.get_writer_record(state_log.records, uid)
     if not is_due(record.kept_alive_ms, now_ms):
         return False
-    identity = ProducerIdentity(record.producer_id, record.epoch)
+    known = record.coordinator_epoch if record.HasField("coordinator_epoch") else record.epoch
+    identity = ProducerIdentity(record.producer_id, known)
     transaction = Transaction(target, data_transactional_id(uid), identity)
     await transaction.add(TopicPartition(STATE_TOPIC, 0))
     await transaction.end(commit=False)

@@ -12,7 +12,6 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.attach_facts import Role
 from replicator.core.partition_values import Phase
 from replicator.core.resolution import described
-from replicator.core.topic_plan import Fault
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
 from replicator.engine.chores import Chores
@@ -127,6 +126,7 @@ class FlowRunner:
         self._guard_ms: int | None = None
         self._paused = False
         self._passed_once = False
+        self._writers_changed = False
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class FlowRunner:
         ours: tuple[Rule, ...] = ()
         if self._parts is not None:
             held = held_back_of(self._parts.state_log.records, self._parts.identity.uid)
-            ours = held.opened.made
+            ours = held.opened(None).made
         return await rehearse(self.flow, whole, self._source.spec, self._target.spec, ids, self.groups(), ours=ours)
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
@@ -508,7 +508,7 @@ class FlowRunner:
             self._stale.clear()
             try:
                 if self._stands_by(parts):
-                    parts.sync.remember(Fault(Reason.FENCED, self.trouble or ""))
+                    parts.sync.stand_by()
                     self._passed_once = True
                     await self._until_stale()
                     continue
@@ -532,16 +532,20 @@ class FlowRunner:
             await asyncio.sleep(_STALE_PAUSE_SECONDS)
 
     def _copies(self, parts: Parts) -> bool:
-        writer = state.get_writer(parts.state_log.records, parts.identity.uid)
-        return writer is None or writer.role is Role.COPYING
+        return self._standing(parts) is None
+
+    def _standing(self, parts: Parts) -> Role | None:
+        """Return which role lets the flow stand by, None where it copies, or a mirror of it does."""
+        writers = state.writers_of(parts.state_log.records, parts.identity.uid)
+        return None if writers is None or writers.any_copies else writers.flow.role
 
     def _stands_by(self, parts: Parts) -> bool:
         """Return whether the target is the open side: then nothing of it is ours to change."""
-        writer = state.get_writer(parts.state_log.records, parts.identity.uid)
-        if writer is None or self._copies(parts):
+        role = self._standing(parts)
+        if role is None:
             return False
         way_back = f"it is the way back of {self.flow.reverse_of}: " if self.flow.reverse_of else ""
-        self.trouble = f"stands by, {way_back}{role_text(writer.role)} ({writer.role})"
+        self.trouble = f"stands by, {way_back}{role_text(role)} ({role})"
         return True
 
     # -- the pump tells -------------------------------------------------------------------------------------------
@@ -585,26 +589,32 @@ class FlowRunner:
         uid = self._parts.identity.uid
         if key == state.flow_key(uid):
             self._follow_desired()
-        if key == state.writer_key(uid):
-            self._follow_writer(self._parts)
+        if key.startswith(state.writer_key(uid)) and not self._writers_changed:
+            # Once behind all records of a change: a switch of a thousand topics changes as many.
+            self._writers_changed = True
+            asyncio.get_running_loop().call_soon(self._follow_writers, self._parts)
         topic = self._parts.sync.note_record(key)
         if topic is not None:
             self._parts.lineup.begin_anew(topic)
             self._stale.set()
 
-    def _follow_writer(self, parts: Parts) -> None:
-        """Stop at once where a fence has begun; begin anew where the flow may copy (again)."""
-        writer = state.get_writer(parts.state_log.records, parts.identity.uid)
-        if writer is None or writer == parts.pump.writer:
+    def _follow_writers(self, parts: Parts) -> None:
+        """Stop at once what a fence has begun for; begin anew with what may be copied (again)."""
+        self._writers_changed = False
+        before, writers = parts.pump.writers, state.writers_of(parts.state_log.records, parts.identity.uid)
+        if writers is None or writers == before:
             return
-        log.warning("writer changed", flow=self.flow.name, role=writer.role, epoch=writer.producer_epoch)
-        parts.pump.writer = writer
-        slots = list(parts.pump.slots.values())
-        if writer.role is Role.COPYING:
-            parts.lineup.forget(slots)
-        else:
-            for slot in slots:
-                parts.pump.fault(slot, Reason.FENCED, role_text(writer.role))
+        parts.pump.writers = writers
+        changed = [
+            slot for slot in parts.pump.slots.values() if writers.of(slot.target.topic) != before.of(slot.target.topic)
+        ]
+        names = sorted(topic for topic, own in writers.own.items() if own != before.of(topic))
+        writer = writers.flow
+        log.warning("writer changed", flow=self.flow.name, role=writer.role, epoch=writer.producer_epoch, apart=names)
+        parts.lineup.forget([slot for slot in changed if writers.copies(slot.target.topic)])
+        for slot in changed:
+            if not writers.copies(slot.target.topic):
+                parts.pump.fault(slot, Reason.FENCED, role_text(writers.of(slot.target.topic).role))
         self._stale.set()
 
     def _follow_desired(self) -> None:

@@ -46,13 +46,16 @@ class MirrorNames:
 Places = dict[tuple[TopicPartition, int], Place]
 
 
-async def places_of(positions: Positions, commits: Mapping[str, Mapping[TopicPartition, Committed]]) -> Places:
-    """Return the place of each offset that any group has committed of a mirrored topic, asked for once.
+async def places_of(
+    positions: Positions,
+    mirrors: Mapping[str, MirrorName],
+    commits: Mapping[str, Mapping[TopicPartition, Committed]],
+) -> Places:
+    """Return the place of each offset that any group has committed of these topics, asked for once.
 
     Raises:
         CorruptRecords: A map is damaged.
     """
-    mirrors = positions.mirrors()
     wanted = {
         (where, one.offset): None
         for group in commits.values()

@@ -10,7 +10,7 @@ from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from replicator.engine.state_log import Change, StateLog
 
@@ -20,15 +20,22 @@ _APPEND_BYTES_MAX = 512 << 10
 
 
 class GroupRecords:
-    """The records of one flow's groups, parsed as they come."""
+    """The records of one flow's groups, parsed as they come.
 
-    def __init__(self, uid: str, state_log: StateLog) -> None:
+    Args:
+        uid: The flow's.
+        state_log: Where they stand.
+        follows: Whether to take what comes later, too.
+    """
+
+    def __init__(self, uid: str, state_log: StateLog, *, follows: bool = True) -> None:
         self._uid = uid
         self._log = state_log
         self._known: dict[str, dict[TopicPartition, Ours]] = {}
         for key in list(state_log.records):
             self._on_record(key)
-        state_log.listen(self._on_record)
+        if follows:
+            state_log.listen(self._on_record)
 
     @property
     def groups(self) -> Mapping[str, Mapping[TopicPartition, Ours]]:
@@ -76,13 +83,18 @@ class GroupRecords:
         """
         await self._log.read_to_end()
 
-    async def forget(self) -> None:
-        """Forget every group: whatever stands on the target is nobody's any more.
+    async def forget(self, target_topics: Collection[str]) -> None:
+        """Forget what was written for these topics: what stands there on the target is nobody's any more.
 
         Raises:
             KafkaError: It could not be recorded.
         """
-        await self.write({group: {} for group in list(self._known)})
+        await self.write(
+            {
+                group: {where: one for where, one in ours.items() if where.topic not in target_topics}
+                for group, ours in list(self._known.items())
+            }
+        )
 
 
 def _packed(ours: Mapping[TopicPartition, Ours]) -> pb.GroupRecord:

@@ -31,9 +31,9 @@ from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-    from replicator.engine.positions import Positions
+    from replicator.engine.positions import MirrorName, Positions
     from replicator.engine.state_log import StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
@@ -112,7 +112,7 @@ class GroupSync:
         return tuple(self._pictures[name].status(now) for name in sorted(self._pictures))
 
     async def final_sync(
-        self, ends: Mapping[TopicPartition, int] | None, *, timeout_seconds: float
+        self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float
     ) -> tuple[GroupOutcome, ...]:
         """Make one last round before the target takes over; return what stands there for each group.
 
@@ -123,6 +123,7 @@ class GroupSync:
                 source that cannot be asked: then what was read last is applied if its ends were passed, else what was
                 applied before stands; a group never overtakes what its own work produced. Commits beyond what is
                 replicated become the replicated end.
+            topics: Source topics that are taken over; what groups committed of others goes on as before.
             timeout_seconds: How long passing the ends may take.
 
         Raises:
@@ -133,20 +134,24 @@ class GroupSync:
         if ends is not None:
             barrier = Barrier()
             await self._read(barrier)
-            reading = await self._until_passed(barrier, ends, timeout_seconds)
+            reading = await self._until_passed(barrier, ends, topics, timeout_seconds)
+        mirrors = {name: one for name, one in self._positions.mirrors(every=True).items() if name in topics}
         async with self._working:
             if ends is None:
-                waited = None if self._behind(self._barrier) else self._barrier.passed()
-                reading = waited or self._applied.reading
-            here = await self._apply(reading, clamp=ends is None, forced=True) if reading is not None else None
-            await self._look(here)
+                waiting = self._barrier.waiting
+                passed = waiting is not None and not self._behind(self._barrier, topics)
+                reading = waiting.reading if waiting is not None and passed else self._applied.reading
+            here = None
+            if reading is not None:
+                here = await self._apply(reading, mirrors, clamp=ends is None, forced=True)
+            await self._look(mirrors, here)
             return tuple(
                 outcome(one, self._applied.written.get(name, 0), source_known=ends is not None)
                 for name, one in sorted(self._pictures.items())
             )
 
-    async def forget(self) -> None:
-        """Forget what was written: after a switch the target's values are its consumers' own.
+    async def forget(self, target_topics: Collection[str]) -> None:
+        """Forget what was written for these topics: after a switch the target's values are its consumers' own.
 
         From then on a value there is taken over where the source's lies further on, as at a first start.
 
@@ -154,7 +159,7 @@ class GroupSync:
             KafkaError: It could not be recorded.
         """
         async with self._working:
-            await self._records.forget()
+            await self._records.forget(target_topics)
 
     # -- rounds -----------------------------------------------------------------------------------------------------
 
@@ -176,7 +181,8 @@ class GroupSync:
         Raises:
             KafkaError: A cluster cannot be asked.
         """
-        if not self._positions.mirrors():
+        mirrors = self._positions.mirrors()
+        if not mirrors:
             return
         deadline = self._now() + self._flow.group_sync.every_seconds
         unread: KafkaError | TimedOut | None = None
@@ -193,10 +199,10 @@ class GroupSync:
             reading = None if behind else self._barrier.passed()
             done, here = self._applied.reading, None
             if reading is not None and (done is None or reading.began > done.began):
-                here = await self._apply(reading, clamp=False, forced=False)
+                here = await self._apply(reading, mirrors, clamp=False, forced=False)
             if unread is None:
                 self._waits(_waits_for(behind))
-            await self._look(here)
+            await self._look(mirrors, here)
         if unread is not None:
             raise unread
 
@@ -219,15 +225,22 @@ class GroupSync:
         barrier.offer(reading, ends, ends_began)
         self._there = view
 
-    def _behind(self, barrier: Barrier) -> dict[TopicPartition, str]:
-        """Return what the reading that waits still waits for; nothing where none waits."""
-        return self._positions.behind(barrier.waiting.ends) if barrier.waiting is not None else {}
+    def _behind(self, barrier: Barrier, topics: Collection[str] | None = None) -> dict[TopicPartition, str]:
+        """Return what the reading that waits still waits for, of some topics or all; nothing where none waits."""
+        ends = barrier.waiting.ends if barrier.waiting is not None else {}
+        return self._positions.behind(
+            {where: end for where, end in ends.items() if topics is None or where.topic in topics}
+        )
 
     async def _until_passed(
-        self, barrier: Barrier, ends: Mapping[TopicPartition, int], timeout_seconds: float
+        self,
+        barrier: Barrier,
+        ends: Mapping[TopicPartition, int],
+        topics: Collection[str],
+        timeout_seconds: float,
     ) -> Reading | None:
         deadline = self._now() + timeout_seconds
-        while behind := {**self._behind(barrier), **self._positions.behind(ends)}:
+        while behind := {**self._behind(barrier, topics), **self._positions.behind(ends)}:
             if self._now() >= deadline:
                 raise TimedOut(
                     f"the groups of {self._flow.name} could not be brought to their end within {timeout_seconds:g} s",
@@ -239,21 +252,24 @@ class GroupSync:
 
     # -- applying ---------------------------------------------------------------------------------------------------
 
-    async def _apply(self, reading: Reading, *, clamp: bool, forced: bool) -> SideView:
+    async def _apply(
+        self, reading: Reading, mirrors: Mapping[str, MirrorName], *, clamp: bool, forced: bool
+    ) -> SideView:
         """Write what a reading says to the target, as far as the rules let it; return what stands there then.
 
         Args:
             reading: Its ends were passed.
+            mirrors: Of which topics.
             clamp: See `decide`.
             forced: Write whoever may.
         """
-        places = await places_of(self._positions, reading.commits)
+        places = await places_of(self._positions, mirrors, reading.commits)
         await self._records.read_to_end()
         kinds = self._known() | dict(reading.kinds)
         here = await self._target.look(kinds)
         now_ms = time.time_ns() // 1_000_000
         applied = _Applied(reading)
-        names = MirrorNames(self._positions.mirrors())
+        names = MirrorNames(mirrors)
         for turn, (name, kind) in enumerate(kinds.items(), 1):
             targets = names.partitions(reading.commits.get(name, {}), self._records.groups.get(name, {}))
             applied.targets[name] = targets
@@ -344,15 +360,15 @@ class GroupSync:
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
-    async def _look(self, here: SideView | None = None) -> None:
+    async def _look(self, mirrors: Mapping[str, MirrorName], here: SideView | None = None) -> None:
         """Make the pictures that others are shown, of what stands on the target; without `here` it is looked at."""
         records, there = self._records.groups, self._there
         kinds = self._known() | _kinds(there)
         here = here or await self._target.look(kinds)
-        places = await places_of(self._positions, there.commits)
+        places = await places_of(self._positions, mirrors, there.commits)
         sides = Sides(there, here, places, self.trouble)
         applied, pictures = self._applied, {}
-        names = MirrorNames(self._positions.mirrors())
+        names = MirrorNames(mirrors)
         for turn, (name, kind) in enumerate(kinds.items(), 1):
             commits = there.commits.get(name, {})
             partitions = names.partitions(commits, records.get(name, {}))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.engine import state
-from replicator.model.acl import Rule, parse
+from replicator.model.acl import LITERAL, TOPIC, Rule, parse
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from replicator.engine.state_log import Change
 
@@ -29,10 +29,26 @@ class HeldBack:
     made: tuple[Rule, ...] = ()
     withheld: tuple[Rule, ...] = ()
 
-    @property
-    def opened(self) -> HeldBack:
-        """What it is once the target is opened."""
-        return HeldBack(made=tuple(sorted({*self.made, *self.withheld})))
+    def opened(self, topics: Collection[str] | None) -> HeldBack:
+        """Return what it is once the target is opened.
+
+        Args:
+            topics: Target topics that are opened alone; None for all of it. A rule for a whole prefix goes on being
+                withheld then, and is placed for these topics.
+        """
+        if topics is None:
+            return HeldBack(made=tuple(sorted({*self.made, *self.withheld})))
+        placed = {
+            rule._replace(name=topic, pattern=LITERAL)
+            for rule in self.withheld
+            for topic in topics
+            if rule.covers(TOPIC, topic)
+        }
+        return HeldBack(
+            tuple(rule for rule in self.locks if rule.name not in topics),
+            tuple(sorted({*self.made, *placed})),
+            tuple(rule for rule in self.withheld if rule.name not in topics or rule.pattern != LITERAL),
+        )
 
 
 def held_back_key(uid: str) -> bytes:

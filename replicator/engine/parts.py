@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.core.attach_facts import Role
+from replicator.core.attach_facts import Writers
 from replicator.core.claim import Timing
 from replicator.engine import state
 from replicator.engine.acl_sync import AclSync
@@ -140,7 +140,7 @@ def assemble(
         flow,
         Side(ground.source, {}),
         Side(ground.target, {}),
-        ground.identity.writer,
+        state.writers_of(ground.state_log.records, uid) or Writers(ground.identity.writer),
         shards,
         watcher=watcher,
         maps=OffsetMaps(uid, ground.state_log),
@@ -151,8 +151,8 @@ def assemble(
 
     def may_write() -> bool:
         """Whoever works on the first shard lets groups follow, while the flow copies."""
-        writer = state.get_writer(ground.state_log.records, uid)
-        copies = writer is not None and writer.role is Role.COPYING
+        writers = state.writers_of(ground.state_log.records, uid)
+        copies = writers is not None and writers.any_copies
         return copies and first.works and first.claim.effective_since() is not None
 
     positions = PumpPositions(pump, sync, ground.state_log, uid, flow.shards)

@@ -35,8 +35,8 @@ class MirrorName(NamedTuple):
 class Positions(Protocol):
     """Where the copying of one flow stands."""
 
-    def mirrors(self) -> Mapping[str, MirrorName]:
-        """Return the mirrors, by their topics on the source."""
+    def mirrors(self, *, every: bool = False) -> Mapping[str, MirrorName]:
+        """Return the mirrors that are copied to, or every one, by their topics on the source."""
         ...
 
     def wanted(self) -> Iterable[TopicPartition]:
@@ -73,13 +73,16 @@ class PumpPositions:
     def __init__(self, pump: Pump, sync: TopicSync, state_log: StateLog, uid: str, shards: int) -> None:
         self._pump = pump
         self._sync = sync
+        self._log = state_log
+        self._uid = uid
         self._elsewhere = CopiedElsewhere(state_log, uid, shards)
 
-    def mirrors(self) -> Mapping[str, MirrorName]:
-        """See `Positions.mirrors`."""
-        return {
-            topic: MirrorName(mirror.target_topic, mirror.partitions) for topic, mirror in self._sync.mirrors.items()
-        }
+    def mirrors(self, *, every: bool = False) -> Mapping[str, MirrorName]:
+        """See `Positions.mirrors`. Of a flow that copies nothing, all are looked at."""
+        some, writers = self._sync.mirrors, state.writers_of(self._log.records, self._uid)
+        if not every and writers is not None and writers.any_copies:
+            some = {topic: mirror for topic, mirror in some.items() if writers.copies(mirror.target_topic)}
+        return {topic: MirrorName(mirror.target_topic, mirror.partitions) for topic, mirror in some.items()}
 
     def wanted(self) -> Iterable[TopicPartition]:
         """See `Positions.wanted`."""
@@ -127,7 +130,7 @@ class PumpPositions:
         return where not in self._pump.slots and self._place_elsewhere(where) is not None
 
     async def _translate_elsewhere(self, questions: Sequence[OffsetQuestion]) -> dict[OffsetQuestion, Translation]:
-        mirrors = self.mirrors()
+        mirrors = self.mirrors(every=True)
         targets = {
             TopicPartition(one.topic, one.partition): TopicPartition(mirrors[one.topic].target_topic, one.partition)
             for one in questions

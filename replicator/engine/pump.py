@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.core.answers import ProduceOutcome
-from replicator.core.attach_facts import Resume, Writer
+from replicator.core.attach_facts import Resume, Writers
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
@@ -90,7 +90,7 @@ class Pump:
         flow: The flow's policy.
         source: Where to read.
         target: Where to write.
-        writer: The flow's identity on the target.
+        writers: Who the flow is on the target, for each of its mirrors.
         shards: The flow's shards, with this daemon's rights on each.
         watcher: Who is told.
         maps: Where offsets stand that are not the source's own.
@@ -107,7 +107,7 @@ class Pump:
         flow: FlowSpec,
         source: Side,
         target: Side,
-        writer: Writer,
+        writers: Writers,
         shards: Shards,
         *,
         watcher: Watcher,
@@ -115,7 +115,7 @@ class Pump:
     ) -> None:
         self.source = source
         self.target = target
-        self.writer = writer
+        self.writers = writers
         self.slots: dict[TopicPartition, Slot] = {}
         self.totals = Totals()
         self.outcomes: dict[ProduceOutcome, int] = dict.fromkeys(ProduceOutcome, 0)

@@ -305,7 +305,7 @@ class SourceReader:
 
     def _merge(self, slot: Slot, passes: Passes, frame: Frame, batch_bytes_max: int) -> bool:
         """Queue one batch instead of several; return whether that was possible."""
-        writer, start = self._pump.writer, passes[0][0].start
+        writer, start = self._pump.writers.of(slot.target.topic), passes[0][0].start
         raw, base, count, max_timestamp = merge(frame.buffer, passes, writer.producer_id, writer.producer_epoch)
         size = len(raw)
         if size > batch_bytes_max:
@@ -320,7 +320,7 @@ class SourceReader:
         return True
 
     def _rewrite(self, slot: Slot, passes: Passes, frame: Frame) -> None:
-        writer, view = self._pump.writer, frame.view
+        writer, view = self._pump.writers.of(slot.target.topic), frame.view
         rewrite(view, passes, writer.producer_id, writer.producer_epoch)
         new = tuple.__new__  # a named tuple's own constructor is a Python function
         batches: list[Batch] = []
@@ -334,7 +334,11 @@ class SourceReader:
 
     def _encode(self, slot: Slot, piece: Encode, frame: Frame) -> None:
         """Queue records of an opened batch. They hold its frame, so that the pool bounds them as well."""
-        writer, bytes_max, shift = self._pump.writer, slot.copy.limits.batch_bytes_max, slot.copy.shift
+        writer, bytes_max, shift = (
+            self._pump.writers.of(slot.target.topic),
+            slot.copy.limits.batch_bytes_max,
+            slot.copy.shift,
+        )
         made = build_batches(
             piece.records,  # type: ignore[arg-type] # what `open_batch` gave; opaque in core
             codec_of(frame.view, piece.header),

@@ -177,7 +177,7 @@ class Resolver:
         if reason is Reason.SOURCE_TRUNCATED:
             found = await common_end(there, here, to_source)
         elif reason is Reason.FOREIGN_WRITER and here.where.partition in mirror.active:
-            found = await behind_ours(there, here, self._pump.writer.producer_id, to_source)
+            found = await behind_ours(there, here, self._pump.writers.flow.producer_id, to_source)
         elif reason in {Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH}:
             found = await copied_end(there, here)
             if found.place is None and reason is Reason.CONTENT_MISMATCH:

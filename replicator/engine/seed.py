@@ -145,7 +145,7 @@ class Seeder:
         batch = bytearray(_filler(count, time.time_ns() // 3_600_000_000_000))
         header = scan(batch, 0, len(batch))[0]
         sequence = base % SEQUENCE_MODULUS
-        rewrite(memoryview(batch), [(header, sequence)], pump.writer.filler_id, pump.writer.filler_epoch)
+        rewrite(memoryview(batch), [(header, sequence)], pump.writers.flow.filler_id, pump.writers.flow.filler_epoch)
         body, size = codec.request({slot.target.topic: {slot.target.partition: (batch, len(batch))}})
         return connection.ask(PRODUCE, connection.versions.produce, body, size)
 

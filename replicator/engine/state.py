@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from replicator.core.attach_facts import Role, Writer
+from replicator.core.attach_facts import Role, Writer, Writers
 from replicator.errors import BugError
 from replicator.state_pb import state_pb2 as pb
 
@@ -98,9 +98,19 @@ def get_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord:
     return flow
 
 
-def writer_key(uid: str) -> bytes:
-    """Return the key of the writer's record."""
-    return key(pb.KIND_WRITER, uid)
+def writer_key(uid: str, target_topic: str = "") -> bytes:
+    """Return the key of the writer's record; with a topic, that of a mirror's own role."""
+    return key(pb.KIND_WRITER, uid, target_topic)
+
+
+def own_writers(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.WriterRecord]:
+    """Return what mirrors that were switched alone have of their own, by target topic."""
+    whole = writer_key(uid)
+    return {
+        pb.StateKey.FromString(raw_key).topic: pb.WriterRecord.FromString(value)
+        for raw_key, value in records.items()
+        if raw_key.startswith(whole) and raw_key != whole
+    }
 
 
 def get_writer_record(records: Mapping[bytes, bytes], uid: str) -> pb.WriterRecord:
@@ -128,6 +138,20 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
         filler_id=record.filler_producer_id,
         filler_epoch=record.filler_epoch,
         fill_id=record.fill_producer_id,
+    )
+
+
+def writers_of(records: Mapping[bytes, bytes], uid: str) -> Writers | None:
+    """Return who may write to each mirror of the flow; None before the flow is minted."""
+    flow = get_writer(records, uid)
+    if flow is None:
+        return None
+    return Writers(
+        flow,
+        {
+            topic: flow.for_mirror(_ROLES.get(own.role, Role.PROMOTED) if own.role else None, own.epoch)
+            for topic, own in own_writers(records, uid).items()
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
@@ -49,7 +50,8 @@ def flow_status(
     pictures = tuple(
         _mirror(mirror, slots.get(name, ()), pump, paused=paused) for name, mirror in sorted(mirrors.items())
     )
-    everything = [slot for group in slots.values() for slot in group]
+    # What changed hands is nobody's lag any more.
+    everything = [slot for group in slots.values() for slot in group if slot.copy.reason is not Reason.FENCED]
     return FlowStatus(
         flow=flow.name,
         flow_uid=uid,
@@ -57,7 +59,7 @@ def flow_status(
         target=flow.target,
         state=shown,
         reason=trouble,
-        epoch=pump.writer.producer_epoch if pump else None,
+        epoch=pump.writers.flow.producer_epoch if pump else None,
         lag_records=_total_lag(everything),
         rpo_seconds=_rpo(everything, pump),
         source_seen_age_seconds=_seen_age(everything, pump),
@@ -76,6 +78,13 @@ def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused:
     state, reason, detail = worst_of(partitions)
     if mirror.fault is not None:
         state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text
+        if reason is Reason.FENCED:
+            # As it was ordered: the target is the open side, or becomes it.
+            state = MirrorState.STOPPED
+            partitions = tuple(
+                replace(one, state=state) if one.state is MirrorState.FAULTED and one.reason is reason else one
+                for one in partitions
+            )
     elif paused and state is not MirrorState.FAULTED:
         state = MirrorState.PAUSED
     etas = [slot.seed_eta_seconds for slot in slots if slot.seed_eta_seconds is not None]

@@ -10,9 +10,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.attach_facts import Role
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.engine import state
+from replicator.engine.fence import copying
 from replicator.engine.maps import offset_block
 from replicator.errors import Conflict
 from replicator.obs.logs import get_logger
@@ -61,6 +61,7 @@ async def take_over(
     epoch: int,
     reason: str,
     actor: str,
+    alone: bool = False,
     also: Callable[[Mapping[bytes, bytes]], list[Change]] = lambda _: [],
 ) -> None:
     """Record that the flow copies from these places on, and may: one change, that does nothing the second time.
@@ -72,6 +73,7 @@ async def take_over(
         epoch: The producer epoch it writes with; every partition refuses a lower one.
         reason: Why, for the record; the same one again is the same order again.
         actor: Who wanted it.
+        alone: Whether only these topics change hands, and the rest of the flow stays as it is.
         also: What else belongs into the change.
 
     Raises:
@@ -82,28 +84,24 @@ async def take_over(
 
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
         changes: list[Change] = []
+        writers = state.writers_of(records, uid)
         for topic in topics:
             key = state.mirror_key(uid, topic.target_topic)
             stored = state.get_mirror(records, uid, topic.target_topic)
             if stored is not None and _is_taken(stored, reason):
                 continue
+            if writers is not None and writers.copies(topic.target_topic):
+                raise Conflict(
+                    f"flow {uid} copies to {topic.target_topic} already, and did not take it over from there",
+                    next_step="replicator flow status",
+                )
             changes.append(state.put(key, _record(records, uid, stored, topic, _resolution(now_ms, reason, actor))))
             changes += [
                 (old, None)
                 for number in topic.places
                 for old, _ in state.segments_of(records, uid, topic.target_topic, number)
             ]
-        writer = state.get_writer(records, uid)
-        if writer is not None and writer.role is Role.COPYING and changes:
-            raise Conflict(
-                f"flow {uid} copies already, and did not take over these topics from there",
-                next_step="replicator flow status",
-            )
-        raw = state.get_writer_record(records, uid)
-        if raw.role != pb.WRITER_ROLE_COPYING:
-            raw.role, raw.epoch = pb.WRITER_ROLE_COPYING, max(raw.epoch, epoch)
-            raw.ClearField("fence_epoch")
-            changes.append(state.put(state.writer_key(uid), raw))
+        changes += copying(records, uid, epoch, [topic.target_topic for topic in topics], alone=alone)
         return [*changes, *also(records)] if changes else []
 
     await state_log.change(uid, decide)

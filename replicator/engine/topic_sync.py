@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from replicator.core import selection
+from replicator.core.attach_facts import Role
 from replicator.core.topic_plan import (
     CreateTopic,
     Fault,
@@ -25,6 +26,7 @@ from replicator.core.topic_plan import (
 )
 from replicator.engine import state
 from replicator.engine.access import refused
+from replicator.engine.fence import role_text
 from replicator.engine.look import offsets_of
 from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
 from replicator.model.names import TopicPartition
@@ -157,13 +159,28 @@ class TopicSync:
         self._anew.add(mirror.topic)
         return mirror.topic
 
-    def remember(self, fault: Fault) -> None:
-        """Show mirrors as they are recorded, while nothing of them is ours to change."""
+    def stand_by(self) -> bool:
+        """Show mirrors that are not copied to as they are recorded: nothing of them is ours to change.
+
+        Returns:
+            Whether anything was shown otherwise before.
+        """
+        writers = state.writers_of(self._log.records, self._uid)
+        if writers is None or (writers.flow.role is Role.COPYING and not writers.own):
+            return False
+        changed = False
         for record in state.mirrors_of(self._log.records, self._uid):
-            name = record.source_topic
-            if name not in self.mirrors and selection.matches(self._flow.topics, name):
+            name, role = record.source_topic, writers.of(record.target_topic).role
+            if role is Role.COPYING or not selection.matches(self._flow.topics, name):
+                continue
+            mirror = self.mirrors.get(name)
+            if mirror is None:
                 mirror = self.mirrors[name] = self._from_record(name, record.target_topic)
-                mirror.partitions, mirror.fault = record.source_partitions, fault
+                mirror.partitions = record.source_partitions
+            fault = Fault(Reason.FENCED, f"{role_text(role)} ({role})")
+            changed |= mirror.fault != fault
+            mirror.fault = fault
+        return changed
 
     async def run_pass(self, *, configs: bool) -> bool:
         """Look at everything once; return whether anything had to be looked at closely.
@@ -175,6 +192,7 @@ class TopicSync:
             KafkaError: A cluster as a whole cannot be asked.
         """
         await self._source.refresh(None)
+        stopped = self.stand_by()
         names = self.selected()
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
         anew, self._anew = self._anew, set()
@@ -194,15 +212,17 @@ class TopicSync:
         if found:
             await self._record()
         self._first_pass = False
-        return bool(found) or gone
+        return bool(found) or gone or stopped
 
     def selected(self) -> list[str]:
-        """Return the topics that the source has, as it was described last, and the flow means."""
-        flow = self._flow
+        """Return the topics that the source has, as it was described last, and the flow means and copies."""
+        flow, writers = self._flow, state.writers_of(self._log.records, self._uid)
         return sorted(
             name
             for name in self._source.topics
-            if not selection.never_matched(name) and selection.matches(flow.topics, name)
+            if not selection.never_matched(name)
+            and selection.matches(flow.topics, name)
+            and (writers is None or writers.copies(selection.target_name(flow.rename, name)))
         )
 
     def _has_grown(self, name: str, target_name: str) -> bool:
@@ -220,7 +240,7 @@ class TopicSync:
         present = set(names)
         for record in state.mirrors_of(self._log.records, self._uid):
             name = record.source_topic
-            if name not in present and selection.matches(self._flow.topics, name):
+            if name not in present and name not in self.mirrors and selection.matches(self._flow.topics, name):
                 self.mirrors[name] = self._from_record(name, record.target_topic)
 
     def _note_missing(self, names: Iterable[str]) -> bool:

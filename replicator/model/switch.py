@@ -257,6 +257,7 @@ class Journal:
         stopped_by: Why it is being, or was, aborted or turned back.
         locks: What keeps writers off the source, noted before it is put there: exactly these are removed.
         inherited_locks: Locks of earlier switches of this flow that may still stand: ours, never taken for another's.
+        other_locks: Locks that earlier switches of other topics left standing by right: only carried on.
         ends: The source's ends, proven quiet after it was closed.
         fence_epoch: Epoch of the markers; None before the fence has begun.
         cuts: What every partition showed once it was fenced.
@@ -285,6 +286,7 @@ class Journal:
     escalated: bool = False
     locks: tuple[str, ...] = ()
     inherited_locks: tuple[str, ...] = ()
+    other_locks: tuple[str, ...] = ()
     ends: tuple[End, ...] = ()
     groups: GroupsNote = GroupsNote()
     fence_epoch: int | None = None

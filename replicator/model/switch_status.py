@@ -83,6 +83,7 @@ class SwitchStatus:
     """One switch. Times are Unix ms.
 
     Attributes:
+        topics: Source topics that are switched alone; none for the whole flow.
         steps: Those that were done, then those that follow.
         waits_for: What holds it up now, as the daemon that was asked knows; None for nothing.
         observed_age_seconds: Age of the oldest end that the loss stands on, at the time of the cut.
@@ -100,6 +101,7 @@ class SwitchStatus:
     reason: str = ""
     stopped_by: str = ""
     epoch: int | None = None
+    topics: tuple[str, ...] = ()
     reverse_flow: str = ""
     way_back: bool = False
     waits_for: str | None = None

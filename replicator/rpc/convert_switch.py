@@ -114,6 +114,7 @@ def switch_from_wire(message: pb.Switch) -> SwitchStatus:
         verb=name_of(Verb, message.verb),
         outcome=name_of(Outcome, message.outcome),
         direction=name_of(Direction, message.direction),
+        topics=tuple(message.topics),
         groups_detail=tuple(message.groups_detail),
         steps=tuple(read(StepStatus, step) for step in message.steps),
         cuts=tuple(read(CutStatus, cut) for cut in message.cuts),

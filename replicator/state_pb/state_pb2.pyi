@@ -106,7 +106,7 @@ class FlowRecord(_message.Message):
     def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., source_alias: _Optional[str] = ..., target_alias: _Optional[str] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ..., desired: _Optional[_Union[Desired, str]] = ..., desired_reason: _Optional[str] = ..., desired_actor: _Optional[str] = ..., created_ms: _Optional[int] = ..., desired_changed_ms: _Optional[int] = ..., shards: _Optional[int] = ...) -> None: ...
 
 class WriterRecord(_message.Message):
-    __slots__ = ("producer_id", "epoch", "role", "fence_epoch", "fill_producer_id", "fill_epoch", "filler_producer_id", "filler_epoch", "kept_alive_ms")
+    __slots__ = ("producer_id", "epoch", "role", "fence_epoch", "fill_producer_id", "fill_epoch", "filler_producer_id", "filler_epoch", "kept_alive_ms", "coordinator_epoch")
     PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +116,7 @@ class WriterRecord(_message.Message):
     FILLER_PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
     FILLER_EPOCH_FIELD_NUMBER: _ClassVar[int]
     KEPT_ALIVE_MS_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
     producer_id: int
     epoch: int
     role: WriterRole
@@ -125,7 +126,8 @@ class WriterRecord(_message.Message):
     filler_producer_id: int
     filler_epoch: int
     kept_alive_ms: int
-    def __init__(self, producer_id: _Optional[int] = ..., epoch: _Optional[int] = ..., role: _Optional[_Union[WriterRole, str]] = ..., fence_epoch: _Optional[int] = ..., fill_producer_id: _Optional[int] = ..., fill_epoch: _Optional[int] = ..., filler_producer_id: _Optional[int] = ..., filler_epoch: _Optional[int] = ..., kept_alive_ms: _Optional[int] = ...) -> None: ...
+    coordinator_epoch: int
+    def __init__(self, producer_id: _Optional[int] = ..., epoch: _Optional[int] = ..., role: _Optional[_Union[WriterRole, str]] = ..., fence_epoch: _Optional[int] = ..., fill_producer_id: _Optional[int] = ..., fill_epoch: _Optional[int] = ..., filler_producer_id: _Optional[int] = ..., filler_epoch: _Optional[int] = ..., kept_alive_ms: _Optional[int] = ..., coordinator_epoch: _Optional[int] = ...) -> None: ...
 
 class ClaimRecord(_message.Message):
     __slots__ = ("shard", "number", "holder", "released")
@@ -461,7 +463,7 @@ class SwitchStep(_message.Message):
     def __init__(self, step: _Optional[str] = ..., at_ms: _Optional[int] = ..., executor: _Optional[str] = ...) -> None: ...
 
 class SwitchRecord(_message.Message):
-    __slots__ = ("id", "verb", "flow", "topics", "options", "actor", "reason", "started_ms", "ended_ms", "revision", "reached", "direction", "outcome", "stopped_by", "escalated", "locks", "inherited_locks", "ends", "groups_exact", "groups_inexact", "groups_inexact_count", "fence_epoch", "cuts", "topic_ids", "confirmed", "decision", "is_copy", "history", "executor")
+    __slots__ = ("id", "verb", "flow", "topics", "options", "actor", "reason", "started_ms", "ended_ms", "revision", "reached", "direction", "outcome", "stopped_by", "escalated", "locks", "inherited_locks", "ends", "groups_exact", "groups_inexact", "groups_inexact_count", "fence_epoch", "cuts", "topic_ids", "confirmed", "decision", "is_copy", "history", "executor", "other_locks")
     class TopicIdsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -498,6 +500,7 @@ class SwitchRecord(_message.Message):
     IS_COPY_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     EXECUTOR_FIELD_NUMBER: _ClassVar[int]
+    OTHER_LOCKS_FIELD_NUMBER: _ClassVar[int]
     id: str
     verb: str
     flow: str
@@ -527,7 +530,8 @@ class SwitchRecord(_message.Message):
     is_copy: bool
     history: _containers.RepeatedCompositeFieldContainer[SwitchStep]
     executor: str
-    def __init__(self, id: _Optional[str] = ..., verb: _Optional[str] = ..., flow: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., options: _Optional[_Union[SwitchOptions, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., revision: _Optional[int] = ..., reached: _Optional[str] = ..., direction: _Optional[str] = ..., outcome: _Optional[str] = ..., stopped_by: _Optional[str] = ..., escalated: _Optional[bool] = ..., locks: _Optional[_Iterable[str]] = ..., inherited_locks: _Optional[_Iterable[str]] = ..., ends: _Optional[_Iterable[_Union[TopicEnds, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[_Iterable[str]] = ..., groups_inexact_count: _Optional[int] = ..., fence_epoch: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[TopicCuts, _Mapping]]] = ..., topic_ids: _Optional[_Mapping[str, str]] = ..., confirmed: _Optional[str] = ..., decision: _Optional[str] = ..., is_copy: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[SwitchStep, _Mapping]]] = ..., executor: _Optional[str] = ...) -> None: ...
+    other_locks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., verb: _Optional[str] = ..., flow: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., options: _Optional[_Union[SwitchOptions, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., revision: _Optional[int] = ..., reached: _Optional[str] = ..., direction: _Optional[str] = ..., outcome: _Optional[str] = ..., stopped_by: _Optional[str] = ..., escalated: _Optional[bool] = ..., locks: _Optional[_Iterable[str]] = ..., inherited_locks: _Optional[_Iterable[str]] = ..., ends: _Optional[_Iterable[_Union[TopicEnds, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[_Iterable[str]] = ..., groups_inexact_count: _Optional[int] = ..., fence_epoch: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[TopicCuts, _Mapping]]] = ..., topic_ids: _Optional[_Mapping[str, str]] = ..., confirmed: _Optional[str] = ..., decision: _Optional[str] = ..., is_copy: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[SwitchStep, _Mapping]]] = ..., executor: _Optional[str] = ..., other_locks: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class JournalRecord(_message.Message):
     __slots__ = ("current", "past")

@@ -162,11 +162,13 @@ class Closing:
         moved = await self._moved(step.ends)
         return do.SourceMoved(moved) if moved else do.Drained(step.ends)
 
-    async def sync_groups(self, step: do.SyncGroups) -> do.Result:
+    async def sync_groups(self, journal: Journal, step: do.SyncGroups) -> do.Result:
         """See `do.SyncGroups`."""
         ends = {TopicPartition(end.topic, end.partition): end.source for end in step.ends}
         try:
-            outcomes = await self._up().final_group_sync(ends, timeout_seconds=_GROUPS_SECONDS)
+            outcomes = await self._up().final_group_sync(
+                ends, self._mirrors(journal).keys(), timeout_seconds=_GROUPS_SECONDS
+            )
         except TimedOut as error:
             return do.NotYet(str(error))
         moved = await self._moved(step.ends)
@@ -179,14 +181,16 @@ class Closing:
         beyond = [f"{where} ends at {end}, not {proven[where]}" for where, end in now.items() if end != proven[where]]
         return f"somebody wrote to the source after it was closed: {beyond[0]}" if beyond else ""
 
-    async def clamp_groups(self) -> do.Result:
+    async def clamp_groups(self, journal: Journal) -> do.Result:
         """See `do.ClampGroups`. Where the flow is not up here, what was committed before stands: never too much."""
         copying = self._site.copying()
         if copying is None:
             why = "groups stand where they were last brought to: this daemon has not seen the source"
             return do.GroupsSynced(GroupsNote(inexact=(why,)))
         try:
-            outcomes = await copying.final_group_sync(None, timeout_seconds=_GROUPS_SECONDS)
+            outcomes = await copying.final_group_sync(
+                None, self._mirrors(journal).keys(), timeout_seconds=_GROUPS_SECONDS
+            )
         except ReplicatorError as error:
             if isinstance(error, KafkaError) and error.retryable:
                 raise

@@ -29,7 +29,7 @@ from replicator.model.switch import Decision, Direction, Journal, StepName, Swit
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
@@ -170,7 +170,7 @@ class Executor:
                 return self.fencing.resume(records, step)
             case do.OpenTarget():
                 # The rules that kept others off are gone by now.
-                opened = held_back_of(records, self._site.uid).opened
+                opened = held_back_of(records, self._site.uid).opened(self.locks.targets(records, step.topics))
                 return result, [put_held_back(self._site.uid, opened)]
         return result, []
 
@@ -181,10 +181,10 @@ class Executor:
             return do.Ok()  # the change that records it does it
         return await self._doers[type(step)](journal, step)
 
-    async def _open_target(self) -> do.Result:
-        await self.fencing.forget_groups()
-        await self.fencing.release_configs()
-        return await self.locks.open_target()
+    async def _open_target(self, topics: Iterable[str]) -> do.Result:
+        await self.fencing.forget_groups(topics)
+        await self.fencing.release_configs(topics)
+        return await self.locks.open_target(topics)
 
     async def _confirm(self, journal: Journal, step: do.Confirm) -> do.Result:
         if journal.confirmed == step.digest:
@@ -201,20 +201,20 @@ class Executor:
             do.PlaceLocks: lambda _, step: locks.place(step),
             do.ProveQuiescence: lambda journal, _: closing.prove_quiescence(journal),
             do.Drain: lambda _, step: closing.drain(step),
-            do.SyncGroups: lambda _, step: closing.sync_groups(step),
-            do.ClampGroups: lambda *_: closing.clamp_groups(),
+            do.SyncGroups: closing.sync_groups,
+            do.ClampGroups: lambda journal, _: closing.clamp_groups(journal),
             do.OfferWayBack: lambda journal, _: turning.decide(journal, Decision.UNDECIDED),
             do.GiveUpWayBack: lambda journal, _: turning.decide(journal, Decision.FORWARD),
             do.WithdrawWayBack: lambda journal, _: turning.decide(journal, Decision.WITHDRAWN),
             do.Fence: lambda _, step: fencing.fence(step),
             do.VerifyFence: fencing.verify,
-            do.OpenTarget: lambda *_: self._open_target(),
+            do.OpenTarget: lambda _, step: self._open_target(step.topics),
             do.PrepareReverse: lambda *_: turning.prepare_reverse(),
             do.StartReverse: lambda journal, step: turning.start_reverse(journal, step.locks),
             do.ReopenSource: lambda _, step: locks.remove(step),
-            do.FindTails: lambda _, step: tails.find(step),
+            do.FindTails: tails.find,
             do.MeasureTails: lambda _, step: tails.measure(step),
-            do.ExportTails: lambda _, step: tails.export(step),
+            do.ExportTails: tails.export,
             do.Confirm: self._confirm,
             do.RestoreTopics: restoring.restore,
             do.CatchUp: lambda journal, _: restoring.catch_up(journal),

@@ -12,6 +12,7 @@ from replicator.core.topic_configs import at_promotion
 from replicator.engine import fence as fencing
 from replicator.engine import state
 from replicator.engine.fence import Fence
+from replicator.engine.group_records import GroupRecords
 from replicator.engine.look import ends_of
 from replicator.engine.switch.places import Observed, below_markers, log_ends
 from replicator.engine.switch.records import put_cuts
@@ -68,12 +69,12 @@ class Fencing:
                 fresh = [one for one in mirror.active_partitions if (mirror.source_topic, one) not in known]
                 if fresh:
                     return do.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found meanwhile"), []
-        epoch, changes = fencing.begun(records, self._site.uid, at_least)
+        epoch, changes = fencing.begun(records, self._site.uid, at_least, self._targets(records, step.topics))
         return do.FenceBegun(epoch), changes
 
     def promote(self, records: Mapping[bytes, bytes], step: do.Promote) -> Effect:
         """See `do.Promote`."""
-        return do.Ok(), fencing.promoted(records, self._site.uid, step.epoch)
+        return do.Ok(), fencing.promoted(records, self._site.uid, step.epoch, self._targets(records, step.topics))
 
     def record_cut(self, journal: Journal, step: do.RecordCut) -> Effect:
         """See `do.RecordCut`."""
@@ -81,10 +82,20 @@ class Fencing:
 
     def resume(self, records: Mapping[bytes, bytes], step: do.ResumeCopying) -> Effect:
         """See `do.ResumeCopying`."""
-        record = state.get_writer_record(records, self._site.uid)
-        record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, step.epoch)
-        record.ClearField("fence_epoch")
-        return do.Ok(), [state.put(state.writer_key(self._site.uid), record)]
+        topics = self._targets(records, step.topics)
+        return do.Ok(), fencing.copying(records, self._site.uid, step.epoch, topics, alone=bool(topics))
+
+    def _targets(self, records: Mapping[bytes, bytes], topics: Iterable[str]) -> list[str]:
+        """Return the target topics of mirrors that are switched alone; none for the whole flow.
+
+        Raises:
+            PreflightFailed: The flow mirrors one of them no more.
+        """
+        named = set(topics)
+        found = {one.source_topic: one.target_topic for one in mirrors_in(records, self._site.uid, named)}
+        if named - found.keys():
+            raise PreflightFailed(f"flow {self._site.flow.name!r} mirrors no topic {min(named - found.keys())!r}")
+        return sorted(found[name] for name in named)
 
     # -- on the target ----------------------------------------------------------------------------------------------
 
@@ -169,8 +180,11 @@ class Fencing:
         """
         return await self.cuts(journal, await self._scope(journal.topics), None)
 
-    async def release_configs(self) -> None:
+    async def release_configs(self, topics: Iterable[str]) -> None:
         """Give mirrors the settings that were held back while they were copied to.
+
+        Args:
+            topics: Source topics of the mirrors that are opened; none for the whole flow.
 
         What the target refuses is told and left: an open side is worth more than a setting.
 
@@ -178,7 +192,7 @@ class Fencing:
             KafkaError: The target cannot be asked.
         """
         site = self._site
-        mirrors = {one.target_topic: one for one in mirrors_in(site.log.records, site.uid, ())}
+        mirrors = {one.target_topic: one for one in mirrors_in(site.log.records, site.uid, topics)}
         present = await site.admins[1].describe_configs(sorted(mirrors))
         room = asyncio.Semaphore(_CONFIGS_AT_ONCE)
 
@@ -196,18 +210,20 @@ class Fencing:
 
         await asyncio.gather(*(release(*item) for item in mirrors.items() if item[0] in present))
 
-    async def forget_groups(self) -> None:
+    async def forget_groups(self, topics: Iterable[str]) -> None:
         """Let what stands on the target be its consumers' own.
+
+        Args:
+            topics: Source topics of the mirrors that are opened; none for the whole flow.
 
         Raises:
             KafkaError: It could not be recorded.
         """
         state_log, uid = self._site.log, self._site.uid
+        await state_log.read_to_end()
+        opened = {one.target_topic for one in mirrors_in(state_log.records, uid, topics)}
         copying = self._site.copying()
         if copying is not None:
-            await copying.forget_groups()
+            await copying.forget_groups(opened)
             return
-        await state_log.read_to_end()
-        known = [key for key in state_log.records if state.group_of(key, uid) is not None]
-        if known:
-            await state_log.append([(key, None) for key in known])
+        await GroupRecords(uid, state_log, follows=False).forget(opened)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.attach_facts import Role
 from replicator.core.switch import Facts, next_step
-from replicator.core.switch_orders import aborted, begin, confirmed
+from replicator.core.switch_orders import Begun, aborted, begin, confirmed, promoted
 from replicator.core.switch_plan import plan_of, status_of
 from replicator.core.switch_state import flow_state
 from replicator.core.switch_steps import MarkSource, ReopenSource
@@ -23,7 +23,7 @@ from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.records import copies_by_flow, journal_key
 from replicator.engine.switch.turning import record_on_copy, take_way_back
-from replicator.errors import BugError, Conflict, NotAvailable, ReplicatorError, TimedOut, UsageError
+from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
 from replicator.model.switch import Close, Journal, Order, Switches, Verb
 from replicator.obs.logs import get_logger
 
@@ -98,8 +98,9 @@ class SwitchKeeper:
 
     def state(self, *, paused: bool) -> FlowState:
         """Return the state that the flow shows."""
-        writer = state.get_writer(self._site.log.records, self._site.uid)
-        return flow_state(self.switches(), writer.role if writer is not None else Role.COPYING, paused=paused)
+        writers = state.writers_of(self._site.log.records, self._site.uid)
+        role = Role.COPYING if writers is None or writers.any_copies else writers.flow.role
+        return flow_state(self.switches(), role, paused=paused)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,7 @@ class SwitchKeeper:
         """
         await self._site.log.read_to_end()
         order = await self._completed(order, only_looks=True)
-        begun = begin(self.switches(), order, promoted=self._is_promoted(), now_ms=_now_ms())
+        begun = self._begun(self.switches(), order)
         journal = begun.switches.current
         if journal is None:
             raise BugError("an order was taken, and there is no switch")
@@ -196,7 +197,7 @@ class SwitchKeeper:
 
         def change(before: Switches) -> Switches:
             nonlocal already
-            begun = begin(before, order, promoted=self._is_promoted(), now_ms=_now_ms())
+            begun = self._begun(before, order)
             already = begun.already
             return begun.switches
 
@@ -221,8 +222,6 @@ class SwitchKeeper:
             UsageError: It names what cannot be meant.
         """
         site, options = self._site, order.options
-        if order.topics:
-            raise NotAvailable("chosen topics cannot be switched alone in this version: order the whole flow")
         order = replace(order, flow=site.flow.name)
         if order.verb is Verb.FAILOVER:
             # Nothing is asked of the source, and nothing left there.
@@ -240,12 +239,18 @@ class SwitchKeeper:
             if known and options.way_back:
                 options = replace(options, way_back=await self._executor.closing.offers_way_back())
             if known and order.verb is Verb.FAILBACK:
-                options = replace(options, restored=await self._executor.turning.reverse_copies())
+                options = replace(options, restored=await self._executor.turning.reverse_copies(order.topics))
         return replace(order, options=options)
 
-    def _is_promoted(self) -> bool:
-        writer = state.get_writer(self._site.log.records, self._site.uid)
-        return writer is not None and writer.role is Role.PROMOTED
+    def _begun(self, before: Switches, order: Order) -> Begun:
+        """Return the record once an order is taken; whether there is anything to switch, a running one does not ask."""
+        records, uid = self._site.log.records, self._site.uid
+        writers = state.writers_of(records, uid)
+        is_open = False
+        if before.running is None and writers is not None:
+            mirrors = {one.source_topic: writers.of(one.target_topic).role for one in state.mirrors_of(records, uid)}
+            is_open = promoted(order, writers.flow.role, mirrors)
+        return begin(before, order, promoted=is_open, now_ms=_now_ms())
 
     async def abort(self, why: str) -> Journal:
         """Undo the running switch.

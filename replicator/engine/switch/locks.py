@@ -84,23 +84,38 @@ class SourceLocks:
         await self._source.acls.delete(parse(one) for one in step.locks)
         return do.Ok()
 
-    async def open_target(self) -> do.Result:
-        """Open the target by its rules: what kept others off goes, what was withheld comes and is ours from then on."""
+    def targets(self, records: Mapping[bytes, bytes], topics: Iterable[str]) -> frozenset[str] | None:
+        """Return the target topics of mirrors that are switched alone; None for the whole flow."""
+        named = set(topics)
+        if not named:
+            return None
+        return frozenset(one.target_topic for one in mirrors_in(records, self._site.uid, named))
+
+    async def open_target(self, topics: Iterable[str]) -> do.Result:
+        """Open the target by its rules: what kept others off goes, what was withheld comes and is ours from then on.
+
+        Args:
+            topics: Source topics of the mirrors that are opened; none for the whole flow.
+        """
         site = self._site
+        await site.log.read_to_end()
+        opened = self.targets(site.log.records, topics)
         held = held_back_of(site.log.records, site.uid)
-        missing = set(held.withheld)
+        after = held.opened(opened)
+        # Also what an executor that died had recorded, and not placed yet.
+        missing = set(after.made)
         if missing:
             missing -= set(await self._target.acls.rules() or ())
 
         # Recorded first: of a rule that stands and is not known as ours nobody would ever be rid.
         def change(records: Mapping[bytes, bytes]) -> list[Change]:
             known = held_back_of(records, site.uid)
-            after = replace(known.opened, locks=known.locks)
+            after = replace(known.opened(opened), locks=known.locks)
             return [] if after == known else [put_held_back(site.uid, after)]
 
         await site.log.change(site.uid, change)
         await self._target.acls.create(sorted(missing))
-        await self._target.acls.delete(held.locks)
+        await self._target.acls.delete(set(held.locks) - set(after.locks))
         return do.Ok()
 
     async def standing(self, ours: frozenset[str]) -> frozenset[str]:

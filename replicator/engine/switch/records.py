@@ -25,7 +25,7 @@ from replicator.model.switch import (
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from replicator.engine.state_log import Change
 
@@ -64,7 +64,9 @@ def put_switches(uid: str, switches: Switches) -> Change:
 def locks_of_switch(records: Mapping[bytes, bytes], uid: str) -> list[Rule]:
     """Return the rules with which the last switch of a flow closes its source, or closed it."""
     current = switches_of(records, uid).current
-    return [parse(text) for text in (*current.locks, *current.inherited_locks)] if current is not None else []
+    if current is None:
+        return []
+    return [parse(text) for text in (*current.locks, *current.inherited_locks, *current.other_locks)]
 
 
 def copy_of(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
@@ -97,14 +99,14 @@ def put_cuts(uid: str, switch_id: str, epoch: int, cuts: Iterable[Cut], at_ms: i
     return changes
 
 
-def cuts_of(records: Mapping[bytes, bytes], uid: str) -> tuple[tuple[Cut, ...], int]:
+def cuts_of(records: Mapping[bytes, bytes], uid: str, target_topics: Collection[str]) -> tuple[tuple[Cut, ...], int]:
     """Return where the last switch of each topic cut it, and the highest epoch of their fences."""
     found: list[Cut] = []
     epoch = 0
-    for raw_key, value in records.items():
-        parsed = state.parse_key(raw_key)
-        if parsed is not None and parsed.kind == pb.KIND_CUT and parsed.flow_uid == uid:
-            record = pb.CutRecord.FromString(value)
+    for topic in target_topics:
+        raw = records.get(state.key(pb.KIND_CUT, uid, topic))
+        if raw is not None:
+            record = pb.CutRecord.FromString(raw)
             found += _cuts([record.cuts])
             epoch = max(epoch, record.epoch)
     return tuple(sorted(found)), epoch
@@ -142,6 +144,7 @@ def _record(journal: Journal) -> pb.SwitchRecord:
         escalated=journal.escalated,
         locks=journal.locks,
         inherited_locks=journal.inherited_locks,
+        other_locks=journal.other_locks,
         ends=_end_topics(journal.ends),
         groups_exact=groups.exact,
         groups_inexact=groups.inexact,
@@ -188,6 +191,7 @@ def _journal(record: pb.SwitchRecord) -> Journal:
         escalated=record.escalated,
         locks=tuple(record.locks),
         inherited_locks=tuple(record.inherited_locks),
+        other_locks=tuple(record.other_locks),
         ends=tuple(_ends(record.ends)),
         groups=GroupsNote(record.groups_exact, tuple(record.groups_inexact), record.groups_inexact_count),
         fence_epoch=record.fence_epoch if record.HasField("fence_epoch") else None,

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
 from replicator.core.switch_orders import begin
-from replicator.engine import state
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.places import Observed, log_ends
-from replicator.engine.switch.site import partitions_of
+from replicator.engine.switch.site import mirrors_in, partitions_of
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Cut, Journal, Options, Order, Restore, Verb, by_topic
 
@@ -53,7 +52,7 @@ class Restoring:
         log = await site.source_log()
         uid = site.reverse_uid(log)
         if journal.id not in self._wanted:
-            scope = await partitions_of(site.target, state.mirrors_of(site.log.records, site.uid))
+            scope = await partitions_of(site.target, mirrors_in(site.log.records, site.uid, journal.topics))
             self._wanted[journal.id] = await log_ends(site.target, scope)
         copied = Observed(log, uid)
         wanted = self._wanted[journal.id]
@@ -77,6 +76,9 @@ class Restoring:
             step.order_id,
             Verb.SWITCHOVER,
             flow=step.flow,
+            topics=tuple(
+                one.target_topic for one in mirrors_in(site.log.records, site.uid, journal.topics) if journal.topics
+            ),
             options=Options(
                 close=options.close,
                 reverse_flow=site.flow.name,

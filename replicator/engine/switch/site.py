@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.engine import state
+from replicator.engine.fence import COPIES_WITH_THE_FLOW
 from replicator.engine.identity import ensure_state_topic
 from replicator.engine.state_log import StateLog
 from replicator.errors import ConnectionFailed, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin
     from replicator.model.groups import GroupOutcome
     from replicator.model.spec import FlowSpec
-    from replicator.state_pb import state_pb2 as pb
     from replicator.wire.cluster import Cluster
 
 SOURCE_SECONDS_MAX = 8.0
@@ -45,12 +46,12 @@ class Copying(Protocol):
         ...
 
     async def final_group_sync(
-        self, ends: Mapping[TopicPartition, int] | None, *, timeout_seconds: float
+        self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float
     ) -> tuple[GroupOutcome, ...]:
         """Bring groups to where they stay (`GroupSync.final_sync`)."""
         ...
 
-    async def forget_groups(self) -> None:
+    async def forget_groups(self, target_topics: Collection[str]) -> None:
         """Let what stands on the target be its consumers' own (`GroupSync.forget`)."""
         ...
 
@@ -148,9 +149,15 @@ class Site:
 
 
 def mirrors_in(records: Mapping[bytes, bytes], uid: str, topics: Iterable[str]) -> list[pb.MirrorRecord]:
-    """Return the mirrors that a switch is about: those of the named source topics, or all."""
+    """Return the mirrors that a switch is about: those of the named source topics, or all that were not switched alone.
+
+    One that was switched alone has changed hands already: its source is the passive side now.
+    """
     named = set(topics)
-    return [one for one in state.mirrors_of(records, uid) if not named or one.source_topic in named]
+    if named:
+        return [one for one in state.mirrors_of(records, uid) if one.source_topic in named]
+    apart = {topic for topic, own in state.own_writers(records, uid).items() if own.role not in COPIES_WITH_THE_FLOW}
+    return [one for one in state.mirrors_of(records, uid) if one.target_topic not in apart]
 
 
 async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> dict[TopicPartition, pb.MirrorRecord]:

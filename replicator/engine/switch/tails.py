@@ -18,9 +18,10 @@ from replicator.engine.dead_letter import OFFSET_HEADER, origin_headers, payload
 from replicator.engine.look import Side, batches_between, ends_of
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.records import cuts_of
+from replicator.engine.switch.site import mirrors_in
 from replicator.errors import BrokerRefused, Unequal
 from replicator.model.names import TopicPartition, export_transactional_id
-from replicator.model.switch import Cut, by_topic
+from replicator.model.switch import Cut, Journal, by_topic
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
 from replicator.wire.produce import produce_by_name
@@ -60,16 +61,21 @@ class Tails:
 
     # -- finding ----------------------------------------------------------------------------------------------------
 
-    async def find(self, step: do.FindTails) -> do.Result:
+    async def find(self, journal: Journal, step: do.FindTails) -> do.Result:
         """See `do.FindTails`."""
         ends = {(end.topic, end.partition): end.source for end in step.ends}
         await self._site.log.read_to_end()
-        cuts, _ = cuts_of(self._site.log.records, self._site.uid)
+        cuts, _ = self._cuts(journal)
         found = [replace(cut, tail_end=ends.get((cut.topic, cut.partition))) for cut in cuts]
         source = self._site.source
         await source.refresh(sorted({cut.topic for cut in cuts}))
         ids = {name: state.uuid_text(topic.topic_id) or "" for name, topic in source.topics.items()}
         return do.TailsFound(tuple(found), tuple((cut, ids[cut]) for cut in sorted({c.topic for c in cuts} & set(ids))))
+
+    def _cuts(self, journal: Journal) -> tuple[tuple[Cut, ...], int]:
+        """Return where the topics of a failback were cut, and the highest epoch of those fences."""
+        records, uid = self._site.log.records, self._site.uid
+        return cuts_of(records, uid, {one.target_topic for one in mirrors_in(records, uid, journal.topics)})
 
     async def measure(self, step: do.MeasureTails) -> do.Result:
         """See `do.MeasureTails`."""
@@ -89,9 +95,9 @@ class Tails:
 
     # -- exporting --------------------------------------------------------------------------------------------------
 
-    async def export(self, step: do.ExportTails) -> do.Result:
+    async def export(self, journal: Journal, step: do.ExportTails) -> do.Result:
         """See `do.ExportTails`."""
-        _, epoch = cuts_of(self._site.log.records, self._site.uid)
+        _, epoch = self._cuts(journal)
         for name, cuts in by_topic(step.tails).items():
             topic = divergent_topic(cuts[0].target_topic, epoch)
             await self._ensure(topic, name, cuts)

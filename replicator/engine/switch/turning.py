@@ -21,7 +21,7 @@ from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.records import copy_of
 from replicator.engine.take_over import Takeover, take_over
 from replicator.errors import BugError, Conflict, TimedOut
-from replicator.model.acl import parse
+from replicator.model.acl import Rule, parse
 from replicator.model.names import TopicPartition, way_back_transactional_id
 from replicator.model.switch import Cut, Decision, Journal, by_place, by_topic
 from replicator.obs.logs import get_logger
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.core.switch import Facts
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.state_log import Change, StateLog
     from replicator.engine.switch.site import Site
     from replicator.state_pb import state_pb2 as pb
 
@@ -101,8 +101,11 @@ class Turning:
         await establish(site.reversed(), site.target.cluster_id or "", site.source, await site.source_log(), site.me)
         return do.Ok()
 
-    async def reverse_copies(self) -> bool:
+    async def reverse_copies(self, topics: Iterable[str]) -> bool:
         """Return whether the reverse flow copies now.
+
+        Args:
+            topics: Source topics of the mirrors that are meant; none for the whole flow.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -110,8 +113,11 @@ class Turning:
         log = await self._site.source_log()
         reverse = self._site.reversed()
         found = state.find_flow(log.records, reverse.name, self._site.target.cluster_id or "")
-        writer = state.get_writer(log.records, found.uid) if found is not None else None
-        return writer is not None and writer.role is Role.COPYING
+        writers = state.writers_of(log.records, found.uid) if found is not None else None
+        named = tuple(topics)
+        if writers is None or not named:
+            return writers is not None and writers.flow.role is Role.COPYING
+        return all(writers.copies(name) for name in named)
 
     async def start_reverse(self, journal: Journal, locks: Iterable[str]) -> do.Result:
         """See `do.StartReverse`: it goes on where the switch cut, at the same moment in both logs."""
@@ -145,7 +151,8 @@ class Turning:
             epoch=0,
             reason=f"{journal.verb} {journal.id} of {site.flow.name}",
             actor=journal.actor or site.me,
-            also=lambda records: [put_held_back(uid, replace(held_back_of(records, uid), locks=kept))] if kept else [],
+            alone=bool(journal.topics),
+            also=lambda records: _with_locks(records, uid, kept),
         )
 
     async def _takeovers(self, journal: Journal, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:
@@ -192,6 +199,13 @@ class Turning:
         begin = Place(runs[0].source, runs[0].target) if len(runs) == _RUNS_MAX else offsets.begin
         swapped = (Run(run.target, run.source, run.length) for run in runs)
         return OffsetMap.of(Place(begin.target, begin.source), swapped)
+
+
+def _with_locks(records: Mapping[bytes, bytes], uid: str, locks: Iterable[Rule]) -> list[Change]:
+    """Return the change that makes locks of a passive side the flow's own."""
+    held = held_back_of(records, uid)
+    after = replace(held, locks=tuple(sorted({*held.locks, *locks})))
+    return [put_held_back(uid, after)] if after != held else []
 
 
 async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:

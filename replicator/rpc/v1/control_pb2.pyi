@@ -648,7 +648,7 @@ class ConfirmSwitchRequest(_message.Message):
     def __init__(self, flow: _Optional[str] = ..., actor: _Optional[str] = ..., confirm: _Optional[str] = ...) -> None: ...
 
 class Switch(_message.Message):
-    __slots__ = ("id", "flow", "verb", "outcome", "direction", "started_ms", "ended_ms", "actor", "reason", "stopped_by", "epoch", "reverse_flow", "way_back", "waits_for", "executor", "steps", "groups_exact", "groups_inexact", "groups_detail", "known_loss", "unknown_losses", "observed_age_seconds", "known_tail", "cuts", "restorations", "confirm")
+    __slots__ = ("id", "flow", "verb", "outcome", "direction", "started_ms", "ended_ms", "actor", "reason", "stopped_by", "epoch", "reverse_flow", "way_back", "waits_for", "executor", "steps", "groups_exact", "groups_inexact", "groups_detail", "known_loss", "unknown_losses", "observed_age_seconds", "known_tail", "cuts", "restorations", "confirm", "topics")
     class Step(_message.Message):
         __slots__ = ("step", "text", "at_ms")
         STEP_FIELD_NUMBER: _ClassVar[int]
@@ -712,6 +712,7 @@ class Switch(_message.Message):
     CUTS_FIELD_NUMBER: _ClassVar[int]
     RESTORATIONS_FIELD_NUMBER: _ClassVar[int]
     CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
     id: str
     flow: str
     verb: str
@@ -738,4 +739,5 @@ class Switch(_message.Message):
     cuts: _containers.RepeatedCompositeFieldContainer[Switch.Cut]
     restorations: _containers.RepeatedCompositeFieldContainer[Switch.Restoration]
     confirm: str
-    def __init__(self, id: _Optional[str] = ..., flow: _Optional[str] = ..., verb: _Optional[str] = ..., outcome: _Optional[str] = ..., direction: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., stopped_by: _Optional[str] = ..., epoch: _Optional[int] = ..., reverse_flow: _Optional[str] = ..., way_back: _Optional[bool] = ..., waits_for: _Optional[str] = ..., executor: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Switch.Step, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[int] = ..., groups_detail: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., unknown_losses: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., known_tail: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[Switch.Cut, _Mapping]]] = ..., restorations: _Optional[_Iterable[_Union[Switch.Restoration, _Mapping]]] = ..., confirm: _Optional[str] = ...) -> None: ...
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., flow: _Optional[str] = ..., verb: _Optional[str] = ..., outcome: _Optional[str] = ..., direction: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., stopped_by: _Optional[str] = ..., epoch: _Optional[int] = ..., reverse_flow: _Optional[str] = ..., way_back: _Optional[bool] = ..., waits_for: _Optional[str] = ..., executor: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Switch.Step, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[int] = ..., groups_detail: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., unknown_losses: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., known_tail: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[Switch.Cut, _Mapping]]] = ..., restorations: _Optional[_Iterable[_Union[Switch.Restoration, _Mapping]]] = ..., confirm: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ...) -> None: ...

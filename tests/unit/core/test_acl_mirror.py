@@ -100,3 +100,18 @@ def test_we_are_never_shut_out() -> None:
     unknown = plan([rule("orders"), rule("t", kind="TRANSACTIONAL_ID")], [], us=(None, None))
     assert unknown.make == (rule("t", kind="TRANSACTIONAL_ID"),)
     assert "not mirrored" in unknown.notes[0]
+
+
+def test_what_was_opened_alone_keeps_its_rules() -> None:
+    """Rules about it stay as they were made; one for a whole prefix is written out, for it is about both sides now."""
+    spec = flow(Pattern(PatternKind.PREFIX, "o"))
+    prefix = rule("o", "WRITE", pattern="PREFIXED")
+    reads = rule("o", "READ", pattern="PREFIXED")
+    source, made = [prefix, reads], [rule("orders", "WRITE"), reads]
+    found = mirrored(
+        spec, {"other": "other"}, source, [OURS, OUR_GROUPS, *made], made, US, opened=frozenset({"orders"})
+    )
+    assert set(found.make) == {rule("other"), rule("orders")}
+    assert found.remove == (reads,)
+    assert set(found.made) == {rule("other"), rule("orders"), rule("orders", "WRITE")}
+    assert found.withheld == (rule("other", "WRITE"),)

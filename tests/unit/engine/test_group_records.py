@@ -85,7 +85,9 @@ async def test_only_what_changed_is_written() -> None:
     await known.write(groups | {"b": {TopicPartition("orders", 0): Ours(7, 6, 2)}})
     assert log.appended == 3
 
-    await known.forget()
+    await known.forget({"other"})
+    assert log.appended == 3
+    await known.forget({"orders"})
     assert (known.groups, log.records) == ({}, {})
 
 

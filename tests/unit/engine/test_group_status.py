@@ -26,8 +26,9 @@ class FakePositions:
     def __init__(self) -> None:
         self.asked: list[OffsetQuestion] = []
 
-    def mirrors(self) -> Mapping[str, MirrorName]:
+    def mirrors(self, *, every: bool = False) -> Mapping[str, MirrorName]:
         """Return one mirror of two partitions."""
+        assert not every
         return {"orders": MirrorName("east.orders", 2)}
 
     def wanted(self) -> Iterable[TopicPartition]:
@@ -61,7 +62,7 @@ async def test_each_offset_is_asked_about_once_and_what_lies_beyond_knows_the_en
         "c": {ORDERS: Committed(130)},
     }
 
-    places = await places_of(positions, commits)
+    places = await places_of(positions, positions.mirrors(), commits)
 
     assert places[ORDERS, 50] == Place(TranslationState.EXACT, 47, detail="exact")
     assert places[ORDERS, 130] == Place(

@@ -72,7 +72,10 @@ def test_cuts(cuts: tuple[Cut, ...]) -> None:
     """One record for each topic of the target; the highest epoch is told."""
     by_target = tuple(replace(cut, target_topic=f"west.{cut.topic}") for cut in cuts)
     changes = records.put_cuts("uid", "s1", 7, by_target, 1)
-    assert records.cuts_of({key: value for key, value in changes if value}, "uid") == (by_target, 7 if cuts else 0)
+    stored = {key: value for key, value in changes if value}
+    topics = {cut.target_topic for cut in by_target}
+    assert records.cuts_of(stored, "uid", topics) == (by_target, 7 if cuts else 0)
+    assert records.cuts_of(stored, "uid", ()) == ((), 0)
 
 
 def test_every_field_of_a_journal_is_stored() -> None:
@@ -90,6 +93,20 @@ def test_held_back_rules() -> None:
     key, value = put_held_back("uid", held)
     assert value is not None
     assert held_back_of({key: value}, "uid") == held
-    assert held.opened == HeldBack(made=(rules[1], rules[2]))
+    assert held.opened(None) == HeldBack(made=(rules[1], rules[2]))
     assert put_held_back("uid", HeldBack()) == (held_back_key("uid"), None)
     assert held_back_of({}, "uid") == HeldBack()
+
+
+def test_rules_of_one_topic_that_is_opened_alone() -> None:
+    """A rule for a whole prefix goes on being withheld, and is placed for that topic only."""
+    lock = Rule("TOPIC", "a.t", "LITERAL", "User:x", "*", "WRITE", "DENY")
+    other = lock._replace(name="a.u")
+    write = Rule("TOPIC", "a.t", "LITERAL", "User:y", "*", "WRITE", "ALLOW")
+    prefix = Rule("TOPIC", "a.", "PREFIXED", "User:z", "*", "WRITE", "ALLOW")
+    opened = HeldBack((lock, other), (), (write, prefix)).opened({"a.t"})
+
+    assert opened.locks == (other,)
+    assert set(opened.made) == {write, prefix._replace(name="a.t", pattern="LITERAL")}
+    assert opened.withheld == (prefix,)
+    assert opened.opened({"a.t"}) == opened
