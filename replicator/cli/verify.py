@@ -95,6 +95,11 @@ def command(
     pause = remote.duration(every, "--every")
     spec = load(config, os.environ)
     asked = Asked(spec, _flow(spec, flow), tuple(topic or ()), form, seconds, wait)
+    if asked.flow.both_ways and (digest or continuous):
+        raise UsageError(
+            f"flow {flow} leaves records out (loop_guard: origin), and digests and --continuous compare all of them",
+            next_step="use `verify` without --digest and --continuous",
+        )
     if digest:
         from replicator.cli import verify_digest
 

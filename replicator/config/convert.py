@@ -94,6 +94,7 @@ def _flow(name: str, flow: FlowShape) -> FlowSpec:
         follow_log_start=flow.follow_log_start,
         follow_log_start_limit=flow.follow_log_start_limit,
         isolation=flow.isolation,
+        loop_guard=flow.loop_guard,
         replication_factor=flow.replication_factor,
         topic_configs=TopicConfigs(flow.topic_configs.exclude, tuple(flow.topic_configs.override.items())),
         shards=flow.shards,

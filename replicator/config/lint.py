@@ -21,7 +21,6 @@ NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("daemon.workers", (1,)),
     ("clusters.*.client.connections_per_broker", (1,)),
     ("flows.*.strategy", ("sequence",)),
-    ("flows.*.loop_guard", ("none",)),
     ("flows.*.limits.bytes_per_second", ("unlimited",)),
 )
 

@@ -18,7 +18,7 @@ from replicator.core.selection import (
     reserved,
     target_name,
 )
-from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Spec
+from replicator.model.spec import FlowSpec, Offsets, Pattern, PatternKind, Rename, Selection, Spec
 
 FORCED_CONFIGS = (
     "compression.type",
@@ -40,6 +40,39 @@ def flow_rules(rule: Rule, flow: FlowSpec) -> None:
     _rename(rule, (*path, "topics", "rename"), flow.rename)
     _renamed_literals(rule, (*path, "topics", "include"), flow)
     _topic_configs(rule, (*path, "topic_configs"), flow)
+    _both_ways(rule, path, flow)
+
+
+def _both_ways(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
+    """Note what cannot be had where applications write to the target as well (`loop_guard: origin`)."""
+    if not flow.both_ways:
+        return
+    guard = (*path, "loop_guard")
+    if flow.offsets is Offsets.IDENTICAL:
+        rule.note((*path, "offsets"), "cannot be had with loop_guard: origin; allowed: mapped, or auto", about=[guard])
+    if flow.group_sync.groups.include:
+        rule.note(
+            (*path, "groups"),
+            "follow only to a side that nobody works on; with loop_guard: origin needed: groups: {include: []}",
+            about=[guard],
+        )
+    if flow.reverse_of is not None:
+        rule.note(
+            (*path, "reverse_of"),
+            "is for a side that stands by; with loop_guard: origin both flows run at once: leave it out",
+            about=[guard],
+        )
+    refused = (
+        (("acls", "mirror"), flow.acls.mirror),
+        (("acls", "lock_target"), flow.acls.lock_target),
+        (("follow_log_start",), flow.follow_log_start),
+        (("verify", "continuous"), flow.verify.continuous),
+    )
+    for place, is_set in refused:
+        if is_set:
+            rule.note(
+                (*path, *place), "is not to be had with loop_guard: origin, where both sides are open", about=[guard]
+            )
 
 
 class _Names(NamedTuple):
@@ -142,7 +175,7 @@ def shared_targets(rule: Rule, spec: Spec) -> None:
     known = {cluster.alias for cluster in spec.clusters}
     flows = [flow for flow in spec.flows if flow.target in known]
     for one, other in combinations(flows, 2):
-        if not same_cluster(spec, one.target, other.target):
+        if not same_cluster(spec, one.target, other.target) or (one.both_ways and other.both_ways):
             continue
         topic = shared_target_topic(one, other)
         if topic is not None:

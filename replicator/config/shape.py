@@ -37,7 +37,7 @@ from replicator.config.shape_types import (
 )
 from replicator.model.access import AccessRole
 from replicator.model.security import Mechanism, Protocol
-from replicator.model.spec import Isolation, Offsets, Start
+from replicator.model.spec import Isolation, LoopGuard, Offsets, Start
 
 
 def _default(as_written: object) -> Any:
@@ -293,7 +293,7 @@ class FlowShape(Shape):
     """Which records are copied."""
     strategy: Literal["sequence", "transaction"] = "sequence"
     """How exactly-once is reached: by producer sequence numbers, or by transactions on the target."""
-    loop_guard: Literal["none", "origin"] = "none"
+    loop_guard: LoopGuard = LoopGuard.NONE
     """Whether records that another flow of ours wrote are left out (active/active under the same names)."""
     replication_factor: ReplicationFactor = _default("source")
     """Replicas of topics we create: source (as there), or a number."""

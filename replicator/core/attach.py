@@ -60,13 +60,25 @@ def decide(
         mapping: What is recorded of its offsets, if they are not the source's own.
         policy: What is allowed.
     """
-    refusal = _refuse_by_epoch(writer, target) or _refuse_foreign(writer, target, mapping)
-    if refusal is not None:
-        return refusal
+    at_once = (
+        _refuse_by_epoch(writer, target)
+        or _refuse_foreign(writer, target, mapping)
+        or _join_others(target, policy, begin_at, new=mapping is None and not ours)
+    )
+    if at_once is not None:
+        return at_once
     known = mapping or Mapping(Place(target.end, target.end), mapped=False)
     if known.place is None:
         return _place_lost(target, source)
-    stand = _Stand(target, source, known.place, _judged(target, known), known.tail_source, mapped=known.mapped)
+    stand = _Stand(
+        target,
+        source,
+        known.place,
+        _judged(target, known),
+        known.tail_source,
+        mapped=known.mapped,
+        others_write=policy.others_write,
+    )
     beyond = stand.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
     if beyond is not None:
         return beyond
@@ -90,6 +102,7 @@ class _Stand:
     tail: Tail | None
     found_at: int | None
     mapped: bool
+    others_write: bool = False
 
     @property
     def tail_source(self) -> int:
@@ -145,7 +158,11 @@ class _Stand:
         if tail is not None and not target.entry_known:
             return Resume(source, sequence_after(tail.last_sequence, 1), None, self.shift, gap_to)
         # Without state the broker takes any sequence. One that follows from the offset makes two racing daemons
-        # collide instead of both fitting.
+        # collide instead of both fitting. Where others write, the end moves without us: there it follows from what of
+        # the source was copied last.
+        if self.others_write:
+            follows = source if self.tail_source < 0 else self.tail_source + 1
+            return Resume(source, follows % SEQUENCE_MODULUS, None, self.shift, gap_to)
         return Resume(source, target.end % SEQUENCE_MODULUS, None, self.shift, gap_to)
 
 
@@ -197,6 +214,13 @@ def _refuse_foreign(writer: Writer, target: TargetLog, mapping: Mapping | None) 
         f"producer {tail.producer_id} wrote offset {tail.last_offset} of the target; "
         f"this flow writes as {writer.producer_id}",
     )
+
+
+def _join_others(target: TargetLog, policy: Policy, begin_at: int, *, new: bool) -> Remap | None:
+    """Begin behind whatever stands in a log that others write to, too."""
+    if not (new and policy.others_write):
+        return None
+    return Remap(Place(begin_at, target.end), mapped=True, text="others write to it too: its offsets are mapped")
 
 
 def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:

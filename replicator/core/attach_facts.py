@@ -152,7 +152,8 @@ class Policy:
 
     `mapped` begins new partitions with mapped offsets, `may_be_mapped` goes over to them where identical ones cannot be
     had, `surplus_allowed` goes on behind markers too many, and `given_up` are source offsets that may be missing.
-    `wants_mapping` tells that holes cannot be filled.
+    `wants_mapping` tells that holes cannot be filled. `others_write` tells that the target's log is not ours alone: its
+    tail is our own last batch then, wherever that stands, and its offsets are always mapped.
     """
 
     mapped: bool = False
@@ -160,6 +161,7 @@ class Policy:
     surplus_allowed: bool = False
     wants_mapping: bool = False
     given_up: tuple[tuple[int, int], ...] = ()
+    others_write: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ all of it is below the expected offset                    nothing: a broker answ
 offsets are missing before it                             they are a hole (the cleaner took what was there)
 a transaction marker, an aborted batch, an empty one      its offsets are a hole
 an operator gave all of it up                             its offsets are a hole
+a flow of ours wrote it, and those are left out           its offsets are a hole
 a transaction marker, where such are held at              the partition stops, until it is told to go on
 larger than the target takes                              the partition stops
 magic 0 or 1, LogAppendTime, records missing inside or    its records are encoded anew, in runs without a hole;
@@ -24,7 +25,7 @@ A hole is filled on the target, or left out where the partition's offsets are ma
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from replicator.model.batch import (
@@ -121,6 +122,7 @@ class Given(NamedTuple):
         intact_below: Below this source offset nothing may have been cleaned away: tombstones might be lost with it.
         holds_at_markers: Whether it stops before a transaction marker, other than
         passing_marker: the one at this source offset; -1 for none.
+        left_out: Producers whose records are not copied.
     """
 
     expected: int
@@ -134,6 +136,7 @@ class Given(NamedTuple):
     intact_below: int = 0
     holds_at_markers: bool = False
     passing_marker: int = -1
+    left_out: Collection[int] = frozenset()
 
 
 class Intake:
@@ -160,6 +163,7 @@ class Intake:
         "_holds_at_markers",
         "_holes",
         "_intact_below",
+        "_left_out",
         "_length_max",
         "_matched",
         "_passing_marker",
@@ -196,6 +200,7 @@ class Intake:
             self._intact_below,
             self._holds_at_markers,
             self._passing_marker,
+            self._left_out,
         ) = given
         self.stop: Stop | None = None
         self.stopped_at: BatchHeader | None = None
@@ -210,7 +215,7 @@ class Intake:
         passes: Passes | None = None
         expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
         length_max = self._length_max
-        plain_only = self._aborts is None and not self._given_up
+        plain_only = self._aborts is None and not self._given_up and not self._left_out
         for header in headers:
             (base, length, epoch, magic, _, attributes, delta, _, _, _, _, _, count, _) = header
             if (
@@ -259,7 +264,13 @@ class Intake:
             return self._encode(header)
         if header.base_offset > self.expected and not self._fill_to(header.base_offset, cleaned=True):
             return False
-        if aborted or header.is_control or header.record_count <= 0 or self._is_given_up(header):
+        if (
+            aborted
+            or header.is_control
+            or header.record_count <= 0
+            or header.producer_id in self._left_out
+            or self._is_given_up(header)
+        ):
             return self._pass_over(header)
         return self._take_records(header)
 

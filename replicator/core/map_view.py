@@ -16,12 +16,14 @@ class MapView:
         mapped: Whether the map alone tells. Without, what lies behind its end goes on with the last difference.
         judged_from: Offset on the target below which a log was taken over, and is not compared.
         given_up: Source offsets that may be missing, from and to.
+        others_write: Whether both logs hold records that are no part of the copy: all that the map does not tell of.
     """
 
     offsets: OffsetMap | None = None
     mapped: bool = False
     judged_from: int = 0
     given_up: tuple[tuple[int, int], ...] = ()
+    others_write: bool = False
 
     @property
     def floor(self) -> int:
@@ -42,9 +44,20 @@ class MapView:
             return offset
         return self.offsets.to_target(offset) if self.mapped else self.offsets.straight_to_target(offset)
 
-    def is_given_up(self, offset: int) -> bool:
+    @property
+    def is_partial(self) -> bool:
+        """Whether some records of the source need not stand on the target."""
+        return bool(self.given_up) or self.others_write
+
+    def may_lack(self, offset: int) -> bool:
         """Return whether a source offset may be missing on the target."""
+        if self.others_write and self.offsets is not None and not self.offsets.holds(offset, 0):
+            return True
         return any(first <= offset < end for first, end in self.given_up)
+
+    def is_foreign(self, offset: int) -> bool:
+        """Return whether a record of the target is none of ours."""
+        return self.others_write and self.offsets is not None and not self.offsets.holds(offset, 1)
 
 
 IDENTICAL = MapView()

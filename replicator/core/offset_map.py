@@ -169,9 +169,14 @@ class OffsetMap:
         """The blocks that will not change any more."""
         return self._blocks
 
-    def open_block(self) -> Block:
-        """Return the last block as it is now; it may still grow."""
-        return Block(self._open_begin, self.last_run_end, pack(self._open_begin, self._open))
+    def open_block(self, *, target_end: int = 0) -> Block:
+        """Return the last block as it is now; it may still grow.
+
+        Args:
+            target_end: Up to where on the target it is known that nothing more was copied, if that is further on.
+        """
+        source, target = self.last_run_end
+        return Block(self._open_begin, Place(source, max(target, target_end)), pack(self._open_begin, self._open))
 
     def restore(self, blocks: Iterable[Block]) -> None:
         """Take stored blocks that go on where this map ends; keep the rest from the first that does not (`leap`).
@@ -192,6 +197,8 @@ class OffsetMap:
                 known = max(0, self.end.target - run.target, self.end.source - run.source)
                 if known < run.length:
                     self.add(Run(run.source + known, run.target + known, run.length - known))
+            if block.end.target > self.end.target:
+                self.pass_over(Place(max(self.end.source, block.end.source), block.end.target))
 
     @property
     def known_beyond(self) -> Place | None:
@@ -248,6 +255,11 @@ class OffsetMap:
         """Return the source offset that stands for a target offset; the end for what lies beyond it."""
         run = self._first_run(offset, 1)
         return self.end.source if run is None else run.source + max(0, offset - run.target)
+
+    def holds(self, offset: int, side: int) -> bool:
+        """Return whether a record stands at an offset of one side (0 source, 1 target) that the other side has, too."""
+        run = self._first_run(offset, side)
+        return run is not None and run[side] <= offset
 
     def straight_to_target(self, offset: int) -> int:
         """Return the same where both logs go on with the last difference beyond the end."""

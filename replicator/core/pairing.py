@@ -123,6 +123,12 @@ class Pairing:
             if count > taken:
                 self._target.appendleft((here + taken, count - taken))
 
+    def add_surplus(self, source_end: int) -> None:
+        """Let what the target holds more than the source stand beyond the source's end, once both logs were read."""
+        for here, count in self._target:
+            self._offsets.add(Run(max(source_end, self._offsets.end.source), here, count))
+        self._target.clear()
+
     def place(self, source_end: int) -> Place:
         """Return what the target's end stands for, once both logs were read.
 

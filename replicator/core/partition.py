@@ -31,7 +31,7 @@ from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from replicator.core.attach_facts import Resume
     from replicator.core.intake import Piece, Unpack
@@ -71,6 +71,7 @@ class PartitionCopy:
         displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
         intact_below: Source offset below which the cleaner may have taken tombstones with what is missing; 0 for none.
         given_up: Source offsets that an operator gave up, from and to, in order.
+        left_out: Producers on the source whose records are not copied (`loop_guard: origin`).
         holds_at_markers: As given.
         wants_mapping: Whether offsets that hold no record can only be left out: the next attach decides.
         outstanding: Produces sent and not answered, of any episode.
@@ -102,6 +103,7 @@ class PartitionCopy:
         "holds_at_markers",
         "intact_below",
         "last_epoch",
+        "left_out",
         "next_offset",
         "outstanding",
         "phase",
@@ -125,6 +127,7 @@ class PartitionCopy:
         self.displaced: Place | None = None
         self.intact_below = 0
         self.given_up: tuple[tuple[int, int], ...] = ()
+        self.left_out: Collection[int] = frozenset()
         self.holds_at_markers = holds_at_markers
         self.wants_mapping = False
         self.outstanding = 0
@@ -356,6 +359,7 @@ class PartitionCopy:
             self.intact_below,
             self.holds_at_markers,
             self._passing_marker,
+            self.left_out,
         )
         intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack)
         intake.take(headers)
@@ -488,13 +492,16 @@ class PartitionCopy:
         """Return whether the broker surely remembers our sequence when this batch, or its repeat, arrives.
 
         The state must exist now, and live on whatever the batch's own record time does to it (KAFKA.md 0b.13).
-        At the start of a log there is nothing to double: the first batch makes the state.
+        At the start of a log there is nothing to double: the first batch makes the state. Where others write, a log
+        that looked empty may not be any more.
         """
         oldest = now_ms - self._limits.guard_ms
         if batch.max_timestamp <= oldest:
             return False
         state = self._state_time_ms
-        return batch.base_offset == 0 if state is None else state > oldest
+        if state is None:
+            return batch.base_offset == 0 and not self._limits.others_write
+        return state > oldest
 
     def guard_is_on(self, now_ms: int) -> bool:
         """Return whether the target surely remembers our last sequence now."""
@@ -649,26 +656,42 @@ class PartitionCopy:
         return True
 
     def _accepted(self, batch: Batch, base_offset: int) -> list[Batch]:
-        if base_offset != batch.base_offset:
+        if base_offset != batch.base_offset and self._landed_behind_others(batch, base_offset):
+            self.acked_offset = self._mapped_track.land_behind_others(base_offset, batch.record_count)
+        elif base_offset != batch.base_offset:
             text = f"the batch of offset {batch.base_offset} landed at {base_offset}: someone else wrote to the target"
             if not self._note_displaced(batch, base_offset):
                 return self.fault(Reason.FOREIGN_WRITER, text)
             self._in_flight.clear()
             return self.settle(text, doubtful=False)
+        else:
+            after = base_offset + batch.record_count
+            self.acked_offset = after if self.track is None else self.track.land(after)
         self._in_flight.popleft()
         self._alone = False
-        after = base_offset + batch.record_count
-        self.acked_offset = after if self.track is None else self.track.land(after)
         # The broker ages the state by its latest batch, not by its newest record (KAFKA.md 0b.13).
         self._state_time_ms = batch.max_timestamp
         return []
+
+    def _landed_behind_others(self, batch: Batch, base_offset: int) -> bool:
+        """Return whether a batch landed further on only because others write to the target's log as well.
+
+        Its sequence followed ours, so nothing of ours stands in between; their records cost a run of the map.
+        """
+        return self._limits.others_write and base_offset >= max(batch.base_offset, self.target_end)
+
+    @property
+    def _mapped_track(self) -> Track:
+        if self.track is None or not self.track.mapped:
+            raise BugError(f"{self.where}: others write to the target, and its offsets are not mapped")
+        return self.track
 
     def _note_displaced(self, batch: Batch, base_offset: int) -> bool:
         """Note the first batch that landed further on than it had to; return whether that may be gone on from.
 
         Also of a batch that nothing waits for any more: nothing else tells where the records went.
         """
-        if base_offset <= batch.base_offset or not self._limits.surplus_allowed:
+        if base_offset <= batch.base_offset or not self._limits.surplus_allowed or self._limits.others_write:
             return False
         if self.displaced is None:
             mapped = self.track is not None and self.track.mapped

@@ -51,7 +51,7 @@ class TargetLimits:
 
     `fill_length_max` is the longest run of offsets without a record that may be filled, and `may_be_mapped` whether the
     partition goes over to mapped offsets where one is longer, or cannot be filled at all. `surplus_allowed` tells that
-    it may go on behind markers too many.
+    it may go on behind markers too many, `others_write` that records of others may stand anywhere between ours.
     """
 
     batch_bytes_max: int
@@ -59,3 +59,4 @@ class TargetLimits:
     fill_length_max: int = 5_000_000
     may_be_mapped: bool = False
     surplus_allowed: bool = False
+    others_write: bool = False

@@ -6,7 +6,7 @@ Pure: facts in, a plan out, which states its losses in offsets before anything i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from replicator.core.offset_map import Place
@@ -22,6 +22,16 @@ _ELSEWHERE = {
     Reason.TARGET_REFUSED: "mend what the target refuses; the copy goes on by itself, or after a restart",
     Reason.FENCED: "the target was promoted: nothing is copied to it any more",
 }
+
+
+_ALLOWED_BESIDE_OTHERS: Mapping[Reason, frozenset[How]] = {
+    **{reason: hows - ANEW for reason, hows in ALLOWED.items()},
+    Reason.OVERTAKEN_BY_RETENTION: frozenset({How.ACCEPT}),
+    Reason.TARGET_RECREATED: frozenset({How.ACCEPT}),
+    Reason.TARGET_MISSING: ANEW,
+}
+"""The same where others write to the target topic too: nothing deletes it."""
+_RETOLD = frozenset({Reason.OVERTAKEN_BY_RETENTION, Reason.TARGET_RECREATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +148,14 @@ def _sentence(step: Step, topic: str) -> str:
             return f"the target topic of {topic} is deleted, created anew, and filled with all the source holds"
 
 
-def plan_resolution(topic: str, how: How, facts: Sequence[Facts]) -> Plan | None:
+def plan_resolution(topic: str, how: How, facts: Sequence[Facts], *, others_write: bool = False) -> Plan | None:
     """Return what `how` does about the faults of a mirror; None where nothing stands still.
 
     Args:
         topic: Its source topic, for messages.
         how: What the operator wants.
         facts: All its partitions, or those that are meant.
+        others_write: Whether others write to the target topic too: it is never deleted then.
 
     Raises:
         UsageError: That cannot be done about such a fault.
@@ -155,20 +166,23 @@ def plan_resolution(topic: str, how: How, facts: Sequence[Facts]) -> Plan | None
         return None
     reasons = tuple(dict.fromkeys(one.reason for one in faulted if one.reason is not None))
     for reason in reasons:
-        _check(topic, reason, how)
+        _check(topic, reason, how, _ALLOWED_BESIDE_OTHERS if others_write else ALLOWED)
     if how in ANEW:
         return Plan(how, reasons, (Recreate(),), tuple(loss for one in facts for loss in _lost_by_recreation(one)))
     steps: list[Step] = [TakeSource()] if Reason.SOURCE_RECREATED in reasons else []
     losses: list[Loss] = []
     for one in faulted:
-        step, lost = _skip(topic, one) if how is How.SKIP else _accept(topic, one)
+        if others_write and one.reason in _RETOLD:
+            step, lost = _retell(one)
+        else:
+            step, lost = _skip(topic, one) if how is How.SKIP else _accept(topic, one)
         steps.append(step)
         losses += lost
     return Plan(how, reasons, tuple(steps), tuple(losses))
 
 
-def _check(topic: str, reason: Reason, how: How) -> None:
-    allowed = ALLOWED.get(reason)
+def _check(topic: str, reason: Reason, how: How, by_reason: Mapping[Reason, frozenset[How]]) -> None:
+    allowed = by_reason.get(reason)
     if allowed is None:
         raise UsageError(
             f"{topic} stands still with {reason}, which is not resolved here",
@@ -179,6 +193,19 @@ def _check(topic: str, reason: Reason, how: How) -> None:
         raise UsageError(
             f"{topic} stands still with {reason}: --how {how} does not help", next_step=f"use --how {words}"
         )
+
+
+def _retell(one: Facts) -> tuple[Step, list[Loss]]:
+    """Begin a map anew at the target's end, where the logs do not tell any more what of ours stands below it."""
+    known = one.place.source if one.place is not None and one.reason is not Reason.TARGET_RECREATED else 0
+    start = one.source_start or 0
+    losses = []
+    if one.reason is Reason.OVERTAKEN_BY_RETENTION and known < start:
+        text = "the source's records, deleted by retention before they were copied"
+        losses.append(Loss(one.partition, known, start, text))
+    text = "of the source's records from here on, those that were copied last may be copied twice"
+    losses.append(Loss(one.partition, max(known, start), one.source_end or start, text))
+    return GoOn(one.partition, Place(max(known, start), one.target_end or 0), mapped=True), losses
 
 
 def _lost_by_recreation(one: Facts) -> list[Loss]:

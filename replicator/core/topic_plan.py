@@ -139,7 +139,7 @@ def plan_topic(
     recorded: Recorded = _NOTHING_RECORDED,
 ) -> TopicPlan:
     """Return what has to be done to `target_name` (None: it does not exist)."""
-    fault = _fault(source, target, target_name, recorded)
+    fault = _fault(source, target, target_name, recorded, may_be_wider=flow.both_ways)
     if fault is not None:
         return TopicPlan((fault,), managed=recorded.managed)
     replicas, notes = _replicas(source, flow, cluster)
@@ -157,6 +157,9 @@ def plan_topic(
     steps: list[Step] = []
     if target.partitions < source.partitions:
         steps.append(GrowTopic(target_name, source.partitions))
+    if flow.both_ways:
+        # Two flows that each set what the other side has would never come to rest.
+        return TopicPlan(tuple(steps), ("its settings are left alone: both sides are written to",))
     values, delete, left_alone = changes(desired, target.configs, recorded.managed)
     if values or delete:
         steps.append(SetConfigs(target_name, values, delete))
@@ -172,7 +175,9 @@ def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired) -> 
     return TopicPlan(steps, notes, managed=desired.values, held_back=desired.held_back)
 
 
-def _fault(source: SourceTopic, target: TargetTopic | None, name: str, recorded: Recorded) -> Fault | None:
+def _fault(
+    source: SourceTopic, target: TargetTopic | None, name: str, recorded: Recorded, *, may_be_wider: bool
+) -> Fault | None:
     if _changed(recorded.source_id, source.topic_id):
         return Fault(
             Reason.SOURCE_RECREATED,
@@ -188,7 +193,7 @@ def _fault(source: SourceTopic, target: TargetTopic | None, name: str, recorded:
             Reason.TARGET_RECREATED,
             f"the target topic {name} was deleted and created again (id {recorded.target_id}, now {target.topic_id})",
         )
-    if target.partitions > source.partitions:
+    if target.partitions > source.partitions and not may_be_wider:
         return Fault(
             Reason.PARTITION_COUNT,
             f"the target topic {name} has {target.partitions} partitions, the source {source.name} has "

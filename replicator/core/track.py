@@ -19,7 +19,7 @@ class Track:
         acked: The target's end as proven by answers, and the source offset it stands for.
     """
 
-    __slots__ = ("_moves", "_recorded", "acked", "mapped", "offsets", "shift")
+    __slots__ = ("_drift", "_moves", "_recorded", "acked", "mapped", "offsets", "shift")
 
     def __init__(self, offsets: OffsetMap, *, mapped: bool) -> None:
         self.offsets = offsets
@@ -28,6 +28,7 @@ class Track:
         self.shift = self.acked.target - self.acked.source
         self._recorded = offsets.end
         self._moves: deque[Place] = deque()
+        self._drift = 0
 
     @property
     def sure(self) -> Place:
@@ -47,6 +48,7 @@ class Track:
     def begin(self, place: Place) -> None:
         """Go on at a place that was proven; what was queued behind it is gone."""
         self._moves.clear()
+        self._drift = 0
         if not self.mapped:
             # Records and markers alike stand at one difference, until another is recorded.
             self.offsets.go_straight(place)
@@ -74,7 +76,23 @@ class Track:
         self._land()
         return self.acked.source
 
+    def land_behind_others(self, target: int, length: int) -> int:
+        """A batch was appended at `target`, behind records of others.
+
+        Returns:
+            The source offset up to which everything is copied.
+
+        What is queued was given its offsets without those records; so from here on all of it lands as many further on.
+        """
+        source, expected = self.acked
+        self._drift += target - expected
+        self.offsets.add(Run(source, target, length))
+        self.acked = Place(source + length, target + length)
+        self._land()
+        return self.acked.source
+
     def _land(self) -> None:
-        while self._moves and self._moves[0].target <= self.acked.target:
-            self.acked = self._moves.popleft()
+        while self._moves and self._moves[0].target + self._drift <= self.acked.target:
+            move = self._moves.popleft()
+            self.acked = Place(move.source, move.target + self._drift)
             self.offsets.pass_over(self.acked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from replicator.engine.slot import Slot
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
+
+
+_COMMIT_LOOKS, _COMMIT_PAUSE_SECONDS = 10, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,9 @@ async def read_facts(
         stable, high_watermark, epoch_end = ends[slot]
         bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
         mapping = await _mapping(source, there, target, here, slot, log, bounds, committed=committed)
+        if target.chooser is not None:
+            log = replace(log, tail=await _own_tail(target, here, slot, log, writer))  # noqa: PLW2901 - read last
+            mapping = mapping_of(slot, log.end, mapping.place if mapping else None, _last_offset(log))
         view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
         if view.unfilled is not None and mapping is not None and mapping.mapped:
             mapping = stepped_back(slot, mapping, log.end)
@@ -131,7 +137,11 @@ async def _mapping(
             Log(source, there, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up),
             Log(target, here, slot.target, log.start, log.end, committed=False),
         )
-    return mapping_of(slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
+    return mapping_of(slot, log.end, place, _last_offset(log))
+
+
+def _last_offset(log: TargetLog) -> int | None:
+    return log.tail.last_offset if log.tail is not None else None
 
 
 # -- the target ---------------------------------------------------------------------------------------------------
@@ -146,14 +156,35 @@ async def _target_logs(
     producers = await control.describe_producers(connection, wanted)
     # After the producers: an end that is still the one clients see shows that nothing was appended in between.
     log_ends = await _log_ends(side, connection, wanted)
+    others_write = side.chooser is not None
+    if others_write:
+        ends = await _ends_beyond(connection, wanted, log_ends)
+        log_ends = {where: max(end, ends[where]) if end <= ends[where] else end for where, end in log_ends.items()}
     logs: dict[Slot, TargetLog] = {}
     for slot in slots:
         where = slot.target
         start, end = starts[where], ends[where]
         entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
-        tail = await _tail(side, connection, where, start, end, writer.producer_id) if end > start else None
+        looked_for = end > start and not others_write
+        tail = await _tail(side, connection, where, start, end, writer.producer_id) if looked_for else None
         logs[slot] = TargetLog(start, end, entry, tail, entry_known=producers is not None, log_end=log_ends.get(where))
     return logs
+
+
+async def _ends_beyond(
+    connection: Connection, wanted: Sequence[TopicPartition], log_ends: dict[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """Return the ends of logs that others write to, once what stood in them is committed; or as far as it is.
+
+    Such a leader's own end is ahead of the one that clients see for as long as anybody writes. What of ours may be
+    among that was there when the leader was asked.
+    """
+    for _ in range(_COMMIT_LOOKS):
+        ends = await offsets_of(connection, wanted, control.LATEST)
+        if all(end >= log_ends.get(where, end) for where, end in ends.items()):
+            break
+        await asyncio.sleep(_COMMIT_PAUSE_SECONDS)
+    return ends
 
 
 async def _log_ends(side: Side, connection: Connection, wanted: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -212,6 +243,27 @@ async def _tail(
         header.max_timestamp,
         last.content,
     )
+
+
+async def _own_tail(side: Side, connection: Connection, slot: Slot, log: TargetLog, writer: Writer) -> Tail | None:
+    """Return our last batch of a log that others write to as well: it ends where the map does.
+
+    A batch of somebody else that stands there shows that the log lost ours: then that one is returned.
+    """
+    track = slot.copy.track
+    if track is None:
+        return await _tail(side, connection, slot.target, log.start, log.end, writer.producer_id)
+    last = track.offsets.last_run_end.target - 1
+    if not len(track.offsets) or last < log.start:
+        return None
+    async for frame, header, _ in batches_between(side, connection, slot.target, last, last + 1, committed=False):
+        if header.is_control or not header.base_offset <= last < header.next_offset:
+            continue
+        content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), None)
+        return Tail(
+            last, header.producer_id, header.producer_epoch, header.last_sequence, header.max_timestamp, content
+        )
+    return None
 
 
 # -- the source ---------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ _GROUP_MAX = 200
 _PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
 _TICK_SECONDS = 1.0
+_PROVEN_SECONDS = 3600.0
 
 log = get_logger(__name__)
 
@@ -83,6 +84,7 @@ class AttachLoop:
             if self._pump.now() - looked_at >= _TICK_SECONDS:
                 looked_at = self._pump.now()
                 self._pump.look_for_ends()
+                self._prove_idle()
             self._pump.readers_kick()
             self._pump.writers_kick()
             await self._sleep()
@@ -104,6 +106,17 @@ class AttachLoop:
             since = slot.shard.claim.effective_since()
             if since is not None:
                 slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
+
+    def _prove_idle(self) -> None:
+        """Where others write to the target, look again from time to time up to where nothing of ours stands.
+
+        It is recorded, and what is recorded must not lie below the log's start: retention may take all of ours.
+        """
+        oldest = self._pump.now() - _PROVEN_SECONDS
+        for slot in self._pump.slots.values():
+            copy = slot.copy
+            if copy.limits.others_write and copy.is_copying() and copy.idle and slot.verified_at < oldest:
+                self._pump.settle(slot, "looking up to where others wrote since")
 
     def _attach_due(self) -> None:
         pump = self._pump
@@ -202,8 +215,9 @@ class AttachLoop:
                 mapped=pump.offsets is Offsets.MAPPED and not slot.compacted,
                 may_be_mapped=copy.limits.may_be_mapped,
                 surplus_allowed=pump.offsets is not Offsets.IDENTICAL,
-                wants_mapping=copy.wants_mapping,
+                wants_mapping=copy.wants_mapping or copy.limits.others_write,
                 given_up=copy.given_up,
+                others_write=copy.limits.others_write,
             ),
         )
         self._carry_out(slot, decision, facts.source.epoch)

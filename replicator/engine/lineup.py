@@ -58,6 +58,7 @@ class Lineup:
                 self._flow.fill_limit,
                 may_be_mapped=lenient and not mirror.compacted,
                 surplus_allowed=lenient,
+                others_write=self._flow.both_ways,
             )
             for partition in range(mirror.partitions):
                 where = TopicPartition(mirror.topic, partition)

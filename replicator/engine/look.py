@@ -22,6 +22,7 @@ from replicator.wire.versions import FETCH
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from replicator.engine.origins import Chooser
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
@@ -37,10 +38,14 @@ _STEP_FACTOR = 16
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One cluster, and the topic ids that are meant there: those of the mirror records, not of today's names."""
+    """One cluster, and the topic ids that are meant there: those of the mirror records, not of today's names.
+
+    `chooser` tells which batches are passed over; None for none.
+    """
 
     cluster: Cluster
     topic_ids: dict[str, bytes]
+    chooser: Chooser | None = None
 
 
 @dataclass(slots=True)
@@ -145,8 +150,8 @@ async def last_data(side: Side, connection: Connection, where: TopicPartition, s
         lower = max(start, upper - step)
         found: LastData | None = None
         passed: list[BatchHeader] = []
-        async for frame, header, _ in batches_between(side, connection, where, lower, upper, committed=False):
-            if header.is_control:
+        async for frame, header, passed_over in batches_between(side, connection, where, lower, upper, committed=False):
+            if header.is_control or passed_over:
                 continue
             if header.record_count > 0:
                 found = LastData(frame, header)
@@ -164,7 +169,9 @@ async def last_data(side: Side, connection: Connection, where: TopicPartition, s
 async def batches_between(
     side: Side, connection: Connection, where: TopicPartition, begin: int, end: int, *, committed: bool
 ) -> AsyncIterator[tuple[Frame, BatchHeader, bool]]:
-    """Yield the batches that cover offsets from `begin` up to `end`, and whether each was aborted.
+    """Yield the batches that cover offsets from `begin` up to `end`, and whether each is passed over.
+
+    That is one of an aborted transaction, or of a producer that the side leaves out.
 
     Raises:
         KafkaError: The broker refuses.
@@ -178,10 +185,15 @@ async def batches_between(
         for header in headers:
             aborted = aborts.observe(header)
             if header.next_offset > position and (header.base_offset < end or header.magic < MAGIC_V2):
-                yield frame, header, aborted
+                left_out = side.chooser is not None and await side.chooser.leaves_out(_producer_of(header))
+                yield frame, header, aborted or left_out
         if not headers:
             return
         position = max(position + 1, headers[-1].next_offset)
+
+
+def _producer_of(header: BatchHeader) -> int:
+    return header.producer_id if header.magic == MAGIC_V2 else -1
 
 
 async def read_batches(

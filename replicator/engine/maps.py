@@ -176,8 +176,10 @@ class OffsetMaps:
         generation = pb.PartitionMap.FromString(slot.map_record).generation
         changes: list[Change] = self._dropped(slot, offsets, generation)
         index, end = known.block, known.end
+        # Of a log that others write to too, retention may take all that we wrote: then this alone tells of the rest.
+        proven = offsets.end.target if slot.copy.limits.others_write else 0
         sealed = [block for block in offsets.sealed if block.end.target > known.sealed.target]
-        for block in (*sealed, offsets.open_block()):
+        for block in (*sealed, offsets.open_block(target_end=proven)):
             if block.end.target > end.target:
                 key = state.segment_key(self._uid, *slot.target, number << _BLOCK_BITS | index)
                 changes.append(state.put(key, pb.SegmentBlock(generation=generation, block=_packed(block))))

@@ -19,6 +19,7 @@ from replicator.engine.lease_keeper import LeaseKeeper
 from replicator.engine.lineup import Lineup
 from replicator.engine.look import Side
 from replicator.engine.maps import OffsetMaps
+from replicator.engine.origins import OnlyOurs, Origins
 from replicator.engine.positions import PumpPositions
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump, Watcher
@@ -136,14 +137,16 @@ def assemble(
             shards.kick()
 
     ground.state_log.listen(on_record)
+    origins = Origins(ground.source) if flow.both_ways else None
     pump = Pump(
         flow,
-        Side(ground.source, {}),
-        Side(ground.target, {}),
+        Side(ground.source, {}, origins),
+        Side(ground.target, {}, OnlyOurs(ground.identity.writer.producer_id) if flow.both_ways else None),
         state.writers_of(ground.state_log.records, uid) or Writers(ground.identity.writer),
         shards,
         watcher=watcher,
         maps=OffsetMaps(uid, ground.state_log),
+        origins=origins,
     )
     source_ends = SourceEnds(uid, ground.state_log)
     sync = TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log)

@@ -345,13 +345,15 @@ def _foreign(flow: _Flow, name: str, *, known: bool) -> list[Check]:
     """Find out whether a target topic that exists belongs to somebody else."""
     new = flow.target_name(name)
     owner = state.foreign_owner(flow.records, flow.record.uid if flow.record else "", new)
-    if owner is not None:
+    if owner is not None and not flow.spec.both_ways:
         return [fail("mirrors", f"{new} is fed by flow {owner} already", "rename here, or end the other flow")]
     if known:
         return []
     end = max((found.offset for where, found in flow.target_ends.items() if where.topic == new), default=0)
     if end <= 0:
         return [ok("mirrors", f"{new} is there already, and empty: it will be used")]
+    if flow.spec.both_ways:
+        return [ok("mirrors", f"{new} is there already, with records of others up to offset {end:,}: ours are added")]
     return [
         fail(
             "mirrors",
@@ -432,7 +434,7 @@ async def _groups(flow: _Flow) -> None:
 
 async def _fills(flow: _Flow) -> None:
     """Find out in which way offsets without a record will be filled, where there are any."""
-    if flow.spec.offsets is Offsets.MAPPED:
+    if flow.spec.offsets is Offsets.MAPPED or flow.spec.both_ways:
         flow.checks += judge.mapped(flow.to_fill, flow.compacted)
     elif flow.to_fill:
         verdict = await may_write_markers(await flow.target.cluster.any_connection())

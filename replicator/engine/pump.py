@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable
 
     from replicator.engine.maps import OffsetMaps
+    from replicator.engine.origins import Origins
     from replicator.engine.shards import Shards
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
@@ -94,6 +95,7 @@ class Pump:
         shards: The flow's shards, with this daemon's rights on each.
         watcher: Who is told.
         maps: Where offsets stand that are not the source's own.
+        origins: Whose records the source holds, where those of other flows are not copied.
 
     Attributes:
         slots: The partitions, by source name.
@@ -112,6 +114,7 @@ class Pump:
         *,
         watcher: Watcher,
         maps: OffsetMaps,
+        origins: Origins | None = None,
     ) -> None:
         self.source = source
         self.target = target
@@ -126,6 +129,7 @@ class Pump:
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.shards = shards
         self.maps = maps
+        self.origins = origins
         self.offsets = flow.offsets
         self._watcher = watcher
         self._readers: dict[int, SourceReader] = {}
@@ -152,6 +156,8 @@ class Pump:
         """Begin with a partition; it is attached as soon as its leaders are known."""
         slot = Slot(source, target, PartitionCopy(source, limits), self.shards.of(source))
         self.slots[source] = slot
+        if self.origins is not None:
+            slot.copy.left_out = self.origins.flows
         self._attach_loop.add(slot)
         self._attach_loop.wake()
         return slot

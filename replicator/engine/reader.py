@@ -11,8 +11,8 @@ from replicator.core.partition_values import Batch
 from replicator.engine.access import told
 from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release
-from replicator.errors import CorruptRecords, KafkaError
-from replicator.model.batch import LENGTH_PREFIX_BYTES
+from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
+from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
 from replicator.model.states import Reason
 from replicator.wire.batch import rewrite, scan
 from replicator.wire.cluster import Purpose
@@ -24,7 +24,9 @@ from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
     from replicator.core.intake import Passes, Piece
+    from replicator.engine.origins import Origins
     from replicator.engine.pump import Pump
+    from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
@@ -58,6 +60,7 @@ class SourceReader:
         self._wanted: dict[TopicPartition, Wanted] = {}
         self._look_at: dict[TopicPartition, None] = {}
         self._episodes: dict[TopicPartition, int] = {}
+        self._asking_whose: set[TopicPartition] = set()
 
     def add(self, slot: Slot) -> None:
         """Read this partition from now on."""
@@ -116,7 +119,8 @@ class SourceReader:
         blocked: dict[TopicPartition, None] = {}
         for where in self._look_at:
             slot = self._slots.get(where)
-            known = leader(where) if slot is not None and slot.copy.wants_more(pump.queued_bytes_max) else None
+            wants = slot is not None and slot.copy.wants_more(pump.queued_bytes_max) and where not in self._asking_whose
+            known = leader(where) if wants else None
             if slot is None or known is None:
                 if self._wanted.pop(where, None) is not None or slot is None:
                     gone.append(where)
@@ -267,6 +271,8 @@ class SourceReader:
             return []
         try:
             headers = scan(frame.buffer, fetched.start, fetched.end)
+            if self._pump.origins is not None:
+                headers = self._up_to_unknown(slot, headers, self._pump.origins)
             pieces, dropped = copy.offer(headers, fetched.aborted or (), lambda header: open_batch(frame.view, header))
         except CorruptRecords as damage:
             self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
@@ -275,6 +281,27 @@ class SourceReader:
         if not copy.is_copying():
             self._pump.phase_changed(slot)
         return pieces
+
+    def _up_to_unknown(self, slot: Slot, headers: list[BatchHeader], origins: Origins) -> list[BatchHeader]:
+        """Return the batches up to the first of which it has to be found out who wrote it; the rest is read again."""
+        unknown = origins.unknown(header.producer_id for header in headers if header.magic == MAGIC_V2)
+        if not unknown:
+            return headers
+        self._asking_whose.add(slot.source)
+        self._pump.start_task(self._learn_whose(slot, unknown, origins))
+        first = next(at for at, header in enumerate(headers) if header.producer_id in unknown)
+        return headers[:first]
+
+    async def _learn_whose(self, slot: Slot, producer_ids: frozenset[int], origins: Origins) -> None:
+        try:
+            await origins.learn(producer_ids)
+        except ReplicatorError as error:
+            if slot.copy.is_copying():
+                self._pump.settle_and_rest(slot, f"whose records follow cannot be told: {error}")
+        finally:
+            self._asking_whose.discard(slot.source)
+            self._look_at[slot.source] = None
+            self.kick()
 
     def _carry_out(self, slot: Slot, pieces: list[Piece], frame: Frame) -> None:
         for piece in pieces:

@@ -76,7 +76,8 @@ class Resolver:
             KafkaError: A cluster cannot be asked.
         """
         mirror = self._sync.mirrors[order.topic]
-        return plan_resolution(order.topic, order.how, await self._facts(mirror, order))
+        facts = await self._facts(mirror, order)
+        return plan_resolution(order.topic, order.how, facts, others_write=self._pump.origins is not None)
 
     async def carry_out(self, order: Order) -> Plan | None:
         """Do it; return the plan that was carried out, None where nothing stands still.
@@ -161,6 +162,8 @@ class Resolver:
         track = slot.copy.track if slot is not None else None
         if track is None:
             return Place(here.end, here.end)
+        if self._pump.origins is not None:
+            return Place(track.offsets.last_run_end.source, here.end)
         if track.mapped:
             end = track.offsets.end
             return end if end.target == here.end else None

@@ -299,6 +299,16 @@ def foreign_owner(records: Mapping[bytes, bytes], uid: str, target_topic: str) -
     return None
 
 
+def producer_ids(records: Mapping[bytes, bytes]) -> set[int]:
+    """Return under which producer ids flows write to this cluster."""
+    found: set[int] = set()
+    for _, value in _of_kind(records, pb.KIND_WRITER):
+        record = pb.WriterRecord.FromString(value)
+        found |= {record.producer_id} if record.HasField("producer_id") else set()
+        found |= {record.filler_producer_id} if record.HasField("filler_producer_id") else set()
+    return found
+
+
 def uuid_text(raw: bytes) -> str | None:
     """Return a topic id as text, None for the zero id of clusters without them."""
     return str(uuid.UUID(bytes=raw)) if any(raw) else None

@@ -323,7 +323,7 @@ class TopicSync:
             return
         found = await self._without_doomed(mirror, found)
         plan = self._plan(mirror, found)
-        fault = self._not_mappable(mirror, found) or plan.fault
+        fault = self._not_mappable(mirror, found) or self._not_shareable(mirror, found) or plan.fault
         if fault is not None:
             if mirror.fault != fault:
                 log.warning("topic stopped", topic=mirror.topic, reason=fault.reason, why=fault.text)
@@ -336,7 +336,7 @@ class TopicSync:
             target = await self._await_leaders(mirror.target_topic, found.source.partition_count)
         if target is None:
             return
-        if not any(mirror.target_id) and found.target is not None:
+        if not any(mirror.target_id) and found.target is not None and not self._flow.both_ways:
             await self._check_virgin(mirror, target)
             if mirror.fault is not None:
                 return
@@ -408,10 +408,29 @@ class TopicSync:
             "in a flow of its own",
         )
 
+    def _not_shareable(self, mirror: Mirror, found: _Found) -> Fault | None:
+        """Say why others cannot write to this target topic as well: we could not tell our records from theirs."""
+        if not self._flow.both_ways:
+            return None
+        here = _effective(found.target_config)
+        if "compact" in here.get("cleanup.policy", "") + _effective(found.source_config).get("cleanup.policy", ""):
+            return Fault(
+                Reason.NOT_MAPPABLE,
+                f"{mirror.topic} is compacted, and where both sides are written to (`loop_guard: origin`) offsets are "
+                "mapped, which takes logs that no cleaner thins out: leave it out of this flow (`exclude`)",
+            )
+        if here.get("message.timestamp.type") == "LogAppendTime":
+            return Fault(
+                Reason.TARGET_REFUSED,
+                f"{mirror.target_topic} gives records times of its own (message.timestamp.type=LogAppendTime), so they "
+                "would not be the same on both sides; set it to CreateTime",
+            )
+        return None
+
     def _other_feeder(self, mirror: Mirror) -> str | None:
         """Return who else writes to this mirror's target topic: another flow, or another topic renamed alike."""
         flow = state.foreign_owner(self._log.records, self._uid, mirror.target_topic)
-        if flow is not None:
+        if flow is not None and not self._flow.both_ways:
             return f"flow {flow}"
         for other in self.mirrors.values():
             if other is mirror:

@@ -9,8 +9,9 @@ from replicator.core.offset_map import Place
 from replicator.engine import state
 from replicator.engine.look import Side
 from replicator.engine.maps import given_up_of, recorded_map
+from replicator.engine.origins import OnlyOurs, Origins
 from replicator.engine.state_log import StateLog
-from replicator.engine.walk import holds_more, open_log, walk
+from replicator.engine.walk import Log, holds_more, open_log, paired, walk
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster
@@ -18,6 +19,8 @@ from replicator.wire.cluster import Cluster
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from replicator.core.offset_map import OffsetMap
+    from replicator.engine.origins import Chooser
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec
 
@@ -40,7 +43,13 @@ async def map_views(flow: FlowSpec, source: ClusterSpec, target: ClusterSpec) ->
         found = state.find_flow(log.records, flow.name, there.cluster_id or "")
         if found is None:
             return {}
-        return await _views(flow, found.uid, log, Side(there, there.topic_ids), Side(here, here.topic_ids))
+        writer = state.get_writer(log.records, found.uid)
+        if flow.both_ways and writer is not None:
+            ours: tuple[Chooser | None, Chooser | None] = Origins(there), OnlyOurs(writer.producer_id)
+        else:
+            ours = None, None
+        sides = Side(there, there.topic_ids, ours[0]), Side(here, here.topic_ids, ours[1])
+        return await _views(flow, found.uid, log, *sides)
     finally:
         there.close()
         here.close()
@@ -66,8 +75,27 @@ async def _views(flow: FlowSpec, uid: str, log: StateLog, source: Side, target: 
                 there = await open_log(source, origin, committed=committed, given_up=given_up)
                 here = await open_log(target, where, committed=False)
                 if there is not None and here is not None:
-                    place = await walk(offsets, there, here)
-                    if place is not None and not await holds_more(there, place.source):
-                        offsets.pass_over(Place(there.end, here.end))
-            views[where] = MapView(offsets, known.mapped, known.judged_from, given_up)
+                    offsets = await _up_to_ends(offsets, there, here, anew=flow.both_ways)
+            views[where] = MapView(offsets, known.mapped, known.judged_from, given_up, flow.both_ways and known.mapped)
     return views
+
+
+async def _up_to_ends(offsets: OffsetMap, there: Log, here: Log, *, anew: bool) -> OffsetMap:
+    """Return a map brought up to the ends of both logs.
+
+    Args:
+        offsets: What is recorded; it may be changed.
+        there: The source's log.
+        here: The target's.
+        anew: Whether the map decides what is compared at all. Then it is not taken from what was recorded by whoever is
+            judged: the logs are paired from their first record on, where retention has not taken it.
+    """
+    begin = offsets.begin
+    if anew and there.start <= begin.source and here.start <= begin.target:
+        offsets = await paired(begin, there, here)
+        place: Place | None = offsets.end
+    else:
+        place = await walk(offsets, there, here)
+    if place is not None and place.source <= there.end and not await holds_more(there, place.source):
+        offsets.pass_over(Place(there.end, here.end))
+    return offsets

@@ -42,21 +42,28 @@ class TwoSides:
         self._right.open(self._target, self._view.to_target(start), self._view.to_target(target_end))
 
     def source_rows(self) -> list[Row]:
-        """Return the source's next records, but for those that were given up; none at its end."""
+        """Return the source's next records, but for those that need not be copied; none at its end."""
         rows = self._left.chunk()
         view = self._view
-        while rows and view.given_up:
-            kept = [row for row in rows if not view.is_given_up(row[0])]
+        while rows and view.is_partial:
+            kept = [row for row in rows if not view.may_lack(row[0])]
             if kept:
                 return kept
             rows = self._left.chunk()
         return rows
 
     def target_rows(self) -> list[Row]:
-        """Return the target's next records, each at its offset on the source; none at its end."""
+        """Return the target's next records that are ours, each at its offset on the source; none at its end."""
         rows = self._right.chunk()
-        to_source = self._view.to_source
-        return rows if self._view.offsets is None else [(to_source(row[0]), *row[1:]) for row in rows]
+        view = self._view
+        while rows and view.others_write:
+            kept = [row for row in rows if not view.is_foreign(row[0])]
+            if kept:
+                rows = kept
+                break
+            rows = self._right.chunk()
+        to_source = view.to_source
+        return rows if view.offsets is None else [(to_source(row[0]), *row[1:]) for row in rows]
 
     @property
     def source_position(self) -> int:

@@ -1,7 +1,8 @@
 """Finds what the end of a mapped target log stands for, by walking both logs from the last place that is known.
 
 A mapped copy leaves out what holds no record and keeps the order of what does, so record by record both logs go on
-together (`core.pairing`). Only headers are read, where they tell.
+together (`core.pairing`). Only headers are read, where they tell. Where others write to the target, only our own
+records there count (`Side.chooser`).
 Neither log is ever compacted, or this would not be so.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.pairing import Pairing, Ranges, Span, reading_from, spans_of
 from replicator.engine.look import Side, batches_between, offsets_of
 from replicator.errors import BrokerRefused
@@ -20,7 +22,6 @@ from replicator.wire.cluster import Purpose
 from replicator.wire.recode import open_batch
 
 if TYPE_CHECKING:
-    from replicator.core.offset_map import OffsetMap, Place
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
 
@@ -47,16 +48,40 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Place | None:
         KafkaError: A broker refuses, or does not give what is there; later.
         CorruptRecords: A log cannot be read.
     """
+    others_write = target.side.chooser is not None
     while True:
         if target.end < offsets.end.target:
             offsets.cut(target.end)
         if target.end <= offsets.end.target:
             return offsets.end if target.end == offsets.end.target else None
         begin = reading_from(offsets.end, source.given_up)
-        if source.start <= begin:
+        if source.start <= begin and not (others_write and target.start > offsets.end.target):
+            break
+        if others_write and source.start <= begin and not await holds_more(source, begin):
+            # What retention took of the target since cannot have been ours: there was nothing to copy.
+            offsets.pass_over(Place(offsets.end.source, target.start))
             break
         if not offsets.leap(target.end):
             return None
+    return (await _pair(offsets, source, begin, target)).place(source.end)
+
+
+async def paired(begin: Place, source: Log, target: Log) -> OffsetMap:
+    """Return the map of two logs from a place on, whatever is recorded of it.
+
+    What the target holds more than the source stands beyond the source's end.
+
+    Raises:
+        KafkaError: A broker refuses, or does not give what is there; later.
+        CorruptRecords: A log cannot be read.
+    """
+    offsets = OffsetMap(begin)
+    pairing = await _pair(offsets, source, reading_from(begin, source.given_up), target)
+    pairing.add_surplus(source.end)
+    return offsets
+
+
+async def _pair(offsets: OffsetMap, source: Log, begin: int, target: Log) -> Pairing:
     there = _spans(source, begin)
     pairing = Pairing(offsets, target.end)
     async for here in _target_spans(target, offsets.end.target):
@@ -66,7 +91,7 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Place | None:
             if span is None:
                 break
             pairing.take_source(span)
-    return pairing.place(source.end)
+    return pairing
 
 
 async def holds_more(source: Log, offset: int) -> bool:
@@ -79,7 +104,7 @@ async def holds_more(source: Log, offset: int) -> bool:
 
 
 async def _target_spans(log: Log, begin: int) -> AsyncIterator[Span]:
-    if log.start > begin:
+    if log.start > begin and log.side.chooser is None:
         # What retention took held a record at each offset: a mapped copy writes nothing else.
         yield begin, log.start - begin
     async for span in _spans(log, max(begin, log.start)):
@@ -119,4 +144,4 @@ async def open_log(side: Side, where: TopicPartition, *, committed: bool, given_
     connection = await cluster.connection(topic.leaders[where.partition].node, Purpose.CONTROL)
     start = (await offsets_of(connection, [where], control.EARLIEST))[where]
     end = (await offsets_of(connection, [where], control.LATEST))[where]
-    return Log(Side(cluster, cluster.topic_ids), connection, where, start, end, committed, given_up)
+    return Log(Side(cluster, cluster.topic_ids, side.chooser), connection, where, start, end, committed, given_up)

@@ -25,6 +25,13 @@ class Isolation(enum.StrEnum):
     READ_UNCOMMITTED = "read_uncommitted"
 
 
+class LoopGuard(enum.StrEnum):
+    """Which records are left out because a flow of ours wrote them to the source (active/active, same names)."""
+
+    NONE = "none"
+    ORIGIN = "origin"
+
+
 class Offsets(enum.StrEnum):
     """What the target's offsets promise."""
 
@@ -151,6 +158,7 @@ class FlowSpec:
     follow_log_start: bool = False
     follow_log_start_limit: int = 5_000_000
     isolation: Isolation = Isolation.READ_COMMITTED
+    loop_guard: LoopGuard = LoopGuard.NONE
     replication_factor: int | None = None
     topic_configs: TopicConfigs = field(default_factory=TopicConfigs)
     shards: int = 1
@@ -160,6 +168,11 @@ class FlowSpec:
     reverse_of: str | None = None
     group_sync: GroupSync = field(default_factory=GroupSync)
     acls: AclPolicy = field(default_factory=AclPolicy)
+
+    @property
+    def both_ways(self) -> bool:
+        """Whether others write to its target topics too: applications, and flows from other clusters."""
+        return self.loop_guard is LoopGuard.ORIGIN
 
 
 @dataclass(frozen=True, slots=True)

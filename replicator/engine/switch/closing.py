@@ -50,6 +50,8 @@ class Closing:
         """
         site = self._site
         found: list[str] = []
+        if site.flow.both_ways:
+            return ["both sides of it are open (`loop_guard: origin`): move the clients, there is nothing to switch"]
         if journal.topics:
             known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, journal.topics)}
             found += [f"the flow mirrors no topic {name!r}" for name in journal.topics if name not in known]
