@@ -220,7 +220,8 @@ def _join_others(target: TargetLog, policy: Policy, begin_at: int, *, new: bool)
     """Begin behind whatever stands in a log that others write to, too."""
     if not (new and policy.others_write):
         return None
-    return Remap(Place(begin_at, target.end), mapped=True, text="others write to it too: its offsets are mapped")
+    text = "others write to it too: its offsets are mapped"
+    return Remap(Place(begin_at, target.end), mapped=True, text=text, anew=True)
 
 
 def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
@@ -247,7 +248,8 @@ def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
 def _begin(target: TargetLog, source: SourceLog, begin_at: int, *, mapped: bool) -> Decision:
     """Decide for a partition that was never active and holds no data: new, or just seeded."""
     if mapped:
-        return Remap(Place(begin_at, target.end), mapped=True, text="its offsets are mapped from the beginning")
+        text = "its offsets are mapped from the beginning"
+        return Remap(Place(begin_at, target.end), mapped=True, text=text, anew=True)
     straight = _Stand(target, source, Place(target.end, target.end), None, None, mapped=False)
     if target.start <= begin_at < target.end:
         # Markers of ours, from before a partition could be recorded as active: no record of the source is there.

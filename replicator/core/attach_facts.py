@@ -209,11 +209,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Remap:
-    """Record that source and target go on at `place`, with another difference than before, and look again."""
+    """Record that source and target go on at `place`, with another difference than before, and look again.
+
+    `anew` tells that nothing of ours stands below it.
+    """
 
     place: Place
     mapped: bool
     text: str
+    anew: bool = False
 
 
 Decision = Resume | SeedTo | Wait | Fault | Remap

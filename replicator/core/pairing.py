@@ -88,15 +88,19 @@ class Pairing:
     Args:
         offsets: What is known; it grows.
         target_end: The target's end.
+
+    Attributes:
+        last_target: Offset of the last record of the target that was taken, paired or not; -1 for none.
     """
 
-    __slots__ = ("_offsets", "_source", "_target", "_target_end")
+    __slots__ = ("_offsets", "_source", "_target", "_target_end", "last_target")
 
     def __init__(self, offsets: OffsetMap, target_end: int) -> None:
         self._offsets = offsets
         self._target_end = target_end
         self._source: deque[Span] = deque()
         self._target: deque[Span] = deque()
+        self.last_target = -1
 
     @property
     def lacks_source(self) -> bool:
@@ -110,6 +114,7 @@ class Pairing:
 
     def take_target(self, span: Span) -> None:
         """Take what the target holds next."""
+        self.last_target = sum(span) - 1
         self._target.append(span)
         self._pair()
 

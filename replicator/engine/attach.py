@@ -14,7 +14,7 @@ from replicator.core.pairing import spans_of
 from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data, offsets_of
 from replicator.engine.maps import last_source, mapping_of, stepped_back
-from replicator.engine.walk import Log, walk
+from replicator.engine.walk import Log, Walked, walk
 from replicator.errors import BrokerRefused
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
@@ -92,10 +92,11 @@ async def read_facts(
     for slot, log in logs.items():
         stable, high_watermark, epoch_end = ends[slot]
         bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
-        mapping = await _mapping(source, there, target, here, slot, log, bounds, committed=committed)
+        walked = await _walk(source, there, target, here, slot, log, bounds, committed=committed)
         if target.chooser is not None:
-            log = replace(log, tail=await _own_tail(target, here, slot, log, writer))  # noqa: PLW2901 - read last
-            mapping = mapping_of(slot, log.end, mapping.place if mapping else None, _last_offset(log))
+            tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
+            log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
+        mapping = mapping_of(slot, log.end, walked.place, log.tail.last_offset if log.tail is not None else None)
         view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
         if view.unfilled is not None and mapping is not None and mapping.mapped:
             mapping = stepped_back(slot, mapping, log.end)
@@ -117,7 +118,7 @@ async def read_facts(
     return facts
 
 
-async def _mapping(
+async def _walk(
     source: Side,
     there: Connection,
     target: Side,
@@ -127,21 +128,16 @@ async def _mapping(
     bounds: _Bounds,
     *,
     committed: bool,
-) -> Mapping | None:
-    """Return what the target's end stands for, where offsets are not the source's own."""
+) -> Walked:
+    """Bring the map up to the target's end, where offsets are mapped."""
     track = slot.copy.track
-    place = None
-    if track is not None and track.mapped:
-        place = await walk(
-            track.offsets,
-            Log(source, there, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up),
-            Log(target, here, slot.target, log.start, log.end, committed=False),
-        )
-    return mapping_of(slot, log.end, place, _last_offset(log))
-
-
-def _last_offset(log: TargetLog) -> int | None:
-    return log.tail.last_offset if log.tail is not None else None
+    if track is None or not track.mapped:
+        return Walked(None)
+    return await walk(
+        track.offsets,
+        Log(source, there, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up),
+        Log(target, here, slot.target, log.start, log.end, committed=False),
+    )
 
 
 # -- the target ---------------------------------------------------------------------------------------------------
@@ -245,16 +241,19 @@ async def _tail(
     )
 
 
-async def _own_tail(side: Side, connection: Connection, slot: Slot, log: TargetLog, writer: Writer) -> Tail | None:
-    """Return our last batch of a log that others write to as well: it ends where the map does.
+async def _own_tail(
+    side: Side, connection: Connection, slot: Slot, log: TargetLog, writer: Writer, last_walked: int
+) -> Tail | None:
+    """Return our last batch of a log that others write to as well: what a walk saw last, or where the map ends.
 
     A batch of somebody else that stands there shows that the log lost ours: then that one is returned.
     """
     track = slot.copy.track
     if track is None:
         return await _tail(side, connection, slot.target, log.start, log.end, writer.producer_id)
-    last = track.offsets.last_run_end.target - 1
-    if not len(track.offsets) or last < log.start:
+    recorded = track.offsets.last_run_end.target - 1 if len(track.offsets) else -1
+    last = recorded if last_walked < 0 else last_walked
+    if last < log.start:
         return None
     async for frame, header, _ in batches_between(side, connection, slot.target, last, last + 1, committed=False):
         if header.is_control or not header.base_offset <= last < header.next_offset:

@@ -53,7 +53,8 @@ _MAX_BYTES = "max.message.bytes"
 _MAX_BYTES_DEFAULT = 1_048_588
 _TIMESTAMP_SETTINGS = "message.timestamp.before.max.ms"
 _DELETE_RETENTION = "delete.retention.ms"
-_EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", _MAX_BYTES, _DELETE_RETENTION)
+_TIMESTAMP_TYPE = "message.timestamp.type"
+_EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", _MAX_BYTES, _DELETE_RETENTION, _TIMESTAMP_TYPE)
 
 log = get_logger(__name__)
 
@@ -419,7 +420,7 @@ class TopicSync:
                 f"{mirror.topic} is compacted, and where both sides are written to (`loop_guard: origin`) offsets are "
                 "mapped, which takes logs that no cleaner thins out: leave it out of this flow (`exclude`)",
             )
-        if here.get("message.timestamp.type") == "LogAppendTime":
+        if here.get(_TIMESTAMP_TYPE) == "LogAppendTime":
             return Fault(
                 Reason.TARGET_REFUSED,
                 f"{mirror.target_topic} gives records times of its own (message.timestamp.type=LogAppendTime), so they "

@@ -95,7 +95,7 @@ async def _up_to_ends(offsets: OffsetMap, there: Log, here: Log, *, anew: bool) 
         offsets = await paired(begin, there, here)
         place: Place | None = offsets.end
     else:
-        place = await walk(offsets, there, here)
+        place = (await walk(offsets, there, here)).place
     if place is not None and place.source <= there.end and not await holds_more(there, place.source):
         offsets.pass_over(Place(there.end, here.end))
     return offsets

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.pairing import Pairing, Ranges, Span, reading_from, spans_of
@@ -39,10 +39,21 @@ class Log:
     given_up: Ranges = ()
 
 
-async def walk(offsets: OffsetMap, source: Log, target: Log) -> Place | None:
-    """Bring a map up to the target's end; return what that end stands for, or None where the logs do not tell.
+class Walked(NamedTuple):
+    """What a walk found.
 
-    Where the target holds more records than the source has, the place lies beyond the source's end by as many.
+    Attributes:
+        place: What the target's end stands for, None where the logs do not tell. Where the target holds more records
+            than the source has, it lies beyond the source's end by as many.
+        last_target: Offset of our last record on the target behind where the map had ended; -1 for none.
+    """
+
+    place: Place | None
+    last_target: int = -1
+
+
+async def walk(offsets: OffsetMap, source: Log, target: Log) -> Walked:
+    """Bring a map up to the target's end.
 
     Raises:
         KafkaError: A broker refuses, or does not give what is there; later.
@@ -53,7 +64,7 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Place | None:
         if target.end < offsets.end.target:
             offsets.cut(target.end)
         if target.end <= offsets.end.target:
-            return offsets.end if target.end == offsets.end.target else None
+            return Walked(offsets.end if target.end == offsets.end.target else None)
         begin = reading_from(offsets.end, source.given_up)
         if source.start <= begin and not (others_write and target.start > offsets.end.target):
             break
@@ -62,8 +73,9 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Place | None:
             offsets.pass_over(Place(offsets.end.source, target.start))
             break
         if not offsets.leap(target.end):
-            return None
-    return (await _pair(offsets, source, begin, target)).place(source.end)
+            return Walked(None)
+    pairing = await _pair(offsets, source, begin, target)
+    return Walked(pairing.place(source.end), pairing.last_target)
 
 
 async def paired(begin: Place, source: Log, target: Log) -> OffsetMap:

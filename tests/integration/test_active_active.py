@@ -180,6 +180,7 @@ def _transaction(producer: Producer, topic: str, name: str, turn: int, *, aborts
 
 
 @pytest.mark.long
+@pytest.mark.timeout(240)
 def test_what_cannot_be_told_apart_is_refused(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """A compacted topic, and a target that gives records times of its own, stop with the reason; mended, it goes on."""
     create(east, topic_name, cleanup_policy="compact")
@@ -189,7 +190,7 @@ def test_what_cannot_be_told_apart_is_refused(east: Kafka, west: Kafka, topic_na
     wait_until("it stops", lambda: daemon.mirror(topic_name).get("reason") == "not_mappable")
     configure(west, topic_name, message_timestamp_type="LogAppendTime")
     configure(east, topic_name, cleanup_policy="delete")
-    wait_until("it stops", lambda: daemon.mirror(topic_name).get("reason") == "target_refused", 120)
+    wait_until("it stops", lambda: daemon.mirror(topic_name).get("reason") == "target_refused", 90)
     configure(west, topic_name, message_timestamp_type="CreateTime")
     produce(east, topic_name, numbered(5))
     wait_until("it copies", lambda: len(read_all(west, topic_name)[0]) == 5, 120)

@@ -196,7 +196,7 @@ def test_captured_writes_are_refused(east: Kafka, tap: Wiretap, topic_name: str,
     assert bounds(tap.cluster, topic_name) == after
 
     produce(east, topic_name, numbered(5))
-    daemon.wait_state(topic_name, "FAULTED", "fenced")
+    daemon.wait_state(topic_name, "STOPPED", "fenced")
     daemon.kill()
     fresh = lab.daemon(east, tap, topic_name, replication_factor=1).start(ready_seconds=0)
     wait_until("it reads promoted, and says so", lambda: "promoted" in str(fresh.flow()["reason"]))
@@ -242,7 +242,7 @@ def test_whoever_begins_it_may_die(east: Kafka, west: Kafka, topic_name: str, la
                 assert (await first.look()).producer_epoch == one.epoch
 
     asyncio.run(fence())
-    daemon.wait_state(topic_name, "FAULTED", "fenced")
+    daemon.wait_state(topic_name, "STOPPED", "fenced")
 
 
 def test_copying_goes_on_behind_a_fence(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:

@@ -11,7 +11,7 @@ from replicator.core.partition_values import Phase
 from replicator.errors import BugError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
-from tests.property.model_broker import EXPIRY_MS, HOUR_MS
+from tests.property.model_broker import ALIEN_RECORD, EXPIRY_MS, HOUR_MS
 from tests.property.model_daemon import Daemon
 from tests.property.model_rules import Connection, Rules, Violation
 from tests.property.model_state import FATES
@@ -64,6 +64,12 @@ def append_odd(world: World, pick: Pick) -> None:
     world.source.append(1 + pick(3), world.now_ms, ODD[pick(len(ODD))])
 
 
+def append_by_a_flow(world: World, pick: Pick) -> None:
+    """Let another flow append a batch to the source."""
+    if world.shared:
+        world.source.append(1 + pick(3), _timestamp(world, pick), "by_a_flow")
+
+
 def append_too_large(world: World, pick: Pick) -> None:
     """Append a batch that cannot be copied."""
     world.source.append(1 + pick(3), world.now_ms, "too_large")
@@ -97,8 +103,11 @@ def truncate(world: World, pick: Pick) -> None:
 
     This is an assumption: a repeat of the same sequences is acknowledged whatever its content (KAFKA.md A28), so a
     batch of the lost history that is still on its way when another daemon writes the new one cannot be told from it.
-    Nor does a daemon notice that has read nothing yet, and has no leader epoch that it could name.
+    Nor does a daemon notice that has read nothing yet, and has no leader epoch that it could name; nor anybody where
+    others write to the target, and retention took all that was copied: there is nothing to compare.
     """
+    if world.shared and world.active and not any(offset >= world.target.start for offset, _ in world.copied()):
+        return
     unread = any(daemon.copy.is_copying() and daemon.copy.last_epoch < 0 for daemon in world.daemons)
     if world.source.batches and not _on_its_way(world) and not unread and not world.given_up:
         world.source.truncate(pick(len(world.source.batches)))
@@ -143,7 +152,13 @@ def expire(world: World, _pick: Pick) -> None:
 def write_alien(world: World, _pick: Pick) -> None:
     """Let someone else write to the target."""
     world.alien = True
-    world.target.append_alien(-1, world.now_ms)
+    world.target.append_alien(ALIEN_RECORD, world.now_ms)
+
+
+def write_beside(world: World, _pick: Pick) -> None:
+    """Let an application write to the target, where that is as it should be."""
+    if world.shared:
+        world.target.append_alien(ALIEN_RECORD, world.now_ms)
 
 
 def ghost(world: World, pick: Pick) -> None:
@@ -159,7 +174,13 @@ def deny_fills(world: World, _pick: Pick) -> None:
 
 
 def retain_target(world: World, pick: Pick) -> None:
-    """Let retention move the target's start."""
+    """Let retention move the target's start.
+
+    This is an assumption where others write there, too: not over all that was copied of a history that the source lost,
+    before anybody has compared it. Then nothing is left to tell.
+    """
+    if world.shared and world.source.truncated:
+        return
     world.target.retain_from(pick(world.target.log_end + 1))
 
 
@@ -360,6 +381,8 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "change_leader": (2, change_leader),
     "expire": (6, expire),
     "write_alien": (1, write_alien),
+    "write_beside": (0, write_beside),
+    "append_by_a_flow": (0, append_by_a_flow),
     "start": (3, start),
     "kill": (1, kill),
     "work_claim": (6, _each(Daemon.work_claim)),
@@ -419,6 +442,8 @@ _LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "trunc
 """Weights for maps that grow, are written and lose their beginning."""
 _RESOLVED = {"truncate": 3, "accept": 12, "persist": 12, "work": 36, "serve": 24, "kill": 2, "start": 4}
 """Weights for sources that lose records, and what operators do about it."""
+_SHARED = {"write_beside": 16, "append_by_a_flow": 4, "write_alien": 0, "ghost": 0, "deny_fills": 0}
+"""Weights where others write to the target, and flows to the source."""
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 RARE = ("append_too_large", "retain", "truncate", "recreate", "write_alien")
@@ -576,6 +601,7 @@ def run_history(
     backlog: bool = False,
     tail_may_stay: bool = False,
     offsets: Offsets = Offsets.IDENTICAL,
+    shared: bool = False,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -592,6 +618,9 @@ def run_history(
         _let_offsets_differ(world, kind.weights, chance, offsets)
     elif seed % 8 == 1:
         kind.weights.update(_GAPS)
+    if shared:
+        world.shared = world.log_end_shown = True
+        kind.weights.update(_SHARED)
     for _ in range(kind.daemons):
         world.start_daemon()
     if kind.daemons == 1:
@@ -630,11 +659,14 @@ def first_violation(
     backlog: bool = False,
     tail_may_stay: bool = False,
     offsets: Offsets = Offsets.IDENTICAL,
+    shared: bool = False,
 ) -> str | None:
     """Return how the first of these histories that goes wrong does so, or None."""
     for seed in seeds:
         try:
-            run_history(seed, rules, steps, backlog=backlog, tail_may_stay=tail_may_stay, offsets=offsets)
+            run_history(
+                seed, rules, steps, backlog=backlog, tail_may_stay=tail_may_stay, offsets=offsets, shared=shared
+            )
         except (Violation, BugError) as violation:
             return f"seed {seed}: {violation}"
     return None

@@ -36,7 +36,10 @@ TIMESTAMP_AFTER_MAX_MS = HOUR_MS
 TAIL_MS = 30_000
 REMEMBERED_BATCHES = 5
 ALIEN_PRODUCER = 4711
+ALIEN_RECORD = -1
 ABORTED_PRODUCER = 77
+FLOW_PRODUCER = 78
+"""A flow that writes to the source, whose records `loop_guard: origin` leaves out."""
 NO_RECORD = 0
 """What a marker holds."""
 _KEPT_OLD_BITS = LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT
@@ -133,7 +136,7 @@ class SourcePartition:
         if odd == "old_magic":
             count = 1
             del records[1:]
-        producer = ABORTED_PRODUCER if odd == "aborted" else 5
+        producer = {"aborted": ABORTED_PRODUCER, "by_a_flow": FLOW_PRODUCER}.get(odd, 5)
         stored = 1 if odd == "control" else len(records)
         header = BatchHeader(
             base,
@@ -154,7 +157,7 @@ class SourcePartition:
         if odd == "too_large":
             self.odd_offsets.update(range(base, base + count))
         self.batches.append(SourceBatch(header, tuple(records)))
-        if odd != "aborted":
+        if odd not in {"aborted", "by_a_flow"}:
             self.histories[-1].update(records)
         self.end = base + count
 

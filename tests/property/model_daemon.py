@@ -23,12 +23,14 @@ from replicator.core.partition_values import Batch, Phase, TargetLimits
 from replicator.core.track import Track
 from replicator.engine.maps import last_source, mapping_of, stepped_back
 from replicator.engine.slot import Slot
+from replicator.engine.walk import Walked
 from replicator.errors import ReplicatorError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.property.model_broker import (
     BATCH_BYTES_MAX,
     CLUSTER_AUTHORIZATION_FAILED,
+    FLOW_PRODUCER,
     GUARD_MS,
     FetchAnswer,
     ProducedBatch,
@@ -38,7 +40,7 @@ from tests.property.model_broker import (
     merged,
     rewritten,
 )
-from tests.property.model_look import Bounds, Gone, View, source_view, walk
+from tests.property.model_look import Bounds, Gone, View, own_tail, source_view, walk
 from tests.property.model_rules import (
     DOUBT_MS,
     DOUBTFUL,
@@ -89,9 +91,15 @@ class Daemon:
         self.rules = world.rules
         lenient = world.offsets is not Offsets.IDENTICAL
         limits = TargetLimits(
-            BATCH_BYTES_MAX, GUARD_MS, world.fill_length_max, may_be_mapped=lenient, surplus_allowed=lenient
+            BATCH_BYTES_MAX,
+            GUARD_MS,
+            world.fill_length_max,
+            may_be_mapped=lenient,
+            surplus_allowed=lenient,
+            others_write=world.shared,
         )
         self.copy = self.rules.copy_type(WHERE, limits)
+        self.copy.left_out = {FLOW_PRODUCER} if world.shared else frozenset()
         self.slot = Slot(WHERE, WHERE, self.copy, shard_with(self))
         self.view = StateView(world.state, lambda: world.now_ms, compares=self.rules.remap_compared)
         self.maps = self.rules.maps_type(UID, cast("StateLog", self.view))
@@ -244,7 +252,14 @@ class Daemon:
         entry = target.entry(WRITER.producer_id)
         log_end = target.log_end
         yield
-        tail = target.tail(end)
+        if self.world.shared:
+            end = target.visible_end()
+            if end is None:
+                return None
+            log_end = max(end, log_end)
+            tail = None
+        else:
+            tail = target.tail(end)
         yield
         if self.rules.reads_in_order:
             ends = (source.end, self._epoch_end())
@@ -255,7 +270,12 @@ class Daemon:
         log = TargetLog(first, end, entry, tail, log_end=log_end if self.world.log_end_shown else None)
         bounds = Bounds(start, ends[0])
         try:
-            mapping = yield from self._mapping(log, bounds)
+            walked = yield from self._walk(log, bounds)
+            if self.world.shared:
+                here = Bounds(log.start, log.end)
+                tail = own_tail(target, self.copy.track, here, walked.last_target, WRITER.producer_id)
+                log = replace(log, tail=tail)
+            mapping = mapping_of(self.slot, end, walked.place, tail.last_offset if tail is not None else None)
             view = self._source_view(log, bounds, mapping)
             if self.rules.skips_forgotten and view.unfilled is not None and mapping is not None and mapping.mapped:
                 mapping = stepped_back(self.slot, mapping, end)
@@ -268,9 +288,9 @@ class Daemon:
     def _given_up(self) -> tuple[tuple[int, int], ...]:
         return self.copy.given_up if self.rules.given_up_known else ()
 
-    def _mapping(self, log: TargetLog, bounds: Bounds) -> Generator[None, None, Mapping | None]:
-        """Follow `engine.attach._mapping`."""
-        track, place = self.copy.track, None
+    def _walk(self, log: TargetLog, bounds: Bounds) -> Generator[None, None, Walked]:
+        """Follow `engine.attach._walk`."""
+        track, walked = self.copy.track, Walked(None)
         if track is not None and track.mapped:
             steps = walk(
                 track.offsets,
@@ -281,11 +301,12 @@ class Daemon:
                 self._given_up(),
                 self.rules.spans,
                 self.rules.reading_from,
+                ours=WRITER.producer_id if self.world.shared and self.rules.others_told_apart else None,
             )
             for found in steps:
-                place = found
+                walked = found
                 yield
-        return mapping_of(self.slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
+        return walked
 
     def _source_view(self, log: TargetLog, bounds: Bounds, mapping: Mapping | None) -> View:
         """Follow `engine.attach._source_view` up to the read."""
@@ -314,8 +335,9 @@ class Daemon:
                 mapped=offsets is Offsets.MAPPED,
                 may_be_mapped=copy.limits.may_be_mapped,
                 surplus_allowed=offsets is not Offsets.IDENTICAL,
-                wants_mapping=copy.wants_mapping,
+                wants_mapping=copy.wants_mapping or self.world.shared,
                 given_up=copy.given_up,
+                others_write=self.world.shared,
             ),
         )
         yield from self._carry_out(decision, facts.source.epoch)
@@ -551,7 +573,7 @@ class Daemon:
             self.due = NEVER
             if request.episode == self.copy.episode:
                 self._stand_at(self.copy.target_end)
-            if base != batch.base_offset and self.copy.is_copying():
+            if base != batch.base_offset and self.copy.is_copying() and not self.world.shared:
                 raise Violation(f"{self.name} goes on though offset {batch.base_offset} landed at {base}")
         return True
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from replicator.core.attach_facts import Tail
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.pairing import Pairing, Span, reading_from, spans_of
-from tests.property.model_broker import ABORTED_PRODUCER, SourceBatch, SourcePartition, TargetPartition
+from replicator.core.track import Track
+from replicator.engine.walk import Walked
+from tests.property.model_broker import (
+    ABORTED_PRODUCER,
+    FLOW_PRODUCER,
+    SourceBatch,
+    SourcePartition,
+    SourceRecord,
+    TargetPartition,
+)
 
 SpansOf = Callable[..., Iterator[Span]]
 ReadingFrom = Callable[[Place, Sequence[tuple[int, int]]], int]
@@ -41,25 +51,28 @@ def walk(
     given_up: Sequence[tuple[int, int]],
     spans: SpansOf = spans_of,
     start_at: ReadingFrom = reading_from,
-) -> Iterator[Place | None]:
+    *,
+    ours: int | None = None,
+) -> Iterator[Walked]:
     """Follow `engine.walk.walk`; a moment passes between the two logs. The last value is the result.
+
+    Where others write to the target, only batches of the producer `ours` count there.
 
     Raises:
         Gone: What has to be read is gone by now.
     """
+    if ours is not None and not _reaches_the_log(offsets, source, bounds, target_bounds, given_up):
+        yield Walked(None)
+        return
     begin = _begin(offsets, bounds.start, target_bounds.end, given_up, start_at)
     if not isinstance(begin, int):
-        yield begin
+        yield Walked(begin)
         return
     pairing = Pairing(offsets, target_bounds.end)
     known = offsets.end.target
-    if target_bounds.start > known:
-        pairing.take_target((known, target_bounds.start - known))
-    for batch in target.log:
-        placed = batch.produced.header._replace(base_offset=batch.base)
-        for span in spans(placed, max(known, target_bounds.start), target_bounds.end, _whole):
-            pairing.take_target(span)
-    yield None
+    for here in _target_spans(target, known, target_bounds, spans, ours):
+        pairing.take_target(here)
+    yield Walked(None)
     if source.start > begin and pairing.lacks_source:
         raise Gone
     for each in source.batches:
@@ -67,7 +80,65 @@ def walk(
             break
         for span in spans(each.header, begin, bounds.end, _opener(each), aborted=_is_aborted(each), given_up=given_up):
             pairing.take_source(span)
-    yield pairing.place(bounds.end)
+    yield Walked(pairing.place(bounds.end), pairing.last_target)
+
+
+def _target_spans(
+    target: TargetPartition, known: int, bounds: Bounds, spans: SpansOf, ours: int | None
+) -> Iterator[Span]:
+    if bounds.start > known and ours is None:
+        yield known, bounds.start - known
+    for batch in target.log:
+        if ours is None or batch.produced.header.producer_id == ours:
+            placed = batch.produced.header._replace(base_offset=batch.base)
+            yield from spans(placed, max(known, bounds.start), bounds.end, _whole)
+
+
+def _reaches_the_log(
+    offsets: OffsetMap,
+    source: SourcePartition,
+    bounds: Bounds,
+    target_bounds: Bounds,
+    given_up: Sequence[tuple[int, int]],
+) -> bool:
+    """Follow `engine.walk.walk` where retention took what of the target lies behind the map."""
+    if target_bounds.start <= offsets.end.target:
+        return True
+    begin = reading_from(offsets.end, given_up)
+    if bounds.start <= begin < source.start:
+        raise Gone
+    more = any(
+        True
+        for each in source.batches
+        for _ in spans_of(each.header, begin, bounds.end, _opener(each), aborted=_is_aborted(each), given_up=given_up)
+    )
+    if bounds.start <= begin and not more:
+        offsets.pass_over(Place(offsets.end.source, target_bounds.start))
+        return True
+    return offsets.leap(target_bounds.end)
+
+
+def own_tail(target: TargetPartition, track: Track | None, bounds: Bounds, last_walked: int, ours: int) -> Tail | None:
+    """Follow `engine.attach._own_tail`."""
+    below = [batch for batch in target.log if bounds.start < batch.next_offset <= bounds.end]
+    if track is None:
+        found = [batch for batch in below if batch.produced.header.producer_id == ours][-1:]
+        last = found[0].next_offset - 1 if found else -1
+    else:
+        recorded = track.offsets.last_run_end.target - 1 if len(track.offsets) else -1
+        last = recorded if last_walked < 0 else last_walked
+        found = [batch for batch in below if batch.base <= last < batch.next_offset] if last >= bounds.start else []
+    if not found:
+        return None
+    header = found[0].produced.header
+    return Tail(
+        last,
+        header.producer_id,
+        header.producer_epoch,
+        header.last_sequence,
+        header.max_timestamp,
+        found[0].produced.records[last - found[0].base],
+    )
 
 
 def _begin(
@@ -90,12 +161,12 @@ def _whole(_header: object) -> list[object]:
     raise AssertionError("a batch of ours never has to be opened")
 
 
-def _opener(batch: SourceBatch) -> Callable[[object], object]:
+def _opener(batch: SourceBatch) -> Callable[[object], Sequence[SourceRecord]]:
     return lambda _: batch.unpack()
 
 
 def _is_aborted(batch: SourceBatch) -> bool:
-    return batch.header.producer_id == ABORTED_PRODUCER
+    return batch.header.producer_id in {ABORTED_PRODUCER, FLOW_PRODUCER}
 
 
 def source_view(
@@ -117,7 +188,7 @@ def source_view(
         raise Gone
     for batch in source.batches:
         header = batch.header
-        if header.next_offset <= begin or header.base_offset >= end:
+        if begin >= end or header.next_offset <= begin or header.base_offset >= end:
             continue
         epoch, reached = header.leader_epoch, header.next_offset
         if _is_aborted(batch) or header.is_control or not header.record_count:

@@ -76,6 +76,7 @@ class Rules:
         judged_from_known: What was taken over is not compared.
         given_up_known: An attach knows what was given up.
         groups: Which batches of an answer are merged.
+        others_told_apart: Where others write to the target too, only our own records there are counted.
     """
 
     copy_type: type[PartitionCopy] = PartitionCopy
@@ -101,6 +102,7 @@ class Rules:
     judged_from_known: bool = True
     given_up_known: bool = True
     groups: Divide = groups
+    others_told_apart: bool = True
 
 
 @dataclass(eq=False, slots=True)

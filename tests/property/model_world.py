@@ -14,6 +14,7 @@ from replicator.engine.maps import restored
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.property.model_broker import (
+    ALIEN_RECORD,
     NO_RECORD,
     ProducedBatch,
     SourcePartition,
@@ -47,6 +48,7 @@ class World:
         log_end_shown: Whether attaches are told the true log end.
         resolved: Whether an operator let copying begin behind, or without, what was copied before.
         haunted: Whether markers landed beyond what any wait assumes.
+        shared: Whether others write to the target all the time, as they may (`loop_guard: origin`).
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -67,6 +69,7 @@ class World:
     haunted: bool = False
     resolved: bool = False
     log_end_shown: bool = False
+    shared: bool = False
     daemons: list[Daemon] = field(default_factory=list)
     _born: int = 0
     _seen_mutations: int = 0
@@ -172,7 +175,7 @@ class World:
     def take_over(self, records: int) -> None:
         """Begin with a target log that holds records of someone else, and go on behind them."""
         for _ in range(records):
-            self.target.append_alien(-1, self.now_ms)
+            self.target.append_alien(ALIEN_RECORD, self.now_ms)
         self.target.commit()
         self.judged_from = self.target.log_end
         self.state.take_over(0, self.judged_from)
@@ -188,7 +191,11 @@ class World:
 
     def copied(self) -> list[tuple[int, int]]:
         """Return (offset, record) of what was copied to the target."""
-        return [each for each in self.target.data() if each[0] >= self.judged_from]
+        return [
+            (offset, record)
+            for offset, record in self.target.data()
+            if offset >= self.judged_from and not (self.shared and record == ALIEN_RECORD)
+        ]
 
     def _check_prefix(self) -> None:
         if self.alien:
@@ -247,7 +254,7 @@ class World:
             Violation: One says what is not so.
         """
         where = {record: offset for history in self.source.histories for offset, record in history.items()}
-        copied = {target: where.get(record) for target, record in self.copied()}
+        copied = {target: where.get(record) for target, record in self.target.data() if target >= self.judged_from}
         for block in self.state.blocks():
             for run in unpack(block):
                 for at in range(run.length):
@@ -296,7 +303,10 @@ class World:
 
     def is_place_lost(self) -> bool:
         """Return whether no walk can begin at any place that is recorded: the source has lost what follows each."""
-        return all(reading_from(place, self.given_up) < self.source.start for place in self.state.known_places())
+        return all(
+            reading_from(place, self.given_up) < self.source.start or (self.shared and place.target < self.target.start)
+            for place in self.state.known_places()
+        )
 
     def _check_reason(self, daemon: Daemon) -> None:
         reason, source = daemon.copy.reason, self.source

@@ -1,0 +1,137 @@
+"""Copies into logs that others write to as well (`loop_guard: origin`): nothing lost, doubled, or taken for ours."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from replicator.core.attach import decide
+from replicator.core.attach_facts import Decision, Remap, Resume, SourceLog, TargetLog, Writer
+from replicator.core.partition import PartitionCopy
+from replicator.core.track import Track
+from replicator.engine.maps import OffsetMaps
+from replicator.engine.slot import Slot
+from replicator.model.spec import Offsets
+from tests.property.histories import first_violation, run_history
+from tests.property.model_broker import ALIEN_RECORD
+from tests.property.model_rules import Rules
+
+_SHORT = range(700)
+_LONG = range(100_000, 125_000)
+_SEEDS = range(4000)
+
+
+@pytest.mark.parametrize("backlog", [False, True], ids=["all kinds", "old record times"])
+def test_seeded_histories_keep_the_copy_exact(*, backlog: bool) -> None:
+    """Invariant after every event, equality after every storm."""
+    for seed in _SHORT:
+        run_history(seed, Rules(), backlog=backlog, offsets=Offsets.MAPPED, shared=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("backlog", [False, True], ids=["all kinds", "old record times"])
+def test_many_seeded_histories_keep_the_copy_exact(*, backlog: bool) -> None:
+    """The same, many more and longer."""
+    for seed in _LONG:
+        run_history(seed, Rules(), 150, backlog=backlog, offsets=Offsets.MAPPED, shared=True)
+
+
+def test_histories_mix_records_of_ours_with_those_of_others() -> None:
+    """A simulation in which the two never meet would prove nothing."""
+    met = copied = 0
+    for seed in range(300):
+        world = run_history(seed, Rules(), offsets=Offsets.MAPPED, shared=True)
+        ours = [record != ALIEN_RECORD for _, record in world.target.data()]
+        copied += sum(ours)
+        met += sum(one is not other for one, other in itertools.pairwise(ours))
+
+    assert copied > 1500
+    assert met > 400
+
+
+class _ForgetsTheDrift(Track):
+    """Takes what follows a batch that landed behind others for where it was queued."""
+
+    __slots__ = ()
+
+    def land_behind_others(self, target: int, length: int) -> int:
+        """Forget how many there were."""
+        source = super().land_behind_others(target, length)
+        self._drift = 0
+        return source
+
+
+class _LandsWithDrift(PartitionCopy):
+    """Uses the track above."""
+
+    __slots__ = ()
+
+    def resume(self, decision: Resume, source_epoch: int = -1) -> None:
+        """Exchange the track."""
+        if self.track is not None:
+            self.track = _ForgetsTheDrift(self.track.offsets, mapped=True)
+        super().resume(decision, source_epoch)
+
+
+class _TrustsAnEmptyLog(PartitionCopy):
+    """Takes the first batch of a log that looked empty for guarded, though others may have written by now."""
+
+    __slots__ = ()
+
+    def _is_guarded(self, batch: Any, now_ms: int) -> bool:
+        return (self._state_time_ms is None and batch.base_offset == 0) or super()._is_guarded(batch, now_ms)
+
+
+class _CopiesWhatFlowsWrote(PartitionCopy):
+    """Leaves nothing out."""
+
+    __slots__ = ()
+
+    def offer(self, *given: Any) -> Any:
+        """Copy it all."""
+        self.left_out = frozenset()
+        return super().offer(*given)
+
+
+class _BeginsAtTheLogsStart(OffsetMaps):
+    """Takes what stood in the log before us for copied."""
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Forget that it is the first."""
+        await super().remap(slot, replace(remap, anew=False))
+
+
+def _believes_in_the_map_alone(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    """Compare no record of ours with the source's."""
+    return decide(writer, replace(target, tail=None), source, **given)
+
+
+def _waits_for_nothing(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    """Go on though the leader has more than is committed."""
+    return decide(writer, replace(target, log_end=target.end), source, **given)
+
+
+_SOUND = Rules()
+_MUTANTS = {
+    "records of others counted as ours": replace(_SOUND, others_told_apart=False),
+    "what flows wrote to the source copied": replace(_SOUND, copy_type=_CopiesWhatFlowsWrote),
+    "how far others pushed a batch forgotten": replace(_SOUND, copy_type=_LandsWithDrift),
+    "the first batch behind an empty log taken for guarded": replace(_SOUND, copy_type=_TrustsAnEmptyLog),
+    "a map that begins below what stood there": replace(_SOUND, maps_type=_BeginsAtTheLogsStart),
+    "no record compared": replace(_SOUND, decide=_believes_in_the_map_alone),
+    "an uncommitted tail not waited for": replace(_SOUND, decide=_waits_for_nothing),
+}
+
+
+@pytest.mark.parametrize("name", _MUTANTS)
+def test_the_simulation_catches(name: str) -> None:
+    """Each rule broken alone is noticed."""
+    found = [
+        first_violation(_MUTANTS[name], _SEEDS, backlog=backlog, offsets=Offsets.MAPPED, shared=True)
+        for backlog in (False, True)
+    ]
+    assert any(found)
