@@ -188,7 +188,7 @@ def test_blocks_of_two_writers_make_one_map(
 
 @given(drawn=runs(), damage=st.integers(0, 1000))
 def test_packed_runs_are_read_back_or_refused(drawn: tuple[Place, list[Run], Place], damage: int) -> None:
-    """Whatever byte is lost."""
+    """Whatever byte is lost. A block may reach beyond its last run, on the target alone; never end before it does."""
     begin, found, _ = drawn
     packed = pack(begin, found)
     end = Place(found[-1].source_end, found[-1].target_end) if found else begin
@@ -196,8 +196,26 @@ def test_packed_runs_are_read_back_or_refused(drawn: tuple[Place, list[Run], Pla
     at = damage % len(packed)
     with pytest.raises(CorruptRecords):
         unpack(Block(begin, end, packed[:at]))
-    with pytest.raises(CorruptRecords):
-        unpack(Block(begin, Place(end.source, end.target + 1), packed))
+    assert unpack(Block(begin, Place(end.source, end.target + 1), packed)) == found
+    for wrong in (Place(end.source + 1, end.target), Place(end.source, end.target - 1)):
+        with pytest.raises(CorruptRecords):
+            unpack(Block(begin, wrong, packed))
+
+
+@given(drawn=runs(), ahead=st.integers(1, 50))
+def test_a_block_tells_up_to_where_nothing_more_was_copied(drawn: tuple[Place, list[Run], Place], ahead: int) -> None:
+    """Whoever reads it goes on behind that, and what is copied later is found behind it."""
+    begin, found, _ = drawn
+    writer = OffsetMap.of(begin, found)
+    source, target = writer.last_run_end
+    known = OffsetMap(begin)
+    known.restore([writer.open_block(target_end=target + ahead)])
+    assert known.end == Place(source, target + ahead)
+    assert list(known.runs()) == found
+    writer.pass_over(Place(source, target + ahead))
+    writer.add(Run(source, target + ahead, 3))
+    known.restore([writer.open_block()])
+    assert list(known.runs()) == list(writer.runs())
 
 
 @given(
