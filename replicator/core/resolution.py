@@ -175,7 +175,7 @@ def plan_resolution(topic: str, how: How, facts: Sequence[Facts], *, others_writ
         if others_write and one.reason in _RETOLD:
             step, lost = _retell(one)
         else:
-            step, lost = _skip(topic, one) if how is How.SKIP else _accept(topic, one)
+            step, lost = _skip(topic, one) if how is How.SKIP else _accept(topic, one, others_write=others_write)
         steps.append(step)
         losses += lost
     return Plan(how, reasons, tuple(steps), tuple(losses))
@@ -249,7 +249,7 @@ def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
     return GiveUp(one.partition, first, end), [Loss(one.partition, first, end, text)]
 
 
-def _accept(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
+def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[Loss]]:
     if one.reason is Reason.RECORD_TOO_LARGE:
         return Retry(one.partition), []
     if one.reason is Reason.TOMBSTONES_MAY_BE_LOST:
@@ -257,8 +257,8 @@ def _accept(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
         place = one.place.source if one.place is not None else 0
         return Retry(one.partition, tombstones=True), [Loss(one.partition, place, one.source_end or place, text)]
     where = f"{topic}-{one.partition}"
-    found = _found(where, one)
-    mapped = found.source != found.target
+    found = _found(where, one, others_write=others_write)
+    mapped = others_write or found.source != found.target
     if mapped and one.compacted:
         raise PreflightFailed(
             f"{where} would go on at offset {found.target} of the target with the source's {found.source}, and topics "
@@ -268,7 +268,7 @@ def _accept(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
     return GoOn(one.partition, found, mapped), _kept(one, found)
 
 
-def _found(where: str, one: Facts) -> Place:
+def _found(where: str, one: Facts, *, others_write: bool) -> Place:
     if one.reason is Reason.SOURCE_RECREATED:
         return Place(one.source_start or 0, one.target_end or 0)
     if one.found is not None:
@@ -278,7 +278,9 @@ def _found(where: str, one: Facts) -> Place:
     raise PreflightFailed(
         f"no record of the source proves where {where} goes on",
         why="the last records of the target were looked for on the source, and were not found there exactly once",
-        next_step="use --how recreate, or mirror it under another name (`rename`)",
+        next_step="mirror it under another name (`rename`)"
+        if others_write
+        else "use --how recreate, or mirror it under another name (`rename`)",
     )
 
 

@@ -29,6 +29,17 @@ def test_surplus_markers_go_on_with_the_last_difference() -> None:
     assert (view.to_source(9), view.to_target(7)) == (7, 9)
 
 
+def test_where_others_write_the_map_alone_tells_what_is_compared() -> None:
+    """Neither their records on the target nor those that the source has from elsewhere."""
+    offsets = OffsetMap.of(Place(0, 2), [Run(0, 2, 2), Run(3, 6, 1)])
+    view = MapView(offsets, mapped=True, others_write=True)
+
+    assert view.is_partial
+    assert [at for at in range(6) if view.may_lack(at)] == [2, 4, 5]
+    assert [at for at in range(9) if view.is_foreign(at)] == [0, 1, 4, 5, 7, 8]
+    assert not any(MapView(offsets, mapped=True).is_foreign(at) for at in range(9))
+
+
 def test_what_was_given_up_is_not_missed() -> None:
     """From its first offset up to its end."""
     view = MapView(given_up=((3, 5), (9, 10)))

@@ -147,3 +147,37 @@ def test_the_digest_is_of_exactly_this_plan() -> None:
     assert same is not None
     assert other is not None
     assert one.digest == same.digest != other.digest
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+@pytest.mark.parametrize("how", list(How))
+def test_a_topic_that_others_write_to_is_never_deleted(reason: Reason, how: How) -> None:
+    """Unless there is none: whatever else stands still goes on behind what is there, or not at all."""
+    asked = facts(reason, found=Place(500, 500), batch=(500, 510))
+    try:
+        plan = plan_resolution("orders", how, [asked], others_write=True)
+    except UsageError:
+        return
+    assert plan is not None
+    assert (Recreate() in plan.steps) == (reason is Reason.TARGET_MISSING)
+    assert all(step.mapped for step in plan.steps if isinstance(step, GoOn))
+
+
+def test_a_map_begins_anew_where_retention_took_what_tells() -> None:
+    """Behind what is recorded, or what the source still has; what may be doubled is said."""
+    plan = plan_resolution(
+        "orders", How.ACCEPT, [facts(Reason.OVERTAKEN_BY_RETENTION, place=Place(500, 700))], others_write=True
+    )
+
+    assert plan is not None
+    assert plan.steps == (GoOn(0, Place(900, 500), mapped=True),)
+    assert [(loss.first, loss.end) for loss in plan.losses] == [(500, 900), (900, 1000)]
+    assert "twice" in plan.losses[1].text
+
+
+def test_a_target_that_was_made_again_gets_all_the_source_holds() -> None:
+    """Whatever others have written to it meanwhile."""
+    plan = plan_resolution("orders", How.ACCEPT, [facts(Reason.TARGET_RECREATED, target_end=7)], others_write=True)
+
+    assert plan is not None
+    assert plan.steps == (GoOn(0, Place(900, 7), mapped=True),)
