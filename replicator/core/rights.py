@@ -131,6 +131,7 @@ _MIRRORS = (
     Operation.ALTER,
     Operation.ALTER_CONFIGS,
 )
+_ORIGINS = (Operation.READ, Operation.DESCRIBE)
 _STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
 
 _WHY_CLUSTER_ACTION = (
@@ -150,6 +151,7 @@ _WHY_RULES = "place and remove rules of the authorizer (`acls.mirror`, `acls.loc
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
 REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
 REQUIRED_ON_STATE = frozenset(_STATE)
+REQUIRED_ON_ORIGINS = frozenset(_ORIGINS)
 REQUIRED_ON_SOURCE_GROUP = frozenset({Operation.DESCRIBE})
 REQUIRED_ON_TARGET_GROUP = frozenset({Operation.READ, Operation.DESCRIBE})
 
@@ -179,7 +181,10 @@ def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
         ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "tell what this user may do (`validate --connect` only)"
     )
     groups = _groups(flow, (Operation.DESCRIBE,), _WHY_READ_GROUPS, "offsets translate --group")
-    return (*topics, cluster, *groups)
+    origins = Grant(
+        ResourceKind.TOPIC, Names(STATE_TOPIC), _ORIGINS, "tell what flows wrote there (`loop_guard: origin`)"
+    )
+    return (*topics, *((origins,) if flow.both_ways else ()), cluster, *groups)
 
 
 def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:

@@ -406,6 +406,9 @@ async def _rights(flow: _Flow) -> None:
     source, target = flow.source, flow.target
     told = await ask.topic_operations(source.cluster, flow.names)
     flow.checks += judge.source_rights(told, source.spec)
+    if flow.spec.both_ways:
+        told = await ask.topic_operations(source.cluster, [STATE_TOPIC])
+        flow.checks += judge.origin_rights(told, source.spec)
     mirrors = [new for name in flow.names if (new := flow.target_name(name)) in target.cluster.topics]
     told = await ask.topic_operations(target.cluster, mirrors)
     flow.checks += judge.mirror_rights(told, target.spec)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from replicator.core.rights import (
     REQUIRED_ON_MIRROR,
+    REQUIRED_ON_ORIGINS,
     REQUIRED_ON_SOURCE_TOPIC,
     REQUIRED_ON_STATE,
     TRANSACTIONAL_PREFIX,
@@ -200,6 +201,11 @@ def mirror_rights(told: Mapping[str, frozenset[Operation] | None], cluster: Clus
     """Compare what the target lets us do to the mirrors that exist with what is needed."""
     needed = REQUIRED_ON_MIRROR - {Operation.CREATE}  # they exist
     return _rights(told, needed, cluster, "mirrors")
+
+
+def origin_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the source lets us do to the state topic of flows that write there with what is needed."""
+    return _rights(told, REQUIRED_ON_ORIGINS, cluster, STATE_TOPIC)
 
 
 def state_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:

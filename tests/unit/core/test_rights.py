@@ -33,7 +33,7 @@ from replicator.core.rights import (
 )
 from replicator.core.selection import matches, target_name
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
-from replicator.model.spec import FlowSpec, GroupSync, Pattern, PatternKind, Rename, Selection
+from replicator.model.spec import FlowSpec, GroupSync, LoopGuard, Pattern, PatternKind, Rename, Selection
 
 GLOB, PREFIX, REGEX = PatternKind.GLOB, PatternKind.PREFIX, PatternKind.REGEX
 
@@ -141,6 +141,13 @@ def test_the_source_is_only_read() -> None:
     """No operation that changes anything."""
     operations = {operation for grant in source_rights(flow()) for operation in grant.operations}
     assert operations == {Operation.READ, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS}
+
+
+def test_whose_records_the_source_holds_is_read_there() -> None:
+    """Only where that matters."""
+    there = {grant.names: grant.operations for grant in source_rights(flow(loop_guard=LoopGuard.ORIGIN))}
+    assert there[Names("replicator.state")] == (Operation.READ, Operation.DESCRIBE)
+    assert Names("replicator.state") not in {grant.names for grant in source_rights(flow())}
 
 
 def test_deleting_is_granted_on_mirrors_alone_and_by_itself() -> None:
