@@ -215,9 +215,10 @@ class Intake:
         passes: Passes | None = None
         expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
         length_max = self._length_max
-        plain_only = self._aborts is None and not self._given_up and not self._left_out
+        plain_only = self._aborts is None and not self._given_up
+        left_out = self._left_out
         for header in headers:
-            (base, length, epoch, magic, _, attributes, delta, _, _, _, _, _, count, _) = header
+            (base, length, epoch, magic, _, attributes, delta, _, _, producer_id, _, _, count, _) = header
             if (
                 base == expected
                 and count == delta + 1
@@ -227,6 +228,7 @@ class Intake:
                 and length <= length_max
                 and count > 0
                 and plain_only
+                and not (left_out and producer_id in left_out)
             ):
                 if passes is None:
                     passes = self._passes()
