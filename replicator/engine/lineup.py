@@ -13,10 +13,10 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
     from replicator.engine.source_ends import SourceEnds
-    from replicator.engine.topic_sync import Mirror
     from replicator.model.spec import FlowSpec
 
 _OF_THE_MIRROR = frozenset(

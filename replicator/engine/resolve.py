@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.admin.topics import TopicAdmin
+    from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change, StateLog
-    from replicator.engine.topic_sync import Mirror, TopicSync
+    from replicator.engine.topic_sync import TopicSync
     from replicator.model.batch import BatchHeader
     from replicator.wire.frames import Frame
 

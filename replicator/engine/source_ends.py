@@ -19,11 +19,11 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
     from replicator.engine.shards import Shard
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import StateLog
-    from replicator.engine.topic_sync import Mirror
 
 _FORGIVEN_MS = 60_000
 

@@ -18,9 +18,9 @@ from replicator.model.units import format_age
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
-    from replicator.engine.topic_sync import Mirror
     from replicator.model.spec import FlowSpec
 
 _STATES = {

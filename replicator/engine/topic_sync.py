@@ -7,17 +7,14 @@ mirror. A topic that cannot be handled faults alone; the pass goes on with the o
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.core import selection
 from replicator.core.attach_facts import Role
 from replicator.core.topic_plan import (
-    CreateTopic,
     Fault,
-    GrowTopic,
     Recorded,
-    SetConfigs,
     SourceTopic,
     TargetCluster,
     TargetTopic,
@@ -27,15 +24,14 @@ from replicator.core.topic_plan import (
 from replicator.engine import state
 from replicator.engine.access import refused
 from replicator.engine.fence import role_text
-from replicator.engine.look import offsets_of
-from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
-from replicator.model.names import TopicPartition
+from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
+from replicator.engine.target_topics import TargetTopics
+from replicator.errors import AuthorizationFailed, KafkaError
 from replicator.model.spec import Offsets, Start
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire import control
-from replicator.wire.cluster import Cluster, Purpose, Topic
+from replicator.wire.cluster import Cluster, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,67 +40,12 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import Change, StateLog
     from replicator.model.spec import FlowSpec
 
-_TOPIC_ALREADY_EXISTS = 36
-_INVALID_PARTITIONS = 37
-_PRODUCE_BY_ID = 13
-"""From this version of Produce on a topic is named by its id: nothing meant for a deleted one reaches its successor."""
-_LEADERS_SECONDS_MAX = 20.0
 _MAX_BYTES = "max.message.bytes"
-_MAX_BYTES_DEFAULT = 1_048_588
-_TIMESTAMP_SETTINGS = "message.timestamp.before.max.ms"
 _DELETE_RETENTION = "delete.retention.ms"
 _TIMESTAMP_TYPE = "message.timestamp.type"
 _EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", _MAX_BYTES, _DELETE_RETENTION, _TIMESTAMP_TYPE)
 
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Mirror:
-    """One topic of the flow, as the last pass left it.
-
-    Attributes:
-        topic: On the source.
-        target_topic: On the target.
-        source_id: Topic id on the source that is meant.
-        target_id: Topic id on the target that is meant.
-        partitions: How many are copied.
-        batch_bytes_max: What the target takes.
-        begin_at_end: Whether it begins at the source's end.
-        compacted: Whether the source's cleaner may take records from inside its logs, as far as is known.
-        surely_compacted: Whether it is known that it may.
-        only_compacted: Whether nothing else takes records away.
-        delete_retention_ms: How long the source keeps tombstones, None where that is not known.
-        tombstones_ok_ms: Per partition, up to when lost tombstones were accepted.
-        active: Partitions that the record holds as ACTIVE.
-        epochs: Stored source leader epochs.
-        generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
-        seeded: Per partition, the offset below which the target may hold fillers.
-        fault: Why the whole mirror stands still.
-        notes: What an operator may wonder about.
-        changing: Steps the last pass took.
-    """
-
-    topic: str
-    target_topic: str
-    source_id: bytes = bytes(16)
-    target_id: bytes = bytes(16)
-    partitions: int = 0
-    batch_bytes_max: int = _MAX_BYTES_DEFAULT
-    begin_at_end: bool = False
-    compacted: bool = False
-    surely_compacted: bool = False
-    only_compacted: bool = False
-    delete_retention_ms: int | None = None
-    tombstones_ok_ms: dict[int, int] = field(default_factory=dict)
-    generation: int = 0
-    active: set[int] = field(default_factory=set)
-    epochs: dict[int, int] = field(default_factory=dict)
-    seeded: dict[int, int] = field(default_factory=dict)
-    fault: Fault | None = None
-    notes: tuple[str, ...] = ()
-    managed: dict[str, str] = field(default_factory=dict)
-    held_back: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +80,7 @@ class TopicSync:
         self._source = source
         self._target = target
         self._source_admin, self._target_admin = admins
+        self._topics = TargetTopics(target, self._target_admin)
         self._log = state_log
         self._known_configs: frozenset[str] | None = None
         self._first_pass = True
@@ -154,7 +96,7 @@ class TopicSync:
         if record is None or mirror is None:
             return None
         if record.generation == mirror.generation:
-            _learn(mirror, record)
+            mirror.learn(record)
             return None
         self.mirrors[mirror.topic] = self._from_record(mirror.topic, mirror.target_topic)
         self._anew.add(mirror.topic)
@@ -305,16 +247,7 @@ class TopicSync:
         mirror = Mirror(name, target_name, begin_at_end=self._first_pass and self._flow.start is Start.LATEST)
         record = state.get_mirror(self._log.records, self._uid, target_name)
         if record is not None and record.source_topic == name:
-            mirror.generation = record.generation
-            mirror.source_id = record.source_topic_id or bytes(16)
-            mirror.target_id = record.target_topic_id or bytes(16)
-            mirror.begin_at_end = record.begin_at_end
-            mirror.active = set(record.active_partitions)
-            mirror.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
-            mirror.managed = dict(record.managed)
-            mirror.held_back = dict(record.held_back)
-            mirror.seeded = dict(record.seeded)
-            mirror.tombstones_ok_ms = dict(record.tombstones_ok_ms)
+            mirror.take(record)
         return mirror
 
     async def _bring_in_step(self, mirror: Mirror, found: _Found) -> None:
@@ -331,14 +264,14 @@ class TopicSync:
             mirror.fault = fault
             return
         for step in plan.steps:
-            await self._carry_out(step)
+            await self._topics.carry_out(step)
         target = found.target
         if plan.steps and (target is None or target.partition_count != found.source.partition_count):
-            target = await self._await_leaders(mirror.target_topic, found.source.partition_count)
+            target = await self._topics.await_leaders(mirror.target_topic, found.source.partition_count)
         if target is None:
             return
         if not any(mirror.target_id) and found.target is not None and not self._flow.both_ways:
-            await self._check_virgin(mirror, target)
+            mirror.fault = await self._topics.not_virgin(target)
             if mirror.fault is not None:
                 return
         mirror.fault = None
@@ -348,7 +281,7 @@ class TopicSync:
         mirror.managed = dict(plan.managed)
         mirror.held_back = dict(plan.held_back)
         limit = plan.managed.get(_MAX_BYTES) or _effective(found.target_config).get(_MAX_BYTES)
-        mirror.batch_bytes_max = int(limit) if limit else _MAX_BYTES_DEFAULT
+        mirror.batch_bytes_max = int(limit) if limit else MAX_BYTES_DEFAULT
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
         source = _effective(found.source_config)
         policy = source.get("cleanup.policy", "")
@@ -364,9 +297,7 @@ class TopicSync:
             return found
         doomed = record.doomed_topic_id
         if found.target is not None and found.target.topic_id == doomed:
-            await self._target_admin.delete_topic(mirror.target_topic)
-            log.warning("topic deleted", topic=mirror.target_topic, id=state.uuid_text(doomed))
-            await self._await_gone(mirror.target_topic, doomed)
+            await self._topics.delete(mirror.target_topic, doomed)
             found = replace(found, target=None, target_config=None)
 
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
@@ -378,22 +309,6 @@ class TopicSync:
 
         await self._log.change(self._uid, decide)
         return found
-
-    async def _await_gone(self, name: str, doomed: bytes) -> None:
-        """Wait until a deleted topic is gone, and until nothing that was sent by its name can reach the next one.
-
-        Raises:
-            BrokerRefused: It is still there after a while; the next pass looks again.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _LEADERS_SECONDS_MAX
-        while (topic := await self._target.describe(name)) is not None and topic.topic_id == doomed:
-            if loop.time() >= deadline:
-                alias = self._target.spec.alias
-                raise BrokerRefused(f"{name} is not deleted yet", cluster=alias, code=0, api="Metadata", retryable=True)
-            await asyncio.sleep(0.1)
-        if (await self._target.any_connection()).versions.produce < _PRODUCE_BY_ID:
-            await asyncio.sleep(self._target.spec.doubt_seconds)
 
     def _not_mappable(self, mirror: Mirror, found: _Found) -> Fault | None:
         """A record that a cleaner may take cannot be told by counting, which mapped offsets rest on."""
@@ -467,58 +382,6 @@ class TopicSync:
         cluster = TargetCluster(len(self._target.brokers), self._known_configs)
         return plan_topic(source, target, self._flow, cluster, target_name=mirror.target_topic, recorded=recorded)
 
-    async def _carry_out(self, step: object) -> None:
-        admin = self._target_admin
-        if isinstance(step, CreateTopic):
-            try:
-                await admin.create_topic(step.name, step.partitions, step.replication_factor, step.configs)
-            except BrokerRefused as error:
-                if error.code != _TOPIC_ALREADY_EXISTS:  # another daemon of this flow was faster
-                    raise
-            log.info("topic created", topic=step.name, partitions=step.partitions)
-        elif isinstance(step, GrowTopic):
-            try:
-                await admin.create_partitions(step.name, step.total)
-            except BrokerRefused as error:
-                if error.code != _INVALID_PARTITIONS or not await self._is_as_large(step):
-                    raise
-            log.info("topic grown", topic=step.name, partitions=step.total)
-        elif isinstance(step, SetConfigs):
-            await admin.alter_configs(step.name, step.values, step.delete)
-            log.info("topic configured", topic=step.name, set=dict(step.values), removed=step.delete)
-
-    async def _is_as_large(self, step: GrowTopic) -> bool:
-        """Return whether another daemon of this flow was faster."""
-        topic = await self._target.describe(step.name)
-        return topic is not None and topic.partition_count >= step.total
-
-    async def _await_leaders(self, name: str, partitions: int) -> Topic | None:
-        """Wait for a new topic, or new partitions, to be known with leaders; None where it takes too long."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _LEADERS_SECONDS_MAX
-        while loop.time() < deadline:
-            topic = await self._target.describe(name)
-            if topic is not None and topic.partition_count >= partitions:
-                nodes = {leader.node for leader in topic.leaders.values()}
-                if nodes <= self._target.brokers.keys():
-                    return topic
-            await asyncio.sleep(0.02)
-        return None
-
-    async def _check_virgin(self, mirror: Mirror, topic: Topic) -> None:
-        """A topic that stood there before us must never have held a record: its offsets would not be the source's."""
-        for partition, leader in topic.leaders.items():
-            connection = await self._target.connection(leader.node, Purpose.CONTROL)
-            where = TopicPartition(topic.name, partition)
-            end = (await offsets_of(connection, [where], control.LATEST))[where]
-            if end > 0:
-                mirror.fault = Fault(
-                    Reason.FOREIGN_WRITER,
-                    f"{topic.name} already exists on the target and is not a mirror of this flow: "
-                    f"partition {partition} ends at {end}",
-                )
-                return
-
     # -- the record -----------------------------------------------------------------------------------------------
 
     async def _record(self) -> None:
@@ -535,7 +398,7 @@ class TopicSync:
             stored = state.get_mirror(records, self._uid, mirror.target_topic)
             if stored is not None and stored.generation != mirror.generation:
                 continue  # somebody begins with it anew: what is remembered here is not true any more
-            record = self._as_record(mirror, stored)
+            record = mirror.as_record((self._uid, self._flow.name), stored)
             if stored is None or record != stored:
                 changes.append(state.put(state.mirror_key(self._uid, mirror.target_topic), record))
         return changes
@@ -546,49 +409,11 @@ class TopicSync:
             record = pb.MirrorRecord()
             record.CopyFrom(stored)
             return record
-        return self._as_record(mirror, None)
-
-    def _as_record(self, mirror: Mirror, stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
-        record = pb.MirrorRecord()
-        if stored is not None:
-            record.CopyFrom(stored)  # keeps fields of newer versions
-        record.owner_flow_uid = self._uid
-        record.owner_flow_name = self._flow.name
-        record.source_topic = mirror.topic
-        record.target_topic = mirror.target_topic
-        record.source_topic_id = mirror.source_id
-        record.target_topic_id = mirror.target_id
-        record.mode = "identical"
-        record.begin_at_end = mirror.begin_at_end
-        record.source_partitions = mirror.partitions
-        _learn(mirror, record)
-        del record.active_partitions[:]
-        record.active_partitions.extend(sorted(mirror.active))
-        record.phase = pb.MIRROR_PHASE_ACTIVE if len(mirror.active) >= mirror.partitions else pb.MIRROR_PHASE_SEEDING
-        del record.leader_epochs[:]
-        record.leader_epochs.extend(
-            pb.LeaderEpoch(partition=partition, epoch=epoch) for partition, epoch in sorted(mirror.epochs.items())
-        )
-        record.seeded.clear()
-        record.seeded.update(mirror.seeded)
-        record.managed.clear()
-        record.managed.update(mirror.managed)
-        record.held_back.clear()
-        record.held_back.update(mirror.held_back)
-        return record
+        return mirror.as_record((self._uid, self._flow.name), None)
 
     async def record_now(self) -> None:
         """Write what the runner changed on mirrors (active partitions, leader epochs)."""
         await self._record()
-
-
-def _learn(mirror: Mirror, record: pb.MirrorRecord) -> None:
-    """Take what other daemons recorded of their partitions; all of it only grows within a generation."""
-    mirror.active |= set(record.active_partitions)
-    for epoch in record.leader_epochs:
-        mirror.epochs[epoch.partition] = max(epoch.epoch, mirror.epochs.get(epoch.partition, -1))
-    for partition, offset in record.seeded.items():
-        mirror.seeded[partition] = max(offset, mirror.seeded.get(partition, 0))
 
 
 def _fault_of(error: KafkaError) -> Fault:

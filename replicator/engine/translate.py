@@ -23,9 +23,9 @@ from replicator.wire.groups import committed_offsets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
-    from replicator.engine.topic_sync import Mirror
 
 _START_SECONDS = 2.0
 _ANSWERS_PER_TURN = 10

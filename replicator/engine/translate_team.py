@@ -14,8 +14,8 @@ from replicator.model.translation import Translation, TranslationState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
-    from replicator.engine.topic_sync import Mirror
     from replicator.model.translation import OffsetQuestion
     from replicator.rpc.peers import Peers
 

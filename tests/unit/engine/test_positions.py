@@ -11,9 +11,9 @@ from replicator.core.partition_values import TargetLimits
 from replicator.core.topic_plan import Fault as MirrorFault
 from replicator.engine import state
 from replicator.engine.maps import offset_block
+from replicator.engine.mirror import Mirror
 from replicator.engine.positions import PumpPositions
 from replicator.engine.slot import Slot
-from replicator.engine.topic_sync import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from replicator.model.translation import OffsetQuestion, TranslationState

@@ -6,9 +6,9 @@ import pytest
 
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import TargetLimits
+from replicator.engine.mirror import Mirror
 from replicator.engine.slot import Slot
 from replicator.engine.source_ends import intact_below
-from replicator.engine.topic_sync import Mirror
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
 

@@ -13,10 +13,10 @@ from replicator.core.intake import FILL_AHEAD_MAX, Fill
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import TargetLimits
 from replicator.engine.filler import Filler
+from replicator.engine.mirror import Mirror
 from replicator.engine.pump import Totals
 from replicator.engine.slot import OpenTransaction, Slot
 from replicator.engine.status import _mirror, _partition, _totals
-from replicator.engine.topic_sync import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.states import MirrorState, Reason
 from tests.shards import shard_with

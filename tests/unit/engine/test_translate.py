@@ -13,8 +13,8 @@ from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import TargetLimits
 from replicator.core.topic_plan import Fault as MirrorFault
 from replicator.core.track import Track
+from replicator.engine.mirror import Mirror
 from replicator.engine.slot import Slot
-from replicator.engine.topic_sync import Mirror
 from replicator.engine.translate import answers
 from replicator.errors import ConnectionFailed, UsageError
 from replicator.model.names import TopicPartition

@@ -1,0 +1,117 @@
+"""A mirror as a daemon knows it, and as it is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from replicator.core.topic_plan import Fault
+
+MAX_BYTES_DEFAULT = 1_048_588
+"""What a topic takes where nothing else is known (Kafka's default of max.message.bytes)."""
+
+
+@dataclass(slots=True)
+class Mirror:
+    """One topic of the flow, as the last pass left it.
+
+    Attributes:
+        topic: On the source.
+        target_topic: On the target.
+        source_id: Topic id on the source that is meant.
+        target_id: Topic id on the target that is meant.
+        partitions: How many are copied.
+        batch_bytes_max: What the target takes.
+        begin_at_end: Whether it begins at the source's end.
+        compacted: Whether the source's cleaner may take records from inside its logs, as far as is known.
+        surely_compacted: Whether it is known that it may.
+        only_compacted: Whether nothing else takes records away.
+        delete_retention_ms: How long the source keeps tombstones, None where that is not known.
+        tombstones_ok_ms: Per partition, up to when lost tombstones were accepted.
+        active: Partitions that the record holds as ACTIVE.
+        epochs: Stored source leader epochs.
+        generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
+        seeded: Per partition, the offset below which the target may hold fillers.
+        fault: Why the whole mirror stands still.
+        notes: What an operator may wonder about.
+        changing: Steps the last pass took.
+    """
+
+    topic: str
+    target_topic: str
+    source_id: bytes = bytes(16)
+    target_id: bytes = bytes(16)
+    partitions: int = 0
+    batch_bytes_max: int = MAX_BYTES_DEFAULT
+    begin_at_end: bool = False
+    compacted: bool = False
+    surely_compacted: bool = False
+    only_compacted: bool = False
+    delete_retention_ms: int | None = None
+    tombstones_ok_ms: dict[int, int] = field(default_factory=dict)
+    generation: int = 0
+    active: set[int] = field(default_factory=set)
+    epochs: dict[int, int] = field(default_factory=dict)
+    seeded: dict[int, int] = field(default_factory=dict)
+    fault: Fault | None = None
+    notes: tuple[str, ...] = ()
+    managed: dict[str, str] = field(default_factory=dict)
+    held_back: dict[str, str] = field(default_factory=dict)
+
+    def take(self, record: pb.MirrorRecord) -> None:
+        """Take all that is recorded of it."""
+        self.generation = record.generation
+        self.source_id = record.source_topic_id or bytes(16)
+        self.target_id = record.target_topic_id or bytes(16)
+        self.begin_at_end = record.begin_at_end
+        self.active = set(record.active_partitions)
+        self.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
+        self.managed = dict(record.managed)
+        self.held_back = dict(record.held_back)
+        self.seeded = dict(record.seeded)
+        self.tombstones_ok_ms = dict(record.tombstones_ok_ms)
+
+    def learn(self, record: pb.MirrorRecord) -> None:
+        """Take what other daemons recorded of their partitions; all of it only grows within a generation."""
+        self.active |= set(record.active_partitions)
+        for epoch in record.leader_epochs:
+            self.epochs[epoch.partition] = max(epoch.epoch, self.epochs.get(epoch.partition, -1))
+        for partition, offset in record.seeded.items():
+            self.seeded[partition] = max(offset, self.seeded.get(partition, 0))
+
+    def as_record(self, owner: tuple[str, str], stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
+        """Return what is to be recorded of it, on top of what is stored.
+
+        Args:
+            owner: Uid and name of the flow.
+            stored: None where nothing is.
+        """
+        record = pb.MirrorRecord()
+        if stored is not None:
+            record.CopyFrom(stored)  # keeps fields of newer versions
+        record.owner_flow_uid, record.owner_flow_name = owner
+        record.source_topic = self.topic
+        record.target_topic = self.target_topic
+        record.source_topic_id = self.source_id
+        record.target_topic_id = self.target_id
+        record.mode = "identical"
+        record.begin_at_end = self.begin_at_end
+        record.source_partitions = self.partitions
+        self.learn(record)
+        del record.active_partitions[:]
+        record.active_partitions.extend(sorted(self.active))
+        record.phase = pb.MIRROR_PHASE_ACTIVE if len(self.active) >= self.partitions else pb.MIRROR_PHASE_SEEDING
+        del record.leader_epochs[:]
+        record.leader_epochs.extend(
+            pb.LeaderEpoch(partition=partition, epoch=epoch) for partition, epoch in sorted(self.epochs.items())
+        )
+        record.seeded.clear()
+        record.seeded.update(self.seeded)
+        record.managed.clear()
+        record.managed.update(self.managed)
+        record.held_back.clear()
+        record.held_back.update(self.held_back)
+        return record
