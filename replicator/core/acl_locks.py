@@ -27,13 +27,11 @@ class Authorizer:
     Attributes:
         rules: All there are.
         allows_everyone: Whether everyone may do everything where no rule is found; None where that cannot be read.
-        super_users: Who is never asked.
         us: As whom the cluster knows us; None where the flow file does not tell.
     """
 
     rules: tuple[Rule, ...]
     allows_everyone: bool | None
-    super_users: frozenset[str] = frozenset()
     us: str | None = None
 
 
@@ -81,7 +79,7 @@ def _by_denying(authorizer: Authorizer, topic: str, covering: list[Rule]) -> Loc
         for rule in covering
         if rule.permission == DENY and rule.operation in _WRITING and rule.host == ANY_HOST
     }
-    writers -= {authorizer.us} | authorizer.super_users | denied
+    writers -= {authorizer.us} | denied
     if EVERYBODY in denied:
         return LockPlan()
     if EVERYBODY in writers:

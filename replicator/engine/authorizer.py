@@ -52,7 +52,7 @@ class AuthorizerOf:
         if rules is None:
             return None
         known = principal(self._cluster.spec.security)
-        return Authorizer(rules, None, frozenset(), known.text if known.known else None)
+        return Authorizer(rules, None, known.text if known.known else None)
 
     async def lock_plan(self, authorizer: Authorizer, topics: Collection[str], ours: frozenset[Rule]) -> LockPlan:
         """Return what keeps others from writing, without rules that are there and not ours (`core.acl_locks.locks`).
