@@ -94,8 +94,10 @@ async def _up_to_ends(offsets: OffsetMap, there: Log, here: Log, *, anew: bool) 
     if anew and there.start <= begin.source and here.start <= begin.target:
         offsets = await paired(begin, there, here)
         place: Place | None = offsets.end
+        if offsets.end.source > there.end:  # what is too many on the target stands there
+            return offsets
     else:
         place = (await walk(offsets, there, here)).place
-    if place is not None and place.source <= there.end and not await holds_more(there, place.source):
+    if place is not None and not await holds_more(there, place.source):
         offsets.pass_over(Place(there.end, here.end))
     return offsets

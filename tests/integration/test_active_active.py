@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 from confluent_kafka import Producer
 
+from tests.integration.corpus.raw import write_as_only_producer
 from tests.integration.corpus.transactional import transactional
 from tests.integration.harness import (
     REPLICATOR,
@@ -128,6 +129,29 @@ def test_both_sides_are_written_to_and_no_record_comes_back(
         refused = daemon.cli("switchover", daemon.flow()["flow"], "--yes", "--producers-stopped")
         assert refused.returncode != 0
         assert "loop_guard: origin" in refused.stderr + refused.stdout
+
+
+@pytest.mark.long
+def test_what_is_wrong_between_records_of_others_is_found(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """A record that is doubled, and one that is another than the source's; records of others are neither."""
+    for cluster in (east, west):
+        create(cluster, topic_name)
+    daemon, _ = there_and_back(lab, east, west, topic_name)
+    produce(west, topic_name, numbered(20, key=b"west"))
+    produce(east, topic_name, numbered(30, key=b"east"))
+    daemon.start()
+    wait_until("it copies", lambda: len(read_all(west, topic_name)[0]) == 50)
+    produce(west, topic_name, numbered(20, 20, key=b"west"))
+    assert daemon.stop() == 0
+    assert verified(daemon).returncode == 0
+
+    write_as_only_producer(west, topic_name, b"once more")
+    told = json.loads(verified(daemon).stdout)["topics"][0]
+    assert told["differences"] == {"extra_on_target": 1}, told
+
+    produce(east, topic_name, [{"value": b"what it should be"}])
+    told = json.loads(verified(daemon).stdout)["topics"][0]
+    assert sum(told["differences"].values()) == 1, told
 
 
 @pytest.mark.long

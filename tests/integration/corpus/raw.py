@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -22,6 +23,7 @@ from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.connection import Connection
+from replicator.wire.control import describe_producers
 from replicator.wire.produce import ProduceCodec
 from replicator.wire.records import NewRecord, encode
 from replicator.wire.versions import PRODUCE, PRODUCE_BY_NAME
@@ -96,6 +98,25 @@ def write_batch(
         async with _open(cluster, topic) as wire:
             batch = encode((NewRecord(*each) for each in records), compression=codec)
             await _append(wire, TopicPartition(topic, 0), [batch], PRODUCE_BY_NAME)
+
+    asyncio.run(write())
+
+
+def write_as_only_producer(cluster: Kafka, topic: str, value: bytes) -> None:
+    """Write a record to partition 0 under the only producer id that its broker knows there, in its next epoch."""
+
+    async def write() -> None:
+        where = TopicPartition(topic, 0)
+        async with _open(cluster, topic) as wire:
+            leader = wire.leader(where)
+            assert leader is not None
+            known = await describe_producers(await wire.connection(leader.node, Purpose.CONTROL), [where])
+            assert known is not None
+            (entry,) = known[where][1]
+            record = NewRecord(time.time_ns() // 1_000_000, None, value)
+            epoch = entry.producer_epoch + 1
+            batch = encode([record], producer_id=entry.producer_id, producer_epoch=epoch, base_sequence=0)
+            await _append(wire, where, [batch], PRODUCE_BY_NAME)
 
     asyncio.run(write())
 

@@ -35,7 +35,7 @@ def test_a_topic_without_rules() -> None:
 
 
 def test_writers_are_denied_one_by_one() -> None:
-    """By name, by prefix, by ALL; not us, not super users, and not who is denied already."""
+    """By name, by prefix, by ALL; not us, and not who is denied already."""
     rules = (
         rule("User:app", "WRITE"),
         rule("User:batch", "ALL", name="ord", pattern="PREFIXED"),
