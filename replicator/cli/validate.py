@@ -12,6 +12,7 @@ import typer
 
 from replicator.cli import findings, output
 from replicator.errors import ConfigError
+from replicator.model.spec import Offsets
 from replicator.model.units import format_address, format_bootstrap
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ def _facts(spec: Spec, flow: FlowSpec) -> Iterable[tuple[str, str]]:
     limits = flow.limits
     rate = "any speed" if limits.bytes_per_second is None else f"{limits.bytes_per_second / 1e6:,.1f} MB/s"
     yield "limits", f"{limits.in_flight_bytes >> 20} MiB in flight, {rate}"
-    yield "starts at", f"{flow.start} (offsets: {flow.offsets}, isolation: {flow.isolation})"
+    offsets = Offsets.MAPPED if flow.both_ways else flow.offsets
+    yield "starts at", f"{flow.start} (offsets: {offsets}, isolation: {flow.isolation})"
+    if flow.both_ways:
+        yield "left out", f"what flows wrote to {flow.source}; both sides are open, and stay so"
     site = spec.daemon.site
     if site is not None and site != flow.target:
         yield "run by", f"the daemon whose site is {flow.target}, not this one ({site})"

@@ -131,9 +131,12 @@ _MIRRORS = (
     Operation.ALTER,
     Operation.ALTER_CONFIGS,
 )
+_SHARED = tuple(operation for operation in _MIRRORS if operation is not Operation.ALTER_CONFIGS)
+"""Where others write to a target topic, too, its settings are left alone."""
 _ORIGINS = (Operation.READ, Operation.DESCRIBE)
 _STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
 
+_WHY_DELETE = "DeleteRecords, only while a mirror is seeded whose source starts above offset 0"
 _WHY_CLUSTER_ACTION = (
     "WriteTxnMarkers, only where the source holds transactions or compacted topics; may be left out (brokers use this "
     "right among themselves): offsets without a record are then filled by empty transactions, about 30 a second"
@@ -150,6 +153,7 @@ _WHY_RULES = "place and remove rules of the authorizer (`acls.mirror`, `acls.loc
 
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
 REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
+REQUIRED_ON_SHARED = frozenset(_SHARED)
 REQUIRED_ON_STATE = frozenset(_STATE)
 REQUIRED_ON_ORIGINS = frozenset(_ORIGINS)
 REQUIRED_ON_SOURCE_GROUP = frozenset({Operation.DESCRIBE})
@@ -191,16 +195,13 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
     """Return what a flow needs on its target."""
     mirrors = mirror_names(flow.topics, flow.rename)
     places_rules = flow.acls.mirror or flow.acls.lock_target
+    on_mirrors = _SHARED if flow.both_ways else _MIRRORS
     return (
-        *(Grant(ResourceKind.TOPIC, names, _MIRRORS, "create, write and check the mirrors") for names in mirrors),
+        *(Grant(ResourceKind.TOPIC, names, on_mirrors, "create, write and check the mirrors") for names in mirrors),
         *(
-            Grant(
-                ResourceKind.TOPIC,
-                names,
-                (Operation.DELETE,),
-                "DeleteRecords, only while a mirror is seeded whose source starts above offset 0",
-            )
-            for names in mirrors
+            ()
+            if flow.both_ways
+            else (Grant(ResourceKind.TOPIC, names, (Operation.DELETE,), _WHY_DELETE) for names in mirrors)
         ),
         Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _STATE, "who writes, which mirrors there are"),
         Grant(
@@ -215,7 +216,11 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             (Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS),
             "read producer.id.expiration.ms",
         ),
-        Grant(ResourceKind.CLUSTER, EVERY, (Operation.CLUSTER_ACTION,), _WHY_CLUSTER_ACTION),
+        *(
+            ()
+            if flow.both_ways
+            else (Grant(ResourceKind.CLUSTER, EVERY, (Operation.CLUSTER_ACTION,), _WHY_CLUSTER_ACTION),)
+        ),
         *((Grant(ResourceKind.CLUSTER, EVERY, (Operation.ALTER,), _WHY_RULES),) if places_rules else ()),
         *_groups(flow, tuple(sorted(REQUIRED_ON_TARGET_GROUP)), _WHY_SET_GROUPS, "offsets translate --group --reverse"),
     )

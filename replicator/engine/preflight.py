@@ -411,7 +411,7 @@ async def _rights(flow: _Flow) -> None:
         flow.checks += judge.origin_rights(told, source.spec)
     mirrors = [new for name in flow.names if (new := flow.target_name(name)) in target.cluster.topics]
     told = await ask.topic_operations(target.cluster, mirrors)
-    flow.checks += judge.mirror_rights(told, target.spec)
+    flow.checks += judge.mirror_rights(told, target.spec, both_ways=flow.spec.both_ways)
     told = await ask.topic_operations(target.cluster, [STATE_TOPIC])
     flow.checks += judge.state_rights(told, target.spec)
     flow.checks += judge.transactional_id(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from replicator.core.rights import (
     REQUIRED_ON_MIRROR,
     REQUIRED_ON_ORIGINS,
+    REQUIRED_ON_SHARED,
     REQUIRED_ON_SOURCE_TOPIC,
     REQUIRED_ON_STATE,
     TRANSACTIONAL_PREFIX,
@@ -197,10 +198,12 @@ def source_rights(told: Mapping[str, frozenset[Operation] | None], cluster: Clus
     return _rights(told, REQUIRED_ON_SOURCE_TOPIC, cluster, "selected topics")
 
 
-def mirror_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+def mirror_rights(
+    told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec, *, both_ways: bool = False
+) -> list[Check]:
     """Compare what the target lets us do to the mirrors that exist with what is needed."""
-    needed = REQUIRED_ON_MIRROR - {Operation.CREATE}  # they exist
-    return _rights(told, needed, cluster, "mirrors")
+    needed = REQUIRED_ON_SHARED if both_ways else REQUIRED_ON_MIRROR
+    return _rights(told, needed - {Operation.CREATE}, cluster, "mirrors")  # they exist
 
 
 def origin_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:

@@ -150,6 +150,13 @@ def test_whose_records_the_source_holds_is_read_there() -> None:
     assert Names("replicator.state") not in {grant.names for grant in source_rights(flow())}
 
 
+def test_where_others_write_nothing_is_deleted_filled_or_configured() -> None:
+    """So none of these rights is asked for."""
+    granted = {each for grant in target_rights(flow(loop_guard=LoopGuard.ORIGIN)) for each in grant.operations}
+    assert not granted & {Operation.DELETE, Operation.CLUSTER_ACTION, Operation.ALTER_CONFIGS}
+    assert {Operation.ALTER, Operation.CREATE} <= granted
+
+
 def test_deleting_is_granted_on_mirrors_alone_and_by_itself() -> None:
     """So that it can be left out where no log starts above 0."""
     grants = [grant for grant in target_rights(flow()) if Operation.DELETE in grant.operations]
