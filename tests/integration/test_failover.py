@@ -30,8 +30,8 @@ from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, la
 LOST = 30
 
 
-def lost_source(source: Cluster, west: Kafka, topic: str, lab: Lab) -> Daemon:
-    """Copy some, then let the source take records that nobody copies, and die."""
+def lost_source(source: Cluster, west: Kafka, topic: str, lab: Lab, *, lost: int = LOST) -> Daemon:
+    """Copy some, then let the source take records that nobody copies, and die; the daemon is frozen."""
     create(source, topic, PARTITIONS)
     produce(source, topic, spread(300))
     commit(source, f"{topic}-group", topic, dict.fromkeys(range(PARTITIONS), 90))
@@ -44,7 +44,7 @@ def lost_source(source: Cluster, west: Kafka, topic: str, lab: Lab) -> Daemon:
     # The fetch that is under way takes this one along: it lies in the daemon's socket, and is copied later.
     produce(source, topic, [{"value": b"kept", "partition": 0}])
     time.sleep(1.0)
-    produce(source, topic, ({"value": b"lost %d" % at, "partition": 0} for at in range(LOST)))
+    produce(source, topic, ({"value": b"lost %d" % at, "partition": 0} for at in range(lost)))
     source.kill()
     return daemon
 

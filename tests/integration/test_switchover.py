@@ -38,6 +38,16 @@ def both_ways(lab: Lab, east: Kafka, west: Kafka, topic: str, **flow: Any) -> Da
     return daemon
 
 
+def beside(daemon: Daemon, lab: Lab) -> Daemon:
+    """Start a second daemon of the same flows, with a coordinator and a store of its own."""
+    second = lab.daemon({}, {})
+    second.document |= {name: daemon.document[name] for name in ("clusters", "flows")}
+    second.write()
+    second.start(ready_seconds=0)
+    wait_until("it answers", lambda: second.cli("switch", "status", lab.flow).returncode == 0)
+    return second
+
+
 def spread(count: int, first: int = 0) -> Iterable[dict[str, Any]]:
     """Return numbered records, the same number for each partition."""
     return ({"value": b"%d" % at, "partition": at % PARTITIONS} for at in range(first, first + count))
