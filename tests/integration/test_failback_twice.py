@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -23,7 +21,7 @@ from tests.integration.harness import (
 )
 from tests.integration.test_failover import LOST, failed_over, lost_source, tail_of
 from tests.integration.test_switch_kills import wait_step
-from tests.integration.test_switchover import PARTITIONS, beside, flow_of, last_switch, order, spread
+from tests.integration.test_switchover import PARTITIONS, at_once, beside, flow_of, last_switch, order, spread, switches
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -46,12 +44,6 @@ def old_source_is_back(
     source.start()
     wait_until("the tail is measured", lambda: tail_of(daemon, lab.flow) == lost, 60)
     return daemon, read_all(source, topic)
-
-
-def switches(daemon: Daemon, flow: str, verb: str) -> list[str]:
-    """Return the ids of a flow's switches of one kind."""
-    found = json.loads(daemon.cli("switch", "history", flow, "-o", "json").stdout)["switches"]
-    return [one["id"] for one in found if one["verb"] == verb]
 
 
 def came_back_once(daemon: Daemon, source: Kafka, west: Kafka, topic: str, lab: Lab) -> None:
@@ -106,12 +98,12 @@ def test_from_two_daemons_at_once(west: Kafka, topic_name: str, lab: Lab, make_c
     first, before = old_source_is_back(source, west, topic_name, lab, lost)
     epoch, verb = last_switch(first, lab.flow)["epoch"], failback(lab.flow)
     daemons = (first, beside(first, lab))
-    told = _at_once(daemons, *verb)
+    told = at_once(daemons, *verb)
     if lost:
         assert [one[0] for one in told] == [3, 3], told
         assert read_all(source, topic_name) == before, "nothing was agreed to yet"
         digests = {last_switch(daemon, lab.flow)["confirm"] for daemon in daemons}
-        told = _at_once(daemons, "failback", lab.flow, "--confirm", *digests)
+        told = at_once(daemons, "failback", lab.flow, "--confirm", *digests)
         exported_once(west, topic_name, epoch, before)
     assert [one[0] for one in told] == [0, 0], told
     for daemon in daemons:
@@ -119,12 +111,6 @@ def test_from_two_daemons_at_once(west: Kafka, topic_name: str, lab: Lab, make_c
         came_back = wait_until("it is switched back", partial(switches, daemon, f"{lab.flow}-back", "switchover"))
         assert len(came_back) == 1
     came_back_once(first, source, west, topic_name, lab)
-
-
-def _at_once(daemons: tuple[Daemon, ...], *words: str) -> list[tuple[int, str]]:
-    with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(lambda daemon: daemon.cli(*words, seconds=120), daemons))
-    return [(one.returncode, one.stdout + one.stderr) for one in answers]
 
 
 @TAILS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -24,7 +23,7 @@ from tests.integration.harness import (
     wait_copied,
     wait_until,
 )
-from tests.integration.test_switchover import beside, both_ways, flow_of, last_switch, order, spread
+from tests.integration.test_switchover import at_once, beside, both_ways, flow_of, last_switch, order, spread, switches
 
 STEPS = (
     StepName.PREFLIGHT,
@@ -128,10 +127,9 @@ def test_ordered_twice_at_once(east: Kafka, west: Kafka, topic_name: str, lab: L
     wait_copied(east, west, topic_name)
     second = beside(first, lab)
     verb = ("switchover", lab.flow, "--producers-stopped", "--reverse", "--yes")
-    with ThreadPoolExecutor() as pool:
-        told = list(pool.map(lambda daemon: daemon.cli(*verb, seconds=100), (first, second)))
-    assert [one.returncode for one in told] == [0, 0], [one.stdout + one.stderr for one in told]
-    history = [daemon.cli("switch", "history", lab.flow, "-o", "name").stdout.split() for daemon in (first, second)]
+    told = at_once((first, second), *verb)
+    assert [code for code, _ in told] == [0, 0], told
+    history = [switches(daemon, lab.flow, "switchover") for daemon in (first, second)]
     assert history[0] == history[1]
     assert len(history[0]) == 1
     assert bounds(west, topic_name) == dict.fromkeys(range(3), (0, 31))

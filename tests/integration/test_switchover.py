@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -74,6 +75,19 @@ def order(daemon: Daemon, *words: str, code: int = 0) -> str:
     answer = daemon.cli(*words, seconds=180)
     assert answer.returncode == code, answer.stdout + answer.stderr + daemon.log_tail()
     return answer.stdout + answer.stderr
+
+
+def at_once(daemons: Iterable[Daemon], *words: str) -> list[tuple[int, str]]:
+    """Give an order to several daemons at once; return the exit code of each, and what it said."""
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda daemon: daemon.cli(*words, seconds=120), daemons))
+    return [(one.returncode, one.stdout + one.stderr) for one in answers]
+
+
+def switches(daemon: Daemon, flow: str, verb: str) -> list[str]:
+    """Return the ids of a flow's switches of one kind, newest last."""
+    found = json.loads(daemon.cli("switch", "history", flow, "-o", "json").stdout)["switches"]
+    return [one["id"] for one in found if one["verb"] == verb]
 
 
 def test_there_and_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
