@@ -162,7 +162,10 @@ def failback(
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         if confirm is not None:
             running = client.confirm_switch(flow, confirm, actor=remote.actor())
-            _follow(client, running, manner)
+            if manner.wait:
+                _follow(client, running, manner)
+            else:
+                show(running, manner.form)
             return
         options = Options(
             close=Close.STATED if producers_stopped else Close.LOCK,

@@ -53,7 +53,8 @@ def test_a_transactional_application(
     topics, name = (f"{topic_name}-in", f"{topic_name}-out"), f"{topic_name}-app"
     for topic in topics:
         create(source, topic, PARTITIONS)
-    daemon = both_ways(lab, source, west, f"{topic_name}-*").start(ready_seconds=0)
+    groups = {"include": [name], "sync_every": "500ms"}
+    daemon = both_ways(lab, source, west, f"{topic_name}-*", groups=groups).start(ready_seconds=0)
     for topic in topics:
         wait_copied(source, west, topic)
     one = Upper(source, topics, name)
