@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import uuid
@@ -161,7 +162,10 @@ def failback(
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         if confirm is not None:
             running = client.confirm_switch(flow, confirm, actor=remote.actor())
-            _follow(client, running, manner)
+            if manner.wait:
+                _follow(client, running, manner)
+            else:
+                show(running, manner.form)
             return
         options = Options(
             close=Close.STATED if producers_stopped else Close.LOCK,
@@ -248,6 +252,8 @@ def _already(client: ControlClient, order: Order, plan: SwitchPlan, manner: _Man
     """Say that nothing is to be done; follow the switch if it is under way."""
     switches = client.switches(order.flow)
     last = switches[-1] if switches else None
+    if last is not None and last.verb is Verb.FAILBACK:
+        last = _running_back(client, last) or last
     if last is not None and last.outcome is Outcome.RUNNING and manner.wait and not manner.dry_run:
         _follow(client, last, manner)
         return
@@ -261,6 +267,15 @@ def _already(client: ControlClient, order: Order, plan: SwitchPlan, manner: _Man
             output.line(order.flow)
         case Format.TABLE | Format.WIDE:
             output.line(f"{order.flow}: {order.verb} {word.replace('_', ' ')}")
+
+
+def _running_back(client: ControlClient, switch: SwitchStatus) -> SwitchStatus | None:
+    """Return the switchover that a failback ordered, where it is under way in this daemon."""
+    with contextlib.suppress(ReplicatorError):  # the other flow has a daemon of its own
+        switches = client.switches(switch.reverse_flow)
+        ordered = (one for one in switches if one.id == f"{switch.id}-back" and one.outcome is Outcome.RUNNING)
+        return next(ordered, None)
+    return None
 
 
 def _follow(client: ControlClient, switch: SwitchStatus, manner: _Manner) -> None:

@@ -280,5 +280,5 @@ _STEPS: dict[StepName, Callable[[Journal], do.Step]] = {
     StepName.CONFIRM: lambda j: do.Confirm(confirmation_digest(j)),
     StepName.RESTORE_TOPICS: lambda j: do.RestoreTopics(j.options.reverse_flow, restorations(j), _ours(j)),
     StepName.CATCH_UP: lambda j: do.CatchUp(j.options.reverse_flow),
-    StepName.SWITCH_BACK: lambda j: do.SwitchBack(j.options.reverse_flow, f"{j.id}-back"),
+    StepName.SWITCH_BACK: lambda j: do.SwitchBack(j.options.reverse_flow, j.back_id),
 }

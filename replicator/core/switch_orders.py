@@ -49,7 +49,7 @@ class Begun:
     already: bool = False
 
 
-def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int) -> Begun:
+def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int, reverse: Journal | None = None) -> Begun:
     """Take an order to switch.
 
     Args:
@@ -57,9 +57,10 @@ def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int) -> B
         order: What is wanted.
         promoted: Whether the writer record, or those of all mirrors that are meant, says promoted.
         now_ms: The time.
+        reverse: The switch of the reverse flow that is running, for a failback.
 
     Raises:
-        Conflict: Another switch of this flow is running.
+        Conflict: Another switch of this flow is running, or one of the reverse flow that a failback did not order.
         PreflightFailed: The flow is not where such a switch begins.
         UsageError: The order contradicts itself.
     """
@@ -68,6 +69,8 @@ def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int) -> B
     running = switches.running
     if running is not None:
         return _beside(switches, running, order, now_ms)
+    if order.verb is Verb.FAILBACK and _came_back(switches.current, order, reverse, promoted=promoted):
+        return Begun(switches, already=True)
     _check_start(order, promoted=promoted)
     if order.verb is not Verb.FAILBACK and promoted:
         return Begun(switches, already=True)
@@ -98,6 +101,25 @@ def _check_start(order: Order, *, promoted: bool) -> None:
         raise PreflightFailed(
             "this flow still copies: there is nothing to come back from", next_step="replicator flow status"
         )
+
+
+def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, promoted: bool) -> bool:
+    """Return whether the last failback was this one: the flow is back, or the switchover for it is under way.
+
+    While that one turns both flows round, neither of them copies, and the old source holds what it was sent since: it
+    must not be taken for one that has just come back.
+    """
+    ordered = last is not None and last.verb is Verb.FAILBACK and last.outcome is Outcome.DONE
+    same = last if ordered and last is not None and set(last.topics) == set(order.topics) else None
+    if reverse is None:
+        return same is not None and same.options.switch_back and not promoted
+    if same is not None and reverse.id == same.back_id:
+        return True
+    raise Conflict(
+        f"{reverse.verb} {reverse.id} of flow {reverse.flow!r} is running",
+        why="it decides which side is open",
+        next_step=f"replicator switch status {reverse.flow}",
+    )
 
 
 def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:

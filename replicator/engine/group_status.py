@@ -137,4 +137,5 @@ def outcome(picture: Picture, written: int, *, source_known: bool) -> GroupOutco
         reread_records=bare.reread_records,
         cut_records=picture.cut,
         detail=bare.detail,
+        partitions=bare.partitions,
     )

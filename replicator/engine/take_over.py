@@ -101,6 +101,8 @@ async def take_over(
                 for number in topic.places
                 for old, _ in state.segments_of(records, uid, topic.target_topic, number)
             ]
+        if topics and not changes:
+            return []  # it may be late, and the flow switched again since: it must not copy once more
         changes += copying(records, uid, epoch, [topic.target_topic for topic in topics], alone=alone)
         return [*changes, *also(records)] if changes else []
 

@@ -140,9 +140,10 @@ class GroupOutcome:
         state: The worst state of its partitions.
         exact: Whether all that it had committed on the source stands on the target, as far as is known.
         written: How many partitions were written.
-        reread_records: Offsets it will read again, None where that cannot be told.
+        reread_records: Offsets it will read again as far as is known, None where that cannot be told.
         cut_records: Offsets by which less was written than it had committed, since they were never replicated.
         detail: What keeps it from being exact.
+        partitions: Where it stands.
     """
 
     group: str
@@ -152,3 +153,4 @@ class GroupOutcome:
     reread_records: int | None = None
     cut_records: int = 0
     detail: str | None = None
+    partitions: tuple[GroupPartition, ...] = ()

@@ -313,6 +313,11 @@ class Journal:
         """Partitions of which nothing tells how much was lost."""
         return sum(cut.loss is None for cut in self.cuts)
 
+    @property
+    def back_id(self) -> str:
+        """Id of the switchover of the other flow that a failback orders at its end."""
+        return f"{self.id}-back"
+
     def did(self, step: StepName) -> bool:
         """Whether a step was recorded as done, ever."""
         return any(record.step is step for record in self.history)

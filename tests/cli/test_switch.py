@@ -87,6 +87,14 @@ def test_status_and_history(run: Run, daemon: FakeDaemon) -> None:
 
 
 @pytest.mark.usefixtures("daemon")
+def test_an_agreement_is_not_waited_for(run: Run) -> None:
+    """With the option it returns as soon as it was given, as any other order."""
+    given = run("failback", FLOW, "--confirm", "digest", "--no-wait")
+    assert given.code == 0, given.err
+    assert "is under way" in given.out
+
+
+@pytest.mark.usefixtures("daemon")
 def test_abort(run: Run) -> None:
     """With the reason; giving the target up is asked about."""
     undone = run("switch", "abort", FLOW, "--reason", "not today")

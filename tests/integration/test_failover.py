@@ -25,13 +25,23 @@ from tests.integration.harness import (
     wait_until,
 )
 from tests.integration.test_groups import positions
-from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
+from tests.integration.test_switchover import (
+    PARTITIONS,
+    at_once,
+    beside,
+    both_ways,
+    flow_of,
+    last_switch,
+    order,
+    spread,
+    switches,
+)
 
 LOST = 30
 
 
-def lost_source(source: Cluster, west: Kafka, topic: str, lab: Lab) -> Daemon:
-    """Copy some, then let the source take records that nobody copies, and die."""
+def lost_source(source: Cluster, west: Kafka, topic: str, lab: Lab, *, lost: int = LOST) -> Daemon:
+    """Copy some, then let the source take records that nobody copies, and die; the daemon is frozen."""
     create(source, topic, PARTITIONS)
     produce(source, topic, spread(300))
     commit(source, f"{topic}-group", topic, dict.fromkeys(range(PARTITIONS), 90))
@@ -44,7 +54,7 @@ def lost_source(source: Cluster, west: Kafka, topic: str, lab: Lab) -> Daemon:
     # The fetch that is under way takes this one along: it lies in the daemon's socket, and is copied later.
     produce(source, topic, [{"value": b"kept", "partition": 0}])
     time.sleep(1.0)
-    produce(source, topic, ({"value": b"lost %d" % at, "partition": 0} for at in range(LOST)))
+    produce(source, topic, ({"value": b"lost %d" % at, "partition": 0} for at in range(lost)))
     source.kill()
     return daemon
 
@@ -60,6 +70,11 @@ def failed_over(daemon: Daemon, west: Kafka, topic: str, lab: Lab, *, kept: int 
     assert "not known until the source returns" in told
     assert f"{PARTITIONS} partitions, 0 offsets are lost as far as is known" in told
     assert "already done" in order(daemon, "failover", lab.flow, "--confirm", lab.flow)
+    opened(daemon, west, topic, lab, kept=kept)
+
+
+def opened(daemon: Daemon, west: Kafka, topic: str, lab: Lab, *, kept: int = 1) -> None:
+    """Look at what a failover leaves: one marker in each partition, and groups where they were."""
     assert flow_of(daemon, lab.flow)["state"] == "FAILED_OVER"
     assert bounds(west, topic) == {0: (0, 100 + kept + 1), 1: (0, 101), 2: (0, 101)}
     assert positions(west, f"{topic}-group", topic, PARTITIONS) == [90] * PARTITIONS
@@ -131,6 +146,23 @@ def test_a_daemon_that_never_saw_the_source(west: Kafka, topic_name: str, lab: L
     failed_over(fresh, west, topic_name, lab, kept=0)
     source.start()
     wait_until("the tail is measured", lambda: tail_of(fresh, lab.flow) == LOST + 1, 60)
+
+
+@pytest.mark.long
+def test_from_two_daemons_at_once(west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster) -> None:
+    """Each with a coordinator and a store of its own, one of them started without the source: one failover."""
+    source = make_cluster()
+    first = lost_source(source, west, topic_name, lab)
+    first.thaw()
+    daemons = (first, beside(first, lab))
+    told = at_once(daemons, "failover", lab.flow, "--confirm", lab.flow)
+    assert [code for code, _ in told] == [0, 0], told
+    history = [switches(daemon, lab.flow, "failover") for daemon in daemons]
+    assert history[0] == history[1]
+    assert len(history[0]) == 1
+    for daemon in daemons:
+        assert "already done" in order(daemon, "failover", lab.flow, "--confirm", lab.flow)
+        opened(daemon, west, topic_name, lab)
 
 
 @pytest.mark.long

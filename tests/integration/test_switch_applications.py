@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from tests.integration.harness import (
     QUIET,
@@ -33,7 +33,11 @@ COUNT = 3000
 
 
 class Upper:
-    """A consume-transform-produce application: reads, writes what came of it and commits, in one transaction."""
+    """A consume-transform-produce application: reads, writes what came of it and commits, in one transaction.
+
+    Attributes:
+        hung: What it wrote in a transaction that it neither committed nor aborted.
+    """
 
     def __init__(self, cluster: Kafka, topics: tuple[str, str], name: str) -> None:
         self._input, self._output = topics
@@ -58,6 +62,8 @@ class Upper:
         )
         self._stopping = threading.Event()
         self._dies = False
+        self._lost = False
+        self.hung: list[bytes] = []
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -68,9 +74,22 @@ class Upper:
 
     def die(self) -> None:
         """End it inside a transaction, as a kill would: neither committed nor aborted by anybody."""
+        self.hang()
+        self._consumer.close()  # else its background thread would go on as a member of the group
+
+    def hang(self) -> None:
+        """Let it stand still inside a transaction, still a member of its group."""
         self._dies = True
         self._thread.join(30)
-        self._consumer.close()  # else its background thread would go on as a member of the group
+
+    def lose(self) -> None:
+        """End it after its cluster died, wherever it is."""
+        self._lost = True
+        self._stopping.set()
+        self._producer.purge()
+        self._thread.join(90)
+        assert not self._thread.is_alive()
+        self._consumer.close()
 
     def stop(self) -> None:
         """End it between transactions."""
@@ -79,6 +98,13 @@ class Upper:
         self._consumer.close()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except KafkaException:
+            if not self._lost:
+                raise
+
+    def _work(self) -> None:
         while not self._stopping.is_set():
             messages = self._consumer.consume(50, 0.2)
             if not messages:
@@ -89,6 +115,7 @@ class Upper:
                 value = message.value() or b""
                 self._producer.produce(self._output, b"done " + value, partition=message.partition() or 0)
             if self._dies:
+                self.hung = [b"done " + (message.value() or b"") for message in messages]
                 self._producer.flush(10)
                 return
             positions = self._consumer.position(self._consumer.assignment())

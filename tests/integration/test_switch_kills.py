@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -24,7 +23,7 @@ from tests.integration.harness import (
     wait_copied,
     wait_until,
 )
-from tests.integration.test_switchover import both_ways, flow_of, last_switch, order, spread
+from tests.integration.test_switchover import at_once, beside, both_ways, flow_of, last_switch, order, spread, switches
 
 STEPS = (
     StepName.PREFLIGHT,
@@ -57,6 +56,26 @@ def steps_told(daemon: Daemon, step: StepName) -> int:
     return daemon.log_file.read_bytes().count(b'"step": "%s"' % step.encode())
 
 
+def copies(daemon: Daemon, flow: str) -> bool:
+    """Return whether a flow is the active one."""
+    return bool(flow_of(daemon, flow)["state"] == "ACTIVE")
+
+
+def answers(daemon: Daemon, flow: str) -> bool:
+    """Return whether a daemon knows the switches of a flow."""
+    return daemon.cli("switch", "status", flow).returncode == 0
+
+
+def again(dies: Daemon | Cluster, daemon: Daemon, flow: str) -> None:
+    """Kill somebody, start it again, and wait until the daemon answers."""
+    dies.kill()
+    if isinstance(dies, Daemon):
+        dies.start(ready_seconds=0)
+    else:
+        dies.start()
+    wait_until("it answers", partial(answers, daemon, flow))
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("victim", ["daemon", "coordinator", "source", "target"])
@@ -76,7 +95,7 @@ def test_somebody_dies_at_every_step(topic_name: str, lab: Lab, make_cluster: Ma
     sides = [(east, west, lab.flow), (west, east, f"{lab.flow}-back")]
     for turn, step in enumerate(STEPS):
         here, there, flow = sides[turn % 2]
-        wait_until("it copies", partial(_copies, daemon, flow))
+        wait_until("it copies", partial(copies, daemon, flow))
         produce(here, topic_name, spread(30, 1000 * (turn + 1)))
         verb = ("switchover", flow, "--producers-stopped", "--reverse", "--yes")
         seen = steps_told(daemon, step)
@@ -88,13 +107,7 @@ def test_somebody_dies_at_every_step(topic_name: str, lab: Lab, make_cluster: Ma
             "source": here,
             "target": there,
         }
-        dies = victims[victim]
-        dies.kill()
-        if isinstance(dies, Daemon):
-            dies.start(ready_seconds=0)
-        else:
-            dies.start()
-        wait_until("it answers", partial(_answers, daemon, flow))
+        again(victims[victim], daemon, flow)
         order(daemon, *verb)
         switch = last_switch(daemon, flow)
         assert (switch["outcome"], switch["known_loss"]) == ("done", 0), (step, switch)
@@ -112,16 +125,11 @@ def test_ordered_twice_at_once(east: Kafka, west: Kafka, topic_name: str, lab: L
     produce(east, topic_name, spread(90))
     first = both_ways(lab, east, west, topic_name).start(ready_seconds=0)
     wait_copied(east, west, topic_name)
-    second = lab.daemon(east, west, topic_name, replication_factor=1)
-    second.document["flows"] = first.document["flows"]
-    second.write()
-    second.start(ready_seconds=0)
-    wait_until("it answers", partial(_answers, second, lab.flow))
+    second = beside(first, lab)
     verb = ("switchover", lab.flow, "--producers-stopped", "--reverse", "--yes")
-    with ThreadPoolExecutor() as pool:
-        told = list(pool.map(lambda daemon: daemon.cli(*verb, seconds=100), (first, second)))
-    assert [one.returncode for one in told] == [0, 0], [one.stdout + one.stderr for one in told]
-    history = [daemon.cli("switch", "history", lab.flow, "-o", "name").stdout.split() for daemon in (first, second)]
+    told = at_once((first, second), *verb)
+    assert [code for code, _ in told] == [0, 0], told
+    history = [switches(daemon, lab.flow, "switchover") for daemon in (first, second)]
     assert history[0] == history[1]
     assert len(history[0]) == 1
     assert bounds(west, topic_name) == dict.fromkeys(range(3), (0, 31))
@@ -188,14 +196,6 @@ def test_the_target_dies_behind_the_fence(
     wait_copied(east, target, topic_name)
     assert_equal(east, target, topic_name)
     assert flow_of(daemon, lab.flow)["state"] == "ACTIVE"
-
-
-def _copies(daemon: Daemon, flow: str) -> bool:
-    return bool(flow_of(daemon, flow)["state"] == "ACTIVE")
-
-
-def _answers(daemon: Daemon, flow: str) -> bool:
-    return daemon.cli("switch", "status", flow).returncode == 0
 
 
 def _outcome(daemon: Daemon, flow: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -38,6 +39,16 @@ def both_ways(lab: Lab, east: Kafka, west: Kafka, topic: str, **flow: Any) -> Da
     return daemon
 
 
+def beside(daemon: Daemon, lab: Lab) -> Daemon:
+    """Start a second daemon of the same flows, with a coordinator and a store of its own."""
+    second = lab.daemon({}, {})
+    second.document |= {name: daemon.document[name] for name in ("clusters", "flows")}
+    second.write()
+    second.start(ready_seconds=0)
+    wait_until("it answers", lambda: second.cli("switch", "status", lab.flow).returncode == 0)
+    return second
+
+
 def spread(count: int, first: int = 0) -> Iterable[dict[str, Any]]:
     """Return numbered records, the same number for each partition."""
     return ({"value": b"%d" % at, "partition": at % PARTITIONS} for at in range(first, first + count))
@@ -64,6 +75,19 @@ def order(daemon: Daemon, *words: str, code: int = 0) -> str:
     answer = daemon.cli(*words, seconds=180)
     assert answer.returncode == code, answer.stdout + answer.stderr + daemon.log_tail()
     return answer.stdout + answer.stderr
+
+
+def at_once(daemons: Iterable[Daemon], *words: str) -> list[tuple[int, str]]:
+    """Give an order to several daemons at once; return the exit code of each, and what it said."""
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda daemon: daemon.cli(*words, seconds=120), daemons))
+    return [(one.returncode, one.stdout + one.stderr) for one in answers]
+
+
+def switches(daemon: Daemon, flow: str, verb: str) -> list[str]:
+    """Return the ids of a flow's switches of one kind, newest last."""
+    found = json.loads(daemon.cli("switch", "history", flow, "-o", "json").stdout)["switches"]
+    return [one["id"] for one in found if one["verb"] == verb]
 
 
 def test_there_and_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:

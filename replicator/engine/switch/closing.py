@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from replicator.core import selection
 from replicator.core import switch_steps as do
+from replicator.engine import state
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.site import mirrors_in
 from replicator.errors import AuthorizationFailed, KafkaError, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.names import TopicPartition
-from replicator.model.switch import End, GroupsNote, Journal, Verb
+from replicator.model.switch import Cut, End, GroupsNote, Journal, Verb, by_place
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
@@ -66,7 +67,25 @@ class Closing:
         found += self._reverse_problems(journal)
         if journal.verb is Verb.SWITCHOVER:
             found += await self._copying_problems(journal)
+        elif opened := await self.source_opened(journal):
+            found.append(opened)
         return found
+
+    async def source_opened(self, journal: Journal) -> str:
+        """Return why the old source of a failback is not the passive side any more; nothing if it is.
+
+        Raises:
+            KafkaError: A cluster cannot be asked.
+        """
+        site = self._site
+        # In this order: a switch of the other flow that ends in between has let this one copy again by then.
+        running = await site.reverse_switch()
+        if running is not None:
+            return f"{running.verb} {running.id} of flow {running.flow!r} decides which side is open"
+        await site.log.read_to_end()
+        writers = state.writers_of(site.log.records, site.uid)
+        again = [name for name, one in self._mirrors(journal).items() if writers and writers.copies(one.target_topic)]
+        return f"{again[0]} is copied again: its source is the open side" if again else ""
 
     async def _copying_problems(self, journal: Journal) -> list[str]:
         copying = self._site.copying()
@@ -197,7 +216,7 @@ class Closing:
             if isinstance(error, KafkaError) and error.retryable:
                 raise
             return do.GroupsSynced(GroupsNote(inexact=(f"groups stand where they were last brought to: {error}",)))
-        return do.GroupsSynced(noted(outcomes))
+        return do.GroupsSynced(noted(outcomes, journal.cuts))
 
     def _up(self) -> Copying:
         copying = self._site.copying()
@@ -206,20 +225,38 @@ class Closing:
         return copying
 
 
-def noted(outcomes: Iterable[GroupOutcome]) -> GroupsNote:
-    """Return what a journal keeps of the groups."""
-    some = list(outcomes)
-    inexact = [f"{one.group}: {_why_inexact(one)}" for one in some if not one.exact]
+def noted(outcomes: Iterable[GroupOutcome], cuts: Iterable[Cut] = ()) -> GroupsNote:
+    """Return what a journal keeps of the groups.
+
+    Args:
+        outcomes: What became of them.
+        cuts: Where logs end on the target, if the source could not be asked how far the groups have come since.
+    """
+    some, ends = list(outcomes), by_place(cuts)
+    inexact = [f"{one.group}: {_why_inexact(one, ends)}" for one in some if not one.exact]
     return GroupsNote(sum(one.exact for one in some), tuple(inexact), len(inexact))
 
 
-def _why_inexact(outcome: GroupOutcome) -> str:
+def _why_inexact(outcome: GroupOutcome, ends: Mapping[tuple[str, int], Cut]) -> str:
     parts = [outcome.detail or outcome.state.replace("_", " ")]
-    if outcome.reread_records:
+    if ends:
+        parts = [outcome.detail] if outcome.detail else []
+        known = "" if outcome.reread_records is None else f"{outcome.reread_records:,} as far as is known, "
+        parts.append(f"offsets read again: {known}{_reread_max(outcome, ends):,} at most")
+    elif outcome.reread_records:
         parts.append(f"reads {outcome.reread_records:,} offsets again")
     if outcome.cut_records:
         parts.append(f"{outcome.cut_records:,} offsets of what it had read were never copied")
     return ", ".join(parts)
+
+
+def _reread_max(outcome: GroupOutcome, ends: Mapping[tuple[str, int], Cut]) -> int:
+    """Return how many offsets stand on the target from where a group goes on: what it worked on since it was seen last.
+
+    Without a commit there its own setting decides where it begins, at the log's start at worst.
+    """
+    found = ((ends.get((one.topic, one.partition)), one.target_offset or 0) for one in outcome.partitions)
+    return sum(max(0, cut.target - stands) for cut, stands in found if cut is not None)
 
 
 def _end(where: TopicPartition, end: int, mirror: pb.MirrorRecord | None) -> End:

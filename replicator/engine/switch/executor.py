@@ -187,9 +187,10 @@ class Executor:
         return await self.locks.open_target(topics)
 
     async def _confirm(self, journal: Journal, step: do.Confirm) -> do.Result:
-        if journal.confirmed == step.digest:
-            return do.Ok()
-        return do.NotYet("an operator has to agree to what becomes of topics that hold more than was copied")
+        if journal.confirmed != step.digest:
+            return do.NotYet("an operator has to agree to what becomes of topics that hold more than was copied")
+        opened = await self.closing.source_opened(journal)
+        return do.NotYet(f"{opened}: `replicator switch abort {self._site.flow.name}`") if opened else do.Ok()
 
     def _steps(self) -> dict[type[do.Step], _Doer]:
         """Return who does what, but for what is done on the state topic alone."""

@@ -172,7 +172,7 @@ class SwitchKeeper:
         """
         await self._site.log.read_to_end()
         order = await self._completed(order, only_looks=True)
-        begun = self._begun(self.switches(), order)
+        begun = self._begun(self.switches(), order, await self._reverse_switch(order))
         journal = begun.switches.current
         if journal is None:
             raise BugError("an order was taken, and there is no switch")
@@ -193,11 +193,12 @@ class SwitchKeeper:
         """
         site = self._site
         order = await self._completed(order)
+        reverse = await self._reverse_switch(order)
         already = False
 
         def change(before: Switches) -> Switches:
             nonlocal already
-            begun = self._begun(before, order)
+            begun = self._begun(before, order, reverse)
             already = begun.already
             return begun.switches
 
@@ -242,7 +243,16 @@ class SwitchKeeper:
                 options = replace(options, restored=await self._executor.turning.reverse_copies(order.topics))
         return replace(order, options=options)
 
-    def _begun(self, before: Switches, order: Order) -> Begun:
+    async def _reverse_switch(self, order: Order) -> Journal | None:
+        """Return what a failback has to know of the other flow; asked for after all that depends on its role."""
+        if order.verb is not Verb.FAILBACK:
+            return None
+        with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
+            await self._site.reach_source()
+            return await self._site.reverse_switch()
+        return None
+
+    def _begun(self, before: Switches, order: Order, reverse: Journal | None) -> Begun:
         """Return the record once an order is taken; whether there is anything to switch, a running one does not ask."""
         records, uid = self._site.log.records, self._site.uid
         writers = state.writers_of(records, uid)
@@ -250,7 +260,7 @@ class SwitchKeeper:
         if before.running is None and writers is not None:
             mirrors = {one.source_topic: writers.of(one.target_topic).role for one in state.mirrors_of(records, uid)}
             is_open = promoted(order, writers.flow.role, mirrors)
-        return begin(before, order, promoted=is_open, now_ms=_now_ms())
+        return begin(before, order, promoted=is_open, now_ms=_now_ms(), reverse=reverse)
 
     async def abort(self, why: str) -> Journal:
         """Undo the running switch.
@@ -294,9 +304,9 @@ class SwitchKeeper:
         """
 
         def change(switches: Switches) -> Switches:
-            if switches.running is None:
+            if switches.current is None:
                 raise UsageError(f"no switch of flow {self._site.flow.name!r} waits for a confirmation")
-            return replace(switches, current=confirmed(switches.running, digest))
+            return replace(switches, current=confirmed(switches.current, digest))
 
         return await self._changed(change)
 

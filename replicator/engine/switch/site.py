@@ -10,6 +10,7 @@ from replicator.engine import state
 from replicator.engine.fence import COPIES_WITH_THE_FLOW
 from replicator.engine.identity import ensure_state_topic
 from replicator.engine.state_log import StateLog
+from replicator.engine.switch.records import switches_of
 from replicator.errors import ConnectionFailed, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.state_pb import state_pb2 as pb
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin
     from replicator.model.groups import GroupOutcome
     from replicator.model.spec import FlowSpec
+    from replicator.model.switch import Journal
     from replicator.wire.cluster import Cluster
 
 SOURCE_SECONDS_MAX = 8.0
@@ -133,6 +135,18 @@ class Site:
         if found is None:
             raise PreflightFailed(f"flow {reverse.name!r} was never begun on {self.flow.source}")
         return found.uid
+
+    async def reverse_switch(self) -> Journal | None:
+        """Return the switch of the reverse flow that is running; None where that was never begun.
+
+        Raises:
+            KafkaError: The source cannot be asked.
+        """
+        if self.reverse is None or not await self.has_source_log():
+            return None
+        records = (await self.source_log()).records
+        found = state.find_flow(records, self.reverse.name, self.target.cluster_id or "")
+        return None if found is None else switches_of(records, found.uid).running
 
     def reversed(self) -> FlowSpec:
         """Return the reverse flow.

@@ -2,6 +2,7 @@
 
 Each exported record keeps its key, value, headers and time; where it stood and what it was are added as headers. An
 export goes on where it was interrupted: every piece is a transaction, and what is there already tells how far it came.
+Of several daemons that export at once one writes each piece.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from replicator.engine.switch.site import Site
     from replicator.wire.cluster import Cluster
     from replicator.wire.connection import Connection
+    from replicator.wire.transactions import ProducerIdentity
 
 DIGEST_HEADER = "replicator.digest"
 _PIECE_BYTES = 512 << 10
@@ -134,28 +136,38 @@ class Tails:
         await patiently(led, f"making {topic}")
 
     async def _export(self, cut: Cut, where: TopicPartition) -> int:
-        """Export one tail; return how many records are there then."""
+        """Export one tail; return how many records are there then.
+
+        Raises:
+            Conflict: Another daemon exports, too: what it has written has to be read again.
+        """
         origin = TopicPartition(cut.topic, cut.partition)
         end = cut.tail_end or cut.source
-        # Whoever exported before and is frozen is fenced by this, and its open piece aborted.
-        await init_producer_id(self._site.target, export_transactional_id(self._site.uid))
-        before = await self._exported(where)
-        position = before[-1][0] + 1 if before else cut.source
+        position, begin = cut.source, 0
+        while True:
+            # A piece is a compare-and-set: this fences everybody else, and aborts what they have open. What stands
+            # there then is all there is, and nobody adds to it unless our piece is fenced.
+            identity = await init_producer_id(self._site.target, export_transactional_id(self._site.uid))
+            found, begin = await self._exported(where, begin)
+            position = found[-1][0] + 1 if found else position
+            piece = await self._piece(origin, position, end)
+            if not piece:
+                return await self._compare(cut, where, end)
+            await self._write(where, piece, identity)
+
+    async def _piece(self, origin: TopicPartition, begin: int, end: int) -> list[NewRecord]:
+        """Return the next records of a tail, as they are exported."""
         piece: list[NewRecord] = []
         size = 0
-        async for record in _records(self._site.source, origin, position, end):
+        async for record in _records(self._site.source, origin, begin, end):
             piece.append(_with_origin(origin, record))
             size += payload_bytes(record)
             if size >= _PIECE_BYTES or len(piece) >= _PIECE_RECORDS:
-                await self._write(where, piece)
-                piece, size = [], 0
-        if piece:
-            await self._write(where, piece)
-        return await self._compare(cut, where, end)
+                break
+        return piece
 
-    async def _write(self, where: TopicPartition, piece: list[NewRecord]) -> None:
+    async def _write(self, where: TopicPartition, piece: list[NewRecord], identity: ProducerIdentity) -> None:
         target, transactional_id = self._site.target, export_transactional_id(self._site.uid)
-        identity = await init_producer_id(target, transactional_id)
         transaction = Transaction(target, transactional_id, identity)
         await transaction.add(where)
         batch = encode(
@@ -170,12 +182,12 @@ class Tails:
         if answer.error:
             raise refused(target.spec, "Produce", answer.error, where.topic)
 
-    async def _exported(self, where: TopicPartition) -> list[tuple[int, bytes]]:
-        """Return the original offset and the digest of each record that was exported, in the order of the log."""
+    async def _exported(self, where: TopicPartition, begin: int = 0) -> tuple[list[tuple[int, bytes]], int]:
+        """Return the original offset and the digest of each record exported from an offset on, and where they end."""
         target = self._site.target
         await target.refresh([where.topic])
-        end = (await log_ends(target, [where]))[where]
-        return [_origin_of(record) async for record in _records(target, where, 0, end)]
+        end = (await log_ends(target, [where], committed=True))[where]
+        return [_origin_of(record) async for record in _records(target, where, begin, end)], end
 
     async def _compare(self, cut: Cut, where: TopicPartition, end: int) -> int:
         """Read both sides once more.
@@ -187,7 +199,7 @@ class Tails:
         wanted = [
             (record.offset, digest(record)) async for record in _records(self._site.source, origin, cut.source, end)
         ]
-        found = await self._exported(where)
+        found, _ = await self._exported(where)
         if found != wanted:
             raise Unequal(
                 f"{where} does not hold the records of {origin} from {cut.source} to {end}",

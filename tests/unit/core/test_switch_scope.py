@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from replicator.core.attach_facts import Role
-from replicator.core.switch_orders import begin, promoted
-from replicator.errors import Conflict, PreflightFailed
+from replicator.core.switch import confirmation_digest
+from replicator.core.switch_orders import begin, confirmed, promoted
+from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import Rule
-from replicator.model.switch import Journal, Order, Outcome, Switches, Verb
+from replicator.model.switch import Cut, Journal, Options, Order, Outcome, StepName, StepRecord, Switches, Verb
 
 COPYING, OPEN = Role.COPYING, Role.PROMOTED
 
@@ -105,3 +108,53 @@ def test_one_switch_of_a_flow_at_a_time() -> None:
         begin(running, order(Verb.SWITCHOVER, "b"), promoted=False, now_ms=1)
     with pytest.raises(Conflict):
         begin(running, order(), promoted=False, now_ms=1)
+
+
+def came_back(topics: tuple[str, ...] = (), *, stays: bool = False) -> Switches:
+    """Return a record whose last switch was a failback that is done."""
+    options = Options(reverse_flow="back", switch_back=not stays)
+    return Switches(Journal("old", Verb.FAILBACK, topics=topics, outcome=Outcome.DONE, options=options))
+
+
+def order_back(*topics: str) -> Order:
+    """Return the order of a failback."""
+    return Order("new", Verb.FAILBACK, flow="f", topics=topics, options=Options(reverse_flow="back"))
+
+
+def test_a_failback_again() -> None:
+    """Nothing is to be done once the flow is back; of what was not meant, or was to stay, there is."""
+    assert begin(came_back(("a",)), order_back("a"), promoted=False, now_ms=1).already
+    for before in (came_back(("a",)), came_back(stays=True), Switches()):
+        with pytest.raises(PreflightFailed):
+            begin(before, order_back(), promoted=False, now_ms=1)
+    assert not begin(came_back(), order_back(), promoted=True, now_ms=1).already
+
+
+def test_a_failback_while_the_other_flow_is_switched() -> None:
+    """What it ordered is under way; any other switch has to end before it is known which side is the open one."""
+    turning = Journal("old-back", Verb.SWITCHOVER, flow="back")
+    assert begin(came_back(), order_back(), promoted=True, now_ms=1, reverse=turning).already
+    for before, reverse in (
+        (came_back(), replace(turning, id="another")),
+        (came_back(("a",)), turning),
+        (Switches(), turning),
+    ):
+        with pytest.raises(Conflict):
+            begin(before, order_back(), promoted=True, now_ms=1, reverse=reverse)
+
+
+def test_an_agreement_again() -> None:
+    """It changes nothing, also once all is done; another one is refused."""
+    asks = Journal(
+        "s",
+        Verb.FAILBACK,
+        cuts=(Cut("a", 0, 5, 5, tail_end=7),),
+        history=(StepRecord(StepName.EXPORT_TAILS, 1),),
+    )
+    digest = confirmation_digest(asks)
+    agreed = confirmed(asks, digest)
+    assert agreed.revision == asks.revision + 1
+    for journal in (agreed, replace(agreed, outcome=Outcome.DONE)):
+        assert confirmed(journal, digest) == journal
+        with pytest.raises((UsageError, PreflightFailed)):
+            confirmed(journal, "0" * 16)

@@ -300,8 +300,8 @@ class FakeDaemon:
         )
 
     async def confirm_switch(self, flow: str, confirm: str) -> SwitchStatus:
-        """Agree."""
-        return replace(SWITCH, flow=flow, verb=Verb.FAILBACK, confirm=confirm)
+        """Agree; there is still a lot to be done."""
+        return replace(SWITCH, flow=flow, verb=Verb.FAILBACK, confirm=confirm, outcome=Outcome.RUNNING)
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
         """Return the same: nobody else copies anything."""

@@ -1,0 +1,70 @@
+"""A flow that takes topics over does so once, however often and however late it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
+
+from replicator.core.attach_facts import Role, Writer
+from replicator.core.offset_map import Place
+from replicator.engine import fence, state
+from replicator.engine.take_over import Takeover, take_over
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from replicator.engine.state_log import Change, StateLog
+
+UID = "uid"
+STANDS_BY = Writer(7, 0, Role.PROMOTED, 8, 0, 9)
+TOPIC = Takeover("a", "a", bytes(16), bytes(16), {0: Place(5, 5)})
+
+
+class Log:
+    """A state topic that is a table."""
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, bytes] = {}
+
+    def apply(self, changes: list[Change]) -> None:
+        """Write changes."""
+        for key, value in changes:
+            if value is None:
+                self.records.pop(key, None)
+            else:
+                self.records[key] = value
+
+    async def change(self, _uid: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]) -> None:
+        """Compare and set."""
+        self.apply(decide(self.records))
+
+    @property
+    def role(self) -> Role:
+        """Of the flow."""
+        writers = state.writers_of(self.records, UID)
+        assert writers is not None
+        return writers.flow.role
+
+    async def taken(self, reason: str) -> None:
+        """Let the flow take the topic over."""
+        await take_over(cast("StateLog", self), UID, [TOPIC], epoch=0, reason=reason, actor="test")
+
+
+async def test_late() -> None:
+    """Whoever hung in that step until the flow was switched back does not let it copy against the other flow."""
+    log = Log()
+    log.apply([state.put(state.flow_key(UID), pb.FlowRecord(name="back"))])
+    log.apply([state.put(state.writer_key(UID), state.writer_record(STANDS_BY))])
+    await log.taken("switchover one")
+    assert log.role is Role.COPYING
+    before = dict(log.records)
+    await log.taken("switchover one")
+    assert log.records == before
+
+    epoch, changes = fence.begun(log.records, UID, None, ())
+    log.apply(changes)
+    log.apply(fence.promoted(log.records, UID, epoch, ()))
+    before = dict(log.records)
+    await log.taken("switchover one")
+    assert log.records == before
+    await log.taken("switchover two")
+    assert log.role is Role.COPYING
