@@ -338,11 +338,7 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
     Raises:
         KafkaError: The target cannot be read; later.
     """
-    leader = target.cluster.leader(slot.target)
-    if leader is None:
-        alias = target.cluster.spec.alias
-        raise BrokerRefused(f"{slot.target} has no leader now", cluster=alias, code=0, api="Metadata", retryable=True)
-    connection = await target.cluster.connection(leader.node, Purpose.CONTROL)
+    connection = await target.cluster.leader_connection(slot.target)
     mapped = slot.copy.track is not None and slot.copy.track.mapped
     begin = slot.copy.target_end
     async for _, header, _ in batches_between(target, connection, slot.target, begin, place.target, committed=False):

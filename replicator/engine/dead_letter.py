@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.access import refused
 from replicator.errors import BrokerRefused
-from replicator.wire.cluster import Purpose
 from replicator.wire.produce import produce_by_name
 from replicator.wire.records import NewRecord, encode
 from replicator.wire.transactions import patiently
@@ -54,13 +53,8 @@ async def set_aside(
 
 
 async def _write(cluster: Cluster, where: TopicPartition, batch: bytes) -> None:
-    topic = await cluster.describe(where.topic)
-    leader = topic.leaders.get(where.partition) if topic is not None else None
-    if leader is None or leader.node not in cluster.brokers:
-        alias = cluster.spec.alias
-        raise BrokerRefused(f"{where} has no leader yet", cluster=alias, code=0, api="Metadata", retryable=True)
-    connection = await cluster.connection(leader.node, Purpose.CONTROL)
-    answer = await produce_by_name(connection, where, batch)
+    await cluster.refresh([where.topic])
+    answer = await produce_by_name(await cluster.leader_connection(where), where, batch)
     if answer.error:
         raise refused(cluster.spec, "Produce", answer.error, where.topic)
 

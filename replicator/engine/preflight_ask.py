@@ -230,7 +230,7 @@ async def end_of_fillers(cluster: Cluster, where: TopicPartition, filler_id: int
     Raises:
         ReplicatorError: The log cannot be read.
     """
-    connection = await _leading(cluster, where)
+    connection = await cluster.leader_connection(where)
     side = Side(cluster, cluster.topic_ids)
     low, high, probe = start, end, start
     while low < high:
@@ -247,7 +247,7 @@ async def end_of_fillers(cluster: Cluster, where: TopicPartition, filler_id: int
 
 
 async def _edges_of(cluster: Cluster, where: TopicPartition, start: int, end: int) -> Edges:
-    connection = await _leading(cluster, where)
+    connection = await cluster.leader_connection(where)
     side = Side(cluster, cluster.topic_ids)
     _, first = await read_batches(side, connection, where, start)
     _, last = await read_batches(side, connection, where, end - 1)
@@ -256,10 +256,3 @@ async def _edges_of(cluster: Cluster, where: TopicPartition, start: int, end: in
         transactional=any(header.is_control or header.is_transactional for header in both),
         stamped=any(header.attributes & LOG_APPEND_TIME_BIT for header in both if not header.is_control),
     )
-
-
-async def _leading(cluster: Cluster, where: TopicPartition) -> Connection:
-    leader = cluster.leader(where)
-    if leader is None:
-        raise KafkaError(f"{where} has no leader", cluster=cluster.spec.alias, retryable=True)
-    return await cluster.connection(leader.node, Purpose.CONTROL)

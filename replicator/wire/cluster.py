@@ -13,7 +13,7 @@ from kio.schema.metadata.v10.request import MetadataRequest, MetadataRequestTopi
 from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseTopic
 from kio.schema.types import TopicName
 
-from replicator.errors import ConnectionFailed, KafkaError, WrongCluster
+from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
 from replicator.wire.connection import Connection, open_connection
 from replicator.wire.faults import refused
@@ -188,6 +188,26 @@ class Cluster:
             connection = await open_connection(self.spec, *address, node=f"broker {node}")
             self._connections[key] = connection
             return connection
+
+    async def leader_connection(self, where: TopicPartition, purpose: Purpose = Purpose.CONTROL) -> Connection:
+        """Return the open connection to who leads a partition; where nobody is known to, it is described anew.
+
+        Raises:
+            KafkaError: Nobody leads it now, or its leader cannot be reached.
+        """
+        leader = self.leader(where)
+        if leader is None:
+            await self.refresh([where.topic])
+            leader = self.leader(where)
+        if leader is None:
+            raise BrokerRefused(
+                f"{where} has no leader now",
+                cluster=self.spec.alias,
+                code=int(ErrorCode.leader_not_available),
+                api="Metadata",
+                retryable=True,
+            )
+        return await self.connection(leader.node, purpose)
 
     async def any_connection(self) -> Connection:
         """Return a connection to any broker: one that is open, else a known broker, else a bootstrap address.

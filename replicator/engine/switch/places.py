@@ -13,7 +13,6 @@ from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Cut
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,12 +70,7 @@ async def below_markers(
 
 
 async def _below(cluster: Cluster, where: TopicPartition, start: int, end: int, producer_id: int, epoch: int) -> int:
-    leader = cluster.leader(where)
-    if leader is None:
-        raise BrokerRefused(
-            f"{where} has no leader", cluster=cluster.spec.alias, code=5, api="Metadata", retryable=True
-        )
-    connection = await cluster.connection(leader.node, Purpose.CONTROL)
+    connection = await cluster.leader_connection(where)
     side = Side(cluster, cluster.topic_ids)
     while end > start:
         _, headers = await read_batches(side, connection, where, max(start, end - _BACK))

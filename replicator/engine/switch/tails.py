@@ -24,7 +24,6 @@ from replicator.errors import BrokerRefused, Unequal
 from replicator.model.names import TopicPartition, export_transactional_id
 from replicator.model.switch import Cut, Journal, by_topic
 from replicator.obs.logs import get_logger
-from replicator.wire.cluster import Purpose
 from replicator.wire.produce import produce_by_name
 from replicator.wire.records import NewRecord, Record, decode, encode
 from replicator.wire.transactions import Transaction, init_producer_id, patiently
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
     from replicator.engine.switch.site import Site
     from replicator.wire.cluster import Cluster
-    from replicator.wire.connection import Connection
     from replicator.wire.transactions import ProducerIdentity
 
 DIGEST_HEADER = "replicator.digest"
@@ -177,7 +175,7 @@ class Tails:
             base_sequence=0,
             transactional=True,
         )
-        answer = await produce_by_name(await _leader(target, where), where, batch, transactional_id)
+        answer = await produce_by_name(await target.leader_connection(where), where, batch, transactional_id)
         await transaction.end(commit=not answer.error)
         if answer.error:
             raise refused(target.spec, "Produce", answer.error, where.topic)
@@ -209,21 +207,9 @@ class Tails:
         return len(found)
 
 
-async def _leader(cluster: Cluster, where: TopicPartition) -> Connection:
-    leader = cluster.leader(where)
-    if leader is None:
-        await cluster.refresh([where.topic])
-        leader = cluster.leader(where)
-    if leader is None:
-        raise BrokerRefused(
-            f"{where} has no leader", cluster=cluster.spec.alias, code=5, api="Metadata", retryable=True
-        )
-    return await cluster.connection(leader.node, Purpose.CONTROL)
-
-
 async def _records(cluster: Cluster, where: TopicPartition, begin: int, end: int) -> AsyncIterator[Record]:
     """Yield the committed records of a log between two offsets."""
-    connection = await patiently(partial(_leader, cluster, where), f"reading {where}")
+    connection = await patiently(partial(cluster.leader_connection, where), f"reading {where}")
     side = Side(cluster, cluster.topic_ids)
     async for frame, header, aborted in batches_between(side, connection, where, begin, end, committed=True):
         if header.is_control or aborted:
