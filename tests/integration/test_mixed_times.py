@@ -21,6 +21,7 @@ def _take_turns(cluster: Kafka, topic: str, first: int, turns: int) -> None:
         produce(cluster, topic, numbered(20, first + turn * 40 + 20, timestamp=OLD_MS))
 
 
+@pytest.mark.long
 def test_one_daemon_goes_on_at_once(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Alone, it waits for nobody: many turns are copied within seconds, also over a kill."""
     create(east, topic_name, **KEEP)

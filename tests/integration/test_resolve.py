@@ -6,6 +6,8 @@ import functools
 import json
 from typing import Any
 
+import pytest
+
 from tests.integration.harness import (
     Daemon,
     Kafka,
@@ -97,6 +99,7 @@ def test_a_gap_is_skipped_or_the_topic_seeded_anew(east: Kafka, west: Kafka, top
     assert daemon.mirror(skipped)["partitions"][0]["offsets"] == "identical"
 
 
+@pytest.mark.long
 def test_a_source_that_was_created_again(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Appended behind what is there, with mapped offsets; or the target topic begins anew as well."""
     appended, anew = f"{topic_name}-appended", f"{topic_name}-anew"

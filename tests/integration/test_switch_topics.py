@@ -47,6 +47,7 @@ def two_topics(east: Kafka, west: Kafka, name: str, lab: Lab) -> tuple[Daemon, s
     return daemon, moves, stays
 
 
+@pytest.mark.long
 def test_one_topic_there_and_back(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Under load on the other one; offsets stay the same on both sides of both, and groups follow each its own way."""
     daemon, moves, stays = two_topics(east, west, topic_name, lab)
