@@ -76,6 +76,7 @@ class ReadinessFacts:
         reverse_rights: What was found of our rights on the source, which a reverse flow writes to.
         groups: How far each consumer group has followed.
         groups_wait_for: What holds all of them back; None for nothing.
+        both_ways: Whether both sides are open, so that there is nothing to move.
     """
 
     objectives: Objectives
@@ -87,11 +88,13 @@ class ReadinessFacts:
     parity: tuple[Check, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
     groups_wait_for: str | None = None
+    both_ways: bool = False
 
 
 def judge(facts: ReadinessFacts) -> Section:
     """Return the findings, in the order in which an operator would ask."""
     checks = [
+        *_both_ways(facts),
         *_reach(facts.target, must=True),
         *_reach(facts.source, must=False),
         *_leases(facts.status),
@@ -107,6 +110,15 @@ def judge(facts: ReadinessFacts) -> Section:
     ]
     status = facts.status
     return Section(f"flow {status.flow}: {status.source} -> {status.target}", tuple(checks))
+
+
+def _both_ways(facts: ReadinessFacts) -> Iterable[Check]:
+    if facts.both_ways:
+        yield fail(
+            "switch",
+            f"{facts.source.alias} and {facts.target.alias} are both open (`loop_guard: origin`)",
+            "there is nothing to switch: move the clients",
+        )
 
 
 def _some(names: Collection[str]) -> str:

@@ -159,7 +159,7 @@ def plan_topic(
         steps.append(GrowTopic(target_name, source.partitions))
     if flow.both_ways:
         # Two flows that each set what the other side has would never come to rest.
-        return TopicPlan(tuple(steps), ("its settings are left alone: both sides are written to",))
+        return TopicPlan(tuple(steps))
     values, delete, left_alone = changes(desired, target.configs, recorded.managed)
     if values or delete:
         steps.append(SetConfigs(target_name, values, delete))

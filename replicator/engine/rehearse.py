@@ -88,6 +88,7 @@ async def rehearse(
             parity=tuple(await _parity(flow, status, there, here, ours)),
             groups=tuple(groups[0]),
             groups_wait_for=groups[1],
+            both_ways=flow.both_ways,
         )
     finally:
         there.cluster.close()

@@ -131,3 +131,9 @@ def test_a_source_that_is_gone_is_said_with_the_age_of_what_was_seen() -> None:
     assert found(facts) == [("warn", "reachable"), ("warn", "source seen")]
     [check] = [check for check in judge(facts).checks if check.name == "source seen"]
     assert "at least" in check.text
+
+
+def test_what_is_open_on_both_sides_is_not_switched() -> None:
+    """Red, whatever else is green; and no finding where only one side is open."""
+    assert ("fail", "switch") in found(replace(FACTS, both_ways=True))
+    assert not any(name == "switch" for _, name in found(FACTS))

@@ -22,7 +22,7 @@ from replicator.core.topic_plan import (
     drift,
     plan_topic,
 )
-from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection, TopicConfigs
+from replicator.model.spec import FlowSpec, LoopGuard, Pattern, PatternKind, Selection, TopicConfigs
 from replicator.model.states import Reason
 
 FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
@@ -281,3 +281,14 @@ def test_a_topic_is_compacted_only_once_it_is_seeded() -> None:
     assert isinstance(step, SetConfigs)
     assert dict(step.values) == {"cleanup.policy": "compact", "retention.ms": "1000"}
     assert step.delete == ("retention.bytes",)
+
+
+def test_settings_of_a_topic_that_others_write_to_are_left_alone() -> None:
+    """Two flows that each set what the other side has would never come to rest; partitions are only ever added."""
+    flow = replace(FLOW, loop_guard=LoopGuard.ORIGIN)
+    here = TargetTopic("there", 2, 1, {"retention.ms": "5"})
+    source = SourceTopic("orders", "here", 3, 1, {"retention.ms": "7"})
+    assert plan_topic(source, here, flow, CLUSTER, target_name="orders").steps == (GrowTopic("orders", 3),)
+    wider = replace(here, partitions=4)
+    assert plan_topic(source, wider, flow, CLUSTER, target_name="orders").steps == ()
+    assert plan_topic(source, wider, FLOW, CLUSTER, target_name="orders").fault is not None
