@@ -18,7 +18,7 @@ from replicator.cli.switch import show
 from replicator.errors import PreflightFailed, ReplicatorError, TimedOut, UsageError
 from replicator.model.report import to_json as report_to_json
 from replicator.model.status import SCHEMA_VERSION
-from replicator.model.switch import Close, Options, Order, Outcome, Verb
+from replicator.model.switch import Close, Options, Order, Outcome, Verb, back_id
 from replicator.model.switch_status import plan_to_json
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _running_back(client: ControlClient, switch: SwitchStatus) -> SwitchStatus |
     """Return the switchover that a failback ordered, where it is under way in this daemon."""
     with contextlib.suppress(ReplicatorError):  # the other flow has a daemon of its own
         switches = client.switches(switch.reverse_flow)
-        ordered = (one for one in switches if one.id == f"{switch.id}-back" and one.outcome is Outcome.RUNNING)
+        ordered = (one for one in switches if one.id == back_id(switch.id) and one.outcome is Outcome.RUNNING)
         return next(ordered, None)
     return None
 

@@ -155,7 +155,7 @@ async def _target_logs(
     others_write = side.chooser is not None
     if others_write:
         ends = await _ends_beyond(connection, wanted, log_ends)
-        log_ends = {where: max(end, ends[where]) if end <= ends[where] else end for where, end in log_ends.items()}
+        log_ends = {where: max(end, ends[where]) for where, end in log_ends.items()}
     logs: dict[Slot, TargetLog] = {}
     for slot in slots:
         where = slot.target

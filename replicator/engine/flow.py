@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.attach_facts import Role
 from replicator.core.partition_values import Phase
 from replicator.core.resolution import described
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
@@ -532,16 +531,11 @@ class FlowRunner:
             await asyncio.sleep(_STALE_PAUSE_SECONDS)
 
     def _copies(self, parts: Parts) -> bool:
-        return self._standing(parts) is None
-
-    def _standing(self, parts: Parts) -> Role | None:
-        """Return which role lets the flow stand by, None where it copies, or a mirror of it does."""
-        writers = state.writers_of(parts.state_log.records, parts.identity.uid)
-        return None if writers is None or writers.any_copies else writers.flow.role
+        return state.standing_role(parts.state_log.records, parts.identity.uid) is None
 
     def _stands_by(self, parts: Parts) -> bool:
         """Return whether the target is the open side: then nothing of it is ours to change."""
-        role = self._standing(parts)
+        role = state.standing_role(parts.state_log.records, parts.identity.uid)
         if role is None:
             return False
         way_back = f"it is the way back of {self.flow.reverse_of}: " if self.flow.reverse_of else ""

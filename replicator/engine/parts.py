@@ -154,8 +154,7 @@ def assemble(
 
     def may_write() -> bool:
         """Whoever works on the first shard lets groups follow, while the flow copies."""
-        writers = state.writers_of(ground.state_log.records, uid)
-        copies = writers is not None and writers.any_copies
+        copies = state.standing_role(ground.state_log.records, uid) is None
         return copies and first.works and first.claim.effective_since() is not None
 
     positions = PumpPositions(pump, sync, ground.state_log, uid, flow.shards)

@@ -155,6 +155,18 @@ def writers_of(records: Mapping[bytes, bytes], uid: str) -> Writers | None:
     )
 
 
+def standing_role(records: Mapping[bytes, bytes], uid: str) -> Role | None:
+    """Return which role lets a flow stand by; None where it copies, a mirror of it does, or it is not minted yet.
+
+    The records are searched for mirrors' own roles only where the flow does not copy: this is asked for each group.
+    """
+    flow = get_writer(records, uid)
+    if flow is None or flow.role is Role.COPYING:
+        return None
+    writers = writers_of(records, uid)
+    return None if writers is None or writers.any_copies else flow.role
+
+
 def writer_record(writer: Writer) -> pb.WriterRecord:
     """Return the record of a writer."""
     return pb.WriterRecord(

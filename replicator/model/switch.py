@@ -244,6 +244,11 @@ class StepRecord:
     executor: str = ""
 
 
+def back_id(failback_id: str) -> str:
+    """Return the id of the switchover of the other flow that a failback orders at its end."""
+    return f"{failback_id}-back"
+
+
 @dataclass(frozen=True, slots=True)
 class Journal:
     """One switch: all that whoever goes on with it has to know. Times in ms.
@@ -316,7 +321,7 @@ class Journal:
     @property
     def back_id(self) -> str:
         """Id of the switchover of the other flow that a failback orders at its end."""
-        return f"{self.id}-back"
+        return back_id(self.id)
 
     def did(self, step: StepName) -> bool:
         """Whether a step was recorded as done, ever."""

@@ -98,9 +98,8 @@ class SwitchKeeper:
 
     def state(self, *, paused: bool) -> FlowState:
         """Return the state that the flow shows."""
-        writers = state.writers_of(self._site.log.records, self._site.uid)
-        role = Role.COPYING if writers is None or writers.any_copies else writers.flow.role
-        return flow_state(self.switches(), role, paused=paused)
+        role = state.standing_role(self._site.log.records, self._site.uid)
+        return flow_state(self.switches(), role or Role.COPYING, paused=paused)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
