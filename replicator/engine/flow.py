@@ -13,6 +13,7 @@ from replicator.core.partition_values import Phase
 from replicator.core.resolution import described
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
+from replicator.engine.between import Between
 from replicator.engine.chores import Chores
 from replicator.engine.copying import PartsCopying
 from replicator.engine.fence import role_text
@@ -26,6 +27,7 @@ from replicator.engine.source_ends import intact_below
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import flow_status
 from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
+from replicator.engine.switch.mix_ups import undo_mix_ups
 from replicator.engine.switch.site import Site
 from replicator.engine.translate_team import TranslatingTeam
 from replicator.engine.verify_continuous import verify_continuously
@@ -42,6 +44,7 @@ from replicator.model.events import Desired, Event
 from replicator.model.states import FlowState, Reason
 from replicator.model.status import FlowStatus
 from replicator.obs.logs import get_logger
+from replicator.rpc.peers import Asked
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 
@@ -109,6 +112,8 @@ class FlowRunner:
         self.trouble: str | None = "starting"
         self._source = Cluster(source)
         self._target = Cluster(target)
+        self._mix_ups: str | None = None
+        self._between = Between(flow, self._source, self._target, store)
         self._admins = (TopicAdmin(source), TopicAdmin(target))
         self._coordinator = coordinator
         self._me = me
@@ -148,8 +153,7 @@ class FlowRunner:
             rules = [parts.acls.trouble] if parts.acls.trouble is not None else []
             trouble = "; ".join([*troubles, *parts.shards.troubles(), *rules]) or trouble
         under_way = self._switches.under_way if self._switches is not None else None
-        if under_way is not None:
-            trouble = "; ".join(filter(None, (under_way, trouble)))
+        trouble = "; ".join(filter(None, (under_way, self._mix_ups, trouble))) or None
         return flow_status(
             self._state(),
             self.flow,
@@ -175,6 +179,9 @@ class FlowRunner:
             ReplicatorError: Its state on the target is not known yet.
         """
         if self._switches is None:
+            unknown = self._between.unknown(self._state_log.records) if self._state_log is not None else None
+            if unknown is not None:
+                raise unknown
             raise ReplicatorError(
                 f"the switches of flow {self.flow.name!r} are not known yet",
                 why=self.trouble or "",
@@ -185,17 +192,17 @@ class FlowRunner:
     async def way_back(self, why: str) -> SwitchStatus:
         """Open the closed source again, whose target is lost (`way_back_of`)."""
         await self._source.open()
-        return await way_back_of(self._site(StateLog(self._target), ""), why)
+        return await way_back_of(self._site(StateLog(self._target), ""), self._between.target_id(), why)
 
     async def whole_status(self) -> FlowStatus:
         """Return the picture of the whole flow, with what the daemons tell that copy other parts of it."""
         mine = self.status()
-        names = sorted(elsewhere(mine))
+        names = sorted(elsewhere(mine) - {self._me.instance})
         parts = self._parts
         if parts is None or not names:
             return mine
         asked = await asyncio.gather(
-            *(self._peers.status(parts.presence.address(name), self.flow.name) for name in names),
+            *(self._peers.status(parts.presence.address(name), self._asked(parts)) for name in names),
             return_exceptions=True,
         )
         others: list[FlowStatus] = []
@@ -251,9 +258,12 @@ class FlowRunner:
         questions = await translate.group_questions(parts.pump, parts.sync.mirrors, group, reverse=reverse)
         return await self._team(parts, reverse=reverse).answers(questions)
 
+    def _asked(self, parts: Parts) -> Asked:
+        return Asked(self.flow.name, parts.identity.uid)
+
     def _team(self, parts: Parts, *, reverse: bool) -> TranslatingTeam:
         return TranslatingTeam(
-            self.flow.name, parts.pump, parts.sync.mirrors, self._peers, parts.presence.address, reverse=reverse
+            self._asked(parts), parts.pump, parts.sync.mirrors, self._peers, parts.presence.address, reverse=reverse
         )
 
     def groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
@@ -298,7 +308,7 @@ class FlowRunner:
         other = None if alone else who_resolves(await self.whole_status(), order, self._me.instance)
         if other is not None:
             asked = replace(order, why=f"{order.why} (asked of {self._me.instance} by {order.actor})".lstrip())
-            return await self._peers.resolve(parts.presence.address(other), self.flow.name, asked, dry_run=dry_run)
+            return await self._peers.resolve(parts.presence.address(other), self._asked(parts), asked, dry_run=dry_run)
         resolver = Resolver(parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._admins[1])
         plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
         told = described(order.how, plan, order.topic)
@@ -327,14 +337,18 @@ class FlowRunner:
             try:
                 await work()
             except (KafkaError, TimedOut, Conflict) as error:
-                if isinstance(error, KafkaError) and not error.retryable:
+                if isinstance(error, KafkaError) and not error.retryable and not self._is_of_source(error):
                     raise
-                self.trouble = str(error)
+                self.trouble = _with_next(error)
                 log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 return
             await asyncio.sleep(pause)
             pause = min(longest, pause * 2)
+
+    def _is_of_source(self, error: KafkaError) -> bool:
+        """Return whether another cluster answers as the source: nothing is copied, but the target can be opened."""
+        return isinstance(error, WrongCluster) and error.cluster == self.flow.source
 
     async def _open_target(self) -> None:
         """Open the target and read what is recorded there; the source may be gone."""
@@ -370,13 +384,11 @@ class FlowRunner:
         )
 
     def _known_uid(self) -> str | None:
-        """Return the flow's uid: while the source is gone, that of the only flow of this name."""
+        """Return the flow's uid; None while nothing tells which flow it is, or it was never begun."""
         if self._parts is not None:
             return self._parts.identity.uid
-        cluster_id = self._source.spec.cluster_id or self._source.cluster_id
-        found = state.flows_named(self._log().records, self.flow.name, self._target.cluster_id or "")
-        fitting = [one.uid for one in found if cluster_id in {None, one.source_cluster_id}]
-        return fitting[0] if len(fitting) == 1 else None
+        known = self._between.record(self._log().records)
+        return known.uid if known is not None else None
 
     def _copying(self) -> PartsCopying | None:
         if self._parts is None:
@@ -409,6 +421,8 @@ class FlowRunner:
                 next_step=f"correct the bootstrap of {self.flow.source} or of {self.flow.target}",
             )
         state_log = self._log()
+        await state_log.read_to_end()
+        self._between.check_source(state_log.records)
         identity = await establish(self.flow, self._source.cluster_id or "", self._target, state_log, self._me.instance)
         silence = silence_seconds(self._coordinator, self._target)
         await agree_on_shards(self.flow, identity.uid, self._target, state_log, silence, self._tell_waiting)
@@ -427,6 +441,8 @@ class FlowRunner:
         self._chores = Chores(
             self.flow, self._me.instance, self._target, parts, lambda: self._copies(parts), self.status
         )
+        self._between.note()
+        await self._undo_mix_ups(identity.uid)
         self._parts = parts
         state_log.listen(self._on_record)
         self._follow_desired()
@@ -434,6 +450,12 @@ class FlowRunner:
         log.info(
             "flow up", flow=self.flow.name, uid=identity.uid, fresh=identity.fresh, shards=len(parts.shards.shards)
         )
+
+    async def _undo_mix_ups(self, uid: str) -> None:
+        try:
+            self._mix_ups = await undo_mix_ups(self._site(self._log(), uid))
+        except ReplicatorError as error:  # the next start looks again; copying needs none of it
+            log.warning("not known whether switches of another flow were carried out here", why=str(error))
 
     def _tell_waiting(self, why: str) -> None:
         if self.trouble != why:
@@ -518,7 +540,7 @@ class FlowRunner:
                     self._line_up(parts)
                 self._passed_once = True
             except ReplicatorError as error:
-                self.trouble = str(error)
+                self.trouble = _with_next(error)
                 log.warning("topics not in step", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 self.trouble = None
@@ -629,3 +651,8 @@ class FlowRunner:
                 parts.pump.pause(slot)
             elif slot.copy.phase is Phase.PAUSED:
                 parts.pump.resume(slot)
+
+
+def _with_next(error: ReplicatorError) -> str:
+    """Return an error with what helps: its text is all that status keeps of it."""
+    return f"{error}; next: {error.next_step}" if error.next_step else str(error)

@@ -96,21 +96,22 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
     """
     began = asyncio.get_running_loop().time()
     await log.read_to_end()
-    known = state.find_flow(log.records, flow.name, source_id)
+    known = state.find_flow(log.records, flow.name, source_id, target.cluster_id)
+    uid = None
     if known is None:
+        named = state.flows_named(log.records, flow.name)
+        copied = next((one for one in named if one.source_cluster_id == source_id), None)
+        if copied is not None:
+            raise WrongCluster(
+                f"flow {flow.name!r} is recorded for another target cluster",
+                cluster=target.spec.alias,
+                why=f"{STATE_TOPIC} says {copied.target_cluster_id!r}, this cluster is {target.cluster_id!r}",
+                next_step="a copied state topic cannot be used: delete it here, or give the flow another name",
+            )
         uid = await _mint(flow, source_id, target, log, me)
-        known = state.find_flow(log.records, flow.name, source_id)
-    else:
-        uid = None
+        known = state.find_flow(log.records, flow.name, source_id, target.cluster_id)
     if known is None:
         raise BugError(f"flow {flow.name} was minted and is not there")
-    if known.target_cluster_id != (target.cluster_id or ""):
-        raise WrongCluster(
-            f"flow {flow.name!r} is recorded for another target cluster",
-            cluster=target.spec.alias,
-            why=f"{STATE_TOPIC} says {known.target_cluster_id!r}, this cluster is {target.cluster_id!r}",
-            next_step="a copied state topic cannot be used: delete it here, or give the flow another name",
-        )
     writer = state.get_writer(log.records, known.uid)
     if writer is None:
         raise BugError(f"flow {flow.name} has no writer record")
@@ -144,7 +145,7 @@ async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, 
     )
 
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
-        if state.find_flow(records, flow.name, source_id) is not None:
+        if state.find_flow(records, flow.name, source_id, target.cluster_id) is not None:
             return []
         return [
             state.put(state.flow_key(uid), record),

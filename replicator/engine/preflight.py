@@ -26,6 +26,7 @@ from replicator.core.topic_plan import (
 )
 from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
+from replicator.engine import preflight_owners as owners
 from replicator.engine import state
 from replicator.engine.state_log import StateLog
 from replicator.errors import ReplicatorError
@@ -270,19 +271,9 @@ async def _state(flow: _Flow) -> None:
     log = StateLog(target.cluster)
     await log.read_to_end()
     flow.records = log.records
-    flow.record = state.find_flow(log.records, flow.spec.name, flow.source.cluster.cluster_id or "")
-    if flow.record is None:
-        flow.checks.append(ok(STATE_TOPIC, "there, and this flow is not in it yet: the first start adds it"))
-    elif flow.record.target_cluster_id != (target.cluster.cluster_id or ""):
-        flow.checks.append(
-            fail(
-                STATE_TOPIC,
-                f"it knows this flow for another target cluster ({flow.record.target_cluster_id})",
-                "a copied state topic cannot be used: delete it here, or give the flow another name",
-            )
-        )
-    else:
-        flow.checks.append(ok(STATE_TOPIC, f"there, and knows this flow (uid {flow.record.uid})"))
+    source_id, target_id = flow.source.cluster.cluster_id, target.cluster.cluster_id
+    flow.record = state.find_flow(log.records, flow.spec.name, source_id, target_id)
+    flow.checks += owners.known_flows(state.flows_named(log.records, flow.spec.name), source_id or "", target_id or "")
 
 
 async def _mirrors(flow: _Flow) -> None:

@@ -66,19 +66,20 @@ def _of_kind(records: Mapping[bytes, bytes], kind: pb.Kind) -> Iterator[tuple[pb
             yield parsed, value
 
 
-def find_flow(records: Mapping[bytes, bytes], name: str, source_cluster_id: str) -> pb.FlowRecord | None:
-    """Return the flow of that name and source cluster."""
-    for _, value in _of_kind(records, pb.KIND_FLOW):
-        flow = pb.FlowRecord.FromString(value)
-        if flow.name == name and flow.source_cluster_id == source_cluster_id:
+def find_flow(
+    records: Mapping[bytes, bytes], name: str, source_cluster_id: str | None, target_cluster_id: str | None
+) -> pb.FlowRecord | None:
+    """Return the flow of that name between these clusters: all three make a flow, and an unknown id is that of none."""
+    for flow in flows_named(records, name):
+        if (flow.source_cluster_id, flow.target_cluster_id) == (source_cluster_id, target_cluster_id):
             return flow
     return None
 
 
-def flows_named(records: Mapping[bytes, bytes], name: str, target_cluster_id: str) -> list[pb.FlowRecord]:
-    """Return the flows of that name to this target, whatever their source is."""
+def flows_named(records: Mapping[bytes, bytes], name: str) -> list[pb.FlowRecord]:
+    """Return the flows of that name, whatever clusters they go between: to tell of them, never to pick one."""
     found = (pb.FlowRecord.FromString(value) for _, value in _of_kind(records, pb.KIND_FLOW))
-    return [flow for flow in found if flow.name == name and flow.target_cluster_id == target_cluster_id]
+    return [flow for flow in found if flow.name == name]
 
 
 def flow_key(uid: str) -> bytes:
@@ -92,10 +93,15 @@ def get_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord:
     Raises:
         BugError: There is none; it was read before.
     """
-    flow = _get(records, flow_key(uid), pb.FlowRecord())
+    flow = stored_flow(records, uid)
     if flow is None:
         raise BugError(f"flow {uid} has no record")
     return flow
+
+
+def stored_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord | None:
+    """Return a flow's record, None where it was removed."""
+    return _get(records, flow_key(uid), pb.FlowRecord())
 
 
 def writer_key(uid: str, target_topic: str = "") -> bytes:

@@ -119,6 +119,12 @@ def _is_taken(stored: pb.MirrorRecord, reason: str) -> bool:
     return any(one.how == _HOW and one.why == reason for one in stored.resolutions)
 
 
+def taken_by(stored: pb.MirrorRecord) -> str | None:
+    """Return the reason for which a topic was taken over last, None where it never was, or was resolved since."""
+    last = stored.resolutions[-1] if stored.resolutions else None
+    return last.why if last is not None and last.how == _HOW else None
+
+
 def _record(
     records: Mapping[bytes, bytes],
     uid: str,

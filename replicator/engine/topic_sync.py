@@ -23,6 +23,7 @@ from replicator.core.topic_plan import (
 )
 from replicator.engine import state
 from replicator.engine.access import refused
+from replicator.engine.between import check_clusters
 from replicator.engine.fence import role_text
 from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
 from replicator.engine.target_topics import TargetTopics
@@ -132,9 +133,11 @@ class TopicSync:
             configs: Whether settings are read again too, or only names, ids and partition counts.
 
         Raises:
+            WrongCluster: Another cluster answers where one of the flow's was.
             KafkaError: A cluster as a whole cannot be asked.
         """
         await self._source.refresh(None)
+        check_clusters(self._log.records, self._uid, self._flow, self._source, self._target)
         stopped = self.stand_by()
         names = self.selected()
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}

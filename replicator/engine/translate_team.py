@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
     from replicator.model.translation import OffsetQuestion
-    from replicator.rpc.peers import Peers
+    from replicator.rpc.peers import Asked, Peers
 
 
 class TranslatingTeam:
     """This daemon and the others of a flow.
 
     Args:
-        flow: The flow's name.
+        flow: The flow, as others are asked about it.
         pump: What this daemon copies.
         mirrors: The mirrors by source topic.
         peers: How others are asked.
@@ -34,7 +34,7 @@ class TranslatingTeam:
 
     def __init__(
         self,
-        flow: str,
+        flow: Asked,
         pump: Pump,
         mirrors: Mapping[str, Mirror],
         peers: Peers,

@@ -40,7 +40,7 @@ async def map_views(flow: FlowSpec, source: ClusterSpec, target: ClusterSpec) ->
             return {}
         log = StateLog(here)
         await log.read_to_end()
-        found = state.find_flow(log.records, flow.name, there.cluster_id or "")
+        found = state.find_flow(log.records, flow.name, there.cluster_id, here.cluster_id)
         if found is None:
             return {}
         writer = state.get_writer(log.records, found.uid)

@@ -272,6 +272,7 @@ class Journal:
         is_copy: Whether this is the copy on the source.
         history: Steps in the order in which they were done.
         executor: Who wrote last. Told to the operator; nothing depends on it.
+        target_cluster_id: On the source's copy: of the flow's target; empty where an older version wrote it.
     """
 
     id: str
@@ -302,6 +303,7 @@ class Journal:
     is_copy: bool = False
     history: tuple[StepRecord, ...] = ()
     executor: str = ""
+    target_cluster_id: str = ""
 
     @property
     def finished(self) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import grpc
 import grpc.aio
 
-from replicator.errors import UsageError
+from replicator.errors import Conflict, UsageError
+from replicator.model.names import STATE_TOPIC
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import FlowStatus
 from replicator.model.translation import OffsetQuestion, Translation
@@ -33,6 +34,13 @@ RESOLVE_SECONDS_MAX = 300.0
 """Records are compared for `accept`, and set aside for `skip`: longer than a look at a daemon's memory."""
 
 
+class Asked(NamedTuple):
+    """The flow that another daemon is asked about: it may run another one of the same name."""
+
+    name: str
+    uid: str
+
+
 class Peers:
     """Connections to other daemons, opened when they are asked.
 
@@ -49,21 +57,28 @@ class Peers:
         self._how = how
         self._channels: OrderedDict[str, grpc.aio.Channel] = OrderedDict()
 
-    async def status(self, address: str, flow: str) -> FlowStatus:
+    async def status(self, address: str, flow: Asked) -> FlowStatus:
         """Return what that daemon alone knows of a flow."""
         try:
-            request = pb.GetStatusRequest(flow=flow, alone=True)
+            request = pb.GetStatusRequest(flow=flow.name, alone=True, flow_uid=flow.uid)
             answer = await (await self._stub(address)).GetStatus(request, timeout=_STATUS_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise faults.meaning(error, address, _STATUS_SECONDS) from error
-        return status_from_wire(answer.status).flows[0]
+        found = status_from_wire(answer.status).flows[0]
+        if found.flow_uid != flow.uid:  # one of an older version does not look at the uid that is asked about
+            raise Conflict(f"{address} runs another flow of the name {flow.name!r}, of uid {found.flow_uid}")
+        return found
 
     async def translate(
-        self, address: str, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool
+        self, address: str, flow: Asked, questions: Sequence[OffsetQuestion], *, reverse: bool
     ) -> Sequence[Translation]:
         """Return what that daemon alone answers to questions about offsets, in their order."""
         request = pb.TranslateOffsetsRequest(
-            flow=flow, reverse=reverse, alone=True, questions=[question_to_wire(each) for each in questions]
+            flow=flow.name,
+            reverse=reverse,
+            alone=True,
+            questions=[question_to_wire(each) for each in questions],
+            flow_uid=flow.uid,
         )
         try:
             answer = await (await self._stub(address)).TranslateOffsets(request, timeout=_TRANSLATE_SECONDS)
@@ -71,9 +86,10 @@ class Peers:
             raise faults.meaning(error, address, _TRANSLATE_SECONDS) from error
         return [translation_from_wire(each) for each in answer.translations]
 
-    async def resolve(self, address: str, flow: str, order: Order, *, dry_run: bool) -> Resolution:
+    async def resolve(self, address: str, flow: Asked, order: Order, *, dry_run: bool) -> Resolution:
         """Let that daemon resolve a fault of what it copies; with `dry_run` it only tells."""
-        request = order_to_wire(flow, order, dry_run=dry_run, alone=True)
+        request = order_to_wire(flow.name, order, dry_run=dry_run, alone=True)
+        request.flow_uid = flow.uid
         try:
             answer = await (await self._stub(address)).ResolveMirror(request, timeout=RESOLVE_SECONDS_MAX)
         except grpc.aio.AioRpcError as error:
@@ -87,7 +103,10 @@ class Peers:
 
     async def _stub(self, address: str) -> control_pb2_grpc.ControlAsyncStub:
         if not address:
-            raise UsageError("it has not told where it answers", why="it is of an older version")
+            raise UsageError(
+                "nothing tells where it answers",
+                why=f"its sign of life is not on {STATE_TOPIC} any more, or it is of an older version",
+            )
         channel = self._channels.get(address)
         if channel is None:
             channel = self._channels[address] = replace(self._how, address=address).channel()

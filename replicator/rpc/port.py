@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from replicator.errors import UsageError
+from replicator.errors import Conflict, UsageError
 from replicator.model.events import Desired, Event
 from replicator.model.groups import GroupStatus
 from replicator.model.report import Report
@@ -134,14 +134,26 @@ class ControlPort(Protocol):
         ...
 
 
-def find_flow(status: DaemonStatus, name: str) -> FlowStatus:
+def find_flow(status: DaemonStatus, name: str, uid: str = "") -> FlowStatus:
     """Return the flow of that name.
+
+    Args:
+        status: What the daemon runs.
+        name: Of the flow.
+        uid: Which flow of that name a daemon means that asks; empty: whichever is run here.
 
     Raises:
         UsageError: No such flow; the nearest name is offered.
+        Conflict: The flow of that name is another one.
     """
     for flow in status.flows:
         if flow.flow == name:
+            if uid and flow.flow_uid != uid:
+                raise Conflict(
+                    f"flow {name!r} of this daemon is not the one that is asked about",
+                    why=f"its uid is {flow.flow_uid or 'not known yet'}, not {uid}: it has another source or target",
+                    next_step="give daemons of different flows addresses of their own (daemon.rpc)",
+                )
             return flow
     raise UsageError(
         f"there is no flow named {name!r}",

@@ -190,7 +190,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         async with errors_cross(context):
             find = self._selected if request.alone else self._whole
             self._may_observe(context, request.flow)
-            status = self._access.visible(context, await find(request.flow))
+            status = self._access.visible(context, await find(request.flow, request.flow_uid))
             return pb.GetStatusResponse(status=status_to_wire(status))
 
     async def WatchStatus(  # noqa: N802
@@ -235,7 +235,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             entry = await self._identified(context, request.actor, replace(entry, reason=request.reason), *roles)
             order = order_from_wire(request, entry.actor)
             async with self._changing:
-                flow = find_flow(self._control.snapshot(), request.flow)
+                flow = find_flow(self._control.snapshot(), request.flow, request.flow_uid)
                 mirror = find_mirror(flow, request.topic)
                 _check_epoch(flow, request)
                 if request.dry_run:
@@ -353,7 +353,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Answer each question in order, or all that a group has committed."""
         async with errors_cross(context):
             self._may_observe(context, request.flow)
-            find_flow(self._control.snapshot(), request.flow)
+            find_flow(self._control.snapshot(), request.flow, request.flow_uid)
             if bool(request.group) == bool(request.questions) or len(request.questions) > QUESTIONS_MAX:
                 raise UsageError(
                     f"a call takes one group, or 1 to {QUESTIONS_MAX:,} questions",
@@ -402,14 +402,14 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         if flow:
             self._access.check(context, flow, AccessRole.OBSERVE)
 
-    async def _whole(self, flow: str) -> DaemonStatus:
+    async def _whole(self, flow: str, uid: str = "") -> DaemonStatus:
         if flow:
-            find_flow(self._control.snapshot(), flow)
+            find_flow(self._control.snapshot(), flow, uid)
         return await self._control.whole_snapshot(flow or None)
 
-    async def _selected(self, flow: str) -> DaemonStatus:
+    async def _selected(self, flow: str, uid: str = "") -> DaemonStatus:
         status = self._control.snapshot()
-        return replace(status, flows=(find_flow(status, flow),)) if flow else status
+        return replace(status, flows=(find_flow(status, flow, uid),)) if flow else status
 
     async def _identified(
         self, context: grpc.aio.ServicerContext[Any, Any], claimed: str, entry: AuditEntry, *roles: AccessRole

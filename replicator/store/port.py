@@ -15,7 +15,7 @@ EVENTS_MAX = 10_000
 
 
 class Store(Protocol):
-    """Keeps the events of one daemon."""
+    """Keeps the events of one daemon, and which clusters its flows met."""
 
     def add(self, event: Event) -> None:
         """Keep an event.
@@ -33,6 +33,22 @@ class Store(Protocol):
         """
         ...
 
+    def note_cluster(self, flow: str, alias: str, cluster_id: str) -> None:
+        """Keep which cluster a flow met under an alias; the last one counts.
+
+        Raises:
+            StoreError: It cannot be kept.
+        """
+        ...
+
+    def noted_cluster(self, flow: str, alias: str) -> str | None:
+        """Return the cluster that a flow met last under an alias, None where nothing was kept.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the disk; safe to call twice."""
         ...
@@ -43,6 +59,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
+        self._clusters: dict[tuple[str, str], str] = {}
 
     def add(self, event: Event) -> None:
         """See `Store.add`."""
@@ -52,6 +69,14 @@ class MemoryStore:
         """See `Store.recent`."""
         chosen = [event for event in self._events if event.flow == flow and topic in {None, event.topic}]
         return chosen[-limit:]
+
+    def note_cluster(self, flow: str, alias: str, cluster_id: str) -> None:
+        """See `Store.note_cluster`."""
+        self._clusters[flow, alias] = cluster_id
+
+    def noted_cluster(self, flow: str, alias: str) -> str | None:
+        """See `Store.noted_cluster`."""
+        return self._clusters.get((flow, alias))
 
     def close(self) -> None:
         """See `Store.close`."""

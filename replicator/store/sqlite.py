@@ -1,4 +1,7 @@
-"""Events in a SQLite file of the state directory, so that `mirror describe --events` survives a restart."""
+"""Events in a SQLite file of the state directory, so that `mirror describe --events` survives a restart.
+
+With them, which clusters the flows met: a flow whose source is gone is known by it after a restart.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,9 @@ CREATE TABLE IF NOT EXISTS event (
   before TEXT, after TEXT, reason TEXT, text TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS event_by_flow ON event (flow, topic, id);
+CREATE TABLE IF NOT EXISTS cluster (
+  flow TEXT NOT NULL, alias TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (flow, alias)
+);
 """
 
 
@@ -73,6 +79,25 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise self._file.fault("cannot be read", error) from error
         return [Event(*row) for row in reversed(rows)]
+
+    def note_cluster(self, flow: str, alias: str, cluster_id: str) -> None:
+        """See `Store.note_cluster`."""
+        try:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO cluster (flow, alias, id) VALUES (?, ?, ?)", (flow, alias, cluster_id)
+            )
+        except sqlite3.Error as error:
+            raise self._file.fault("cannot be written", error) from error
+
+    def noted_cluster(self, flow: str, alias: str) -> str | None:
+        """See `Store.noted_cluster`."""
+        try:
+            row = self._connection.execute(
+                "SELECT id FROM cluster WHERE flow = ? AND alias = ?", (flow, alias)
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise self._file.fault("cannot be read", error) from error
+        return str(row[0]) if row is not None else None
 
     def close(self) -> None:
         """See `Store.close`."""

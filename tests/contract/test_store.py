@@ -137,3 +137,15 @@ def test_no_room_is_told_from_other_faults(tmp_path: Path) -> None:
     store._connection.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(StoreFull, match="cannot be written"):
         store.add(Event("now", "f", "t", 0, None, None, None, "x" * 100_000))
+
+
+def test_which_cluster_a_flow_met_is_kept(make: Make) -> None:
+    """The last one of each flow and alias."""
+    store = make()
+    assert store.noted_cluster("f", "east") is None
+    store.note_cluster("f", "east", "one")
+    store.note_cluster("f", "east", "two")
+    store.note_cluster("g", "east", "three")
+
+    assert (store.noted_cluster("f", "east"), store.noted_cluster("g", "east")) == ("two", "three")
+    assert store.noted_cluster("f", "west") is None

@@ -134,7 +134,7 @@ def _epoch(daemon: Daemon, flow: str) -> int:
 
 
 def test_a_daemon_that_never_saw_the_source(west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster) -> None:
-    """It starts after the source died, with an empty state directory, and fails over all the same."""
+    """It starts after the source died, with an empty state directory: which flow is meant, the flow file says."""
     source = make_cluster()
     daemon = lost_source(source, west, topic_name, lab)
     daemon.kill()
@@ -142,6 +142,13 @@ def test_a_daemon_that_never_saw_the_source(west: Kafka, topic_name: str, lab: L
     fresh.document = daemon.document | {"daemon": fresh.document["daemon"]}
     fresh.write()
     fresh.start(ready_seconds=0)
+    wait_until("it answers", lambda: fresh.cli("flow", "list").returncode == 0)
+    told = order(fresh, "failover", lab.flow, "--confirm", lab.flow, code=1)
+    assert f"from: {source.cluster_id} (east)" in told, told
+    assert "clusters.east.cluster_id" in told, told
+    fresh.document["clusters"]["east"]["cluster_id"] = source.cluster_id
+    fresh.write()
+    fresh.reload()
     wait_until("it knows the flow", lambda: fresh.cli("switch", "status", lab.flow).returncode == 0, 30)
     failed_over(fresh, west, topic_name, lab, kept=0)
     source.start()
@@ -154,6 +161,7 @@ def test_from_two_daemons_at_once(west: Kafka, topic_name: str, lab: Lab, make_c
     source = make_cluster()
     first = lost_source(source, west, topic_name, lab)
     first.thaw()
+    first.document["clusters"]["east"]["cluster_id"] = source.cluster_id  # the second one never sees it
     daemons = (first, beside(first, lab))
     told = at_once(daemons, "failover", lab.flow, "--confirm", lab.flow)
     assert [code for code, _ in told] == [0, 0], told

@@ -72,7 +72,7 @@ async def turn(east: Kafka, west: Kafka, flow: str, topic: str, places: dict[int
         await asyncio.gather(old.refresh([topic]), new.refresh([topic]))
         log = StateLog(old)
         await log.read_to_end()
-        record = state.find_flow(log.records, flow, new.cluster_id or "")
+        record = state.find_flow(log.records, flow, new.cluster_id, old.cluster_id)
         assert record is not None
         step = Takeover(topic, topic, new.topics[topic].topic_id, old.topics[topic].topic_id, places)
         for _ in range(2):

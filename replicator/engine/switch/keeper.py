@@ -21,7 +21,7 @@ from replicator.core.switch_steps import MarkSource, ReopenSource
 from replicator.engine import state
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
-from replicator.engine.switch.records import copies_by_flow, journal_key
+from replicator.engine.switch.records import copies_to, journal_key
 from replicator.engine.switch.turning import record_on_copy, take_way_back
 from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
 from replicator.model.switch import Close, Journal, Order, Switches, Verb
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from replicator.core.switch_steps import Result
     from replicator.engine.switch.site import Site
+    from replicator.model.spec import FlowSpec
     from replicator.model.states import FlowState
     from replicator.model.switch_status import SwitchPlan, SwitchStatus
 
@@ -310,10 +311,15 @@ class SwitchKeeper:
         return await self._changed(change)
 
 
-async def way_back_of(site: Site, why: str) -> SwitchStatus:
+async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> SwitchStatus:
     """Open a closed source again whose target is lost behind the fence; return its copy of the switch.
 
     Of the site only its source is asked.
+
+    Args:
+        site: What the switch works on.
+        target_cluster_id: Of the target that is lost: other flows of this name may go to other targets.
+        why: For the record.
 
     Raises:
         Conflict: The target was opened, or may be any moment, or the source holds no copy of a running switch.
@@ -322,13 +328,7 @@ async def way_back_of(site: Site, why: str) -> SwitchStatus:
     """
     state_log = await site.source_log()
     executor, flow = Executor(site), site.flow.name
-    found = [(uid, copy) for uid, copy in copies_by_flow(state_log.records, flow)]
-    if not found:
-        raise Conflict(
-            f"the source holds no copy of a switch of flow {flow!r}: there is no way back",
-            next_step="if the fence has not begun, `switch abort` undoes it once the target answers",
-        )
-    uid, _ = max(found, key=lambda one: one[1].started_ms)
+    uid = _copied_flow(list(copies_to(state_log.records, flow, target_cluster_id)), site.flow, target_cluster_id)
     copy = await take_way_back(state_log, uid, why)
     deadline = asyncio.get_running_loop().time() + _WAY_BACK_SECONDS
     while not copy.finished:
@@ -348,6 +348,31 @@ async def way_back_of(site: Site, why: str) -> SwitchStatus:
                 f"the way back of switch {copy.id} is not complete yet", next_step="order it again: it goes on"
             )
     return status_of(copy, names=(site.flow.source, site.flow.target))
+
+
+def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluster_id: str | None) -> str:
+    """Return the uid of the flow that the source holds a copy of a switch of.
+
+    Raises:
+        Conflict: There is none, or nothing tells which of several flows of one name is meant.
+    """
+    if not found:
+        raise Conflict(
+            f"the source holds no copy of a switch of flow {flow.name!r} to {flow.target}: there is no way back",
+            why="" if target_cluster_id else f"which cluster {flow.target} is, is not known while it does not answer",
+            next_step="if the fence has not begun, `switch abort` undoes it once the target answers"
+            if target_cluster_id
+            else f"set clusters.{flow.target}.cluster_id in the flow file, and reload the daemon (SIGHUP)",
+        )
+    exact = [one for one in found if one[1].target_cluster_id]
+    flows = {uid for uid, _ in exact or found}
+    if len(flows) > 1:
+        raise Conflict(
+            f"the source holds copies of switches of {len(flows)} flows named {flow.name!r}",
+            why=f"their uids are {', '.join(sorted(flows))}; which of them goes to {flow.target}, nothing tells",
+            next_step=f"bring {flow.target} back; then `switch abort` of that flow",
+        )
+    return flows.pop()
 
 
 def _now_ms() -> int:

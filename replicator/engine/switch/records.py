@@ -80,13 +80,18 @@ def put_copy(uid: str, copy: Journal) -> Change:
     return state.put(copy_key(uid), _record(copy))
 
 
-def copies_by_flow(records: Mapping[bytes, bytes], flow: str) -> Iterator[tuple[str, Journal]]:
-    """Return the copies of switches of a flow by its name, each with the flow's uid: for when its target is lost."""
+def copies_to(
+    records: Mapping[bytes, bytes], flow: str, target_cluster_id: str | None
+) -> Iterator[tuple[str, Journal]]:
+    """Return the copies of switches of a flow to a target, each with the flow's uid: for when that target is lost.
+
+    One that an older version wrote does not tell its target: it is returned whatever the target is.
+    """
     for raw_key, value in records.items():
         parsed = state.parse_key(raw_key)
         if parsed is not None and parsed.kind == pb.KIND_JOURNAL and parsed.topic == _COPY:
             copy = _journal(pb.SwitchRecord.FromString(value))
-            if copy.flow == flow:
+            if copy.flow == flow and copy.target_cluster_id in {"", target_cluster_id}:
                 yield parsed.flow_uid, copy
 
 
@@ -156,6 +161,7 @@ def _record(journal: Journal) -> pb.SwitchRecord:
         decision=journal.decision or "",
         is_copy=journal.is_copy,
         executor=journal.executor,
+        target_cluster_id=journal.target_cluster_id,
     )
     for one in journal.history:
         record.history.add(step=one.step, at_ms=one.at_ms, executor=one.executor)
@@ -202,6 +208,7 @@ def _journal(record: pb.SwitchRecord) -> Journal:
         is_copy=record.is_copy,
         history=tuple(StepRecord(StepName(one.step), one.at_ms, one.executor) for one in record.history),
         executor=record.executor,
+        target_cluster_id=record.target_cluster_id,
     )
 
 

@@ -131,7 +131,7 @@ class Site:
             PreflightFailed: There is no such flow, or it was never begun.
         """
         reverse = self.reversed()
-        found = state.find_flow(log.records, reverse.name, self.target.cluster_id or "")
+        found = state.find_flow(log.records, reverse.name, self.target.cluster_id, self.source.cluster_id)
         if found is None:
             raise PreflightFailed(f"flow {reverse.name!r} was never begun on {self.flow.source}")
         return found.uid
@@ -145,7 +145,7 @@ class Site:
         if self.reverse is None or not await self.has_source_log():
             return None
         records = (await self.source_log()).records
-        found = state.find_flow(records, self.reverse.name, self.target.cluster_id or "")
+        found = state.find_flow(records, self.reverse.name, self.target.cluster_id, self.source.cluster_id)
         return None if found is None else switches_of(records, found.uid).running
 
     def reversed(self) -> FlowSpec:

@@ -57,7 +57,12 @@ class Turning:
     async def decide(self, journal: Journal, wanted: Decision) -> do.Result:
         """Write a decision to the source's copy unless another stands there; return what does."""
         log = await self._site.source_log()
-        copy = await change_copy(log, self._site.uid, lambda before: decided(before, journal, wanted))
+        target_id = self._site.target.cluster_id or ""
+
+        def change(before: Journal | None) -> Journal:
+            return replace(decided(before, journal, wanted), target_cluster_id=target_id)
+
+        copy = await change_copy(log, self._site.uid, change)
         if copy.decision is None:
             raise BugError(f"switch {journal.id} has no copy on {self._site.flow.source} after it was written")
         return do.Decided(copy.decision)
@@ -112,7 +117,7 @@ class Turning:
         """
         log = await self._site.source_log()
         reverse = self._site.reversed()
-        found = state.find_flow(log.records, reverse.name, self._site.target.cluster_id or "")
+        found = state.find_flow(log.records, reverse.name, self._site.target.cluster_id, self._site.source.cluster_id)
         writers = state.writers_of(log.records, found.uid) if found is not None else None
         named = tuple(topics)
         if writers is None or not named:

@@ -171,12 +171,14 @@ class ListFlowsResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[DaemonStatus, _Mapping]] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
-    __slots__ = ("flow", "alone")
+    __slots__ = ("flow", "alone", "flow_uid")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     ALONE_FIELD_NUMBER: _ClassVar[int]
+    FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     flow: str
     alone: bool
-    def __init__(self, flow: _Optional[str] = ..., alone: _Optional[bool] = ...) -> None: ...
+    flow_uid: str
+    def __init__(self, flow: _Optional[str] = ..., alone: _Optional[bool] = ..., flow_uid: _Optional[str] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
     __slots__ = ("status",)
@@ -267,18 +269,20 @@ class OffsetQuestion(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class TranslateOffsetsRequest(_message.Message):
-    __slots__ = ("flow", "reverse", "questions", "group", "alone")
+    __slots__ = ("flow", "reverse", "questions", "group", "alone", "flow_uid")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     REVERSE_FIELD_NUMBER: _ClassVar[int]
     QUESTIONS_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     ALONE_FIELD_NUMBER: _ClassVar[int]
+    FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     flow: str
     reverse: bool
     questions: _containers.RepeatedCompositeFieldContainer[OffsetQuestion]
     group: str
     alone: bool
-    def __init__(self, flow: _Optional[str] = ..., reverse: _Optional[bool] = ..., questions: _Optional[_Iterable[_Union[OffsetQuestion, _Mapping]]] = ..., group: _Optional[str] = ..., alone: _Optional[bool] = ...) -> None: ...
+    flow_uid: str
+    def __init__(self, flow: _Optional[str] = ..., reverse: _Optional[bool] = ..., questions: _Optional[_Iterable[_Union[OffsetQuestion, _Mapping]]] = ..., group: _Optional[str] = ..., alone: _Optional[bool] = ..., flow_uid: _Optional[str] = ...) -> None: ...
 
 class Translation(_message.Message):
     __slots__ = ("topic", "target_topic", "partition", "source_offset", "target_offset", "state", "behind_records", "detail")
@@ -415,7 +419,7 @@ class RehearseResponse(_message.Message):
     def __init__(self, sections: _Optional[_Iterable[_Union[ReportSection, _Mapping]]] = ...) -> None: ...
 
 class ResolveMirrorRequest(_message.Message):
-    __slots__ = ("flow", "topic", "how", "partitions", "dry_run", "digest", "actor", "reason", "expected_epoch", "alone")
+    __slots__ = ("flow", "topic", "how", "partitions", "dry_run", "digest", "actor", "reason", "expected_epoch", "alone", "flow_uid")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     HOW_FIELD_NUMBER: _ClassVar[int]
@@ -426,6 +430,7 @@ class ResolveMirrorRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
     ALONE_FIELD_NUMBER: _ClassVar[int]
+    FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     flow: str
     topic: str
     how: str
@@ -436,7 +441,8 @@ class ResolveMirrorRequest(_message.Message):
     reason: str
     expected_epoch: int
     alone: bool
-    def __init__(self, flow: _Optional[str] = ..., topic: _Optional[str] = ..., how: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., dry_run: _Optional[bool] = ..., digest: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., alone: _Optional[bool] = ...) -> None: ...
+    flow_uid: str
+    def __init__(self, flow: _Optional[str] = ..., topic: _Optional[str] = ..., how: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., dry_run: _Optional[bool] = ..., digest: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., alone: _Optional[bool] = ..., flow_uid: _Optional[str] = ...) -> None: ...
 
 class Loss(_message.Message):
     __slots__ = ("partition", "first", "end", "text")

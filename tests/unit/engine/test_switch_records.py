@@ -64,7 +64,10 @@ def test_journals(current: Journal, past: list[Journal]) -> None:
     key, value = records.put_copy("uid", current)
     assert value is not None
     assert records.copy_of({key: value}, "uid") == current
-    assert list(records.copies_by_flow({key: value}, current.flow)) == [("uid", current)]
+    assert list(records.copies_to({key: value}, current.flow, current.target_cluster_id)) == [("uid", current)]
+    elsewhere = [("uid", current)] if not current.target_cluster_id else []
+    assert list(records.copies_to({key: value}, current.flow, None)) == elsewhere
+    assert list(records.copies_to({key: value}, current.flow, "of another target")) == elsewhere
 
 
 @given(CUTS)

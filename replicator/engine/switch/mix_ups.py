@@ -1,0 +1,126 @@
+"""What an earlier version broke: it took a flow whose source did not answer for another one of the same name.
+
+So it carried out steps of that flow's switch on a source that was none of its business, and let the way back there
+begin. The records tell it without a guess: on the source stands what a switch left that belongs to a flow from
+elsewhere. Such a way back stands by again; what it wrote meanwhile is named, and left for the operator to judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.core.attach_facts import Role
+from replicator.engine import state
+from replicator.engine.switch.records import copy_key, copy_of, switches_of
+from replicator.engine.take_over import taken_by
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from replicator.engine.state_log import Change
+    from replicator.engine.switch.site import Site
+
+_NAMED_MAX = 10
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Another flow of the same name on the target, and what its switches are called in records."""
+
+    record: pb.FlowRecord
+    reasons: frozenset[str]
+
+
+async def undo_mix_ups(site: Site) -> str | None:
+    """Let a way back stand by that began with another flow's switch; return what was found, None for nothing.
+
+    Raises:
+        KafkaError: A cluster cannot be asked.
+        Conflict: Others were faster, again and again.
+    """
+    foreign = foreign_switches(site.log.records, site.uid, site.flow.name, site.source.cluster_id)
+    if not foreign or not await site.has_source_log():
+        return None
+    source_log = await site.source_log()
+    back = ""
+    if site.reverse is not None:
+        known = state.find_flow(source_log.records, site.reverse.name, site.target.cluster_id, site.source.cluster_id)
+        back = known.uid if known is not None else ""
+    told = what_they_left(source_log.records, back, foreign)
+    if not told:
+        return None
+    await source_log.change(back or site.uid, lambda records: undoing(records, back, foreign))
+    text = f"{site.flow.source} holds what switches of another flow named {site.flow.name!r} left: "
+    text += "; ".join(told[:_NAMED_MAX])
+    log.warning("switches of another flow were carried out here", flow=site.flow.name, why=text)
+    return text
+
+
+def foreign_switches(records: Mapping[bytes, bytes], uid: str, name: str, source_id: str | None) -> list[Foreign]:
+    """Return the flows of this name from other sources that were ever switched.
+
+    Args:
+        records: Of the target's state topic.
+        uid: This flow's.
+        name: This flow's.
+        source_id: Of the cluster that this flow copies from.
+    """
+    found = []
+    for one in state.flows_named(records, name):
+        if one.uid == uid or one.source_cluster_id == source_id:
+            continue
+        reasons = frozenset(f"{each.verb} {each.id} of {name}" for each in switches_of(records, one.uid).all)
+        if reasons:
+            found.append(Foreign(one, reasons))
+    return found
+
+
+def what_they_left(records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]) -> list[str]:
+    """Return what of other flows' switches stands on a source that is not theirs.
+
+    Args:
+        records: Of the source's state topic.
+        back: Uid of the flow that goes back to this source, empty where there is none.
+        foreign: What `foreign_switches` found.
+    """
+    told = [f"a copy of {_said(one)}" for one in foreign if copy_of(records, one.record.uid) is not None]
+    for mirror, whose in _taken(records, back, foreign):
+        places = ", ".join(f"{number} from {known.judged_from}" for number, known in sorted(mirror.maps.items()))
+        told.append(
+            f"topic {mirror.target_topic}, taken over by {_said(whose)}: it may hold that flow's records (partition "
+            f"{places}); what goes back stands by"
+        )
+    return told
+
+
+def undoing(records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]) -> list[Change]:
+    """Return the change that lets the way back stand by where another flow's switch began it, and drops its copies."""
+    changes: list[Change] = [
+        (copy_key(one.record.uid), None) for one in foreign if copy_of(records, one.record.uid) is not None
+    ]
+    writer = state.get_writer(records, back) if any(True for _ in _taken(records, back, foreign)) else None
+    if writer is not None and writer.role is Role.COPYING:
+        record = state.get_writer_record(records, back)
+        record.role = pb.WRITER_ROLE_PROMOTED
+        changes.append(state.put(state.writer_key(back), record))
+    return changes
+
+
+def _said(one: Foreign) -> str:
+    return f"a switch of the flow from {one.record.source_alias} (cluster {one.record.source_cluster_id})"
+
+
+def _taken(
+    records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]
+) -> Iterator[tuple[pb.MirrorRecord, Foreign]]:
+    """Return which topics the way back took over last for another flow's switch, and for whose."""
+    for mirror in state.mirrors_of(records, back):
+        last = taken_by(mirror)
+        whose = next((one for one in foreign if last in one.reasons), None)
+        if whose is not None:
+            yield mirror, whose
