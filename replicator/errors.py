@@ -15,6 +15,7 @@
     │   ├── AuthenticationFailed      wrong credentials or certificate
     │   ├── AuthorizationFailed       the cluster refuses this right
     │   ├── BrokerRefused             an error code in an answer
+    │   ├── NotOurs                   the topic of that name is not the one that was proven ours; retryable
     │   ├── ProtocolError             bytes that are not the Kafka protocol
     │   └── WrongCluster              the cluster id differs from the expected one
     ├── MirrorFault                   one partition stops, with a named reason
@@ -140,6 +141,16 @@ class AuthenticationFailed(KafkaError):
 
 class AuthorizationFailed(KafkaError):
     """The cluster refuses this right to this user."""
+
+
+class NotOurs(KafkaError):
+    """The topic of that name is not the one that was proven ours, or is gone: nothing of it was changed.
+
+    Whoever wanted to change it looks again.
+    """
+
+    def __init__(self, what: str, *, cluster: str, why: str = "", next_step: str = "") -> None:
+        super().__init__(what, cluster=cluster, why=why, next_step=next_step, retryable=True)
 
 
 class ProtocolError(KafkaError):

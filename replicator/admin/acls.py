@@ -19,11 +19,10 @@ from replicator.core.rights import Operation, on_cluster
 from replicator.model.acl import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from confluent_kafka.admin import AdminClient
 
     from replicator.admin.client import Connection
+    from replicator.core.ownership import OwnedRules
 
 _KINDS = {kind.name: kind for kind in ResourceType} | {"TOPIC": ResourceType.TOPIC, "GROUP": ResourceType.GROUP}
 _PATTERNS = {pattern.name: pattern for pattern in ResourcePatternType}
@@ -75,9 +74,9 @@ class Acls:
         )
         return frozenset(answer[""])
 
-    async def create(self, rules: Iterable[Rule]) -> None:
-        """Place rules; one that stands already is left as it is."""
-        wanted = [_binding(rule) for rule in rules]
+    async def create(self, rules: OwnedRules) -> None:
+        """Place rules in their order; one that stands already is left as it is."""
+        wanted = [_binding(rule) for rule in rules.rules]
         if not wanted:
             return
 
@@ -88,9 +87,9 @@ class Acls:
             start, doing="place rules of the authorizer", api="CreateAcls", right=on_cluster(Operation.ALTER)
         )
 
-    async def delete(self, rules: Iterable[Rule]) -> None:
+    async def delete(self, rules: OwnedRules) -> None:
         """Remove exactly these rules; one that is gone already is no error."""
-        wanted = [_filter(rule) for rule in rules]
+        wanted = [_filter(rule) for rule in rules.rules]
         if not wanted:
             return
 

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
 from replicator.core.rights import Operation, on_cluster
+from replicator.errors import AuthorizationFailed, BrokerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -49,6 +50,7 @@ class Connection:
         api: str,
         right: Grant,
         absent: frozenset[int] = frozenset(),
+        refused: dict[K, Code] | None = None,
     ) -> dict[K, Any]:
         """Start one request and return the result of each of its parts.
 
@@ -58,11 +60,13 @@ class Connection:
             api: Kafka's name of the request.
             right: What it needs, for the message.
             absent: Error codes that leave a part out of the result instead of raising.
+            refused: Takes the error of each part that the cluster refuses by itself, so that the others are returned;
+                None: the first one is raised.
 
         Raises:
             KafkaError: The first part that failed, in the terms of our tree.
         """
-        return await asyncio.to_thread(self._call, start, doing, api, right, absent)
+        return await asyncio.to_thread(self._call, start, doing, api, right, absent, refused)
 
     async def close(self) -> None:
         """Let go of the client; a later call makes a new one."""
@@ -79,6 +83,7 @@ class Connection:
         api: str,
         right: Grant,
         absent: frozenset[int],
+        refused: dict[K, Code] | None,
     ) -> dict[K, Any]:
         client = self._made()
         results: dict[K, Any] = {}
@@ -90,8 +95,13 @@ class Connection:
                 try:
                     results[key] = future.result(timeout=0)
                 except KafkaException as error:
-                    if error_of(error).code() not in absent:
-                        raise
+                    code = error_of(error)
+                    if code.code() in absent:
+                        continue
+                    told = fault(code, self.cluster, doing=doing, api=api, right=right, seen=self._seen)
+                    if refused is None or not isinstance(told, (AuthorizationFailed, BrokerRefused)):
+                        raise told from None
+                    refused[key] = code
         except KafkaException as error:
             raise fault(error_of(error), self.cluster, doing=doing, api=api, right=right, seen=self._seen) from None
         return results

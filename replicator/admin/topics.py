@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicCollection, Uuid
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
@@ -22,7 +23,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 
 from replicator.admin.acls import Acls
 from replicator.admin.client import Connection
+from replicator.admin.faults import fault
+from replicator.core.ownership import created
 from replicator.core.rights import Operation, on_cluster, on_group, on_topic
+from replicator.errors import NotOurs
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 
@@ -31,11 +35,15 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
+    from replicator.core.ownership import OwnedCommits, OwnedTopic
     from replicator.core.rights import Grant
+    from replicator.errors import KafkaError
     from replicator.model.security import ClusterSpec
 
 _TOPICS_PER_REQUEST = 200
 _ABSENT = frozenset({Code.UNKNOWN_TOPIC_OR_PART, Code.UNKNOWN_TOPIC_ID})
+_POLL_SECONDS = 0.02
+_DESCRIBE_CONFIGS = "DescribeConfigs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,9 @@ class TopicAdmin:
     Every method ends within the cluster's request time-out (and two seconds), and raises the errors of
     `replicator.errors.KafkaError`: AuthenticationFailed, AuthorizationFailed (naming the ACL command),
     ConnectionFailed, BrokerRefused. No method ever creates a topic by asking about it.
+
+    What changes a topic takes the proof that it is ours (`core.ownership`), and looks once more just before whether
+    that topic still has this name: NotOurs if it has not.
     """
 
     def __init__(self, cluster: ClusterSpec) -> None:
@@ -118,15 +129,35 @@ class TopicAdmin:
         )
         return {name: len(found.partitions) for name, found in answer[""].topics.items() if not found.error}
 
-    async def describe_configs(self, topics: Iterable[str]) -> dict[str, TopicConfig]:
-        """Return the settings of each topic; topics that do not exist are left out."""
-        names = list(topics)
+    async def describe_configs(
+        self, topics: Iterable[str], refused: dict[str, KafkaError] | None = None
+    ) -> dict[str, TopicConfig]:
+        """Return the settings of each topic; topics that do not exist are left out.
+
+        Args:
+            topics: Their names; each is asked for once, as a broker answers once for a name that is asked for twice.
+            refused: Takes the error of each topic whose settings the cluster refuses to tell; None: that is raised.
+        """
+        names = list(dict.fromkeys(topics))
         found: dict[str, TopicConfig] = {}
         for first in range(0, len(names), _TOPICS_PER_REQUEST):
             part = names[first : first + _TOPICS_PER_REQUEST]
-            answer = await self._describe(ResourceType.TOPIC, part, on_topic(part[0], Operation.DESCRIBE_CONFIGS))
+            codes: dict[str, Code] = {}
+            right = on_topic(part[0], Operation.DESCRIBE_CONFIGS)
+            answer = await self._describe(ResourceType.TOPIC, part, right, refused=None if refused is None else codes)
+            if refused is not None:
+                refused.update({name: self._not_told(name, code) for name, code in codes.items()})
             found.update({name: _topic_config(name, entries) for name, entries in answer.items()})
         return found
+
+    def _not_told(self, name: str, code: Code) -> KafkaError:
+        return fault(
+            code,
+            self._connection.cluster,
+            doing=f"read settings of topic {name}",
+            api=_DESCRIBE_CONFIGS,
+            right=on_topic(name, Operation.DESCRIBE_CONFIGS),
+        )
 
     async def broker_configs(self, names: Iterable[str]) -> dict[str, str | None]:
         """Return settings of the broker with the lowest id; a name it does not know is left out."""
@@ -136,9 +167,37 @@ class TopicAdmin:
         entries = answer[str(facts.broker_ids[0])]
         return {name: entries[name].value for name in names if name in entries}
 
-    async def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    async def topic_id(self, name: str) -> bytes | None:
+        """Return the id of the topic that has this name now: None for no topic, zeros of a cluster without ids."""
+        answer = await self._connection.call(
+            lambda client: client.describe_topics(TopicCollection([name]), request_timeout=self._timeout),
+            doing=f"look whether topic {name} is still the same",
+            api="Metadata",
+            right=on_topic(name, Operation.DESCRIBE),
+            absent=_ABSENT,
+        )
+        return _bytes_of(answer[name].topic_id) if name in answer else None
+
+    async def _confirm(self, topic: OwnedTopic) -> None:
+        """Return if the topic that was proven ours has its name still.
+
+        Raises:
+            NotOurs: It has not.
+        """
+        now = await self.topic_id(topic.name)
+        if not topic.is_still(now):
+            alias = self._connection.cluster.alias
+            raise NotOurs(
+                f"cluster {alias}: topic {topic.name} was left as it is",
+                cluster=alias,
+                why="it is gone" if now is None else "it was deleted and created again since it was proven ours",
+                next_step="replicator mirror list",
+            )
+
+    async def commit(self, commits: OwnedCommits) -> None:
         """Commit for a consumer group that has no members."""
-        places = [Position(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        group = commits.group
+        places = [Position(topic, partition, one.offset) for (topic, partition), one in commits.commits.items()]
 
         def start(client: AdminClient) -> dict[str, Future[Any]]:
             return dict(client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)]))
@@ -149,11 +208,12 @@ class TopicAdmin:
 
     async def create_topic(
         self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
-    ) -> None:
-        """Create one topic and wait until the controller has.
+    ) -> OwnedTopic:
+        """Create one topic, wait until the controller has, and return it: it is ours.
 
         Raises:
             BrokerRefused: It exists already, a policy refuses it, too many replicas, or a bad setting.
+            NotOurs: It was created, and is not seen within the request time-out: somebody may have deleted it.
         """
         new = NewTopic(name, partitions, replication_factor, config=dict(configs))
         await self._connection.call(
@@ -162,45 +222,60 @@ class TopicAdmin:
             api="CreateTopics",
             right=on_topic(name, Operation.CREATE),
         )
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        while (topic_id := await self.topic_id(name)) is None:  # not every broker knows it at once
+            if loop.time() >= deadline:
+                alias = self._connection.cluster.alias
+                raise NotOurs(f"cluster {alias}: topic {name} was created and is not there", cluster=alias)
+            await asyncio.sleep(_POLL_SECONDS)
+        return created(name, topic_id)
 
-    async def delete_topic(self, name: str) -> None:
+    async def delete_topic(self, topic: OwnedTopic) -> None:
         """Delete one topic and wait until the controller has.
 
         Raises:
-            BrokerRefused: It does not exist, or the cluster forbids it (`delete.topic.enable`).
+            NotOurs: Another topic has its name by now, or it is gone.
+            BrokerRefused: The cluster forbids it (`delete.topic.enable`).
         """
+        await self._confirm(topic)
         await self._connection.call(
-            lambda client: client.delete_topics([name], **self._waits),
-            doing=f"delete topic {name}",
+            lambda client: client.delete_topics([topic.name], **self._waits),
+            doing=f"delete topic {topic.name}",
             api="DeleteTopics",
-            right=on_topic(name, Operation.DELETE),
+            right=on_topic(topic.name, Operation.DELETE),
         )
 
-    async def create_partitions(self, name: str, total: int) -> None:
+    async def create_partitions(self, topic: OwnedTopic, total: int) -> None:
         """Grow one topic to `total` partitions.
 
         Raises:
-            BrokerRefused: It has as many or more already, or does not exist.
+            NotOurs: Another topic has its name by now, or it is gone.
+            BrokerRefused: It has as many or more already.
         """
+        await self._confirm(topic)
         await self._connection.call(
-            lambda client: client.create_partitions([NewPartitions(name, total)], **self._waits),
-            doing=f"grow topic {name} to {total} partitions",
+            lambda client: client.create_partitions([NewPartitions(topic.name, total)], **self._waits),
+            doing=f"grow topic {topic.name} to {total} partitions",
             api="CreatePartitions",
-            right=on_topic(name, Operation.ALTER),
+            right=on_topic(topic.name, Operation.ALTER),
         )
 
-    async def alter_configs(self, name: str, values: Mapping[str, str], delete: Iterable[str] = ()) -> None:
+    async def alter_configs(self, topic: OwnedTopic, values: Mapping[str, str], delete: Iterable[str] = ()) -> None:
         """Set and remove settings of one topic; every other setting stays as it is.
 
         Raises:
+            NotOurs: Another topic has its name by now, or it is gone.
             BrokerRefused: The cluster does not know a name, refuses a value, or a policy does.
         """
+        name = topic.name
         changes = [
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
         ]
         changes += [ConfigEntry(key, None, incremental_operation=AlterConfigOpType.DELETE) for key in delete]
         if not changes:
             return
+        await self._confirm(topic)
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=changes)
         await self._connection.call(
             lambda client: client.incremental_alter_configs([resource], request_timeout=self._timeout),
@@ -209,15 +284,17 @@ class TopicAdmin:
             right=on_topic(name, Operation.ALTER_CONFIGS),
         )
 
-    async def delete_records(self, before: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    async def delete_records(self, topic: OwnedTopic, before: Mapping[int, int]) -> dict[TopicPartition, int]:
         """Delete the records below an offset of each partition; return each log start afterwards.
 
         Raises:
+            NotOurs: Another topic has its name by now, or it is gone.
             BrokerRefused: An offset beyond the high watermark, or a topic whose cleanup policy is compact only.
         """
-        wanted = [Position(part.topic, part.partition, offset) for part, offset in before.items()]
+        wanted = [Position(topic.name, number, offset) for number, offset in before.items()]
         if not wanted:
             return {}
+        await self._confirm(topic)
         answer = await self._connection.call(
             lambda client: client.delete_records(wanted, **self._waits),
             doing=f"delete records of {wanted[0].topic}",
@@ -265,15 +342,20 @@ class TopicAdmin:
         names: list[str],
         right: Grant,
         absent: frozenset[int] = _ABSENT,
+        refused: dict[str, Code] | None = None,
     ) -> dict[str, dict[str, ConfigEntry]]:
         wanted = [ConfigResource(kind, name) for name in names]
+        refusals: dict[ConfigResource, Code] | None = None if refused is None else {}
         answer = await self._connection.call(
             lambda client: client.describe_configs(wanted, request_timeout=self._timeout),
             doing=f"read settings of {kind.name.lower()} {names[0]}",
-            api="DescribeConfigs",
+            api=_DESCRIBE_CONFIGS,
             right=right,
             absent=absent,
+            refused=refusals,
         )
+        if refused is not None and refusals is not None:
+            refused.update({one.name: code for one, code in refusals.items()})
         return {found.name: entries for found, entries in answer.items()}
 
     @property
@@ -288,6 +370,14 @@ def _topic_config(name: str, entries: Mapping[str, ConfigEntry]) -> TopicConfig:
     own = ConfigSource.DYNAMIC_TOPIC_CONFIG.name.lower()
     dynamic = {key: found.value for key, found in effective.items() if found.source == own and found.value is not None}
     return TopicConfig(name, dynamic, effective)
+
+
+def _bytes_of(topic_id: Uuid) -> bytes:
+    halves = (
+        topic_id.get_most_significant_bits(),  # type: ignore[attr-defined]  # its stubs leave them out
+        topic_id.get_least_significant_bits(),  # type: ignore[attr-defined]
+    )
+    return b"".join((half % (1 << 64)).to_bytes(8, "big") for half in halves)
 
 
 def _name(part: Position) -> TopicPartition:

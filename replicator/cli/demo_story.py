@@ -18,9 +18,11 @@ from replicator.cli.demo_stage import BACK, FLOW, Pace, Stage, pace, timed_out
 from replicator.cli.demo_switch import Turned, turn
 from replicator.cli.output import age, number
 from replicator.config.load import load
+from replicator.core.ownership import OwnedTopic, made_up_commits
 from replicator.engine.verify import VerifyOptions, verify
 from replicator.engine.verify_pool import VerifyProgress
 from replicator.errors import KafkaError, ReplicatorError
+from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 from replicator.model.switch import Verb
@@ -54,6 +56,7 @@ class Story:
         self._stage = stage
         self._view = view
         self._spec: Spec
+        self._made: dict[str, OwnedTopic] = {}
         self._runner = asyncio.Runner()
         self._writers: list[SteadyWriter] = []
         self._producers: list[RecordProducer] = []
@@ -263,19 +266,20 @@ class Story:
     async def _create_topics(self, east: ClusterSpec) -> None:
         async with _admin(east) as admin:
             for topic in TOPICS:
-                await admin.create_topic(topic.name, topic.partitions, _REPLICAS, {})
+                self._made[topic.name] = await admin.create_topic(topic.name, topic.partitions, _REPLICAS, {})
 
     async def _delete_oldest(self, east: ClusterSpec) -> None:
         async with _admin(east) as admin:
-            await admin.delete_records(
-                {TopicPartition(topic.name, 0): topic.deleted for topic in TOPICS if topic.deleted}
-            )
+            for topic in TOPICS:
+                if topic.deleted:
+                    await admin.delete_records(self._made[topic.name], {0: topic.deleted})
 
     async def _commit(self, east: ClusterSpec) -> None:
         """Let a consumer group have read half of what there is, and wait until it stands on west, too."""
         async with _admin(east) as admin:
             ends = await admin.end_offsets(_partitions(), Isolation.READ_COMMITTED)
-            await admin.commit(GROUP, {where: end // 2 for where, end in ends.items()})
+            commits = {where: Committed(end // 2) for where, end in ends.items()}
+            await admin.commit(made_up_commits(GROUP, commits))
 
     async def _starts(self) -> int:
         cut = next(topic for topic in TOPICS if topic.deleted)

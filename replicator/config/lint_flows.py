@@ -125,6 +125,7 @@ def _target_name(rename: Rename, name: str) -> str | None:
 
 
 def _renamed_literals(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
+    first: dict[str, tuple[int, str]] = {}
     for index, pattern in enumerate(flow.topics.include):
         name = _target_name(flow.rename, pattern.text) if literal(pattern) else None
         if name is not None and not legal_topic_name(name):
@@ -133,6 +134,15 @@ def _renamed_literals(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
                 f"its name on the target, {name!r}, is not legal; allowed: 1 to 249 letters, digits, '.', '_', '-'",
                 about=[(*path[:-1], "rename")],
             )
+        elif name is not None and matches(flow.topics, pattern.text):
+            before, other = first.setdefault(name, (index, pattern.text))
+            if other != pattern.text:
+                rule.note(
+                    (*path, index),
+                    f"is renamed to {name!r}, and so is {other!r}: two topics are never merged into one;"
+                    " allowed: one topic per target topic: rename one of them apart, or leave it out",
+                    about=[(*path, before), (*path[:-1], "rename")],
+                )
 
 
 def _topic_configs(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:

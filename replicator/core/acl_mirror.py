@@ -4,6 +4,8 @@
   for more than the flow mirrors is written out for the topics that it does mirror.
 - What would let applications write to a mirror, or change it, is *withheld* while the target is the passive side:
   WRITE, and ALL, which is replaced by the rights to read.
+- A rule for a whole prefix stays one only while every topic of the target below it is a mirror of the flow: it would
+  be about somebody else's topic too.
 - Only what we made is ever removed: rules that stood on the target before stay, whatever the source has.
 - The first rule of a resource takes everybody's rights away for whom it is not, where those had them for want of a rule
   (KAFKA.md 0b.15): so ours comes first.
@@ -64,6 +66,7 @@ def mirrored(
     us: tuple[str | None, str | None],
     *,
     opened: Collection[str] = (),
+    foreign: Collection[str] = (),
 ) -> Mirrored:
     """Return what to do so that a passive target has the rules of its source.
 
@@ -76,6 +79,7 @@ def mirrored(
         us: As whom source and target know us; None where the flow file does not tell.
         opened: Target topics of the flow that were switched alone: what was made for them stays. No rule is about a
             whole prefix then, for it would be about both sides.
+        foreign: Topics of the target that are no mirrors of the flow: no rule is placed that is about one of them.
     """
     ours, standing = frozenset(made), frozenset(target)
     kept = {
@@ -87,7 +91,7 @@ def mirrored(
     for rule in source:
         if rule.principal in us:
             continue
-        for there in _translated(rule, flow, topics, notes, by_prefix=not opened):
+        for there in _translated(rule, flow, topics, notes, by_prefix=not opened, foreign=foreign):
             if there.kind == TOPIC and there.permission == ALLOW and there.operation in _OPENS:
                 withheld.add(there)
                 if there.operation == "ALL":
@@ -124,11 +128,19 @@ def _ours_first(wanted: set[Rule], theirs: frozenset[Rule], us: str | None) -> t
 
 
 def _translated(
-    rule: Rule, flow: FlowSpec, topics: Mapping[str, str], notes: list[str], *, by_prefix: bool
+    rule: Rule,
+    flow: FlowSpec,
+    topics: Mapping[str, str],
+    notes: list[str],
+    *,
+    by_prefix: bool,
+    foreign: Collection[str],
 ) -> Iterator[Rule]:
     """Yield what a rule of the source is on the target."""
     if rule.kind == TOPIC:
-        yield from _of_topics(rule, flow, topics, by_prefix=by_prefix)
+        prefix = (flow.rename.prefix or "") + rule.name
+        alone = rule.pattern != PREFIXED or not any(name.startswith(prefix) for name in foreign)
+        yield from _of_topics(rule, flow, topics, by_prefix=by_prefix and alone)
     elif rule.kind == GROUP:
         if _follows(rule, flow):
             yield rule

@@ -18,6 +18,8 @@ _ELSEWHERE = {
     Reason.UNSUPPORTED_BATCH: "raise fill_limit, or set `offsets: auto`, in the flow file",
     Reason.NOT_MAPPABLE: "copy compacted topics in a flow of their own, with `offsets: auto`",
     Reason.SOURCE_MISSING: "nothing is to be done: the target keeps what was copied",
+    Reason.TARGET_TAKEN: "exclude one of the two topics, or rename it apart; if `from` and `to` are swapped, correct "
+    "that",
     Reason.PARTITION_COUNT: "delete the target topic by hand, or rename it away",
     Reason.TARGET_REFUSED: "mend what the target refuses; the copy goes on by itself, or after a restart",
     Reason.FENCED: "the target was promoted: nothing is copied to it any more",
@@ -107,11 +109,13 @@ class Plan:
     reasons: tuple[Reason, ...]
     steps: tuple[Step, ...]
     losses: tuple[Loss, ...] = ()
+    changes: tuple[str, ...] = ()
+    """What will be changed of the target topic, whose it is from then on: one sentence each, from and to."""
 
     @property
     def digest(self) -> str:
         """A short name of exactly this plan: what was confirmed is what is done, or nothing."""
-        return hashlib.sha256(repr((self.how, self.steps, self.losses)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((self.how, self.steps, self.losses, self.changes)).encode()).hexdigest()[:16]
 
 
 def described(how: How, plan: Plan | None, topic: str) -> Resolution:
@@ -121,7 +125,7 @@ def described(how: How, plan: Plan | None, topic: str) -> Resolution:
     return Resolution(
         how.value,
         tuple(reason.value for reason in plan.reasons),
-        tuple(_sentence(step, topic) for step in plan.steps),
+        (*(_sentence(step, topic) for step in plan.steps), *plan.changes),
         plan.losses,
         plan.digest,
     )

@@ -171,6 +171,34 @@ def drift(plan: TopicPlan) -> tuple[str, ...]:
     return tuple(_sentence(step) for step in plan.steps)
 
 
+def changes_of(plan: TopicPlan, target: TargetTopic | None, effective: Mapping[str, str]) -> tuple[str, ...]:
+    """Return one sentence for each thing of a target topic that a plan changes: what it is, and what it will be.
+
+    Args:
+        plan: What is to be done to it.
+        target: The topic as it is, None where there is none to be changed.
+        effective: All its settings that are in force, also those that it inherits from its cluster.
+    """
+    told: list[str] = []
+    if target is None:
+        return ()
+    for step in plan.steps:
+        if isinstance(step, GrowTopic):
+            told.append(f"{step.name}: partitions: {target.partitions} -> {step.total}")
+        elif isinstance(step, SetConfigs):
+            before = {**effective, **target.configs}
+            told += [
+                f"{step.name}: {name}: {before.get(name, '(not set)')} -> {value}"
+                for name, value in sorted(step.values.items())
+                if before.get(name) != value
+            ]
+            told += [
+                f"{step.name}: {name}: {before.get(name, '(not set)')} -> (the cluster's default)"
+                for name in sorted(step.delete)
+            ]
+    return tuple(told)
+
+
 def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired) -> TopicPlan:
     return TopicPlan(steps, notes, managed=desired.values, held_back=desired.held_back)
 

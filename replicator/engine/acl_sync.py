@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.acl_locks import Authorizer, locks
 from replicator.core.acl_mirror import Mirrored, mirrored
+from replicator.core.ownership import recorded, recorded_rules
 from replicator.engine import state
 from replicator.engine.authorizer import AuthorizerOf
 from replicator.engine.held_back import HeldBack, held_back_of, put_held_back
@@ -58,6 +59,7 @@ class AclSync:
         self._uid = uid
         self._source = AuthorizerOf(source, admins[0])
         self._target = AuthorizerOf(target, admins[1])
+        self._cluster, self._admin = target, admins[1]
         self._log = state_log
         self._everyone: bool | None = None
         self._told: tuple[str, ...] = ()
@@ -80,31 +82,45 @@ class AclSync:
             self._tell(("the target has no authorizer: rules cannot be placed there",))
             return
         held = held_back_of(self._log.records, self._uid)
-        topics, opened = self._topics()
-        plan = self._mirrored(topics, opened, there, here, held)
+        topics, opened, foreign = await self._topics()
+        plan = self._mirrored(topics, opened, foreign, there, here, held)
         lock, problems = await self._locks(topics, here, held, plan)
         self._tell((*plan.notes, *problems))
         after = HeldBack(lock, plan.made, plan.withheld)
         # Also what is to be removed stays ours until it is gone.
-        await self._record(replace(after, made=tuple(sorted({*after.made, *plan.remove}))))
         gone = set(held.locks) - set(lock)
-        await self._target.acls.create([*plan.make, *(rule for rule in lock if rule not in here.rules)])
-        await self._target.acls.delete([*plan.remove, *sorted(gone)])
+        during = HeldBack(tuple(sorted({*lock, *gone})), tuple(sorted({*after.made, *plan.remove})), after.withheld)
+        await self._record(during)
+        make = [*plan.make, *(rule for rule in lock if rule not in here.rules)]
+        await self._target.acls.create(recorded_rules(make, during.standing))
+        await self._target.acls.delete(recorded_rules([*plan.remove, *sorted(gone)], during.standing))
         await self._record(after)
         if plan.make or plan.remove:
             log.info("rules follow", flow=self._flow.name, made=len(plan.make), removed=len(plan.remove))
 
-    def _topics(self) -> tuple[dict[str, str], frozenset[str]]:
-        """Return the mirrors that are copied to, and the target topics of those that were switched alone."""
+    async def _topics(self) -> tuple[dict[str, str], frozenset[str], frozenset[str]]:
+        """Return the mirrors that are copied to, target topics whose rules are left alone, and those of others.
+
+        Left alone are mirrors that were switched alone, and names that were given to another topic meanwhile.
+        """
         writers = state.writers_of(self._log.records, self._uid)
-        mirrors = {one.source_topic: one.target_topic for one in state.mirrors_of(self._log.records, self._uid)}
-        copied = {topic: there for topic, there in mirrors.items() if writers is None or writers.copies(there)}
-        return copied, frozenset(mirrors.values()) - frozenset(copied.values())
+        mirrors = list(state.mirrors_of(self._log.records, self._uid))
+        await self._cluster.refresh(sorted(one.target_topic for one in mirrors))
+        copied: dict[str, str] = {}
+        for one in mirrors:
+            topic = self._cluster.topics.get(one.target_topic)
+            is_ours = topic is None or recorded(one.target_topic, one.target_topic_id).is_still(topic.topic_id)
+            if is_ours and (writers is None or writers.copies(one.target_topic)):
+                copied[one.source_topic] = one.target_topic
+        left_alone = frozenset(one.target_topic for one in mirrors) - frozenset(copied.values())
+        foreign = frozenset(await self._admin.topics()) - frozenset(copied.values()) if self._flow.acls.mirror else ()
+        return copied, left_alone, frozenset(foreign)
 
     def _mirrored(
         self,
         topics: Mapping[str, str],
         opened: frozenset[str],
+        foreign: frozenset[str],
         there: Authorizer | None,
         here: Authorizer,
         held: HeldBack,
@@ -115,7 +131,8 @@ class AclSync:
             return Mirrored(made=held.made, withheld=held.withheld, notes=("the source has no authorizer",))
         closing = frozenset(locks_of_switch(self._log.records, self._uid))
         rules = [rule for rule in there.rules if rule not in closing]
-        return mirrored(self._flow, topics, rules, here.rules, held.made, (there.us, here.us), opened=opened)
+        us = there.us, here.us
+        return mirrored(self._flow, topics, rules, here.rules, held.made, us, opened=opened, foreign=foreign)
 
     async def _locks(
         self, topics: Mapping[str, str], here: Authorizer, held: HeldBack, plan: Mirrored

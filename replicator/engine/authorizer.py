@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core.acl_locks import Authorizer, LockPlan, locks
+from replicator.core.ownership import probe_rule
 from replicator.core.rights import principal
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, Rule
@@ -83,11 +84,11 @@ class AuthorizerOf:
         before = await may_do_anything_to(self._cluster, group)
         if not before:
             return False
-        rule = Rule(GROUP, group, LITERAL, _NOBODY, ANY_HOST, "DESCRIBE", ALLOW)
-        await self.acls.create([rule])
+        rule = probe_rule(Rule(GROUP, group, LITERAL, _NOBODY, ANY_HOST, "DESCRIBE", ALLOW), made_up=group)
+        await self.acls.create(rule)
         try:
             await asyncio.sleep(TAKES_EFFECT_SECONDS)
             kept = await may_do_anything_to(self._cluster, group)
         finally:
-            await self.acls.delete([rule])
+            await self.acls.delete(rule)
         return None if kept else True

@@ -5,22 +5,28 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from replicator.core.ownership import holding_only_ours
 from replicator.engine.access import refused
-from replicator.errors import BrokerRefused
+from replicator.engine.look import Side, offsets_of, read_batches
+from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed
+from replicator.model.names import TopicPartition
+from replicator.wire import control
 from replicator.wire.produce import produce_by_name
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.records import NewRecord, decode, encode
 from replicator.wire.transactions import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.model.names import TopicPartition
-    from replicator.wire.cluster import Cluster
+    from replicator.core.ownership import OwnedTopic
+    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.connection import Connection
     from replicator.wire.records import Record
 
 SUFFIX = ".dead-letter"
 OFFSET_HEADER = "replicator.offset"
+_TOPIC_HEADER = "replicator.topic"
 _TOPIC_ALREADY_EXISTS = 36
 _OVERHEAD_BYTES = 4096
 _SMALLEST_LIMIT_BYTES = 1 << 20
@@ -40,11 +46,12 @@ async def set_aside(
     A repeat writes them again: who reads them tells by the origin.
 
     Raises:
+        PreflightFailed: A topic of that name is there and holds what is not ours.
         KafkaError: The topic cannot be created or written to.
         TimedOut: It cannot be written to for long.
     """
     largest = max(payload_bytes(record) for record in records) + _OVERHEAD_BYTES
-    await _ensure(cluster, admin, where, replicas, largest)
+    await _ensure(cluster, admin, origin, where, replicas, largest)
     for record in records:
         headers = (*record.headers, *origin_headers(origin, record))
         batch = encode([NewRecord(record.timestamp, record.key, record.value, headers)])
@@ -59,7 +66,9 @@ async def _write(cluster: Cluster, where: TopicPartition, batch: bytes) -> None:
         raise refused(cluster.spec, "Produce", answer.error, where.topic)
 
 
-async def _ensure(cluster: Cluster, admin: TopicAdmin, where: TopicPartition, replicas: int, largest: int) -> None:
+async def _ensure(
+    cluster: Cluster, admin: TopicAdmin, origin: TopicPartition, where: TopicPartition, replicas: int, largest: int
+) -> None:
     limit = {"max.message.bytes": str(max(_SMALLEST_LIMIT_BYTES, largest)), "retention.ms": "-1"}
     topic = await cluster.describe(where.topic)
     if topic is None:
@@ -68,10 +77,51 @@ async def _ensure(cluster: Cluster, admin: TopicAdmin, where: TopicPartition, re
         except BrokerRefused as error:
             if error.code != _TOPIC_ALREADY_EXISTS:
                 raise
+            topic = await cluster.describe(where.topic)
+    if topic is None:
         return
+    owned = await _proven(cluster, topic, origin)
     if topic.partition_count <= where.partition:
-        await admin.create_partitions(where.topic, where.partition + 1)
-    await admin.alter_configs(where.topic, {"max.message.bytes": limit["max.message.bytes"]})
+        await admin.create_partitions(owned, where.partition + 1)
+    await admin.alter_configs(owned, {"max.message.bytes": limit["max.message.bytes"]})
+
+
+async def _proven(cluster: Cluster, topic: Topic, origin: TopicPartition) -> OwnedTopic:
+    """Return the proof that a topic of that name is where records of this mirror were set aside before.
+
+    An application may have a dead-letter queue of its own under this name. So what each log ends with has to carry our
+    headers; a topic that never held a record is taken.
+
+    Raises:
+        PreflightFailed: It holds what is not ours.
+        KafkaError: It cannot be read.
+    """
+    side = Side(cluster, cluster.topic_ids)
+    for number in sorted(topic.leaders):
+        where = TopicPartition(topic.name, number)
+        connection = await cluster.leader_connection(where)
+        end = (await offsets_of(connection, [where], control.LATEST))[where]
+        if end > 0 and not await _ends_with_ours(side, connection, where, end, origin):
+            raise PreflightFailed(
+                f"{topic.name} on {cluster.spec.alias} is no dead-letter topic of {origin.topic}",
+                why=f"partition {number} ends with what was not set aside from it; it may be an application's own",
+                next_step="nothing was changed; move that topic away, or mirror this one under another name (`rename`)",
+            )
+    return holding_only_ours(topic.name, topic.topic_id)
+
+
+async def _ends_with_ours(
+    side: Side, connection: Connection, where: TopicPartition, end: int, origin: TopicPartition
+) -> bool:
+    try:
+        frame, headers = await read_batches(side, connection, where, end - 1)
+        records = [record for header in headers if not header.is_control for record in decode(frame.buffer, header)]
+    except (BrokerRefused, CorruptRecords) as error:
+        if isinstance(error, BrokerRefused) and error.retryable:
+            raise
+        return False  # nothing stands there any more, or nothing that can be read
+    last = next((record for record in records if record.offset == end - 1), None)
+    return last is not None and (_TOPIC_HEADER, origin.topic.encode()) in last.headers
 
 
 def payload_bytes(record: Record) -> int:
@@ -82,7 +132,7 @@ def payload_bytes(record: Record) -> int:
 def origin_headers(origin: TopicPartition, record: Record) -> tuple[tuple[str, bytes], ...]:
     """Return the headers that tell where a record stood before it was written elsewhere."""
     return (
-        ("replicator.topic", origin.topic.encode()),
+        (_TOPIC_HEADER, origin.topic.encode()),
         ("replicator.partition", b"%d" % origin.partition),
         (OFFSET_HEADER, b"%d" % record.offset),
     )

@@ -14,6 +14,7 @@ from replicator.wire.share_groups import alter_share_starts, offers_share_offset
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from replicator.core.ownership import OwnedCommits
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
 
@@ -79,13 +80,12 @@ class GroupSide:
                 view.refusals[name] = GroupState.UNSUPPORTED, "it is of a kind that this version does not know"
         return view
 
-    async def write(
-        self, group: str, kind: GroupKind, commits: Mapping[TopicPartition, Committed]
-    ) -> dict[TopicPartition, tuple[GroupState, str]]:
+    async def write(self, kind: GroupKind, owned: OwnedCommits) -> dict[TopicPartition, tuple[GroupState, str]]:
         """Commit for a group without members; return the partitions that were refused, each with the reason.
 
         It raises nothing: a coordinator that cannot be reached keeps its own groups back.
         """
+        group, commits = owned.group, owned.commits
         api = "AlterShareGroupOffsets" if kind is GroupKind.SHARE else "OffsetCommit"
         try:
             if kind is GroupKind.SHARE:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.group_sync import Barrier, Facts, Place, Reading, Verdict, decide, recorded
+from replicator.core.ownership import recorded_commits
 from replicator.core.selection import matches_group
 from replicator.engine.group_places import MirrorNames, places_of
 from replicator.engine.group_records import GroupRecords
@@ -345,7 +346,8 @@ class GroupSync:
             async with room:
                 if not (forced or self._may_write()):
                     return  # recording took long enough for another daemon to take over
-                refusals = await self._target.write(name, kinds[name], writes[name])
+                owned = recorded_commits(name, writes[name], self._records.groups.get(name, {}))
+                refusals = await self._target.write(kinds[name], owned)
             verdicts, targets = applied.verdicts[name], applied.targets[name]
             for source, one in verdicts.items():
                 if one.write is None:

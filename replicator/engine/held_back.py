@@ -29,6 +29,11 @@ class HeldBack:
     made: tuple[Rule, ...] = ()
     withheld: tuple[Rule, ...] = ()
 
+    @property
+    def standing(self) -> tuple[Rule, ...]:
+        """What stands on the target, or is going to: all but what is withheld."""
+        return (*self.locks, *self.made)
+
     def opened(self, topics: Collection[str] | None) -> HeldBack:
         """Return what it is once the target is opened.
 

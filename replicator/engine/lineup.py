@@ -48,6 +48,8 @@ class Lineup:
             if mirror.fault is not None:
                 self._stop(mirror)
                 continue
+            if not mirror.recorded:
+                continue  # shards may change hands in the middle of a pass: the target topic is not proven ours yet
             pump.source.topic_ids[mirror.topic] = mirror.source_id
             pump.target.topic_ids[mirror.target_topic] = mirror.target_id
             # Nothing tells where a record stands that a cleaner may take: such a topic is never mapped.

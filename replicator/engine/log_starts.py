@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.engine.look import starts_of
+from replicator.engine.ownership import confirm, of_slot
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -82,9 +83,11 @@ class LogStarts:
         leader = cluster.leader(slot.target)
         if leader is None:
             return
+        owned = of_slot(self._pump.target, slot)
         try:
             connection = await cluster.connection(leader.node, Purpose.CONTROL)
-            await control.delete_records(connection, slot.target, to)
+            await confirm(cluster, owned)
+            await control.delete_records(connection, owned, slot.target.partition, to)
         except KafkaError as error:
             log.warning("log start not followed", partition=str(slot.target), why=str(error), next=error.next_step)
             return

@@ -35,6 +35,7 @@ class Mirror:
         epochs: Stored source leader epochs.
         generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
         seeded: Per partition, the offset below which the target may hold fillers.
+        recorded: Whether its record says that the target topic is ours: nothing is copied to one that is not recorded.
         fault: Why the whole mirror stands still.
         notes: What an operator may wonder about.
         changing: Steps the last pass took.
@@ -56,6 +57,7 @@ class Mirror:
     active: set[int] = field(default_factory=set)
     epochs: dict[int, int] = field(default_factory=dict)
     seeded: dict[int, int] = field(default_factory=dict)
+    recorded: bool = False
     fault: Fault | None = None
     notes: tuple[str, ...] = ()
     managed: dict[str, str] = field(default_factory=dict)

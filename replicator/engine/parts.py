@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.attach_facts import Writers
 from replicator.core.claim import Timing
+from replicator.core.ownership import DOUBTS
 from replicator.engine import state
 from replicator.engine.acl_sync import AclSync
 from replicator.engine.claim_keeper import ClaimKeeper
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from replicator.engine.identity import Identity
     from replicator.engine.state_log import StateLog
     from replicator.model.spec import CoordinatorSpec, FlowSpec
+    from replicator.model.states import Reason
     from replicator.rpc.lease_port import LeasePort
     from replicator.wire.cluster import Cluster
 
@@ -149,7 +151,12 @@ def assemble(
         origins=origins,
     )
     source_ends = SourceEnds(uid, ground.state_log)
-    sync = TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log)
+
+    def doubted(topic: str) -> Reason | None:
+        reasons = (slot.copy.reason for slot in pump.slots.values() if slot.source.topic == topic)
+        return next((reason for reason in reasons if reason in DOUBTS), None)
+
+    sync = TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log, doubted=doubted)
     first = shards.shards[0]
 
     def may_write() -> bool:

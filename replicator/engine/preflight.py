@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core import selection
+from replicator.core.ownership import merged_names
 from replicator.core.rights import REQUIRED_ON_SOURCE_GROUP, REQUIRED_ON_TARGET_GROUP
 from replicator.core.topic_plan import (
     CreateTopic,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
     from replicator.state_pb import state_pb2 as pb
+    from replicator.wire.cluster import Topic
 
 _REQUEST_SECONDS_MAX = 10.0
 _QUESTION_SECONDS_MAX = 30.0
@@ -91,6 +93,7 @@ class _Flow:
     expiration_ms: int | None = None
     to_fill: set[str] = field(default_factory=set)
     compacted: list[str] = field(default_factory=list)
+    circles: dict[str, str] = field(default_factory=dict)
 
     def target_name(self, topic: str) -> str:
         """Return how a topic is called on the target."""
@@ -287,7 +290,9 @@ async def _mirrors(flow: _Flow) -> None:
     flow.target_ends = await ask.offsets_at(target.cluster, parts, _END)
     configs = await target.admin.describe_configs(sorted(topic.name for topic in there.values()))
     plans = {name: _plan(flow, name, configs) for name in flow.names}
-    known = [name for name in there if flow.mirror(name) is not None]
+    known = [name for name in there if (record := flow.mirror(name)) is not None and record.source_topic == name]
+    await _circles(flow, [topic for name, topic in there.items() if name not in known])
+    flow.checks += judge.merged(merged_names({name: flow.target_name(name) for name in flow.names}))
     if known:
         flow.checks.append(ok("mirrors", f"{judge.count(len(known), 'topic')} copied by this flow already"))
     for name in there:
@@ -332,6 +337,17 @@ async def _fillers(flow: _Flow) -> None:
     flow.checks += judge.visible_fillers(visible, flow.target.spec)
 
 
+async def _circles(flow: _Flow, topics: list[Topic]) -> None:
+    """Find out which target topics are themselves copied to the source now."""
+    source = flow.source.cluster
+    if flow.spec.both_ways or not topics or STATE_TOPIC not in source.topics:
+        return
+    log = StateLog(source)
+    await log.read_to_end()
+    ids = {topic.name: topic.topic_id for topic in topics}
+    flow.circles = state.copied_from(log.records, flow.target.cluster.cluster_id or "", ids)
+
+
 def _foreign(flow: _Flow, name: str, *, known: bool) -> list[Check]:
     """Find out whether a target topic that exists belongs to somebody else."""
     new = flow.target_name(name)
@@ -340,6 +356,15 @@ def _foreign(flow: _Flow, name: str, *, known: bool) -> list[Check]:
         return [fail("mirrors", f"{new} is fed by flow {owner} already", "rename here, or end the other flow")]
     if known:
         return []
+    if new in flow.circles:
+        return [
+            fail(
+                "mirrors",
+                f"{new} on {flow.target.spec.alias} is itself the source of {flow.circles[new]} on "
+                f"{flow.source.spec.alias}: it would stop as target_taken",
+                "if from and to are swapped, correct them; else rename the mirrors (topics.rename), or exclude it",
+            )
+        ]
     end = max((found.offset for where, found in flow.target_ends.items() if where.topic == new), default=0)
     if end <= 0:
         return [ok("mirrors", f"{new} is there already, and empty: it will be used")]

@@ -137,6 +137,18 @@ def mapped(names: Collection[str], compacted: Collection[str]) -> list[Check]:
     return (refused if compacted else []) + (told if left_out else [])
 
 
+def merged(names: Mapping[str, tuple[str, ...]]) -> list[Check]:
+    """Judge target topics that more than one topic of the source would be copied to."""
+    return [
+        fail(
+            "mirrors",
+            f"{', '.join(some_of)} are all renamed to {target_name}: two topics are never merged into one",
+            "rename them apart, or exclude all but one",
+        )
+        for target_name, some_of in sorted(names.items())
+    ]
+
+
 def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) -> list[Check]:
     """Say that readers see the fillers of a seed again: a broker that is killed may forget a young log start.
 

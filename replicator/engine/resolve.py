@@ -8,6 +8,7 @@ Deleting a target topic comes after it, by whichever daemon looks at the topic n
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core.map_view import IDENTICAL, MapView
@@ -78,7 +79,10 @@ class Resolver:
         """
         mirror = self._sync.mirrors[order.topic]
         facts = await self._facts(mirror, order)
-        return plan_resolution(order.topic, order.how, facts, others_write=self._pump.origins is not None)
+        plan = plan_resolution(order.topic, order.how, facts, others_write=self._pump.origins is not None)
+        if plan is None or order.how is not How.ACCEPT:
+            return plan
+        return replace(plan, changes=await self._sync.changes_once_ours(mirror))
 
     async def carry_out(self, order: Order) -> Plan | None:
         """Do it; return the plan that was carried out, None where nothing stands still.
@@ -143,6 +147,8 @@ class Resolver:
         reason = mirror.fault.reason if mirror.fault is not None else None
         if reason is None and slot is not None and slot.copy.is_faulted():
             reason = slot.copy.reason
+        if how is How.ACCEPT and reason is Reason.FOREIGN_WRITER and here is None:
+            reason = None  # the topic has fewer partitions than the source: this one is made, and begins as any new one
         place = self._place(slot, here, ours=number in mirror.active)
         return Facts(
             number,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.partition_values import Phase
+from replicator.engine.ownership import confirm, of_slot
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
@@ -104,7 +105,9 @@ class Seeder:
         if end < offset:
             end = await self._fill(slot, connection, end, offset)
         if end >= offset:
-            await control.delete_records(connection, where, offset)
+            owned = of_slot(pump.target, slot)
+            await confirm(pump.target.cluster, owned)
+            await control.delete_records(connection, owned, where.partition, offset)
 
     async def _fill(self, slot: Slot, connection: Connection, end: int, offset: int) -> int:
         """Append fillers from `end` to `offset`; return the proven end.

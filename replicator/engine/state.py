@@ -256,6 +256,14 @@ def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRe
             yield pb.MirrorRecord.FromString(value)
 
 
+def names_its_topic(record: pb.MirrorRecord) -> bool:
+    """Return whether a mirror's record says which topic of the target is ours: not while it begins anew."""
+    return any(record.target_topic_id) or record.phase not in {
+        pb.MIRROR_PHASE_UNSPECIFIED,
+        pb.MIRROR_PHASE_PENDING,
+    }
+
+
 def source_end_key(uid: str, shard: int) -> bytes:
     """Return the key of the source's ends as the holder of a shard saw them."""
     return key(pb.KIND_SOURCE_END, uid, partition=shard)
@@ -315,6 +323,38 @@ def foreign_owner(records: Mapping[bytes, bytes], uid: str, target_topic: str) -
         if found.topic == target_topic and found.flow_uid != uid:
             return pb.MirrorRecord.FromString(value).owner_flow_name or found.flow_uid
     return None
+
+
+def foreign_owners(records: Mapping[bytes, bytes], uid: str) -> dict[str, str]:
+    """Return the name of another flow that feeds it, for each target topic that one feeds."""
+    return {
+        found.topic: pb.MirrorRecord.FromString(value).owner_flow_name or found.flow_uid
+        for found, value in _of_kind(records, pb.KIND_MIRROR)
+        if found.flow_uid != uid
+    }
+
+
+def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping[str, bytes]) -> dict[str, str]:
+    """Return which of these topics of another cluster are copied to this one now, each with its mirror here.
+
+    Args:
+        records: Of this cluster's state topic.
+        cluster_id: The other cluster's.
+        topics: Topic ids of the other cluster's topics, by name.
+    """
+    found: dict[str, str] = {}
+    for key, value in _of_kind(records, pb.KIND_MIRROR):
+        mirror = pb.MirrorRecord.FromString(value)
+        topic_id = topics.get(mirror.source_topic)
+        if topic_id is None or (any(topic_id) and topic_id != mirror.source_topic_id):
+            continue
+        flow = _get(records, flow_key(key.flow_uid), pb.FlowRecord())
+        writers = writers_of(records, key.flow_uid)
+        if flow is None or flow.source_cluster_id != cluster_id or writers is None:
+            continue
+        if writers.copies(mirror.target_topic):
+            found[mirror.source_topic] = mirror.target_topic
+    return found
 
 
 def producer_ids(records: Mapping[bytes, bytes]) -> set[int]:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.core.topic_plan import CreateTopic, Fault, GrowTopic, SetConfigs
+from replicator.core.topic_plan import GrowTopic, SetConfigs
 from replicator.engine import state
-from replicator.engine.look import offsets_of
 from replicator.errors import BrokerRefused
-from replicator.model.names import TopicPartition
-from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
-from replicator.wire import control
-from replicator.wire.cluster import Purpose
 
 if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin
+    from replicator.core.ownership import OwnedTopic
+    from replicator.core.topic_plan import CreateTopic
     from replicator.wire.cluster import Cluster, Topic
 
 _TOPIC_ALREADY_EXISTS = 36
@@ -35,29 +32,37 @@ class TargetTopics:
         self._cluster = cluster
         self._admin = admin
 
-    async def carry_out(self, step: object) -> None:
-        """Do one step of a plan; that another daemon of the flow was faster is no error.
+    async def create(self, step: CreateTopic) -> OwnedTopic | None:
+        """Create a topic; None where somebody else was faster: whose it is has to be proven then.
 
         Raises:
             KafkaError: The target refuses, or cannot be asked.
         """
-        admin = self._admin
-        if isinstance(step, CreateTopic):
+        try:
+            made = await self._admin.create_topic(step.name, step.partitions, step.replication_factor, step.configs)
+        except BrokerRefused as error:
+            if error.code != _TOPIC_ALREADY_EXISTS:
+                raise
+            return None
+        log.info("topic created", topic=step.name, partitions=step.partitions)
+        return made
+
+    async def carry_out(self, topic: OwnedTopic, step: GrowTopic | SetConfigs) -> None:
+        """Do one step of a plan to a topic of ours; that another daemon of the flow was faster is no error.
+
+        Raises:
+            NotOurs: Another topic has its name by now, or it is gone.
+            KafkaError: The target refuses, or cannot be asked.
+        """
+        if isinstance(step, GrowTopic):
             try:
-                await admin.create_topic(step.name, step.partitions, step.replication_factor, step.configs)
-            except BrokerRefused as error:
-                if error.code != _TOPIC_ALREADY_EXISTS:  # another daemon of this flow was faster
-                    raise
-            log.info("topic created", topic=step.name, partitions=step.partitions)
-        elif isinstance(step, GrowTopic):
-            try:
-                await admin.create_partitions(step.name, step.total)
+                await self._admin.create_partitions(topic, step.total)
             except BrokerRefused as error:
                 if error.code != _INVALID_PARTITIONS or not await self._is_as_large(step):
                     raise
             log.info("topic grown", topic=step.name, partitions=step.total)
-        elif isinstance(step, SetConfigs):
-            await admin.alter_configs(step.name, step.values, step.delete)
+        else:
+            await self._admin.alter_configs(topic, step.values, step.delete)
             log.info("topic configured", topic=step.name, set=dict(step.values), removed=step.delete)
 
     async def _is_as_large(self, step: GrowTopic) -> bool:
@@ -78,15 +83,16 @@ class TargetTopics:
             await asyncio.sleep(0.02)
         return None
 
-    async def delete(self, name: str, doomed: bytes) -> None:
-        """Delete a topic of that id, and wait until it is gone.
+    async def delete(self, topic: OwnedTopic) -> None:
+        """Delete a topic, and wait until it is gone.
 
         Raises:
+            NotOurs: Another topic has its name by now, or it is gone.
             KafkaError: The target refuses, or it is still there after a while.
         """
-        await self._admin.delete_topic(name)
-        log.warning("topic deleted", topic=name, id=state.uuid_text(doomed))
-        await self._await_gone(name, doomed)
+        await self._admin.delete_topic(topic)
+        log.warning("topic deleted", topic=topic.name, id=state.uuid_text(topic.topic_id))
+        await self._await_gone(topic.name, topic.topic_id)
 
     async def _await_gone(self, name: str, doomed: bytes) -> None:
         """Wait until a deleted topic is gone, and until nothing that was sent by its name can reach the next one.
@@ -103,23 +109,3 @@ class TargetTopics:
             await asyncio.sleep(0.1)
         if (await self._cluster.any_connection()).versions.produce < _PRODUCE_BY_ID:
             await asyncio.sleep(self._cluster.spec.doubt_seconds)
-
-    async def not_virgin(self, topic: Topic) -> Fault | None:
-        """Return why a topic that stood there before us is no mirror of ours.
-
-        Where it ever held a record, offsets would not be the source's.
-
-        Raises:
-            KafkaError: The target cannot be asked.
-        """
-        for partition, leader in topic.leaders.items():
-            connection = await self._cluster.connection(leader.node, Purpose.CONTROL)
-            where = TopicPartition(topic.name, partition)
-            end = (await offsets_of(connection, [where], control.LATEST))[where]
-            if end > 0:
-                return Fault(
-                    Reason.FOREIGN_WRITER,
-                    f"{topic.name} already exists on the target and is not a mirror of this flow: "
-                    f"partition {partition} ends at {end}",
-                )
-        return None

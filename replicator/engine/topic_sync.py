@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from replicator.core import selection
 from replicator.core.attach_facts import Role
+from replicator.core.ownership import Because, OwnedTopic, given_up, recorded
 from replicator.core.topic_plan import (
+    CreateTopic,
     Fault,
+    GrowTopic,
     Recorded,
+    SetConfigs,
     SourceTopic,
     TargetCluster,
     TargetTopic,
     TopicPlan,
+    changes_of,
     plan_topic,
 )
 from replicator.engine import state
@@ -26,8 +31,9 @@ from replicator.engine.access import refused
 from replicator.engine.between import check_clusters
 from replicator.engine.fence import role_text
 from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
+from replicator.engine.ownership import Ownership
 from replicator.engine.target_topics import TargetTopics
-from replicator.errors import AuthorizationFailed, KafkaError
+from replicator.errors import AuthorizationFailed, KafkaError, NotOurs, PreflightFailed
 from replicator.model.spec import Offsets, Start
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -35,7 +41,7 @@ from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster, Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin, TopicConfig
     from replicator.engine.state_log import Change, StateLog
@@ -46,6 +52,7 @@ _DELETE_RETENTION = "delete.retention.ms"
 _TIMESTAMP_TYPE = "message.timestamp.type"
 _EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", _MAX_BYTES, _DELETE_RETENTION, _TIMESTAMP_TYPE)
 
+Proof: TypeAlias = OwnedTopic | Fault | KafkaError
 log = get_logger(__name__)
 
 
@@ -57,10 +64,21 @@ class _Found:
     target: Topic | None
     source_config: TopicConfig | None
     target_config: TopicConfig | None
+    untold: KafkaError | None = None
+    """Why settings of one of the two are not known."""
 
 
 class TopicSync:
     """Runs passes for one flow.
+
+    Args:
+        flow: Its policy.
+        uid: The flow's.
+        source: Where topics are found.
+        target: Where their mirrors stand.
+        admins: Of both.
+        state_log: The state topic of the target.
+        doubted: Returns why the mirror of a source topic may hold what is not ours, None where nothing says so.
 
     Attributes:
         mirrors: By source topic name.
@@ -74,6 +92,8 @@ class TopicSync:
         target: Cluster,
         admins: tuple[TopicAdmin, TopicAdmin],
         state_log: StateLog,
+        *,
+        doubted: Callable[[str], Reason | None] = lambda _: None,
     ) -> None:
         self.mirrors: dict[str, Mirror] = {}
         self._flow = flow
@@ -82,6 +102,9 @@ class TopicSync:
         self._target = target
         self._source_admin, self._target_admin = admins
         self._topics = TargetTopics(target, self._target_admin)
+        self._ownership = Ownership(flow, uid, source, target, state_log)
+        self._doubted = doubted
+        self._feeders: dict[str, str] = {}
         self._log = state_log
         self._known_configs: frozenset[str] | None = None
         self._first_pass = True
@@ -153,8 +176,10 @@ class TopicSync:
         if self._first_pass:
             self._remember_missing(names)
         gone = self._note_missing(names)
+        self._feeders = _first_of(targets)
+        proofs = await self._prove(found)
         for name, facts in found.items():
-            await self._handle(name, targets[name], facts, absent.get(targets[name]))
+            await self._handle(name, targets[name], facts, absent.get(targets[name]), proofs.get(name))
         if found:
             await self._record()
         self._first_pass = False
@@ -205,11 +230,14 @@ class TopicSync:
         return changed
 
     async def _facts(self, names: list[str], targets: Mapping[str, str]) -> dict[str, _Found]:
+        """Return what both sides tell of topics; what is refused of one of them is said there, and only there."""
         if not names:
             return {}
-        existing = [targets[name] for name in names if targets[name] in self._target.topics]
+        existing = sorted({targets[name] for name in names if targets[name] in self._target.topics})
+        untold: tuple[dict[str, KafkaError], dict[str, KafkaError]] = {}, {}
         there, here = await asyncio.gather(
-            self._source_admin.describe_configs(names), self._target_admin.describe_configs(existing)
+            self._source_admin.describe_configs(names, untold[0]),
+            self._target_admin.describe_configs(existing, untold[1]),
         )
         for config in here.values():
             self._known_configs = frozenset(config.effective)
@@ -219,14 +247,107 @@ class TopicSync:
                 self._target.topics.get(targets[name]),
                 there.get(name),
                 here.get(targets[name]),
+                untold[0].get(name) or untold[1].get(targets[name]),
             )
             for name in names
             if name in self._source.topics
         }
 
+    # -- whose a target topic is ------------------------------------------------------------------------------------
+
+    async def _prove(self, found: Mapping[str, _Found]) -> dict[str, Proof]:
+        """Return by source topic the proof that its target topic is ours, or why it is not, or why that is not known.
+
+        One that stood there before us and never held a record is recorded as ours before anything of it is changed: so
+        whoever is killed in between leaves no doubt. One that an operator gave up, and one that is not there, has none.
+        """
+        proofs: dict[str, Proof] = {}
+        candidates: dict[str, Topic] = {}
+        owners = {} if self._flow.both_ways else state.foreign_owners(self._log.records, self._uid)
+        for name, facts in found.items():
+            target_name = self._target_name(name)
+            taken = self._taken(name, target_name, owners)
+            if taken is not None:
+                proofs[name] = taken
+            elif facts.target is not None and not self._is_given_up(facts.target):
+                candidates[name] = facts.target
+        told = await self._ownership.prove(candidates.values())
+        adopted: dict[str, Topic] = {}
+        for name, topic in candidates.items():
+            proof = told[topic.name]
+            if not isinstance(proof, OwnedTopic) or proof.because is Because.RECORDED:
+                proofs[name] = proof
+                continue
+            mirror = self._from_record(name, topic.name)
+            if self._fault(mirror, found[name], self._plan(mirror, found[name])) is None:
+                adopted[name] = topic
+        return proofs | await self._adopt(found, adopted)
+
+    async def _adopt(self, found: Mapping[str, _Found], topics: Mapping[str, Topic]) -> dict[str, Proof]:
+        """Record topics as ours, all in one change; return the proofs of those that are recorded then."""
+        mirrors = {name: self._from_record(name, topic.name) for name, topic in topics.items()}
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            owners = {} if self._flow.both_ways else state.foreign_owners(records, self._uid)
+            changes: list[Change] = []
+            for name, topic in topics.items():
+                stored = state.get_mirror(records, self._uid, topic.name)
+                changed = stored is not None and (
+                    state.names_its_topic(stored) or stored.generation != mirrors[name].generation
+                )
+                if changed or topic.name in owners:
+                    continue  # somebody was faster; the next look tells what that means
+                record = mirrors[name].as_record((self._uid, self._flow.name), stored)
+                record.source_topic_id, record.target_topic_id = found[name].source.topic_id, topic.topic_id
+                record.source_partitions, record.phase = found[name].source.partition_count, pb.MIRROR_PHASE_SEEDING
+                changes.append(state.put(state.mirror_key(self._uid, topic.name), record))
+            return changes
+
+        if topics:
+            await self._log.change(self._uid, decide)
+        proofs: dict[str, Proof] = {}
+        for name, topic in topics.items():
+            record = state.get_mirror(self._log.records, self._uid, topic.name)
+            if record is not None and record.source_topic == name and record.target_topic_id == topic.topic_id:
+                log.info("topic adopted", topic=topic.name, why="it stood there and never held a record")
+                proofs[name] = recorded(topic.name, topic.topic_id)
+        return proofs
+
+    def _taken(self, name: str, target_name: str, owners: Mapping[str, str]) -> Fault | None:
+        """Return who else feeds this target topic: another flow, or another topic of this one that is renamed alike.
+
+        Of several topics of this flow the one that is recorded does, else the first in name order: logs are not merged.
+        """
+        if target_name in owners:
+            return Fault(Reason.FOREIGN_WRITER, f"flow {owners[target_name]} already feeds {target_name}")
+        record = state.get_mirror(self._log.records, self._uid, target_name)
+        feeder = record.source_topic if record is not None else self._feeders.get(target_name, name)
+        if feeder == name:
+            return None
+        return Fault(
+            Reason.TARGET_TAKEN,
+            f"topic {feeder} of this flow is copied to {target_name} already, and two topics are never merged into "
+            "one; next: exclude one of them, or rename it apart",
+        )
+
+    def _target_name(self, name: str) -> str:
+        return selection.target_name(self._flow.rename, name)
+
+    def _is_given_up(self, topic: Topic) -> bool:
+        """Return whether an operator wants this very topic deleted."""
+        record = state.get_mirror(self._log.records, self._uid, topic.name)
+        return record is not None and bool(record.doomed_topic_id) and record.doomed_topic_id == topic.topic_id
+
     # -- one topic ------------------------------------------------------------------------------------------------
 
-    async def _handle(self, name: str, target_name: str, found: _Found, target_error: int | None) -> None:
+    async def _handle(
+        self,
+        name: str,
+        target_name: str,
+        found: _Found,
+        target_error: int | None,
+        proof: Proof | None,
+    ) -> None:
         mirror = self.mirrors.get(name)
         if mirror is None:
             mirror = self._from_record(name, target_name)
@@ -234,10 +355,15 @@ class TopicSync:
         try:
             if target_error is not None and not _is_absence(target_error):
                 raise refused(self._target.spec, "Metadata", target_error, target_name)
-            await self._bring_in_step(mirror, found)
+            if isinstance(proof, KafkaError):
+                raise proof
+            if found.untold is not None:
+                raise found.untold
+            await self._bring_in_step(mirror, found, proof)
         except KafkaError as error:
-            if error.retryable:
-                log.warning("topic not in step yet", topic=name, why=str(error))
+            if error.retryable or (error is found.untold and mirror.partitions and mirror.fault is None):
+                # What is copied goes on being copied though its settings cannot be read now.
+                log.warning("topic not in step yet", topic=name, why=str(error), next=error.next_step)
                 if not mirror.partitions:
                     del self.mirrors[name]
                 return
@@ -251,32 +377,28 @@ class TopicSync:
         record = state.get_mirror(self._log.records, self._uid, target_name)
         if record is not None and record.source_topic == name:
             mirror.take(record)
+            mirror.recorded = state.names_its_topic(record)
         return mirror
 
-    async def _bring_in_step(self, mirror: Mirror, found: _Found) -> None:
-        owner = self._other_feeder(mirror)
-        if owner is not None:
-            mirror.fault = Fault(Reason.FOREIGN_WRITER, f"{owner} already feeds {mirror.target_topic}")
-            return
-        found = await self._without_doomed(mirror, found)
+    async def _bring_in_step(self, mirror: Mirror, found: _Found, proof: OwnedTopic | Fault | None) -> None:
+        if proof is None:
+            found = await self._without_doomed(mirror, found)
         plan = self._plan(mirror, found)
-        fault = self._not_mappable(mirror, found) or self._not_shareable(mirror, found) or plan.fault
+        was_ours = plan.fault if any(mirror.target_id) else None
+        fault = was_ours or (proof if isinstance(proof, Fault) else self._fault(mirror, found, plan))
         if fault is not None:
             if mirror.fault != fault:
                 log.warning("topic stopped", topic=mirror.topic, reason=fault.reason, why=fault.text)
             mirror.fault = fault
             return
-        for step in plan.steps:
-            await self._topics.carry_out(step)
-        target = found.target
-        if plan.steps and (target is None or target.partition_count != found.source.partition_count):
-            target = await self._topics.await_leaders(mirror.target_topic, found.source.partition_count)
+        if plan.steps and (doubted := self._doubted(mirror.topic)) is not None:
+            # It may hold what is not ours: nothing of it is changed before an operator has decided.
+            mirror.notes = (f"the target topic is left as it is while a partition stands still with {doubted}",)
+            return
+        owned = proof if isinstance(proof, OwnedTopic) else None
+        target = await self._in_step(mirror, found, plan, owned)
         if target is None:
             return
-        if not any(mirror.target_id) and found.target is not None and not self._flow.both_ways:
-            mirror.fault = await self._topics.not_virgin(target)
-            if mirror.fault is not None:
-                return
         mirror.fault = None
         mirror.notes = plan.notes
         mirror.source_id, mirror.target_id = found.source.topic_id, target.topic_id
@@ -293,6 +415,34 @@ class TopicSync:
         mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
         mirror.compacted = "compact" in source.get("cleanup.policy", "compact")
 
+    async def _in_step(self, mirror: Mirror, found: _Found, plan: TopicPlan, owned: OwnedTopic | None) -> Topic | None:
+        """Create the target topic, or change the one that is ours; return it once it has leaders, None if not yet."""
+        name, partitions = mirror.target_topic, found.source.partition_count
+        target = found.target
+        if target is None:
+            for step in plan.steps:
+                if isinstance(step, CreateTopic):
+                    owned = await self._topics.create(step)
+        elif owned is not None:
+            for step in plan.steps:
+                if isinstance(step, GrowTopic | SetConfigs):
+                    await self._topics.carry_out(owned, step)
+        if owned is None:
+            return None  # somebody else was faster: the next look proves whose it is
+        if plan.steps and (target is None or target.partition_count != partitions):
+            target = await self._topics.await_leaders(name, partitions)
+        if target is not None and not owned.is_still(target.topic_id):
+            raise NotOurs(
+                f"{name} was left as it is",
+                cluster=self._target.spec.alias,
+                why="it was deleted and created again since it was proven ours",
+            )
+        return target
+
+    def _fault(self, mirror: Mirror, found: _Found, plan: TopicPlan) -> Fault | None:
+        """Return why the two topics cannot be a mirror."""
+        return self._not_mappable(mirror, found) or self._not_shareable(mirror, found) or plan.fault
+
     async def _without_doomed(self, mirror: Mirror, found: _Found) -> _Found:
         """Delete the target topic that an operator gave up, if it is still there; return what is found then."""
         record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
@@ -300,7 +450,7 @@ class TopicSync:
             return found
         doomed = record.doomed_topic_id
         if found.target is not None and found.target.topic_id == doomed:
-            await self._topics.delete(mirror.target_topic, doomed)
+            await self._topics.delete(given_up(mirror.target_topic, doomed))
             found = replace(found, target=None, target_config=None)
 
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
@@ -346,17 +496,16 @@ class TopicSync:
             )
         return None
 
-    def _other_feeder(self, mirror: Mirror) -> str | None:
-        """Return who else writes to this mirror's target topic: another flow, or another topic renamed alike."""
-        flow = state.foreign_owner(self._log.records, self._uid, mirror.target_topic)
-        if flow is not None and not self._flow.both_ways:
-            return f"flow {flow}"
-        for other in self.mirrors.values():
-            if other is mirror:
-                return None  # the first of them in name order feeds it
-            if other.target_topic == mirror.target_topic and other.fault is None:
-                return f"topic {other.topic}"
-        return None
+    @staticmethod
+    def _target_side(found: _Found) -> TargetTopic | None:
+        if found.target is None:
+            return None
+        return TargetTopic(
+            topic_id=state.uuid_text(found.target.topic_id),
+            partitions=found.target.partition_count,
+            replication_factor=found.target.replication_factor,
+            configs=found.target_config.dynamic if found.target_config else {},
+        )
 
     def _plan(self, mirror: Mirror, found: _Found) -> TopicPlan:
         source = SourceTopic(
@@ -367,14 +516,7 @@ class TopicSync:
             configs=found.source_config.dynamic if found.source_config else {},
             effective=_effective(found.source_config),
         )
-        target = None
-        if found.target is not None:
-            target = TargetTopic(
-                topic_id=state.uuid_text(found.target.topic_id),
-                partitions=found.target.partition_count,
-                replication_factor=found.target.replication_factor,
-                configs=found.target_config.dynamic if found.target_config else {},
-            )
+        target = self._target_side(found)
         recorded = Recorded(
             source_id=state.uuid_text(mirror.source_id),
             target_id=state.uuid_text(mirror.target_id),
@@ -385,22 +527,61 @@ class TopicSync:
         cluster = TargetCluster(len(self._target.brokers), self._known_configs)
         return plan_topic(source, target, self._flow, cluster, target_name=mirror.target_topic, recorded=recorded)
 
+    async def changes_once_ours(self, mirror: Mirror) -> tuple[str, ...]:
+        """Return what the next pass changes of a target topic that an operator accepts as it stands: from and to.
+
+        Raises:
+            PreflightFailed: It cannot be a mirror, whosever it is.
+            KafkaError: A cluster cannot be asked.
+        """
+        names = {mirror.topic: mirror.target_topic}
+        await asyncio.gather(self._source.refresh(list(names)), self._target.refresh(list(names.values())))
+        found = (await self._facts([mirror.topic], names)).get(mirror.topic)
+        if found is None or found.target is None:
+            return ()
+        if found.untold is not None:
+            raise found.untold
+        accepted = Mirror(mirror.topic, mirror.target_topic, managed=mirror.managed)
+        # Nothing is seeded below what was accepted.
+        accepted.active = set(range(min(found.source.partition_count, found.target.partition_count)))
+        plan = self._plan(accepted, found)
+        fault = self._fault(accepted, found, plan)
+        if fault is not None:
+            raise PreflightFailed(
+                f"{mirror.target_topic} cannot be accepted",
+                why=fault.text,
+                next_step="--how recreate, or mirror it under another name (`rename`)",
+            )
+        effective = found.target_config.effective if found.target_config is not None else {}
+        in_force = {name: one.value for name, one in effective.items() if one.value is not None}
+        return changes_of(plan, self._target_side(found), in_force)
+
     # -- the record -----------------------------------------------------------------------------------------------
 
     async def _record(self) -> None:
         """Write what changed of the mirrors in one compare-and-set."""
-        if not self._changes(self._log.records):
-            return
-        await self._log.change(self._uid, self._changes)
+        if self._changes(self._log.records):
+            await self._log.change(self._uid, self._changes)
+        for mirror in self.mirrors.values():
+            if not mirror.recorded and mirror.fault is None and mirror.partitions:
+                record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
+                mirror.recorded = record is not None and record.target_topic_id == mirror.target_id
 
     def _changes(self, records: Mapping[bytes, bytes]) -> list[Change]:
         changes: list[Change] = []
+        owners: dict[str, str] | None = None
         for mirror in self.mirrors.values():
             if mirror.fault is not None or not mirror.partitions:
                 continue
             stored = state.get_mirror(records, self._uid, mirror.target_topic)
             if stored is not None and stored.generation != mirror.generation:
                 continue  # somebody begins with it anew: what is remembered here is not true any more
+            if stored is not None and any(stored.target_topic_id) and stored.target_topic_id != mirror.target_id:
+                continue  # another topic is recorded as ours
+            if stored is None and not self._flow.both_ways:
+                owners = state.foreign_owners(records, self._uid) if owners is None else owners
+                if mirror.target_topic in owners:
+                    continue  # another flow was faster; the next look says so
             record = mirror.as_record((self._uid, self._flow.name), stored)
             if stored is None or record != stored:
                 changes.append(state.put(state.mirror_key(self._uid, mirror.target_topic), record))
@@ -417,6 +598,14 @@ class TopicSync:
     async def record_now(self) -> None:
         """Write what the runner changed on mirrors (active partitions, leader epochs)."""
         await self._record()
+
+
+def _first_of(targets: Mapping[str, str]) -> dict[str, str]:
+    """Return the first source topic in name order of each target topic."""
+    first: dict[str, str] = {}
+    for name, target_name in targets.items():
+        first[target_name] = min(name, first.get(target_name, name))
+    return first
 
 
 def _fault_of(error: KafkaError) -> Fault:

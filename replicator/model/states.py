@@ -44,6 +44,7 @@ class Reason(enum.StrEnum):
     TARGET_MISSING = "target_missing"
     TARGET_RECREATED = "target_recreated"
     FOREIGN_WRITER = "foreign_writer"
+    TARGET_TAKEN = "target_taken"
     CONTENT_MISMATCH = "content_mismatch"
     RECORD_TOO_LARGE = "record_too_large"
     TOMBSTONES_MAY_BE_LOST = "tombstones_may_be_lost"

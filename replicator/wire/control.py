@@ -28,6 +28,7 @@ from replicator.wire.versions import DESCRIBE_PRODUCERS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from replicator.core.ownership import OwnedTopic
     from replicator.wire.connection import Connection
 
 EARLIEST = -2
@@ -155,18 +156,20 @@ async def epoch_ends(
     }
 
 
-async def delete_records(connection: Connection, where: TopicPartition, before_offset: int) -> None:
+async def delete_records(connection: Connection, topic: OwnedTopic, number: int, before_offset: int) -> None:
     """Move a partition's log start to `before_offset`.
+
+    The request knows no ids: just before it, look whether that topic still has its name (`engine.ownership.confirm`).
 
     Raises:
         KafkaError: The broker refuses.
     """
-    partition = delete_request.DeleteRecordsPartition(partition_index=i32(where.partition), offset=i64(before_offset))
+    partition = delete_request.DeleteRecordsPartition(partition_index=i32(number), offset=i64(before_offset))
     request = delete_request.DeleteRecordsRequest(
-        topics=(delete_request.DeleteRecordsTopic(name=TopicName(where.topic), partitions=(partition,)),),
+        topics=(delete_request.DeleteRecordsTopic(name=TopicName(topic.name), partitions=(partition,)),),
         timeout=i32Timedelta.parse(timedelta(seconds=connection.cluster.request_timeout_seconds)),
     )
     answer = await connection.call(request, DeleteRecordsResponse)
     code = answer.topics[0].partitions[0].error_code
     if code is not ErrorCode.none:
-        raise refused(connection.cluster, "DeleteRecords", int(code), str(where))
+        raise refused(connection.cluster, "DeleteRecords", int(code), f"{topic.name}-{number}")

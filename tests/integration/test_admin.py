@@ -20,11 +20,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 
 from replicator.admin.reader import OutOfRange, PartitionReader
 from replicator.admin.topics import TopicAdmin
+from replicator.core.ownership import created
 from replicator.devkit import Cluster, ListenerSecurity, unsecured_token
-from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, NotOurs
 from replicator.model import security
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
+from tests.integration.harness import bounds, numbered, partition_count, produce, wait_until
 
 COMMITTED, UNCOMMITTED = Isolation.READ_COMMITTED, Isolation.READ_UNCOMMITTED
 
@@ -54,9 +56,9 @@ async def admin(east: Kafka) -> AsyncIterator[TopicAdmin]:
 
 async def test_life_of_a_topic(admin: TopicAdmin, topic_name: str) -> None:
     """Create, describe, grow, change and remove settings; other settings stay."""
-    await admin.create_topic(topic_name, 2, 1, {"retention.ms": "1000", "segment.ms": "5000"})
-    await admin.create_partitions(topic_name, 3)
-    await admin.alter_configs(topic_name, {"cleanup.policy": "compact"}, ["segment.ms"])
+    topic = await admin.create_topic(topic_name, 2, 1, {"retention.ms": "1000", "segment.ms": "5000"})
+    await admin.create_partitions(topic, 3)
+    await admin.alter_configs(topic, {"cleanup.policy": "compact"}, ["segment.ms"])
 
     found = (await admin.describe_configs([topic_name, "no-such-topic"]))[topic_name]
 
@@ -74,15 +76,37 @@ async def test_asking_creates_no_topic(admin: TopicAdmin, topic_name: str) -> No
     assert topic_name not in await admin.topics()
 
 
+async def test_a_topic_of_the_same_name_is_not_changed(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
+    """Deleted and created again since it was proven ours: settings, partitions and records of its successor stay."""
+    ours = await admin.create_topic(topic_name, 1, 1, {})
+    await admin.delete_topic(ours)
+    wait_until("it is gone", lambda: partition_count(east, topic_name) == 0)
+    theirs = await admin.create_topic(topic_name, 1, 1, {"retention.ms": "-1"})
+    assert ours.topic_id != theirs.topic_id
+    produce(east, topic_name, numbered(5))
+    before = await admin.describe_configs([topic_name])
+    for call in (
+        admin.alter_configs(ours, {"retention.ms": "1"}),
+        admin.create_partitions(ours, 3),
+        admin.delete_records(ours, {0: 5}),
+        admin.delete_topic(ours),
+    ):
+        with pytest.raises(NotOurs, match="created again"):
+            await call
+    assert await admin.describe_configs([topic_name]) == before
+    assert (await admin.topics())[topic_name] == 1
+    assert bounds(east, topic_name) == {0: (0, 5)}
+
+
 async def test_refusals(admin: TopicAdmin, topic_name: str) -> None:
     """Each with a cause and a next step."""
-    await admin.create_topic(topic_name, 2, 1, {})
+    topic = await admin.create_topic(topic_name, 2, 1, {})
     for call, code in (
         (admin.create_topic(topic_name, 2, 1, {}), 36),
         (admin.create_topic(topic_name + "-a", 1, 5, {}), 38),
         (admin.create_topic(topic_name + "-b", 1, 1, {"no.such": "1"}), 40),
-        (admin.create_partitions(topic_name, 1), 37),
-        (admin.alter_configs(topic_name, {"retention.ms": "soon"}), 40),
+        (admin.create_partitions(topic, 1), 37),
+        (admin.alter_configs(topic, {"retention.ms": "soon"}), 40),
     ):
         with pytest.raises(BrokerRefused) as raised:
             await call
@@ -158,13 +182,13 @@ async def test_a_log_that_ends_with_markers_is_read_to_its_end(admin: TopicAdmin
 
 async def test_deleted_records_are_an_error_not_a_jump(admin: TopicAdmin, east: Kafka, topic_name: str) -> None:
     """No offset is ever reset."""
-    await admin.create_topic(topic_name, 1, 1, {})
+    topic = await admin.create_topic(topic_name, 1, 1, {})
     producer = Producer({"bootstrap.servers": east.bootstrap, "log_level": 0})
     for _ in range(10):
         producer.produce(topic_name, b"v", partition=0)
     producer.flush()
     part = TopicPartition(topic_name, 0)
-    assert await admin.delete_records({part: 4}) == {part: 4}
+    assert await admin.delete_records(topic, {0: 4}) == {part: 4}
     assert await admin.start_offsets([part]) == {part: 4}
     reader = PartitionReader(spec(east), COMMITTED)
     with pytest.raises(OutOfRange) as raised:
@@ -282,12 +306,12 @@ async def test_a_missing_right_is_named_with_its_command(guarded: Cluster, topic
     """For what the cluster refuses to a guest: creating, settings, reading."""
     root, guest = login(guarded, "root", "root-secret"), login(guarded, "guest", "guest-secret")
     ruler, visitor = TopicAdmin(root), TopicAdmin(guest)
-    await ruler.create_topic(topic_name, 1, 1, {})
+    topic = await ruler.create_topic(topic_name, 1, 1, {})
     for call, right in (
         (visitor.create_topic(topic_name + "-x", 1, 1, {}), f"--operation Create --topic {topic_name}-x"),
         (visitor.describe_configs([topic_name]), f"--operation DescribeConfigs --topic {topic_name}"),
-        (visitor.alter_configs(topic_name, {"retention.ms": "1"}), "--operation AlterConfigs"),
-        (visitor.delete_records({TopicPartition(topic_name, 0): 0}), "--operation Delete"),
+        (visitor.alter_configs(topic, {"retention.ms": "1"}), "--operation AlterConfigs"),
+        (visitor.delete_records(topic, {0: 0}), "--operation Delete"),
     ):
         with pytest.raises(AuthorizationFailed) as raised:
             await call
@@ -305,8 +329,9 @@ async def test_no_request_creates_a_topic(guarded: Cluster, topic_name: str) -> 
     admin = TopicAdmin(cluster)
     part = TopicPartition(topic_name, 0)
     await admin.describe_configs([topic_name])
-    for call in (admin.end_offsets([part], COMMITTED), admin.start_offsets([part]), admin.delete_records({part: 0})):
-        with pytest.raises(BrokerRefused):
+    gone = created(topic_name, bytes(16))
+    for call in (admin.end_offsets([part], COMMITTED), admin.start_offsets([part]), admin.delete_records(gone, {0: 0})):
+        with pytest.raises((BrokerRefused, NotOurs)):
             await call
     reader = PartitionReader(cluster, COMMITTED)
     with pytest.raises(BrokerRefused):

@@ -199,7 +199,7 @@ class Executor:
         return {
             do.Preflight: lambda journal, _: closing.preflight(journal),
             do.PlanLocks: lambda _, step: locks.plan(step),
-            do.PlaceLocks: lambda _, step: locks.place(step),
+            do.PlaceLocks: locks.place,
             do.ProveQuiescence: lambda journal, _: closing.prove_quiescence(journal),
             do.Drain: lambda _, step: closing.drain(step),
             do.SyncGroups: closing.sync_groups,
@@ -212,7 +212,7 @@ class Executor:
             do.OpenTarget: lambda _, step: self._open_target(step.topics),
             do.PrepareReverse: lambda *_: turning.prepare_reverse(),
             do.StartReverse: lambda journal, step: turning.start_reverse(journal, step.locks),
-            do.ReopenSource: lambda _, step: locks.remove(step),
+            do.ReopenSource: locks.remove,
             do.FindTails: tails.find,
             do.MeasureTails: lambda _, step: tails.measure(step),
             do.ExportTails: tails.export,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
+from replicator.core.ownership import recorded
 from replicator.core.topic_configs import at_promotion
 from replicator.engine import fence as fencing
 from replicator.engine import state
@@ -17,7 +18,7 @@ from replicator.engine.look import ends_of
 from replicator.engine.switch.places import Observed, below_markers, log_ends
 from replicator.engine.switch.records import put_cuts
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of
-from replicator.errors import KafkaError, PreflightFailed, TimedOut
+from replicator.errors import KafkaError, NotOurs, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Cut, Journal, Verb
 from replicator.obs.logs import get_logger
@@ -202,9 +203,9 @@ class Fencing:
                 return
             async with room:
                 try:
-                    await site.admins[1].alter_configs(name, to_set, remove)
+                    await site.admins[1].alter_configs(recorded(name, mirror.target_topic_id), to_set, remove)
                 except KafkaError as error:
-                    if error.retryable:
+                    if error.retryable and not isinstance(error, NotOurs):
                         raise
                     log.warning("settings not released", topic=name, why=str(error), next=error.next_step)
 

@@ -339,7 +339,7 @@ async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> Sw
             case MarkSource():
                 result = await executor.turning.mark_source(uid, step)
             case ReopenSource():
-                result = await executor.locks.remove(step)
+                result = await executor.locks.remove(copy, step)
             case _:
                 raise BugError(f"{type(step).__name__} is no step of the way back on the source")
         copy = await record_on_copy(state_log, uid, step, result, asked=copy, facts=facts, executor=site.me)

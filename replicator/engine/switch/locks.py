@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
 from replicator.core.acl_locks import locks
+from replicator.core.ownership import recorded_rules
 from replicator.engine.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
 from replicator.engine.held_back import held_back_of, put_held_back
 from replicator.engine.switch.site import mirrors_in
@@ -50,7 +51,7 @@ class SourceLocks:
             return [f"rules of {source} cannot be read ({error}): {error.next_step}; or {helps}"]
         if authorizer is None:
             return [f"{source} has no authorizer, so it cannot be closed by rules: {helps}"]
-        ours = frozenset(parse(one) for one in (*journal.locks, *journal.inherited_locks))
+        ours = frozenset(_noted(journal))
         plan = locks(replace(authorizer, allows_everyone=True), self._topics(journal.topics), ours)
         return [f"{source} cannot be closed: {problem}; {helps}" for problem in plan.problems]
 
@@ -68,20 +69,20 @@ class SourceLocks:
             return do.NotYet(f"{'; '.join(plan.problems)}: abort, stop the producers and state --producers-stopped")
         return do.LocksPlanned(tuple(rule.text() for rule in plan.rules))
 
-    async def place(self, step: do.PlaceLocks) -> do.Result:
+    async def place(self, journal: Journal, step: do.PlaceLocks) -> do.Result:
         """See `do.PlaceLocks`. Whether they hold is seen by the proof that follows: nobody writes any more."""
         wanted = [parse(one) for one in step.locks]
         if not wanted:
             return do.Ok()
-        await self._source.acls.create(_allowing_first(wanted))
+        await self._source.acls.create(recorded_rules(_allowing_first(wanted), _noted(journal)))
         await asyncio.sleep(TAKES_EFFECT_SECONDS)
         standing = await self._source.acls.rules() or ()
         missing = sorted(set(wanted) - set(standing))
         return do.NotYet(f"rule does not stand yet: {missing[0]}") if missing else do.Ok()
 
-    async def remove(self, step: do.ReopenSource) -> do.Result:
+    async def remove(self, journal: Journal, step: do.ReopenSource) -> do.Result:
         """See `do.ReopenSource`."""
-        await self._source.acls.delete(parse(one) for one in step.locks)
+        await self._source.acls.delete(recorded_rules((parse(one) for one in step.locks), _noted(journal)))
         return do.Ok()
 
     def targets(self, records: Mapping[bytes, bytes], topics: Iterable[str]) -> frozenset[str] | None:
@@ -114,8 +115,8 @@ class SourceLocks:
             return [] if after == known else [put_held_back(site.uid, after)]
 
         await site.log.change(site.uid, change)
-        await self._target.acls.create(sorted(missing))
-        await self._target.acls.delete(set(held.locks) - set(after.locks))
+        await self._target.acls.create(recorded_rules(sorted(missing), after.made))
+        await self._target.acls.delete(recorded_rules(set(held.locks) - set(after.locks), held.locks))
         return do.Ok()
 
     async def standing(self, ours: frozenset[str]) -> frozenset[str]:
@@ -126,6 +127,11 @@ class SourceLocks:
         """
         rules = {rule.text() for rule in await self._source.acls.rules() or ()}
         return ours & rules
+
+
+def _noted(journal: Journal) -> tuple[Rule, ...]:
+    """Return the locks that are noted as ours on the source."""
+    return tuple(parse(one) for one in (*journal.locks, *journal.inherited_locks))
 
 
 def _allowing_first(rules: Iterable[Rule]) -> list[Rule]:

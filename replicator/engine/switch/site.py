@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from replicator.core.ownership import recorded
 from replicator.engine import state
 from replicator.engine.fence import COPIES_WITH_THE_FLOW
 from replicator.engine.identity import ensure_state_topic
@@ -175,7 +176,9 @@ def mirrors_in(records: Mapping[bytes, bytes], uid: str, topics: Iterable[str]) 
 
 
 async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> dict[TopicPartition, pb.MirrorRecord]:
-    """Return every partition that the target has of these mirrors; a topic that is gone there has none.
+    """Return every partition that the target has of these mirrors.
+
+    A topic that is gone there has none, nor has one that was created again: it is not the one that is recorded.
 
     Raises:
         KafkaError: The target cannot be asked.
@@ -186,6 +189,6 @@ async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> 
     return {
         TopicPartition(name, number): one
         for name, one in by_name.items()
-        if name in target.topics
+        if name in target.topics and recorded(name, one.target_topic_id).is_still(target.topics[name].topic_id)
         for number in target.topics[name].leaders
     }

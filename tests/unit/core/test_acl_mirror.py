@@ -67,6 +67,15 @@ def test_wider_rules_are_written_out() -> None:
     assert set(found.make) == {rule("east.orders"), rule("east.ord", pattern="PREFIXED", principal="User:b")}
 
 
+def test_a_rule_for_a_prefix_is_not_about_the_topics_of_others() -> None:
+    """Where the target has a topic of that prefix which is no mirror, the rule is written out for the mirrors."""
+    spec = flow(Pattern(PatternKind.PREFIX, "o"), rename=Rename(prefix="east."))
+    wide, topics = [rule("ord", pattern="PREFIXED")], {"orders": "east.orders"}
+    for foreign, names in ((("orders", "east.other"), {"east.ord"}), (("east.ordering",), {"east.orders"})):
+        found = mirrored(spec, topics, wide, [OURS, OUR_GROUPS], (), US, foreign=foreign)
+        assert {one.name for one in found.make} == names
+
+
 def test_groups_and_transactional_ids() -> None:
     """Those that follow; ids as they are, but not ours."""
     group = rule("billing", kind="GROUP")

@@ -1,0 +1,243 @@
+"""What on a cluster is ours to change: topics, rules of an authorizer, and commits of groups.
+
+Nothing is changed before it is proven ours, and the proof is a value. What changes a cluster (`admin.topics`,
+`admin.acls`, `engine.group_sides`, `wire.control.delete_records`) takes such a value instead of a name, so that a
+caller without a proof does not pass the type checker. This module alone makes these values.
+
+A topic is ours
+
+- if the record of a mirror of this flow names its topic id (`recorded`);
+- if we created it (`created`);
+- if it stood there before us and never held a record (`adopted`): it is recorded before anything of it is changed;
+- if an operator gave it up, to be deleted (`given_up`), or accepted it: that is recorded, too.
+
+A name proves nothing: a topic may be deleted and created again between two looks. So the id that was proven is compared
+with the cluster's once more just before each change (`admin.topics`, `engine.ownership.confirm`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from replicator.core.group_sync import Ours
+from replicator.core.topic_plan import Fault
+from replicator.errors import BugError
+from replicator.model.acl import Rule
+from replicator.model.groups import Committed
+from replicator.model.names import TopicPartition
+from replicator.model.states import Reason
+
+DOUBTS = frozenset(
+    {
+        Reason.FOREIGN_WRITER,
+        Reason.CONTENT_MISMATCH,
+        Reason.SOURCE_TRUNCATED,
+        Reason.SOURCE_RECREATED,
+        Reason.TARGET_RECREATED,
+        Reason.FENCED,
+    }
+)
+"""Reasons of a partition for which its topic is left as it is: it may hold what is not ours."""
+NO_TOPIC_ID = bytes(16)
+"""Of clusters that have no topic ids: there the name is all there is."""
+
+
+class Because(enum.StrEnum):
+    """Why a topic is ours."""
+
+    RECORDED = "recorded"
+    CREATED = "created"
+    NEVER_WRITTEN = "never_written"
+    SHARED = "shared"
+    GIVEN_UP = "given_up"
+    HOLDS_ONLY_OURS = "holds_only_ours"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedTopic:
+    """A topic that was proven to be ours.
+
+    Attributes:
+        name: Its name.
+        topic_id: 16 bytes, `NO_TOPIC_ID` where the cluster has none: the proof is about this topic alone.
+        because: Why it is ours.
+    """
+
+    name: str
+    topic_id: bytes
+    because: Because
+
+    def is_still(self, topic_id: bytes | None) -> bool:
+        """Return whether the topic that has its name now is the one that was proven.
+
+        Args:
+            topic_id: Of the topic that has this name now, None where there is none.
+        """
+        return topic_id is not None and (not any(topic_id) or not any(self.topic_id) or topic_id == self.topic_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a topic that stands on the target under the name of a mirror.
+
+    Attributes:
+        name: Its name.
+        topic_id: Its id now.
+        is_recorded: Whether a record of this flow says that it is a mirror.
+        recorded_id: The id in that record.
+        owner: Name of another flow whose record says that it feeds this topic, None for none.
+        source_of: Topic of our own source that is recorded as a mirror of this very topic, None for none.
+        written: A partition that has held records, and where it ends; None where none has.
+        shared: Whether others write to the target as well, and the flow only adds to it (`loop_guard: origin`).
+    """
+
+    name: str
+    topic_id: bytes
+    is_recorded: bool = False
+    recorded_id: bytes = NO_TOPIC_ID
+    owner: str | None = None
+    source_of: str | None = None
+    written: tuple[int, int] | None = None
+    shared: bool = False
+
+
+def proven(standing: Standing) -> OwnedTopic | Fault:
+    """Return the proof that a topic on the target is ours, or why it is not."""
+    name, topic_id = standing.name, standing.topic_id
+    if standing.is_recorded:
+        owned = recorded(name, standing.recorded_id)
+        if owned.is_still(topic_id):
+            return owned
+        return Fault(
+            Reason.TARGET_RECREATED,
+            f"the target topic {name} was deleted and created again: it is not the one that is recorded as ours",
+        )
+    if standing.owner is not None and not standing.shared:
+        return Fault(Reason.FOREIGN_WRITER, f"flow {standing.owner} already feeds {name}")
+    if standing.source_of is not None and not standing.shared:
+        return Fault(
+            Reason.TARGET_TAKEN,
+            f"{name} on the target is itself the source of {standing.source_of} on the source: copying it back would "
+            "go in a circle; are `from` and `to` swapped?",
+        )
+    if standing.written is not None and not standing.shared:
+        partition, end = standing.written
+        return Fault(
+            Reason.FOREIGN_WRITER,
+            f"{name} already exists on the target and is not a mirror of this flow: "
+            f"partition {partition} ends at {end}",
+        )
+    return OwnedTopic(name, topic_id, Because.SHARED if standing.shared else Because.NEVER_WRITTEN)
+
+
+def merged_names(targets: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the target topics that more than one source topic would be copied to, each with those in name order.
+
+    Args:
+        targets: Target topic by source topic.
+    """
+    found: dict[str, list[str]] = {}
+    for name, target_name in sorted(targets.items()):
+        found.setdefault(target_name, []).append(name)
+    return {target_name: tuple(names) for target_name, names in found.items() if len(names) > 1}
+
+
+def recorded(name: str, topic_id: bytes) -> OwnedTopic:
+    """Return a topic whose id stands in a record of this flow.
+
+    Raises:
+        BugError: The record names no topic.
+    """
+    if not name:
+        raise BugError("a record of no topic proves nothing")
+    return OwnedTopic(name, topic_id, Because.RECORDED)
+
+
+def created(name: str, topic_id: bytes) -> OwnedTopic:
+    """Return a topic that the cluster has created for us."""
+    return OwnedTopic(name, topic_id, Because.CREATED)
+
+
+def given_up(name: str, topic_id: bytes) -> OwnedTopic:
+    """Return a topic that an operator wants deleted, as is recorded."""
+    return OwnedTopic(name, topic_id, Because.GIVEN_UP)
+
+
+def holding_only_ours(name: str, topic_id: bytes) -> OwnedTopic:
+    """Return a topic of ours that no record names, by what it holds: nothing, or records that carry our headers."""
+    return OwnedTopic(name, topic_id, Because.HOLDS_ONLY_OURS)
+
+
+# -- rules of an authorizer -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedRules:
+    """Rules that are recorded as ours: before they are placed, and until they are gone. In the order of the change."""
+
+    rules: tuple[Rule, ...]
+
+
+def recorded_rules(rules: Iterable[Rule], record: Iterable[Rule]) -> OwnedRules:
+    """Return rules to place or remove.
+
+    Args:
+        rules: Which ones.
+        record: All that are recorded as ours on that cluster now.
+
+    Raises:
+        BugError: One of them is not recorded.
+    """
+    wanted, known = tuple(rules), frozenset(record)
+    strange = [rule for rule in wanted if rule not in known]
+    if strange:
+        raise BugError(f"a rule that is not recorded as ours is not touched: {strange[0]}")
+    return OwnedRules(wanted)
+
+
+def probe_rule(rule: Rule, made_up: str) -> OwnedRules:
+    """Return a rule about a thing that is not there, whose name was made up for it.
+
+    Raises:
+        BugError: It is about something else.
+    """
+    if rule.name != made_up:
+        raise BugError(f"{rule} is not about {made_up}")
+    return OwnedRules((rule,))
+
+
+# -- commits of groups ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedCommits:
+    """Commits of one group that are recorded as ours before they are written, by partition of the target."""
+
+    group: str
+    commits: Mapping[TopicPartition, Committed]
+
+
+def recorded_commits(
+    group: str, commits: Mapping[TopicPartition, Committed], record: Mapping[TopicPartition, Ours]
+) -> OwnedCommits:
+    """Return what may be committed for a group.
+
+    Args:
+        group: The group.
+        commits: What to commit.
+        record: What is recorded as written for it.
+
+    Raises:
+        BugError: One of them is not recorded.
+    """
+    for where, one in commits.items():
+        if where not in record or record[where].offset != one.offset:
+            raise BugError(f"a commit of group {group} for {where} that is not recorded as ours is not written")
+    return OwnedCommits(group, commits)
+
+
+def made_up_commits(group: str, commits: Mapping[TopicPartition, Committed]) -> OwnedCommits:
+    """Return commits of a group that whoever asks has made up, on a cluster that it started for it."""
+    return OwnedCommits(group, commits)

@@ -1,0 +1,156 @@
+"""Asks both clusters whether topics on the target are ours (`core.ownership` decides)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.ownership import OwnedTopic, Standing, proven, recorded
+from replicator.engine import state
+from replicator.engine.look import ends_of, offsets_of
+from replicator.engine.state_log import StateLog
+from replicator.errors import AuthorizationFailed, KafkaError, NotOurs, TimedOut
+from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from replicator.core.topic_plan import Fault
+    from replicator.engine.look import Side
+    from replicator.engine.slot import Slot
+    from replicator.model.spec import FlowSpec
+    from replicator.wire.cluster import Cluster, Topic
+
+log = get_logger(__name__)
+
+
+class Ownership:
+    """The one place where it is asked whether topics on a flow's target are ours.
+
+    Args:
+        flow: Its policy.
+        uid: The flow's.
+        source: Its source: its state topic tells which of its topics are mirrors of topics of the target.
+        target: Where the topics stand.
+        state_log: The state topic of the target.
+    """
+
+    def __init__(self, flow: FlowSpec, uid: str, source: Cluster, target: Cluster, state_log: StateLog) -> None:
+        self._flow = flow
+        self._uid = uid
+        self._source = source
+        self._target = target
+        self._log = state_log
+        self._source_log: StateLog | None = None
+        self._told = False
+
+    async def prove(self, topics: Collection[Topic]) -> dict[str, OwnedTopic | Fault | KafkaError]:
+        """Return the proof for each topic of the target, why it is none of ours, or why that cannot be told; by name.
+
+        The order matters: another daemon of this flow records a topic before it writes to it. So where a log has ever
+        held a record, the state topic is read to its end behind that, and our own record is there by then.
+
+        Raises:
+            KafkaError: A state topic cannot be read.
+            TimedOut: The end of a state topic was not reached.
+        """
+        found = {one.name: self._recorded(one) for one in topics}
+        proofs: dict[str, OwnedTopic | Fault | KafkaError] = {
+            name: proof for name, proof in found.items() if proof is not None
+        }
+        unknown = [one for one in topics if one.name not in proofs]
+        if not unknown:
+            return proofs
+        written: dict[str, tuple[int, int]] = {}
+        circles: dict[str, str] = {}
+        unseen: dict[str, KafkaError] = {}
+        if not self._flow.both_ways:
+            written, unseen = await self._written(unknown)
+            try:
+                circles = await self._circles(unknown)
+            except (KafkaError, TimedOut) as error:
+                alias = self._source.spec.alias
+                why = KafkaError(f"mirrors on {alias} are not known", cluster=alias, why=str(error), retryable=True)
+                unseen = {one.name: why for one in unknown}
+        await self._log.read_to_end()
+        owners = state.foreign_owners(self._log.records, self._uid)
+        for one in unknown:
+            standing = Standing(
+                one.name,
+                one.topic_id,
+                owner=owners.get(one.name),
+                source_of=circles.get(one.name),
+                written=written.get(one.name),
+                shared=self._flow.both_ways,
+            )
+            proofs[one.name] = self._recorded(one) or unseen.get(one.name) or proven(standing)
+        return proofs
+
+    def _recorded(self, topic: Topic) -> OwnedTopic | Fault | None:
+        record = state.get_mirror(self._log.records, self._uid, topic.name)
+        if record is None or not state.names_its_topic(record):
+            return None
+        return proven(Standing(topic.name, topic.topic_id, recorded_id=record.target_topic_id, is_recorded=True))
+
+    async def _written(self, topics: Collection[Topic]) -> tuple[dict[str, tuple[int, int]], dict[str, KafkaError]]:
+        """Return one partition with its end for each topic that ever held a record, and the topics that do not tell."""
+        wanted = [TopicPartition(one.name, number) for one in topics for number in one.leaders]
+        ends, silent = await ends_of(self._target, wanted)
+        written = {where.topic: (where.partition, end) for where, end in sorted(ends.items(), reverse=True) if end > 0}
+        unseen: dict[str, KafkaError] = {}
+        for where in sorted(silent):
+            if where.topic not in unseen and where.topic not in written:
+                unseen[where.topic] = await self._refusal(where, silent[where])
+        return written, unseen
+
+    async def _refusal(self, where: TopicPartition, why: str) -> KafkaError:
+        """Return why a log's end is not known, in an operator's words: its leader is asked once more, alone."""
+        alias = self._target.spec.alias
+        try:
+            await offsets_of(await self._target.leader_connection(where), [where], control.LATEST)
+        except KafkaError as error:
+            return error
+        return KafkaError(f"the end of {where} on {alias} was not known", cluster=alias, why=why, retryable=True)
+
+    async def _circles(self, topics: Collection[Topic]) -> dict[str, str]:
+        """Return the mirror on our own source that is fed from each of these topics of the target.
+
+        Where `from` and `to` are swapped by mistake, all that the flow would copy is such a mirror.
+        """
+        try:
+            if await self._source.describe(STATE_TOPIC) is None:
+                return {}
+            if self._source_log is None:
+                self._source_log = StateLog(self._source)
+            await self._source_log.read_to_end()
+        except AuthorizationFailed as error:
+            if not self._told:
+                self._told = True
+                log.warning("mirrors on the source are not known", flow=self._flow.name, why=str(error))
+            return {}
+        return state.copied_from(
+            self._source_log.records, self._target.cluster_id or "", {one.name: one.topic_id for one in topics}
+        )
+
+
+def of_slot(side: Side, slot: Slot) -> OwnedTopic:
+    """Return the topic that a partition is copied to, as its mirror's record names it: nothing else is copied to."""
+    return recorded(slot.target.topic, side.topic_ids[slot.target.topic])
+
+
+async def confirm(cluster: Cluster, topic: OwnedTopic) -> None:
+    """Return if the topic that was proven ours has its name still; what has no admin client to ask it does so here.
+
+    Raises:
+        NotOurs: It has not.
+        KafkaError: The cluster cannot be asked.
+    """
+    now = await cluster.describe(topic.name)
+    if not topic.is_still(None if now is None else now.topic_id):
+        raise NotOurs(
+            f"{topic.name} was left as it is",
+            cluster=cluster.spec.alias,
+            why="it is gone" if now is None else "it was deleted and created again since it was proven ours",
+            next_step="replicator mirror list",
+        )

@@ -1,0 +1,121 @@
+"""Topics on the target that are not ours, of every shape: nothing of them is changed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.integration.harness import (
+    Kafka,
+    Lab,
+    assert_equal,
+    bounds,
+    config_of,
+    create,
+    delete_below,
+    numbered,
+    partition_count,
+    produce,
+    read_all,
+    wait_copied,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LONG_AGO_MS = 1_600_000_000_000
+
+
+def as_they_are(cluster: Kafka, topics: Iterable[str]) -> dict[str, tuple[int, dict[str, str], object, object]]:
+    """Return partitions, settings, log bounds and records of topics."""
+    return {
+        topic: (
+            partition_count(cluster, topic),
+            config_of(cluster, topic),
+            bounds(cluster, topic),
+            read_all(cluster, topic),
+        )
+        for topic in topics
+    }
+
+
+def test_nothing_of_a_foreign_topic_is_changed(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Neither settings nor partitions, whatever the source's topic of that name has; its records stay.
+
+    One that never held a record becomes a mirror, and gets the source's settings only once that is recorded.
+    """
+    old, emptied, wider, empty, new = (f"{topic_name}-{name}" for name in ("old", "emptied", "wider", "empty", "new"))
+    for topic, partitions in ((old, 1), (emptied, 1), (wider, 4), (empty, 1)):
+        create(west, topic, partitions, replicas=3, retention_ms="-1", min_insync_replicas="2")
+    produce(west, old, numbered(100, timestamp=_LONG_AGO_MS))
+    produce(west, emptied, numbered(5))
+    delete_below(west, emptied, 5)
+    produce(west, wider, numbered(1, partition=3))
+    for topic in (old, emptied, wider, empty, new):
+        create(east, topic, 3, retention_ms="3600000", min_insync_replicas="1")
+        produce(east, topic, numbered(10))
+    foreign = (old, emptied, wider)
+    before = as_they_are(west, foreign)
+
+    daemon = lab.daemon(east, west, f"{topic_name}*").start()
+
+    for topic in foreign:
+        daemon.wait_state(topic, "FAULTED", "foreign_writer")
+    for topic in (empty, new):
+        assert_equal(east, west, topic)
+        assert config_of(west, topic)["retention.ms"] == "3600000"
+    assert as_they_are(west, foreign) == before
+    log = daemon.log_file.read_text()
+    assert log.index(f'"topic": "{empty}", "why": "it stood there') < log.index(f'"topic": "{empty}", "partitions": 3')
+
+
+def test_from_and_to_swapped_under_a_running_flow(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """The side that was copied from is not changed at all: not even a topic that never held a record."""
+    orders, idle = f"{topic_name}-orders", f"{topic_name}-idle"
+    for topic in (orders, idle):
+        create(east, topic, 2, min_insync_replicas="1", retention_ms="3600000")
+    produce(east, orders, numbered(20))
+    daemon = lab.daemon(east, west, f"{topic_name}-*", topic_configs={"override": {"retention.ms": "7200000"}}).start()
+    for topic in (orders, idle):
+        wait_copied(east, west, topic)
+        daemon.wait_state(topic, "ACTIVE")
+    before = as_they_are(east, (orders, idle))
+    assert config_of(west, orders)["retention.ms"] == "7200000"
+
+    daemon.document["flows"][lab.flow] |= {"from": "west", "to": "east"}
+    daemon.write()
+    daemon.reload()
+
+    for topic in (orders, idle):
+        mirror = daemon.wait_state(topic, "FAULTED", "target_taken")
+        assert "swapped" in mirror["partitions"][0]["detail"] if mirror["partitions"] else True
+        refused = daemon.cli("mirror", "resolve", lab.flow, topic, "--how", "recreate", "--dry-run")
+        assert refused.returncode == 2, refused.stdout
+    assert as_they_are(east, (orders, idle)) == before
+
+
+def test_two_topics_renamed_to_one(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """The first one is copied, the second named and left out; neither holds up others, also not after a restart."""
+    first, second, fine = (f"{topic_name}-{name}" for name in ("1.orders", "2.orders", "fine"))
+    there = f"{topic_name}-orders"
+    for topic in (first, second, fine):
+        create(east, topic)
+        produce(east, topic, numbered(10))
+    rename = {"regex": r"(.*)-\d\.orders", "to": r"\1-orders"}
+    topics = {"include": [f"{topic_name}-*"], "rename": rename}
+    daemon = lab.daemon(east, west, topics=topics).start()
+    assert_equal(east, west, first, to=there)
+    daemon.wait_state(second, "FAULTED", "target_taken")
+    daemon.stop()
+
+    produce(east, first, numbered(10, 10))
+    produce(east, fine, numbered(10, 10))
+    daemon.start()
+
+    assert_equal(east, west, first, to=there)
+    assert_equal(east, west, fine)
+    refused = daemon.wait_state(second, "FAULTED", "target_taken")
+    assert first in json.dumps(refused)
+    resolved = daemon.cli("mirror", "resolve", lab.flow, second, "--how", "recreate", "--dry-run")
+    assert resolved.returncode == 2, resolved.stdout
+    assert "rename" in resolved.stderr
