@@ -78,7 +78,7 @@ def from_wire(data: bytes) -> errors.ReplicatorError:
         fields["problems"] = tuple(detail.problems)
     if issubclass(kind, errors.KafkaError):
         fields["cluster"] = detail.cluster
-        if kind is not errors.ConnectionFailed:  # always retryable, it does not ask
+        if kind not in {errors.ConnectionFailed, errors.NotOurs}:  # always retryable, they do not ask
             fields["retryable"] = detail.retryable
     if kind is errors.BrokerRefused:
         fields |= {"code": detail.code, "api": detail.api}
