@@ -67,6 +67,10 @@ class ReplicatorError(Exception):
             text += f": {self.why}"
         return text
 
+    def with_next_step(self) -> str:
+        """Return all of it in one line, for where a single text is kept."""
+        return f"{self}; next: {self.next_step}" if self.next_step else str(self)
+
 
 class UsageError(ReplicatorError):
     """A command line that cannot be meant."""

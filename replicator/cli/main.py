@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -32,6 +33,9 @@ from replicator.errors import BugError, ConfigError, ReplicatorError
 from replicator.model.units import parse_duration
 
 INTERRUPTED = 130
+STDOUT = 1
+PIPE_CLOSED = 141
+"""What a shell reports of a program that SIGPIPE ended."""
 
 app = typer.Typer(
     name="replicator",
@@ -72,11 +76,26 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # which typer turns into an exit with 1
+            _leave_quietly()
+        raise
     except Exception as error:  # noqa: BLE001  # the one place where the unexpected becomes an exit code
         sys.stderr.write(describe(BugError(f"unexpected {type(error).__name__}: {error}")))
         _write_traceback()
         sys.exit(BugError.exit_code)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_quietly()
     sys.exit(0)
+
+
+def _leave_quietly() -> NoReturn:
+    """End as whoever is told that nobody reads any more: `replicator ... | head -1` is no fault of anybody."""
+    # What is left in the buffer must not be written at the interpreter's end, which would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    sys.exit(PIPE_CLOSED)
 
 
 def describe(error: ReplicatorError) -> str:

@@ -49,6 +49,9 @@ PARTITION_COLUMNS = (
     Column("OFFSETS", rank=1),
     Column("GUARD", rank=6),
     Column("HOLDER", rank=7),
+    Column("PHASE", wide=True),
+    Column("RPO", right=True, wide=True),
+    Column("SEEN", right=True, wide=True),
 )
 VERIFY_COLUMNS = (
     Column("VERIFIED", right=True, rank=1),
@@ -165,6 +168,9 @@ def partition_row(partition: PartitionStatus) -> Sequence[str]:
         text(partition.offsets),
         text(partition.guard),
         text(partition.holder),
+        text(partition.phase),
+        age(partition.rpo_seconds),
+        age(partition.source_seen_age_seconds),
     )
 
 

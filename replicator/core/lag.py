@@ -6,13 +6,16 @@ It rests on our own clock and on offsets, never on record times, and grows while
 
 from __future__ import annotations
 
+FRESH_SECONDS = 15.0
+"""For how long "nothing is behind" stands: the source of every partition is looked at every few seconds."""
+
 
 class LagMeter:
     """Follows one partition. Times are seconds of one monotonic clock; offsets are next records.
 
     Attributes:
         observed_end: Last source end seen, None before the first.
-        observed_at: When.
+        observed_at: When it was seen last, told by the source or proven by its silence.
         caught_up_at: Latest observation whose end the target has reached, None before the first.
     """
 
@@ -26,18 +29,28 @@ class LagMeter:
         self._mark_end: int | None = None
         self._mark_at = 0.0
 
-    def observe(self, end: int, now: float) -> None:
-        """Take a source end as seen at `now`."""
+    def observe(self, end: int, at: float) -> None:
+        """Take a source end as seen at `at`: when it was asked for, since an answer may be heard late.
+
+        What was asked for before the last observation says nothing new, whenever it is heard.
+        """
+        if self.observed_at is not None and at < self.observed_at:
+            return
         self.observed_end = end
-        self.observed_at = now
+        self.observed_at = at
         if end <= self._reached:
-            self.caught_up_at = now
+            self.caught_up_at = at
             self._mark_end = None
         elif self._mark_end is None:
             # One mark is followed at a time: it is the oldest observation not reached yet, so the figure is never
             # smaller than the truth.
             self._mark_end = end
-            self._mark_at = now
+            self._mark_at = at
+
+    def confirm(self, at: float) -> None:
+        """Take it that at `at` the source ended where it was last seen to end."""
+        if self.observed_end is not None:
+            self.observe(self.observed_end, at)
 
     def reach(self, offset: int) -> None:
         """Take the target's proven end."""
@@ -56,6 +69,13 @@ class LagMeter:
     def lag_records(self) -> int | None:
         """Records behind the last observed end; None while no end was observed."""
         return None if self.observed_end is None else max(0, self.observed_end - self._reached)
+
+    def lag_records_at(self, now: float) -> int | None:
+        """Records that are surely behind at `now`; None where none were at a look that is too old to say so now."""
+        lag = self.lag_records()
+        if lag == 0 and self.observed_at is not None and now - self.observed_at > FRESH_SECONDS:
+            return None
+        return lag
 
     def rpo_seconds(self, now: float) -> float | None:
         """Seconds of data at risk; None while the target never reached an observed end."""

@@ -166,6 +166,10 @@ NEEDED_BY: Mapping[str, Operation] = {
     "OffsetForLeaderEpoch": Operation.DESCRIBE,
     "DescribeProducers": Operation.READ,
     "Produce": Operation.WRITE,
+    "AddPartitionsToTxn": Operation.WRITE,
+    "DeleteRecords": Operation.DELETE,
+    "OffsetCommit": Operation.READ,
+    "AlterShareGroupOffsets": Operation.READ,
 }
 """What a topic's refusal of a request says is missing (see the table above)."""
 
@@ -343,6 +347,12 @@ def on_topic(name: str, *operations: Operation) -> Grant:
 def on_group(name: str, *operations: Operation) -> Grant:
     """Return the grant of operations on one consumer group."""
     return Grant(ResourceKind.GROUP, Names(name), operations)
+
+
+def on_transactional_ids(name: str) -> Grant:
+    """Return the grant on a transactional id; of ours on all of a flow's, since it uses several."""
+    names = Names(TRANSACTIONAL_PREFIX, prefixed=True) if name.startswith(TRANSACTIONAL_PREFIX) else Names(name)
+    return Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE))
 
 
 def on_cluster(*operations: Operation) -> Grant:

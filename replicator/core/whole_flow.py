@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from replicator.errors import Conflict
 from replicator.model.resolution import ANEW
-from replicator.model.states import MirrorState, Reason
+from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from replicator.model.resolution import Order
 
@@ -57,18 +57,19 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
         if partition.reason not in _NOT_OURS
     }
     every = [mine, *others]
+    copying = [flow for flow in every if _works(flow)]
     told = [flow.reason for flow in every if flow.reason]
     told += [f"daemon {name}, which copies a part of it, does not answer: {why}" for name, why in silent.items()]
-    rpos = [flow.rpo_seconds for flow in every]
+    lags = [flow.lag_records for flow in copying]
     return replace(
         mine,
+        state=_state(mine, others),
         reason="; ".join(dict.fromkeys(told)) or None,
-        lag_records=_total(flow.lag_records for flow in every),
-        # The flow is as safe as its least copied partition: one that is not seen makes the whole unknown.
-        rpo_seconds=None if silent or any(rpo is None for rpo in rpos) else max(rpo for rpo in rpos if rpo is not None),
-        source_seen_age_seconds=max(
-            (flow.source_seen_age_seconds for flow in every if flow.source_seen_age_seconds is not None), default=None
-        ),
+        # A part is not the whole, and the flow is as safe as its least copied partition: what one does not tell is
+        # unknown of all.
+        lag_records=None if silent or None in lags or not lags else sum(lag for lag in lags if lag is not None),
+        rpo_seconds=None if silent else worst_known([flow.rpo_seconds for flow in copying]),
+        source_seen_age_seconds=None if silent else worst_known([flow.source_seen_age_seconds for flow in copying]),
         totals=_sum([flow.totals for flow in every]),
         mirrors=tuple(_mirror(mirror, theirs) for mirror in mine.mirrors),
     )
@@ -115,9 +116,21 @@ def _mirror(mirror: MirrorStatus, theirs: Mapping[tuple[str, int], PartitionStat
     return replace(mirror, state=state, reason=reason, detail=detail, partitions=partitions)
 
 
-def _total(counts: Iterable[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+def _works(flow: FlowStatus) -> bool:
+    """Return whether a daemon copies any part of the flow: of what it does not copy it knows no figures."""
+    return any(one.reason not in _NOT_OURS for mirror in flow.mirrors for one in mirror.partitions)
+
+
+def _state(mine: FlowStatus, others: Sequence[FlowStatus]) -> FlowState:
+    """Return what the flow shows: one that does not answer where a part of it is copied does not answer."""
+    unreachable = any(flow.state is FlowState.UNREACHABLE for flow in others)
+    return FlowState.UNREACHABLE if unreachable and mine.state is FlowState.ACTIVE else mine.state
+
+
+def worst_known(figures: Sequence[float | None]) -> float | None:
+    """Return the largest; None as soon as one is unknown."""
+    known = [figure for figure in figures if figure is not None]
+    return max(known) if known and len(known) == len(figures) else None
 
 
 def _sum(every: Sequence[FlowTotals]) -> FlowTotals:

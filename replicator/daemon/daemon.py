@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from replicator import __version__
 from replicator.config.diff import diff
 from replicator.config.load import load
+from replicator.core.health import not_ready_because
 from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.instance import StateDirLock, new_instance
+from replicator.engine.ending import first_cause
 from replicator.engine.flow import FlowRunner
 from replicator.engine.parts import Me
 from replicator.errors import ConfigError, ReplicatorError, StoreFull, UsageError
@@ -65,6 +67,7 @@ class Daemon:
         self._runners: dict[str, FlowRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
+        self._flow_ended = asyncio.Event()
         self._store: Store = MemoryStore()
         self._reload_ok = True
         self._reloading = asyncio.Lock()
@@ -75,13 +78,15 @@ class Daemon:
     def snapshot(self) -> DaemonStatus:
         """Return what this daemon knows now."""
         flows = tuple(self._flow_status(flow) for flow in self._spec.flows)
-        waiting = [name for name, runner in self._runners.items() if not runner.ready]
+        waiting = "; ".join(why for flow in flows if (why := not_ready_because(flow)) is not None)
+        if self._stopping.is_set():
+            waiting = "the daemon is stopping"
         return DaemonStatus(
             instance=self._instance,
             version=__version__,
             started_at=self._started_at,
-            ready=not waiting and not self._stopping.is_set(),
-            not_ready_because=f"not all topics of {', '.join(waiting)} are in step yet" if waiting else None,
+            ready=not waiting,
+            not_ready_because=waiting or None,
             config_reload_ok=self._reload_ok,
             flows=flows,
         )
@@ -90,14 +95,15 @@ class Daemon:
         runner = self._runners.get(flow.name)
         if runner is not None:
             return runner.status()
+        remote = flow not in self._mine(self._spec)
         return FlowStatus(
             flow=flow.name,
             flow_uid=None,
             source=flow.source,
             target=flow.target,
-            state=FlowState.ACTIVE,
-            reason=f"runs where daemon.site is {flow.target}",
-            remote=True,
+            state=FlowState.ACTIVE if remote else FlowState.STARTING,
+            reason=f"runs where daemon.site is {flow.target}" if remote else "starting",
+            remote=remote,
         )
 
     async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:
@@ -255,14 +261,19 @@ class Daemon:
             reverse=_reverse_of(spec, flow),
         )
         self._runners[flow.name] = runner
-        self._tasks[flow.name] = asyncio.create_task(runner.run(), name=flow.name)
+        task = self._tasks[flow.name] = asyncio.create_task(runner.run(), name=flow.name)
+        task.add_done_callback(lambda _: self._flow_ended.set())
 
     async def _until_stopped(self, serving: asyncio.Task[None]) -> None:
         """Wait for a signal; a flow that ends by itself ends the daemon only when it was the last one."""
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             while not self._stopping.is_set():
-                await asyncio.wait({stopping, serving, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+                # An event, as a reload begins flows while this waits.
+                ended = asyncio.create_task(self._flow_ended.wait())
+                await asyncio.wait({stopping, serving, ended}, return_when=asyncio.FIRST_COMPLETED)
+                ended.cancel()
+                self._flow_ended.clear()
                 if serving.done():
                     serving.result()
                     return
@@ -275,15 +286,14 @@ class Daemon:
             if not task.done():
                 continue
             del self._tasks[name]
-            error = None if task.cancelled() else task.exception()
-            if error is None:
+            ended = None if task.cancelled() else task.exception()
+            if ended is None:
                 continue
-            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                error = error.exceptions[0]
-            if not isinstance(error, ReplicatorError):
-                raise error
-            self._runners[name].trouble = str(error)
-            log.error("flow stopped", flow=name, why=str(error), next=error.next_step)
+            error = first_cause(ended)
+            if isinstance(error, ReplicatorError):
+                log.error("flow stopped", flow=name, why=str(error), next=error.next_step)
+            else:  # the others have nothing to do with it
+                log.error("flow stopped by a bug", flow=name, exc_info=ended)
             if not self._tasks:
                 raise error
 
@@ -323,7 +333,8 @@ class Daemon:
             self._reload_ok = True
             if plan.restart_needed:
                 log.warning("a restart is needed for some of it", keys=plan.restart_because)
-            gone = {*plan.flows_removed, *plan.flows_changed, *plan.flows_affected} & self._runners.keys()
+            ended = self._runners.keys() - self._tasks.keys()  # begun again: what stopped them may be mended
+            gone = ({*plan.flows_removed, *plan.flows_changed, *plan.flows_affected} & self._runners.keys()) | ended
             for name in gone:
                 await self._stop(name)
             self._spec = new

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.rights import NEEDED_BY, missing_right, on_topic
-from replicator.errors import AuthorizationFailed, KafkaError
-from replicator.wire import faults
+from replicator.wire.faults import error_name, refused
+
+__all__ = ["refused", "told"]
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
@@ -27,14 +28,7 @@ def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | N
         topic: What it was about.
         message: The broker's own words, if it sent any.
     """
-    said = f"{faults.error_name(code)}{': ' + message if message else ''}"
+    said = f"{error_name(code)}{': ' + message if message else ''}"
     if code != _TOPIC_AUTHORIZATION_FAILED:
         return said
     return missing_right(cluster, on_topic(topic, NEEDED_BY[api]), said)
-
-
-def refused(cluster: ClusterSpec, api: str, code: int, topic: str) -> KafkaError:
-    """Return the error for such a refusal; what is said of a missing right is all in its `what`."""
-    if code == _TOPIC_AUTHORIZATION_FAILED:
-        return AuthorizationFailed(told(cluster, api, code, topic), cluster=cluster.alias)
-    return faults.refused(cluster, api, code, topic)

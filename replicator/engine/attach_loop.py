@@ -174,7 +174,7 @@ class AttachLoop:
         for slot in group:
             if slot.copy.phase is Phase.ATTACHING and slot in facts and slot not in stale:
                 slot.attached(facts[slot].target.end, began, pump.now())
-                self._take_facts(slot, facts[slot])
+                self._take_facts(slot, facts[slot], began)
             elif slot.copy.phase is Phase.ATTACHING:
                 self.schedule(slot)
         pump.readers_kick()
@@ -198,10 +198,10 @@ class AttachLoop:
         self._pump.leaders_stale()
         self._pump.topics_stale()
 
-    def _take_facts(self, slot: Slot, facts: Facts) -> None:
+    def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
         pump = self._pump
         slot.source_start, slot.target_start = facts.source.start, facts.target.start
-        slot.lag.observe(facts.source.end, pump.now())
+        slot.lag.observe(facts.source.end, began)
         copy = slot.copy
         decision = decide(
             pump.writers.of(slot.target.topic),

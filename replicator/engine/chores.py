@@ -11,6 +11,7 @@ from replicator.core.progress import CatchingUp, Progress
 from replicator.engine.fence import keep_data_id_alive
 from replicator.engine.log_starts import LogStarts
 from replicator.engine.open_transactions import OpenTransactions
+from replicator.engine.source_looks import SourceLooks
 from replicator.errors import ReplicatorError
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -28,6 +29,7 @@ _SOURCE_ENDS_EVERY_SECONDS = 5.0
 _FOLLOW_EVERY_SECONDS = 5.0
 _LOG_STARTS_EVERY_SECONDS = 30.0
 _OPEN_TRANSACTIONS_EVERY_SECONDS = 5.0
+_SOURCE_LOOKS_EVERY_SECONDS = 2.0
 _RECORD_PAUSE_SECONDS = 0.2
 _PROGRESS_EVERY_SECONDS = 5.0
 _DATA_ID_EVERY_SECONDS = 600.0
@@ -75,6 +77,7 @@ class Chores:
         for chore in (
             self._record,
             self._record_source_ends,
+            self._look_at_source,
             self._watch_log_starts,
             self._watch_open_transactions,
             self._keep_data_id,
@@ -112,6 +115,12 @@ class Chores:
                 await self.record_ends_once(self._parts.shards.shards)
             except ReplicatorError as error:
                 log.debug("source ends not recorded", flow=self._flow.name, why=str(error))
+
+    async def _look_at_source(self) -> None:
+        looks = SourceLooks(self._parts.pump)
+        while True:
+            await asyncio.sleep(_SOURCE_LOOKS_EVERY_SECONDS)
+            await looks.look()
 
     async def record_ends_once(self, shards: Collection[Shard]) -> None:
         """Append what only the holder of a shard's claim knows for certain, and see to what only it may do."""

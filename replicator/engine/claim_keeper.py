@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from replicator.engine.state_log import Change, StateLog
 
+_PAUSE_SECONDS_MAX = 5.0
+_TELL_EVERY_SECONDS = 60.0
+
 log = get_logger(__name__)
 
 
@@ -32,6 +35,9 @@ class ClaimKeeper:
         doubt_seconds: How long a write of an earlier holder may still arrive.
         known_dead: A daemon that is known to have ended.
         now: Monotonic time.
+
+    Attributes:
+        trouble: Why it cannot be worked, with the next step; None while it can.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class ClaimKeeper:
         self._timing = timing
         self._doubt_seconds = doubt_seconds
         self._known_dead = known_dead
+        self.trouble: str | None = None
+        self._told_at = 0.0
         self._lease_epoch = 0
         self._kicked = asyncio.Event()
         self._working = asyncio.Lock()
@@ -132,15 +140,33 @@ class ClaimKeeper:
 
     async def run(self) -> None:
         """Work the claim until cancelled."""
+        pause = every = self._timing.renew_every_seconds
         while True:
             self._kicked.clear()
             try:
                 await self.step()
             except ReplicatorError as error:
-                log.warning("claim not worked", shard=self._shard, why=str(error))
+                self._failed(error)
+                # A claim that still holds is worth every try; one that has ended is not taken again sooner by them.
+                pause = every if self.effective_since() is not None else min(pause * 2, _PAUSE_SECONDS_MAX)
+            else:
+                self._works()
+                pause = every
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timing.renew_every_seconds):
+                async with asyncio.timeout(pause):
                     await self._kicked.wait()
+
+    def _failed(self, error: ReplicatorError) -> None:
+        """Say why once, and again only where it is another reason; two that take turns are not told at each try."""
+        before, self.trouble = self.trouble, error.with_next_step()
+        if before is None or (before != self.trouble and self._now() - self._told_at >= _TELL_EVERY_SECONDS):
+            self._told_at = self._now()
+            log.warning("claim not worked", shard=self._shard, why=str(error), next=error.next_step)
+
+    def _works(self) -> None:
+        if self.trouble is not None:
+            log.info("claim worked again", shard=self._shard)
+        self.trouble = None
 
     async def step(self) -> None:
         """Do the one thing that is due now."""

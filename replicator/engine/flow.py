@@ -15,7 +15,9 @@ from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate
 from replicator.engine.between import Between
 from replicator.engine.chores import Chores
+from replicator.engine.cluster_watch import ClusterWatch
 from replicator.engine.copying import PartsCopying
+from replicator.engine.ending import why_ended
 from replicator.engine.fence import role_text
 from replicator.engine.held_back import held_back_of
 from replicator.engine.history import History
@@ -25,7 +27,7 @@ from replicator.engine.rehearse import rehearse
 from replicator.engine.resolve import Resolver
 from replicator.engine.source_ends import intact_below
 from replicator.engine.state_log import StateLog
-from replicator.engine.status import flow_status
+from replicator.engine.status import Silent, at_rest, flow_status
 from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
 from replicator.engine.switch.mix_ups import undo_mix_ups
 from replicator.engine.switch.site import Site
@@ -41,15 +43,16 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.events import Desired, Event
+from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.states import FlowState, Reason
-from replicator.model.status import FlowStatus
+from replicator.model.status import ClusterStatus, FlowStatus
 from replicator.obs.logs import get_logger
 from replicator.rpc.peers import Asked
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from replicator.engine.parts import Me
     from replicator.engine.shards import Shard
@@ -93,6 +96,10 @@ class FlowRunner:
         leases: Who grants leases.
         peers: How other daemons of the flow are asked.
         reverse: The flow with both clusters swapped, if the file has one.
+
+    Attributes:
+        trouble: What its topics, or its start, wait for; None for nothing.
+        ended_because: Why it ended by itself; None while it runs.
     """
 
     def __init__(
@@ -110,6 +117,7 @@ class FlowRunner:
     ) -> None:
         self.flow = flow
         self.trouble: str | None = "starting"
+        self.ended_because: str | None = None
         self._source = Cluster(source)
         self._target = Cluster(target)
         self._mix_ups: str | None = None
@@ -134,42 +142,62 @@ class FlowRunner:
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
-    @property
-    def ready(self) -> bool:
-        """Whether every topic was looked at once and nothing is still being seeded (fillers are visible till then)."""
-        parts = self._parts
-        return (
-            parts is not None
-            and self._passed_once
-            and not any(slot.copy.phase is Phase.SEEDING for slot in parts.pump.slots.values())
-        )
-
     def status(self) -> FlowStatus:
         """Return the picture of this flow now."""
         parts = self._parts
-        trouble = self.trouble
-        if parts is not None:
-            troubles = [f"{place}: {why}" for place, why in sorted(parts.pump.trouble.items())]
-            rules = [parts.acls.trouble] if parts.acls.trouble is not None else []
-            trouble = "; ".join([*troubles, *parts.shards.troubles(), *rules]) or trouble
-        under_way = self._switches.under_way if self._switches is not None else None
-        trouble = "; ".join(filter(None, (under_way, self._mix_ups, trouble))) or None
-        return flow_status(
-            self._state(),
+        now = asyncio.get_running_loop().time()
+        clusters = self._clusters(now)
+        shown = self._state(clusters)
+        picture = flow_status(
+            shown,
             self.flow,
             uid=parts.identity.uid if parts else None,
             mirrors=parts.sync.mirrors if parts else {},
             pump=parts.pump if parts else None,
             paused=self._paused,
-            trouble=trouble,
+            trouble=self._reason(shown, clusters),
             coordinator_answers=parts.leases.answers if parts else None,
+            clusters=clusters,
+            silent=Silent(self._source.seen.silent(now), self._target.seen.silent(now)),
         )
+        return picture if self.ended_because is None else at_rest(picture)
 
-    def _state(self) -> FlowState:
-        """Return which state the flow shows, by its switches and its writer's role."""
+    def _clusters(self, now: float) -> tuple[ClusterStatus, ...]:
+        """Return what is known of both clusters; nothing of those that nobody looks at any more."""
+        sides = (self._source, self._target)
+        if self.ended_because is not None:
+            return tuple(ClusterStatus(side.spec.alias, None) for side in sides)
+        return tuple(side.seen.status(side.spec.alias, now) for side in sides)
+
+    def _state(self, clusters: Sequence[ClusterStatus]) -> FlowState:
+        """Return which state the flow shows: by its switches and its writer's role, and by what answers."""
+        if self.ended_because is not None:
+            return FlowState.FAULTED
         if self._switches is None:
-            return FlowState.PAUSED if self._paused else FlowState.ACTIVE
-        return self._switches.state(paused=self._paused)
+            meant = FlowState.PAUSED if self._paused else FlowState.ACTIVE
+        else:
+            meant = self._switches.state(paused=self._paused)
+        if meant is not FlowState.ACTIVE:
+            return meant
+        if any(cluster.up is False for cluster in clusters):
+            return FlowState.UNREACHABLE
+        return FlowState.ACTIVE if self._parts is not None and self._passed_once else FlowState.STARTING
+
+    def _reason(self, shown: FlowState, clusters: Sequence[ClusterStatus]) -> str | None:
+        """Return all that an operator should know of a flow beside the figures."""
+        if self.ended_because is not None:
+            return self.ended_because
+        told = [self._switches.under_way if self._switches is not None else None, self._mix_ups]
+        told += [cluster.trouble for cluster in clusters]
+        parts = self._parts
+        if parts is not None:
+            down = tuple(f"{cluster.cluster} broker " for cluster in clusters if cluster.up is False)
+            troubles = sorted(parts.pump.present_trouble().items())
+            told += [f"{place}: {why}" for place, why in troubles if not place.startswith(down)]
+            told += [*parts.shards.troubles(), parts.acls.trouble]
+        if shown is not FlowState.UNREACHABLE and not any(told[2:]):
+            told.append(self.trouble)
+        return "; ".join(one for one in told if one) or None
 
     @property
     def switches(self) -> SwitchKeeper:
@@ -267,9 +295,13 @@ class FlowRunner:
         )
 
     def groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
-        """Return how far each group has followed, and what holds all of them back (`ControlPort.groups`)."""
-        parts = self._parts
-        return (parts.groups.statuses(), parts.groups.trouble) if parts is not None else ((), self.trouble)
+        """Return how far each group has followed, and what holds all of them back (`ControlPort.groups`).
+
+        Raises:
+            ReplicatorError: The flow is not up: which groups there are is unknown.
+        """
+        groups = self._up().groups
+        return groups.statuses(), groups.trouble
 
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.
@@ -323,12 +355,33 @@ class FlowRunner:
 
         Raises:
             ReplicatorError: Something only an operator can mend.
+            Exception: A bug.
         """
-        await self._patiently(self._open_target)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._log().follow())
-            group.create_task(self._copy())
-            group.create_task(self._switch())
+        try:
+            await self._patiently(self._open_target)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(self._source, 0).run())
+                group.create_task(self._watch(self._target, 1).run())
+                group.create_task(self._log().follow())
+                group.create_task(self._copy())
+                group.create_task(self._switch())
+        except Exception as error:
+            self.ended_because = why_ended(error)
+            raise
+
+    def _watch(self, cluster: Cluster, side: int) -> ClusterWatch:
+        """Return the watch over the source (0) or the target (1)."""
+
+        def in_use() -> Collection[int]:
+            nodes = self._parts.pump.nodes_in_use()[side] if self._parts is not None else set()
+            keeper = cluster.leader(TopicPartition(STATE_TOPIC, 0)) if cluster is self._target else None
+            return nodes | {keeper.node} if keeper is not None else nodes
+
+        def lost() -> None:
+            if self._parts is not None:
+                self._parts.pump.leaders_stale(source=side == 0, target=side == 1)
+
+        return ClusterWatch(self.flow.name, cluster, in_use, lost)
 
     async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what a flow starts with, again and again while a cluster cannot be reached."""

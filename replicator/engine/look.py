@@ -91,13 +91,21 @@ async def starts_of(
 
 
 async def ends_of(
-    cluster: Cluster, wanted: Iterable[TopicPartition], *, committed: bool = False
+    cluster: Cluster,
+    wanted: Iterable[TopicPartition],
+    *,
+    committed: bool = False,
+    timeout_seconds: float | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
     """Return the ends of logs, each asked of its leader, and of those that did not tell it why.
 
-    Those are high watermarks, or with `committed` last stable offsets.
+    Args:
+        cluster: Whose logs.
+        wanted: Which partitions.
+        committed: Whether last stable offsets are meant, not high watermarks.
+        timeout_seconds: How long each broker may take; None: as long as any request.
     """
-    return await _told_by_leaders(cluster, wanted, control.LATEST, None, committed=committed)
+    return await _told_by_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed)
 
 
 async def _told_by_leaders(

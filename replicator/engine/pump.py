@@ -255,6 +255,7 @@ class Pump:
         # What is stored may be older than the tail by now, and would then prove nothing at the next attach.
         slot.stored_epoch = max(slot.stored_epoch, slot.copy.last_epoch)
         self._attach_loop.add(slot)
+        self.take_silence(slot)
         reader = self._reader_of.pop(slot, None)
         if reader is not None:
             reader.remove(slot)
@@ -344,12 +345,12 @@ class Pump:
 
     def report_source(self, node: int, error: KafkaError) -> None:
         """A source broker could not be read."""
-        self._report(f"{self.source.cluster.spec.alias} broker {node}", str(error))
+        self._report(f"{self.source.cluster.spec.alias} broker {node}", error.with_next_step())
         self._source_leaders.stale()
 
     def report_target(self, node: int, error: ReplicatorError) -> None:
         """A target broker could not be written to."""
-        self._report(f"{self.target.cluster.spec.alias} broker {node}", str(error))
+        self._report(f"{self.target.cluster.spec.alias} broker {node}", error.with_next_step())
 
     def report_source_code(self, node: int, code: int) -> None:
         """A source broker answered with an error."""
@@ -535,10 +536,25 @@ class Pump:
             if slot.lag.observed_end is not None and slot.copy.is_copying()
         )
 
-    def seen_at(self, slot: Slot) -> float | None:
-        """Return when the source's end of this partition was last known, including by silent long polls."""
+    def take_silence(self, slot: Slot) -> None:
+        """Bring a partition's lag meter up to date: with what was acknowledged, and what a silent session proves."""
+        slot.lag.reach(slot.copy.acked_offset)
         reader = self._reader_of.get(slot)
-        observed = slot.lag.observed_at
-        if reader is None or reader.answered_at is None or not reader.sees(slot):
-            return observed
-        return max(reader.answered_at, observed or 0.0)
+        at = reader.unchanged_at(slot) if reader is not None else None
+        if at is not None:
+            slot.lag.confirm(at)
+
+    def present_trouble(self) -> dict[str, str]:
+        """Return trouble by place, without that of brokers that lead nothing of the flow any more."""
+        there, here = self.nodes_in_use()
+        used = {f"{self.source.cluster.spec.alias} broker {node}" for node in there}
+        used |= {f"{self.target.cluster.spec.alias} broker {node}" for node in here}
+        return {place: why for place, why in self.trouble.items() if " broker " not in place or place in used}
+
+    def nodes_in_use(self) -> tuple[set[int], set[int]]:
+        """Return the brokers that lead the flow's partitions, on the source and on the target, as far as is known."""
+        leaders = [self.leaders_of(slot) for slot in self.slots.values()]
+        return (
+            {there.node for there, _ in leaders if there is not None},
+            {here.node for _, here in leaders if here is not None},
+        )

@@ -45,18 +45,21 @@ Accepted = list[tuple["Slot", list["Piece"]]]
 class SourceReader:
     """The reading side for the partitions that one source broker leads.
 
-    Attributes:
-        answered_at: Monotonic time of the last answer, for the age of what is known of the source.
+    A fetch session tells of a partition only when something of it changes. So each answer also says of all others
+    that were listed in the session when it was asked for: they ended then where they were last told to end.
     """
 
     def __init__(self, pump: Pump, node: int) -> None:
         self.node = node
-        self.answered_at: float | None = None
         self._pump = pump
         self._slots: dict[TopicPartition, Slot] = {}
         self._link = Link(self._connect, self._opened, self._refused, self._rested)
         self._session: FetchSession | None = None
         self._asked = False
+        self._requests = 0
+        self._asked_at = 0.0
+        self._answered = (0, 0.0)
+        self._listed: dict[TopicPartition, int] = {}
         self._wanted: dict[TopicPartition, Wanted] = {}
         self._look_at: dict[TopicPartition, None] = {}
         self._episodes: dict[TopicPartition, int] = {}
@@ -65,11 +68,13 @@ class SourceReader:
     def add(self, slot: Slot) -> None:
         """Read this partition from now on."""
         self._slots[slot.source] = slot
+        self._listed.pop(slot.source, None)
         self._look_at[slot.source] = None
 
     def remove(self, slot: Slot) -> None:
         """Stop reading it; an answer on its way is ignored."""
         self._slots.pop(slot.source, None)
+        self._listed.pop(slot.source, None)
         self._look_at[slot.source] = None
 
     @property
@@ -77,9 +82,15 @@ class SourceReader:
         """The partitions read here."""
         return list(self._slots.values())
 
-    def sees(self, slot: Slot) -> bool:
-        """Return whether the present long poll would tell of a new record of this partition."""
-        return slot.source in self._wanted
+    def unchanged_at(self, slot: Slot) -> float | None:
+        """Return when the source surely ended where it was last told to end, as the session said nothing since.
+
+        That is when the last answered request was sent, if the partition was listed by then: an answer may be heard
+        late. None where the session proves nothing.
+        """
+        number, asked_at = self._answered
+        listed = self._listed.get(slot.source)
+        return asked_at if listed is not None and listed <= number and slot.source in self._wanted else None
 
     def close(self) -> None:
         """Stop."""
@@ -153,8 +164,11 @@ class SourceReader:
             bytes_max=frame_payload_bytes(self._pump.frames.frame_bytes),
         )
         self._asked = True
+        self._requests += 1
+        self._asked_at = self._pump.now()
         for where in everything:
             self._episodes[where] = self._slots[where].copy.episode
+            self._listed[where] = self._requests
         connection.send(
             FETCH,
             connection.versions.fetch,
@@ -190,7 +204,6 @@ class SourceReader:
             self._session = None
             self.kick()
             return
-        self.answered_at = self._pump.now()
         try:
             accepted = self._take(frame)
         except CorruptRecords as damage:
@@ -229,6 +242,8 @@ class SourceReader:
                 accepted.append((slot, pieces))
             if fetched.start != fetched.end:
                 self._look_at[where] = None
+        # Only now: of one that stopped with this answer it did not say that nothing changed.
+        self._answered = (self._requests, self._asked_at)
         return accepted
 
     def _drop_connection(self) -> None:
@@ -247,7 +262,7 @@ class SourceReader:
             slot.observe_stable(fetched.last_stable_offset, end, now)
             end = fetched.last_stable_offset
         slot.lag.reach(copy.acked_offset)
-        slot.lag.observe(end, now)
+        slot.lag.observe(end, self._asked_at)
         if fetched.diverging is not None:
             epoch, offset = fetched.diverging
             self._pump.fault(

@@ -46,6 +46,7 @@ class Shard:
         works: Whether this daemon works on it.
         stopping: Whether it is being drained.
         waits_for: Another daemon that is at work although the lease is ours.
+        trouble: Why it could not be worked at the last look; None for nothing.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Shard:
     works: bool = False
     stopping: bool = False
     waits_for: str | None = None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +147,14 @@ class Shards:
         )
 
     def troubles(self) -> list[str]:
-        """Return what an operator should know: no coordinator, or a daemon that works without its lease."""
+        """Return what an operator should know: no coordinator, no right on the state, a daemon without its lease."""
         told = []
         if self._leases is not None and self._leases.trouble is not None:
             goes_on = any(shard.works for shard in self.shards)
             told.append(f"{self._leases.trouble}{', copying goes on' if goes_on else ''}")
+        for shard in self.shards:
+            told += [why for why in (shard.trouble, shard.claim.trouble) if why is not None]
+        told = list(dict.fromkeys(told))  # most of them say the same
         return told + [
             f"shard {shard.number}: {shard.waits_for} works on it without the lease, which is ours"
             for shard in self.shards
@@ -200,7 +205,14 @@ class Shards:
             try:
                 await self._look_at(shard, leases)
             except ReplicatorError as error:
-                log.warning("shard not worked", flow=self._flow, shard=shard.number, why=str(error))
+                trouble = error.with_next_step()
+                if shard.trouble is None:  # looked at twice a second
+                    log.warning(
+                        "shard not worked", flow=self._flow, shard=shard.number, why=str(error), next=error.next_step
+                    )
+                shard.trouble = trouble
+            else:
+                shard.trouble = None
 
     async def _look_at(self, shard: Shard, leases: LeaseKeeper) -> None:
         self._fend_for(shard, leases)

@@ -52,22 +52,26 @@ class SourceEnds:
         return self._levels.get(where, 0)
 
     async def record(self, pump: Pump, shards: Collection[Shard]) -> None:
-        """Append the ends of some shards as last seen.
+        """Append the ends of some shards as last seen, each with the time at which it was seen.
 
         Raises:
             KafkaError: They could not be written.
         """
-        now_ms = pump.now_ms()
+        now, now_ms = pump.now(), pump.now_ms()
         entries: dict[int, list[pb.SourceEndBlock.Entry]] = defaultdict(list)
         for slot in pump.slots.values():
-            end = slot.lag.observed_end
-            if slot.shard not in shards or end is None:
+            if slot.shard not in shards:
+                continue
+            pump.take_silence(slot)
+            end, at = slot.lag.observed_end, slot.lag.observed_at
+            if end is None or at is None:
                 continue
             entry = pb.SourceEndBlock.Entry(
                 topic=slot.source.topic,
                 partition=slot.source.partition,
                 end=end,
-                caught_up_ms=_level_ms(slot, pump.now(), now_ms),
+                caught_up_ms=_level_ms(slot, now, now_ms),
+                observed_ms=now_ms - int((now - at) * 1000),
                 copied=place.source if (place := copied_place(slot)) is not None else None,
                 copied_target=place.target if place is not None else None,
             )
@@ -75,7 +79,7 @@ class SourceEnds:
         changes = [
             state.put(
                 state.source_end_key(self._uid, shard),
-                pb.SourceEndBlock(shard=shard, observed_ms=now_ms, entries=ends),
+                pb.SourceEndBlock(shard=shard, observed_ms=min(one.observed_ms for one in ends), entries=ends),
             )
             for shard, ends in entries.items()
         ]

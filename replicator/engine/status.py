@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.intake import FILL_AHEAD_MAX
 from replicator.core.partition_values import Phase
-from replicator.core.whole_flow import worst_of
+from replicator.core.whole_flow import worst_known, worst_of
 from replicator.model.names import TopicPartition
-from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
+from replicator.model.status import ClusterStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
@@ -31,6 +31,17 @@ _STATES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """The brokers in use that do not answer, on each side, with the reason in words."""
+
+    source: Mapping[int, str] = field(default_factory=dict)
+    target: Mapping[int, str] = field(default_factory=dict)
+
+
+NOBODY = Silent()
+
+
 def flow_status(
     shown: FlowState,
     flow: FlowSpec,
@@ -41,14 +52,18 @@ def flow_status(
     paused: bool,
     trouble: str | None,
     coordinator_answers: bool | None = None,
+    clusters: tuple[ClusterStatus, ...] = (),
+    silent: Silent = NOBODY,
 ) -> FlowStatus:
     """Return the picture of one flow."""
     slots: dict[str, list[Slot]] = {}
-    for slot in pump.slots.values() if pump else ():
-        slot.lag.reach(slot.copy.acked_offset)
-        slots.setdefault(slot.source.topic, []).append(slot)
+    if pump is not None:
+        for slot in pump.slots.values():
+            pump.take_silence(slot)
+            slots.setdefault(slot.source.topic, []).append(slot)
     pictures = tuple(
-        _mirror(mirror, slots.get(name, ()), pump, paused=paused) for name, mirror in sorted(mirrors.items())
+        _mirror(mirror, slots.get(name, ()), pump, paused=paused, silent=silent)
+        for name, mirror in sorted(mirrors.items())
     )
     # What changed hands is nobody's lag any more.
     everything = [slot for group in slots.values() for slot in group if slot.copy.reason is not Reason.FENCED]
@@ -60,20 +75,43 @@ def flow_status(
         state=shown,
         reason=trouble,
         epoch=pump.writers.flow.producer_epoch if pump else None,
-        lag_records=_total_lag(everything),
+        lag_records=_total_lag(everything, pump),
         rpo_seconds=_rpo(everything, pump),
         source_seen_age_seconds=_seen_age(everything, pump),
         coordinator_answers=coordinator_answers,
         shards=pump.shards.status() if pump else (),
+        clusters=clusters,
         totals=_totals(pump),
         mirrors=pictures,
     )
 
 
-def _mirror(mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused: bool) -> MirrorStatus:
+def at_rest(picture: FlowStatus) -> FlowStatus:
+    """Return the picture of a flow that has ended: nothing of it is copied or held any more."""
+    mirrors = tuple(
+        replace(
+            mirror,
+            state=_rested(mirror.state),
+            partitions=tuple(
+                replace(one, state=_rested(one.state), phase=PartitionPhase.STOPPED) for one in mirror.partitions
+            ),
+        )
+        for mirror in picture.mirrors
+    )
+    shards = tuple(replace(shard, held=False, holder=None) if shard.held else shard for shard in picture.shards)
+    return replace(picture, mirrors=mirrors, shards=shards)
+
+
+def _rested(state: MirrorState) -> MirrorState:
+    return MirrorState.PENDING if state in {MirrorState.ACTIVE, MirrorState.SEEDING} else state
+
+
+def _mirror(
+    mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused: bool, silent: Silent = NOBODY
+) -> MirrorStatus:
     partitions: tuple[PartitionStatus, ...] = ()
     if pump is not None:
-        here = [_partition(slot, pump) for slot in slots]
+        here = [_partition(slot, pump, silent) for slot in slots]
         partitions = tuple(sorted([*here, *_elsewhere(mirror, slots, pump)], key=lambda one: one.partition))
     state, reason, detail = worst_of(partitions)
     if mirror.fault is not None:
@@ -105,23 +143,31 @@ def _elsewhere(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> Iterator[Pa
     for partition in range(mirror.partitions):
         if partition in here or mirror.fault is not None:
             continue
-        shard = pump.shards.of(TopicPartition(mirror.topic, partition))
+        where = TopicPartition(mirror.topic, partition)
+        shard = pump.shards.of(where)
         holder = pump.shards.holder(shard)
+        if pump.shards.works_on(where):  # ours, and not begun with yet
+            yield PartitionStatus(partition, MirrorState.PENDING, holder=holder, phase=PartitionPhase.ATTACHING)
+            continue
         yield PartitionStatus(
             partition=partition,
             state=MirrorState.ACTIVE if holder and partition in mirror.active else MirrorState.PENDING,
             reason=Reason.HELD_ELSEWHERE if holder else Reason.WAITING_FOR_LEASE,
             detail=f"copied by {holder}" if holder else f"nobody works on shard {shard.number} now",
             holder=holder,
+            phase=None if holder else PartitionPhase.WAITING,
         )
 
 
-def _partition(slot: Slot, pump: Pump) -> PartitionStatus:
+def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStatus:
     copy = slot.copy
     state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.active else MirrorState.PENDING)
     reason, detail = _reason(slot)
+    unanswered = _unanswered(slot, pump, silent) if copy.is_copying() else None
+    if unanswered is not None:
+        reason, detail = Reason.WAITING_FOR_LEADER, unanswered
     known = copy.episode > 0
-    now_ms = time.time_ns() // 1_000_000
+    now, now_ms = pump.now(), time.time_ns() // 1_000_000
     return PartitionStatus(
         partition=slot.source.partition,
         state=state,
@@ -131,7 +177,7 @@ def _partition(slot: Slot, pump: Pump) -> PartitionStatus:
         source_end=slot.lag.observed_end,
         target_start=slot.target_start,
         target_end=copy.target_end if known else None,
-        lag_records=slot.lag.lag_records() if known else None,
+        lag_records=slot.lag.lag_records_at(now) if known else None,
         offsets=_offsets(slot),
         guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
         holder=pump.shards.holder(slot.shard),
@@ -139,7 +185,39 @@ def _partition(slot: Slot, pump: Pump) -> PartitionStatus:
         verified_through=slot.verified.through if slot.verified else None,
         verified_age_seconds=_verified_age(slot, pump),
         verify_differences=slot.verified.differences if slot.verified else None,
+        phase=_phase(slot, reason),
+        rpo_seconds=_rounded(slot.lag.rpo_seconds(now)),
+        source_seen_age_seconds=_rounded(_age(slot.lag.observed_at, now)),
     )
+
+
+def _phase(slot: Slot, reason: Reason | None) -> PartitionPhase:
+    """Return what is done about a partition for which status gives this reason."""
+    phase = slot.copy.phase
+    if phase in {Phase.FAULTED, Phase.PAUSED} or reason is Reason.WAITING_FOR_ACCESS:
+        return PartitionPhase.STOPPED
+    if phase is Phase.COPYING and reason not in {Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_LEADER}:
+        return PartitionPhase.COPYING
+    return PartitionPhase.ATTACHING if reason is None else PartitionPhase.WAITING
+
+
+def _unanswered(slot: Slot, pump: Pump, silent: Silent) -> str | None:
+    """Return which of the brokers that a partition is copied between does not answer."""
+    if not silent.source and not silent.target:
+        return None
+    there, here = pump.leaders_of(slot)
+    for side, leader, why in ((pump.source, there, silent.source), (pump.target, here, silent.target)):
+        if leader is not None and leader.node in why:
+            return f"{side.cluster.spec.alias} broker {leader.node}, its leader, does not answer{why[leader.node]}"
+    return None
+
+
+def _age(moment: float | None, now: float) -> float | None:
+    return None if moment is None else max(0.0, now - moment)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _offsets(slot: Slot) -> str:
@@ -181,10 +259,14 @@ def _verified_age(slot: Slot, pump: Pump) -> float | None:
     return None if age is None else round(age, 3)
 
 
-def _total_lag(slots: Iterable[Slot]) -> int | None:
-    lags = [slot.lag.lag_records() for slot in slots if slot.copy.episode > 0]
+def _total_lag(slots: Iterable[Slot], pump: Pump | None) -> int | None:
+    """Return the sum; unknown as soon as one is, since a part is not the sum."""
+    if pump is None:
+        return None
+    now = pump.now()
+    lags = [slot.lag.lag_records_at(now) if slot.copy.episode > 0 else None for slot in slots]
     known = [lag for lag in lags if lag is not None]
-    return sum(known) if known else None
+    return sum(known) if known and len(known) == len(lags) else None
 
 
 def _rpo(slots: Iterable[Slot], pump: Pump | None) -> float | None:
@@ -192,25 +274,15 @@ def _rpo(slots: Iterable[Slot], pump: Pump | None) -> float | None:
     if pump is None:
         return None
     now = pump.now()
-    worst: float | None = None
-    for slot in slots:
-        seen = pump.seen_at(slot)
-        if slot.lag.lag_records() == 0 and seen is not None:
-            mine: float | None = now - seen
-        else:
-            mine = slot.lag.rpo_seconds(now)
-        if mine is None:
-            return None
-        worst = mine if worst is None else max(worst, mine)
-    return None if worst is None else round(worst, 3)
+    return _rounded(worst_known([slot.lag.rpo_seconds(now) for slot in slots]))
 
 
 def _seen_age(slots: Iterable[Slot], pump: Pump | None) -> float | None:
+    """Return the age of the oldest observation; unknown where one was never made."""
     if pump is None:
         return None
-    moments = [pump.seen_at(slot) for slot in slots]
-    known = [moment for moment in moments if moment is not None]
-    return round(pump.now() - min(known), 3) if known else None
+    now = pump.now()
+    return _rounded(worst_known([_age(slot.lag.observed_at, now) for slot in slots]))
 
 
 def _totals(pump: Pump | None) -> FlowTotals:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _START_SECONDS = 2.0
 _ANSWERS_PER_TURN = 10
 """Each may have to unpack a block of the map, 5 ms; copying goes on in between."""
-_OTHER_LOG = frozenset(
+OTHER_LOG = frozenset(
     {
         Reason.SOURCE_TRUNCATED,
         Reason.SOURCE_RECREATED,
@@ -145,7 +145,7 @@ class _Asked:
         if slot is None or not slot.copy.episode:
             return self._none(TranslationState.NOT_ATTACHED, _why_not_attached(self.mirror, slot))
         copy, offset = slot.copy, self.question.offset
-        if copy.phase is Phase.FAULTED and copy.reason in _OTHER_LOG:
+        if copy.phase is Phase.FAULTED and copy.reason in OTHER_LOG:
             return self._none(TranslationState.FAULTED, f"{copy.reason}: {copy.detail}")
         known = _known(slot)
         found = translate(known, offset, reverse=self.reverse)
@@ -172,7 +172,7 @@ class _Asked:
 def copied_place(slot: Slot) -> Place | None:
     """Return the last place that is proven to be copied; None where the logs were not compared, or are others now."""
     copy = slot.copy
-    if not copy.episode or (copy.phase is Phase.FAULTED and copy.reason in _OTHER_LOG):
+    if not copy.episode or (copy.phase is Phase.FAULTED and copy.reason in OTHER_LOG):
         return None
     return _end(slot)
 

@@ -10,7 +10,13 @@ from replicator.errors import BugError
 class FlowState(enum.StrEnum):
     """State of a whole flow."""
 
+    STARTING = "STARTING"
+    """Not every topic was looked at yet."""
     ACTIVE = "ACTIVE"
+    UNREACHABLE = "UNREACHABLE"
+    """It should copy, and its source or its target does not answer."""
+    FAULTED = "FAULTED"
+    """It ended by itself, and only an operator can mend why."""
     PAUSED = "PAUSED"
     DRAINING = "DRAINING"
     FENCED = "FENCED"
@@ -28,6 +34,18 @@ class MirrorState(enum.StrEnum):
     PAUSED = "PAUSED"
     FAULTED = "FAULTED"
     STOPPED = "STOPPED"
+
+
+class PartitionPhase(enum.StrEnum):
+    """What one daemon does about a partition now."""
+
+    ATTACHING = "attaching"
+    """Its logs are read, or its log on the target is being made to begin where the source's does."""
+    COPYING = "copying"
+    WAITING = "waiting"
+    """It goes on by itself; its reason says what it waits for."""
+    STOPPED = "stopped"
+    """Nothing goes on without somebody: faulted, paused, switched, or without a right; its reason says which."""
 
 
 class Reason(enum.StrEnum):

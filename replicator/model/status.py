@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 
 SCHEMA_VERSION = 1
 
@@ -22,6 +22,9 @@ class PartitionStatus:
     behind it, None where none does. Where the flow verifies continuously, every record below `verified_through` was
     compared, `verify_differences` of them differed, and `verified_age_seconds` ago all that was on the target then had
     been compared (None before the first time).
+    `phase` is what the daemon does about it that works on it; None from one that does not.
+    `source_end` is as it was seen `source_seen_age_seconds` ago; `lag_records` is None where that is too long ago to
+    say that nothing is behind. `rpo_seconds` is as in `FlowStatus`, of this partition alone.
     """
 
     partition: int
@@ -40,6 +43,9 @@ class PartitionStatus:
     verified_through: int | None = None
     verified_age_seconds: float | None = None
     verify_differences: int | None = None
+    phase: PartitionPhase | None = None
+    rpo_seconds: float | None = None
+    source_seen_age_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,20 @@ class ShardStatus:
     holder: str | None
     held: bool
     epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """One cluster of a flow, as the asked daemon sees it.
+
+    `up` is whether any broker answers, None while that is not known, or not looked at; `answered_age_seconds` is the
+    age of the last answer of any of them. `trouble` says which brokers in use do not answer, and why.
+    """
+
+    cluster: str
+    up: bool | None
+    answered_age_seconds: float | None = None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +130,7 @@ class FlowStatus:
     remote: bool = False
     coordinator_answers: bool | None = None
     shards: tuple[ShardStatus, ...] = ()
+    clusters: tuple[ClusterStatus, ...] = ()
     totals: FlowTotals = field(default_factory=FlowTotals)
     mirrors: tuple[MirrorStatus, ...] = ()
 

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from replicator.core.health import phases
 from replicator.model.groups import GroupState, GroupStatus
 from replicator.model.states import FlowState, MirrorState
 from replicator.model.status import DaemonStatus, FlowStatus
@@ -40,7 +41,18 @@ class Metric(enum.Enum):
     """Every metric there is; a typo in a name is a type error."""
 
     BUILD_INFO = MetricSpec("build_info", "gauge", ("version", "instance"), "Always 1.")
-    READY = MetricSpec("ready", "gauge", (), "1 once every flow of this daemon has started, as in /readyz.")
+    READY = MetricSpec(
+        "ready",
+        "gauge",
+        (),
+        "1 while every partition that should be copied is copied, or stopped with a named reason, as in /readyz.",
+    )
+    CLUSTER_UP = MetricSpec(
+        "cluster_up",
+        "gauge",
+        ("cluster",),
+        "1 while any broker of the cluster answers, 0 once none has for 10 s; absent before it is known.",
+    )
     CONFIG_RELOAD_SUCCESS = MetricSpec(
         "config_reload_success", "gauge", (), "1 if the flow file was loaded the last time it was read, else 0."
     )
@@ -59,11 +71,18 @@ class Metric(enum.Enum):
     REATTACH = MetricSpec(
         "reattach_total", "counter", ("flow",), "Times a partition read the target's log again before writing."
     )
+    PARTITIONS = MetricSpec(
+        "partitions",
+        "gauge",
+        ("flow", "phase"),
+        "Partitions of this daemon, or of nobody, by what is done about them: attaching, copying, waiting (goes on by "
+        "itself), stopped (faulted, paused, switched, or without a right).",
+    )
     LAG_RECORDS = MetricSpec(
         "lag_records",
         "gauge",
         ("flow", "topic", "partition"),
-        "Records behind the last observed end of the source.",
+        "Records surely behind the source's end; absent where none were at a look more than 15 s ago.",
     )
     OPEN_TRANSACTION_SECONDS = MetricSpec(
         "open_transaction_seconds",
@@ -116,7 +135,7 @@ class Metric(enum.Enum):
         "flow_state",
         "gauge",
         ("flow", "state"),
-        "1 for the state the flow is in, 0 for the others; alerts on lag and RPO mean flows that are ACTIVE.",
+        "1 for the state the flow is in, 0 for the others; alerts on RPO mean flows that are ACTIVE or UNREACHABLE.",
     )
     CHECKPOINT_AGE_SECONDS = MetricSpec(
         "checkpoint_age_seconds",
@@ -161,6 +180,7 @@ class StatusCollector(Collector):
         families.add(Metric.BUILD_INFO, 1, status.version, status.instance)
         families.add(Metric.READY, status.ready)
         families.add(Metric.CONFIG_RELOAD_SUCCESS, status.config_reload_ok)
+        _clusters(families, status)
         for flow in status.flows:
             if not flow.remote:
                 _flow(families, flow)
@@ -204,6 +224,17 @@ def _family(spec: MetricSpec) -> CounterMetricFamily | GaugeMetricFamily:
     return kind(PREFIX + spec.name, spec.help, labels=spec.labels)
 
 
+def _clusters(families: _Families, status: DaemonStatus) -> None:
+    """Add one sample per cluster: several flows may look at the same one, and it answers if it answers any of them."""
+    seen: dict[str, set[bool]] = {}
+    for flow in status.flows:
+        for cluster in flow.clusters if not flow.remote else ():
+            if cluster.up is not None:
+                seen.setdefault(cluster.cluster, set()).add(cluster.up)
+    for name, answers in seen.items():
+        families.add(Metric.CLUSTER_UP, True in answers, name)
+
+
 def _flow(families: _Families, flow: FlowStatus) -> None:
     name, totals = flow.flow, flow.totals
     families.add(Metric.RECORDS, totals.records_total, name)
@@ -230,6 +261,9 @@ def _flow(families: _Families, flow: FlowStatus) -> None:
     families.add(Metric.FLOW_PAUSED, flow.state is FlowState.PAUSED, name)
     for state in FlowState:
         families.add(Metric.FLOW_STATE, flow.state is state, name, state)
+    if flow.flow_uid is not None:  # before it is up nothing is known of its partitions
+        for phase, count in phases(flow).items():
+            families.add(Metric.PARTITIONS, count, name, phase)
 
 
 def _mirrors(families: _Families, flow: FlowStatus) -> None:

@@ -20,8 +20,16 @@ from replicator.model.groups import GroupKind, GroupPartition, GroupState, Group
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.model.report import Check, Level, Report, Section
 from replicator.model.resolution import How, Loss, Order, Resolution
-from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus, ShardStatus
+from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
+from replicator.model.status import (
+    ClusterStatus,
+    DaemonStatus,
+    FlowStatus,
+    FlowTotals,
+    MirrorStatus,
+    PartitionStatus,
+    ShardStatus,
+)
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import lease_pb2
@@ -42,7 +50,8 @@ def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
         **shallow(status, "flows"),
         flows=[
             pb.FlowStatus(
-                **shallow(flow, "totals", "mirrors", "shards"),
+                **shallow(flow, "totals", "mirrors", "shards", "clusters"),
+                clusters=[pb.ClusterStatus(**shallow(cluster)) for cluster in flow.clusters],
                 shards=[pb.ShardStatus(**shallow(shard)) for shard in flow.shards],
                 totals=pb.FlowTotals(**shallow(flow.totals)),
                 mirrors=[_mirror_to_wire(mirror) for mirror in flow.mirrors],
@@ -152,6 +161,7 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
         state=name_of(FlowState, message.state),
         totals=read(FlowTotals, message.totals),
         shards=tuple(read(ShardStatus, shard) for shard in message.shards),
+        clusters=tuple(read(ClusterStatus, cluster) for cluster in message.clusters),
         mirrors=tuple(
             read(
                 MirrorStatus,
@@ -166,7 +176,13 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
 
 
 def _partition_from_wire(message: pb.PartitionStatus) -> PartitionStatus:
-    return read(PartitionStatus, message, state=name_of(MirrorState, message.state), reason=_reason(message))
+    return read(
+        PartitionStatus,
+        message,
+        state=name_of(MirrorState, message.state),
+        reason=_reason(message),
+        phase=name_of(PartitionPhase, message.phase) if message.HasField("phase") else None,
+    )
 
 
 def _reason(message: pb.MirrorStatus | pb.PartitionStatus) -> Reason | None:

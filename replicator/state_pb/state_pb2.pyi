@@ -335,20 +335,22 @@ class MirrorRecord(_message.Message):
 class SourceEndBlock(_message.Message):
     __slots__ = ("shard", "observed_ms", "entries")
     class Entry(_message.Message):
-        __slots__ = ("topic", "partition", "end", "caught_up_ms", "copied", "copied_target")
+        __slots__ = ("topic", "partition", "end", "caught_up_ms", "copied", "copied_target", "observed_ms")
         TOPIC_FIELD_NUMBER: _ClassVar[int]
         PARTITION_FIELD_NUMBER: _ClassVar[int]
         END_FIELD_NUMBER: _ClassVar[int]
         CAUGHT_UP_MS_FIELD_NUMBER: _ClassVar[int]
         COPIED_FIELD_NUMBER: _ClassVar[int]
         COPIED_TARGET_FIELD_NUMBER: _ClassVar[int]
+        OBSERVED_MS_FIELD_NUMBER: _ClassVar[int]
         topic: str
         partition: int
         end: int
         caught_up_ms: int
         copied: int
         copied_target: int
-        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., end: _Optional[int] = ..., caught_up_ms: _Optional[int] = ..., copied: _Optional[int] = ..., copied_target: _Optional[int] = ...) -> None: ...
+        observed_ms: int
+        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., end: _Optional[int] = ..., caught_up_ms: _Optional[int] = ..., copied: _Optional[int] = ..., copied_target: _Optional[int] = ..., observed_ms: _Optional[int] = ...) -> None: ...
     SHARD_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_MS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]

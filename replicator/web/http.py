@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from replicator.core.health import stopped, unhealthy_because
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.groups import GroupStatus
-from replicator.model.states import FlowState, MirrorState
-from replicator.model.status import FlowStatus, MirrorStatus, to_json
+from replicator.model.status import to_json
 from replicator.model.units import format_address, parse_duration
 from replicator.obs.metrics import CONTENT_TYPE, render
 from replicator.rpc.port import ControlPort, find_flow
@@ -43,7 +43,8 @@ def app(control: ControlPort) -> Starlette:
     def readyz(_: Request) -> Response:
         status = control.snapshot()
         if status.ready:
-            return PlainTextResponse("ready\n")
+            still = [f"{flow.flow}: {why}" for flow in status.flows if (why := stopped(flow)) is not None]
+            return PlainTextResponse("\n".join(["ready", *still]) + "\n")
         return PlainTextResponse(f"{status.not_ready_because or 'starting'}\n", status_code=503)
 
     def status(_: Request) -> Response:
@@ -81,29 +82,8 @@ def app(control: ControlPort) -> Starlette:
 def _groups_of(control: ControlPort, flow: str) -> Sequence[GroupStatus]:
     try:
         return control.groups(flow)[0]
-    except UsageError:  # it was stopped since the snapshot was taken
+    except ReplicatorError:  # it is not up, or was stopped since the snapshot was taken: nothing is known
         return ()
-
-
-def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:
-    """Return why a flow is not healthy, or None: ACTIVE here, nothing faulted, and the RPO within the limit."""
-    if flow.remote:
-        return "another daemon runs this flow"
-    if flow.state is not FlowState.ACTIVE:
-        return f"the flow is {flow.state}"
-    faulted = next((mirror.topic for mirror in flow.mirrors if _faulted(mirror)), None)
-    if faulted is not None:
-        return f"{faulted} is {MirrorState.FAULTED}"
-    if rpo_seconds_max is None:
-        return None
-    if flow.rpo_seconds is None:
-        return "the RPO is not known yet"
-    late = flow.rpo_seconds > rpo_seconds_max
-    return f"the RPO is {flow.rpo_seconds:.1f}s, more than {rpo_seconds_max:g}s" if late else None
-
-
-def _faulted(mirror: MirrorStatus) -> bool:
-    return MirrorState.FAULTED in {mirror.state, *(partition.state for partition in mirror.partitions)}
 
 
 async def serve(

@@ -6,6 +6,9 @@ Secrets are read from their file or command at every login, so a rotated one is 
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import time
 from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
@@ -18,10 +21,14 @@ from scramp import ScramClient, ScramException
 from replicator.credentials import read_password, read_token
 from replicator.errors import AuthenticationFailed
 from replicator.model.security import Mechanism
+from replicator.model.units import format_age
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.wire.versions import Caller
+
+_SAID_BYTES_MAX = 500
+"""How much of a broker's own words is kept."""
 
 
 async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None:
@@ -35,6 +42,14 @@ async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None
     if mechanism is None:
         raise _failed(cluster, "no mechanism is set", f"set clusters.{cluster.alias}.security.mechanism")
     shake = await connection.call(SaslHandshakeRequest(mechanism=mechanism.value), SaslHandshakeResponse, urgent=True)
+    if shake.error_code is ErrorCode.illegal_sasl_state:
+        # Asked on a connection that was logged in to less than a second ago.
+        raise _failed(
+            cluster,
+            "the broker takes no further login on this connection now (ILLEGAL_SASL_STATE): the last one was to end "
+            "within seconds",
+            f"{_what_to_check(cluster)}; a login must hold for longer than that",
+        )
     if shake.error_code is not ErrorCode.none:
         offered = ", ".join(shake.mechanisms) or "none"
         raise _failed(
@@ -79,22 +94,40 @@ async def _bearer(connection: Caller, cluster: ClusterSpec, token: str) -> float
         return _lifetime_seconds(answer)
     # A refused token is answered with a JSON challenge and no error code; the client has to say that it saw it
     # before the broker fails the login (RFC 7628, section 3.2.3).
-    await _step(connection, cluster, b"\x01")
-    raise _failed(
-        cluster,
-        f"the token was refused: {answer.auth_bytes.decode(errors='replace')}",
-        f"check token_file or token_command of clusters.{cluster.alias}.security",
-    )
+    said = answer.auth_bytes[:_SAID_BYTES_MAX].decode(errors="replace")
+    try:
+        await _step(connection, cluster, b"\x01")
+    except AuthenticationFailed as error:
+        said += f"; {error.why}"
+    raise _failed(cluster, f"the token was refused: {said}{_expiry(token)}", _what_to_check(cluster))
+
+
+def _expiry(token: str) -> str:
+    """Return that a token has expired, if it is a JWT that says so (RFC 7519); nothing else of it is shown."""
+    try:
+        payload = token.split(".")[1]
+        expires = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
+        age_seconds = time.time() - float(expires)
+    except (IndexError, KeyError, TypeError, ValueError):
+        return ""
+    return f"; by its own `exp` it expired {format_age(age_seconds)} ago" if age_seconds > 0 else ""
+
+
+def _what_to_check(cluster: ClusterSpec) -> str:
+    security, where = cluster.security, f"clusters.{cluster.alias}.security"
+    if security.mechanism is Mechanism.OAUTHBEARER:
+        if security.token_file is not None:
+            return f"see to it that whoever writes {security.token_file} renews the token before it expires"
+        program = security.token_command[0] if security.token_command else "token_command"
+        return f"run {program} by hand as this user: it has to print a token that has not expired ({where})"
+    return f"check username, password and mechanism of {where}"
 
 
 async def _step(connection: Caller, cluster: ClusterSpec, message: bytes) -> SaslAuthenticateResponse:
     answer = await connection.call(SaslAuthenticateRequest(auth_bytes=message), SaslAuthenticateResponse, urgent=True)
     if answer.error_code is not ErrorCode.none:
-        raise _failed(
-            cluster,
-            answer.error_message or answer.error_code.name,
-            f"check username, password and mechanism of clusters.{cluster.alias}.security",
-        )
+        why = (answer.error_message or answer.error_code.name)[:_SAID_BYTES_MAX]
+        raise _failed(cluster, why, _what_to_check(cluster))
     return answer
 
 

@@ -13,6 +13,7 @@ from kio.schema.metadata.v10.request import MetadataRequest, MetadataRequestTopi
 from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseTopic
 from kio.schema.types import TopicName
 
+from replicator.core.observations import ANYWHERE, ClusterSeen
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
 from replicator.wire.connection import Connection, open_connection
@@ -63,6 +64,9 @@ class Cluster:
     """One cluster, seen from here.
 
     Only facts that brokers sent are kept; `refresh` replaces them.
+
+    Attributes:
+        seen: When its brokers last answered.
     """
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -72,6 +76,7 @@ class Cluster:
         self.brokers: dict[int, tuple[str, int]] = {}
         self.topics: dict[str, Topic] = {}
         self.topic_ids: dict[str, bytes] = {}
+        self.seen = ClusterSeen()
         self._connections: dict[tuple[int, Purpose], Connection] = {}
         self._locks: dict[tuple[int, Purpose], asyncio.Lock] = {}
         self._bootstrap: Connection | None = None
@@ -185,9 +190,21 @@ class Cluster:
             address = self.brokers.get(node)
             if address is None:
                 raise ConnectionFailed(f"cluster {self.spec.alias!r} has no broker {node} now", cluster=self.spec.alias)
-            connection = await open_connection(self.spec, *address, node=f"broker {node}")
+            connection = await self._open(node, address, f"broker {node}")
             self._connections[key] = connection
             return connection
+
+    async def _open(self, node: int, address: tuple[str, int], name: str) -> Connection:
+        """Open a connection; only one that is logged in to counts as an answer of its broker."""
+        seen, loop = self.seen.broker(node), asyncio.get_running_loop()
+        try:
+            connection = await open_connection(self.spec, *address, node=name)
+        except KafkaError as error:
+            seen.failed(loop.time(), error.with_next_step())
+            raise
+        connection.seen = seen
+        seen.answered_at = loop.time()
+        return connection
 
     async def leader_connection(self, where: TopicPartition, purpose: Purpose = Purpose.CONTROL) -> Connection:
         """Return the open connection to who leads a partition; where nobody is known to, it is described anew.
@@ -210,14 +227,20 @@ class Cluster:
         return await self.connection(leader.node, purpose)
 
     async def any_connection(self) -> Connection:
-        """Return a connection to any broker: one that is open, else a known broker, else a bootstrap address.
+        """Return a connection to any broker: an open one, else a known broker, else a bootstrap address.
+
+        Of open ones it is that which answered last: a connection to a frozen broker stays open, too.
 
         Raises:
             KafkaError: The last reason, when none can be reached.
         """
-        for connection in (*self._connections.values(), self._bootstrap):
-            if connection is not None and connection.closed is None:
-                return connection
+        known_open = [
+            connection
+            for connection in (*self._connections.values(), self._bootstrap)
+            if connection is not None and connection.closed is None
+        ]
+        if known_open:
+            return max(known_open, key=lambda connection: connection.seen.answered_at or 0.0)
         last_error: KafkaError | None = None
         known = list(self.brokers)
         random.shuffle(known)
@@ -228,7 +251,7 @@ class Cluster:
                 last_error = error
         for host, port in self.spec.bootstrap:
             try:
-                self._bootstrap = await open_connection(self.spec, host, port, node=f"{host}:{port}")
+                self._bootstrap = await self._open(ANYWHERE, (host, port), f"{host}:{port}")
             except ConnectionFailed as error:
                 last_error = error
             else:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from kio.schema.api_versions.v3.response import ApiVersionsResponse
 from kio.serial import entity_reader, entity_writer
 
+from replicator.core.observations import BrokerSeen
 from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
 from replicator.wire.auth import authenticate
 from replicator.wire.frames import Frame, request_head, request_head_v1
@@ -62,6 +63,9 @@ class Connection:
 
     After a fault every waiting callback has been called with the error, and `closed` holds it.
     A frame passed to `send` stays the caller's when the callback gets an error.
+
+    Attributes:
+        seen: Told of each answer and of the fault; whoever opened the connection puts the broker's own here.
     """
 
     def __init__(self, cluster: ClusterSpec, stream: Stream, node: str) -> None:
@@ -69,6 +73,7 @@ class Connection:
         self.node = node
         self.closed: KafkaError | None = None
         self.versions = ApiVersions({})
+        self.seen = BrokerSeen()
         self._stream = stream
         self._loop = asyncio.get_running_loop()
         self._correlation = itertools.count(1)
@@ -198,6 +203,8 @@ class Connection:
         self.closed = error or ConnectionFailed(
             f"the connection to {self.node} was closed", cluster=self.cluster.alias, why="closed by us"
         )
+        if error is not None:
+            self.seen.failed(self._loop.time(), error.with_next_step())
         self._loop.remove_reader(self._stream.fileno())
         if self._writer_armed:
             self._loop.remove_writer(self._stream.fileno())
@@ -352,6 +359,7 @@ class Connection:
             self._waiting.appendleft(entry)
             self._refuse(f"answer {correlation_id} came where {entry.correlation_id} was due")
             return
+        self.seen.answered_at = self._loop.time()
         entry.on_answer(frame, None)
 
     async def prepare(self) -> None:
@@ -417,6 +425,18 @@ async def open_connection(cluster: ClusterSpec, host: str, port: int, *, node: s
             cluster=cluster.alias,
             why=f"no answer to the first request within {seconds:g} s",
             next_step=f"check that this listener speaks {cluster.security.protocol}",
+        ) from error
+    except ConnectionFailed as error:
+        connection.close()
+        if error.next_step:
+            raise
+        # A TLS listener that hears plain bytes, and the other way round, ends the connection without a word.
+        raise ConnectionFailed(
+            f"{node} of cluster {cluster.alias!r} accepts connections and ends them before the first answer",
+            cluster=cluster.alias,
+            why=error.why,
+            next_step=f"check that the listener at {host}:{port} speaks {cluster.security.protocol} "
+            f"(clusters.{cluster.alias}.security.protocol), and that the broker runs",
         ) from error
     except BaseException:
         connection.close()

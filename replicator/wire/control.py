@@ -172,4 +172,6 @@ async def delete_records(connection: Connection, topic: OwnedTopic, number: int,
     answer = await connection.call(request, DeleteRecordsResponse)
     code = answer.topics[0].partitions[0].error_code
     if code is not ErrorCode.none:
-        raise refused(connection.cluster, "DeleteRecords", int(code), f"{topic.name}-{number}")
+        denied = code is ErrorCode.topic_authorization_failed
+        what = str(topic.name) if denied else f"{topic.name}-{number}"
+        raise refused(connection.cluster, "DeleteRecords", int(code), what)

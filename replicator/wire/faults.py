@@ -6,20 +6,32 @@ from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
 
-from replicator.core.rights import Operation, missing_right, on_group
+from replicator.core.rights import (
+    NEEDED_BY,
+    Grant,
+    Operation,
+    missing_right,
+    on_cluster,
+    on_group,
+    on_topic,
+    on_transactional_ids,
+)
 from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
 
-_RIGHTS = {
-    ErrorCode.topic_authorization_failed: "--topic {what}",
-    ErrorCode.transactional_id_authorization_failed: "--transactional-id {what}",
-    ErrorCode.cluster_authorization_failed: "--cluster",
-}
-
 _SETS_OFFSETS = frozenset({"OffsetCommit", "AlterShareGroupOffsets"})
 """All else that we ask of a group takes Describe."""
+_ON_CLUSTER = {
+    "WriteTxnMarkers": Operation.CLUSTER_ACTION,
+    "CreateAcls": Operation.ALTER,
+    "DeleteAcls": Operation.ALTER,
+    "CreateTopics": Operation.CREATE,
+    "DescribeConfigs": Operation.DESCRIBE_CONFIGS,
+    "DescribeClientQuotas": Operation.DESCRIBE_CONFIGS,
+}
+"""All else that we ask of a cluster takes Describe."""
 
 _RETRYABLE_THOUGH_NOT_MARKED = frozenset({ErrorCode.broker_not_available, ErrorCode.unknown_server_error})
 """A broker that starts or stops answers so; Kafka's own table does not call these retriable."""
@@ -53,19 +65,9 @@ def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str |
         message: The broker's own words, if it sent any.
     """
     known = ErrorCode(code) if code in ErrorCode._value2member_map_ else None
-    if known is ErrorCode.group_authorization_failed:
-        grant = on_group(what, Operation.READ if api in _SETS_OFFSETS else Operation.DESCRIBE)
+    grant = missing_grant(known, api, what) if known is not None else None
+    if grant is not None:
         return AuthorizationFailed(missing_right(cluster, grant, error_name(code)), cluster=cluster.alias)
-    right = _RIGHTS.get(known) if known else None
-    if right is not None:
-        user = cluster.security.username or "<principal>"
-        return AuthorizationFailed(
-            f"cluster {cluster.alias!r} refuses {api} of {what}",
-            cluster=cluster.alias,
-            why=f"{error_name(code)} for {user!r}",
-            next_step=f"grant it (kafka-acls --add --allow-principal User:{user} {right.format(what=what)} ...); "
-            "`replicator validate FILE --connect` prints the least rights as commands",
-        )
     return BrokerRefused(
         f"cluster {cluster.alias!r} refuses {api} of {what}",
         cluster=cluster.alias,
@@ -74,3 +76,16 @@ def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str |
         why=f"{error_name(code)}{': ' + message if message else ''}",
         retryable=is_retryable(code),
     )
+
+
+def missing_grant(known: ErrorCode, api: str, what: str) -> Grant | None:
+    """Return the right that a refused request lacks; None where it was refused for something else."""
+    if known is ErrorCode.group_authorization_failed:
+        return on_group(what, Operation.READ if api in _SETS_OFFSETS else Operation.DESCRIBE)
+    if known is ErrorCode.topic_authorization_failed:
+        return on_topic(what, NEEDED_BY.get(api, Operation.DESCRIBE))
+    if known is ErrorCode.transactional_id_authorization_failed:
+        return on_transactional_ids(what)
+    if known is ErrorCode.cluster_authorization_failed:
+        return on_cluster(_ON_CLUSTER.get(api, Operation.DESCRIBE))
+    return None

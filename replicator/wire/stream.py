@@ -161,6 +161,9 @@ async def open_stream(cluster: ClusterSpec, host: str, port: int, *, timeout_sec
                 return PlainStream(sock)
             try:
                 return await _handshake(cluster, sock, host)
+            except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+                sock.close()
+                raise _handshake_ended(cluster, where, error) from error
             except BaseException:
                 sock.close()
                 raise
@@ -186,6 +189,18 @@ async def open_stream(cluster: ClusterSpec, host: str, port: int, *, timeout_sec
             why=os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error),
             next_step=f"check clusters.{cluster.alias}.bootstrap and that the broker runs",
         ) from error
+
+
+def _handshake_ended(cluster: ClusterSpec, where: str, error: OSError) -> ConnectionFailed:
+    """Return the error for a peer that ends the connection instead of a certificate: it may also just be stopping."""
+    security = f"clusters.{cluster.alias}.security"
+    return ConnectionFailed(
+        f"{where} of cluster {cluster.alias!r} ends the connection during the TLS handshake",
+        cluster=cluster.alias,
+        why=os.strerror(error.errno) if error.errno and error.errno > 0 else "closed by the peer",
+        next_step=f"check that this listener speaks {cluster.security.protocol} ({security}.protocol), and whether it "
+        f"asks for a certificate of ours ({security}.cert_file); openssl s_client -connect {where} shows what it says",
+    )
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -166,8 +166,8 @@ class Fencing:
         source = self._site.source
         await source.refresh(sorted({cut.topic for cut in cuts}))
         wanted = [TopicPartition(cut.topic, cut.partition) for cut in cuts]
+        now_ms = time.time_ns() // 1_000_000  # before the answer, which may be heard late
         ends, _ = await ends_of(source, wanted)
-        now_ms = time.time_ns() // 1_000_000
         return [
             replace(cut, observed_end=ends[where], observed_ms=now_ms) if where in ends else cut
             for cut, where in zip(cuts, wanted, strict=True)

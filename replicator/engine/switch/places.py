@@ -105,7 +105,9 @@ class Observed:
             raw = log.records.get(state.source_end_key(uid, shard))
             block = pb.SourceEndBlock.FromString(raw) if raw is not None else pb.SourceEndBlock()
             for one in block.entries:
-                self._ends[TopicPartition(one.topic, one.partition)] = (one.end, block.observed_ms)
+                # Records of before have one time, at which they were written.
+                at_ms = one.observed_ms if one.HasField("observed_ms") else block.observed_ms
+                self._ends[TopicPartition(one.topic, one.partition)] = (one.end, at_ms)
 
     def end(self, where: TopicPartition) -> tuple[int, int] | tuple[None, None]:
         """Return the end of a source partition as it was last seen, and when (ms)."""

@@ -17,7 +17,7 @@ DESIRED_ACTIVE: Desired
 DESIRED_PAUSED: Desired
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("partition", "state", "reason", "detail", "source_start", "source_end", "target_start", "target_end", "lag_records", "offsets", "guard", "holder", "open_transaction_seconds", "verified_through", "verified_age_seconds", "verify_differences")
+    __slots__ = ("partition", "state", "reason", "detail", "source_start", "source_end", "target_start", "target_end", "lag_records", "offsets", "guard", "holder", "open_transaction_seconds", "verified_through", "verified_age_seconds", "verify_differences", "phase", "rpo_seconds", "source_seen_age_seconds")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,9 @@ class PartitionStatus(_message.Message):
     VERIFIED_THROUGH_FIELD_NUMBER: _ClassVar[int]
     VERIFIED_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     VERIFY_DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    RPO_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_SEEN_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     partition: int
     state: str
     reason: str
@@ -50,7 +53,10 @@ class PartitionStatus(_message.Message):
     verified_through: int
     verified_age_seconds: float
     verify_differences: int
-    def __init__(self, partition: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., source_start: _Optional[int] = ..., source_end: _Optional[int] = ..., target_start: _Optional[int] = ..., target_end: _Optional[int] = ..., lag_records: _Optional[int] = ..., offsets: _Optional[str] = ..., guard: _Optional[str] = ..., holder: _Optional[str] = ..., open_transaction_seconds: _Optional[float] = ..., verified_through: _Optional[int] = ..., verified_age_seconds: _Optional[float] = ..., verify_differences: _Optional[int] = ...) -> None: ...
+    phase: str
+    rpo_seconds: float
+    source_seen_age_seconds: float
+    def __init__(self, partition: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., source_start: _Optional[int] = ..., source_end: _Optional[int] = ..., target_start: _Optional[int] = ..., target_end: _Optional[int] = ..., lag_records: _Optional[int] = ..., offsets: _Optional[str] = ..., guard: _Optional[str] = ..., holder: _Optional[str] = ..., open_transaction_seconds: _Optional[float] = ..., verified_through: _Optional[int] = ..., verified_age_seconds: _Optional[float] = ..., verify_differences: _Optional[int] = ..., phase: _Optional[str] = ..., rpo_seconds: _Optional[float] = ..., source_seen_age_seconds: _Optional[float] = ...) -> None: ...
 
 class MirrorStatus(_message.Message):
     __slots__ = ("topic", "target_topic", "state", "reason", "detail", "seed_eta_seconds", "partitions")
@@ -82,6 +88,18 @@ class ShardStatus(_message.Message):
     epoch: int
     def __init__(self, shard: _Optional[int] = ..., holder: _Optional[str] = ..., held: _Optional[bool] = ..., epoch: _Optional[int] = ...) -> None: ...
 
+class ClusterStatus(_message.Message):
+    __slots__ = ("cluster", "up", "answered_age_seconds", "trouble")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    up: bool
+    answered_age_seconds: float
+    trouble: str
+    def __init__(self, cluster: _Optional[str] = ..., up: _Optional[bool] = ..., answered_age_seconds: _Optional[float] = ..., trouble: _Optional[str] = ...) -> None: ...
+
 class FlowTotals(_message.Message):
     __slots__ = ("records_total", "bytes_total", "batches_total", "appends_accepted_total", "appends_duplicate_total", "appends_refused_total", "appends_fenced_total", "appends_unknown_total", "reattach_total", "last_progress_ms", "filled_offsets_total")
     RECORDS_TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -109,7 +127,7 @@ class FlowTotals(_message.Message):
     def __init__(self, records_total: _Optional[int] = ..., bytes_total: _Optional[int] = ..., batches_total: _Optional[int] = ..., appends_accepted_total: _Optional[int] = ..., appends_duplicate_total: _Optional[int] = ..., appends_refused_total: _Optional[int] = ..., appends_fenced_total: _Optional[int] = ..., appends_unknown_total: _Optional[int] = ..., reattach_total: _Optional[int] = ..., last_progress_ms: _Optional[int] = ..., filled_offsets_total: _Optional[int] = ...) -> None: ...
 
 class FlowStatus(_message.Message):
-    __slots__ = ("flow", "flow_uid", "source", "target", "state", "reason", "epoch", "lag_records", "rpo_seconds", "source_seen_age_seconds", "remote", "totals", "mirrors", "coordinator_answers", "shards")
+    __slots__ = ("flow", "flow_uid", "source", "target", "state", "reason", "epoch", "lag_records", "rpo_seconds", "source_seen_age_seconds", "remote", "totals", "mirrors", "coordinator_answers", "shards", "clusters")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +143,7 @@ class FlowStatus(_message.Message):
     MIRRORS_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERS_FIELD_NUMBER: _ClassVar[int]
     flow: str
     flow_uid: str
     source: str
@@ -140,7 +159,8 @@ class FlowStatus(_message.Message):
     mirrors: _containers.RepeatedCompositeFieldContainer[MirrorStatus]
     coordinator_answers: bool
     shards: _containers.RepeatedCompositeFieldContainer[ShardStatus]
-    def __init__(self, flow: _Optional[str] = ..., flow_uid: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., lag_records: _Optional[int] = ..., rpo_seconds: _Optional[float] = ..., source_seen_age_seconds: _Optional[float] = ..., remote: _Optional[bool] = ..., totals: _Optional[_Union[FlowTotals, _Mapping]] = ..., mirrors: _Optional[_Iterable[_Union[MirrorStatus, _Mapping]]] = ..., coordinator_answers: _Optional[bool] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ...) -> None: ...
+    clusters: _containers.RepeatedCompositeFieldContainer[ClusterStatus]
+    def __init__(self, flow: _Optional[str] = ..., flow_uid: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., lag_records: _Optional[int] = ..., rpo_seconds: _Optional[float] = ..., source_seen_age_seconds: _Optional[float] = ..., remote: _Optional[bool] = ..., totals: _Optional[_Union[FlowTotals, _Mapping]] = ..., mirrors: _Optional[_Iterable[_Union[MirrorStatus, _Mapping]]] = ..., coordinator_answers: _Optional[bool] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., clusters: _Optional[_Iterable[_Union[ClusterStatus, _Mapping]]] = ...) -> None: ...
 
 class DaemonStatus(_message.Message):
     __slots__ = ("instance", "version", "started_at", "ready", "not_ready_because", "config_reload_ok", "flows")

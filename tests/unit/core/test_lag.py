@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.lag import LagMeter
+from replicator.core.lag import FRESH_SECONDS, LagMeter
 
 
 def test_nothing_is_known_before_the_first_observation() -> None:
@@ -104,3 +104,40 @@ def test_the_figure_is_never_smaller_than_the_truth(steps: list[tuple[bool, int]
         assert figure is None or (exact is not None and figure >= moment - exact)
         if end == reached and seen:
             assert figure == moment - seen[-1][1]
+
+
+def test_silence_of_the_source_is_an_observation() -> None:
+    """It ended where it was last seen to end: nothing is at risk, and what is behind has been behind since before."""
+    meter = LagMeter()
+    meter.reach(100)
+    meter.confirm(0.5)
+    assert (meter.observed_at,) == (None,)
+    meter.observe(100, 1.0)
+    meter.confirm(50.0)
+    assert (meter.observed_at, meter.rpo_seconds(51.0)) == (50.0, 1.0)
+    meter.observe(120, 60.0)
+    meter.confirm(90.0)
+    assert (meter.observed_at, meter.rpo_seconds(91.0)) == (90.0, 41.0)
+    meter.reach(120)
+    assert meter.rpo_seconds(91.0) == 1.0
+
+
+def test_an_observation_that_is_heard_late_changes_nothing() -> None:
+    """Two are asked at the same time, and the older one is heard last."""
+    meter = LagMeter()
+    meter.reach(20)
+    meter.observe(20, 5.0)
+    meter.observe(10, 4.0)
+    meter.confirm(3.0)
+    assert (meter.observed_end, meter.observed_at, meter.caught_up_at) == (20, 5.0, 5.0)
+
+
+def test_nothing_behind_is_said_of_a_fresh_look_only() -> None:
+    """Records that were seen to be behind are, until they are copied."""
+    meter = LagMeter()
+    meter.reach(20)
+    meter.observe(20, 5.0)
+    assert meter.lag_records_at(5.0 + FRESH_SECONDS) == 0
+    assert meter.lag_records_at(5.1 + FRESH_SECONDS) is None
+    meter.observe(27, 6.0)
+    assert meter.lag_records_at(1000.0) == 7

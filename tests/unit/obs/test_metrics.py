@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from replicator.model.groups import GroupStatus
 from replicator.model.status import DaemonStatus
 from replicator.obs.metrics import PREFIX, Metric, render
-from tests.unit.rpc.samples import DAEMON, FakeDaemon
+from tests.unit.rpc.samples import DAEMON, NORTH, FakeDaemon
 
 ROOT = Path(__file__).parents[3]
 
@@ -109,6 +109,21 @@ def test_every_metric_of_the_table_is_well_formed_and_scraped() -> None:
         for family in families:
             if family.name == (PREFIX + spec.name).removesuffix("_total"):
                 assert all(set(sample.labels) == set(spec.labels) for sample in family.samples)
+
+
+def test_a_cluster_is_up_if_it_answers_any_flow() -> None:
+    """And nothing is said of one that nobody knows of; partitions are counted by phase once the flow is up."""
+    text = render(lambda: DAEMON, groups).decode()
+    assert [line for line in text.splitlines() if line.startswith("replicator_cluster_up{")] == [
+        'replicator_cluster_up{cluster="east"} 1.0',
+        'replicator_cluster_up{cluster="west"} 1.0',
+    ]
+    assert 'replicator_partitions{flow="east-to-west",phase="copying"} 1.0' in text
+    assert 'replicator_partitions{flow="east-to-west",phase="waiting"} 1.0' in text
+    assert 'replicator_partitions{flow="east-to-west",phase="stopped"} 0.0' in text
+    assert 'replicator_partitions{flow="north-to-west"' not in text
+    alone = replace(DAEMON, flows=(NORTH,))
+    assert 'replicator_cluster_up{cluster="west"} 0.0' in render(lambda: alone, groups).decode()
 
 
 def test_the_documentation_is_up_to_date() -> None:

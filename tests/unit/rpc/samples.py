@@ -11,8 +11,16 @@ from replicator.model.events import Desired, Event
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
 from replicator.model.report import Report, Section, ok, warn
 from replicator.model.resolution import Loss, Order, Resolution
-from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus, ShardStatus
+from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
+from replicator.model.status import (
+    ClusterStatus,
+    DaemonStatus,
+    FlowStatus,
+    FlowTotals,
+    MirrorStatus,
+    PartitionStatus,
+    ShardStatus,
+)
 from replicator.model.switch import Direction, Outcome, Verb
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
@@ -35,8 +43,16 @@ ORDERS = MirrorStatus(
             guard="on",
             holder="west-1",
             open_transaction_seconds=12.5,
+            phase=PartitionPhase.COPYING,
+            rpo_seconds=3.24,
+            source_seen_age_seconds=0.4,
         ),
-        PartitionStatus(partition=1, state=MirrorState.PENDING, reason=Reason.WAITING_FOR_DOUBT),
+        PartitionStatus(
+            partition=1,
+            state=MirrorState.PENDING,
+            reason=Reason.WAITING_FOR_DOUBT,
+            phase=PartitionPhase.WAITING,
+        ),
     ),
 )
 AUDIT = MirrorStatus(
@@ -77,6 +93,10 @@ EAST = FlowStatus(
     source_seen_age_seconds=0.4,
     coordinator_answers=True,
     shards=(ShardStatus(0, "west-1", held=True, epoch=3), ShardStatus(1, "west-2", held=False, epoch=None)),
+    clusters=(
+        ClusterStatus("east", up=True, answered_age_seconds=0.4),
+        ClusterStatus("west", up=True, answered_age_seconds=1.5),
+    ),
     totals=FlowTotals(
         records_total=1_204_519,
         bytes_total=99_120_000,
@@ -96,6 +116,10 @@ NORTH = FlowStatus(
     target="west",
     state=FlowState.PAUSED,
     reason="maintenance",
+    clusters=(
+        ClusterStatus("north", up=None),
+        ClusterStatus("west", up=False, answered_age_seconds=95.0, trouble="west does not answer: refused"),
+    ),
 )
 FAR = FlowStatus(flow="west-to-east", flow_uid=None, source="west", target="east", state=FlowState.ACTIVE, remote=True)
 DAEMON = DaemonStatus(

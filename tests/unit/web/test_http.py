@@ -13,9 +13,10 @@ import pytest
 import pytest_asyncio
 
 from replicator.errors import ReplicatorError
+from replicator.model.states import PartitionPhase
 from replicator.model.status import to_json
 from replicator.web.http import app, serve
-from tests.unit.rpc.samples import DAEMON, EAST, ORDERS, FakeDaemon
+from tests.unit.rpc.samples import AUDIT, DAEMON, EAST, ORDERS, FakeDaemon
 
 
 @pytest.fixture
@@ -46,6 +47,17 @@ async def test_readyz_says_what_is_missing(http: httpx.AsyncClient, daemon: Fake
     answer = await http.get("/readyz")
 
     assert (answer.status_code, answer.text) == (503, "seeding orders.eu\n")
+
+
+async def test_readyz_counts_what_stands_still_by_name(http: httpx.AsyncClient, daemon: FakeDaemon) -> None:
+    """It keeps nobody else from being ready."""
+    audit = replace(AUDIT, partitions=tuple(replace(one, phase=PartitionPhase.STOPPED) for one in AUDIT.partitions))
+    daemon.status = replace(DAEMON, flows=(replace(EAST, mirrors=(ORDERS, audit)),))
+    answer = await http.get("/readyz")
+    assert (answer.status_code, answer.text) == (
+        200,
+        "ready\neast-to-west: 1 of 3 partitions stopped (overtaken_by_retention x1)\n",
+    )
 
 
 async def test_status_is_the_json_of_the_contract(http: httpx.AsyncClient) -> None:

@@ -1,0 +1,108 @@
+"""Whether a flow does what it should, from one picture of it: what readiness, health and counts of partitions say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from replicator.model.states import FlowState, MirrorState, PartitionPhase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replicator.model.status import FlowStatus, MirrorStatus, PartitionStatus
+
+_NOTHING_TO_COPY = frozenset({FlowState.FENCED, FlowState.SWITCHED_OVER, FlowState.FAILED_OVER})
+_NOT_UP = frozenset({FlowState.STARTING, FlowState.UNREACHABLE, FlowState.FAULTED})
+
+
+def phases(flow: FlowStatus) -> dict[PartitionPhase, int]:
+    """Return how many partitions of a flow are in each phase, of those that this daemon has to do with.
+
+    A topic whose partitions are not known counts as one.
+    """
+    found = Counter(phase for phase, _ in _partitions(flow))
+    return {phase: found[phase] for phase in PartitionPhase}
+
+
+def stopped(flow: FlowStatus) -> str | None:
+    """Return what stands still without getting in the way of readiness, as words; None for nothing."""
+    reasons = Counter(why for phase, why in _partitions(flow) if phase is PartitionPhase.STOPPED)
+    if not reasons:
+        return None
+    return f"{_of(reasons.total(), flow)} stopped ({_counted(reasons)})"
+
+
+def not_ready_because(flow: FlowStatus) -> str | None:
+    """Return why not every partition that should be copied is copied, or stopped by name; None where each is."""
+    if flow.remote or flow.state in _NOTHING_TO_COPY:
+        return None
+    if flow.state in _NOT_UP:
+        return f"{flow.flow} is {_with_reason(flow)}"
+    under_way = Counter(
+        why for phase, why in _partitions(flow) if phase in {PartitionPhase.ATTACHING, PartitionPhase.WAITING}
+    )
+    if not under_way:
+        return None
+    return f"{_of(under_way.total(), flow)} of {flow.flow} not copied yet ({_counted(under_way)})"
+
+
+def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:
+    """Return why a flow is not healthy, or None.
+
+    It is ACTIVE here, each broker that it needs answers, nothing is faulted, and the RPO is within the limit.
+    """
+    if flow.remote:
+        return "another daemon runs this flow"
+    if flow.state is not FlowState.ACTIVE:
+        return f"the flow is {_with_reason(flow) if flow.state in _NOT_UP else flow.state}"
+    silent = next((cluster.trouble for cluster in flow.clusters if cluster.trouble is not None), None)
+    if silent is not None:
+        return silent
+    faulted = next((mirror.topic for mirror in flow.mirrors if _faulted(mirror)), None)
+    if faulted is not None:
+        return f"{faulted} is {MirrorState.FAULTED}"
+    return _late(flow, rpo_seconds_max) if rpo_seconds_max is not None else None
+
+
+def _late(flow: FlowStatus, rpo_seconds_max: float) -> str | None:
+    if flow.rpo_seconds is None:
+        return "the RPO is not known yet"
+    late = flow.rpo_seconds > rpo_seconds_max
+    return f"the RPO is {flow.rpo_seconds:.1f}s, more than {rpo_seconds_max:g}s" if late else None
+
+
+def _with_reason(flow: FlowStatus) -> str:
+    return f"{flow.state}: {flow.reason}" if flow.reason else flow.state
+
+
+def _faulted(mirror: MirrorStatus) -> bool:
+    return MirrorState.FAULTED in {mirror.state, *(partition.state for partition in mirror.partitions)}
+
+
+def _partitions(flow: FlowStatus) -> Iterator[tuple[PartitionPhase, str]]:
+    """Yield the phase of each partition, with what is said of it."""
+    for mirror in flow.mirrors:
+        if mirror.partitions:
+            yield from ((one.phase, _why(one)) for one in mirror.partitions if one.phase is not None)
+        elif mirror.state in {MirrorState.FAULTED, MirrorState.STOPPED, MirrorState.PAUSED}:
+            yield PartitionPhase.STOPPED, mirror.reason or mirror.state.lower()
+        else:
+            yield PartitionPhase.ATTACHING, PartitionPhase.ATTACHING
+
+
+def _why(partition: PartitionStatus) -> str:
+    if partition.reason is not None:
+        return partition.reason
+    named = partition.state in {MirrorState.SEEDING, MirrorState.PAUSED, MirrorState.STOPPED}
+    return partition.state.lower() if named or partition.phase is None else partition.phase
+
+
+def _of(count: int, flow: FlowStatus) -> str:
+    total = sum(phases(flow).values())
+    return f"{count} of {total} partitions"
+
+
+def _counted(reasons: Counter[str]) -> str:
+    often_first = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
+    return ", ".join(f"{reason} x{count}" for reason, count in often_first)

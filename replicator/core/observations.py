@@ -1,0 +1,100 @@
+"""When brokers last answered, and what followed from their silence.
+
+All that shows or decides by whether a cluster is there reads this one record. It is fed by every answer of every
+connection, and asks nobody; `engine.cluster_watch` sees to it that brokers in use are asked something now and then.
+Times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.model.status import ClusterStatus
+from replicator.model.units import format_age
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+SILENT_SECONDS = 10.0
+"""A broker in use that has not answered for this long is called silent: the other places add less than 5 s."""
+ANYWHERE = -1
+"""The node of a bootstrap address, which may be any."""
+
+
+@dataclass(eq=False, slots=True)
+class BrokerSeen:
+    """One broker, over all connections to it.
+
+    Attributes:
+        answered_at: When it last answered a request on a connection that was logged in to; None for never.
+        failed_at: When it last could not be reached, or was lost; None for never.
+        why: The words for that, with the next step where there is one.
+    """
+
+    answered_at: float | None = None
+    failed_at: float | None = None
+    why: str = ""
+
+    def failed(self, now: float, why: str) -> None:
+        """Note that it could not be reached, refused the login, was lost, or did not answer."""
+        self.failed_at, self.why = now, why
+
+
+@dataclass(eq=False, slots=True)
+class ClusterSeen:
+    """One cluster, as one flow sees it."""
+
+    _brokers: dict[int, BrokerSeen] = field(default_factory=dict)
+    _watched: dict[int, float] = field(default_factory=dict)
+
+    def broker(self, node: int) -> BrokerSeen:
+        """Return the record of a broker; it lives as long as the cluster's."""
+        return self._brokers.setdefault(node, BrokerSeen())
+
+    def watch(self, nodes: Collection[int], now: float) -> None:
+        """Take which brokers are in use, each of which is asked something every few seconds from now on."""
+        self._watched = {node: self._watched.get(node, now) for node in nodes}
+
+    def silent(self, now: float) -> dict[int, str]:
+        """Return the brokers in use that do not answer, in order; for how long and why, as the end of a sentence."""
+        found: dict[int, str] = {}
+        for node, since in sorted(self._watched.items()):
+            seen = self.broker(node)
+            heard_at = since if seen.answered_at is None else max(since, seen.answered_at)
+            if now - heard_at >= SILENT_SECONDS:
+                found[node] = _silence([seen], now)
+        return found
+
+    def up(self, now: float) -> bool | None:
+        """Return whether any broker answers; None while that is not known."""
+        heard_at = _latest(seen.answered_at for seen in self._brokers.values())
+        if heard_at is not None:
+            return now - heard_at < SILENT_SECONDS
+        return None if _latest(seen.failed_at for seen in self._brokers.values()) is None else False
+
+    def status(self, alias: str, now: float) -> ClusterStatus:
+        """Return what an operator is shown."""
+        up = self.up(now)
+        heard_at = _latest(seen.answered_at for seen in self._brokers.values())
+        trouble = None
+        if up is False:
+            trouble = f"{alias} does not answer{_silence(self._brokers.values(), now)}"
+        elif silent := self.silent(now):
+            trouble = "; ".join(f"{alias} broker {node} does not answer{why}" for node, why in silent.items())
+        return ClusterStatus(alias, up, None if heard_at is None else round(now - heard_at, 3), trouble)
+
+
+def _silence(brokers: Collection[BrokerSeen], now: float) -> str:
+    """Return for how long nothing was heard of any, and the newest reason; one from before that explains nothing."""
+    heard_at = _latest(seen.answered_at for seen in brokers)
+    text = "" if heard_at is None else f", last heard {format_age(now - heard_at)} ago"
+    failed_at = _latest(seen.failed_at for seen in brokers)
+    if failed_at is None or (heard_at is not None and failed_at < heard_at):
+        return text
+    why = next(seen.why for seen in brokers if seen.failed_at == failed_at)
+    return f"{text}: {why}"
+
+
+def _latest(moments: Iterable[float | None]) -> float | None:
+    return max((moment for moment in moments if moment is not None), default=None)
