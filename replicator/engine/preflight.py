@@ -19,6 +19,7 @@ from replicator.core.rights import REQUIRED_ON_SOURCE_GROUP, REQUIRED_ON_TARGET_
 from replicator.core.topic_plan import (
     CreateTopic,
     Recorded,
+    SetConfigs,
     SourceTopic,
     TargetCluster,
     TargetTopic,
@@ -30,7 +31,7 @@ from replicator.engine import preflight_judge as judge
 from replicator.engine import preflight_owners as owners
 from replicator.engine import state
 from replicator.engine.state_log import StateLog
-from replicator.errors import ReplicatorError
+from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, Report, Section, fail, ok, warn
 from replicator.model.spec import Offsets
@@ -295,8 +296,8 @@ async def _mirrors(flow: _Flow) -> None:
     flow.checks += judge.merged(merged_names({name: flow.target_name(name) for name in flow.names}))
     if known:
         flow.checks.append(ok("mirrors", f"{judge.count(len(known), 'topic')} copied by this flow already"))
-    for name in there:
-        flow.checks += _foreign(flow, name, known=name in known)
+    for name, topic in there.items():
+        flow.checks += _foreign(flow, name, known=name in known, losing=_losing(plans[name], configs.get(topic.name)))
     for plan in plans.values():
         if plan.fault is not None:
             flow.checks.append(fail("mirrors", plan.fault.text, f"would stop as {plan.fault.reason}"))
@@ -343,12 +344,23 @@ async def _circles(flow: _Flow, topics: list[Topic]) -> None:
     if flow.spec.both_ways or not topics or STATE_TOPIC not in source.topics:
         return
     log = StateLog(source)
-    await log.read_to_end()
+    try:
+        await log.read_to_end()
+    except AuthorizationFailed as error:
+        flow.checks.append(warn("mirrors", f"whether from and to are swapped cannot be told: {error}", error.next_step))
+        return
     ids = {topic.name: topic.topic_id for topic in topics}
     flow.circles = state.copied_from(log.records, flow.target.cluster.cluster_id or "", ids)
 
 
-def _foreign(flow: _Flow, name: str, *, known: bool) -> list[Check]:
+def _losing(plan: TopicPlan, config: TopicConfig | None) -> list[str]:
+    """Return the settings that somebody gave a target topic and that the flow will change, from and to."""
+    own = dict(config.dynamic) if config is not None else {}
+    wanted = {name: value for step in plan.steps if isinstance(step, SetConfigs) for name, value in step.values.items()}
+    return [f"{name}: {own[name]} -> {value}" for name, value in sorted(wanted.items()) if name in own]
+
+
+def _foreign(flow: _Flow, name: str, *, known: bool, losing: list[str]) -> list[Check]:
     """Find out whether a target topic that exists belongs to somebody else."""
     new = flow.target_name(name)
     owner = state.foreign_owner(flow.records, flow.record.uid if flow.record else "", new)
@@ -367,7 +379,10 @@ def _foreign(flow: _Flow, name: str, *, known: bool) -> list[Check]:
         ]
     end = max((found.offset for where, found in flow.target_ends.items() if where.topic == new), default=0)
     if end <= 0:
-        return [ok("mirrors", f"{new} is there already, and empty: it will be used")]
+        told = f"{new} is there already, and empty: it will be used"
+        keep = "keep one with topic_configs.exclude, or set it with topic_configs.override"
+        changed = f"{told}, with settings as on the source: {', '.join(losing)}"
+        return [warn("mirrors", changed, keep) if losing else ok("mirrors", told)]
     if flow.spec.both_ways:
         return [ok("mirrors", f"{new} is there already, with records of others up to offset {end:,}: ours are added")]
     return [

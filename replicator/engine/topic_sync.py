@@ -105,6 +105,7 @@ class TopicSync:
         self._ownership = Ownership(flow, uid, source, target, state_log)
         self._doubted = doubted
         self._feeders: dict[str, str] = {}
+        self._outrun: set[str] = set()
         self._log = state_log
         self._known_configs: frozenset[str] | None = None
         self._first_pass = True
@@ -170,20 +171,30 @@ class TopicSync:
         ]
         grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
         looked_at = fresh + grown
-        # The target is asked only about topics that need a look: one that goes there is noticed by its refusals.
-        absent = await self._target.refresh([targets[name] for name in looked_at]) if looked_at else {}
-        found = await self._facts(looked_at, targets)
         if self._first_pass:
             self._remember_missing(names)
         gone = self._note_missing(names)
         self._feeders = _first_of(targets)
-        proofs = await self._prove(found)
-        for name, facts in found.items():
-            await self._handle(name, targets[name], facts, absent.get(targets[name]), proofs.get(name))
-        if found:
+        outrun = await self._look_at(looked_at, targets)
+        if outrun:  # somebody else created those in the same moment: whose they are is proven like that of any other
+            await self._look_at(outrun, targets)
+        if looked_at:
             await self._record()
         self._first_pass = False
-        return bool(found) or gone or stopped
+        return bool(looked_at) or gone or stopped
+
+    async def _look_at(self, names: list[str], targets: Mapping[str, str]) -> list[str]:
+        """Bring topics in step; return those that somebody else created on the target in the same moment."""
+        if not names:
+            return []
+        # The target is asked only about topics that need a look: one that goes there is noticed by its refusals.
+        absent = await self._target.refresh(sorted({targets[name] for name in names}))
+        found = await self._facts(names, targets)
+        proofs = await self._prove(found)
+        self._outrun.clear()
+        for name, facts in found.items():
+            await self._handle(name, targets[name], facts, absent.get(targets[name]), proofs.get(name))
+        return sorted(self._outrun)
 
     def selected(self) -> list[str]:
         """Return the topics that the source has, as it was described last, and the flow means and copies."""
@@ -231,8 +242,6 @@ class TopicSync:
 
     async def _facts(self, names: list[str], targets: Mapping[str, str]) -> dict[str, _Found]:
         """Return what both sides tell of topics; what is refused of one of them is said there, and only there."""
-        if not names:
-            return {}
         existing = sorted({targets[name] for name in names if targets[name] in self._target.topics})
         untold: tuple[dict[str, KafkaError], dict[str, KafkaError]] = {}, {}
         there, here = await asyncio.gather(
@@ -417,27 +426,33 @@ class TopicSync:
 
     async def _in_step(self, mirror: Mirror, found: _Found, plan: TopicPlan, owned: OwnedTopic | None) -> Topic | None:
         """Create the target topic, or change the one that is ours; return it once it has leaders, None if not yet."""
-        name, partitions = mirror.target_topic, found.source.partition_count
-        target = found.target
+        target, partitions = found.target, found.source.partition_count
         if target is None:
-            for step in plan.steps:
-                if isinstance(step, CreateTopic):
-                    owned = await self._topics.create(step)
+            owned = await self._create(mirror, plan)
         elif owned is not None:
             for step in plan.steps:
                 if isinstance(step, GrowTopic | SetConfigs):
                     await self._topics.carry_out(owned, step)
         if owned is None:
-            return None  # somebody else was faster: the next look proves whose it is
+            return None
         if plan.steps and (target is None or target.partition_count != partitions):
-            target = await self._topics.await_leaders(name, partitions)
+            target = await self._topics.await_leaders(owned.name, partitions)
         if target is not None and not owned.is_still(target.topic_id):
             raise NotOurs(
-                f"{name} was left as it is",
+                f"{owned.name} was left as it is",
                 cluster=self._target.spec.alias,
                 why="it was deleted and created again since it was proven ours",
             )
         return target
+
+    async def _create(self, mirror: Mirror, plan: TopicPlan) -> OwnedTopic | None:
+        made = None
+        for step in plan.steps:
+            if isinstance(step, CreateTopic):
+                made = await self._topics.create(step)
+        if made is None:
+            self._outrun.add(mirror.topic)
+        return made
 
     def _fault(self, mirror: Mirror, found: _Found, plan: TopicPlan) -> Fault | None:
         """Return why the two topics cannot be a mirror."""

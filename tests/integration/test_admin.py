@@ -22,7 +22,7 @@ from replicator.admin.reader import OutOfRange, PartitionReader
 from replicator.admin.topics import TopicAdmin
 from replicator.core.ownership import created
 from replicator.devkit import Cluster, ListenerSecurity, unsecured_token
-from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, NotOurs
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, KafkaError, NotOurs
 from replicator.model import security
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
@@ -236,19 +236,24 @@ def guarded(make_module_cluster: Callable[..., Cluster]) -> Cluster:
         overrides={"auto.create.topics.enable": "true"},
     )
     # What a guest may do: describe topics, nothing else.
+    allow(made, "*", AclOperation.DESCRIBE)
+    return made
+
+
+def allow(cluster: Cluster, topic: str, operation: AclOperation) -> None:
+    """Let the guest do something with a topic."""
     binding = AclBinding(
         ResourceType.TOPIC,
-        "*",
+        topic,
         ResourcePatternType.LITERAL,
         "User:guest",
         "*",
-        AclOperation.DESCRIBE,
+        operation,
         AclPermissionType.ALLOW,
     )
-    client = AdminClient({"bootstrap.servers": made.bootstrap, "log_level": 0})
+    client = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 0})
     for done in client.create_acls([binding]).values():
         done.result(30)
-    return made
 
 
 def login(
@@ -321,6 +326,23 @@ async def test_a_missing_right_is_named_with_its_command(guarded: Cluster, topic
     with pytest.raises(AuthorizationFailed, match="read"):
         list(reader.records(TopicPartition(topic_name, 0), 0, 1))
     reader.close()
+
+
+async def test_a_topic_whose_settings_are_refused_stands_alone(guarded: Cluster, topic_name: str) -> None:
+    """The settings of the others are told, and its own command is given for it; a name that is there twice is one."""
+    ruler, visitor = (TopicAdmin(login(guarded, name, f"{name}-secret")) for name in ("root", "guest"))
+    first, second = f"{topic_name}-1", f"{topic_name}-2"
+    for topic in (first, second):
+        await ruler.create_topic(topic, 1, 1, {})
+    allow(guarded, second, AclOperation.DESCRIBE_CONFIGS)
+    refused: dict[str, KafkaError] = {}
+
+    found = await visitor.describe_configs([first, second, second], refused)
+
+    assert found.keys() == {second}
+    assert refused.keys() == {first}
+    assert isinstance(refused[first], AuthorizationFailed)
+    assert f"--operation DescribeConfigs --topic {first}" in refused[first].next_step
 
 
 async def test_no_request_creates_a_topic(guarded: Cluster, topic_name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from tests.integration.harness import (
@@ -11,6 +12,7 @@ from tests.integration.harness import (
     assert_equal,
     bounds,
     config_of,
+    configure,
     create,
     delete_below,
     numbered,
@@ -18,12 +20,14 @@ from tests.integration.harness import (
     produce,
     read_all,
     wait_copied,
+    wait_until,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONG_AGO_MS = 1_600_000_000_000
+_NOW_MS = time.time_ns() // 1_000_000
 
 
 def as_they_are(cluster: Kafka, topics: Iterable[str]) -> dict[str, tuple[int, dict[str, str], object, object]]:
@@ -75,7 +79,8 @@ def test_from_and_to_swapped_under_a_running_flow(east: Kafka, west: Kafka, topi
     for topic in (orders, idle):
         create(east, topic, 2, min_insync_replicas="1", retention_ms="3600000")
     produce(east, orders, numbered(20))
-    daemon = lab.daemon(east, west, f"{topic_name}-*", topic_configs={"override": {"retention.ms": "7200000"}}).start()
+    settings = {"override": {"retention.ms": "7200000"}}
+    daemon = lab.daemon(east, west, orders, idle, topic_configs=settings).start()
     for topic in (orders, idle):
         wait_copied(east, west, topic)
         daemon.wait_state(topic, "ACTIVE")
@@ -87,8 +92,7 @@ def test_from_and_to_swapped_under_a_running_flow(east: Kafka, west: Kafka, topi
     daemon.reload()
 
     for topic in (orders, idle):
-        mirror = daemon.wait_state(topic, "FAULTED", "target_taken")
-        assert "swapped" in mirror["partitions"][0]["detail"] if mirror["partitions"] else True
+        assert "swapped" in json.dumps(daemon.wait_state(topic, "FAULTED", "target_taken"))
         refused = daemon.cli("mirror", "resolve", lab.flow, topic, "--how", "recreate", "--dry-run")
         assert refused.returncode == 2, refused.stdout
     assert as_they_are(east, (orders, idle)) == before
@@ -119,3 +123,66 @@ def test_two_topics_renamed_to_one(east: Kafka, west: Kafka, topic_name: str, la
     resolved = daemon.cli("mirror", "resolve", lab.flow, second, "--how", "recreate", "--dry-run")
     assert resolved.returncode == 2, resolved.stdout
     assert "rename" in resolved.stderr
+
+
+def test_accepting_tells_what_it_changes(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Each setting and the partitions, from and to; nothing is changed by asking."""
+    create(east, topic_name, 3, retention_ms="3600000", min_insync_replicas="1")
+    produce(east, topic_name, [item | {"timestamp": _NOW_MS + at} for at, item in enumerate(numbered(60))])
+    create(west, topic_name, 1, replicas=3, retention_ms="-1", min_insync_replicas="2")
+    produce(west, topic_name, [item | {"timestamp": _NOW_MS + at} for at, item in enumerate(numbered(40))])
+    before = as_they_are(west, [topic_name])
+    daemon = lab.daemon(east, west, topic_name).start()
+    daemon.wait_state(topic_name, "FAULTED", "foreign_writer")
+    words = ("mirror", "resolve", lab.flow, topic_name, "--how", "accept", "-o", "json")
+
+    told = daemon.cli(*words, "--dry-run")
+
+    assert told.returncode == 0, told.stderr
+    steps = json.loads(told.stdout)["steps"]
+    assert f"{topic_name}: partitions: 1 -> 3" in steps
+    assert f"{topic_name}: retention.ms: -1 -> 3600000" in steps
+    assert f"{topic_name}: min.insync.replicas: 2 -> 1" in steps
+    assert as_they_are(west, [topic_name]) == before
+    done = daemon.cli(*words, "--yes", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == steps
+    wait_until("its settings follow", lambda: config_of(west, topic_name)["retention.ms"] == "3600000")
+    wait_until("all is copied", lambda: [end for _, end in bounds(west, topic_name).values()] == [60, 0, 0])
+
+
+def test_mirrors_of_another_flow_are_left_alone(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Their settings stay those of the flow that feeds them, also after both were started again."""
+    create(east, topic_name, 2, retention_ms="3600000")
+    produce(east, topic_name, numbered(10))
+    first = lab.daemon(east, west, topic_name).start()
+    assert_equal(east, west, topic_name)
+    before = as_they_are(west, [topic_name])
+    feeds, lab.flow = lab.flow, f"{lab.flow}-too"
+    settings = {"override": {"retention.ms": "7200000"}}
+    second = lab.daemon(east, west, topic_name, topic_configs=settings).start()
+    assert feeds in json.dumps(second.wait_state(topic_name, "FAULTED", "foreign_writer"))
+    assert as_they_are(west, [topic_name]) == before
+    produce(east, topic_name, numbered(10, 10))
+    assert_equal(east, west, topic_name)
+    assert first.mirror(topic_name)["state"] == "ACTIVE"
+
+
+def test_a_queue_of_an_application_gets_no_dead_letters(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """It has the name that records would be set aside under: nothing of it is changed, and nothing is given up."""
+    create(east, topic_name, max_message_bytes="3000000")
+    produce(east, topic_name, [{"key": b"large", "value": b"x" * 100_000}], **{"message.max.bytes": 3_000_000})
+    configure(east, topic_name, max_message_bytes="20000")
+    queue = f"{topic_name}.dead-letter"
+    create(west, queue, max_message_bytes="5000")
+    produce(west, queue, numbered(3))
+    before = as_they_are(west, [queue])
+    daemon = lab.daemon(east, west, topic_name).start()
+    daemon.wait_state(topic_name, "FAULTED", "record_too_large")
+
+    refused = daemon.cli("mirror", "resolve", lab.flow, topic_name, "--how", "skip", "--yes")
+
+    assert refused.returncode == 3
+    assert "is no dead-letter topic" in refused.stderr
+    assert as_they_are(west, [queue]) == before
+    assert daemon.mirror(topic_name)["reason"] == "record_too_large"

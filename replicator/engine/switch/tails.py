@@ -20,7 +20,7 @@ from replicator.engine.look import Side, batches_between, ends_of
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.records import cuts_of
 from replicator.engine.switch.site import mirrors_in
-from replicator.errors import BrokerRefused, Unequal
+from replicator.errors import BrokerRefused, Conflict, Unequal
 from replicator.model.names import TopicPartition, export_transactional_id
 from replicator.model.switch import Cut, Journal, by_topic
 from replicator.obs.logs import get_logger
@@ -147,6 +147,12 @@ class Tails:
             # there then is all there is, and nobody adds to it unless our piece is fenced.
             identity = await init_producer_id(self._site.target, export_transactional_id(self._site.uid))
             found, begin = await self._exported(where, begin)
+            if any(offset < 0 for offset, _ in found):
+                raise Conflict(
+                    f"{where} holds records that were not exported from {origin}",
+                    why="somebody else writes to a topic of that name",
+                    next_step=f"nothing was written to it; move {where.topic} away: the failback goes on by itself",
+                )
             position = found[-1][0] + 1 if found else position
             piece = await self._piece(origin, position, end)
             if not piece:
