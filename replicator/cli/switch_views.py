@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LOSSES_SHOWN_MAX = 20
 _TOPICS_SHOWN_MAX = 5
+_PLANNED_MAX = 50
 _CUTS = (
     Column("TOPIC", folds=True),
     Column("PARTITION", right=True),
@@ -43,9 +44,20 @@ def plan(order: Order, found: SwitchPlan) -> None:
         output.line(f"  {number:>2}. {step}")
         if number == found.undone_until and number < len(found.steps):
             output.line("      -- up to here `replicator switch abort` undoes all of it --")
+    if found.topics and not order.topics:
+        output.line(f"topics ({len(found.topics):,}): {_some(found.topics, _PLANNED_MAX)}")
+    left_out(found.left_out)
     losses(found)
     for problem in found.problems:
         output.line(f"refused: {problem}")
+
+
+def left_out(topics: tuple[tuple[str, str], ...]) -> None:
+    """Show which mirrors of the flow a switch is not about."""
+    for topic, why in topics[:_TOPICS_SHOWN_MAX]:
+        output.line(f"left out: {topic} {why}")
+    if len(topics) > _TOPICS_SHOWN_MAX:
+        output.line(f"left out: {len(topics) - _TOPICS_SHOWN_MAX} more topics")
 
 
 def losses(found: SwitchPlan) -> None:
@@ -83,8 +95,12 @@ def headline(switch: SwitchStatus) -> str:
 
 def _meant(flow: str, topics: tuple[str, ...]) -> str:
     """Return a flow with the topics that are switched alone."""
-    more = f" and {len(topics) - _TOPICS_SHOWN_MAX} more" if len(topics) > _TOPICS_SHOWN_MAX else ""
-    return f"{flow} (only {', '.join(topics[:_TOPICS_SHOWN_MAX])}{more})" if topics else flow
+    return f"{flow} (only {_some(topics, _TOPICS_SHOWN_MAX)})" if topics else flow
+
+
+def _some(topics: tuple[str, ...], shown_max: int) -> str:
+    more = f" and {len(topics) - shown_max} more" if len(topics) > shown_max else ""
+    return f"{', '.join(topics[:shown_max])}{more}"
 
 
 def step_line(step: StepStatus) -> str:
@@ -122,7 +138,8 @@ def status(switch: SwitchStatus, *, wide: bool) -> None:
 
 
 def outcome(switch: SwitchStatus) -> None:
-    """Show what a switch cost."""
+    """Show what a switch cost, and what it was not about."""
+    left_out(switch.left_out)
     if switch.groups_exact or switch.groups_inexact:
         output.line(f"consumer groups: {switch.groups_exact} exact, {switch.groups_inexact} not")
     for text in switch.groups_detail:

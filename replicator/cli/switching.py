@@ -15,7 +15,7 @@ from replicator.cli import findings, output, remote, switch_views
 from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption
 from replicator.cli.output import Format
 from replicator.cli.switch import show
-from replicator.errors import PreflightFailed, ReplicatorError, TimedOut, UsageError
+from replicator.errors import Conflict, PreflightFailed, ReplicatorError, TimedOut, UsageError
 from replicator.model.report import to_json as report_to_json
 from replicator.model.status import SCHEMA_VERSION
 from replicator.model.switch import Close, Options, Order, Outcome, Verb, back_id
@@ -360,5 +360,19 @@ def _follow_back(client: ControlClient, switch: SwitchStatus, manner: _Manner) -
 
 
 def _now(client: ControlClient, switch: SwitchStatus) -> SwitchStatus:
-    known = [one for one in client.switches(switch.flow) if one.id == switch.id]
-    return known[0] if known else switch
+    """Return a switch as it is now.
+
+    Raises:
+        Conflict: A failover took over from it: it is no more.
+    """
+    switches = client.switches(switch.flow)
+    for one in switches:
+        if one.id == switch.id:
+            return one
+        if one.replaces == switch.id:
+            raise Conflict(
+                f"{switch.verb} {switch.id} of {switch.flow!r} was replaced by {one.verb} {one.id}",
+                why=f"{one.actor or 'somebody'} ordered it{f': {one.reason}' if one.reason else ''}",
+                next_step=f"replicator switch status {switch.flow}",
+            )
+    return switch

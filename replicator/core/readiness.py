@@ -171,10 +171,19 @@ def _leases(status: FlowStatus) -> Iterable[Check]:
 
 def _mirrors(status: FlowStatus) -> Iterable[Check]:
     by_state: dict[MirrorState, list[str]] = {}
+    gone = [mirror.topic for mirror in status.mirrors if mirror.reason is Reason.SOURCE_MISSING]
     for mirror in status.mirrors:
-        by_state.setdefault(mirror.state, []).append(mirror.topic)
+        if mirror.reason is not Reason.SOURCE_MISSING:
+            by_state.setdefault(mirror.state, []).append(mirror.topic)
     if not status.mirrors:
         yield warn("mirrors", "the flow mirrors no topic", "look at topics.include in the flow file")
+    if gone:
+        yield warn(
+            "mirrors",
+            f"{_some(gone)} {'was' if len(gone) == 1 else 'were'} deleted on the source: a switchover leaves "
+            f"{'it' if len(gone) == 1 else 'them'} out",
+            f"replicator mirror forget {status.flow} {min(gone)}",
+        )
     for state, names in sorted(by_state.items()):
         verb = "is" if len(names) == 1 else "are"
         if state is MirrorState.ACTIVE:

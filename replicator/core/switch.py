@@ -124,7 +124,7 @@ def path_of(journal: Journal) -> tuple[StepName, ...]:
         # A failover has not touched the source yet. At a failback the other side is open, so this one stays shut.
         return ()
     left_out: set[StepName] = set()
-    if options.close is Close.STATED and not journal.inherited_locks:
+    if options.close is Close.STATED and not _ours(journal):
         left_out |= {*_LOCKS, StepName.REOPEN_SOURCE}
     if not options.way_back:
         left_out |= {StepName.OFFER_WAY_BACK, StepName.GIVE_UP_WAY_BACK, StepName.WITHDRAW_WAY_BACK}
@@ -255,26 +255,26 @@ def _epoch(journal: Journal) -> int:
 
 _STEPS: dict[StepName, Callable[[Journal], do.Step]] = {
     StepName.PREFLIGHT: lambda _: do.Preflight(),
-    StepName.PLAN_LOCKS: lambda j: do.PlanLocks(j.topics, _ours(j)),
+    StepName.PLAN_LOCKS: lambda j: do.PlanLocks(j.scope, _ours(j)),
     StepName.PLACE_LOCKS: lambda j: do.PlaceLocks(j.locks),
-    StepName.PROVE_QUIESCENCE: lambda j: do.ProveQuiescence(j.topics),
+    StepName.PROVE_QUIESCENCE: lambda j: do.ProveQuiescence(j.scope),
     StepName.DRAIN: lambda j: do.Drain(j.ends),
     StepName.SYNC_GROUPS: lambda j: do.SyncGroups(j.ends),
     StepName.OFFER_WAY_BACK: lambda _: do.OfferWayBack(),
-    StepName.BEGIN_FENCE: lambda j: do.BeginFence(j.topics, j.fence_epoch, _scope(j)),
-    StepName.FENCE: lambda j: do.Fence(_epoch(j), j.topics),
-    StepName.VERIFY_FENCE: lambda j: do.VerifyFence(_epoch(j), j.topics),
-    StepName.PROMOTE: lambda j: do.Promote(_epoch(j), j.topics),
+    StepName.BEGIN_FENCE: lambda j: do.BeginFence(j.scope, j.fence_epoch, _scope(j)),
+    StepName.FENCE: lambda j: do.Fence(_epoch(j), j.scope),
+    StepName.VERIFY_FENCE: lambda j: do.VerifyFence(_epoch(j), j.scope),
+    StepName.PROMOTE: lambda j: do.Promote(_epoch(j), j.scope),
     StepName.CLAMP_GROUPS: lambda j: do.ClampGroups(j.cuts),
     StepName.RECORD_CUT: lambda j: do.RecordCut(_epoch(j), j.cuts),
     StepName.GIVE_UP_WAY_BACK: lambda _: do.GiveUpWayBack(),
-    StepName.OPEN_TARGET: lambda j: do.OpenTarget(j.topics),
-    StepName.PREPARE_REVERSE: lambda j: do.PrepareReverse(j.options.reverse_flow, j.topics),
-    StepName.START_REVERSE: lambda j: do.StartReverse(j.options.reverse_flow, j.topics, _ours(j)),
+    StepName.OPEN_TARGET: lambda j: do.OpenTarget(j.scope),
+    StepName.PREPARE_REVERSE: lambda j: do.PrepareReverse(j.options.reverse_flow, j.scope),
+    StepName.START_REVERSE: lambda j: do.StartReverse(j.options.reverse_flow, j.scope, _ours(j)),
     StepName.WITHDRAW_WAY_BACK: lambda _: do.WithdrawWayBack(),
     StepName.REOPEN_SOURCE: lambda j: do.ReopenSource(_ours(j)),
     StepName.MARK_SOURCE: lambda j: do.MarkSource(tuple(end for end in j.ends if end.identical)),
-    StepName.RESUME_COPYING: lambda j: do.ResumeCopying(_epoch(j), j.topics),
+    StepName.RESUME_COPYING: lambda j: do.ResumeCopying(_epoch(j), j.scope),
     StepName.FIND_TAILS: lambda j: do.FindTails(j.ends),
     StepName.EXPORT_TAILS: lambda j: do.ExportTails(_tails(j)),
     StepName.CONFIRM: lambda j: do.Confirm(confirmation_digest(j)),

@@ -49,7 +49,16 @@ class Begun:
     already: bool = False
 
 
-def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int, reverse: Journal | None = None) -> Begun:
+def begin(
+    switches: Switches,
+    order: Order,
+    *,
+    promoted: bool,
+    now_ms: int,
+    reverse: Journal | None = None,
+    was_cut: bool = False,
+    reverse_opened: bool = False,
+) -> Begun:
     """Take an order to switch.
 
     Args:
@@ -58,6 +67,8 @@ def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int, reve
         promoted: Whether the writer record, or those of all mirrors that are meant, says promoted.
         now_ms: The time.
         reverse: The switch of the reverse flow that is running, for a failback.
+        was_cut: Whether a switch that is not remembered any more left a cut of what is meant.
+        reverse_opened: Whether the reverse flow took over from the last switch of this one, and was opened since.
 
     Raises:
         Conflict: Another switch of this flow is running, or one of the reverse flow that a failback did not order.
@@ -72,6 +83,8 @@ def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int, reve
     if order.verb is Verb.FAILBACK and _came_back(switches.current, order, reverse, promoted=promoted):
         return Begun(switches, already=True)
     _check_start(order, promoted=promoted)
+    if order.verb is Verb.FAILBACK:
+        _check_came_from(switches, order, was_cut=was_cut, reverse_opened=reverse_opened)
     if order.verb is not Verb.FAILBACK and promoted:
         return Begun(switches, already=True)
     inherited, others = _standing(switches.current, order)
@@ -80,6 +93,7 @@ def begin(switches: Switches, order: Order, *, promoted: bool, now_ms: int, reve
         verb=order.verb,
         flow=order.flow,
         topics=tuple(sorted(set(order.topics))),
+        left_out=tuple(sorted(set(order.left_out))),
         options=order.options,
         actor=order.actor,
         reason=order.reason,
@@ -101,6 +115,33 @@ def _check_start(order: Order, *, promoted: bool) -> None:
         raise PreflightFailed(
             "this flow still copies: there is nothing to come back from", next_step="replicator flow status"
         )
+
+
+def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse_opened: bool) -> None:
+    """Refuse to come back from where nobody went: a way back stands by as promoted from its first day on.
+
+    A failback of the wrong flow of a pair would take the open side for an old source, and let a flow copy to it.
+    """
+    other = order.options.reverse_flow
+    if not was_cut and not any(_opened(one, order) for one in switches.all):
+        raise PreflightFailed(
+            f"flow {order.flow!r} was never switched: there is nothing to come back from",
+            why="it stands by because its target is the open side, and none of its topics was ever cut",
+            next_step=f"if flow {other!r} is the one that was switched: replicator failback {other}",
+        )
+    if reverse_opened:
+        raise PreflightFailed(
+            f"flow {order.flow!r} was come back from already: its target is the passive side",
+            why=f"flow {other!r} took over from its last switch, and was opened since",
+            next_step=f"replicator failback {other}",
+        )
+
+
+def _opened(journal: Journal, order: Order) -> bool:
+    """Return whether a switch opened what an order is about, or some of it."""
+    if journal.verb is Verb.FAILBACK or journal.outcome is not Outcome.DONE:
+        return False
+    return not journal.topics or not order.topics or bool(set(journal.topics) & set(order.topics))
 
 
 def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, promoted: bool) -> bool:
@@ -201,6 +242,7 @@ def escalated(running: Journal, order: Order, now_ms: int) -> Journal:
         direction=Direction.FORWARD,
         stopped_by=f"the failover took over from switchover {running.id}",
         escalated=True,
+        replaces=running.id,
     )
     done = [step for step in _BOTH_PATHS if running.did(step)] if running.direction is Direction.FORWARD else []
     # Once the target is open only the reverse flow was missing, and it needs the source.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from replicator.core.switch import NO_RETURN, confirmation_digest, next_name, path_of, restorations
-from replicator.model.switch import Close, Cut, Journal, Restore, StepName, Verb, by_topic
+from replicator.model.switch import AWAY, Close, Cut, Journal, LeftOut, Restore, StepName, Verb, by_topic
 from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 
 _TEXTS = {
@@ -48,6 +50,8 @@ def plan_of(
     cuts: tuple[Cut, ...] = (),
     now_ms: int = 0,
     already: bool = False,
+    topics: tuple[str, ...] = (),
+    apart: tuple[LeftOut, ...] = (),
 ) -> SwitchPlan:
     """Return what a switch that was not begun yet will do.
 
@@ -58,6 +62,8 @@ def plan_of(
         cuts: What it would cut now.
         now_ms: The time.
         already: It is under way or done.
+        topics: Source topics of the mirrors that it is about.
+        apart: Mirrors of the flow that it is not about, beside those that the journal leaves out.
     """
     path = [step for step in path_of(journal) if step is not StepName.PLAN_LOCKS]
     steps = [_words(step, journal, names) for step in path]
@@ -76,7 +82,13 @@ def plan_of(
         max(0.0, (now_ms - min(seen)) / 1000) if seen else None,
         already,
         journal.id if already else "",
+        topics,
+        _away((*journal.left_out, *apart)),
     )
+
+
+def _away(left_out: Iterable[LeftOut]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((one.topic, AWAY[one.why]) for one in set(left_out)))
 
 
 def _words(step: StepName, journal: Journal, names: tuple[str, str]) -> str:
@@ -115,6 +127,8 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
         stopped_by=journal.stopped_by,
         epoch=journal.fence_epoch,
         topics=journal.topics,
+        left_out=_away(journal.left_out),
+        replaces=journal.replaces,
         reverse_flow=journal.options.reverse_flow,
         way_back=journal.options.way_back,
         waits_for=waits_for,

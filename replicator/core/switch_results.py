@@ -88,8 +88,8 @@ def _turn(journal: Journal, step: do.Step, result: do.Result, facts: Facts) -> J
             return turned(ended, Direction.ABORTING, why)
         case do.Abort(why), do.Ok():
             return turned(journal, Direction.ABORTING, why)
-        case ((do.Drain() | do.SyncGroups() | do.BeginFence()), do.SourceMoved(why)):
-            return _closed_again(journal, why)
+        case ((do.ProveQuiescence() | do.Drain() | do.SyncGroups() | do.BeginFence()), do.SourceMoved()):
+            return _closed_again(journal, result)
         case do.TurnBack(), do.Ok():
             return turned(journal, Direction.BACK, _TURNED)
         case ((do.GiveUpWayBack() | do.WithdrawWayBack() | do.OfferWayBack()), do.Decided(Decision.BACK)):
@@ -97,11 +97,19 @@ def _turn(journal: Journal, step: do.Step, result: do.Result, facts: Facts) -> J
     return None
 
 
-def _closed_again(journal: Journal, why: str) -> Journal:
-    """Return to where the source is closed: its locks may be gone, or topics may have come that have none."""
+def _closed_again(journal: Journal, moved: do.SourceMoved) -> Journal:
+    """Return to where the source is closed: its locks may be gone, or topics may have come that have none.
+
+    Mirrors that take no part from now on are noted here, before the fence begins: nothing of theirs is touched by it.
+    """
+    known = {one.topic for one in journal.left_out}
+    left_out = (*journal.left_out, *(one for one in moved.left_out if one.topic not in known))
+    journal = replace(journal, left_out=tuple(sorted(left_out)), stopped_by=moved.why)
+    if journal.scope.is_empty:
+        return turned(journal, Direction.ABORTING, f"none of the topics that were named is left: {moved.why}")
     path = path_of(journal)
     first = StepName.PLAN_LOCKS if StepName.PLAN_LOCKS in path else StepName.PROVE_QUIESCENCE
-    return replace(journal, reached=path[path.index(first) - 1], ends=(), stopped_by=why)
+    return replace(journal, reached=path[path.index(first) - 1], ends=())
 
 
 def _recorded(journal: Journal, name: StepName, facts: Facts, executor: str) -> Journal:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicator.model.switch import Cut, Decision, End, GroupsNote, Outcome, Restoration, StepName
+from replicator.model.switch import Cut, Decision, End, GroupsNote, LeftOut, Outcome, Restoration, Scope, StepName
 
 # -- steps -----------------------------------------------------------------------------------------------------------
 
@@ -31,7 +31,7 @@ class PlanLocks:
     else's and must not be part of the plan.
     """
 
-    topics: tuple[str, ...]
+    scope: Scope
     ours: tuple[str, ...]
 
 
@@ -44,9 +44,12 @@ class PlaceLocks:
 
 @dataclass(frozen=True, slots=True)
 class ProveQuiescence:
-    """Ends fetched after the locks stood, stable for a while, no transaction open. Result: Quiescent or NotYet."""
+    """Ends fetched after the locks stood, stable for a while, no transaction open.
 
-    topics: tuple[str, ...]
+    Result: Quiescent, NotYet or, where topics have gone that were meant, SourceMoved.
+    """
+
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class BeginFence:
     was found meanwhile: the source has moved.
     """
 
-    topics: tuple[str, ...]
+    scope: Scope
     epoch: int | None = None
     ends: tuple[End, ...] = ()
 
@@ -87,7 +90,7 @@ class Fence:
     """Append a marker to every partition in scope that does not show the epoch. Result: Ok."""
 
     epoch: int
-    topics: tuple[str, ...]
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class VerifyFence:
     """See the epoch on *every* partition that is in scope now. Result: FenceVerified or NotYet."""
 
     epoch: int
-    topics: tuple[str, ...]
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class Promote:
     """ON_STATE: the role becomes PROMOTED. Result: Ok."""
 
     epoch: int
-    topics: tuple[str, ...]
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ class GiveUpWayBack:
 class OpenTarget:
     """Set what was held back, remove the locks of the passive side. Result: Ok."""
 
-    topics: tuple[str, ...]
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class PrepareReverse:
     """Give the old source's topics the settings of mirrors. Result: Ok."""
 
     flow: str
-    topics: tuple[str, ...]
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class StartReverse:
     """
 
     flow: str
-    topics: tuple[str, ...]
+    scope: Scope
     locks: tuple[str, ...]
 
 
@@ -180,7 +183,7 @@ class ResumeCopying:
     """ON_STATE: the role becomes COPYING, at the fence's epoch. Result: Ok."""
 
     epoch: int
-    topics: tuple[str, ...]
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,9 +384,10 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class SourceMoved:
-    """Somebody wrote to the source after it was proven quiet."""
+    """The source is not what was proven quiet: somebody wrote to it, a topic came, or some are left out from now on."""
 
     why: str
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

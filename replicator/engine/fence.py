@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from replicator.core.attach_facts import Role
@@ -88,10 +89,10 @@ class _Writers:
     Args:
         records: Of the state topic.
         uid: The flow.
-        topics: Target topics of the mirrors; none for the whole flow.
+        topics: Target topics of the mirrors; None for the whole flow.
     """
 
-    def __init__(self, records: Mapping[bytes, bytes], uid: str, topics: Collection[str]) -> None:
+    def __init__(self, records: Mapping[bytes, bytes], uid: str, topics: Collection[str] | None) -> None:
         self.flow = state.get_writer_record(records, uid)
         self.own = state.own_writers(records, uid)
         self._before = state.get_writer_record(records, uid), state.own_writers(records, uid)
@@ -100,17 +101,28 @@ class _Writers:
 
     def scope(self) -> list[pb.WriterRecord]:
         """Return what is changed, each with the role and the epoch that hold for it."""
-        if not self._topics:
+        if self._topics is None:
             return [self.flow]
         for topic in self._topics:
             mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
             mine.role = mine.role or self.flow.role
         return [self.own[topic] for topic in self._topics]
 
-    def join(self) -> None:
+    def join(self, left_out: Mapping[str, bool]) -> None:
         """Let mirrors that copy with the flow be fenced with it: from then on its epoch is theirs."""
-        for topic in [topic for topic, mine in self.own.items() if mine.role in COPIES_WITH_THE_FLOW]:
+        joins = [topic for topic, mine in self.own.items() if mine.role in COPIES_WITH_THE_FLOW]
+        for topic in set(joins) - left_out.keys():
             del self.own[topic]
+        for topic in [topic for topic, copies in left_out.items() if copies]:
+            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
+            mine.role = mine.role or self.flow.role
+        for topic in [topic for topic in joins if not left_out.get(topic, True)]:
+            self.own[topic].role = pb.WRITER_ROLE_UNSPECIFIED
+
+    def keep_epochs(self, left_out: Iterable[str]) -> None:
+        """Let mirrors that are not fenced with their flow keep the epoch that their partitions show."""
+        for topic in left_out:
+            self.own.setdefault(topic, pb.WriterRecord(epoch=self._before[0].epoch))
 
     def follow(self, topics: Collection[str] = ()) -> None:
         """Let mirrors have no role of their own where it says no more than the flow's, nor these, whatever it says."""
@@ -134,7 +146,11 @@ class _Writers:
 
 
 def begun(
-    records: Mapping[bytes, bytes], uid: str, at_least: int | None, topics: Collection[str] = ()
+    records: Mapping[bytes, bytes],
+    uid: str,
+    at_least: int | None,
+    topics: Collection[str] | None = None,
+    left_out: Mapping[str, bool] = MappingProxyType({}),
 ) -> tuple[int, list[Change]]:
     """Return the epoch of a fence, and the change that begins it; none where it has begun.
 
@@ -144,13 +160,16 @@ def begun(
         records: Of the state topic.
         uid: The flow.
         at_least: See `coordinator_epoch`.
-        topics: Target topics of the mirrors that are fenced; none for the whole flow.
+        topics: Target topics of the mirrors that are fenced; None for the whole flow.
+        left_out: Target topics that are not fenced with their flow, each with whether it goes on copying.
 
     Raises:
-        PreflightFailed: No higher epoch is left.
+        PreflightFailed: No higher epoch is left, or no topic is meant.
     """
     writers = _Writers(records, uid, topics)
     scope = writers.scope()
+    if not scope:
+        raise PreflightFailed(f"none of the topics that flow {uid} was to be fenced for is left")
     if scope[0].role != pb.WRITER_ROLE_COPYING:
         return scope[0].fence_epoch if scope[0].HasField("fence_epoch") else scope[0].epoch, []
     highest = max(writers.flow.epoch, *(mine.epoch for mine in writers.own.values()), 0)
@@ -160,8 +179,8 @@ def begun(
             f"flow {uid} has used up the epochs of its producer",
             next_step="give the flow another name: it is made anew",
         )
-    if not topics:
-        writers.join()
+    if topics is None:
+        writers.join(left_out)
     for record in scope:
         record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
     # Markers in bulk raise nothing at the transaction coordinator, which goes on with what it gave last.
@@ -172,14 +191,21 @@ def begun(
     return epoch, writers.changes()
 
 
-def promoted(records: Mapping[bytes, bytes], uid: str, epoch: int, topics: Collection[str] = ()) -> list[Change]:
+def promoted(
+    records: Mapping[bytes, bytes],
+    uid: str,
+    epoch: int,
+    topics: Collection[str] | None = None,
+    left_out: Collection[str] = (),
+) -> list[Change]:
     """Return the change that opens the target; none where it is open.
 
     Args:
         records: Of the state topic.
         uid: The flow.
         epoch: Of the fence.
-        topics: Target topics of the mirrors that were fenced; none for the whole flow.
+        topics: Target topics of the mirrors that were fenced; None for the whole flow.
+        left_out: Target topics that were not fenced with their flow.
 
     Raises:
         Conflict: Another fence stands.
@@ -197,11 +223,18 @@ def promoted(records: Mapping[bytes, bytes], uid: str, epoch: int, topics: Colle
             )
         record.role, record.epoch = pb.WRITER_ROLE_PROMOTED, epoch
         record.ClearField("fence_epoch")
+    writers.keep_epochs(left_out)
     return writers.changes()
 
 
 def copying(
-    records: Mapping[bytes, bytes], uid: str, epoch: int, topics: Collection[str] = (), *, alone: bool
+    records: Mapping[bytes, bytes],
+    uid: str,
+    epoch: int,
+    topics: Collection[str] = (),
+    *,
+    alone: bool,
+    left_out: Collection[str] = (),
 ) -> list[Change]:
     """Return the change that lets a flow copy (again); none where it does.
 
@@ -211,12 +244,14 @@ def copying(
         epoch: What every partition refuses the lower ones of.
         topics: Target topics of the mirrors that copy with that epoch.
         alone: Whether they copy alone, and nothing is said of the rest of the flow.
+        left_out: Target topics that were not fenced with their flow.
     """
-    writers = _Writers(records, uid, topics if alone else ())
+    writers = _Writers(records, uid, topics if alone else None)
     for record in writers.scope():
         if record.role != pb.WRITER_ROLE_COPYING:
             record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, epoch)
             record.ClearField("fence_epoch")
+    writers.keep_epochs(left_out)
     # What comes back with the whole flow follows it; what was switched away alone stays where it is.
     writers.follow(() if alone else topics)
     return writers.changes()

@@ -34,15 +34,21 @@ class HeldBack:
         """What stands on the target, or is going to: all but what is withheld."""
         return (*self.locks, *self.made)
 
-    def opened(self, topics: Collection[str] | None) -> HeldBack:
+    def opened(self, topics: Collection[str] | None, *, but: Collection[str] = ()) -> HeldBack:
         """Return what it is once the target is opened.
 
         Args:
             topics: Target topics that are opened alone; None for all of it. A rule for a whole prefix goes on being
                 withheld then, and is placed for these topics.
+            but: Target topics that stay closed though all the rest is opened.
         """
         if topics is None:
-            return HeldBack(made=tuple(sorted({*self.made, *self.withheld})))
+            stays = tuple(rule for rule in self.withheld if rule.pattern == LITERAL and rule.name in but)
+            return HeldBack(
+                tuple(rule for rule in self.locks if rule.name in but),
+                tuple(sorted({*self.made, *self.withheld} - set(stays))),
+                stays,
+            )
         placed = {
             rule._replace(name=topic, pattern=LITERAL)
             for rule in self.withheld

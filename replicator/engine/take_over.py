@@ -66,6 +66,8 @@ async def take_over(
 ) -> None:
     """Record that the flow copies from these places on, and may: one change, that does nothing the second time.
 
+    A take-over of nothing changes nothing.
+
     Args:
         state_log: The state topic of the flow's target.
         uid: The flow that goes back.
@@ -101,12 +103,17 @@ async def take_over(
                 for number in topic.places
                 for old, _ in state.segments_of(records, uid, topic.target_topic, number)
             ]
-        if topics and not changes:
-            return []  # it may be late, and the flow switched again since: it must not copy once more
+        if not changes:
+            # Nothing is taken over, or it was: this may be late, and the flow switched again since. Either way it must
+            # not copy (once more): the side it copies to may be the open one.
+            return []
         changes += copying(records, uid, epoch, [topic.target_topic for topic in topics], alone=alone)
-        return [*changes, *also(records)] if changes else []
+        return [*changes, *also(records)]
 
     await state_log.change(uid, decide)
+    if not topics:
+        log.warning("nothing to take over: the flow goes on as it was", uid=uid, why=reason, actor=actor)
+        return
     log.warning("topics taken over", uid=uid, topics=[topic.target_topic for topic in topics], why=reason, actor=actor)
 
 

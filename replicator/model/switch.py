@@ -131,6 +131,56 @@ class Options:
     restored: bool = False
 
 
+class Away(enum.StrEnum):
+    """Why a mirror takes no part in a switch of its flow.
+
+    SWITCHED_ALONE: it goes on being copied, under a role of its own, whatever becomes of the flow. The others are not
+    copied any more: nothing is closed, fenced or cut for them.
+    """
+
+    SWITCHED_ALONE = "switched_alone"
+    NOT_SELECTED = "not_selected"
+    SOURCE_GONE = "source_gone"
+
+
+AWAY = {
+    Away.SWITCHED_ALONE: "was switched alone",
+    Away.NOT_SELECTED: "is not selected by the flow any more",
+    Away.SOURCE_GONE: "was deleted on its source",
+}
+"""The same in words, behind the name of a topic."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class LeftOut:
+    """A mirror that takes no part in a switch, by its source topic."""
+
+    topic: str
+    why: Away
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which mirrors of a flow a switch is about.
+
+    Attributes:
+        topics: Source topics of those that are switched alone; empty: the whole flow.
+        left_out: Those that take no part, though the flow, or they themselves, were meant.
+    """
+
+    topics: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __contains__(self, topic: str) -> bool:
+        """Whether a source topic is meant."""
+        return (not self.topics or topic in self.topics) and all(one.topic != topic for one in self.left_out)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether none of the topics that were named is left."""
+        return bool(self.topics) and not any(topic in self for topic in self.topics)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What an operator wants of a flow.
@@ -138,12 +188,14 @@ class Order:
     Attributes:
         id: Made by whoever asks, so that a repeated request is known as one.
         topics: Source topics of the mirrors that are meant; empty: the whole flow.
+        left_out: Mirrors that take no part in it.
     """
 
     id: str
     verb: Verb
     flow: str = ""
     topics: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     options: Options = Options()
     actor: str = ""
     reason: str = ""
@@ -255,11 +307,14 @@ class Journal:
 
     Attributes:
         flow: Name of the flow, so that its copy on the source can be found without the target.
+        left_out: Mirrors that take no part in it, as the order said, or as was found until the fence.
         started_ms: When it was ordered.
         revision: Rises with every change; whoever worked on an older one has lost the step.
         reached: The last step recorded as done.
         direction: Forward, or which way out.
         stopped_by: Why it is being, or was, aborted or turned back.
+        escalated: Whether it is a failover that took over from a switchover.
+        replaces: Id of that switchover.
         locks: What keeps writers off the source, noted before it is put there: exactly these are removed.
         inherited_locks: Locks of earlier switches of this flow that may still stand: ours, never taken for another's.
         other_locks: Locks that earlier switches of other topics left standing by right: only carried on.
@@ -279,6 +334,7 @@ class Journal:
     verb: Verb
     flow: str = ""
     topics: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     options: Options = Options()
     actor: str = ""
     reason: str = ""
@@ -290,6 +346,7 @@ class Journal:
     outcome: Outcome = Outcome.RUNNING
     stopped_by: str = ""
     escalated: bool = False
+    replaces: str = ""
     locks: tuple[str, ...] = ()
     inherited_locks: tuple[str, ...] = ()
     other_locks: tuple[str, ...] = ()
@@ -309,6 +366,11 @@ class Journal:
     def finished(self) -> bool:
         """Whether nothing of it is left to be done."""
         return self.outcome is not Outcome.RUNNING
+
+    @property
+    def scope(self) -> Scope:
+        """Which mirrors it is about."""
+        return Scope(self.topics, self.left_out)
 
     @property
     def known_loss(self) -> int:

@@ -24,6 +24,8 @@ class SwitchPlan:
         observed_age_seconds: Age of the oldest observation that this stands on; None for none.
         already: It is under way or done.
         switch_id: Of the one that is.
+        topics: Source topics of all mirrors that it is about.
+        left_out: Mirrors of the flow that it is not about: source topic, and why.
     """
 
     verb: Verb
@@ -36,6 +38,8 @@ class SwitchPlan:
     observed_age_seconds: float | None = None
     already: bool = False
     switch_id: str = ""
+    topics: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class SwitchStatus:
 
     Attributes:
         topics: Source topics that are switched alone; none for the whole flow.
+        left_out: Mirrors that take no part in it: source topic, and why.
+        replaces: Id of the switchover that a failover took over from.
         steps: Those that were done, then those that follow.
         waits_for: What holds it up now, as the daemon that was asked knows; None for nothing.
         observed_age_seconds: Age of the oldest end that the loss stands on, at the time of the cut.
@@ -102,6 +108,8 @@ class SwitchStatus:
     stopped_by: str = ""
     epoch: int | None = None
     topics: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    replaces: str = ""
     reverse_flow: str = ""
     way_back: bool = False
     waits_for: str | None = None
@@ -129,6 +137,7 @@ def to_json(status: SwitchStatus) -> dict[str, Any]:
     document = asdict(status)
     document["started_at"] = _time(document.pop("started_ms"))
     document["ended_at"] = _time(document.pop("ended_ms"))
+    document["left_out"] = _left_out(status.left_out)
     for step in document["steps"]:
         step["at"] = _time(step.pop("at_ms"))
     return document
@@ -138,7 +147,12 @@ def plan_to_json(plan: SwitchPlan) -> dict[str, Any]:
     """Return the JSON object of `--dry-run -o json`."""
     document = asdict(plan)
     document["lossy"] = [dict(zip(("topic", "partition", "offsets"), one, strict=True)) for one in plan.lossy]
+    document["left_out"] = _left_out(plan.left_out)
     return document
+
+
+def _left_out(left_out: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
+    return [{"topic": topic, "why": why} for topic, why in left_out]
 
 
 def _time(at_ms: int | None) -> str | None:

@@ -68,7 +68,8 @@ def switch_order_from_wire(request: pb.StartSwitchRequest, actor: str) -> Order:
 def plan_to_wire(plan: SwitchPlan) -> pb.SwitchPlan:
     """Return the message of what an order would do."""
     return pb.SwitchPlan(
-        **shallow(plan, "lossy"),
+        **shallow(plan, "lossy", "left_out"),
+        left_out=[pb.LeftOut(topic=topic, why=why) for topic, why in plan.left_out],
         lossy=[
             pb.SwitchPlan.Loss(topic=topic, partition=partition, offsets=offsets)
             for topic, partition, offsets in plan.lossy
@@ -89,13 +90,16 @@ def plan_from_wire(message: pb.SwitchPlan) -> SwitchPlan:
         steps=tuple(message.steps),
         problems=tuple(message.problems),
         lossy=tuple((one.topic, one.partition, one.offsets) for one in message.lossy),
+        topics=tuple(message.topics),
+        left_out=tuple((one.topic, one.why) for one in message.left_out),
     )
 
 
 def switch_to_wire(switch: SwitchStatus) -> pb.Switch:
     """Return the message of one switch."""
     return pb.Switch(
-        **shallow(switch, "steps", "cuts", "restorations"),
+        **shallow(switch, "steps", "cuts", "restorations", "left_out"),
+        left_out=[pb.LeftOut(topic=topic, why=why) for topic, why in switch.left_out],
         steps=[pb.Switch.Step(**shallow(step)) for step in switch.steps],
         cuts=[pb.Switch.Cut(**shallow(cut)) for cut in switch.cuts],
         restorations=[pb.Switch.Restoration(**shallow(one)) for one in switch.restorations],
@@ -115,6 +119,7 @@ def switch_from_wire(message: pb.Switch) -> SwitchStatus:
         outcome=name_of(Outcome, message.outcome),
         direction=name_of(Direction, message.direction),
         topics=tuple(message.topics),
+        left_out=tuple((one.topic, one.why) for one in message.left_out),
         groups_detail=tuple(message.groups_detail),
         steps=tuple(read(StepStatus, step) for step in message.steps),
         cuts=tuple(read(CutStatus, cut) for cut in message.cuts),

@@ -465,7 +465,7 @@ class SwitchStep(_message.Message):
     def __init__(self, step: _Optional[str] = ..., at_ms: _Optional[int] = ..., executor: _Optional[str] = ...) -> None: ...
 
 class SwitchRecord(_message.Message):
-    __slots__ = ("id", "verb", "flow", "topics", "options", "actor", "reason", "started_ms", "ended_ms", "revision", "reached", "direction", "outcome", "stopped_by", "escalated", "locks", "inherited_locks", "ends", "groups_exact", "groups_inexact", "groups_inexact_count", "fence_epoch", "cuts", "topic_ids", "confirmed", "decision", "is_copy", "history", "executor", "other_locks", "target_cluster_id")
+    __slots__ = ("id", "verb", "flow", "topics", "options", "actor", "reason", "started_ms", "ended_ms", "revision", "reached", "direction", "outcome", "stopped_by", "escalated", "locks", "inherited_locks", "ends", "groups_exact", "groups_inexact", "groups_inexact_count", "fence_epoch", "cuts", "topic_ids", "confirmed", "decision", "is_copy", "history", "executor", "other_locks", "target_cluster_id", "left_out", "replaces")
     class TopicIdsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -504,6 +504,8 @@ class SwitchRecord(_message.Message):
     EXECUTOR_FIELD_NUMBER: _ClassVar[int]
     OTHER_LOCKS_FIELD_NUMBER: _ClassVar[int]
     TARGET_CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
     id: str
     verb: str
     flow: str
@@ -535,7 +537,17 @@ class SwitchRecord(_message.Message):
     executor: str
     other_locks: _containers.RepeatedScalarFieldContainer[str]
     target_cluster_id: str
-    def __init__(self, id: _Optional[str] = ..., verb: _Optional[str] = ..., flow: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., options: _Optional[_Union[SwitchOptions, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., revision: _Optional[int] = ..., reached: _Optional[str] = ..., direction: _Optional[str] = ..., outcome: _Optional[str] = ..., stopped_by: _Optional[str] = ..., escalated: _Optional[bool] = ..., locks: _Optional[_Iterable[str]] = ..., inherited_locks: _Optional[_Iterable[str]] = ..., ends: _Optional[_Iterable[_Union[TopicEnds, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[_Iterable[str]] = ..., groups_inexact_count: _Optional[int] = ..., fence_epoch: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[TopicCuts, _Mapping]]] = ..., topic_ids: _Optional[_Mapping[str, str]] = ..., confirmed: _Optional[str] = ..., decision: _Optional[str] = ..., is_copy: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[SwitchStep, _Mapping]]] = ..., executor: _Optional[str] = ..., other_locks: _Optional[_Iterable[str]] = ..., target_cluster_id: _Optional[str] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[SwitchLeftOut]
+    replaces: str
+    def __init__(self, id: _Optional[str] = ..., verb: _Optional[str] = ..., flow: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., options: _Optional[_Union[SwitchOptions, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., revision: _Optional[int] = ..., reached: _Optional[str] = ..., direction: _Optional[str] = ..., outcome: _Optional[str] = ..., stopped_by: _Optional[str] = ..., escalated: _Optional[bool] = ..., locks: _Optional[_Iterable[str]] = ..., inherited_locks: _Optional[_Iterable[str]] = ..., ends: _Optional[_Iterable[_Union[TopicEnds, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[_Iterable[str]] = ..., groups_inexact_count: _Optional[int] = ..., fence_epoch: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[TopicCuts, _Mapping]]] = ..., topic_ids: _Optional[_Mapping[str, str]] = ..., confirmed: _Optional[str] = ..., decision: _Optional[str] = ..., is_copy: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[SwitchStep, _Mapping]]] = ..., executor: _Optional[str] = ..., other_locks: _Optional[_Iterable[str]] = ..., target_cluster_id: _Optional[str] = ..., left_out: _Optional[_Iterable[_Union[SwitchLeftOut, _Mapping]]] = ..., replaces: _Optional[str] = ...) -> None: ...
+
+class SwitchLeftOut(_message.Message):
+    __slots__ = ("topic", "why")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    why: str
+    def __init__(self, topic: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
 
 class JournalRecord(_message.Message):
     __slots__ = ("current", "past")

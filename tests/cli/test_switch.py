@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.switch import Close, Verb
+from replicator.model.switch_status import SwitchStatus
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.samples import SWITCH, FakeDaemon
 
 FLOW = "east-to-west"
 
@@ -23,7 +25,11 @@ def test_a_dry_run_tells_and_orders_nothing(run: Run, daemon: FakeDaemon) -> Non
     assert "loss if it were done now: 5 offsets, as seen 2.5s ago" in told.out
     assert "orders-1: 2" in told.out
     assert "of 1 partitions the source's end was never seen" in told.out
+    assert "topics (2): orders, payments" in told.out
+    assert "left out: audit was deleted on its source" in told.out
     document = json.loads(run("switchover", FLOW, "--dry-run", "-o", "json").out)
+    assert document["plan"]["topics"] == ["orders", "payments"]
+    assert document["plan"]["left_out"] == [{"topic": "audit", "why": "was deleted on its source"}]
     assert document["status"] == "would_switchover"
     assert document["plan"]["lossy"][0] == {"topic": "orders", "partition": 0, "offsets": 3}
     assert daemon.switched == []
@@ -82,8 +88,25 @@ def test_status_and_history(run: Run, daemon: FakeDaemon) -> None:
     document = json.loads(run("switch", "status", FLOW, "-o", "json").out)["switch"]
     assert document["ended_at"] == "2026-07-14T03:33:24.500+00:00"
     assert document["cuts"][0]["tail"] == 7
+    assert document["left_out"] == [{"topic": "audit", "why": "was switched alone"}]
     assert "4.5s" in run("switch", "history", FLOW).out
     assert run("switch", "history", FLOW, "-o", "name").out.split() == [daemon.switched[0][1].id]
+
+
+def test_a_switch_that_was_replaced_is_not_waited_for(
+    run: Run, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover took over from it: it is no more, and whoever waits is told by whom."""
+
+    def replaced(flow: str) -> list[SwitchStatus]:
+        id_ = daemon.switched[0][1].id
+        return [replace(SWITCH, id="f1", verb=Verb.FAILOVER, flow=flow, replaces=id_, actor="ann", reason="fire")]
+
+    monkeypatch.setattr(daemon, "switches", replaced)
+    waited = run("switchover", FLOW, "--yes")
+    assert waited.code == Conflict.exit_code
+    assert "was replaced by failover f1" in waited.err
+    assert "ann ordered it: fire" in waited.err
 
 
 @pytest.mark.usefixtures("daemon")

@@ -152,3 +152,36 @@ def test_one_topic_fails_over_and_back(west: Kafka, topic_name: str, lab: Lab, m
         assert_equal(source, west, topic)
     assert {number: some[: len(here[number])] for number, some in read_all(source, moves).items()} == here
     assert set(states(daemon, lab.flow).values()) == {("ACTIVE", None)}
+
+
+@pytest.mark.long
+def test_a_failback_leaves_what_was_switched_alone(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """One topic was switched alone, the rest failed over: only the rest comes back, and both sides are copied."""
+    daemon, moves, stays = two_topics(east, west, topic_name, lab)
+    back = f"{lab.flow}-back"
+    order(daemon, "switchover", lab.flow, "--topics", moves, "--producers-stopped", "--reverse", "--yes")
+    order(daemon, "failover", lab.flow, "--confirm", lab.flow)
+    produce(west, stays, spread(30, 1000))
+    told = order(daemon, "failback", lab.flow, "--producers-stopped", "--dry-run")
+    assert f"topics (1): {stays}" in told, told
+    assert f"left out: {moves} was switched alone" in told, told
+    marks = bounds(west, moves), bounds(east, moves)
+    told = order(daemon, "failback", lab.flow, "--producers-stopped", "--yes")
+    assert f"left out: {moves} was switched alone" in told, told
+    assert (bounds(west, moves), bounds(east, moves)) == marks, "it was fenced"
+    produce(west, moves, spread(60, 2000))
+    produce(east, stays, spread(60, 3000))
+    wait_copied(west, east, moves)
+    wait_copied(east, west, stays)
+    assert_equal(west, east, moves)
+    assert_equal(east, west, stays)
+    assert states(daemon, lab.flow) == {moves: ("STOPPED", "fenced"), stays: ("ACTIVE", None)}
+    assert states(daemon, back)[moves] == ("ACTIVE", None)
+
+    daemon.kill()
+    daemon.start(ready_seconds=0)
+    order(daemon, "switchover", back, "--topics", moves, "--producers-stopped", "--reverse", "--yes")
+    for topic in (moves, stays):
+        produce(east, topic, spread(60, 4000))
+        wait_copied(east, west, topic)
+        assert_equal(east, west, topic)

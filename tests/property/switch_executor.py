@@ -10,14 +10,17 @@ from replicator.core import switch_steps as do
 from replicator.core.attach_facts import Role
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.switch import (
+    Away,
     Cut,
     Decision,
     End,
     GroupsNote,
     Journal,
+    LeftOut,
     Options,
     Order,
     Outcome,
+    Scope,
     StepName,
     Switches,
     Verb,
@@ -26,13 +29,13 @@ from tests.property.switch_world import (
     MARK,
     NEEDED,
     PASSIVE,
-    TOPIC,
     Executor,
     Violation,
     World,
     ambient,
     check,
     copy,
+    meant,
     put,
     sync_group,
 )
@@ -54,9 +57,11 @@ class Machine:
 SOUND = Machine()
 
 
-def started(verb: Verb, **options: object) -> Journal:
+def started(
+    verb: Verb, *, topics: tuple[str, ...] = (), left_out: tuple[LeftOut, ...] = (), **options: object
+) -> Journal:
     """Return the journal of a switch that was just ordered."""
-    order = Order("s1", verb, options=Options(**options))  # type: ignore[arg-type]
+    order = Order("s1", verb, topics=topics, left_out=left_out, options=Options(**options))  # type: ignore[arg-type]
     journal = switch_orders.begin(Switches(), order, promoted=verb is Verb.FAILBACK, now_ms=0).switches.current
     assert journal is not None
     return journal
@@ -188,14 +193,18 @@ def effects(world: World, step: do.Step) -> tuple[int | str, ...] | None:
             return tuple(sorted(set(locks) - world.source_locks))
         case do.ReopenSource(locks):
             return tuple(sorted(set(locks) & world.source_locks))
-        case do.Fence(epoch):
-            return tuple(p for p, shown in enumerate(world.shown) if shown < epoch)
+        case do.Fence(epoch, scope):
+            return tuple(p for p in meant(world, scope) if world.shown[p] < epoch)
         case do.OpenTarget():
             return ("unlock", "open")
         case do.MarkSource(ends):
-            return tuple(end.partition for end in ends if len(world.source[end.partition]) == end.source)
+            return tuple(
+                end.partition
+                for end in ends
+                if end.partition not in world.gone and len(world.source[end.partition]) == end.source
+            )
         case do.SyncGroups():
-            return () if _moved(world, step.ends) else ("groups",)
+            return () if _moved(world, step.ends) is not None else ("groups",)
         case do.ClampGroups():
             return ("clamp",)
         case do.OfferWayBack():
@@ -219,7 +228,7 @@ def effect(world: World, step: do.Step | None, one: int | str) -> World | None:
             return replace(world, source_locks=world.source_locks | {one})
         case do.ReopenSource(), str():
             return replace(world, source_locks=world.source_locks - {one})
-        case do.Fence(epoch), int():
+        case do.Fence(epoch, _), int():
             if world.shown[one] > epoch:
                 return world
             marked = put(world.target, one, (*world.target[one], MARK))
@@ -242,8 +251,22 @@ def effect(world: World, step: do.Step | None, one: int | str) -> World | None:
     raise AssertionError(step)
 
 
-def _moved(world: World, ends: tuple[End, ...]) -> bool:
-    return tuple(end.source for end in ends) != tuple(len(log) for log in world.source)
+def _moved(world: World, ends: tuple[End, ...]) -> do.SourceMoved | None:
+    """Return what is not as it was proven to be: a topic is gone, was written to, or has come."""
+    gone = sorted({world.topics[end.partition] for end in ends if end.partition in world.gone})
+    if gone:
+        return do.SourceMoved("a topic is gone", tuple(LeftOut(topic, Away.SOURCE_GONE) for topic in gone))
+    proven = {end.partition: end.source for end in ends}
+    now = {partition: len(world.source[partition]) for partition in meant(world, world.journal.scope)}
+    return None if proven == now else do.SourceMoved("it was written to")
+
+
+def _quiescent(world: World, scope: Scope) -> do.Result | None:
+    ends = tuple(End(world.topics[p], p, len(world.source[p])) for p in meant(world, scope))
+    gone = {end.topic for end in ends if end.partition in world.gone}
+    if gone:
+        return do.SourceMoved("a topic is gone", tuple(LeftOut(topic, Away.SOURCE_GONE) for topic in sorted(gone)))
+    return None if world.source_open else do.Quiescent(ends)
 
 
 def outcome(world: World, step: do.Step | None) -> do.Result | None:
@@ -251,27 +274,25 @@ def outcome(world: World, step: do.Step | None) -> do.Result | None:
     match step:
         case do.PlanLocks(_, ours):
             return do.LocksPlanned(tuple(NEEDED - (world.source_locks - set(ours))))
-        case do.ProveQuiescence():
-            if world.source_open:
-                return None
-            return do.Quiescent(tuple(End(TOPIC, p, len(log)) for p, log in enumerate(world.source)))
+        case do.ProveQuiescence(scope):
+            return _quiescent(world, scope)
         case do.Drain(ends):
-            if _moved(world, ends):
-                return do.SourceMoved("it was written to")
+            if (moved := _moved(world, ends)) is not None:
+                return moved
             if any(world.copied[end.partition] < end.source for end in ends):
                 return None
             return do.Drained(tuple(replace(end, source=world.copied[end.partition]) for end in ends))
         case do.SyncGroups(ends):
-            if _moved(world, ends):
-                return do.SourceMoved("it was written to")
+            if (moved := _moved(world, ends)) is not None:
+                return moved
             exact = world.group == world.commit
             return do.GroupsSynced(GroupsNote(int(exact), () if exact else ("g",), int(not exact)))
         case do.ClampGroups():
             return do.GroupsSynced(GroupsNote())
-        case do.VerifyFence(epoch):
-            if any(shown < epoch for shown in world.shown):
+        case do.VerifyFence(epoch, scope):
+            if any(world.shown[p] < epoch for p in meant(world, scope)):
                 return do.NotYet("not every partition shows it")
-            return do.FenceVerified(tuple(_cut(world, p) for p in range(len(world.target))))
+            return do.FenceVerified(tuple(_cut(world, p) for p in meant(world, scope)))
         case do.OfferWayBack() | do.GiveUpWayBack() | do.WithdrawWayBack():
             assert world.copy is not None
             assert world.copy.decision is not None
@@ -282,17 +303,22 @@ def outcome(world: World, step: do.Step | None) -> do.Result | None:
 
 
 def _cut(world: World, partition: int) -> Cut:
-    seen = len(world.source[partition]) if world.source_up else None
+    seen = len(world.source[partition]) if world.source_up and partition not in world.gone else None
     return Cut(
-        TOPIC, partition, world.copied[partition], len(world.target[partition]), observed_end=seen, observed_ms=0
+        world.topics[partition],
+        partition,
+        world.copied[partition],
+        len(world.target[partition]),
+        observed_end=seen,
+        observed_ms=0,
     )
 
 
 def on_state(world: World, step: do.Step) -> tuple[World, do.Result] | None:
     """Do what is one transaction with the journal's record."""
     match step:
-        case do.BeginFence(_, epoch, ends):
-            if ends and len(ends) != len(world.target):
+        case do.BeginFence(scope, epoch, ends):
+            if ends and {end.partition for end in ends} != set(meant(world, scope)):
                 return world, do.SourceMoved("a topic has come")
             chosen = epoch if epoch is not None else max(world.epoch, *world.shown) + 1
             return replace(world, role=Role.FENCING), do.FenceBegun(chosen)
@@ -329,6 +355,10 @@ def _order(world: World, order: str, machine: Machine) -> World | None:
                 return replace(world, journal=begun.switches.current or world.journal)
             case "time passes":
                 return replace(world, overdue=True)
+            case "topic vanishes":
+                return replace(world, gone=frozenset({len(world.topics) - 1}))
+            case "wrong failback" if world.target_up:
+                return _failed_back(world)
             case "source dies":
                 return replace(world, source_up=False)
             case "source returns" if not world.source_up:
@@ -337,9 +367,19 @@ def _order(world: World, order: str, machine: Machine) -> World | None:
                 return replace(world, target_up=False)
             case "target returns" if not world.target_up:
                 return replace(world, target_up=True)
-    except Conflict:
+    except (Conflict, PreflightFailed):
         return None
     return None
+
+
+def _failed_back(world: World) -> World:
+    """Let the other flow of the pair be failed back, which was never begun and stands by.
+
+    Its failback restores nothing, and lets the flow of this world copy again: to the side that may be open.
+    """
+    order = Order("s3", Verb.FAILBACK, flow="r", options=Options(reverse_flow="f"))
+    switch_orders.begin(Switches(), order, promoted=True, now_ms=0)
+    return replace(world, role=Role.COPYING)
 
 
 def finish(world: World, machine: Machine) -> World:
@@ -366,7 +406,8 @@ def finish(world: World, machine: Machine) -> World:
 
 def _drain(world: World) -> World | None:
     for partition in range(len(world.source)):
-        after = copy(world, partition, world.epoch) if world.role is Role.COPYING else None
+        copies = world.role is Role.COPYING or partition in world.stays
+        after = copy(world, partition, world.epoch) if copies else None
         if after is not None:
             return after
     return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from replicator.core.attach_facts import Role
 from replicator.core.switch_steps import Result, Step
-from replicator.model.switch import Close, Decision, Direction, Journal, Outcome, StepName, Verb
+from replicator.model.switch import Away, Close, Decision, Direction, Journal, Outcome, Scope, StepName, Verb
 
 MARK = "M"
 NEEDED = frozenset({"deny-a", "deny-b"})
@@ -56,6 +56,9 @@ class World:
         copied: Next source offset of each partition, as whoever copies reads it from both logs.
         role: Of the writer record.
         foreign: Locks on the source that were never ours.
+        topics: Of each partition.
+        gone: Partitions whose topic was deleted on the source.
+        stays: Partitions whose topic was switched alone before: they go on being copied whatever becomes of the rest.
         stopped: The operator stopped the producers.
         commit: Of the group on the source: input offset, and the end of the outputs when it was committed.
         group: The same on the target.
@@ -67,6 +70,9 @@ class World:
     target: tuple[tuple[str, ...], ...] = ((), ())
     shown: tuple[int, ...] = (0, 0)
     copied: tuple[int, ...] = (0, 0)
+    topics: tuple[str, ...] = (TOPIC, TOPIC)
+    gone: frozenset[int] = frozenset()
+    stays: frozenset[int] = frozenset()
     role: Role = Role.COPYING
     epoch: int = 0
     foreign: frozenset[str] = frozenset()
@@ -81,6 +87,7 @@ class World:
     commit: tuple[int, int] = (0, 0)
     group: tuple[int, int] = (0, 0)
     writes_left: int = 1
+    stay_writes_left: int = 0
     topics_left: int = 0
     orders_left: frozenset[str] = frozenset()
     crashes_left: int = 0
@@ -108,7 +115,7 @@ def put(values: tuple, index: int, value: object) -> tuple:  # type: ignore[type
 def ambient(world: World) -> Iterator[tuple[str, World]]:
     """Yield all that may happen now without us."""
     for partition in range(len(world.source)):
-        for epoch in sorted({0, world.epoch} if world.role is Role.COPYING else {0}):
+        for epoch in sorted({0, world.epoch} if world.role is Role.COPYING and partition not in world.stays else {0}):
             after = copy(world, partition, epoch)
             if after is not None:
                 yield f"copy {partition} at epoch {epoch}", after
@@ -116,6 +123,14 @@ def ambient(world: World) -> Iterator[tuple[str, World]]:
         name = f"a{len(world.source[0])}"
         written = put(world.source, 0, (*world.source[0], name))
         yield "write", replace(world, source=written, writes_left=world.writes_left - 1)
+    if world.stay_writes_left:
+        for partition in sorted(world.stays):
+            log = world.source[partition]
+            written = put(world.source, partition, (*log, f"s{len(log)}"))
+            yield (
+                f"write {partition}",
+                replace(world, source=written, stay_writes_left=world.stay_writes_left - 1),
+            )
     if world.source_open and world.commit[0] < len(world.source[0]):
         yield "work", _work(world)
     if world.topics_left and world.role is Role.COPYING and world.source_up and world.target_up:
@@ -128,6 +143,8 @@ def ambient(world: World) -> Iterator[tuple[str, World]]:
 def copy(world: World, partition: int, epoch: int) -> World | None:
     """Let a daemon that holds `epoch` append what comes next, if there is something and the broker accepts it."""
     offset = world.copied[partition]
+    if partition in world.gone:
+        return None
     if not (world.source_up and world.target_up) or offset >= len(world.source[partition]):
         return None
     if epoch < world.shown[partition]:
@@ -137,6 +154,8 @@ def copy(world: World, partition: int, epoch: int) -> World | None:
     if cell == MARK and len(log) > offset:
         return replace(world, copied=copied)
     after = replace(world, target=put(world.target, partition, (*log, cell)), copied=copied)
+    if partition in world.stays:
+        return after
     if world.journal.did(StepName.VERIFY_FENCE) and world.role is not Role.COPYING:
         raise Violation("something was copied after the fence")
     return after
@@ -156,8 +175,14 @@ def _new_topic(world: World) -> World:
         target=(*world.target, ()),
         shown=(*world.shown, 0),
         copied=(*world.copied, 0),
+        topics=(*world.topics, f"n{len(world.topics)}"),
         topics_left=world.topics_left - 1,
     )
+
+
+def meant(world: World, scope: Scope) -> list[int]:
+    """Return the partitions that a switch is about."""
+    return [partition for partition, topic in enumerate(world.topics) if topic in scope]
 
 
 def sync_group(world: World) -> World | None:
@@ -183,6 +208,12 @@ def check(world: World) -> None:
         held = records(log)
         if held != records(world.source[partition])[: len(held)]:
             raise Violation("the target holds something else")
+    if any(world.shown[partition] for partition in world.stays):
+        raise Violation("a topic that goes on being copied was fenced")
+    for one in journal.left_out:
+        there = world.topics.index(one.topic) not in world.gone
+        if one.why is Away.SOURCE_GONE and there:
+            raise Violation("a topic that is there was left out")
     if world.target_open:
         _check_open(world)
     if journal.outcome is Outcome.ABORTED and (
@@ -197,7 +228,10 @@ def check(world: World) -> None:
 
 def _check_open(world: World) -> None:
     journal = world.journal
-    if journal.fence_epoch is None or any(shown < journal.fence_epoch for shown in world.shown):
+    scope = meant(world, journal.scope)
+    if not scope:
+        raise Violation("nothing is left to be opened, and it was")
+    if journal.fence_epoch is None or any(world.shown[partition] < journal.fence_epoch for partition in scope):
         raise Violation("the target is open, and a partition is not fenced")
     if world.role is not Role.PROMOTED:
         raise Violation("the target is open, and its writer record does not say so")
@@ -214,7 +248,8 @@ def _check_open(world: World) -> None:
         return
     if world.source_open:
         raise Violation("both sides are open")
-    if any(records(world.source[p]) != records(world.target[p]) for p in range(len(world.source))):
+    left = set(meant(world, Scope(journal.topics))) - world.gone - world.stays
+    if any(records(world.source[p]) != records(world.target[p]) for p in left):
         raise Violation("something was lost at a switchover")
     if world.group != world.commit:
         raise Violation("a group is not where it was")

@@ -9,7 +9,7 @@ import pytest
 
 from replicator.core import switch, switch_orders, switch_results
 from replicator.errors import BugError
-from replicator.model.switch import Decision, Direction, Journal, StepName, Verb
+from replicator.model.switch import Away, Decision, Direction, Journal, LeftOut, Scope, StepName, Verb
 from tests.property.switch_executor import SOUND, Machine, started
 from tests.property.switch_search import search
 from tests.property.switch_world import Executor, World, stated
@@ -29,11 +29,38 @@ def orders(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def of_three(journal: Journal, **fields: object) -> World:
+    """Return a world with a topic `x` beside the other, which holds a record."""
+    three: dict[str, object] = {
+        "source": (("a0",), (), ("x0",)),
+        "target": ((), (), ()),
+        "shown": (0, 0, 0),
+        "copied": (0, 0, 0),
+        "topics": ("t", "t", "x"),
+        "writes_left": 0,
+    }
+    return replace(World(journal), **(three | fields))  # type: ignore[arg-type]
+
+
+VANISHES = orders("topic vanishes")
+STAYS = (LeftOut("x", Away.SWITCHED_ALONE),)
 QUICK = {
     "its executor dies": switchover(crashes_left=1),
     "another's lock stands": switchover(foreign=frozenset({"deny-a"}), source_locks=frozenset({"deny-a"})),
     "two at once": switchover(executors=TWO, writes_left=0, commit=(1, 0), group=(1, 0)),
     "failover": World(started(Verb.FAILOVER), orders_left=orders("source dies"), writes_left=0),
+    "a topic vanishes": of_three(started(Verb.SWITCHOVER), orders_left=VANISHES, commit=(1, 0), group=(1, 0)),
+    "the only topic vanishes": of_three(
+        started(Verb.SWITCHOVER, topics=("x",)), orders_left=VANISHES, source=((), (), ("x0",))
+    ),
+    "a topic was switched alone": of_three(
+        started(Verb.SWITCHOVER, left_out=STAYS),
+        stays=frozenset({2}),
+        stay_writes_left=1,
+        commit=(1, 0),
+        group=(1, 0),
+    ),
+    "a failback of the wrong flow": switchover(orders_left=orders("wrong failback"), writes_left=0),
 }
 LONG = {
     "abort or too late": switchover(orders_left=orders("abort", "time passes"), crashes_left=1),
@@ -49,6 +76,18 @@ LONG = {
     ),
     "two fail over": World(
         started(Verb.FAILOVER), orders_left=orders("source dies"), crashes_left=1, executors=TWO, writes_left=0
+    ),
+    "a topic vanishes, and an executor dies": of_three(
+        started(Verb.SWITCHOVER, reverse_flow="r"), orders_left=orders("topic vanishes", "abort"), crashes_left=1
+    ),
+    "a topic was switched alone, and the way back": of_three(
+        started(Verb.SWITCHOVER, left_out=STAYS),
+        stays=frozenset({2}),
+        stay_writes_left=1,
+        orders_left=orders("way back", "target dies", "target returns"),
+        executors=WITH_SOURCE,
+        commit=(1, 0),
+        group=(1, 0),
     ),
     "a topic comes": switchover(topics_left=1, writes_left=0),
     "producers are stopped": stated(switchover(orders_left=orders("abort"), crashes_left=1)),
@@ -113,6 +152,43 @@ def late_writes_are_fine(patch: pytest.MonkeyPatch) -> Machine:
     return SOUND
 
 
+def what_is_gone_is_not_noted(patch: pytest.MonkeyPatch) -> Machine:
+    """Close the source once more when a topic has vanished, with that topic still meant."""
+    closed_again = switch_results._closed_again
+    patch.setattr(
+        switch_results, "_closed_again", lambda journal, moved: closed_again(journal, replace(moved, left_out=()))
+    )
+    return SOUND
+
+
+def what_is_there_is_left_out(patch: pytest.MonkeyPatch) -> Machine:
+    """Leave topics out whenever the source has moved."""
+    closed_again = switch_results._closed_again
+    every = (LeftOut("x", Away.SOURCE_GONE),)
+    patch.setattr(
+        switch_results, "_closed_again", lambda journal, moved: closed_again(journal, replace(moved, left_out=every))
+    )
+    return SOUND
+
+
+def a_whole_flow_is_all_of_it(patch: pytest.MonkeyPatch) -> Machine:
+    """Mean topics that the order left out."""
+    patch.setattr(Scope, "__contains__", lambda scope, topic: not scope.topics or topic in scope.topics)
+    return SOUND
+
+
+def an_empty_scope_goes_on(patch: pytest.MonkeyPatch) -> Machine:
+    """Go on when none of the topics that were named is left."""
+    patch.setattr(Scope, "is_empty", False)
+    return SOUND
+
+
+def any_flow_is_failed_back(patch: pytest.MonkeyPatch) -> Machine:
+    """Come back from where nobody went."""
+    patch.setattr(switch_orders, "_check_came_from", lambda *_, **__: None)
+    return SOUND
+
+
 def later_decisions_win(patch: pytest.MonkeyPatch) -> Machine:
     """Let a decision on the source be replaced by the next one."""
 
@@ -165,6 +241,14 @@ MUTANTS = {
     ),
     "an abort at any time": (abort_at_any_time, switchover(orders_left=orders("abort"))),
     "late writes are fine": (late_writes_are_fine, switchover(orders_left=orders("abort"), topics_left=1)),
+    "what is gone is not noted": (what_is_gone_is_not_noted, QUICK["a topic vanishes"]),
+    "what is there is left out": (
+        what_is_there_is_left_out,
+        of_three(started(Verb.SWITCHOVER), topics_left=1, commit=(1, 0), group=(1, 0)),
+    ),
+    "a whole flow is all of it": (a_whole_flow_is_all_of_it, QUICK["a topic was switched alone"]),
+    "an empty scope goes on": (an_empty_scope_goes_on, QUICK["the only topic vanishes"]),
+    "any flow is failed back": (any_flow_is_failed_back, QUICK["a failback of the wrong flow"]),
     "groups are not clamped": (
         without(Verb.FAILOVER, StepName.CLAMP_GROUPS),
         World(started(Verb.FAILOVER), group=(1, 0), commit=(1, 0), copied=(0, 0)),

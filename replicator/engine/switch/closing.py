@@ -12,7 +12,7 @@ from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.site import mirrors_in
 from replicator.errors import AuthorizationFailed, KafkaError, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Cut, End, GroupsNote, Journal, Verb, by_place
+from replicator.model.switch import AWAY, Away, Cut, End, GroupsNote, Journal, LeftOut, Scope, Verb, by_place
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ class Closing:
         if site.flow.both_ways:
             return ["both sides of it are open (`loop_guard: origin`): move the clients, there is nothing to switch"]
         if journal.topics:
-            known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, journal.topics)}
+            known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, Scope(journal.topics))}
             found += [f"the flow mirrors no topic {name!r}" for name in journal.topics if name not in known]
+            found += [f"{one.topic} {AWAY[one.why]}: leave it out" for one in journal.left_out]
         if journal.verb is Verb.FAILOVER:
             return found
         try:
@@ -94,7 +95,7 @@ class Closing:
         if copying.paused():
             return [f"the flow is paused: `replicator flow resume {self._site.flow.name}` lets it drain"]
         every = await copying.stopped()
-        stopped = {name: why for name, why in every.items() if not journal.topics or name in journal.topics}
+        stopped = {name: why for name, why in every.items() if name in journal.scope}
         return [
             f"{name} stands still ({why}): `replicator mirror describe {self._site.flow.name} {name}` tells what helps"
             for name, why in sorted(stopped.items())
@@ -108,7 +109,7 @@ class Closing:
         if reverse is None or reverse.name != wanted:
             return [f"flow {wanted!r} is not the way back of {self._site.flow.name!r} in the flow file"]
         found = []
-        for one in mirrors_in(self._site.log.records, self._site.uid, journal.topics):
+        for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope):
             leads_to = selection.target_name(reverse.rename, one.target_topic)
             if leads_to != one.source_topic or not selection.matches(reverse.topics, one.target_topic):
                 found.append(f"flow {wanted!r} does not lead {one.target_topic} back to {one.source_topic}")
@@ -128,12 +129,42 @@ class Closing:
             return False
         return verdict is Verdict.ALLOWED
 
+    async def left_out(self, verb: Verb, scope: Scope) -> tuple[LeftOut, ...]:
+        """Return the mirrors that a switch cannot be about any more, though they are recorded.
+
+        A switchover needs the topic on the source; a failback on the target, which is its source then. Of a failover
+        nothing is asked of the source.
+
+        Raises:
+            KafkaError: A cluster cannot be asked.
+        """
+        site = self._site
+        mirrors = {one.source_topic: one for one in mirrors_in(site.log.records, site.uid, scope)}
+        unwanted = [name for name in mirrors if not selection.matches(site.flow.topics, name)]
+        asked = {name: one for name, one in mirrors.items() if name not in unwanted}
+        gone: list[str] = []
+        if verb is Verb.SWITCHOVER:
+            gone = await site.gone_from(site.source, asked)
+        elif verb is Verb.FAILBACK:
+            absent = set(await site.gone_from(site.target, (one.target_topic for one in asked.values())))
+            gone = [name for name, one in asked.items() if one.target_topic in absent]
+        return tuple(
+            sorted(
+                [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
+                + [LeftOut(name, Away.SOURCE_GONE) for name in gone]
+            )
+        )
+
     # -- closing --------------------------------------------------------------------------------------------------
 
     async def prove_quiescence(self, journal: Journal) -> do.Result:
         """See `do.ProveQuiescence`: ends that stand still, all of it readable, no transaction open."""
         mirrors = self._mirrors(journal)
         wanted = await self._source_partitions(journal, mirrors)
+        if journal.verb is Verb.SWITCHOVER:
+            unfit = await self._unfit(mirrors)
+            if unfit is not None:
+                return unfit
         before = await log_ends(self._site.source, wanted)
         await asyncio.sleep(_QUIET_SECONDS)
         after = await log_ends(self._site.source, wanted)
@@ -148,7 +179,7 @@ class Closing:
         return do.Quiescent(tuple(_end(where, after[where], mirrors.get(where.topic)) for where in wanted))
 
     def _mirrors(self, journal: Journal) -> dict[str, pb.MirrorRecord]:
-        return {one.source_topic: one for one in mirrors_in(self._site.log.records, self._site.uid, journal.topics)}
+        return {one.source_topic: one for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope)}
 
     async def _source_partitions(
         self, journal: Journal, mirrors: Mapping[str, pb.MirrorRecord]
@@ -158,7 +189,7 @@ class Closing:
         copying = self._site.copying()
         if journal.verb is Verb.SWITCHOVER and copying is not None:
             # Also what is not a mirror yet: a topic that came a moment ago must not be left behind.
-            return sorted(one for one in copying.wanted() if not journal.topics or one.topic in journal.topics)
+            return sorted(one for one in copying.wanted() if one.topic in journal.scope)
         return sorted(
             TopicPartition(name, number)
             for name in mirrors
@@ -171,6 +202,19 @@ class Closing:
         stable = await log_ends(self._site.source, ends, committed=True)
         return {where: end for where, end in stable.items() if end < ends[where]}
 
+    async def _unfit(self, mirrors: Mapping[str, pb.MirrorRecord]) -> do.Result | None:
+        """Return which of these mirrors take no part from now on, or which cannot be judged; None where all are fit."""
+        site = self._site
+        unwanted = [name for name in mirrors if not selection.matches(site.flow.topics, name)]
+        missing = [name for name in mirrors if name not in site.source.topics and name not in unwanted]
+        gone = await site.gone_from(site.source, missing) if missing else []
+        found = [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
+        found += [LeftOut(name, Away.SOURCE_GONE) for name in gone]
+        if found:
+            return do.SourceMoved(f"{found[0].topic} {AWAY[found[0].why]}: it is left out", tuple(found))
+        unknown = sorted(set(missing) - set(gone))
+        return do.NotYet(f"{site.flow.source} does not describe {unknown[0]} now") if unknown else None
+
     # -- bringing the target to its end ---------------------------------------------------------------------------
 
     async def drain(self, step: do.Drain) -> do.Result:
@@ -179,9 +223,9 @@ class Closing:
         behind = copying.behind({TopicPartition(end.topic, end.partition): end.source for end in step.ends})
         if behind:
             where, why = next(iter(sorted(behind.items())))
-            return do.NotYet(f"{len(behind)} partitions are not copied to their end, {where} among them: {why}")
-        moved = await self._moved(step.ends)
-        return do.SourceMoved(moved) if moved else do.Drained(step.ends)
+            waits = do.NotYet(f"{len(behind)} partitions are not copied to their end, {where} among them: {why}")
+            return await self._vanished(behind) or waits
+        return await self._moved(step.ends) or do.Drained(step.ends)
 
     async def sync_groups(self, journal: Journal, step: do.SyncGroups) -> do.Result:
         """See `do.SyncGroups`."""
@@ -191,16 +235,29 @@ class Closing:
                 ends, self._mirrors(journal).keys(), timeout_seconds=_GROUPS_SECONDS
             )
         except TimedOut as error:
-            return do.NotYet(str(error))
-        moved = await self._moved(step.ends)
-        return do.SourceMoved(moved) if moved else do.GroupsSynced(noted(outcomes))
+            return await self._vanished(ends) or do.NotYet(str(error))
+        return await self._moved(step.ends) or do.GroupsSynced(noted(outcomes))
 
-    async def _moved(self, ends: Iterable[End]) -> str:
-        """Return which partition of the source goes beyond what was proven, or is new; nothing for none."""
+    async def _moved(self, ends: Iterable[End]) -> do.SourceMoved | None:
+        """Return which partition of the source goes beyond what was proven, is new, or is gone; None for none."""
         proven = {TopicPartition(end.topic, end.partition): end.source for end in ends}
-        now = await log_ends(self._site.source, proven)
+        try:
+            now = await log_ends(self._site.source, proven)
+        except KafkaError:
+            vanished = await self._vanished(proven)
+            if vanished is None:
+                raise
+            return vanished
         beyond = [f"{where} ends at {end}, not {proven[where]}" for where, end in now.items() if end != proven[where]]
-        return f"somebody wrote to the source after it was closed: {beyond[0]}" if beyond else ""
+        return do.SourceMoved(f"somebody wrote to the source after it was closed: {beyond[0]}") if beyond else None
+
+    async def _vanished(self, partitions: Iterable[TopicPartition]) -> do.SourceMoved | None:
+        """Return the topics that were deleted on the source since it was proven quiet; None for none."""
+        gone = await self._site.gone_from(self._site.source, (where.topic for where in partitions))
+        if not gone:
+            return None
+        left_out = tuple(LeftOut(name, Away.SOURCE_GONE) for name in gone)
+        return do.SourceMoved(f"{gone[0]} {AWAY[Away.SOURCE_GONE]}: it is left out", left_out)
 
     async def clamp_groups(self, journal: Journal) -> do.Result:
         """See `do.ClampGroups`. Where the flow is not up here, what was committed before stands: never too much."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicator.core import switch_steps as do
 from replicator.core.switch import Facts, next_step
 from replicator.core.switch_results import applied
-from replicator.engine.held_back import held_back_of, put_held_back
+from replicator.engine.held_back import put_held_back
 from replicator.engine.switch.closing import Closing
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.switch.locks import SourceLocks
@@ -29,10 +29,11 @@ from replicator.model.switch import Decision, Direction, Journal, StepName, Swit
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
+    from replicator.model.switch import Scope
 
 T = TypeVar("T")
 _Doer = Callable[[Journal, Any], Awaitable[do.Result]]
@@ -170,8 +171,7 @@ class Executor:
                 return self.fencing.resume(records, step)
             case do.OpenTarget():
                 # The rules that kept others off are gone by now.
-                opened = held_back_of(records, self._site.uid).opened(self.locks.targets(records, step.topics))
-                return result, [put_held_back(self._site.uid, opened)]
+                return result, [put_held_back(self._site.uid, self.locks.opened(records, step.scope))]
         return result, []
 
     # -- doing ------------------------------------------------------------------------------------------------------
@@ -181,10 +181,10 @@ class Executor:
             return do.Ok()  # the change that records it does it
         return await self._doers[type(step)](journal, step)
 
-    async def _open_target(self, topics: Iterable[str]) -> do.Result:
-        await self.fencing.forget_groups(topics)
-        await self.fencing.release_configs(topics)
-        return await self.locks.open_target(topics)
+    async def _open_target(self, scope: Scope) -> do.Result:
+        await self.fencing.forget_groups(scope)
+        await self.fencing.release_configs(scope)
+        return await self.locks.open_target(scope)
 
     async def _confirm(self, journal: Journal, step: do.Confirm) -> do.Result:
         if journal.confirmed != step.digest:
@@ -209,7 +209,7 @@ class Executor:
             do.WithdrawWayBack: lambda journal, _: turning.decide(journal, Decision.WITHDRAWN),
             do.Fence: lambda _, step: fencing.fence(step),
             do.VerifyFence: fencing.verify,
-            do.OpenTarget: lambda _, step: self._open_target(step.topics),
+            do.OpenTarget: lambda _, step: self._open_target(step.scope),
             do.PrepareReverse: lambda *_: turning.prepare_reverse(),
             do.StartReverse: lambda journal, step: turning.start_reverse(journal, step.locks),
             do.ReopenSource: locks.remove,

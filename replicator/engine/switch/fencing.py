@@ -17,18 +17,19 @@ from replicator.engine.group_records import GroupRecords
 from replicator.engine.look import ends_of
 from replicator.engine.switch.places import Observed, below_markers, log_ends
 from replicator.engine.switch.records import put_cuts
-from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of
+from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
 from replicator.errors import KafkaError, NotOurs, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Cut, Journal, Verb
+from replicator.model.switch import Away, Cut, Journal, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
+    from replicator.model.switch import Scope
 
 _FENCE_SECONDS = 15.0
 _CONFIGS_AT_ONCE = 16
@@ -66,16 +67,18 @@ class Fencing:
         """See `do.BeginFence`."""
         if step.ends:
             known = {(end.topic, end.partition) for end in step.ends}
-            for mirror in mirrors_in(records, self._site.uid, step.topics):
+            for mirror in mirrors_in(records, self._site.uid, step.scope):
                 fresh = [one for one in mirror.active_partitions if (mirror.source_topic, one) not in known]
                 if fresh:
                     return do.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found meanwhile"), []
-        epoch, changes = fencing.begun(records, self._site.uid, at_least, self._targets(records, step.topics))
+        topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
+        epoch, changes = fencing.begun(records, self._site.uid, at_least, topics, left_out)
         return do.FenceBegun(epoch), changes
 
     def promote(self, records: Mapping[bytes, bytes], step: do.Promote) -> Effect:
         """See `do.Promote`."""
-        return do.Ok(), fencing.promoted(records, self._site.uid, step.epoch, self._targets(records, step.topics))
+        topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
+        return do.Ok(), fencing.promoted(records, self._site.uid, step.epoch, topics, left_out)
 
     def record_cut(self, journal: Journal, step: do.RecordCut) -> Effect:
         """See `do.RecordCut`."""
@@ -83,26 +86,38 @@ class Fencing:
 
     def resume(self, records: Mapping[bytes, bytes], step: do.ResumeCopying) -> Effect:
         """See `do.ResumeCopying`."""
-        topics = self._targets(records, step.topics)
-        return do.Ok(), fencing.copying(records, self._site.uid, step.epoch, topics, alone=bool(topics))
+        topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
+        alone = topics is not None
+        return do.Ok(), fencing.copying(
+            records, self._site.uid, step.epoch, topics or (), alone=alone, left_out=left_out
+        )
 
-    def _targets(self, records: Mapping[bytes, bytes], topics: Iterable[str]) -> list[str]:
-        """Return the target topics of mirrors that are switched alone; none for the whole flow.
+    def _targets(self, records: Mapping[bytes, bytes], scope: Scope) -> list[str] | None:
+        """Return the target topics of mirrors that are switched alone; None for the whole flow.
 
         Raises:
             PreflightFailed: The flow mirrors one of them no more.
         """
-        named = set(topics)
-        found = {one.source_topic: one.target_topic for one in mirrors_in(records, self._site.uid, named)}
+        if not scope.topics:
+            return None
+        named = {topic for topic in scope.topics if topic in scope}
+        found = target_topics(records, self._site.uid, named)
         if named - found.keys():
             raise PreflightFailed(f"flow {self._site.flow.name!r} mirrors no topic {min(named - found.keys())!r}")
-        return sorted(found[name] for name in named)
+        return sorted(found.values())
+
+    def _left_out(self, records: Mapping[bytes, bytes], scope: Scope) -> dict[str, bool]:
+        """Return the target topics that are left out of a switch of the whole flow, each with whether it copies on."""
+        if scope.topics:
+            return {}
+        found = target_topics(records, self._site.uid, [one.topic for one in scope.left_out])
+        return {found[one.topic]: one.why is Away.SWITCHED_ALONE for one in scope.left_out if one.topic in found}
 
     # -- on the target ----------------------------------------------------------------------------------------------
 
-    async def _scope(self, topics: Iterable[str]) -> dict[TopicPartition, pb.MirrorRecord]:
+    async def _scope(self, scope: Scope) -> dict[TopicPartition, pb.MirrorRecord]:
         site = self._site
-        return await partitions_of(site.target, mirrors_in(site.log.records, site.uid, topics))
+        return await partitions_of(site.target, mirrors_in(site.log.records, site.uid, scope))
 
     def _fence(self, epoch: int) -> Fence:
         site = self._site
@@ -112,14 +127,14 @@ class Fencing:
     async def fence(self, step: do.Fence) -> do.Result:
         """See `do.Fence`."""
         try:
-            await self._fence(step.epoch).stand(list(await self._scope(step.topics)), _FENCE_SECONDS)
+            await self._fence(step.epoch).stand(list(await self._scope(step.scope)), _FENCE_SECONDS)
         except TimedOut as error:
             return do.NotYet(str(error))
         return do.Ok()
 
     async def verify(self, journal: Journal, step: do.VerifyFence) -> do.Result:
         """See `do.VerifyFence`."""
-        scope = await self._scope(step.topics)
+        scope = await self._scope(step.scope)
         missing, unseen = await self._fence(step.epoch).missing(list(scope))
         if missing or unseen:
             return do.NotYet(f"{min([*missing, *unseen])} does not show epoch {step.epoch}")
@@ -179,13 +194,13 @@ class Fencing:
         Raises:
             KafkaError: The target cannot be read.
         """
-        return await self.cuts(journal, await self._scope(journal.topics), None)
+        return await self.cuts(journal, await self._scope(journal.scope), None)
 
-    async def release_configs(self, topics: Iterable[str]) -> None:
+    async def release_configs(self, scope: Scope) -> None:
         """Give mirrors the settings that were held back while they were copied to.
 
         Args:
-            topics: Source topics of the mirrors that are opened; none for the whole flow.
+            scope: The mirrors that are opened.
 
         What the target refuses is told and left: an open side is worth more than a setting.
 
@@ -193,7 +208,7 @@ class Fencing:
             KafkaError: The target cannot be asked.
         """
         site = self._site
-        mirrors = {one.target_topic: one for one in mirrors_in(site.log.records, site.uid, topics)}
+        mirrors = {one.target_topic: one for one in mirrors_in(site.log.records, site.uid, scope)}
         present = await site.admins[1].describe_configs(sorted(mirrors))
         room = asyncio.Semaphore(_CONFIGS_AT_ONCE)
 
@@ -211,18 +226,18 @@ class Fencing:
 
         await asyncio.gather(*(release(*item) for item in mirrors.items() if item[0] in present))
 
-    async def forget_groups(self, topics: Iterable[str]) -> None:
+    async def forget_groups(self, scope: Scope) -> None:
         """Let what stands on the target be its consumers' own.
 
         Args:
-            topics: Source topics of the mirrors that are opened; none for the whole flow.
+            scope: The mirrors that are opened.
 
         Raises:
             KafkaError: It could not be recorded.
         """
         state_log, uid = self._site.log, self._site.uid
         await state_log.read_to_end()
-        opened = {one.target_topic for one in mirrors_in(state_log.records, uid, topics)}
+        opened = {one.target_topic for one in mirrors_in(state_log.records, uid, scope)}
         copying = self._site.copying()
         if copying is not None:
             await copying.forget_groups(opened)

@@ -21,10 +21,11 @@ from replicator.core.switch_steps import MarkSource, ReopenSource
 from replicator.engine import state
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
-from replicator.engine.switch.records import copies_to, journal_key
+from replicator.engine.switch.records import copies_to, cuts_of, journal_key
+from replicator.engine.switch.site import mirrors_in, switched_alone
 from replicator.engine.switch.turning import record_on_copy, take_way_back
 from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
-from replicator.model.switch import Close, Journal, Order, Switches, Verb
+from replicator.model.switch import Away, Close, Journal, LeftOut, Order, Scope, Switches, Verb
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -54,6 +55,19 @@ class _Seen:
     id: str = ""
     revision: int = -1
     since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _OtherSide:
+    """What a failback has to know of the reverse flow.
+
+    Attributes:
+        running: Its switch that is under way.
+        opened: Whether it took over from the last switch of this flow, and was opened since.
+    """
+
+    running: Journal | None = None
+    opened: bool = False
 
 
 class SwitchKeeper:
@@ -172,7 +186,7 @@ class SwitchKeeper:
         """
         await self._site.log.read_to_end()
         order = await self._completed(order, only_looks=True)
-        begun = self._begun(self.switches(), order, await self._reverse_switch(order))
+        begun = self._begun(self.switches(), order, await self._other_side(order))
         journal = begun.switches.current
         if journal is None:
             raise BugError("an order was taken, and there is no switch")
@@ -180,7 +194,26 @@ class SwitchKeeper:
             return plan_of(journal, names=self._names(), already=True)
         problems = await self._executor.closing.problems(journal)
         cuts = await self._executor.fencing.look(journal) if journal.verb is Verb.FAILOVER else ()
-        return plan_of(journal, names=self._names(), problems=tuple(problems), cuts=cuts, now_ms=_now_ms())
+        topics, apart = self._meant(journal)
+        return plan_of(
+            journal,
+            names=self._names(),
+            problems=tuple(problems),
+            cuts=cuts,
+            now_ms=_now_ms(),
+            topics=topics,
+            apart=apart,
+        )
+
+    def _meant(self, journal: Journal) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
+        """Return the topics of a switch, and those that it is not about because they were switched alone before."""
+        records, uid = self._site.log.records, self._site.uid
+        topics = tuple(sorted(one.source_topic for one in mirrors_in(records, uid, journal.scope)))
+        if journal.topics:
+            return topics, ()
+        alone = switched_alone(records, uid)
+        apart = [one.source_topic for one in state.mirrors_of(records, uid) if one.target_topic in alone]
+        return topics, tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))
 
     async def start(self, order: Order) -> tuple[Journal | None, bool]:
         """Take an order; return the switch, and whether it was under way or done already.
@@ -193,12 +226,12 @@ class SwitchKeeper:
         """
         site = self._site
         order = await self._completed(order)
-        reverse = await self._reverse_switch(order)
+        other = await self._other_side(order)
         already = False
 
         def change(before: Switches) -> Switches:
             nonlocal already
-            begun = self._begun(before, order, reverse)
+            begun = self._begun(before, order, other)
             already = begun.already
             return begun.switches
 
@@ -226,7 +259,8 @@ class SwitchKeeper:
         order = replace(order, flow=site.flow.name)
         if order.verb is Verb.FAILOVER:
             # Nothing is asked of the source, and nothing left there.
-            return replace(order, options=replace(options, close=Close.STATED, reverse_flow="", way_back=False))
+            options = replace(options, close=Close.STATED, reverse_flow="", way_back=False)
+            return replace(order, options=options, left_out=await self._left_out(order))
         if options.reverse_flow or order.verb is Verb.FAILBACK:
             if site.reverse is None:
                 raise UsageError(
@@ -236,6 +270,7 @@ class SwitchKeeper:
             options = replace(options, reverse_flow=site.reverse.name)
         with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
             await site.reach_source()
+            order = replace(order, left_out=await self._left_out(order))
             known = not only_looks or await site.has_source_log()
             if known and options.way_back:
                 options = replace(options, way_back=await self._executor.closing.offers_way_back())
@@ -243,16 +278,21 @@ class SwitchKeeper:
                 options = replace(options, restored=await self._executor.turning.reverse_copies(order.topics))
         return replace(order, options=options)
 
-    async def _reverse_switch(self, order: Order) -> Journal | None:
-        """Return what a failback has to know of the other flow; asked for after all that depends on its role."""
-        if order.verb is not Verb.FAILBACK:
-            return None
-        with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
-            await self._site.reach_source()
-            return await self._site.reverse_switch()
-        return None
+    async def _left_out(self, order: Order) -> tuple[LeftOut, ...]:
+        """Return which mirrors a switch of this flow cannot be about, and those that the order itself leaves out."""
+        found = await self._executor.closing.left_out(order.verb, Scope(order.topics, order.left_out))
+        return tuple(sorted({*order.left_out, *found}))
 
-    def _begun(self, before: Switches, order: Order, reverse: Journal | None) -> Begun:
+    async def _other_side(self, order: Order) -> _OtherSide:
+        """Return what a failback has to know of the other flow; asked for after all that depends on its role."""
+        if order.verb is Verb.FAILBACK:
+            with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
+                await self._site.reach_source()
+                running = await self._site.reverse_switch()
+                return _OtherSide(running, opened=await self._site.reverse_opened(self.switches(), order.topics))
+        return _OtherSide()
+
+    def _begun(self, before: Switches, order: Order, other: _OtherSide) -> Begun:
         """Return the record once an order is taken; whether there is anything to switch, a running one does not ask."""
         records, uid = self._site.log.records, self._site.uid
         writers = state.writers_of(records, uid)
@@ -260,7 +300,16 @@ class SwitchKeeper:
         if before.running is None and writers is not None:
             mirrors = {one.source_topic: writers.of(one.target_topic).role for one in state.mirrors_of(records, uid)}
             is_open = promoted(order, writers.flow.role, mirrors)
-        return begin(before, order, promoted=is_open, now_ms=_now_ms(), reverse=reverse)
+        meant = {one.target_topic for one in mirrors_in(records, uid, Scope(order.topics, order.left_out))}
+        return begin(
+            before,
+            order,
+            promoted=is_open,
+            now_ms=_now_ms(),
+            reverse=other.running,
+            was_cut=bool(cuts_of(records, uid, meant)[0]),
+            reverse_opened=other.opened,
+        )
 
     async def abort(self, why: str) -> Journal:
         """Undo the running switch.

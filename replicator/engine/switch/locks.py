@@ -10,8 +10,8 @@ from replicator.core import switch_steps as do
 from replicator.core.acl_locks import locks
 from replicator.core.ownership import recorded_rules
 from replicator.engine.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
-from replicator.engine.held_back import held_back_of, put_held_back
-from replicator.engine.switch.site import mirrors_in
+from replicator.engine.held_back import HeldBack, held_back_of, put_held_back
+from replicator.engine.switch.site import mirrors_in, target_topics
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import Rule, parse
 from replicator.model.switch import Close, Journal
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
+    from replicator.model.switch import Scope
 
 
 class SourceLocks:
@@ -52,11 +53,11 @@ class SourceLocks:
         if authorizer is None:
             return [f"{source} has no authorizer, so it cannot be closed by rules: {helps}"]
         ours = frozenset(_noted(journal))
-        plan = locks(replace(authorizer, allows_everyone=True), self._topics(journal.topics), ours)
+        plan = locks(replace(authorizer, allows_everyone=True), self._topics(journal.scope), ours)
         return [f"{source} cannot be closed: {problem}; {helps}" for problem in plan.problems]
 
-    def _topics(self, topics: Iterable[str]) -> list[str]:
-        return [one.source_topic for one in mirrors_in(self._site.log.records, self._site.uid, topics)]
+    def _topics(self, scope: Scope) -> list[str]:
+        return [one.source_topic for one in mirrors_in(self._site.log.records, self._site.uid, scope)]
 
     async def plan(self, step: do.PlanLocks) -> do.Result:
         """See `do.PlanLocks`."""
@@ -64,7 +65,7 @@ class SourceLocks:
         if authorizer is None:
             return do.LocksPlanned(())
         ours = frozenset(parse(one) for one in step.ours)
-        plan = await self._source.lock_plan(authorizer, self._topics(step.topics), ours)
+        plan = await self._source.lock_plan(authorizer, self._topics(step.scope), ours)
         if plan.problems:
             return do.NotYet(f"{'; '.join(plan.problems)}: abort, stop the producers and state --producers-stopped")
         return do.LocksPlanned(tuple(rule.text() for rule in plan.rules))
@@ -85,24 +86,23 @@ class SourceLocks:
         await self._source.acls.delete(recorded_rules((parse(one) for one in step.locks), _noted(journal)))
         return do.Ok()
 
-    def targets(self, records: Mapping[bytes, bytes], topics: Iterable[str]) -> frozenset[str] | None:
-        """Return the target topics of mirrors that are switched alone; None for the whole flow."""
-        named = set(topics)
-        if not named:
-            return None
-        return frozenset(one.target_topic for one in mirrors_in(records, self._site.uid, named))
+    def opened(self, records: Mapping[bytes, bytes], scope: Scope) -> HeldBack:
+        """Return what is held back on the target once the mirrors of a switch are opened."""
+        uid, held = self._site.uid, held_back_of(records, self._site.uid)
+        if scope.topics:
+            return held.opened({one.target_topic for one in mirrors_in(records, uid, scope)})
+        left_out = target_topics(records, uid, [one.topic for one in scope.left_out])
+        return held.opened(None, but=left_out.values())
 
-    async def open_target(self, topics: Iterable[str]) -> do.Result:
+    async def open_target(self, scope: Scope) -> do.Result:
         """Open the target by its rules: what kept others off goes, what was withheld comes and is ours from then on.
 
         Args:
-            topics: Source topics of the mirrors that are opened; none for the whole flow.
+            scope: The mirrors that are opened.
         """
         site = self._site
         await site.log.read_to_end()
-        opened = self.targets(site.log.records, topics)
-        held = held_back_of(site.log.records, site.uid)
-        after = held.opened(opened)
+        held, after = held_back_of(site.log.records, site.uid), self.opened(site.log.records, scope)
         # Also what an executor that died had recorded, and not placed yet.
         missing = set(after.made)
         if missing:
@@ -111,7 +111,7 @@ class SourceLocks:
         # Recorded first: of a rule that stands and is not known as ours nobody would ever be rid.
         def change(records: Mapping[bytes, bytes]) -> list[Change]:
             known = held_back_of(records, site.uid)
-            after = replace(known.opened(opened), locks=known.locks)
+            after = replace(self.opened(records, scope), locks=known.locks)
             return [] if after == known else [put_held_back(site.uid, after)]
 
         await site.log.change(site.uid, change)

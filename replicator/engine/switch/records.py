@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.engine import state
 from replicator.model.acl import Rule, parse
 from replicator.model.switch import (
+    Away,
     Close,
     Cut,
     Decision,
@@ -14,6 +15,7 @@ from replicator.model.switch import (
     End,
     GroupsNote,
     Journal,
+    LeftOut,
     Options,
     Outcome,
     StepName,
@@ -127,6 +129,7 @@ def _record(journal: Journal) -> pb.SwitchRecord:
         verb=journal.verb,
         flow=journal.flow,
         topics=journal.topics,
+        left_out=[pb.SwitchLeftOut(topic=one.topic, why=one.why) for one in journal.left_out],
         options=pb.SwitchOptions(
             close=options.close,
             reverse_flow=options.reverse_flow,
@@ -160,6 +163,7 @@ def _record(journal: Journal) -> pb.SwitchRecord:
         confirmed=journal.confirmed,
         decision=journal.decision or "",
         is_copy=journal.is_copy,
+        replaces=journal.replaces,
         executor=journal.executor,
         target_cluster_id=journal.target_cluster_id,
     )
@@ -175,6 +179,7 @@ def _journal(record: pb.SwitchRecord) -> Journal:
         verb=Verb(record.verb),
         flow=record.flow,
         topics=tuple(record.topics),
+        left_out=tuple(LeftOut(one.topic, Away(one.why)) for one in record.left_out),
         options=Options(
             close=Close(options.close),
             reverse_flow=options.reverse_flow,
@@ -206,6 +211,7 @@ def _journal(record: pb.SwitchRecord) -> Journal:
         confirmed=record.confirmed,
         decision=Decision(record.decision) if record.decision else None,
         is_copy=record.is_copy,
+        replaces=record.replaces,
         history=tuple(StepRecord(StepName(one.step), one.at_ms, one.executor) for one in record.history),
         executor=record.executor,
         target_cluster_id=record.target_cluster_id,

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
 from replicator.core.switch_orders import begin
+from replicator.engine import state
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.places import Observed, log_ends
-from replicator.engine.switch.site import mirrors_in, partitions_of
+from replicator.engine.switch.site import mirrors_in, partitions_of, switched_alone, target_topics
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Cut, Journal, Options, Order, Restore, Verb, by_topic
+from replicator.model.switch import Away, Cut, Journal, LeftOut, Options, Order, Restore, Verb, by_topic
 
 if TYPE_CHECKING:
+    from replicator.engine.state_log import StateLog
     from replicator.engine.switch.site import Site
     from replicator.engine.switch.turning import Turning
 
@@ -52,7 +54,7 @@ class Restoring:
         log = await site.source_log()
         uid = site.reverse_uid(log)
         if journal.id not in self._wanted:
-            scope = await partitions_of(site.target, mirrors_in(site.log.records, site.uid, journal.topics))
+            scope = await partitions_of(site.target, mirrors_in(site.log.records, site.uid, journal.scope))
             self._wanted[journal.id] = await log_ends(site.target, scope)
         copied = Observed(log, uid)
         wanted = self._wanted[journal.id]
@@ -72,13 +74,13 @@ class Restoring:
         log = await site.source_log()
         uid = site.reverse_uid(log)
         options = journal.options
+        named = target_topics(site.log.records, site.uid, journal.topics)
         order = Order(
             step.order_id,
             Verb.SWITCHOVER,
             flow=step.flow,
-            topics=tuple(
-                one.target_topic for one in mirrors_in(site.log.records, site.uid, journal.topics) if journal.topics
-            ),
+            topics=tuple(named[topic] for topic in journal.topics if topic in journal.scope),
+            left_out=() if journal.topics else self._stays(log, uid, journal),
             options=Options(
                 close=options.close,
                 reverse_flow=site.flow.name,
@@ -95,6 +97,17 @@ class Restoring:
         )
         self._wanted.pop(journal.id, None)
         return do.Ok()
+
+    def _stays(self, log: StateLog, uid: str, journal: Journal) -> tuple[LeftOut, ...]:
+        """Return what the reverse flow copies and goes on copying: the failback was not about it.
+
+        Topics that were switched alone are still written to on the side that the rest comes back from.
+        """
+        records, own = self._site.log.records, self._site.uid
+        apart = switched_alone(records, own)
+        apart |= set(target_topics(records, own, [one.topic for one in journal.left_out]).values())
+        copied = {one.source_topic for one in state.mirrors_of(log.records, uid)}
+        return tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart & copied))
 
 
 def _goes_on_at(cut: Cut, how: Restore) -> Cut:

@@ -14,6 +14,7 @@ from replicator.engine.state_log import StateLog
 from replicator.engine.switch.records import switches_of
 from replicator.errors import ConnectionFailed, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.switch import Outcome, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin
     from replicator.model.groups import GroupOutcome
     from replicator.model.spec import FlowSpec
-    from replicator.model.switch import Journal
+    from replicator.model.switch import Journal, Scope, Switches
     from replicator.wire.cluster import Cluster
 
 SOURCE_SECONDS_MAX = 8.0
 """How long a source that may be gone is waited for, each time that it is asked."""
+_GONE_SECONDS = 1.0
+_UNKNOWN_TOPIC = 3
 
 
 class Copying(Protocol):
@@ -137,17 +140,61 @@ class Site:
             raise PreflightFailed(f"flow {reverse.name!r} was never begun on {self.flow.source}")
         return found.uid
 
+    async def gone_from(self, cluster: Cluster, topics: Iterable[str]) -> list[str]:
+        """Return which of these topics a cluster does not have any more.
+
+        It is asked twice: a broker that has just started, or lags, may not know of a topic yet. One that cannot be
+        described now, for whatever reason, is not gone.
+
+        Raises:
+            KafkaError: The cluster cannot be asked.
+        """
+        missing = _absent(await cluster.refresh(sorted(set(topics))))
+        if not missing:
+            return []
+        await asyncio.sleep(_GONE_SECONDS)
+        return sorted(_absent(await cluster.refresh(missing)))
+
+    async def _reverse_records(self) -> tuple[Mapping[bytes, bytes], str | None]:
+        """Return what the source's state topic holds, and the uid of the reverse flow; None where it was never begun.
+
+        Raises:
+            KafkaError: The source cannot be asked.
+        """
+        if self.reverse is None or not await self.has_source_log():
+            return {}, None
+        records = (await self.source_log()).records
+        found = state.find_flow(records, self.reverse.name, self.target.cluster_id, self.source.cluster_id)
+        return records, None if found is None else found.uid
+
     async def reverse_switch(self) -> Journal | None:
         """Return the switch of the reverse flow that is running; None where that was never begun.
 
         Raises:
             KafkaError: The source cannot be asked.
         """
-        if self.reverse is None or not await self.has_source_log():
-            return None
-        records = (await self.source_log()).records
-        found = state.find_flow(records, self.reverse.name, self.target.cluster_id, self.source.cluster_id)
-        return None if found is None else switches_of(records, found.uid).running
+        records, uid = await self._reverse_records()
+        return None if uid is None else switches_of(records, uid).running
+
+    async def reverse_opened(self, switches: Switches, topics: Collection[str]) -> bool:
+        """Return whether the reverse flow took over from the last switch of this one, and was opened since.
+
+        Its mirrors note from which switch they began to copy: no clock has to tell what came first.
+
+        Raises:
+            KafkaError: The source cannot be asked.
+        """
+        records, uid = await self._reverse_records()
+        writers = state.writers_of(records, uid) if uid is not None else None
+        if uid is None or writers is None:
+            return False
+        return any(
+            mirror.resolutions
+            and not writers.copies(mirror.target_topic)
+            and mirror.resolutions[-1].why in _since_last_opened(switches, mirror.target_topic)
+            for mirror in state.mirrors_of(records, uid)
+            if not topics or mirror.target_topic in topics
+        )
 
     def reversed(self) -> FlowSpec:
         """Return the reverse flow.
@@ -163,16 +210,48 @@ class Site:
         return self.reverse
 
 
-def mirrors_in(records: Mapping[bytes, bytes], uid: str, topics: Iterable[str]) -> list[pb.MirrorRecord]:
+def takes_over(journal: Journal) -> str:
+    """Return how a mirror of the reverse flow notes from which switch it began to copy."""
+    return f"{journal.verb} {journal.id} of {journal.flow}"
+
+
+def _since_last_opened(switches: Switches, topic: str) -> set[str]:
+    """Return how a mirror of the reverse flow would note the last switch that opened a topic, and failbacks since."""
+    found: set[str] = set()
+    for journal in reversed(switches.all):
+        if journal.outcome is not Outcome.DONE or topic not in journal.scope:
+            continue
+        found.add(takes_over(journal))
+        if journal.verb is not Verb.FAILBACK:
+            break
+    return found
+
+
+def _absent(failed: Mapping[str, int]) -> list[str]:
+    return [name for name, code in failed.items() if code == _UNKNOWN_TOPIC]
+
+
+def mirrors_in(records: Mapping[bytes, bytes], uid: str, scope: Scope) -> list[pb.MirrorRecord]:
     """Return the mirrors that a switch is about: those of the named source topics, or all that were not switched alone.
 
     One that was switched alone has changed hands already: its source is the passive side now.
     """
+    meant = [one for one in state.mirrors_of(records, uid) if one.source_topic in scope]
+    if scope.topics:
+        return meant
+    apart = switched_alone(records, uid)
+    return [one for one in meant if one.target_topic not in apart]
+
+
+def switched_alone(records: Mapping[bytes, bytes], uid: str) -> set[str]:
+    """Return the target topics of the mirrors whose side was changed apart from their flow."""
+    return {topic for topic, own in state.own_writers(records, uid).items() if own.role not in COPIES_WITH_THE_FLOW}
+
+
+def target_topics(records: Mapping[bytes, bytes], uid: str, topics: Iterable[str]) -> dict[str, str]:
+    """Return the target topic of each of these source topics that the flow mirrors, or did."""
     named = set(topics)
-    if named:
-        return [one for one in state.mirrors_of(records, uid) if one.source_topic in named]
-    apart = {topic for topic, own in state.own_writers(records, uid).items() if own.role not in COPIES_WITH_THE_FLOW}
-    return [one for one in state.mirrors_of(records, uid) if one.target_topic not in apart]
+    return {one.source_topic: one.target_topic for one in state.mirrors_of(records, uid) if one.source_topic in named}
 
 
 async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> dict[TopicPartition, pb.MirrorRecord]:

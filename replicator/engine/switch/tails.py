@@ -75,7 +75,7 @@ class Tails:
     def _cuts(self, journal: Journal) -> tuple[tuple[Cut, ...], int]:
         """Return where the topics of a failback were cut, and the highest epoch of those fences."""
         records, uid = self._site.log.records, self._site.uid
-        return cuts_of(records, uid, {one.target_topic for one in mirrors_in(records, uid, journal.topics)})
+        return cuts_of(records, uid, {one.target_topic for one in mirrors_in(records, uid, journal.scope)})
 
     async def measure(self, step: do.MeasureTails) -> do.Result:
         """See `do.MeasureTails`."""

@@ -19,8 +19,9 @@ from replicator.engine.maps import recorded_map
 from replicator.engine.switch.changes import change_copy
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.records import copy_of
+from replicator.engine.switch.site import takes_over
 from replicator.engine.take_over import Takeover, take_over
-from replicator.errors import BugError, Conflict, TimedOut
+from replicator.errors import BugError, Conflict, ConnectionFailed, TimedOut
 from replicator.model.acl import Rule, parse
 from replicator.model.names import TopicPartition, way_back_transactional_id
 from replicator.model.switch import Cut, Decision, Journal, by_place, by_topic
@@ -154,7 +155,7 @@ class Turning:
             uid,
             topics,
             epoch=0,
-            reason=f"{journal.verb} {journal.id} of {site.flow.name}",
+            reason=takes_over(journal),
             actor=journal.actor or site.me,
             alone=bool(journal.topics),
             also=lambda records: _with_locks(records, uid, kept),
@@ -171,6 +172,13 @@ class Turning:
         for name, some in topics.items():
             there = some[0].target_topic
             mirror = state.get_mirror(site.log.records, site.uid, there)
+            if there not in site.target.topics:
+                if not await site.gone_from(site.target, [there]):
+                    raise ConnectionFailed(
+                        f"{site.flow.target} does not describe {there} now", cluster=site.flow.target
+                    )
+                log_.warning("topic is gone from the new primary, it is left out", topic=there)
+                continue
             if name not in site.source.topics and name not in doomed:
                 log_.warning("topic is gone from the old source, it is mirrored anew", topic=name)
                 continue

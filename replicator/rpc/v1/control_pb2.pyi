@@ -597,7 +597,7 @@ class StartSwitchRequest(_message.Message):
     def __init__(self, flow: _Optional[str] = ..., verb: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., producers_stopped: _Optional[bool] = ..., reverse: _Optional[bool] = ..., inexact_groups: _Optional[bool] = ..., append: _Optional[bool] = ..., stay: _Optional[bool] = ..., timeout_ms: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class SwitchPlan(_message.Message):
-    __slots__ = ("verb", "steps", "undone_until", "problems", "known_loss", "lossy", "unseen", "observed_age_seconds", "already", "switch_id")
+    __slots__ = ("verb", "steps", "undone_until", "problems", "known_loss", "lossy", "unseen", "observed_age_seconds", "already", "switch_id", "topics", "left_out")
     class Loss(_message.Message):
         __slots__ = ("topic", "partition", "offsets")
         TOPIC_FIELD_NUMBER: _ClassVar[int]
@@ -617,6 +617,8 @@ class SwitchPlan(_message.Message):
     OBSERVED_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ALREADY_FIELD_NUMBER: _ClassVar[int]
     SWITCH_ID_FIELD_NUMBER: _ClassVar[int]
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     verb: str
     steps: _containers.RepeatedScalarFieldContainer[str]
     undone_until: int
@@ -627,7 +629,17 @@ class SwitchPlan(_message.Message):
     observed_age_seconds: float
     already: bool
     switch_id: str
-    def __init__(self, verb: _Optional[str] = ..., steps: _Optional[_Iterable[str]] = ..., undone_until: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., lossy: _Optional[_Iterable[_Union[SwitchPlan.Loss, _Mapping]]] = ..., unseen: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., already: _Optional[bool] = ..., switch_id: _Optional[str] = ...) -> None: ...
+    topics: _containers.RepeatedScalarFieldContainer[str]
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    def __init__(self, verb: _Optional[str] = ..., steps: _Optional[_Iterable[str]] = ..., undone_until: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., lossy: _Optional[_Iterable[_Union[SwitchPlan.Loss, _Mapping]]] = ..., unseen: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., already: _Optional[bool] = ..., switch_id: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+
+class LeftOut(_message.Message):
+    __slots__ = ("topic", "why")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    why: str
+    def __init__(self, topic: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
 
 class StartSwitchResponse(_message.Message):
     __slots__ = ("plan", "switch", "already")
@@ -674,7 +686,7 @@ class ConfirmSwitchRequest(_message.Message):
     def __init__(self, flow: _Optional[str] = ..., actor: _Optional[str] = ..., confirm: _Optional[str] = ...) -> None: ...
 
 class Switch(_message.Message):
-    __slots__ = ("id", "flow", "verb", "outcome", "direction", "started_ms", "ended_ms", "actor", "reason", "stopped_by", "epoch", "reverse_flow", "way_back", "waits_for", "executor", "steps", "groups_exact", "groups_inexact", "groups_detail", "known_loss", "unknown_losses", "observed_age_seconds", "known_tail", "cuts", "restorations", "confirm", "topics")
+    __slots__ = ("id", "flow", "verb", "outcome", "direction", "started_ms", "ended_ms", "actor", "reason", "stopped_by", "epoch", "reverse_flow", "way_back", "waits_for", "executor", "steps", "groups_exact", "groups_inexact", "groups_detail", "known_loss", "unknown_losses", "observed_age_seconds", "known_tail", "cuts", "restorations", "confirm", "topics", "left_out", "replaces")
     class Step(_message.Message):
         __slots__ = ("step", "text", "at_ms")
         STEP_FIELD_NUMBER: _ClassVar[int]
@@ -739,6 +751,8 @@ class Switch(_message.Message):
     RESTORATIONS_FIELD_NUMBER: _ClassVar[int]
     CONFIRM_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
     id: str
     flow: str
     verb: str
@@ -766,4 +780,6 @@ class Switch(_message.Message):
     restorations: _containers.RepeatedCompositeFieldContainer[Switch.Restoration]
     confirm: str
     topics: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., flow: _Optional[str] = ..., verb: _Optional[str] = ..., outcome: _Optional[str] = ..., direction: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., stopped_by: _Optional[str] = ..., epoch: _Optional[int] = ..., reverse_flow: _Optional[str] = ..., way_back: _Optional[bool] = ..., waits_for: _Optional[str] = ..., executor: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Switch.Step, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[int] = ..., groups_detail: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., unknown_losses: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., known_tail: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[Switch.Cut, _Mapping]]] = ..., restorations: _Optional[_Iterable[_Union[Switch.Restoration, _Mapping]]] = ..., confirm: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    replaces: str
+    def __init__(self, id: _Optional[str] = ..., flow: _Optional[str] = ..., verb: _Optional[str] = ..., outcome: _Optional[str] = ..., direction: _Optional[str] = ..., started_ms: _Optional[int] = ..., ended_ms: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., stopped_by: _Optional[str] = ..., epoch: _Optional[int] = ..., reverse_flow: _Optional[str] = ..., way_back: _Optional[bool] = ..., waits_for: _Optional[str] = ..., executor: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Switch.Step, _Mapping]]] = ..., groups_exact: _Optional[int] = ..., groups_inexact: _Optional[int] = ..., groups_detail: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., unknown_losses: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., known_tail: _Optional[int] = ..., cuts: _Optional[_Iterable[_Union[Switch.Cut, _Mapping]]] = ..., restorations: _Optional[_Iterable[_Union[Switch.Restoration, _Mapping]]] = ..., confirm: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., replaces: _Optional[str] = ...) -> None: ...

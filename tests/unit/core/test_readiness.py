@@ -77,6 +77,10 @@ def test_all_is_well() -> None:
         (status(shards=(ShardStatus(0, None, held=False, epoch=None),)), [("fail", "leases")]),
         (status(mirrors=()), [("warn", "mirrors")]),
         (status(mirrors=(replace(MIRROR, state=MirrorState.FAULTED),)), [("fail", "mirrors")]),
+        (
+            status(mirrors=(MIRROR, replace(MIRROR, state=MirrorState.FAULTED, reason=Reason.SOURCE_MISSING))),
+            [("warn", "mirrors")],
+        ),
         (status(mirrors=(replace(MIRROR, state=MirrorState.SEEDING),)), [("fail", "mirrors")]),
         (status(mirrors=(replace(MIRROR, state=MirrorState.PAUSED),)), [("warn", "mirrors")]),
         (status(rpo_seconds=31.0), [("fail", "rpo")]),

@@ -127,7 +127,25 @@ def test_a_failback_again() -> None:
     for before in (came_back(("a",)), came_back(stays=True), Switches()):
         with pytest.raises(PreflightFailed):
             begin(before, order_back(), promoted=False, now_ms=1)
-    assert not begin(came_back(), order_back(), promoted=True, now_ms=1).already
+    assert not begin(came_back(), order_back(), promoted=True, was_cut=True, now_ms=1).already
+
+
+@pytest.mark.parametrize(
+    ("before", "was_cut", "reverse_opened"),
+    [
+        (Switches(), False, False),
+        (Switches(Journal("old", Verb.SWITCHOVER, outcome=Outcome.ABORTED)), False, False),
+        (Switches(Journal("old", Verb.SWITCHOVER, topics=("b",), outcome=Outcome.DONE)), False, False),
+        (last((), Outcome.DONE), False, True),
+        (Switches(), True, True),
+    ],
+)
+def test_a_failback_of_the_wrong_flow(before: Switches, *, was_cut: bool, reverse_opened: bool) -> None:
+    """A way back stands by as promoted, though it was never switched; or its switch was come back from since."""
+    with pytest.raises(PreflightFailed) as refused:
+        begin(before, order_back("a"), promoted=True, now_ms=1, was_cut=was_cut, reverse_opened=reverse_opened)
+    assert "replicator failback back" in refused.value.next_step
+    assert not begin(last((), Outcome.DONE), order_back("a"), promoted=True, now_ms=1).already
 
 
 def test_a_failback_while_the_other_flow_is_switched() -> None:

@@ -60,11 +60,21 @@ async def test_late() -> None:
     await log.taken("switchover one")
     assert log.records == before
 
-    epoch, changes = fence.begun(log.records, UID, None, ())
+    epoch, changes = fence.begun(log.records, UID, None)
     log.apply(changes)
-    log.apply(fence.promoted(log.records, UID, epoch, ()))
+    log.apply(fence.promoted(log.records, UID, epoch))
     before = dict(log.records)
     await log.taken("switchover one")
     assert log.records == before
     await log.taken("switchover two")
     assert log.role is Role.COPYING
+
+
+async def test_of_nothing() -> None:
+    """A failback of a flow that has no topics must not let the other one copy to the side that is open."""
+    log = Log()
+    log.apply([state.put(state.flow_key(UID), pb.FlowRecord(name="back"))])
+    log.apply([state.put(state.writer_key(UID), state.writer_record(STANDS_BY))])
+    before = dict(log.records)
+    await take_over(cast("StateLog", log), UID, [], epoch=0, reason="failback", actor="test")
+    assert log.records == before

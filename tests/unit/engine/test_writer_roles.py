@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from replicator.core.attach_facts import Role, Writer
 from replicator.engine import fence, state
 from replicator.engine.switch.site import mirrors_in
-from replicator.errors import Conflict
+from replicator.errors import Conflict, PreflightFailed
+from replicator.model.switch import Away, LeftOut, Scope
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 UID = "uid"
 TOPICS = ("a", "b", "c")
+NOBODY: Mapping[str, bool] = {}
 MINTED = Writer(7, 0, Role.COPYING, 8, 0, 9)
 
 
@@ -50,26 +52,41 @@ class World:
         """Return whether the flow as a whole was switched."""
         return state.get_writer_record(self.records, UID).role == pb.WRITER_ROLE_PROMOTED
 
-    def switch(self, topics: Collection[str], *, least: int | None, back: bool) -> None:
-        """Fence some mirrors, or all that follow the flow; open them, or turn back."""
+    def switch(
+        self, topics: Collection[str], *, least: int | None, back: bool, left_out: Mapping[str, bool] = NOBODY
+    ) -> None:
+        """Fence some mirrors, or all that follow the flow but some; open them, or turn back."""
+        named: list[str] | None = None
         if topics:
-            topics = sorted(set(topics) - self.away)
-            if not topics:
+            named, left_out = sorted(set(topics) - self.away), NOBODY
+            if not named:
                 return
         elif self.flow_is_away():
             return
-        scope = topics or [one.target_topic for one in mirrors_in(self.records, UID, ())]
-        epoch, changes = fence.begun(self.records, UID, least, topics)
+        left_out = {topic: copies for topic, copies in left_out.items() if topic not in self.away}
+        meant = Scope(left_out=tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in left_out))
+        scope = named or [one.target_topic for one in mirrors_in(self.records, UID, meant)]
+        epoch, changes = fence.begun(self.records, UID, least, named, left_out)
         assert epoch > max(self.shown.values()), "an epoch that stands somewhere already"
         self.apply(changes)
-        assert fence.begun(self.records, UID, None, topics) == (epoch, []), "the second executor"
+        assert fence.begun(self.records, UID, None, named, left_out) == (epoch, []), "the second executor"
         assert [self._role(topic) for topic in scope] == [Role.FENCING] * len(scope)
+        self._check_left_out(left_out)
         self.shown.update(dict.fromkeys(scope, epoch))
         if back:
-            self._twice(lambda: fence.copying(self.records, UID, epoch, topics, alone=bool(topics)))
+            alone = named is not None
+            self._twice(lambda: fence.copying(self.records, UID, epoch, named or (), alone=alone, left_out=left_out))
         else:
-            self._twice(lambda: fence.promoted(self.records, UID, epoch, topics))
-            self.away |= set(scope)
+            self._twice(lambda: fence.promoted(self.records, UID, epoch, named, left_out))
+            self.away |= {*scope, *(topic for topic, copies in left_out.items() if not copies)}
+        self._check_left_out(left_out)
+
+    def _check_left_out(self, left_out: Mapping[str, bool]) -> None:
+        writers = state.writers_of(self.records, UID)
+        assert writers is not None
+        for topic, copies in left_out.items():
+            assert writers.of(topic).producer_epoch == self.shown[topic], topic
+            assert writers.copies(topic) or not copies, topic
 
     def take_all_back(self) -> None:
         """Copy to the whole flow again, also to what had been opened alone: the other flow had it all by then."""
@@ -83,7 +100,7 @@ class World:
         if not alone:
             if not self.flow_is_away():
                 return
-            topics = [one.target_topic for one in mirrors_in(self.records, UID, ())]
+            topics = [one.target_topic for one in mirrors_in(self.records, UID, Scope())]
         topics = sorted(set(topics) & self.away)
         if alone and not topics:
             return
@@ -116,17 +133,18 @@ STEPS = st.lists(
         st.sampled_from(["switch", "back", "take_back", "take_all_back"]),
         st.sets(st.sampled_from(TOPICS)),
         st.booleans(),
+        st.dictionaries(st.sampled_from(TOPICS), st.booleans(), max_size=2),
     ),
     max_size=12,
 )
 
 
 @given(STEPS)
-def test_any_order_of_switches(steps: list[tuple[str, set[str], bool]]) -> None:
-    """Whole and alone, there and back, with markers in bulk or by the coordinator's epochs."""
+def test_any_order_of_switches(steps: list[tuple[str, set[str], bool, dict[str, bool]]]) -> None:
+    """Whole, whole but some, and alone; there and back; with markers in bulk or by the coordinator's epochs."""
     world = World()
     coordinator = 0
-    for verb, topics, by_coordinator in steps:
+    for verb, topics, by_coordinator, left_out in steps:
         least = None
         if by_coordinator:
             coordinator = max(coordinator, *world.shown.values()) + 2
@@ -136,7 +154,7 @@ def test_any_order_of_switches(steps: list[tuple[str, set[str], bool]]) -> None:
         elif verb == "take_back":
             world.take_back(topics)
         else:
-            world.switch(topics, least=least, back=verb == "back")
+            world.switch(topics, least=least, back=verb == "back", left_out=left_out)
         world.check()
 
 
@@ -168,9 +186,17 @@ def test_only_what_is_behind_its_fence_is_opened() -> None:
     world = World()
     epoch, changes = fence.begun(world.records, UID, None, ["a"])
     world.apply(changes)
-    for where, wrong in ((["a"], epoch + 1), (["a", "b"], epoch), ((), epoch)):
+    for where, wrong in ((["a"], epoch + 1), (["a", "b"], epoch), (None, epoch)):
         with pytest.raises(Conflict):
             fence.promoted(world.records, UID, wrong, where)
+
+
+def test_no_topic_is_not_every_topic() -> None:
+    """Where none of the topics that were named is left, nothing of the flow is fenced."""
+    world = World()
+    with pytest.raises(PreflightFailed):
+        fence.begun(world.records, UID, None, [])
+    assert fence.copying(world.records, UID, 5, [], alone=True) == []
 
 
 def test_nobody_writes_to_a_flow_that_was_never_minted() -> None:

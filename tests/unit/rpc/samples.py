@@ -241,6 +241,8 @@ PLAN = SwitchPlan(
     lossy=(("orders", 0, 3), ("orders", 1, 2)),
     unseen=1,
     observed_age_seconds=2.5,
+    topics=("orders", "payments"),
+    left_out=(("audit", "was deleted on its source"),),
 )
 SWITCH = SwitchStatus(
     id="0a1b2c",
@@ -269,6 +271,8 @@ SWITCH = SwitchStatus(
     known_tail=7,
     cuts=(CutStatus("orders", "orders", 0, 100, 101, 103, 3, 7),),
     restorations=(RestorationStatus("orders", "recreate", 7),),
+    left_out=(("audit", "was switched alone"),),
+    replaces="0a1b2b",
     confirm="",
 )
 

@@ -1,0 +1,68 @@
+"""The path of a switch stays the same path while it is walked: what was reached is on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicator.core import switch_steps as do
+from replicator.core.switch import Facts, next_step
+from replicator.core.switch_orders import begin
+from replicator.core.switch_results import applied
+from replicator.errors import BugError
+from replicator.model.switch import (
+    Close,
+    Cut,
+    Decision,
+    End,
+    GroupsNote,
+    Journal,
+    Options,
+    Order,
+    Outcome,
+    Switches,
+    Verb,
+)
+
+FACTS = Facts(0)
+LOCK = "TOPIC LITERAL t User:app * WRITE DENY"
+
+
+RESULTS: dict[type[do.Step], do.Result] = {
+    do.PlanLocks: do.LocksPlanned((LOCK,)),
+    do.ProveQuiescence: do.Quiescent((End("t", 0, 5),)),
+    do.FindTails: do.TailsFound((Cut("t", 0, 5, 5, "t", tail_end=5),), (("t", "id"),)),
+    do.Drain: do.Drained((End("t", 0, 5),)),
+    do.SyncGroups: do.GroupsSynced(GroupsNote()),
+    do.ClampGroups: do.GroupsSynced(GroupsNote()),
+    do.BeginFence: do.FenceBegun(1),
+    do.VerifyFence: do.FenceVerified((Cut("t", 0, 5, 5, "t", observed_end=5, tail_end=5),)),
+    do.OfferWayBack: do.Decided(Decision.UNDECIDED),
+    do.GiveUpWayBack: do.Decided(Decision.FORWARD),
+}
+"""What each step finds where all is well: a topic of one partition, with nothing beyond the cut."""
+
+
+def walked(journal: Journal) -> Journal:
+    """Return a switch once every step of it was done."""
+    for _ in range(30):
+        step = next_step(journal, FACTS)
+        if isinstance(step, do.Nothing):
+            return journal
+        journal = applied(journal, step, RESULTS.get(type(step), do.Ok()), revision=journal.revision, facts=FACTS)
+    raise BugError("it does not end")
+
+
+@pytest.mark.parametrize("close", Close)
+@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("before", [(), (LOCK,)])
+def test_every_path_is_walked_to_its_end(verb: Verb, close: Close, before: tuple[str, ...]) -> None:
+    """Also where locks of an earlier switch stand, and the operator's word closes the source this time."""
+    last = Journal("old", Verb.SWITCHOVER, outcome=Outcome.DONE, locks=before)
+    options = Options(close=close, reverse_flow="back" if verb is Verb.FAILBACK else "")
+    ordered = begin(
+        Switches(last), Order("new", verb, options=options), promoted=verb is Verb.FAILBACK, now_ms=0
+    ).switches.current
+    assert ordered is not None
+    done = walked(ordered)
+    assert done.outcome is Outcome.DONE
+    assert set(before) <= {*done.locks, *done.inherited_locks}
