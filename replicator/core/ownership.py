@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from replicator.core.group_sync import Ours
 from replicator.core.topic_plan import Fault
-from replicator.errors import BugError
+from replicator.errors import BugError, Conflict
 from replicator.model.acl import Rule
 from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
@@ -230,11 +230,11 @@ def recorded_commits(
         record: What is recorded as written for it.
 
     Raises:
-        BugError: One of them is not recorded.
+        Conflict: One of them is not recorded, or not any more: another daemon of the flow has decided since.
     """
     for where, one in commits.items():
         if where not in record or record[where].offset != one.offset:
-            raise BugError(f"a commit of group {group} for {where} that is not recorded as ours is not written")
+            raise Conflict(f"a commit of group {group} for {where} that is not recorded as ours is not written")
     return OwnedCommits(group, commits)
 
 

@@ -166,11 +166,6 @@ def plan_topic(
     return _plan(tuple(steps), desired.notes + left_alone, desired)
 
 
-def drift(plan: TopicPlan) -> tuple[str, ...]:
-    """Return one sentence for each step, for status."""
-    return tuple(_sentence(step) for step in plan.steps)
-
-
 def changes_of(plan: TopicPlan, target: TargetTopic | None, effective: Mapping[str, str]) -> tuple[str, ...]:
     """Return one sentence for each thing of a target topic that a plan changes: what it is, and what it will be.
 
@@ -240,20 +235,3 @@ def _replicas(source: SourceTopic, flow: FlowSpec, cluster: TargetCluster) -> tu
     if replicas == wanted:
         return replicas, ()
     return replicas, (f"{replicas} replicas instead of {wanted}: the target has {cluster.brokers} brokers",)
-
-
-def _sentence(step: Step) -> str:
-    match step:
-        case CreateTopic():
-            return (
-                f"Topic {step.name} is to be created with {step.partitions} partitions and "
-                f"{step.replication_factor} replicas."
-            )
-        case GrowTopic():
-            return f"Topic {step.name} is to grow to {step.total} partitions."
-        case SetConfigs():
-            parts = [f"{name}={value}" for name, value in sorted(step.values.items())]
-            parts += [f"no {name}" for name in step.delete]
-            return f"Topic {step.name} is to have {', '.join(parts)}."
-        case Fault():
-            return f"{step.text[0].upper()}{step.text[1:]}."

@@ -26,7 +26,7 @@ from replicator.engine.group_records import GroupRecords
 from replicator.engine.group_sides import GroupSide, SideView, other_kind
 from replicator.engine.group_status import Picture, Seen, Sides, outcome, picture
 from replicator.engine.look import ends_of
-from replicator.errors import KafkaError, ReplicatorError, TimedOut
+from replicator.errors import Conflict, KafkaError, ReplicatorError, TimedOut
 from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
@@ -346,7 +346,11 @@ class GroupSync:
             async with room:
                 if not (forced or self._may_write()):
                     return  # recording took long enough for another daemon to take over
-                owned = recorded_commits(name, writes[name], self._records.groups.get(name, {}))
+                try:
+                    owned = recorded_commits(name, writes[name], self._records.groups.get(name, {}))
+                except Conflict as error:
+                    log.info("a group is left to the next round", flow=self._flow.name, group=name, why=str(error))
+                    return
                 refusals = await self._target.write(kinds[name], owned)
             verdicts, targets = applied.verdicts[name], applied.targets[name]
             for source, one in verdicts.items():

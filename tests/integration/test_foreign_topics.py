@@ -48,17 +48,20 @@ def test_nothing_of_a_foreign_topic_is_changed(east: Kafka, west: Kafka, topic_n
 
     One that never held a record becomes a mirror, and gets the source's settings only once that is recorded.
     """
-    old, emptied, wider, empty, new = (f"{topic_name}-{name}" for name in ("old", "emptied", "wider", "empty", "new"))
+    names = ("old", "emptied", "wider", "offset-syncs", "empty", "new")
+    old, emptied, wider, syncs, empty, new = (f"{topic_name}-{name}" for name in names)
     for topic, partitions in ((old, 1), (emptied, 1), (wider, 4), (empty, 1)):
         create(west, topic, partitions, replicas=3, retention_ms="-1", min_insync_replicas="2")
+    create(west, syncs, 1, cleanup_policy="compact")  # as MirrorMaker 2 keeps its own
+    produce(west, syncs, numbered(10))
     produce(west, old, numbered(100, timestamp=_LONG_AGO_MS))
     produce(west, emptied, numbered(5))
     delete_below(west, emptied, 5)
     produce(west, wider, numbered(1, partition=3))
-    for topic in (old, emptied, wider, empty, new):
+    for topic in (old, emptied, wider, syncs, empty, new):
         create(east, topic, 3, retention_ms="3600000", min_insync_replicas="1")
         produce(east, topic, numbered(10))
-    foreign = (old, emptied, wider)
+    foreign = (old, emptied, wider, syncs)
     before = as_they_are(west, foreign)
 
     daemon = lab.daemon(east, west, f"{topic_name}*").start()

@@ -260,6 +260,27 @@ def test_a_missing_right_holds_up_one_topic(secured: Secured, topic_name: str, l
 
 
 @pytest.mark.long
+def test_settings_that_may_not_be_read_hold_up_one_topic(secured: Secured, topic_name: str, lab: Lab) -> None:
+    """The others are created and copied all the same; once its settings may be read it goes on by itself."""
+    closed, open_ = f"{topic_name}-closed", f"{topic_name}-open"
+    refusal = _rule(ResourceType.TOPIC, closed, AclOperation.DESCRIBE_CONFIGS, AclPermissionType.DENY)
+    _add(secured.target, *EVERYTHING, refusal)
+    create(secured.target, closed)
+    for topic in (closed, open_):
+        create(secured.source, topic)
+        produce(secured.source, topic, numbered(10))
+    daemon = lab.daemon(secured.east(Mechanism.PLAIN), secured.west(secured.limited), f"{topic_name}-*").start()
+
+    refused = daemon.wait_state(closed, "FAULTED", "waiting_for_access")
+
+    assert f"--operation DescribeConfigs --topic {closed}" in refused["detail"]
+    assert_equal(secured.source, secured.target, open_)
+    assert bounds(secured.target, closed) == {0: (0, 0)}
+    _take_back(secured.target, refusal)
+    assert_equal(secured.source, secured.target, closed)
+
+
+@pytest.mark.long
 def test_a_mirror_that_may_not_be_managed_waits_and_goes_on(secured: Secured, topic_name: str, lab: Lab) -> None:
     """Without CREATE, and later without ALTER_CONFIGS: the command is told, and once it may it goes on by itself."""
     no_create = [  # either right would do

@@ -22,7 +22,7 @@ from replicator.core.ownership import (
     recorded_rules,
 )
 from replicator.core.topic_plan import Fault
-from replicator.errors import BugError
+from replicator.errors import BugError, Conflict
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, TOPIC, Rule
 from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
@@ -89,7 +89,7 @@ def test_rules_and_commits_that_are_not_recorded_are_not_touched() -> None:
     commits = {ORDERS: Committed(7)}
     assert recorded_commits("g", commits, {ORDERS: Ours(7, None, 0)}).commits == commits
     for record in ({}, {ORDERS: Ours(6, None, 0)}):
-        with pytest.raises(BugError):
+        with pytest.raises(Conflict):
             recorded_commits("g", commits, record)
 
 

@@ -19,7 +19,7 @@ from replicator.core.topic_plan import (
     TargetCluster,
     TargetTopic,
     TopicPlan,
-    drift,
+    changes_of,
     plan_topic,
 )
 from replicator.model.spec import FlowSpec, LoopGuard, Pattern, PatternKind, Selection, TopicConfigs
@@ -170,7 +170,8 @@ def test_growth() -> None:
     target = result_of(plan(), None)
     made = plan(replace(SOURCE, partitions=8), target)
     assert made.steps == (GrowTopic("orders", 8),)
-    assert drift(made) == ("Topic orders is to grow to 8 partitions.",)
+    assert changes_of(made, target, {}) == ("orders: partitions: 6 -> 8",)
+    assert changes_of(made, None, {}) == ()
 
 
 def test_settings_removed_at_the_source_are_removed_where_they_were_ours() -> None:
@@ -182,12 +183,24 @@ def test_settings_removed_at_the_source_are_removed_where_they_were_ours() -> No
 
     ours = plan(later, target, recorded=Recorded(managed=first.managed))
     assert ours.steps == (SetConfigs("orders", {}, ("segment.ms",)),)
-    assert drift(ours) == ("Topic orders is to have no segment.ms.",)
+    assert changes_of(ours, target, {}) == ("orders: segment.ms: 1000 -> (the cluster's default)",)
 
     touched = replace(target, configs={**target.configs, "segment.ms": "2000"})
     theirs = plan(later, touched, recorded=Recorded(managed=first.managed))
     assert all(not isinstance(step, SetConfigs) or not step.delete for step in theirs.steps)
     assert any("segment.ms=2000 is set on the target only" in note for note in theirs.notes)
+
+
+def test_what_is_changed_is_told_from_and_to() -> None:
+    """Also a setting that the topic inherits; what is set as it is in force already is no change."""
+    stood = TargetTopic("t", 1, 3, {"retention.ms": "-1", "min.insync.replicas": "2"})
+    in_force = {**stood.configs, "compression.type": "producer", "cleanup.policy": "compact"}
+    told = changes_of(plan(replace(SOURCE, partitions=3), stood), stood, in_force)
+    assert told[0] == "orders: partitions: 1 -> 3"
+    assert "orders: retention.ms: -1 -> 1000" in told
+    assert "orders: cleanup.policy: compact -> delete" in told
+    assert "orders: message.timestamp.type: (not set) -> CreateTime" in told
+    assert not any("compression.type" in one or "min.insync" in one for one in told)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +218,6 @@ def test_faults(source: SourceTopic, target: TargetTopic | None, recorded: Recor
     assert made.fault is not None
     assert made.steps == (made.fault,)
     assert made.fault.reason is reason
-    assert len(drift(made)) == 1
 
 
 NAMES = st.sampled_from(
