@@ -135,6 +135,10 @@ _SHARED = tuple(operation for operation in _MIRRORS if operation is not Operatio
 """Where others write to a target topic, too, its settings are left alone."""
 _ORIGINS = (Operation.READ, Operation.DESCRIBE)
 _STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
+_WHY_STATE_CONFIGS = (
+    "which settings topics may have there, which differs by Kafka's version; may be left out: then a new mirror gets "
+    "some of its settings once it exists"
+)
 
 _WHY_DELETE = "DeleteRecords, only while a mirror is seeded whose source starts above offset 0"
 _WHY_CLUSTER_ACTION = (
@@ -208,6 +212,7 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             else (Grant(ResourceKind.TOPIC, names, (Operation.DELETE,), _WHY_DELETE) for names in mirrors)
         ),
         Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _STATE, "who writes, which mirrors there are"),
+        Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), (Operation.DESCRIBE_CONFIGS,), _WHY_STATE_CONFIGS),
         Grant(
             ResourceKind.TRANSACTIONAL_ID,
             Names(TRANSACTIONAL_PREFIX, prefixed=True),

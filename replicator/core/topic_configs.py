@@ -26,17 +26,18 @@ LONG_MAX = str(2**63 - 1)
 _MAX_BYTES = "max.message.bytes"
 _MIN_ISR = "min.insync.replicas"
 
-FORCED_NAMES = (
-    "compression.type",
-    "message.timestamp.type",
-    "message.timestamp.before.max.ms",
-    "message.timestamp.after.max.ms",
-    "message.timestamp.difference.max.ms",
-    _MAX_BYTES,
-)
+_TIME_BEFORE = "message.timestamp.before.max.ms"
+_TIME_AFTER = "message.timestamp.after.max.ms"
+_TIME_DIFFERENCE = "message.timestamp.difference.max.ms"
+_TIME_LIMITS = (_TIME_BEFORE, _TIME_AFTER, _TIME_DIFFERENCE)
+"""The first two since Kafka 3.6 (KIP-937), the last one up to 3.9; in between it counts where the others are at their
+default, which is also what we set."""
+
+FORCED_NAMES = ("compression.type", "message.timestamp.type", *_TIME_LIMITS, _MAX_BYTES)
 
 PINNED = ("cleanup.policy", "retention.ms", "retention.bytes")
-_WITHOUT_COMPACTION = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+_POLICY = "cleanup.policy"
+_WITHOUT_COMPACTION = {_POLICY: "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 """Until a topic is seeded: nothing is compacted, and nothing deleted either."""
 
 _TIERED = "tiered storage belongs to the target cluster; turn it on with topic_configs.override"
@@ -64,7 +65,8 @@ class Desired:
     Attributes:
         values: By name.
         untouched: Names that are neither set nor removed.
-        held_back: The source's own values of forced settings, to be set at promotion.
+        held_back: What the mirror must not have yet, to be set when it is opened: the source's own values of forced
+            settings, and of `PINNED` ones while it may still be seeded.
         notes: One sentence for each decision an operator may wonder about.
     """
 
@@ -90,7 +92,8 @@ def desired_configs(
         effective: What is in force on the source topic, at least `PINNED` and max.message.bytes as far as known.
         policy: `topic_configs` of the flow.
         replication_factor: Replicas of the mirror.
-        known: Topic settings the target cluster knows; None if it was not asked.
+        known: Topic settings the target cluster knows; None where it does not tell: then nothing is asked of it that
+            not every version knows, as one unknown name refuses a whole topic.
         seeding: Whether log starts may still have to be moved: no broker does that where records are only compacted,
             and none takes the keyless fillers there.
     """
@@ -121,14 +124,16 @@ def desired_configs(
         names = ", ".join(sorted(excluded & forced.keys()))
         notes.append(f"{names}: needed by the copy, topic_configs.exclude does not apply")
     values |= forced
-    if seeding and "compact" in values.get("cleanup.policy", ""):
+    held_back = _held_back(dynamic, forced, known)
+    if seeding and "compact" in values.get(_POLICY, ""):
+        held_back |= {name: values[name] for name in _WITHOUT_COMPACTION if name in values}
         values |= _WITHOUT_COMPACTION
         notes.append("cleanup.policy is set as on the source once every partition has begun to be copied")
     denied = frozenset(name for name in dynamic if _why_not(name, known) is not None)
     return Desired(
         values=values,
         untouched=(excluded | denied | DENIED.keys()) - values.keys(),
-        held_back=_held_back(dynamic, forced),
+        held_back=held_back,
         notes=tuple(notes),
     )
 
@@ -161,24 +166,45 @@ def changes(
 
 
 def at_promotion(
-    managed: Mapping[str, str], held_back: Mapping[str, str], present: Mapping[str, str]
+    managed: Mapping[str, str], held_back: Mapping[str, str], present: Mapping[str, str], fresh: Desired | None = None
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return (settings to set, settings to remove) of a mirror that becomes a topic of its own.
+    """Return (settings to set, settings to remove) of a mirror that becomes a topic of its own; none once it is one.
 
     Larger batches are accepted as before: some may stand in its log.
 
     Args:
         managed: What we set on it.
-        held_back: The source's own values of forced settings.
+        held_back: `Desired.held_back`, as it was recorded.
         present: What is set on it now.
+        fresh: What the source asks for at this moment, of a mirror that is seeded; None where it cannot be asked.
     """
-    to_set = {name: value for name, value in held_back.items() if normalise(present.get(name, "")) != value}
-    ours = {
+    wanted = dict(held_back)
+    ours = frozenset(FORCED_NAMES)
+    if fresh is not None:
+        wanted = {name: value for name, value in fresh.values.items() if name not in FORCED_NAMES}
+        wanted |= fresh.held_back
+        ours |= managed.keys() - fresh.untouched
+    elif _POLICY in held_back:
+        ours |= _WITHOUT_COMPACTION.keys()
+    to_set = {name: value for name, value in wanted.items() if normalise(present.get(name, "")) != value}
+    remove = {
         name
-        for name in FORCED_NAMES
+        for name in ours
         if name in managed and name in present and normalise(present[name]) == normalise(managed[name])
     }
-    return to_set, tuple(sorted(ours - held_back.keys() - {_MAX_BYTES}))
+    return to_set, tuple(sorted(remove - wanted.keys() - {_MAX_BYTES}))
+
+
+def opened_uncompacted(managed: Mapping[str, str], held_back: Mapping[str, str], present: Mapping[str, str]) -> bool:
+    """Return whether a mirror may have been opened before it got the source's cleanup policy.
+
+    An earlier version did not record the policy that it held back: what it set until a topic was seeded then stands
+    there for ever. A topic that keeps everything by its source's own settings looks the same.
+    """
+    return _POLICY not in held_back and all(
+        normalise(managed.get(name, "")) == value == normalise(present.get(name, ""))
+        for name, value in _WITHOUT_COMPACTION.items()
+    )
 
 
 def normalise(value: str) -> str:
@@ -199,23 +225,24 @@ def _why_not(name: str, known: frozenset[str] | None) -> str | None:
 
 def _forced(effective: Mapping[str, str], override: Mapping[str, str], known: frozenset[str] | None) -> dict[str, str]:
     forced = {"compression.type": "producer", "message.timestamp.type": "CreateTime"}
-    if known is None or "message.timestamp.before.max.ms" in known:
-        forced["message.timestamp.before.max.ms"] = LONG_MAX
-        forced["message.timestamp.after.max.ms"] = LONG_MAX
-    elif "message.timestamp.difference.max.ms" in known:  # before Kafka 3.6
-        forced["message.timestamp.difference.max.ms"] = LONG_MAX
+    forced |= {name: LONG_MAX for name in _TIME_LIMITS if known is not None and name in known}
     if _MAX_BYTES in effective:
         needed = _number(effective[_MAX_BYTES], 0)
         forced[_MAX_BYTES] = str(max(needed, _number(override.get(_MAX_BYTES, ""), needed)))
     return forced
 
 
-def _held_back(dynamic: Mapping[str, str], forced: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: normalise(dynamic[name])
-        for name in FORCED_NAMES
-        if name in dynamic and name != _MAX_BYTES and normalise(dynamic[name]) != forced.get(name)
-    }
+def _held_back(dynamic: Mapping[str, str], forced: Mapping[str, str], known: frozenset[str] | None) -> dict[str, str]:
+    own = {name: normalise(dynamic[name]) for name in FORCED_NAMES if name in dynamic and name != _MAX_BYTES}
+    if known is not None:
+        if _TIME_DIFFERENCE in own and _TIME_BEFORE in known:
+            # Kafka 4 has no such setting any more; it means both of its successors.
+            limit = own.pop(_TIME_DIFFERENCE)
+            own = {_TIME_BEFORE: limit, _TIME_AFTER: limit} | own
+        elif own.get(_TIME_BEFORE) == own.get(_TIME_AFTER) is not None and _TIME_BEFORE not in known:
+            own[_TIME_DIFFERENCE] = own[_TIME_BEFORE]
+        own = {name: value for name, value in own.items() if name in known}
+    return {name: value for name, value in own.items() if value != forced.get(name)}
 
 
 def _suffices(name: str, present: str, desired: str) -> bool:

@@ -8,13 +8,20 @@
 
 from replicator.devkit.cluster import Cluster, start_clusters
 from replicator.devkit.config import Certificate, ClusterConfig, ListenerSecurity, Ports
-from replicator.devkit.distribution import KAFKA_VERSION, KAFKA_VERSION_OLD, ensure_distribution, is_fetched
+from replicator.devkit.distribution import (
+    KAFKA_VERSION,
+    KAFKA_VERSION_OLD,
+    KAFKA_VERSION_OLDEST,
+    ensure_distribution,
+    is_fetched,
+)
 from replicator.devkit.ports import free_base_port
 from replicator.devkit.tokens import unsecured_token
 
 __all__ = [
     "KAFKA_VERSION",
     "KAFKA_VERSION_OLD",
+    "KAFKA_VERSION_OLDEST",
     "Certificate",
     "Cluster",
     "ClusterConfig",

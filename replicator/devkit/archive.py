@@ -14,7 +14,7 @@ from pathlib import Path
 
 from replicator.devkit.broker import Broker
 from replicator.devkit.config import ClusterConfig
-from replicator.devkit.distribution import Distribution, locked
+from replicator.devkit.distribution import Distribution, locked, needs_zookeeper
 from replicator.devkit.ports import free_base_port
 from replicator.errors import DevkitError
 
@@ -26,10 +26,11 @@ _POLL_SECONDS = 0.05
 def ensure_archive(distribution: Distribution) -> None:
     """Write the class archive of these jars and this Java, unless one was written or tried before.
 
-    It is an optimisation: where the JVM cannot write one, that is noted beside it and brokers start without.
+    It is an optimisation: versions with a ZooKeeper go without. Where the JVM cannot write one, that is noted beside it
+    and brokers start without.
     """
     failed = distribution.archive.with_suffix(".failed")
-    if distribution.archive.is_file() or failed.is_file():
+    if distribution.archive.is_file() or failed.is_file() or needs_zookeeper(distribution.version):
         return
     with locked(distribution.archive.with_suffix(".lock")):
         if distribution.archive.is_file() or failed.is_file():

@@ -16,10 +16,12 @@ from typing import Self
 
 from replicator.devkit.archive import ensure_archive
 from replicator.devkit.broker import Broker
-from replicator.devkit.config import ClusterConfig
-from replicator.devkit.distribution import ensure_distribution
+from replicator.devkit.config import HOST, ClusterConfig
+from replicator.devkit.distribution import ensure_distribution, needs_zookeeper
 from replicator.devkit.ports import check_ports
 from replicator.devkit.processes import STOP_SECONDS, ProcessRef, kill_processes, stop_processes
+from replicator.devkit.ready import cluster_id_at
+from replicator.devkit.zookeeper import Zookeeper
 from replicator.errors import DevkitError
 
 START_SECONDS = 90.0
@@ -43,6 +45,7 @@ class Cluster:
         self.config = config
         self._releasable = releasable
         self._brokers: dict[int, Broker] = {}
+        self._zookeeper: Zookeeper | None = None
         self._cluster_id: str | None = None
 
     def __enter__(self) -> Self:
@@ -61,7 +64,7 @@ class Cluster:
 
     @property
     def cluster_id(self) -> str:
-        """The id the cluster was formatted with.
+        """The id of the cluster, as clients see it.
 
         Raises:
             DevkitError: It was never started.
@@ -74,6 +77,11 @@ class Cluster:
     def processes(self) -> dict[int, ProcessRef]:
         """Node id to process, of the brokers that run or are paused."""
         return {node: b.process for node, b in self._brokers.items() if b.process and b.alive}
+
+    @property
+    def zookeeper(self) -> ProcessRef | None:
+        """The ZooKeeper that runs for the brokers; None where there is none."""
+        return self._zookeeper.process if self._zookeeper is not None and self._zookeeper.alive else None
 
     @property
     def broker_pids(self) -> dict[int, int]:
@@ -95,11 +103,15 @@ class Cluster:
     def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
         """End every broker by SIGTERM, and by SIGKILL those that take longer than the bound."""
         stop_processes(self.processes.values(), timeout_seconds)
+        if self._zookeeper is not None:  # brokers sign off there
+            self._zookeeper.stop(timeout_seconds)
         self._reap()
 
     def kill(self) -> None:
         """End every broker by SIGKILL: quick, for clusters whose data is not needed any more, and for chaos."""
         kill_processes(self.processes.values())
+        if self._zookeeper is not None:
+            self._zookeeper.kill()
         self._reap()
 
     def kill_broker(self, node_id: int) -> None:
@@ -119,8 +131,18 @@ class Cluster:
         broker = self._broker(node_id)
         if broker.alive:
             raise DevkitError(f"{broker.name} runs already")
-        broker.launch()
-        self._wait([broker], [node_id], timeout_seconds)
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            broker.launch()
+            try:
+                self._wait([broker], [node_id], deadline - time.monotonic())
+            except DevkitError:
+                # A ZooKeeper remembers a killed broker for the session time-out, and the next one ends at that.
+                ended = node_id not in self.processes
+                if self._zookeeper is None or not ended or time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
     def pause_broker(self, node_id: int) -> None:
         """Stop one broker's clock (SIGSTOP): its connections stay up and nothing answers."""
@@ -138,6 +160,11 @@ class Cluster:
         """
         nodes = self.config.node_ids
         self._wait([self._broker(node) for node in nodes], nodes, timeout_seconds)
+        if self._zookeeper is not None:  # there the first broker names the cluster
+            told = cluster_id_at(HOST, self.config.ports(1).direct)
+            if told is None:
+                raise DevkitError(f"cluster {self.config.name} does not tell its id")
+            self._cluster_id = told
 
     def release(self) -> None:
         """Let the brokers outlive this process: from now on only their `processes` say how to end them.
@@ -147,8 +174,8 @@ class Cluster:
         """
         if not self._releasable:
             raise DevkitError(f"cluster {self.config.name} was not made releasable")
-        for broker in self._brokers.values():
-            broker.release()
+        for node in (*self._brokers.values(), *filter(None, [self._zookeeper])):
+            node.release()
 
     def wipe(self) -> None:
         """Remove the directory of a cluster that does not run.
@@ -156,7 +183,7 @@ class Cluster:
         Raises:
             DevkitError: It runs, or the directory is not one of ours.
         """
-        if self.processes:
+        if self.processes or self.zookeeper:
             raise DevkitError(f"cluster {self.config.name} runs", next_step="stop it first")
         wipe_directory(self.config.directory)
 
@@ -178,6 +205,8 @@ class Cluster:
         self._brokers = {
             node: Broker(self.config, node, distribution, releasable=self._releasable) for node in self.config.node_ids
         }
+        if needs_zookeeper(self.config.kafka_version):
+            self._zookeeper = Zookeeper(self.config, distribution, releasable=self._releasable)
         tools = []
         for broker in self._brokers.values():
             broker.write_files()
@@ -187,6 +216,8 @@ class Cluster:
         return tools
 
     def _launch(self) -> None:
+        if self._zookeeper is not None:
+            self._zookeeper.launch()
         for broker in self._brokers.values():
             broker.launch()
 
@@ -203,8 +234,8 @@ class Cluster:
                 time.sleep(_POLL_SECONDS)
 
     def _reap(self) -> None:
-        for broker in self._brokers.values():
-            broker.reap()
+        for node in (*self._brokers.values(), *filter(None, [self._zookeeper])):
+            node.reap()
 
 
 def start_clusters(clusters: Sequence[Cluster], timeout_seconds: float = START_SECONDS) -> None:

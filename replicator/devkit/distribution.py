@@ -21,7 +21,15 @@ KAFKA_VERSION = "4.3.1"
 """What clusters run unless told otherwise."""
 
 KAFKA_VERSION_OLD = "3.9.2"
-"""The newest patch of Kafka 3, the oldest line that clusters are tested with."""
+"""The newest patch of Kafka 3."""
+
+KAFKA_VERSION_OLDEST = "2.8.2"
+"""The oldest version that clusters are tested with; it still needs a ZooKeeper."""
+
+_FIRST_WITHOUT_ZOOKEEPER = (3, 3)
+"""Since then Kafka's own quorum is meant for production (KIP-833)."""
+_FIRST_WITH_SCRAM_AT_FORMAT = (3, 5)
+"""Since then users can be created with a cluster's first metadata (KIP-900)."""
 
 _FETCH_TIMEOUT_SECONDS = 900
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -49,6 +57,11 @@ class Distribution:
         """Whether this version logs by Log4j 2 (Kafka 4), not Log4j 1 (Kafka 3)."""
         return _uses_log4j2(self.version)
 
+    @property
+    def formats_scram(self) -> bool:
+        """Whether the format tool can create SCRAM users."""
+        return _numbers(self.version) >= _FIRST_WITH_SCRAM_AT_FORMAT
+
     def command(self, main_class: str, *args: str, jvm_flags: tuple[str, ...] = ()) -> list[str]:
         """Return the command line that runs a main class of these jars."""
         # The archive is only a faster way to load the same classes: a JVM to which it does not apply ignores it.
@@ -59,6 +72,11 @@ class Distribution:
 def cache_dir() -> Path:
     """Return our directory below the user's cache directory (XDG)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "replicator"
+
+
+def needs_zookeeper(version: str) -> bool:
+    """Whether brokers of that Kafka version are run with a ZooKeeper here, not with a quorum of their own."""
+    return _numbers(version) < _FIRST_WITHOUT_ZOOKEEPER
 
 
 def is_fetched(version: str) -> bool:
@@ -126,7 +144,11 @@ def _maven_errors(output: str) -> str:
 
 
 def _uses_log4j2(version: str) -> bool:
-    return int(version.split(".", 1)[0]) >= 4  # noqa: PLR2004 - the major version that changed it
+    return _numbers(version) >= (4, 0)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class LocalCluster:
 
     Attributes:
         asked: What it was started with, as text, to tell whether a second `up` asks for the same.
+        zookeeper: What its brokers need beside themselves, of versions that do.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LocalCluster:
     bootstrap: str
     asked: dict[str, str]
     brokers: tuple[LocalBroker, ...]
+    zookeeper: ProcessRef | None = None
 
     @property
     def alive(self) -> tuple[LocalBroker, ...]:
@@ -132,6 +134,7 @@ def down(directory: Path, *, wipe: bool = False) -> list[str]:
         ran = [cluster.name for cluster in clusters if cluster.alive]
         # All at once: a quorum that loses its majority cannot end in good order anyway, and waits for its bound.
         stop_processes([broker.process for cluster in clusters for broker in cluster.brokers])
+        stop_processes([cluster.zookeeper for cluster in clusters if cluster.zookeeper is not None])
         _save(directory, [])
         if wipe:
             for child in directory.iterdir():
@@ -169,7 +172,8 @@ def _save(directory: Path, clusters: Sequence[LocalCluster]) -> None:
 
 def _parsed(stored: dict[str, Any]) -> LocalCluster:
     brokers = [LocalBroker(**{**b, "process": ProcessRef(**b["process"])}) for b in stored["brokers"]]
-    return LocalCluster(**{**stored, "brokers": tuple(brokers)})
+    zookeeper = ProcessRef(**stored["zookeeper"]) if stored.get("zookeeper") else None
+    return LocalCluster(**{**stored, "brokers": tuple(brokers), "zookeeper": zookeeper})
 
 
 def _describe(cluster: Cluster) -> LocalCluster:
@@ -184,6 +188,7 @@ def _describe(cluster: Cluster) -> LocalCluster:
             LocalBroker(node, config.ports(node).direct, str(cluster.log_file(node)), process)
             for node, process in cluster.processes.items()
         ),
+        zookeeper=cluster.zookeeper,
     )
 
 
@@ -213,3 +218,5 @@ def _runs(known: LocalCluster | None, config: ClusterConfig) -> bool:
 
 def _stop(cluster: LocalCluster) -> None:
     stop_processes([broker.process for broker in cluster.brokers])
+    if cluster.zookeeper is not None:
+        stop_processes([cluster.zookeeper])

@@ -6,6 +6,7 @@ import random
 import socket
 
 from replicator.devkit.config import HOST, PORTS_PER_BROKER, ClusterConfig
+from replicator.devkit.distribution import needs_zookeeper
 from replicator.errors import DevkitError
 
 # Below the range from which Linux takes the local ports of outgoing connections (32768 and up by default).
@@ -52,7 +53,9 @@ def check_ports(config: ClusterConfig, node_id: int) -> None:
         DevkitError: Names each of them.
     """
     ports = config.ports(node_id)
-    wanted = {"DIRECT": ports.direct, "CONTROLLER": ports.controller}
+    wanted = {"DIRECT": ports.direct}
+    if not needs_zookeeper(config.kafka_version):  # else it is the ZooKeeper's, which is there before the brokers
+        wanted["CONTROLLER"] = ports.controller
     if node_id in config.repl_advertised:
         wanted["REPL"] = ports.repl
     if config.security is not None:

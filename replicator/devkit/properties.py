@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from replicator.devkit.config import HOST, ClusterConfig, ListenerSecurity
+from replicator.devkit.distribution import needs_zookeeper
 from replicator.model.security import Mechanism
 
 _LOGIN_MODULES = {
@@ -40,7 +41,7 @@ def server_properties(config: ClusterConfig, node_id: int, directory: Path) -> d
     """Return the properties of one broker whose files live in `directory`."""
     return {
         **_defaults(config),
-        "node.id": str(node_id),
+        **_membership(config, node_id),
         "log.dirs": str(directory / "data"),
         **_listeners(config, node_id),
         **_authorizer(config),
@@ -62,10 +63,7 @@ def keystore_file(directory: Path) -> Path:
 def _defaults(config: ClusterConfig) -> dict[str, str]:
     replicas = str(min(3, config.brokers))
     min_isr = str(min(2, config.brokers))
-    voters = ",".join(f"{node}@{HOST}:{config.ports(node).controller}" for node in config.node_ids)
     return {
-        "process.roles": "broker,controller",
-        "controller.quorum.voters": voters,
         "default.replication.factor": replicas,
         "min.insync.replicas": min_isr,
         "offsets.topic.replication.factor": replicas,
@@ -79,14 +77,30 @@ def _defaults(config: ClusterConfig) -> dict[str, str]:
         "auto.create.topics.enable": "false",
         "unclean.leader.election.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
-        # A broker is let in by a heartbeat, and a dead one is noticed by missing ones: 2 s and 9 s by default.
-        # The second is also how long a killed broker has to wait until it may register again.
-        "broker.heartbeat.interval.ms": "500",
-        "broker.session.timeout.ms": "3000",
         # 128 MiB by default, a third of our heap.
         "log.cleaner.dedupe.buffer.size": str(4 << 20),
         "num.network.threads": "2",
         "num.io.threads": "4",
+    }
+
+
+def _membership(config: ClusterConfig, node_id: int) -> dict[str, str]:
+    """Return how a broker joins its cluster, and how its death is noticed there."""
+    if needs_zookeeper(config.kafka_version):
+        return {
+            "broker.id": str(node_id),
+            "zookeeper.connect": f"{HOST}:{config.ports(1).controller}",
+            "zookeeper.session.timeout.ms": "3000",
+        }
+    voters = ",".join(f"{node}@{HOST}:{config.ports(node).controller}" for node in config.node_ids)
+    return {
+        "process.roles": "broker,controller",
+        "controller.quorum.voters": voters,
+        "node.id": str(node_id),
+        # A broker is let in by a heartbeat, and a dead one is noticed by missing ones: 2 s and 9 s by default.
+        # The second is also how long a killed broker has to wait until it may register again.
+        "broker.heartbeat.interval.ms": "500",
+        "broker.session.timeout.ms": "3000",
     }
 
 
@@ -101,12 +115,17 @@ def _listeners(config: ClusterConfig, node_id: int) -> dict[str, str]:
     bound = [f"{name}://{HOST}:{port}" for name, (_, port, _) in listeners.items()]
     told = [f"{name}://{HOST}:{port}" for name, (_, _, port) in listeners.items()]
     protocols = [f"{name}:{protocol}" for name, (protocol, _, _) in listeners.items()]
+    quorum = {}
+    if not needs_zookeeper(config.kafka_version):
+        bound.append(f"CONTROLLER://{HOST}:{ports.controller}")
+        protocols.append("CONTROLLER:PLAINTEXT")
+        quorum["controller.listener.names"] = "CONTROLLER"
     return {
-        "listeners": ",".join([*bound, f"CONTROLLER://{HOST}:{ports.controller}"]),
+        "listeners": ",".join(bound),
         "advertised.listeners": ",".join(told),
-        "listener.security.protocol.map": ",".join([*protocols, "CONTROLLER:PLAINTEXT"]),
+        "listener.security.protocol.map": ",".join(protocols),
         "inter.broker.listener.name": "DIRECT",
-        "controller.listener.names": "CONTROLLER",
+        **quorum,
     }
 
 
@@ -114,8 +133,10 @@ def _authorizer(config: ClusterConfig) -> dict[str, str]:
     if not config.authorizer:
         return {}
     # Brokers talk to each other on plain-text listeners, where everybody is ANONYMOUS.
+    standard = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+    with_zookeeper = "kafka.security.authorizer.AclAuthorizer"
     return {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "authorizer.class.name": with_zookeeper if needs_zookeeper(config.kafka_version) else standard,
         "super.users": ";".join(["User:ANONYMOUS", *config.super_users]),
     }
 

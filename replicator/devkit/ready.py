@@ -12,8 +12,8 @@ from typing import Any
 
 from kio.schema.api_versions.v3.request import ApiVersionsRequest
 from kio.schema.api_versions.v3.response import ApiVersionsResponse
-from kio.schema.metadata.v12.request import MetadataRequest
-from kio.schema.metadata.v12.response import MetadataResponse
+from kio.schema.metadata.v11.request import MetadataRequest
+from kio.schema.metadata.v11.response import MetadataResponse
 from kio.schema.request_header.v2.header import RequestHeader
 from kio.schema.response_header.v0.header import ResponseHeader as ResponseHeaderV0
 from kio.schema.response_header.v1.header import ResponseHeader as ResponseHeaderV1
@@ -29,6 +29,18 @@ def serving_brokers(host: str, port: int, timeout_seconds: float = 2.0) -> dict[
 
     It is empty while nobody answers there, or while the answer is an error.
     """
+    metadata = _metadata(host, port, timeout_seconds)
+    return {} if metadata is None else {int(broker.node_id): int(broker.port) for broker in metadata.brokers}
+
+
+def cluster_id_at(host: str, port: int, timeout_seconds: float = 2.0) -> str | None:
+    """Return the id of the cluster that serves at this plain-text address; None while nobody tells it."""
+    metadata = _metadata(host, port, timeout_seconds)
+    return None if metadata is None else metadata.cluster_id
+
+
+def _metadata(host: str, port: int, timeout_seconds: float) -> MetadataResponse | None:
+    """Return what a broker tells of its cluster, in the newest version that Kafka 2.8 knows and Kafka 4 still does."""
     try:
         with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
             versions = _call(
@@ -39,16 +51,16 @@ def serving_brokers(host: str, port: int, timeout_seconds: float = 2.0) -> dict[
                 ResponseHeaderV0,
             )
             if versions.error_code.value != 0:
-                return {}
-            metadata = _call(
+                return None
+            answer: MetadataResponse = _call(
                 connection,
                 MetadataRequest(topics=(), allow_auto_topic_creation=False, include_topic_authorized_operations=False),
                 MetadataResponse,
                 ResponseHeaderV1,
             )
+            return answer
     except (OSError, EOFError, SerialError):
-        return {}
-    return {int(broker.node_id): int(broker.port) for broker in metadata.brokers}
+        return None
 
 
 def _call(connection: socket.socket, request: Any, answer: Any, answer_header: Any) -> Any:

@@ -52,6 +52,7 @@ class Chores:
         parts: What does the copying.
         copies: Whether the flow copies now, as its writer record says.
         status: Returns what this daemon knows of the flow.
+        look: Called when a pass over topics is due at once.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Chores:
         parts: Parts,
         copies: Callable[[], bool],
         status: Callable[[], FlowStatus],
+        look: Callable[[], None],
     ) -> None:
         self.unrecorded = asyncio.Event()
         self._flow = flow
@@ -70,6 +72,7 @@ class Chores:
         self._parts = parts
         self._copies = copies
         self._status = status
+        self._look = look
         self._acls_in_step = False
 
     def begin(self, group: asyncio.TaskGroup) -> None:
@@ -107,6 +110,9 @@ class Chores:
                 log.warning("state not recorded", flow=self._flow.name, why=str(error))
                 await asyncio.sleep(1.0)
                 self.unrecorded.set()
+                continue
+            if parts.sync.look_again():
+                self._look()
 
     async def _record_source_ends(self) -> None:
         while True:

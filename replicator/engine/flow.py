@@ -30,6 +30,7 @@ from replicator.engine.state_log import StateLog
 from replicator.engine.status import Silent, at_rest, flow_status
 from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
 from replicator.engine.switch.mix_ups import undo_mix_ups
+from replicator.engine.switch.opening import OpenedLook
 from replicator.engine.switch.site import Site
 from replicator.engine.translate_team import TranslatingTeam
 from replicator.engine.verify_continuous import verify_continuously
@@ -132,7 +133,8 @@ class FlowRunner:
         self._switches: SwitchKeeper | None = None
         self._parts: Parts | None = None
         self._history = History(flow.name, store)
-        self._stale = asyncio.Event()
+        self._stale = False
+        self._look = asyncio.Event()
         self._chores: Chores | None = None
         self._resharded = asyncio.Event()
         self._guard_ms: int | None = None
@@ -492,7 +494,13 @@ class FlowRunner:
         )
         parts = assemble(ground, self, self._drain_shard, self._shards_changed)
         self._chores = Chores(
-            self.flow, self._me.instance, self._target, parts, lambda: self._copies(parts), self.status
+            self.flow,
+            self._me.instance,
+            self._target,
+            parts,
+            lambda: self._copies(parts),
+            self.status,
+            self._look.set,
         )
         self._between.note()
         await self._undo_mix_ups(identity.uid)
@@ -576,11 +584,14 @@ class FlowRunner:
 
     async def _sync_topics(self, parts: Parts) -> None:
         loop = asyncio.get_running_loop()
+        opened = OpenedLook(parts.identity.uid, self._source, self._admins, parts.state_log)
         configs_at = 0.0
         while True:
-            configs = loop.time() >= configs_at or self._stale.is_set()
-            self._stale.clear()
+            configs = loop.time() >= configs_at or self._stale
+            self._stale = False
+            self._look.clear()
             try:
+                await opened.look()
                 if self._stands_by(parts):
                     parts.sync.stand_by()
                     self._passed_once = True
@@ -602,7 +613,7 @@ class FlowRunner:
     async def _until_stale(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_NAMES_EVERY_SECONDS):
-                await self._stale.wait()
+                await self._look.wait()
             await asyncio.sleep(_STALE_PAUSE_SECONDS)
 
     def _copies(self, parts: Parts) -> bool:
@@ -648,7 +659,8 @@ class FlowRunner:
 
     def topics_stale(self) -> None:
         """A topic may be gone (`pump.Watcher`)."""
-        self._stale.set()
+        self._stale = True
+        self._look.set()
 
     # -- the state topic ------------------------------------------------------------------------------------------
 
@@ -665,7 +677,7 @@ class FlowRunner:
         topic = self._parts.sync.note_record(key)
         if topic is not None:
             self._parts.lineup.begin_anew(topic)
-            self._stale.set()
+            self.topics_stale()
 
     def _follow_writers(self, parts: Parts) -> None:
         """Stop at once what a fence has begun for; begin anew with what may be copied (again)."""
@@ -684,7 +696,7 @@ class FlowRunner:
         for slot in changed:
             if not writers.copies(slot.target.topic):
                 parts.pump.fault(slot, Reason.FENCED, role_text(writers.of(slot.target.topic).role))
-        self._stale.set()
+        self.topics_stale()
 
     def _follow_desired(self) -> None:
         """Pause or resume as the state topic says, whoever wrote it."""

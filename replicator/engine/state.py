@@ -300,7 +300,14 @@ def begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
     record.begin_at_end = False
     del record.active_partitions[:]
     del record.leader_epochs[:]
-    for field in (record.managed, record.seeded, record.maps, record.given_up, record.tombstones_ok_ms):
+    for field in (
+        record.managed,
+        record.held_back,
+        record.seeded,
+        record.maps,
+        record.given_up,
+        record.tombstones_ok_ms,
+    ):
         field.clear()
 
 

@@ -160,8 +160,10 @@ def _record(
     del record.active_partitions[:]
     record.active_partitions.extend(sorted(topic.places))
     del record.leader_epochs[:]
-    for of_before in (record.seeded, record.maps, record.given_up, record.tombstones_ok_ms):
-        of_before.clear()
+    # What stands there was set by applications: nothing of what we set, or held back, when it was a mirror before.
+    of_before = (record.managed, record.held_back, record.seeded, record.maps, record.given_up, record.tombstones_ok_ms)
+    for field_of_before in of_before:
+        field_of_before.clear()
     for number, place in topic.places.items():
         record.map_generation += 1
         offsets = _below(place, topic.known.get(number), mapped=topic.mapped)

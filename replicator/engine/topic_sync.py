@@ -34,6 +34,7 @@ from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
 from replicator.engine.ownership import Ownership
 from replicator.engine.target_topics import TargetTopics
 from replicator.errors import AuthorizationFailed, KafkaError, NotOurs, PreflightFailed
+from replicator.model.names import STATE_TOPIC
 from replicator.model.spec import Offsets, Start
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -48,9 +49,10 @@ if TYPE_CHECKING:
     from replicator.model.spec import FlowSpec
 
 _MAX_BYTES = "max.message.bytes"
+_POLICY = "cleanup.policy"
 _DELETE_RETENTION = "delete.retention.ms"
 _TIMESTAMP_TYPE = "message.timestamp.type"
-_EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", _MAX_BYTES, _DELETE_RETENTION, _TIMESTAMP_TYPE)
+_EFFECTIVE = (_POLICY, "retention.ms", "retention.bytes", _MAX_BYTES, _DELETE_RETENTION, _TIMESTAMP_TYPE)
 
 Proof: TypeAlias = OwnedTopic | Fault | KafkaError
 log = get_logger(__name__)
@@ -180,6 +182,10 @@ class TopicSync:
             await self._look_at(outrun, targets)
         if looked_at:
             await self._record()
+        if looked_at and self._known_configs is None:
+            # What was created got what every version knows; its own settings tell what else this one does.
+            await self._look_at(looked_at, targets)
+            await self._record()
         self._first_pass = False
         return bool(looked_at) or gone or stopped
 
@@ -206,6 +212,20 @@ class TopicSync:
             and selection.matches(flow.topics, name)
             and (writers is None or writers.copies(selection.target_name(flow.rename, name)))
         )
+
+    def look_again(self) -> bool:
+        """Mark mirrors of which the last partition was seeded: their policy follows now, not with the next settings.
+
+        Returns:
+            Whether there are any: a pass is due.
+        """
+        seeded = [
+            name
+            for name, mirror in self.mirrors.items()
+            if _POLICY in mirror.held_back and mirror.fault is None and 0 < mirror.partitions <= len(mirror.active)
+        ]
+        self._anew.update(seeded)
+        return bool(seeded)
 
     def _has_grown(self, name: str, target_name: str) -> bool:
         """Return whether names, ids or counts alone show that a topic has to be looked at."""
@@ -248,6 +268,8 @@ class TopicSync:
             self._source_admin.describe_configs(names, untold[0]),
             self._target_admin.describe_configs(existing, untold[1]),
         )
+        if self._known_configs is None:
+            here |= await self._state_config()
         for config in here.values():
             self._known_configs = frozenset(config.effective)
         return {
@@ -261,6 +283,17 @@ class TopicSync:
             for name in names
             if name in self._source.topics
         }
+
+    async def _state_config(self) -> dict[str, TopicConfig]:
+        """Return the settings of the state topic: it stands on the target before any mirror, and names all there are.
+
+        Which settings a topic may have differs by Kafka's version, and one unknown name refuses a whole topic.
+        """
+        try:
+            return await self._target_admin.describe_configs([STATE_TOPIC])
+        except AuthorizationFailed as error:
+            log.warning("the target does not tell which settings it knows", why=str(error), next=error.next_step)
+            return {}
 
     # -- whose a target topic is ------------------------------------------------------------------------------------
 
@@ -414,15 +447,20 @@ class TopicSync:
         mirror.partitions = found.source.partition_count
         mirror.managed = dict(plan.managed)
         mirror.held_back = dict(plan.held_back)
-        limit = plan.managed.get(_MAX_BYTES) or _effective(found.target_config).get(_MAX_BYTES)
+        limit = plan.managed.get(_MAX_BYTES) or effective_of(found.target_config).get(_MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else MAX_BYTES_DEFAULT
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
-        source = _effective(found.source_config)
-        policy = source.get("cleanup.policy", "")
+        source = effective_of(found.source_config)
+        policy = source.get(_POLICY, "")
         mirror.surely_compacted, mirror.only_compacted = "compact" in policy, policy == "compact"
         kept_ms = source.get(_DELETE_RETENTION)
         mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
-        mirror.compacted = "compact" in source.get("cleanup.policy", "compact")
+        mirror.compacted = "compact" in source.get(_POLICY, "compact")
+
+    def _may_change(self, mirror: Mirror) -> bool:
+        """Return whether the target topic is still the passive side: a pass may take minutes, a switch seconds."""
+        writers = state.writers_of(self._log.records, self._uid)
+        return writers is None or writers.copies(mirror.target_topic)
 
     async def _in_step(self, mirror: Mirror, found: _Found, plan: TopicPlan, owned: OwnedTopic | None) -> Topic | None:
         """Create the target topic, or change the one that is ours; return it once it has leaders, None if not yet."""
@@ -431,10 +469,10 @@ class TopicSync:
             owned = await self._create(mirror, plan)
         elif owned is not None:
             for step in plan.steps:
-                if isinstance(step, GrowTopic | SetConfigs):
+                if isinstance(step, GrowTopic | SetConfigs) and self._may_change(mirror):
                     await self._topics.carry_out(owned, step)
-        if owned is None:
-            return None
+        if owned is None or not self._may_change(mirror):
+            return None  # somebody else was faster, or it was opened meanwhile: the next look tells whose it is
         if plan.steps and (target is None or target.partition_count != partitions):
             target = await self._topics.await_leaders(owned.name, partitions)
         if target is not None and not owned.is_still(target.topic_id):
@@ -480,7 +518,7 @@ class TopicSync:
 
     def _not_mappable(self, mirror: Mirror, found: _Found) -> Fault | None:
         """A record that a cleaner may take cannot be told by counting, which mapped offsets rest on."""
-        if "compact" not in _effective(found.source_config).get("cleanup.policy", ""):
+        if "compact" not in effective_of(found.source_config).get(_POLICY, ""):
             return None
         record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
         mapped = record is not None and any(one.mapped for one in record.maps.values())
@@ -496,8 +534,8 @@ class TopicSync:
         """Say why others cannot write to this target topic as well: we could not tell our records from theirs."""
         if not self._flow.both_ways:
             return None
-        here = _effective(found.target_config)
-        if "compact" in here.get("cleanup.policy", "") + _effective(found.source_config).get("cleanup.policy", ""):
+        here = effective_of(found.target_config)
+        if "compact" in here.get(_POLICY, "") + effective_of(found.source_config).get(_POLICY, ""):
             return Fault(
                 Reason.NOT_MAPPABLE,
                 f"{mirror.topic} is compacted, and where both sides are written to (`loop_guard: origin`) offsets are "
@@ -529,7 +567,7 @@ class TopicSync:
             partitions=found.source.partition_count,
             replication_factor=found.source.replication_factor,
             configs=found.source_config.dynamic if found.source_config else {},
-            effective=_effective(found.source_config),
+            effective=effective_of(found.source_config),
         )
         target = self._target_side(found)
         recorded = Recorded(
@@ -537,7 +575,7 @@ class TopicSync:
             target_id=state.uuid_text(mirror.target_id),
             managed=mirror.managed,
             seeding=len(mirror.active) < found.source.partition_count
-            and "compact" not in mirror.managed.get("cleanup.policy", ""),
+            and "compact" not in mirror.managed.get(_POLICY, ""),
         )
         cluster = TargetCluster(len(self._target.brokers), self._known_configs)
         return plan_topic(source, target, self._flow, cluster, target_name=mirror.target_topic, recorded=recorded)
@@ -629,7 +667,8 @@ def _fault_of(error: KafkaError) -> Fault:
     return Fault(reason, f"{error}; next: {error.next_step}" if error.next_step else str(error))
 
 
-def _effective(config: TopicConfig | None) -> dict[str, str]:
+def effective_of(config: TopicConfig | None) -> dict[str, str]:
+    """Return the settings in force on a topic that the copying depends on; none where they cannot be read."""
     if config is None:
         return {}
     return {

@@ -67,6 +67,7 @@ def test_rights_are_shown_unless_refused(run: Run, file: Path) -> None:
         "east.billing-",
         "east.orders.",
         "replicator.state",
+        "replicator.state",
     ]
     assert all(words.count("User:repl") == 1 for words in commands[:3])
     out = run("validate", str(file)).out

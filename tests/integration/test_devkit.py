@@ -20,6 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from replicator.devkit import (
     KAFKA_VERSION_OLD,
+    KAFKA_VERSION_OLDEST,
     Certificate,
     Cluster,
     ListenerSecurity,
@@ -27,6 +28,7 @@ from replicator.devkit import (
     unsecured_token,
 )
 from replicator.devkit.config import HOST
+from replicator.devkit.distribution import needs_zookeeper
 from replicator.devkit.processes import ProcessRef
 from replicator.devkit.ready import serving_brokers
 from replicator.errors import DevkitError
@@ -206,11 +208,40 @@ def test_client_certificates_are_demanded(make_cluster: MakeCluster, authority: 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_kafka_3_starts(make_cluster: MakeCluster) -> None:
-    """The oldest line we test runs three brokers; its jars may have to be fetched."""
-    cluster = make_cluster(kafka_version=KAFKA_VERSION_OLD, brokers=3)
+@pytest.mark.parametrize("version", [KAFKA_VERSION_OLDEST, KAFKA_VERSION_OLD])
+def test_an_old_kafka_starts(make_cluster: MakeCluster, version: str) -> None:
+    """Three brokers, with a ZooKeeper where that version needs one; a killed one comes back. Jars may be fetched."""
+    cluster = make_cluster(kafka_version=version, brokers=3)
 
     assert list(cluster.broker_pids) == [1, 2, 3]
+    told: Any = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=10)
+    assert cluster.cluster_id == told.cluster_id
+    zookeeper = cluster.zookeeper
+    with_zookeeper = zookeeper is not None
+    assert with_zookeeper is needs_zookeeper(version)
+    cluster.kill_broker(2)
+    cluster.start_broker(2)
+    assert list(cluster.broker_pids) == [1, 2, 3]
+    cluster.stop()
+    assert zookeeper is None or not zookeeper.alive
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_dev_up_of_the_oldest_kafka(tmp_path: Path) -> None:
+    """Its ZooKeeper outlives the command, and ends with the cluster."""
+    options = ["--dir", str(tmp_path)]
+    start = ["--clusters", "east", "--base-port", str(free_base_port(1)), "--kafka-version", KAFKA_VERSION_OLDEST]
+    try:
+        assert "east  up  127.0.0.1:" in _dev("up", *options, *start)
+        assert "east  already_up  127.0.0.1:" in _dev("up", *options, *start)
+        (stored,) = json.loads((tmp_path / "devkit.json").read_text())["clusters"]
+        zookeeper = ProcessRef(**stored["zookeeper"])
+        assert zookeeper.alive
+    finally:
+        said = _dev("down", *options, "--wipe")
+    assert said == "east  down\n"
+    assert not zookeeper.alive
 
 
 def test_dev_up_is_repeatable_and_down_ends_it(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from replicator.engine.held_back import put_held_back
 from replicator.engine.switch.closing import Closing
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.switch.locks import SourceLocks
+from replicator.engine.switch.opening import Opening
 from replicator.engine.switch.records import journal_key, put_switches, switches_of
 from replicator.engine.switch.restoring import Restoring
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
-    from replicator.model.switch import Scope
 
 T = TypeVar("T")
 _Doer = Callable[[Journal, Any], Awaitable[do.Result]]
@@ -53,6 +53,7 @@ class Executor:
         self.closing = Closing(site, self.locks)
         self.fencing = Fencing(site)
         self.turning = Turning(site)
+        self._opening = Opening(site)
         self._tails = Tails(site)
         self._restoring = Restoring(site, self.turning)
         self._site = site
@@ -181,10 +182,11 @@ class Executor:
             return do.Ok()  # the change that records it does it
         return await self._doers[type(step)](journal, step)
 
-    async def _open_target(self, scope: Scope) -> do.Result:
-        await self.fencing.forget_groups(scope)
-        await self.fencing.release_configs(scope)
-        return await self.locks.open_target(scope)
+    async def _open_target(self, journal: Journal, step: do.OpenTarget) -> do.Result:
+        await self.fencing.forget_groups(step.scope)
+        # Behind a failover the source may be gone, or be anything: what was recorded of it counts.
+        await self._opening.release(step.scope, ask_source=journal.verb is Verb.SWITCHOVER)
+        return await self.locks.open_target(step.scope)
 
     async def _confirm(self, journal: Journal, step: do.Confirm) -> do.Result:
         if journal.confirmed != step.digest:
@@ -209,7 +211,7 @@ class Executor:
             do.WithdrawWayBack: lambda journal, _: turning.decide(journal, Decision.WITHDRAWN),
             do.Fence: lambda _, step: fencing.fence(step),
             do.VerifyFence: fencing.verify,
-            do.OpenTarget: lambda _, step: self._open_target(step.scope),
+            do.OpenTarget: self._open_target,
             do.PrepareReverse: lambda *_: turning.prepare_reverse(),
             do.StartReverse: lambda journal, step: turning.start_reverse(journal, step.locks),
             do.ReopenSource: locks.remove,

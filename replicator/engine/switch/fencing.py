@@ -8,8 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
-from replicator.core.ownership import recorded
-from replicator.core.topic_configs import at_promotion
 from replicator.engine import fence as fencing
 from replicator.engine import state
 from replicator.engine.fence import Fence
@@ -18,10 +16,9 @@ from replicator.engine.look import ends_of
 from replicator.engine.switch.places import Observed, below_markers, log_ends
 from replicator.engine.switch.records import put_cuts
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
-from replicator.errors import KafkaError, NotOurs, PreflightFailed, TimedOut
+from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Away, Cut, Journal, Verb
-from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -32,9 +29,7 @@ if TYPE_CHECKING:
     from replicator.model.switch import Scope
 
 _FENCE_SECONDS = 15.0
-_CONFIGS_AT_ONCE = 16
 
-log = get_logger(__name__)
 Effect = tuple[do.Result, list["Change"]]
 
 
@@ -195,36 +190,6 @@ class Fencing:
             KafkaError: The target cannot be read.
         """
         return await self.cuts(journal, await self._scope(journal.scope), None)
-
-    async def release_configs(self, scope: Scope) -> None:
-        """Give mirrors the settings that were held back while they were copied to.
-
-        Args:
-            scope: The mirrors that are opened.
-
-        What the target refuses is told and left: an open side is worth more than a setting.
-
-        Raises:
-            KafkaError: The target cannot be asked.
-        """
-        site = self._site
-        mirrors = {one.target_topic: one for one in mirrors_in(site.log.records, site.uid, scope)}
-        present = await site.admins[1].describe_configs(sorted(mirrors))
-        room = asyncio.Semaphore(_CONFIGS_AT_ONCE)
-
-        async def release(name: str, mirror: pb.MirrorRecord) -> None:
-            to_set, remove = at_promotion(mirror.managed, mirror.held_back, present[name].dynamic)
-            if not to_set and not remove:
-                return
-            async with room:
-                try:
-                    await site.admins[1].alter_configs(recorded(name, mirror.target_topic_id), to_set, remove)
-                except KafkaError as error:
-                    if error.retryable and not isinstance(error, NotOurs):
-                        raise
-                    log.warning("settings not released", topic=name, why=str(error), next=error.next_step)
-
-        await asyncio.gather(*(release(*item) for item in mirrors.items() if item[0] in present))
 
     async def forget_groups(self, scope: Scope) -> None:
         """Let what stands on the target be its consumers' own.

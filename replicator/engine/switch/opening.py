@@ -1,0 +1,248 @@
+"""The settings of mirrors that are opened: what was held back while they were copied to is set, and seen to stand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.core.attach_facts import Role
+from replicator.core.ownership import recorded
+from replicator.core.topic_configs import Desired, at_promotion, desired_configs, opened_uncompacted
+from replicator.engine import state
+from replicator.engine.switch.records import switches_of
+from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in
+from replicator.engine.topic_sync import effective_of
+from replicator.errors import KafkaError, NotOurs
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.admin.topics import TopicAdmin, TopicConfig
+    from replicator.engine.state_log import StateLog
+    from replicator.engine.switch.site import Site
+    from replicator.model.switch import Scope
+    from replicator.state_pb import state_pb2 as pb
+    from replicator.wire.cluster import Cluster
+
+_CONFIGS_AT_ONCE = 16
+_ROUNDS_MAX = 3
+"""Another daemon of the flow may still be setting what a mirror needs: a pass that began before the fence."""
+_ROUND_SECONDS = 0.5
+_POLICY = "cleanup.policy"
+_POLICIES = (_POLICY, "retention.ms", "retention.bytes")
+
+log = get_logger(__name__)
+
+
+class Opening:
+    """Opens the settings of mirrors.
+
+    Args:
+        site: What the switch works on.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def release(self, scope: Scope, *, ask_source: bool) -> None:
+        """Give mirrors the settings that were held back while they were copied to, and read them back.
+
+        What the target refuses, or somebody else sets again, is reported and left: an open side is worth more than a
+        setting.
+
+        Args:
+            scope: The mirrors that are opened.
+            ask_source: Whether the source can be asked for its settings of now; else those that were recorded count,
+                which are up to half a minute old.
+
+        Raises:
+            KafkaError: The target cannot be asked.
+        """
+        site = self._site
+        if site.flow.both_ways:
+            return  # its settings were never ours
+        mirrors = {one.target_topic: one for one in mirrors_in(site.log.records, site.uid, scope)}
+        source = await self._source_configs(mirrors.values()) if ask_source else {}
+        refused: dict[str, KafkaError] = {}
+        for number in range(_ROUNDS_MAX):
+            left = await self._left(mirrors, source)
+            todo = {name: step for name, step in left.items() if name not in refused}
+            if not todo:
+                break
+            if number:
+                await asyncio.sleep(_ROUND_SECONDS)
+            await self._set(mirrors, todo, refused)
+        else:
+            left = await self._left(mirrors, source)
+        for name, (to_set, remove) in left.items():
+            log.warning(
+                "settings not released",
+                topic=name,
+                why=str(refused.get(name, "they were set again by somebody else")),
+                next=_command(name, to_set, remove),
+            )
+
+    async def _left(
+        self, mirrors: Mapping[str, pb.MirrorRecord], source: Mapping[str, TopicConfig]
+    ) -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
+        """Return what has to be set and removed so that mirrors are open, as the target has them now."""
+        site = self._site
+        present = await site.admins[1].describe_configs(sorted(mirrors))
+        await site.target.refresh(sorted(present))
+        left = {}
+        for name, config in present.items():
+            mirror = mirrors[name]
+            fresh = None
+            if mirror.source_topic in source:
+                fresh = self._desired(source[mirror.source_topic], config, name)
+            step = at_promotion(mirror.managed, mirror.held_back, config.dynamic, fresh)
+            if any(step):
+                left[name] = step
+        return left
+
+    def _desired(self, source: TopicConfig, target: TopicConfig, name: str) -> Desired:
+        described = self._site.target.topics.get(name)
+        return desired_configs(
+            source.dynamic,
+            effective_of(source),
+            self._site.flow.topic_configs,
+            replication_factor=described.replication_factor if described is not None else 1,
+            known=frozenset(target.effective),
+        )
+
+    async def _source_configs(self, mirrors: Iterable[pb.MirrorRecord]) -> dict[str, TopicConfig]:
+        """Return the settings of the topics that the mirrors were made of, as far as the source tells them now."""
+        source = self._site.source
+        by_name = {one.source_topic: one for one in mirrors}
+        if not by_name:
+            return {}
+        try:
+            async with asyncio.timeout(SOURCE_SECONDS_MAX):
+                await source.refresh(sorted(by_name))
+                same = [
+                    name
+                    for name, one in by_name.items()
+                    if name in source.topics and source.topics[name].topic_id == one.source_topic_id
+                ]
+                return await self._site.admins[0].describe_configs(sorted(same)) if same else {}
+        except (KafkaError, TimeoutError) as error:
+            log.warning(
+                "the source does not tell its settings, those last seen are set",
+                flow=self._site.flow.name,
+                why=str(error),
+            )
+            return {}
+
+    async def _set(
+        self,
+        mirrors: Mapping[str, pb.MirrorRecord],
+        todo: Mapping[str, tuple[dict[str, str], tuple[str, ...]]],
+        refused: dict[str, KafkaError],
+    ) -> None:
+        room = asyncio.Semaphore(_CONFIGS_AT_ONCE)
+
+        async def release(name: str, to_set: dict[str, str], remove: tuple[str, ...]) -> None:
+            async with room:
+                try:
+                    await self._site.admins[1].alter_configs(
+                        recorded(name, mirrors[name].target_topic_id), to_set, remove
+                    )
+                except KafkaError as error:
+                    if error.retryable and not isinstance(error, NotOurs):
+                        raise
+                    refused[name] = error
+
+        await asyncio.gather(*(release(name, *step) for name, step in todo.items()))
+
+
+class OpenedLook:
+    """Looks once, after a start or a switch, at how opened mirrors stand.
+
+    An earlier version did not record the cleanup policy that it held back, and opened a compacted topic as one that
+    keeps everything. Where the old source still tells that it is compacted, that is made good.
+
+    Args:
+        uid: The flow's.
+        source: Its source, the passive side of what is opened.
+        admins: Of both sides.
+        state_log: The state topic of the target.
+    """
+
+    def __init__(self, uid: str, source: Cluster, admins: tuple[TopicAdmin, TopicAdmin], state_log: StateLog) -> None:
+        self._uid = uid
+        self._source = source
+        self._admins = admins
+        self._log = state_log
+        self._judged: set[tuple[str, int]] = set()
+
+    async def look(self) -> None:
+        """Look at mirrors that were opened and were not looked at since; those that cannot be judged wait."""
+        try:
+            await self._look()
+        except KafkaError as error:
+            log.debug("opened mirrors not looked at", uid=self._uid, why=str(error))
+
+    async def _look(self) -> None:
+        records = self._log.records
+        writers = state.writers_of(records, self._uid)
+        if writers is None or switches_of(records, self._uid).running is not None:
+            return
+        mirrors = {
+            one.target_topic: one
+            for one in state.mirrors_of(records, self._uid)
+            if writers.of(one.target_topic).role is Role.PROMOTED
+        }
+        opened = {(name, writers.of(name).producer_epoch) for name in mirrors}
+        self._judged &= opened
+        fresh = sorted(name for name, _ in opened - self._judged)
+        if not fresh:
+            return
+        present = await self._admins[1].describe_configs(fresh)
+        for name, config in present.items():
+            _report_held_back(mirrors[name], config)
+        suspects = [
+            mirrors[name]
+            for name, config in present.items()
+            if opened_uncompacted(mirrors[name].managed, mirrors[name].held_back, config.dynamic)
+        ]
+        if suspects:
+            await self._compact(suspects)
+        self._judged |= {(name, writers.of(name).producer_epoch) for name in fresh}
+
+    async def _compact(self, suspects: list[pb.MirrorRecord]) -> None:
+        """Give those the cleanup policy of their old source of which that still tells that they are compacted."""
+        by_name = {one.source_topic: one for one in suspects}
+        await self._source.refresh(sorted(by_name))
+        there = await self._admins[0].describe_configs([name for name in by_name if name in self._source.topics])
+        for name, config in sorted(there.items()):
+            mirror = by_name[name]
+            policy = {key: value for key, value in effective_of(config).items() if key in _POLICIES}
+            same = self._source.topics[name].topic_id == mirror.source_topic_id
+            if not same or "compact" not in policy.get(_POLICY, ""):
+                continue
+            await self._admins[1].alter_configs(recorded(mirror.target_topic, mirror.target_topic_id), policy)
+            log.warning("topic was opened before it was compacted, made good", topic=mirror.target_topic, set=policy)
+
+
+def _report_held_back(mirror: pb.MirrorRecord, config: TopicConfig) -> None:
+    """Report what an opened mirror still has of ours that its source had otherwise."""
+    to_set, remove = at_promotion(mirror.managed, mirror.held_back, config.dynamic)
+    ours = {name for name, value in config.dynamic.items() if mirror.managed.get(name) == value}
+    left = {name: value for name, value in to_set.items() if name in ours}
+    if left or remove:
+        log.warning(
+            "an opened topic has settings of a mirror",
+            topic=mirror.target_topic,
+            next=_command(mirror.target_topic, left, remove),
+        )
+
+
+def _command(topic: str, to_set: Mapping[str, str], remove: Iterable[str]) -> str:
+    """Return the command of Kafka's own tool that does the same."""
+    command = f"kafka-configs --alter --topic {topic}"
+    if to_set:
+        command += " --add-config " + ",".join(f"{name}=[{value}]" for name, value in sorted(to_set.items()))
+    if remove:
+        command += " --delete-config " + ",".join(remove)
+    return command
