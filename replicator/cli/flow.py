@@ -201,5 +201,5 @@ def _status_text(status: DaemonStatus, *, wide: bool) -> None:
             output.table(views.MIRROR_COLUMNS, [views.mirror_row(mirror) for mirror in flow.mirrors], wide=wide)
         for text in views.fault_lines(flow, views.troubles(flow)):
             output.line(text)
-        for text in views.difference_lines(flow, flow.mirrors):
+        for text in (*views.difference_lines(flow, flow.mirrors), *views.left_out_lines(flow, every=wide)):
             output.line(text)

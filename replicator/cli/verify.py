@@ -187,7 +187,7 @@ def _compare(asked: Asked) -> VerifyResult:
     options = VerifyOptions(isolation=asked.flow.isolation, wait_seconds=asked.wait_seconds)
 
     async def compare(tell: Tell) -> VerifyResult:
-        topics = asked.chosen(await flow_topics(asked.source, asked.flow))
+        topics = asked.chosen(await flow_topics(asked.source, asked.flow, asked.target))
         return await verify(asked.source, asked.target, topics, options, progress=tell, load_views=asked.views)
 
     with progress() as tell:

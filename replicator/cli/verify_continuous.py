@@ -26,7 +26,7 @@ def run(asked: Asked, round_seconds: float) -> None:
 
 async def _follow(asked: Asked, round_seconds: float) -> None:
     async def topics() -> dict[str, str]:
-        return asked.chosen(await flow_topics(asked.source, asked.flow))
+        return asked.chosen(await flow_topics(asked.source, asked.flow, asked.target))
 
     follower = Follower(
         asked.source, asked.target, topics, asked.flow.isolation, round_seconds=round_seconds, load_views=asked.views

@@ -87,7 +87,7 @@ def _options(asked: Asked, range_offsets: int | None) -> DigestOptions:
 
 def _both(asked: Asked, options: DigestOptions) -> DigestResult:
     async def compare(tell: Progress) -> DigestResult:
-        topics = asked.chosen(await flow_topics(asked.source, asked.flow))
+        topics = asked.chosen(await flow_topics(asked.source, asked.flow, asked.target))
         return await verify_digests(asked.source, asked.target, topics, options, tell, asked.views)
 
     with progress() as tell:

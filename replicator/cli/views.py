@@ -83,6 +83,7 @@ _MEANING = {
     Reason.UNSUPPORTED_BATCH: "a run of offsets without a record is longer than fill_limit",
     Reason.PARTITION_COUNT: "source and target have different numbers of partitions",
     Reason.TARGET_REFUSED: "the target refuses writes",
+    Reason.LEFT_OUT: "a pattern of the flow leaves it out",
     Reason.FENCED: "the target was promoted, or another writer took over",
     Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted the copy goes on by itself",
     Reason.OPEN_TRANSACTION: "a transaction on the source has not ended; once it has the copy goes on by itself",
@@ -91,6 +92,7 @@ _MEANING = {
 }
 _WAITS_FOR_SOMEBODY = frozenset({Reason.WAITING_FOR_ACCESS, Reason.OPEN_TRANSACTION})
 """Waits that somebody may have to end; their detail names the next step."""
+_LEFT_OUT_SHOWN = 5
 _FILLS = frozenset({Reason.FILLING})
 
 
@@ -193,6 +195,22 @@ def difference_lines(flow: FlowStatus, mirrors: Iterable[MirrorStatus]) -> Itera
                 yield f"{mirror.topic}-{one.partition} DIFFERENT: {number(one.verify_differences)} records"
                 yield "  why:    source and target differ; the daemon's log names the first record"
                 yield f"  next:   replicator verify {flow.flow} -c FILE --topic {mirror.topic}"
+
+
+def left_out_lines(flow: FlowStatus, *, every: bool) -> Iterator[str]:
+    """Yield the text about topics that a pattern of the flow would mean, and which are not copied."""
+    if flow.origins_unknown:
+        yield f"unknown: {flow.origins_unknown}"
+    if not flow.left_out_total:
+        return
+    shown = flow.left_out if every else flow.left_out[:_LEFT_OUT_SHOWN]
+    topics = "1 topic" if flow.left_out_total == 1 else f"{number(flow.left_out_total)} topics"
+    yield f"left out: {topics} that patterns of topics.include match; a full name in that list copies one all the same"
+    for one in shown:
+        yield f"  {one.topic} {one.why}"
+    more = flow.left_out_total - len(shown)
+    if more:
+        yield f"  and {number(more)} more" + ("" if every else " (-o wide shows up to 100)")
 
 
 def event_row(event: Event) -> Sequence[str]:

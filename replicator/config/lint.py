@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from replicator.config.check import Checked
-from replicator.config.lint_flows import FORCED_CONFIGS, bootstraps, flow_rules, reverses, same_cluster, shared_targets
+from replicator.config.lint_flows import (
+    FORCED_CONFIGS,
+    bootstraps,
+    flow_rules,
+    reverses,
+    same_cluster,
+    shared_targets,
+)
+from replicator.config.lint_rings import rings
 from replicator.config.lint_security import cluster_security, daemon_security
 from replicator.config.mistakes import KeyPath, Mistakes, did_you_mean
 from replicator.config.rule import Rule
@@ -37,6 +45,7 @@ def lint(checked: Checked, spec: Spec, mistakes: Mistakes) -> None:
     for flow in spec.flows:
         flow_rules(rule, flow)
     shared_targets(rule, spec)
+    rings(rule, spec)
     reverses(rule, spec)
 
 

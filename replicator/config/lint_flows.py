@@ -30,6 +30,8 @@ FORCED_CONFIGS = (
 
 _CONFIG_NAME = re.compile(r"[a-z][a-z0-9.]*")
 _WILDCARDS = re.compile(r"[*?]")
+_ANY_TEXT = re.compile(r"(?:\.|\\[wd]|\[[^\]]*\])[*+]|\((?:\.|\\[wd]|\[[^\]]*\])[*+]\)")
+_ESCAPED_SIGN = re.compile(r"\\([._-])")
 
 
 def flow_rules(rule: Rule, flow: FlowSpec) -> None:
@@ -116,7 +118,7 @@ def _rename(rule: Rule, path: KeyPath, rename: Rename) -> None:
             rule.note(to, f"does not fit regex: {error}", about=[regex])
 
 
-def _target_name(rename: Rename, name: str) -> str | None:
+def name_on_target(rename: Rename, name: str) -> str | None:
     """Return the target's name, or None where the rename is wrong (noted by `_rename`)."""
     try:
         return target_name(rename, name)
@@ -127,7 +129,7 @@ def _target_name(rename: Rename, name: str) -> str | None:
 def _renamed_literals(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
     first: dict[str, tuple[int, str]] = {}
     for index, pattern in enumerate(flow.topics.include):
-        name = _target_name(flow.rename, pattern.text) if literal(pattern) else None
+        name = name_on_target(flow.rename, pattern.text) if literal(pattern) else None
         if name is not None and not legal_topic_name(name):
             rule.note(
                 (*path, index),
@@ -193,11 +195,11 @@ def shared_targets(rule: Rule, spec: Spec) -> None:
                 ("flows", other.name, "topics"),
                 f"feeds the same topics of '{other.target}' as flow '{one.name}' (for example {topic!r});"
                 " allowed: one flow per target topic: narrow include, add exclude, or rename",
-                about=[*_feeding(one), *_feeding(other), *bootstraps(one.target, other.target)],
+                about=[*feeding(one), *feeding(other), *bootstraps(one.target, other.target)],
             )
 
 
-def _feeding(flow: FlowSpec) -> list[KeyPath]:
+def feeding(flow: FlowSpec) -> list[KeyPath]:
     """Return the paths that decide which target topics a flow writes."""
     topics = ("flows", flow.name, "topics")
     excludes = ((*topics, "exclude", index) for index in range(len(flow.topics.exclude) + 1))
@@ -216,18 +218,26 @@ def shared_target_topic(one: FlowSpec, other: FlowSpec) -> str | None:
 
 def _candidates(flow: FlowSpec) -> list[str]:
     """Return a few names on the target that the flow's includes could lead to."""
-    sources = [name for pattern in flow.topics.include for name in _samples(pattern)]
-    targets = [_target_name(flow.rename, name) for name in sources]
+    sources = [name for pattern in flow.topics.include for name in samples(pattern)]
+    targets = [name_on_target(flow.rename, name) for name in sources]
     return [name for name in targets if name and legal_topic_name(name)]
 
 
-def _samples(pattern: Pattern) -> list[str]:
+def samples(pattern: Pattern) -> list[str]:
+    """Return a few names that a pattern matches, as far as they can be given."""
     if pattern.kind is PatternKind.PREFIX:
         return [f"{pattern.text}x"]
     if pattern.kind is PatternKind.REGEX:
-        # A regex without special signs is a name; any other is left to run time.
-        return [pattern.text] if re.fullmatch(r"[A-Za-z0-9_-]+", pattern.text) else []
+        return _samples_of_regex(pattern.text)
     return list(dict.fromkeys(_WILDCARDS.sub(with_, pattern.text) for with_ in ("x", "")))
+
+
+def _samples_of_regex(text: str) -> list[str]:
+    """Return a name that a regex of the usual kind matches; what is made of it otherwise is left to run time."""
+    simple = _ESCAPED_SIGN.sub(r"\1", _ANY_TEXT.sub("x", text.removeprefix("^").removesuffix("$")))
+    if not legal_topic_name(simple):
+        return []
+    return [simple] if matches(Selection((Pattern(PatternKind.REGEX, text),)), simple) else []
 
 
 def _writes(flow: FlowSpec, name: str) -> bool:
@@ -238,8 +248,8 @@ def _writes(flow: FlowSpec, name: str) -> bool:
     if rename.regex is None:
         return matches(flow.topics, name)
     # A replacement cannot be turned back: only names that samples lead to, or that stay as they are.
-    sources = [name, *(sample for pattern in flow.topics.include for sample in _samples(pattern))]
-    return any(matches(flow.topics, source) and _target_name(rename, source) == name for source in sources)
+    sources = [name, *(sample for pattern in flow.topics.include for sample in samples(pattern))]
+    return any(matches(flow.topics, source) and name_on_target(rename, source) == name for source in sources)
 
 
 def reverses(rule: Rule, spec: Spec) -> None:

@@ -53,6 +53,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from replicator.core.choice import asks_for_origins
 from replicator.core.selection import literal, target_name
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec, Mechanism, Security
@@ -146,6 +147,10 @@ _WHY_CLUSTER_ACTION = (
     "right among themselves): offsets without a record are then filled by empty transactions, about 30 a second"
 )
 
+_WHY_ORIGINS = (
+    "tell which topics of the source are copies that flows made of the target's own; may be left out where no flow "
+    "writes to the source"
+)
 _WHY_READ_GROUPS = (
     "read what consumer groups commit; may be left out: groups that may not be described do not follow, and "
     "`offsets translate --group` does not know them"
@@ -193,10 +198,9 @@ def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
         ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "tell what this user may do (`validate --connect` only)"
     )
     groups = _groups(flow, (Operation.DESCRIBE,), _WHY_READ_GROUPS, "offsets translate --group")
-    origins = Grant(
-        ResourceKind.TOPIC, Names(STATE_TOPIC), _ORIGINS, "tell what flows wrote there (`loop_guard: origin`)"
-    )
-    return (*topics, *((origins,) if flow.both_ways else ()), cluster, *groups)
+    why = "tell what flows wrote there (`loop_guard: origin`)" if flow.both_ways else _WHY_ORIGINS
+    origins = Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _ORIGINS, why)
+    return (*topics, *((origins,) if flow.both_ways or asks_for_origins(flow) else ()), cluster, *groups)
 
 
 def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:

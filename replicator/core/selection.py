@@ -18,12 +18,11 @@ _GLOB_SIGNS = frozenset("*?[")
 _RESERVED = re.compile(r"__.*|replicator\..*", re.DOTALL)
 """Kafka's and our own topics: copying them would spoil the target, so not even their full name selects them."""
 
-_NEVER_BY_PATTERN = re.compile(
-    r".*\.divergent\..*"  # what a failback set aside
-    r"|.*\.dead-letter"  # what a target did not take
-    r"|mm2-.*|.*\.internal|.*-internal|heartbeats|.*\.replica",  # MirrorMaker and Connect internals
-    re.DOTALL,
-)
+_NEVER_BY_PATTERN = re.compile(r"mm2-.*|.*\.internal|.*-internal|heartbeats|.*\.replica", re.DOTALL)
+"""Names that MirrorMaker 2 and Kafka Connect give to topics of their own (DefaultTopicFilter, ReplicationPolicy).
+
+An application's topic may be called so, too: what a pattern leaves out is told by name (`core.choice`).
+"""
 
 _NO_GROUP_BY_PATTERN = re.compile(r"(console|perf)-consumer-\d+|console-share-consumer", re.DOTALL)
 """Groups that Kafka's own tools make up for one run; nobody goes on with them in another region."""
@@ -40,7 +39,7 @@ def reserved(name: str) -> bool:
 
 
 def never_matched(name: str) -> bool:
-    """Return whether no pattern matches this name: internal topics of Kafka, of ours and of MirrorMaker."""
+    """Return whether no pattern matches this name: internal topics of Kafka, of ours, of MirrorMaker and Connect."""
     return reserved(name) or _NEVER_BY_PATTERN.fullmatch(name) is not None
 
 
@@ -61,6 +60,16 @@ def matches(selection: Selection, name: str) -> bool:
     `reserved` can be selected by listing the full name.
     """
     return _matcher(selection)(name)
+
+
+def listed(selection: Selection, name: str) -> bool:
+    """Return whether a selection includes this full name, rather than a pattern that matches it."""
+    return any(literal(pattern) and pattern.text == name for pattern in selection.include)
+
+
+def left_out_by_name(selection: Selection, name: str) -> bool:
+    """Return whether a pattern would mean this name, were it not that of an internal topic of another tool."""
+    return not matches(selection, name) and not reserved(name) and _any_name_matcher(selection)(name)
 
 
 def matches_group(selection: Selection, name: str) -> bool:
@@ -97,6 +106,11 @@ def _never_matched_group(name: str) -> bool:
 @lru_cache(maxsize=256)
 def _matcher(selection: Selection) -> Callable[[str], bool]:
     return _matcher_of(selection, reserved, never_matched)
+
+
+@lru_cache(maxsize=256)
+def _any_name_matcher(selection: Selection) -> Callable[[str], bool]:
+    return _matcher_of(selection, reserved, reserved)
 
 
 @lru_cache(maxsize=256)

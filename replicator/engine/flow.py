@@ -161,6 +161,7 @@ class FlowRunner:
             coordinator_answers=parts.leases.answers if parts else None,
             clusters=clusters,
             silent=Silent(self._source.seen.silent(now), self._target.seen.silent(now)),
+            chosen=parts.sync.chosen if parts else None,
         )
         return picture if self.ended_because is None else at_rest(picture)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _OF_THE_MIRROR = frozenset(
     {
         Reason.SOURCE_MISSING,
+        Reason.LEFT_OUT,
         Reason.TARGET_MISSING,
         Reason.PARTITION_COUNT,
         Reason.WAITING_FOR_ACCESS,
@@ -76,7 +77,7 @@ class Lineup:
         where = TopicPartition(mirror.topic, partition)
         slot = self._pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
         slot.active = partition in mirror.active
-        slot.begin_at_end = mirror.begin_at_end
+        slot.begin_at_end = mirror.begin_at_end and partition < mirror.begin_at_end_partitions
         slot.level_ms = self._source_ends.level_ms(where)
         slot.seeded_to = mirror.seeded.get(partition, 0)
         slot.stored_epoch = mirror.epochs.get(partition, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from replicator.core.choice import Origin
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Mirror:
         partitions: How many are copied.
         batch_bytes_max: What the target takes.
         begin_at_end: Whether it begins at the source's end.
+        begin_at_end_partitions: How many of its partitions do: those added later begin at their first record.
+        came_through: What its source topic was itself copied from, the nearest first.
         compacted: Whether the source's cleaner may take records from inside its logs, as far as is known.
         surely_compacted: Whether it is known that it may.
         only_compacted: Whether nothing else takes records away.
@@ -48,6 +51,8 @@ class Mirror:
     partitions: int = 0
     batch_bytes_max: int = MAX_BYTES_DEFAULT
     begin_at_end: bool = False
+    begin_at_end_partitions: int = 0
+    came_through: tuple[Origin, ...] = ()
     compacted: bool = False
     surely_compacted: bool = False
     only_compacted: bool = False
@@ -69,6 +74,9 @@ class Mirror:
         self.source_id = record.source_topic_id or bytes(16)
         self.target_id = record.target_topic_id or bytes(16)
         self.begin_at_end = record.begin_at_end
+        # Versions that did not record how many recorded the partitions of that moment.
+        self.begin_at_end_partitions = record.begin_at_end_partitions or record.source_partitions
+        self.came_through = tuple(Origin(one.cluster_id, one.topic) for one in record.came_through)
         self.active = set(record.active_partitions)
         self.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
         self.managed = dict(record.managed)
@@ -101,6 +109,9 @@ class Mirror:
         record.target_topic_id = self.target_id
         record.mode = "identical"
         record.begin_at_end = self.begin_at_end
+        record.begin_at_end_partitions = self.begin_at_end_partitions if self.begin_at_end else 0
+        del record.came_through[:]
+        record.came_through.extend(pb.Origin(cluster_id=one.cluster_id, topic=one.topic) for one in self.came_through)
         record.source_partitions = self.partitions
         self.learn(record)
         del record.active_partitions[:]

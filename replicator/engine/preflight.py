@@ -30,6 +30,7 @@ from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
 from replicator.engine import preflight_owners as owners
 from replicator.engine import state
+from replicator.engine.provenance import topics_of
 from replicator.engine.state_log import StateLog
 from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
@@ -232,16 +233,14 @@ async def _look_at(flow: _Flow) -> None:
 async def _topics(flow: _Flow) -> None:
     source = flow.source
     await source.cluster.refresh(None)
-    flow.names = sorted(
-        name
-        for name in source.cluster.topics
-        if not selection.never_matched(name) and selection.matches(flow.spec.topics, name)
-    )
+    choice, unknown = await topics_of(flow.spec, source.cluster, flow.target.cluster.cluster_id)
+    flow.names = list(choice.selected)
     parts = _partitions(source.cluster, flow.names)
     flow.starts = await ask.offsets_at(source.cluster, parts, _START)
     flow.ends = await ask.offsets_at(source.cluster, parts, _END)
     records = sum(max(0, flow.ends[where].offset - start.offset) for where, start in flow.starts.items())
     flow.checks.append(judge.selected(flow.names, len(parts), records))
+    flow.checks += judge.left_out(choice.left_out, unknown)
     without = [str(where) for where in parts if where not in flow.ends]
     if without:
         flow.checks.append(warn("leaders", f"no leader now: {judge.some(without)}", "bring the brokers back"))

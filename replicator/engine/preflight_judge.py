@@ -80,6 +80,30 @@ def selected(names: Collection[str], partitions: int, records: int) -> Check:
     )
 
 
+def left_out(topics: Mapping[str, str], unknown: str | None) -> list[Check]:
+    """Say which topics a pattern matches that are not copied all the same.
+
+    Args:
+        topics: Why each is left out, as what follows its name in a sentence.
+        unknown: Why it is not known which topics are copies, with what helps; None where it is.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, why in topics.items():
+        by_reason.setdefault(why, []).append(name)
+    checks = [
+        warn(
+            "left out",
+            f"{some(names)}: a pattern matches, and each of them {why}" if len(names) > 1 else f"{names[0]} {why}",
+            "list a topic in topics.include by its full name to copy it all the same, or add it to topics.exclude",
+        )
+        for why, names in by_reason.items()
+    ]
+    if unknown is not None:
+        text, _, fix = unknown.partition("; next: ")
+        checks.append(warn("copies", text, fix))
+    return checks
+
+
 def stamped(names: Collection[str]) -> list[Check]:
     """Say what becomes of times that the source's brokers gave."""
     if not names:

@@ -82,6 +82,11 @@ def flows_named(records: Mapping[bytes, bytes], name: str) -> list[pb.FlowRecord
     return [flow for flow in found if flow.name == name]
 
 
+def flows_of(records: Mapping[bytes, bytes]) -> list[pb.FlowRecord]:
+    """Return every flow that is recorded here."""
+    return [pb.FlowRecord.FromString(value) for _, value in _of_kind(records, pb.KIND_FLOW)]
+
+
 def flow_key(uid: str) -> bytes:
     """Return the key of a flow's record."""
     return key(pb.KIND_FLOW, uid)
@@ -262,6 +267,37 @@ def names_its_topic(record: pb.MirrorRecord) -> bool:
         pb.MIRROR_PHASE_UNSPECIFIED,
         pb.MIRROR_PHASE_PENDING,
     }
+
+
+def cuts_made(records: Mapping[bytes, bytes], uid: str) -> dict[str, int]:
+    """Return the epoch of the fence at which each target topic of a flow was cut last."""
+    return {
+        found.topic: pb.CutRecord.FromString(value).epoch
+        for found, value in _of_kind(records, pb.KIND_CUT)
+        if found.flow_uid == uid
+    }
+
+
+def making_key(uid: str) -> bytes:
+    """Return the key of the target topics that a flow is about to create."""
+    return key(pb.KIND_MAKING, uid)
+
+
+def get_making(records: Mapping[bytes, bytes], uid: str) -> bytes:
+    """Return the target topics that a flow is about to create, as digests in a row (`engine.provenance`)."""
+    record = _get(records, making_key(uid), pb.MakingRecord())
+    return record.topics if record is not None else b""
+
+
+def start_key(uid: str) -> bytes:
+    """Return the key of what was there at a flow's first start."""
+    return key(pb.KIND_START, uid)
+
+
+def get_start(records: Mapping[bytes, bytes], uid: str) -> bytes | None:
+    """Return the source topics that were there at a flow's first start, as digests in a row; None before it."""
+    record = _get(records, start_key(uid), pb.StartRecord())
+    return record.topics if record is not None else None
 
 
 def source_end_key(uid: str, shard: int) -> bytes:

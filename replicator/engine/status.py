@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
@@ -12,17 +13,20 @@ from replicator.core.partition_values import Phase
 from replicator.core.whole_flow import worst_known, worst_of
 from replicator.model.names import TopicPartition
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
-from replicator.model.status import ClusterStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.status import ClusterStatus, FlowStatus, FlowTotals, LeftOut, MirrorStatus, PartitionStatus
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from replicator.engine.chosen import Chosen
     from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
     from replicator.model.spec import FlowSpec
 
+_LEFT_OUT_MAX = 100
+"""Topics that are named of those left out."""
 _STATES = {
     Phase.SEEDING: MirrorState.SEEDING,
     Phase.COPYING: MirrorState.ACTIVE,
@@ -54,6 +58,7 @@ def flow_status(
     coordinator_answers: bool | None = None,
     clusters: tuple[ClusterStatus, ...] = (),
     silent: Silent = NOBODY,
+    chosen: Chosen | None = None,
 ) -> FlowStatus:
     """Return the picture of one flow."""
     slots: dict[str, list[Slot]] = {}
@@ -67,6 +72,8 @@ def flow_status(
     )
     # What changed hands is nobody's lag any more.
     everything = [slot for group in slots.values() for slot in group if slot.copy.reason is not Reason.FENCED]
+    looked = chosen.choice if chosen else None
+    left_out = looked.left_out if looked else {}
     return FlowStatus(
         flow=flow.name,
         flow_uid=uid,
@@ -83,6 +90,9 @@ def flow_status(
         clusters=clusters,
         totals=_totals(pump),
         mirrors=pictures,
+        left_out=tuple(LeftOut(*one) for one in islice(left_out.items(), _LEFT_OUT_MAX)),
+        left_out_total=None if looked is None else len(left_out),
+        origins_unknown=chosen.unknown if chosen else None,
     )
 
 

@@ -29,13 +29,14 @@ from replicator.core.topic_plan import (
 from replicator.engine import state
 from replicator.engine.access import refused
 from replicator.engine.between import check_clusters
+from replicator.engine.chosen import Chosen
 from replicator.engine.fence import role_text
 from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
 from replicator.engine.ownership import Ownership
 from replicator.engine.target_topics import TargetTopics
 from replicator.errors import AuthorizationFailed, KafkaError, NotOurs, PreflightFailed
 from replicator.model.names import STATE_TOPIC
-from replicator.model.spec import Offsets, Start
+from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -84,6 +85,7 @@ class TopicSync:
 
     Attributes:
         mirrors: By source topic name.
+        chosen: Which topics are copied, and which are left out.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class TopicSync:
         doubted: Callable[[str], Reason | None] = lambda _: None,
     ) -> None:
         self.mirrors: dict[str, Mirror] = {}
+        self.chosen = Chosen(flow, uid, source, target, state_log)
         self._flow = flow
         self._uid = uid
         self._source = source
@@ -165,7 +168,9 @@ class TopicSync:
         await self._source.refresh(None)
         check_clusters(self._log.records, self._uid, self._flow, self._source, self._target)
         stopped = self.stand_by()
+        await self.chosen.look(self.mirrors)
         names = self.selected()
+        await self.chosen.decide_start(names)
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
         anew, self._anew = self._anew, set()
         fresh = [
@@ -197,6 +202,7 @@ class TopicSync:
         absent = await self._target.refresh(sorted({targets[name] for name in names}))
         found = await self._facts(names, targets)
         proofs = await self._prove(found)
+        await self.chosen.announce([targets[name] for name, facts in found.items() if facts.target is None])
         self._outrun.clear()
         for name, facts in found.items():
             await self._handle(name, targets[name], facts, absent.get(targets[name]), proofs.get(name))
@@ -205,13 +211,12 @@ class TopicSync:
     def selected(self) -> list[str]:
         """Return the topics that the source has, as it was described last, and the flow means and copies."""
         flow, writers = self._flow, state.writers_of(self._log.records, self._uid)
-        return sorted(
+        return [
             name
-            for name in self._source.topics
-            if not selection.never_matched(name)
-            and selection.matches(flow.topics, name)
+            for name in self.chosen.selected
+            if name in self._source.topics
             and (writers is None or writers.copies(selection.target_name(flow.rename, name)))
-        )
+        ]
 
     def look_again(self) -> bool:
         """Mark mirrors of which the last partition was seeded: their policy follows now, not with the next settings.
@@ -251,14 +256,30 @@ class TopicSync:
         changed = False
         for name, mirror in self.mirrors.items():
             if name in present:
-                if mirror.fault is not None and mirror.fault.reason is Reason.SOURCE_MISSING:
+                if mirror.fault is not None and mirror.fault.reason in {Reason.SOURCE_MISSING, Reason.LEFT_OUT}:
                     mirror.fault, changed = None, True
                 continue
-            if mirror.fault is None:
+            left_out = self.chosen.left_out(name)
+            if left_out is not None:
+                changed |= self._leave_out(mirror, left_out)
+            elif mirror.fault is None:
                 text = f"{name} is not on the source any more; the target keeps what was copied"
                 log.warning("topic gone", flow=self._flow.name, topic=name)
                 mirror.fault, changed = Fault(Reason.SOURCE_MISSING, text), True
         return changed
+
+    def _leave_out(self, mirror: Mirror, why: str) -> bool:
+        """Stop a mirror that an earlier version, or a wider file, began; return whether it went on before."""
+        fault = Fault(
+            Reason.LEFT_OUT,
+            f"{mirror.topic} {why}; what was copied stays on the target; next: list {mirror.topic} in topics.include "
+            f"by its full name to copy it all the same, or add it to topics.exclude and delete {mirror.target_topic}",
+        )
+        if mirror.fault == fault or (mirror.fault is not None and mirror.fault.reason is Reason.FENCED):
+            return False
+        log.warning("topic left out", flow=self._flow.name, topic=mirror.topic, why=why)
+        mirror.fault = fault
+        return True
 
     async def _facts(self, names: list[str], targets: Mapping[str, str]) -> dict[str, _Found]:
         """Return what both sides tell of topics; what is refused of one of them is said there, and only there."""
@@ -415,7 +436,7 @@ class TopicSync:
             mirror.fault = fault
 
     def _from_record(self, name: str, target_name: str) -> Mirror:
-        mirror = Mirror(name, target_name, begin_at_end=self._first_pass and self._flow.start is Start.LATEST)
+        mirror = Mirror(name, target_name, begin_at_end=self.chosen.begins_at_end(name))
         record = state.get_mirror(self._log.records, self._uid, target_name)
         if record is not None and record.source_topic == name:
             mirror.take(record)
@@ -445,6 +466,9 @@ class TopicSync:
         mirror.notes = plan.notes
         mirror.source_id, mirror.target_id = found.source.topic_id, target.topic_id
         mirror.partitions = found.source.partition_count
+        mirror.came_through = self.chosen.trail(mirror.topic)
+        if mirror.begin_at_end and not mirror.begin_at_end_partitions:
+            mirror.begin_at_end_partitions = mirror.partitions
         mirror.managed = dict(plan.managed)
         mirror.held_back = dict(plan.held_back)
         limit = plan.managed.get(_MAX_BYTES) or effective_of(found.target_config).get(_MAX_BYTES)
@@ -619,6 +643,7 @@ class TopicSync:
             if not mirror.recorded and mirror.fault is None and mirror.partitions:
                 record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
                 mirror.recorded = record is not None and record.target_topic_id == mirror.target_id
+        self.chosen.forget(self._settled())
 
     def _changes(self, records: Mapping[bytes, bytes]) -> list[Change]:
         changes: list[Change] = []
@@ -638,7 +663,15 @@ class TopicSync:
             record = mirror.as_record((self._uid, self._flow.name), stored)
             if stored is None or record != stored:
                 changes.append(state.put(state.mirror_key(self._uid, mirror.target_topic), record))
-        return changes
+        return changes + self.chosen.settled(records, self._settled())
+
+    def _settled(self) -> set[str]:
+        """Return target topics that are mirrors, or stood there before: none of them is still to be created."""
+        return {
+            mirror.target_topic
+            for mirror in self.mirrors.values()
+            if (mirror.partitions and mirror.fault is None) or mirror.target_topic in self._target.topics
+        }
 
     def record_of(self, mirror: Mirror, stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
         """Return the record of a mirror to be changed: the stored one, or the first of a topic that has none yet."""

@@ -22,7 +22,8 @@ from replicator.admin.reader import PartitionReader
 from replicator.admin.topics import TopicAdmin
 from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.record_diff import RecordDiff
-from replicator.core.selection import matches, target_name
+from replicator.core.selection import target_name
+from replicator.engine.provenance import topics_of
 from replicator.engine.verify_partition import Comparison, Task
 from replicator.engine.verify_pool import Pool, Progress
 from replicator.engine.verify_result import PartitionVerdict, TopicVerdict, VerifyResult, summed
@@ -30,6 +31,7 @@ from replicator.errors import AuthorizationFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Isolation
+from replicator.wire.cluster import Cluster
 
 _POLL_SECONDS = 0.5
 
@@ -59,18 +61,30 @@ class VerifyOptions:
     queue_bytes: int = 8 << 20
 
 
-async def flow_topics(source: ClusterSpec, flow: FlowSpec) -> dict[str, str]:
+async def flow_topics(source: ClusterSpec, flow: FlowSpec, target: ClusterSpec | None = None) -> dict[str, str]:
     """Return the topics of a flow as they are now: source name -> target name.
 
+    Args:
+        source: The cluster to ask.
+        flow: The flow.
+        target: Its target; None where it is not to be asked, and then copies of its own topics are not told apart.
+
     Raises:
-        KafkaError: The source cannot be asked.
+        KafkaError: A cluster cannot be asked.
     """
-    admin = TopicAdmin(source)
+    there = Cluster(source)
+    here = Cluster(target) if target is not None else None
     try:
-        names = await admin.topics()
+        await there.open()
+        if here is not None:
+            await here.open()
+        await there.refresh(None)
+        choice, _ = await topics_of(flow, there, here.cluster_id if here is not None else None)
     finally:
-        await admin.close()
-    return {name: target_name(flow.rename, name) for name in sorted(names) if matches(flow.topics, name)}
+        there.close()
+        if here is not None:
+            here.close()
+    return {name: target_name(flow.rename, name) for name in choice.selected}
 
 
 async def verify(

@@ -72,6 +72,7 @@ class Reason(enum.StrEnum):
     TARGET_REFUSED = "target_refused"
     FENCED = "fenced"
     NOT_MAPPABLE = "not_mappable"
+    LEFT_OUT = "left_out"
 
     HELD_ELSEWHERE = "held_elsewhere"
     WAITING_FOR_LEASE = "waiting_for_lease"

@@ -109,12 +109,21 @@ class FlowTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A topic of the source that a pattern of the flow would mean; `why` says why it is not copied."""
+
+    topic: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class FlowStatus:
     """One flow, with all its mirrors.
 
     `rpo_seconds` is now less the latest time at which the source end observed *then* had been reached on the
     target; it grows while the source is unseen. `remote` is True where another daemon runs the flow.
-    `coordinator_answers` is None before the first call.
+    `coordinator_answers` is None before the first call. `left_out` has the first of `left_out_total` topics (None
+    before the first look), and `origins_unknown` says why it is not known which topics are copies, where it is not.
     """
 
     flow: str
@@ -133,6 +142,9 @@ class FlowStatus:
     clusters: tuple[ClusterStatus, ...] = ()
     totals: FlowTotals = field(default_factory=FlowTotals)
     mirrors: tuple[MirrorStatus, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    left_out_total: int | None = None
+    origins_unknown: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

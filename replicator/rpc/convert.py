@@ -26,6 +26,7 @@ from replicator.model.status import (
     DaemonStatus,
     FlowStatus,
     FlowTotals,
+    LeftOut,
     MirrorStatus,
     PartitionStatus,
     ShardStatus,
@@ -50,8 +51,9 @@ def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
         **shallow(status, "flows"),
         flows=[
             pb.FlowStatus(
-                **shallow(flow, "totals", "mirrors", "shards", "clusters"),
+                **shallow(flow, "totals", "mirrors", "shards", "clusters", "left_out"),
                 clusters=[pb.ClusterStatus(**shallow(cluster)) for cluster in flow.clusters],
+                left_out=[pb.LeftOut(**shallow(one)) for one in flow.left_out],
                 shards=[pb.ShardStatus(**shallow(shard)) for shard in flow.shards],
                 totals=pb.FlowTotals(**shallow(flow.totals)),
                 mirrors=[_mirror_to_wire(mirror) for mirror in flow.mirrors],
@@ -162,6 +164,7 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
         totals=read(FlowTotals, message.totals),
         shards=tuple(read(ShardStatus, shard) for shard in message.shards),
         clusters=tuple(read(ClusterStatus, cluster) for cluster in message.clusters),
+        left_out=tuple(read(LeftOut, one) for one in message.left_out),
         mirrors=tuple(
             read(
                 MirrorStatus,

@@ -20,6 +20,8 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_GROUP: _ClassVar[Kind]
     KIND_CUT: _ClassVar[Kind]
     KIND_JOURNAL: _ClassVar[Kind]
+    KIND_MAKING: _ClassVar[Kind]
+    KIND_START: _ClassVar[Kind]
 
 class Desired(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +53,8 @@ KIND_HELD_BACK: Kind
 KIND_GROUP: Kind
 KIND_CUT: Kind
 KIND_JOURNAL: Kind
+KIND_MAKING: Kind
+KIND_START: Kind
 DESIRED_UNSPECIFIED: Desired
 DESIRED_ACTIVE: Desired
 DESIRED_PAUSED: Desired
@@ -243,7 +247,7 @@ class Resolution(_message.Message):
     def __init__(self, at_ms: _Optional[int] = ..., actor: _Optional[str] = ..., why: _Optional[str] = ..., reason: _Optional[str] = ..., how: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[Resolution.Loss, _Mapping]]] = ...) -> None: ...
 
 class MirrorRecord(_message.Message):
-    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions", "generation", "map_generation", "doomed_topic_id", "tombstones_ok_ms", "held_back")
+    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions", "generation", "map_generation", "doomed_topic_id", "tombstones_ok_ms", "held_back", "came_through", "begin_at_end_partitions")
     class ManagedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -308,6 +312,8 @@ class MirrorRecord(_message.Message):
     DOOMED_TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
     TOMBSTONES_OK_MS_FIELD_NUMBER: _ClassVar[int]
     HELD_BACK_FIELD_NUMBER: _ClassVar[int]
+    CAME_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_AT_END_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     owner_flow_uid: str
     owner_flow_name: str
     source_topic: str
@@ -330,7 +336,29 @@ class MirrorRecord(_message.Message):
     doomed_topic_id: bytes
     tombstones_ok_ms: _containers.ScalarMap[int, int]
     held_back: _containers.ScalarMap[str, str]
-    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ..., generation: _Optional[int] = ..., map_generation: _Optional[int] = ..., doomed_topic_id: _Optional[bytes] = ..., tombstones_ok_ms: _Optional[_Mapping[int, int]] = ..., held_back: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    came_through: _containers.RepeatedCompositeFieldContainer[Origin]
+    begin_at_end_partitions: int
+    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ..., generation: _Optional[int] = ..., map_generation: _Optional[int] = ..., doomed_topic_id: _Optional[bytes] = ..., tombstones_ok_ms: _Optional[_Mapping[int, int]] = ..., held_back: _Optional[_Mapping[str, str]] = ..., came_through: _Optional[_Iterable[_Union[Origin, _Mapping]]] = ..., begin_at_end_partitions: _Optional[int] = ...) -> None: ...
+
+class Origin(_message.Message):
+    __slots__ = ("cluster_id", "topic")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    topic: str
+    def __init__(self, cluster_id: _Optional[str] = ..., topic: _Optional[str] = ...) -> None: ...
+
+class MakingRecord(_message.Message):
+    __slots__ = ("topics",)
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    topics: bytes
+    def __init__(self, topics: _Optional[bytes] = ...) -> None: ...
+
+class StartRecord(_message.Message):
+    __slots__ = ("topics",)
+    TOPICS_FIELD_NUMBER: _ClassVar[int]
+    topics: bytes
+    def __init__(self, topics: _Optional[bytes] = ...) -> None: ...
 
 class SourceEndBlock(_message.Message):
     __slots__ = ("shard", "observed_ms", "entries")

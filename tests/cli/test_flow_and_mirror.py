@@ -31,6 +31,9 @@ audit-2026-0 FAULTED: overtaken_by_retention
 audit-2026-0 DIFFERENT: 3 records
   why:    source and target differ; the daemon's log names the first record
   next:   replicator verify east-to-west -c FILE --topic audit-2026
+left out: 3 topics that patterns of topics.include match; a full name in that list copies one all the same
+  heartbeats is named like an internal topic
+  and 2 more (-o wide shows up to 100)
 
 north-to-west: north -> west  PAUSED  (maintenance)
 

@@ -62,6 +62,7 @@ def test_rights_are_shown_unless_refused(run: Run, file: Path) -> None:
     assert topics == [
         "billing-",
         "orders.",
+        "replicator.state",
         "east.billing-",
         "east.orders.",
         "east.billing-",

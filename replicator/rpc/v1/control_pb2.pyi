@@ -127,7 +127,7 @@ class FlowTotals(_message.Message):
     def __init__(self, records_total: _Optional[int] = ..., bytes_total: _Optional[int] = ..., batches_total: _Optional[int] = ..., appends_accepted_total: _Optional[int] = ..., appends_duplicate_total: _Optional[int] = ..., appends_refused_total: _Optional[int] = ..., appends_fenced_total: _Optional[int] = ..., appends_unknown_total: _Optional[int] = ..., reattach_total: _Optional[int] = ..., last_progress_ms: _Optional[int] = ..., filled_offsets_total: _Optional[int] = ...) -> None: ...
 
 class FlowStatus(_message.Message):
-    __slots__ = ("flow", "flow_uid", "source", "target", "state", "reason", "epoch", "lag_records", "rpo_seconds", "source_seen_age_seconds", "remote", "totals", "mirrors", "coordinator_answers", "shards", "clusters")
+    __slots__ = ("flow", "flow_uid", "source", "target", "state", "reason", "epoch", "lag_records", "rpo_seconds", "source_seen_age_seconds", "remote", "totals", "mirrors", "coordinator_answers", "shards", "clusters", "left_out", "left_out_total", "origins_unknown")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     FLOW_UID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +144,9 @@ class FlowStatus(_message.Message):
     COORDINATOR_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     CLUSTERS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     flow: str
     flow_uid: str
     source: str
@@ -160,7 +163,10 @@ class FlowStatus(_message.Message):
     coordinator_answers: bool
     shards: _containers.RepeatedCompositeFieldContainer[ShardStatus]
     clusters: _containers.RepeatedCompositeFieldContainer[ClusterStatus]
-    def __init__(self, flow: _Optional[str] = ..., flow_uid: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., lag_records: _Optional[int] = ..., rpo_seconds: _Optional[float] = ..., source_seen_age_seconds: _Optional[float] = ..., remote: _Optional[bool] = ..., totals: _Optional[_Union[FlowTotals, _Mapping]] = ..., mirrors: _Optional[_Iterable[_Union[MirrorStatus, _Mapping]]] = ..., coordinator_answers: _Optional[bool] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., clusters: _Optional[_Iterable[_Union[ClusterStatus, _Mapping]]] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    left_out_total: int
+    origins_unknown: str
+    def __init__(self, flow: _Optional[str] = ..., flow_uid: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., lag_records: _Optional[int] = ..., rpo_seconds: _Optional[float] = ..., source_seen_age_seconds: _Optional[float] = ..., remote: _Optional[bool] = ..., totals: _Optional[_Union[FlowTotals, _Mapping]] = ..., mirrors: _Optional[_Iterable[_Union[MirrorStatus, _Mapping]]] = ..., coordinator_answers: _Optional[bool] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., clusters: _Optional[_Iterable[_Union[ClusterStatus, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., left_out_total: _Optional[int] = ..., origins_unknown: _Optional[str] = ...) -> None: ...
 
 class DaemonStatus(_message.Message):
     __slots__ = ("instance", "version", "started_at", "ready", "not_ready_because", "config_reload_ok", "flows")

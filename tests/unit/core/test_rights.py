@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,15 @@ def test_whose_records_the_source_holds_is_read_there() -> None:
     """Only where that matters."""
     there = {grant.names: grant.operations for grant in source_rights(flow(loop_guard=LoopGuard.ORIGIN))}
     assert there[Names("replicator.state")] == (Operation.READ, Operation.DESCRIBE)
-    assert Names("replicator.state") not in {grant.names for grant in source_rights(flow())}
+    by_name = Selection((Pattern(PatternKind.GLOB, "orders"),))
+    assert Names("replicator.state") not in {grant.names for grant in source_rights(replace(flow(), topics=by_name))}
+
+
+def test_a_pattern_asks_which_topics_of_the_source_are_copies() -> None:
+    """It may be left out where no flow writes there, and the grant says so."""
+    grants = [grant for grant in source_rights(flow()) if grant.names == Names("replicator.state")]
+    assert [grant.operations for grant in grants] == [(Operation.READ, Operation.DESCRIBE)]
+    assert "may be left out" in grants[0].why
 
 
 def test_where_others_write_nothing_is_deleted_filled_or_configured() -> None:

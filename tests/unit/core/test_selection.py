@@ -42,7 +42,6 @@ EVERYTHING = Selection((glob("*"),))
         "__consumer_offsets",
         "__transaction_state",
         "replicator.state",
-        "orders.divergent.7",
         "mm2-offset-syncs.west.internal",
         "mm2-configs.west",
         "connect-offsets-internal",
@@ -59,7 +58,18 @@ def test_internal_topics_are_never_matched_by_a_pattern(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["_schemas", "orders", "replicators", "divergent", "internal", "heartbeats2", "replica"]
+    "name",
+    [
+        "_schemas",
+        "orders",
+        "replicators",
+        "divergent",
+        "internal",
+        "heartbeats2",
+        "replica",
+        "orders.dead-letter",
+        "orders.divergent.7",
+    ],
 )
 def test_names_that_only_look_internal_are_matched(name: str) -> None:
     """The list is no wider than it has to be."""

@@ -17,6 +17,7 @@ from replicator.model.status import (
     DaemonStatus,
     FlowStatus,
     FlowTotals,
+    LeftOut,
     MirrorStatus,
     PartitionStatus,
     ShardStatus,
@@ -108,6 +109,8 @@ EAST = FlowStatus(
         last_progress_ms=1_790_000_000_500,
     ),
     mirrors=(ORDERS, AUDIT),
+    left_out=(LeftOut("heartbeats", "is named like an internal topic"),),
+    left_out_total=3,
 )
 NORTH = FlowStatus(
     flow="north-to-west",

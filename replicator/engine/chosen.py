@@ -1,0 +1,160 @@
+"""Which topics of its source a flow copies, as far as it is known now, and what is recorded before any is begun."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.choice import Choice, asks_for_origins, choose, trail_of
+from replicator.engine import state
+from replicator.engine.provenance import Provenance, digest_of, packed, unpacked
+from replicator.errors import KafkaError
+from replicator.model.spec import Start
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from replicator.core.choice import Made, Origin
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.model.spec import FlowSpec
+    from replicator.wire.cluster import Cluster, Topic
+
+log = get_logger(__name__)
+
+
+class Chosen:
+    """The topics of one flow.
+
+    Args:
+        flow: Its policy.
+        uid: Who it is.
+        source: Where the topics are.
+        target: Where they are copied to.
+        state_log: The target's `replicator.state`.
+
+    Attributes:
+        choice: As of the last look; None before the first.
+        unknown: Why it is not known which topics are copies of the target's own; None where it is.
+    """
+
+    def __init__(self, flow: FlowSpec, uid: str, source: Cluster, target: Cluster, state_log: StateLog) -> None:
+        self.choice: Choice | None = None
+        self.unknown: str | None = None
+        self._flow = flow
+        self._uid = uid
+        self._source = source
+        self._target = target
+        self._log = state_log
+        self._provenance = Provenance(source) if asks_for_origins(flow) else None
+        self._made: Mapping[str, Sequence[Made]] = {}
+        self._at_end: frozenset[bytes] | None = None
+        self._announced: frozenset[str] = frozenset()
+
+    async def look(self, known: Collection[str]) -> Choice:
+        """Decide about all topics of the source, as it was described last.
+
+        While it cannot be asked what flows made there, topics that are known go on, and new ones wait.
+
+        Args:
+            known: Topics that are mirrored already.
+        """
+        waiting: str | None = None
+        if self._provenance is not None:
+            try:
+                self._made = await self._provenance.learn()
+                self.unknown = self._provenance.unknown
+            except KafkaError as error:
+                waiting = f"waits until it is known whether it is a copy from {self._flow.target}: {error}"
+                self.unknown = f"whether topics of {self._flow.source} are copies is not known now: {error}"
+        before, made = self.choice, choose(self._flow, self._target.cluster_id, self._source.topics, self._made)
+        if waiting is not None:
+            new = {name: waiting for name in made.selected if name not in known}
+            made = Choice(tuple(name for name in made.selected if name not in new), {**made.left_out, **new})
+        self.choice = made
+        told = before.left_out if before is not None else {}
+        for name, why in made.left_out.items():
+            if told.get(name) != why and name not in known:
+                log.info("topic left out", flow=self._flow.name, topic=name, why=why)
+        return made
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """The topics that are copied, as of the last look."""
+        return self.choice.selected if self.choice is not None else ()
+
+    def left_out(self, topic: str) -> str | None:
+        """Return why a topic is left out; None where it is not."""
+        return self.choice.left_out.get(topic) if self.choice is not None else None
+
+    def trail(self, topic: str) -> tuple[Origin, ...]:
+        """Return what a topic of the source was itself copied from, the nearest first."""
+        return trail_of(self._source.cluster_id or "", topic, self._made.get(topic, ()))[1:]
+
+    # -- what is recorded first -----------------------------------------------------------------------------------
+
+    async def decide_start(self, names: Collection[str]) -> None:
+        """Record which topics were there at the flow's first start, once: with `start: latest` they begin at their end.
+
+        A flow that has mirrors was started before, by a version that recorded it with each mirror.
+
+        Raises:
+            KafkaError: The target does not take it; nothing may be begun before.
+        """
+        if self._flow.start is not Start.LATEST or self._at_end is not None:
+            return
+        digests = packed(_digest(self._source.topics[name]) for name in names)
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            if state.get_start(records, self._uid) is not None:
+                return []
+            first = next(state.mirrors_of(records, self._uid), None) is None
+            return [state.put(state.start_key(self._uid), pb.StartRecord(topics=digests if first else b""))]
+
+        records = self._log.records
+        if state.get_start(records, self._uid) is None:
+            records = dict(await self._log.change(self._uid, decide))
+        self._at_end = unpacked(state.get_start(records, self._uid) or b"")
+
+    def begins_at_end(self, name: str) -> bool:
+        """Return whether a topic was there at the first start of a flow with `start: latest`."""
+        topic = self._source.topics.get(name)
+        return topic is not None and self._at_end is not None and _digest(topic) in self._at_end
+
+    async def announce(self, target_topics: Collection[str]) -> None:
+        """Record which target topics are going to be created, before they are.
+
+        Raises:
+            KafkaError: The target does not take it.
+        """
+        new = frozenset(target_topics) - self._announced
+        if new:
+            await self._log.change(self._uid, lambda records: self._making(records, new, frozenset()))
+            self._announced |= new
+
+    def settled(self, records: Mapping[bytes, bytes], done: Collection[str]) -> list[Change]:
+        """Return the change that takes announcements back; `forget` them once it is made.
+
+        Args:
+            records: The target's `replicator.state`.
+            done: Target topics that are recorded as mirrors with the same change, or were there before.
+        """
+        over = self._announced & frozenset(done)
+        return self._making(records, frozenset(), over) if over else []
+
+    def forget(self, done: Collection[str]) -> None:
+        """Forget announcements that were taken back."""
+        self._announced -= frozenset(done)
+
+    def _making(self, records: Mapping[bytes, bytes], new: Collection[str], over: Collection[str]) -> list[Change]:
+        """Return the change of what this flow announces; other daemons of it announce there, too."""
+        before = unpacked(state.get_making(records, self._uid))
+        after = (before | set(map(digest_of, new))) - set(map(digest_of, over))
+        return (
+            [state.put(state.making_key(self._uid), pb.MakingRecord(topics=packed(after)))] if after != before else []
+        )
+
+
+def _digest(topic: Topic) -> bytes:
+    """Return the 16 bytes that stand for a topic: its id, or where the cluster has none a digest of its name."""
+    return topic.topic_id if any(topic.topic_id) else digest_of(topic.name)

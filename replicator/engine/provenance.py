@@ -1,0 +1,201 @@
+"""What flows made on the cluster that a flow reads: copies, and topics to which records were set aside.
+
+All of it stands in that cluster's own `replicator.state`, written by those flows. A flow announces a topic before it
+creates it, so whoever sees the topic, and then reads the state topic to its end, finds it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from kio.schema.errors import ErrorCode
+
+from replicator.core.attach_facts import Role
+from replicator.core.choice import Choice, Made, Origin, asks_for_origins, choose
+from replicator.core.rights import Operation, acl_command, on_topic
+from replicator.engine import state
+from replicator.engine.dead_letter import SUFFIX
+from replicator.engine.state_log import StateLog
+from replicator.errors import AuthorizationFailed
+from replicator.model.names import STATE_TOPIC
+from replicator.model.resolution import How
+from replicator.model.states import Reason
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from replicator.model.spec import FlowSpec
+    from replicator.wire.cluster import Cluster, Topic
+
+_DIGEST_BYTES = 16
+_EXPORTED = re.compile(r"(?P<topic>.+)\.divergent\.(?P<epoch>[0-9]{1,10})", re.ASCII)
+_KINDS = frozenset({pb.KIND_FLOW, pb.KIND_WRITER, pb.KIND_MIRROR, pb.KIND_CUT, pb.KIND_MAKING})
+"""Records that tell what flows made; all others come and go without a look."""
+
+
+def digest_of(name: str) -> bytes:
+    """Return the 16 bytes that stand for a topic's name where many are recorded."""
+    return blake2b(name.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def packed(digests: Iterable[bytes]) -> bytes:
+    """Return digests of 16 bytes as they are recorded."""
+    return b"".join(sorted(digests))
+
+
+def unpacked(raw: bytes) -> frozenset[bytes]:
+    """Return the digests of a record."""
+    return frozenset(raw[at : at + _DIGEST_BYTES] for at in range(0, len(raw), _DIGEST_BYTES))
+
+
+def made_there(records: Mapping[bytes, bytes], topics: Mapping[str, Topic]) -> dict[str, list[Made]]:
+    """Return what flows made on a cluster, by topic.
+
+    A mirror whose target was opened is an ordinary topic, and so is one whose topic was deleted and created again.
+
+    Args:
+        records: The cluster's `replicator.state`.
+        topics: All topics of the cluster.
+    """
+    made: dict[str, list[Made]] = defaultdict(list)
+    for flow in state.flows_of(records):
+        writers = state.writers_of(records, flow.uid)
+        for record in state.mirrors_of(records, flow.uid):
+            for name in _set_aside(record, topics):
+                made[name].append(Made(flow.name))
+            topic = topics.get(record.target_topic)
+            if topic is None or writers is None or writers.of(record.target_topic).role is Role.PROMOTED:
+                continue
+            if record.target_topic_id in {b"", bytes(16), topic.topic_id} or not any(topic.topic_id):
+                trail = (Origin(flow.source_cluster_id, record.source_topic), *came_through(record))
+                made[record.target_topic].append(Made(flow.name, trail))
+        for name in _exported(state.cuts_made(records, flow.uid), topics):
+            made[name].append(Made(flow.name))
+        making = state.get_making(records, flow.uid)
+        if making and (writers is None or writers.any_copies):
+            announced = unpacked(making)
+            for name in topics:
+                if name not in made and digest_of(name) in announced:
+                    made[name].append(Made(flow.name, begun=False))
+    return made
+
+
+def came_through(record: pb.MirrorRecord) -> tuple[Origin, ...]:
+    """Return what the source topic of a mirror was copied from, as it is recorded."""
+    return tuple(Origin(origin.cluster_id, origin.topic) for origin in record.came_through)
+
+
+def _set_aside(record: pb.MirrorRecord, topics: Mapping[str, Topic]) -> list[str]:
+    """Return the dead-letter topic of a mirror, if it is there and records were set aside for it."""
+    name = record.target_topic + SUFFIX
+    skipped = any(
+        one.how == How.SKIP and Reason.RECORD_TOO_LARGE in one.reason.split(", ") for one in record.resolutions
+    )
+    return [name] if skipped and name in topics else []
+
+
+def _exported(cuts: Mapping[str, int], topics: Iterable[str]) -> Iterator[str]:
+    """Yield the topics to which a flow's failbacks exported what an old source held beyond the cut.
+
+    Args:
+        cuts: The epoch of the last cut, by target topic.
+        topics: All topics of the cluster.
+    """
+    last = max(cuts.values(), default=-1)
+    for name in topics:
+        match = _EXPORTED.fullmatch(name)
+        if match is not None and match["topic"] in cuts and int(match["epoch"]) <= last:
+            yield name
+
+
+async def topics_of(flow: FlowSpec, source: Cluster, target_id: str | None) -> tuple[Choice, str | None]:
+    """Return what a flow copies of the topics of its source, as it was described last.
+
+    Args:
+        flow: Its policy.
+        source: The cluster that it reads.
+        target_id: Cluster id of its target, None where that is unknown.
+
+    Returns:
+        The choice, and why it is not known which topics are copies (None where it is).
+
+    Raises:
+        KafkaError: The source does not answer.
+    """
+    if not asks_for_origins(flow):
+        return choose(flow, target_id, source.topics, {}), None
+    names = set(source.topics)
+    provenance = Provenance(source)
+    made = await provenance.learn()
+    return choose(flow, target_id, names, made), provenance.unknown
+
+
+class Provenance:
+    """What flows made on one cluster, as it is known now.
+
+    Args:
+        cluster: The one that is read from; its topics were described before.
+
+    Attributes:
+        unknown: Why it is not known which topics are copies, with what helps; None where it is known.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.unknown: str | None = None
+        self._cluster = cluster
+        self._log = StateLog(cluster)
+        self._log.listen(self._on_record)
+        self._stale = True
+        self._seen: frozenset[str] = frozenset()
+        self._made: Mapping[str, Sequence[Made]] = {}
+
+    async def learn(self) -> Mapping[str, Sequence[Made]]:
+        """Return what flows made of the topics that the cluster has, as it was described last.
+
+        Where this user may not read that, nothing is known to be a copy, and `unknown` says so.
+
+        Raises:
+            KafkaError: The cluster does not answer, or not now.
+        """
+        topics = self._cluster.topics
+        if STATE_TOPIC not in topics:
+            await self._look_closer()
+            return {}
+        try:
+            await self._log.read_to_end()
+        except AuthorizationFailed:
+            self._refuse(Operation.READ)
+            return {}
+        self.unknown = None
+        names = frozenset(topics)
+        if self._stale or names != self._seen:
+            self._stale, self._seen = False, names
+            # Beside the event loop: it takes tens of microseconds for each mirror.
+            self._made = await asyncio.to_thread(made_there, dict(self._log.records), dict(topics))
+        return self._made
+
+    def _on_record(self, key: bytes) -> None:
+        parsed = state.parse_key(key)
+        if parsed is not None and parsed.kind in _KINDS:
+            self._stale = True
+
+    async def _look_closer(self) -> None:
+        """Tell a cluster without a state topic from one that does not show it."""
+        failed = await self._cluster.refresh([STATE_TOPIC])
+        if failed.get(STATE_TOPIC) == ErrorCode.topic_authorization_failed:
+            self._refuse(Operation.READ, Operation.DESCRIBE)
+        else:
+            self.unknown = None
+
+    def _refuse(self, *operations: Operation) -> None:
+        spec = self._cluster.spec
+        command = acl_command(on_topic(STATE_TOPIC, *operations), spec)
+        self.unknown = (
+            f"whether topics of {spec.alias} are copies that flows made is not known: this user may not read "
+            f"{STATE_TOPIC} there; next: {command}"
+        )

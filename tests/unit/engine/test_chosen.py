@@ -1,0 +1,227 @@
+"""What is recorded before a topic is begun: where it begins with `start: latest`, and that it is a copy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from replicator.core.choice import Made, Origin
+from replicator.core.ownership import OwnedTopic, created
+from replicator.core.partition import PartitionCopy
+from replicator.engine import provenance, state
+from replicator.engine.chosen import Chosen
+from replicator.engine.lineup import Lineup
+from replicator.engine.mirror import Mirror
+from replicator.engine.provenance import digest_of, unpacked
+from replicator.engine.slot import Slot
+from replicator.engine.topic_sync import TopicSync
+from replicator.errors import BrokerRefused, ConnectionFailed
+from replicator.model.security import ClusterSpec
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Start
+from replicator.model.states import Reason
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire.cluster import Cluster, Leader, Topic
+from tests.shards import shard_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.core.partition_values import TargetLimits
+    from replicator.engine.pump import Pump
+    from replicator.engine.source_ends import SourceEnds
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.model.names import TopicPartition
+
+UID = "uid"
+FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)), start=Start.LATEST)
+
+
+class Log:
+    """A state topic that is a table."""
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, bytes] = {}
+        self.writes = 0
+
+    async def change(self, _uid: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]) -> Mapping[bytes, bytes]:
+        """Compare and set."""
+        changes = decide(self.records)
+        self.writes += bool(changes)
+        for key, value in changes:
+            assert value is not None
+            self.records[key] = value
+        return self.records
+
+
+class Side(Cluster):
+    """A cluster with topics, and without brokers."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(ClusterSpec(alias, ((alias, 1),)))
+        self.cluster_id, self.brokers = alias.upper(), {1: (alias, 1)}
+
+    def add(self, *names: str, partitions: int = 1) -> None:
+        """Create topics."""
+        for name in names:
+            leaders = {number: Leader(1, 0) for number in range(partitions)}
+            self.topics[name] = Topic(name, digest_of(f"{self.cluster_id} {name}"), leaders, 1, 1)
+
+    async def refresh(self, topics: Iterable[str] | None) -> dict[str, int]:
+        """Tell which are not there."""
+        return {name: 3 for name in topics or () if name not in self.topics}
+
+
+class Admin:
+    """Creates topics on one side, if it is not busy; there are no settings to be told of."""
+
+    def __init__(self, side: Side, log: Log) -> None:
+        self.busy = False
+        self._side, self._log = side, log
+
+    async def describe_configs(self, _names: Iterable[str], _refused: object = None) -> dict[str, object]:
+        """Return none."""
+        return {}
+
+    async def alter_configs(self, _topic: object, _values: object, _delete: object) -> None:
+        """Take settings."""
+
+    async def create_topic(self, name: str, *_: object) -> OwnedTopic:
+        """Create it, unless it is not announced yet."""
+        assert digest_of(name) in unpacked(state.get_making(self._log.records, UID)), "announced before it is created"
+        if self.busy:
+            raise BrokerRefused("not now", cluster="west", code=7, api="CreateTopics", retryable=True)
+        self._side.add(name)
+        return created(name, self._side.topics[name].topic_id)
+
+
+def chosen(log: Log, source: Cluster, flow: FlowSpec = FLOW) -> Chosen:
+    """Return the topics of a flow, as one daemon of it sees them."""
+    return Chosen(flow, UID, source, Side("west"), cast("StateLog", log))
+
+
+def sync(
+    log: Log, source: Cluster, target: Side, flow: FlowSpec = FLOW, *, busy: bool = False
+) -> tuple[TopicSync, Admin]:
+    """Return the topics of a flow, kept in step, and the target's administrator."""
+    made = Admin(target, log)
+    made.busy = busy
+    admin = cast("TopicAdmin", made)
+    return TopicSync(flow, UID, source, target, (admin, admin), cast("StateLog", log)), made
+
+
+async def test_where_a_topic_begins_is_decided_once_and_by_all_daemons_alike() -> None:
+    """A later topic, a re-created one, and one found by a daemon that was started later begin at their first record."""
+    log, source = Log(), Side("east")
+    source.add("old", "again")
+    first = chosen(log, source)
+    await first.decide_start(["old", "again"])
+    source.add("new")
+    source.topics["again"] = replace(source.topics["again"], topic_id=b"x" * 16)
+    second = chosen(log, source)
+    await second.decide_start(["old", "again", "new"])
+    for one in (first, second):
+        assert [one.begins_at_end(name) for name in ("old", "new", "again")] == [True, False, False]
+    assert log.writes == 1
+
+
+async def test_a_flow_with_mirrors_was_started_before() -> None:
+    """By a version that recorded nothing of it: what has no mirror yet came later."""
+    log, source = Log(), Side("east")
+    source.add("old", "new")
+    key, value = state.put(state.mirror_key(UID, "old"), pb.MirrorRecord(source_topic="old"))
+    assert value is not None
+    log.records[key] = value
+    found = chosen(log, source)
+    await found.decide_start(["old", "new"])
+    assert not found.begins_at_end("new")
+
+
+async def test_an_error_that_passes_does_not_forget_where_a_topic_begins() -> None:
+    """The first pass finds the topic, and a broker that is busy; the second one goes on with what was decided."""
+    log, source, target = Log(), Side("east"), Side("west")
+    source.add("t")
+    topics, admin = sync(log, source, target, busy=True)
+    await topics.run_pass(configs=True)
+    assert "t" not in topics.mirrors
+    admin.busy = False
+    source.add("later")
+    await topics.run_pass(configs=False)
+    assert {name: mirror.begin_at_end for name, mirror in topics.mirrors.items()} == {"t": True, "later": False}
+    assert state.get_making(log.records, UID) == b"", "taken back once the mirrors are recorded"
+
+    again, _ = sync(log, source, target)  # a daemon that is started later
+    await again.run_pass(configs=True)
+    assert {name: mirror.begin_at_end for name, mirror in again.mirrors.items()} == {"t": True, "later": False}
+
+
+def test_partitions_that_are_added_begin_at_their_first_record() -> None:
+    """Only those that were there at the first start begin at their end, also with the record of an older version."""
+    mirror = Mirror("t", "t", recorded=True)
+    mirror.take(pb.MirrorRecord(begin_at_end=True, source_partitions=2))
+    mirror.partitions = 3
+    slots: dict[TopicPartition, Slot] = {}
+
+    def add(source: TopicPartition, _target: TopicPartition, limits: TargetLimits) -> Slot:
+        return slots.setdefault(source, Slot(source, source, PartitionCopy(source, limits), shard_with()))
+
+    side = SimpleNamespace(topic_ids={})
+    shards = SimpleNamespace(works_on=lambda _where: True)
+    pump = cast("Pump", SimpleNamespace(slots=slots, add=add, source=side, target=side, shards=shards))
+    ends = cast("SourceEnds", SimpleNamespace(level_ms=lambda _where: 0))
+    Lineup(FLOW, pump, ends).apply([mirror], 0, paused=False)
+    assert [slot.begin_at_end for slot in slots.values()] == [True, True, False]
+    assert mirror.as_record((UID, "f"), None).begin_at_end_partitions == 2
+
+
+@pytest.mark.parametrize("readable", [True, False])
+async def test_while_nobody_tells_what_is_a_copy_new_topics_wait(
+    monkeypatch: pytest.MonkeyPatch, *, readable: bool
+) -> None:
+    """Those that are mirrored go on."""
+    source = Side("east")
+    source.add("known", "new", "b.t")
+
+    async def learn(_found: object) -> dict[str, list[Made]]:
+        if not readable:
+            raise ConnectionFailed("no answer", cluster="east")
+        return {"b.t": [Made("w2e", (Origin("WEST", "t"),))]}
+
+    monkeypatch.setattr(provenance.Provenance, "learn", learn)
+    found = chosen(Log(), source)
+    choice = await found.look({"known"})
+    assert choice.selected == (("known", "new") if readable else ("known",))
+    assert (found.unknown is None) is readable
+    assert "b.t" in choice.left_out
+
+
+async def test_a_mirror_that_is_a_copy_of_the_targets_own_topic_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier version began without an end; it says what helps, and goes on if it is asked for by name."""
+    log, source, target = Log(), Side("east"), Side("west")
+    source.add("b.t")
+    target.add("a.b.t")
+    there = target.topics["a.b.t"].topic_id
+    record = pb.MirrorRecord(source_topic="b.t", target_topic="a.b.t", target_topic_id=there)
+    key, value = state.put(state.mirror_key(UID, "a.b.t"), record)
+    assert value is not None
+    log.records[key] = value
+
+    async def learn(_found: object) -> dict[str, list[Made]]:
+        return {"b.t": [Made("w2e", (Origin("WEST", "t"),))]}
+
+    monkeypatch.setattr(provenance.Provenance, "learn", learn)
+    flow = replace(FLOW, rename=Rename(prefix="a."))
+    topics, _ = sync(log, source, target, flow)
+    assert await topics.run_pass(configs=True)
+    fault = topics.mirrors["b.t"].fault
+    assert fault is not None
+    assert fault.reason is Reason.LEFT_OUT
+    assert "topics.include by its full name" in fault.text
+    assert not await topics.run_pass(configs=False), "said once"
+    by_name = replace(flow, topics=Selection((Pattern(PatternKind.GLOB, "b.t"),)))
+    topics, _ = sync(log, source, target, by_name)
+    await topics.run_pass(configs=True)
+    assert topics.mirrors["b.t"].fault is None

@@ -1,0 +1,130 @@
+"""What flows made on a cluster, from its `replicator.state`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicator.core.attach_facts import Role, Writer
+from replicator.core.choice import Made, Origin
+from replicator.engine import state
+from replicator.engine.provenance import Provenance, digest_of, made_there, packed
+from replicator.engine.state_log import StateLog
+from replicator.errors import AuthorizationFailed
+from replicator.model.names import STATE_TOPIC
+from replicator.model.security import ClusterSpec
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire.cluster import Cluster, Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+UID = "uid-1"
+IDS = {name: uuid.uuid5(uuid.NAMESPACE_DNS, name).bytes for name in ("a.t", "other", "a.t.dead-letter")}
+
+
+def topics(*names: str) -> dict[str, Topic]:
+    """Return topics of a cluster, each with its id."""
+    return {name: Topic(name, IDS.get(name, b"i" * 16), {}, 1, 1) for name in names}
+
+
+def recorded(*mirrors: pb.MirrorRecord, role: Role = Role.COPYING, making: Iterable[str] = ()) -> dict[bytes, bytes]:
+    """Return a state topic with one flow from the cluster WEST."""
+    changes = [
+        state.put(state.flow_key(UID), pb.FlowRecord(uid=UID, name="w2e", source_cluster_id="WEST")),
+        state.put(state.writer_key(UID), state.writer_record(Writer(7, 0, role, 8, 0, 9))),
+        state.put(state.making_key(UID), pb.MakingRecord(topics=packed(map(digest_of, making)))),
+        *(state.put(state.mirror_key(UID, mirror.target_topic), mirror) for mirror in mirrors),
+    ]
+    return {key: value for key, value in changes if value is not None}
+
+
+def mirror(**more: object) -> pb.MirrorRecord:
+    """Return the record of the mirror a.t of t."""
+    fields = {"source_topic": "t", "target_topic": "a.t", "target_topic_id": IDS["a.t"]} | more
+    return pb.MirrorRecord(**fields)  # type: ignore[arg-type]
+
+
+def test_a_mirror_is_a_copy_of_its_source_and_of_all_behind_it() -> None:
+    """The nearest first."""
+    record = mirror(came_through=[pb.Origin(cluster_id="SOUTH", topic="s")])
+    found = made_there(recorded(record), topics("a.t", "t"))
+    assert found == {"a.t": [Made("w2e", (Origin("WEST", "t"), Origin("SOUTH", "s")))]}
+
+
+def test_a_topic_that_was_opened_or_is_another_one_is_no_copy() -> None:
+    """A switch opens it; whoever deleted and created it again made a topic of their own."""
+    assert made_there(recorded(mirror(), role=Role.PROMOTED), topics("a.t")) == {}
+    assert made_there(recorded(mirror(target_topic_id=IDS["other"])), topics("a.t")) == {}
+    assert made_there(recorded(mirror()), topics("t")) == {}
+
+
+def test_where_topics_have_no_ids_the_name_tells() -> None:
+    """Clusters before Kafka 2.8."""
+    bare = {"a.t": Topic("a.t", bytes(16), {}, 1, 1)}
+    assert list(made_there(recorded(mirror()), bare)) == ["a.t"]
+
+
+def test_what_is_announced_is_on_its_way_until_it_is_recorded() -> None:
+    """Whoever sees the topic finds the announcement, then the mirror."""
+    assert made_there(recorded(making=["a.t"]), topics("a.t", "t")) == {"a.t": [Made("w2e", begun=False)]}
+    assert made_there(recorded(mirror(), making=["a.t"]), topics("a.t"))["a.t"][0].begun
+
+
+def test_topics_with_records_set_aside_are_known_by_what_is_recorded() -> None:
+    """An application's queue of the same kind of name is none."""
+    skipped = pb.Resolution(how="skip", reason="record_too_large")
+    names = topics(
+        "a.t", "a.t.dead-letter", "orders.dead-letter", "a.t.divergent.3", "a.t.divergent.9", "x.divergent.1"
+    )
+    assert set(made_there(recorded(mirror()), names)) == {"a.t"}
+    records = recorded(mirror(resolutions=[skipped]))
+    key, value = state.put(state.key(pb.KIND_CUT, UID, "a.t"), pb.CutRecord(epoch=4))
+    assert value is not None
+    found = made_there({**records, key: value}, names)
+    assert sorted(found) == ["a.t", "a.t.dead-letter", "a.t.divergent.3"]
+    assert found["a.t.divergent.3"] == [Made("w2e")]
+
+
+class _Source(Cluster):
+    """A cluster that answers about its state topic with one code."""
+
+    code = 3
+
+    async def refresh(self, names: Iterable[str] | None) -> dict[str, int]:
+        """Return what could not be described."""
+        return dict.fromkeys(names or (), self.code)
+
+
+@pytest.mark.parametrize(("code", "unknown"), [(3, False), (29, True)])
+async def test_a_state_topic_that_is_not_shown_is_not_one_that_is_absent(code: int, *, unknown: bool) -> None:
+    """Without the right to describe it nothing is known, and the right is named."""
+    source = _Source(ClusterSpec("east", (("e", 1),)))
+    source.code, source.topics = code, topics("t")
+    found = Provenance(source)
+    assert await found.learn() == {}
+    assert (found.unknown is not None) is unknown
+    assert not unknown or "--operation Read --operation Describe --topic replicator.state" in str(found.unknown)
+
+
+async def test_a_state_topic_that_may_not_be_read_is_unknown_until_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right that is granted heals it."""
+    refused = True
+
+    async def read_to_end(log: StateLog) -> None:
+        if refused:
+            raise AuthorizationFailed("no", cluster="east")
+        for key, value in recorded(mirror()).items():
+            log.records[key] = value
+
+    monkeypatch.setattr(StateLog, "read_to_end", read_to_end)
+    source = _Source(ClusterSpec("east", (("e", 1),)))
+    source.topics = topics("a.t", STATE_TOPIC)
+    found = Provenance(source)
+    assert await found.learn() == {}
+    assert "may not read replicator.state" in str(found.unknown)
+    refused = False
+    assert list(await found.learn()) == ["a.t"]
+    assert found.unknown is None
