@@ -76,6 +76,7 @@ _MEANING = {
     Reason.TARGET_RECREATED: "the target topic was deleted and created again",
     Reason.FOREIGN_WRITER: "somebody else wrote to the target topic",
     Reason.TARGET_TAKEN: "another topic is copied to the target topic, or it is itself copied to the source",
+    Reason.OTHER_OWNER: "the target topic is the mirror of another flow",
     Reason.CONTENT_MISMATCH: "the last record on the target is not the source's record at that offset",
     Reason.RECORD_TOO_LARGE: "a batch is larger than the target allows",
     Reason.TOMBSTONES_MAY_BE_LOST: "the copy stood still for longer than the source keeps tombstones",

@@ -26,7 +26,7 @@ from replicator.core.topic_plan import Fault
 from replicator.errors import BugError, Conflict
 from replicator.model.acl import Rule
 from replicator.model.groups import Committed
-from replicator.model.names import TopicPartition
+from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.states import Reason
 
 DOUBTS = frozenset(
@@ -115,7 +115,7 @@ def proven(standing: Standing) -> OwnedTopic | Fault:
             f"the target topic {name} was deleted and created again: it is not the one that is recorded as ours",
         )
     if standing.owner is not None and not standing.shared:
-        return Fault(Reason.FOREIGN_WRITER, f"flow {standing.owner} already feeds {name}")
+        return Fault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {standing.owner}")
     if standing.source_of is not None and not standing.shared:
         return Fault(
             Reason.TARGET_TAKEN,
@@ -127,7 +127,8 @@ def proven(standing: Standing) -> OwnedTopic | Fault:
         return Fault(
             Reason.FOREIGN_WRITER,
             f"{name} already exists on the target and is not a mirror of this flow: "
-            f"partition {partition} ends at {end}",
+            f"partition {partition} ends at {end}. If it was one, and {STATE_TOPIC} was lost, `mirror resolve --how "
+            "accept` takes it up where it ends",
         )
     return OwnedTopic(name, topic_id, Because.SHARED if standing.shared else Because.NEVER_WRITTEN)
 

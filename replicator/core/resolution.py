@@ -33,6 +33,9 @@ _ALLOWED_BESIDE_OTHERS: Mapping[Reason, frozenset[How]] = {
     Reason.TARGET_MISSING: ANEW,
 }
 """The same where others write to the target topic too: nothing deletes it."""
+_BY_OTHERS = frozenset({Reason.FOREIGN_WRITER, Reason.OTHER_OWNER})
+_UNLIKE = _BY_OTHERS | {Reason.SOURCE_RECREATED, Reason.CONTENT_MISMATCH, Reason.TARGET_RECREATED}
+"""Faults that say that the target may hold other records than the source at the same offsets."""
 _RETOLD = frozenset({Reason.OVERTAKEN_BY_RETENTION, Reason.TARGET_RECREATED})
 
 
@@ -45,6 +48,9 @@ class Facts:
         reason: Why it stands still; None where it does not.
         place: What the target's end stands for as far as is recorded, None where nothing tells.
         found: Place proven for `accept`: by comparing records, or by our own last batch.
+        unproven: Why there is no such place, where it was looked for; empty where nothing speaks against going on.
+        equal_from: Target offset from which both logs were found equal, offset for offset, up to `found`; None where
+            that was not looked for.
         batch: The source's batch that cannot be copied: its first offset and its end.
         compacted: Whether the source's cleaner takes records away.
     """
@@ -57,6 +63,8 @@ class Facts:
     target_end: int | None = None
     place: Place | None = None
     found: Place | None = None
+    unproven: str = ""
+    equal_from: int | None = None
     batch: tuple[int, int] | None = None
     compacted: bool = False
 
@@ -73,11 +81,12 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """Go on at a place; what lies below on the target is not compared any more."""
+    """Go on at a place; what lies below on the target is not compared any more, but for what was found equal."""
 
     partition: int
     place: Place
     mapped: bool
+    equal_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,14 @@ class Recreate:
     """Delete the target topic, create it anew, and copy all the source holds."""
 
 
-Step = GiveUp | GoOn | Retry | TakeSource | Recreate
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The target topic is this flow's from now on, with what is known of it; `owner` is whose it was."""
+
+    owner: str
+
+
+Step = GiveUp | GoOn | Retry | TakeSource | Recreate | Adopt
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +164,15 @@ def _sentence(step: Step, topic: str) -> str:
             return f"{topic}-{partition} tries again"
         case TakeSource():
             return f"the source topic {topic} of today is the one that is meant"
+        case Adopt(owner):
+            return f"the target topic of {topic} is taken over from {owner}, which does not copy to it any more"
         case Recreate():
             return f"the target topic of {topic} is deleted, created anew, and filled with all the source holds"
 
 
-def plan_resolution(topic: str, how: How, facts: Sequence[Facts], *, others_write: bool = False) -> Plan | None:
+def plan_resolution(
+    topic: str, how: How, facts: Sequence[Facts], *, others_write: bool = False, owner: str = ""
+) -> Plan | None:
     """Return what `how` does about the faults of a mirror; None where nothing stands still.
 
     Args:
@@ -160,6 +180,7 @@ def plan_resolution(topic: str, how: How, facts: Sequence[Facts], *, others_writ
         how: What the operator wants.
         facts: All its partitions, or those that are meant.
         others_write: Whether others write to the target topic too: it is never deleted then.
+        owner: The other flow that owns the target topic, which may be adopted; empty for none.
 
     Raises:
         UsageError: That cannot be done about such a fault.
@@ -175,6 +196,10 @@ def plan_resolution(topic: str, how: How, facts: Sequence[Facts], *, others_writ
         return Plan(how, reasons, (Recreate(),), tuple(loss for one in facts for loss in _lost_by_recreation(one)))
     steps: list[Step] = [TakeSource()] if Reason.SOURCE_RECREATED in reasons else []
     losses: list[Loss] = []
+    if Reason.OTHER_OWNER in reasons:
+        steps.append(Adopt(owner))
+        if all(one.target_end is None for one in facts):  # the topic is gone: there is nothing to go on in
+            return Plan(how, reasons, (*steps, Recreate()))
     for one in faulted:
         if others_write and one.reason in _RETOLD:
             step, lost = _retell(one)
@@ -213,9 +238,14 @@ def _retell(one: Facts) -> tuple[Step, list[Loss]]:
 
 
 def _lost_by_recreation(one: Facts) -> list[Loss]:
-    """Return what only the target holds by now: records below the source's start."""
+    """Return what only the target holds, as far as the logs tell: all of it, where they may hold other records."""
     if one.target_start is None or one.target_end is None:
         return []
+    if one.reason in _UNLIKE:
+        text = "the target's records, of which nothing tells that the source has them"
+        return (
+            [Loss(one.partition, one.target_start, one.target_end, text)] if one.target_end > one.target_start else []
+        )
     end = one.target_end if one.source_start is None else min(one.target_end, one.source_start)
     losses = []
     if one.target_start < end:
@@ -261,6 +291,8 @@ def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[L
         place = one.place.source if one.place is not None else 0
         return Retry(one.partition, tombstones=True), [Loss(one.partition, place, one.source_end or place, text)]
     where = f"{topic}-{one.partition}"
+    if not one.target_end and one.reason in _BY_OTHERS and not others_write:
+        return Retry(one.partition), []  # nothing was ever written there: it begins like any other
     found = _found(where, one, others_write=others_write)
     mapped = others_write or found.source != found.target
     if mapped and one.compacted:
@@ -269,21 +301,22 @@ def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[L
             "with mapped offsets must not be compacted",
             next_step="use --how recreate",
         )
-    return GoOn(one.partition, found, mapped), _kept(one, found)
+    return GoOn(one.partition, found, mapped, None if mapped else one.equal_from), _kept(one, found)
 
 
 def _found(where: str, one: Facts, *, others_write: bool) -> Place:
-    if one.reason is Reason.SOURCE_RECREATED:
-        return Place(one.source_start or 0, one.target_end or 0)
     if one.found is not None:
         return one.found
+    if one.reason is Reason.SOURCE_RECREATED and not one.unproven:
+        return Place(one.source_start or 0, one.target_end or 0)
     if one.reason is Reason.CONTENT_MISMATCH and one.place is not None and one.place.source <= (one.source_end or 0):
         return one.place
     raise PreflightFailed(
         f"no record of the source proves where {where} goes on",
-        why="the last records of the target were looked for on the source, and were not found there exactly once",
+        why=one.unproven
+        or "the last records of the target were looked for on the source, and were not found there exactly once",
         next_step="mirror it under another name (`rename`)"
-        if others_write
+        if others_write or one.reason is Reason.OTHER_OWNER
         else "use --how recreate, or mirror it under another name (`rename`)",
     )
 
@@ -297,5 +330,11 @@ def _kept(one: Facts, found: Place) -> list[Loss]:
             Loss(one.partition, found.source + shift, found.target, "stay on the target only: the source lost them")
         ]
     if one.reason is Reason.SOURCE_RECREATED:
-        return [Loss(one.partition, first, found.target, "stay on the target, of the topic that was deleted")]
-    return [Loss(one.partition, first, found.target, "stay on the target as they are, and are not compared")]
+        text = "stay on the target, of the topic that was deleted"
+        if found.source > (one.source_start or 0):
+            text += f"; the new one's offsets below {found.source} are among them, and are not copied again"
+        return [Loss(one.partition, first, found.target, text)]
+    end = found.target if one.equal_from is None else min(found.target, one.equal_from)
+    if end <= first and one.equal_from is not None:
+        return []
+    return [Loss(one.partition, first, end, "stay on the target as they are, and are not compared")]

@@ -190,7 +190,8 @@ class FlowRunner:
         """Return all that an operator should know of a flow beside the figures."""
         if self.ended_because is not None:
             return self.ended_because
-        told = [self._switches.under_way if self._switches is not None else None, self._mix_ups]
+        lost = self._state_log.lost if self._state_log is not None else None
+        told = [lost, self._switches.under_way if self._switches is not None else None, self._mix_ups]
         told += [cluster.trouble for cluster in clusters]
         parts = self._parts
         if parts is not None:
@@ -198,7 +199,7 @@ class FlowRunner:
             troubles = sorted(parts.pump.present_trouble().items())
             told += [f"{place}: {why}" for place, why in troubles if not place.startswith(down)]
             told += [*parts.shards.troubles(), parts.acls.trouble]
-        if shown is not FlowState.UNREACHABLE and not any(told[2:]):
+        if shown is not FlowState.UNREACHABLE and not any(told[3:]):
             told.append(self.trouble)
         return "; ".join(one for one in told if one) or None
 
@@ -344,7 +345,7 @@ class FlowRunner:
         if other is not None:
             asked = replace(order, why=f"{order.why} (asked of {self._me.instance} by {order.actor})".lstrip())
             return await self._peers.resolve(parts.presence.address(other), self._asked(parts), asked, dry_run=dry_run)
-        resolver = Resolver(parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._admins[1])
+        resolver = Resolver(parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._admins[1], parts.owners)
         plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
         told = described(order.how, plan, order.topic)
         if plan is not None and not dry_run:

@@ -64,7 +64,7 @@ class OffsetMaps:
         # What was found by a walk is forgotten too: it may have counted records that had been given up by then.
         slot.map_record = raw
         if found is None:
-            slot.copy.track, slot.judged_from = None, 0
+            slot.copy.track, slot.judged_from, slot.compared_from = None, 0, 0
             return True
         offsets = restored(found.base)
         if found.mapped:
@@ -72,6 +72,7 @@ class OffsetMaps:
         if not is_known:
             self._written[slot] = _Written(0, 0, offsets.end, offsets.end)
         slot.copy.track, slot.judged_from = Track(offsets, mapped=found.mapped), found.judged_from
+        slot.compared_from = compared_from(found)
         return True
 
     async def read_to_end(self) -> None:
@@ -144,6 +145,7 @@ class OffsetMaps:
                     mapped=remap.mapped,
                     base=base,
                     judged_from=record.maps[number].judged_from,
+                    compared_from=compared_from(record.maps[number]),
                 )
             )
             return [state.put(state.mirror_key(self._uid, slot.target.topic), record)]
@@ -298,6 +300,11 @@ def recorded_map(
     if known.mapped:
         offsets.restore(_recorded_blocks(records, uid, where, known.generation))
     return offsets
+
+
+def compared_from(known: pb.PartitionMap) -> int:
+    """Return the offset of the target from which `verify` compares what was taken over, and all behind it."""
+    return known.compared_from if known.HasField("compared_from") else known.judged_from
 
 
 def given_up_of(record: pb.MirrorRecord, number: int) -> tuple[tuple[int, int], ...]:

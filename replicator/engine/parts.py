@@ -21,6 +21,7 @@ from replicator.engine.lineup import Lineup
 from replicator.engine.look import Side
 from replicator.engine.maps import OffsetMaps
 from replicator.engine.origins import OnlyOurs, Origins
+from replicator.engine.owners import Owners
 from replicator.engine.positions import PumpPositions
 from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump, Watcher
@@ -73,6 +74,7 @@ class Parts:
     groups: GroupSync
     positions: PumpPositions
     acls: AclSync
+    owners: Owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,14 @@ def assemble(
         reasons = (slot.copy.reason for slot in pump.slots.values() if slot.source.topic == topic)
         return next((reason for reason in reasons if reason in DOUBTS), None)
 
-    sync = TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log, doubted=doubted)
+    owners = Owners(
+        flow,
+        uid,
+        ground.state_log,
+        silence_seconds(ground.coordinator, ground.target),
+        asyncio.get_running_loop().time,
+    )
+    sync = TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log, owners, doubted=doubted)
     first = shards.shards[0]
 
     def may_write() -> bool:
@@ -190,6 +199,7 @@ def assemble(
         groups=groups,
         positions=positions,
         acls=AclSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log),
+        owners=owners,
     )
 
 

@@ -28,8 +28,9 @@ from replicator.core.topic_plan import (
 )
 from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
-from replicator.engine import preflight_owners as owners
 from replicator.engine import state
+from replicator.engine.owners import owner_of
+from replicator.engine.preflight_owners import known_flows, owned
 from replicator.engine.provenance import topics_of
 from replicator.engine.state_log import StateLog
 from replicator.errors import AuthorizationFailed, ReplicatorError
@@ -276,7 +277,7 @@ async def _state(flow: _Flow) -> None:
     flow.records = log.records
     source_id, target_id = flow.source.cluster.cluster_id, target.cluster.cluster_id
     flow.record = state.find_flow(log.records, flow.spec.name, source_id, target_id)
-    flow.checks += owners.known_flows(state.flows_named(log.records, flow.spec.name), source_id or "", target_id or "")
+    flow.checks += known_flows(state.flows_named(log.records, flow.spec.name), source_id or "", target_id or "")
 
 
 async def _mirrors(flow: _Flow) -> None:
@@ -362,9 +363,12 @@ def _losing(plan: TopicPlan, config: TopicConfig | None) -> list[str]:
 def _foreign(flow: _Flow, name: str, *, known: bool, losing: list[str]) -> list[Check]:
     """Find out whether a target topic that exists belongs to somebody else."""
     new = flow.target_name(name)
-    owner = state.foreign_owner(flow.records, flow.record.uid if flow.record else "", new)
-    if owner is not None and not flow.spec.both_ways:
-        return [fail("mirrors", f"{new} is fed by flow {owner} already", "rename here, or end the other flow")]
+    mine = flow.record.uid if flow.record else ""
+    other = None if flow.spec.both_ways else state.foreign_owner(flow.records, mine, new)
+    if other is not None:
+        source_id = flow.source.cluster.cluster_id or ""
+        owner = owner_of(flow.records, (flow.spec.name, source_id), other, new)
+        return [owned(owner, new, flow.source.spec.alias, source_id)]
     if known:
         return []
     if new in flow.circles:

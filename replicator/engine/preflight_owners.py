@@ -10,6 +10,7 @@ from replicator.model.report import Check, fail, ok, warn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from replicator.core.owner import Owner
     from replicator.state_pb import state_pb2 as pb
 
 
@@ -48,3 +49,20 @@ def known_flows(named: Sequence[pb.FlowRecord], source_id: str, target_id: str) 
         for one in others
     ]
     return checks
+
+
+def owned(owner: Owner, topic: str, source: str, source_id: str) -> Check:
+    """Say whose mirror a target topic is, where it is another flow's.
+
+    Args:
+        owner: That flow.
+        topic: On the target.
+        source: Alias of the source of the flow that is judged.
+        source_id: Its cluster id.
+    """
+    return fail(
+        "mirrors",
+        f"{owner.text(topic, source, source_id)}: it would stop as other_owner",
+        "exclude it from one of the two flows, or mirror it under another name (rename); once that flow is at an end, "
+        "`replicator mirror resolve FLOW TOPIC --how accept` adopts it",
+    )

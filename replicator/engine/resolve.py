@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING
 
 from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.offset_map import OffsetMap, Place
+from replicator.core.owner import check_adoption
 from replicator.core.resolution import (
     Facts,
     GiveUp,
     GoOn,
     Plan,
     Recreate,
+    Retry,
     TakeSource,
     plan_resolution,
 )
 from replicator.engine import state
+from replicator.engine.adopt import Adopted
 from replicator.engine.dead_letter import SUFFIX, set_aside
 from replicator.engine.look import read_batches
 from replicator.engine.maps import offset_block
-from replicator.engine.proof import Found, behind_ours, common_end, copied_end
+from replicator.engine.proof import Found, begins_alike, behind_ours, common_end, copied_end, equal_from, settled
 from replicator.engine.walk import Log, open_log
 from replicator.errors import Conflict, CorruptRecords
 from replicator.model.batch import MAGIC_V2
@@ -42,7 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.admin.topics import TopicAdmin
+    from replicator.core.owner import Owner
     from replicator.engine.mirror import Mirror
+    from replicator.engine.owners import Owners
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change, StateLog
@@ -62,27 +67,41 @@ log = get_logger(__name__)
 class Resolver:
     """Resolves the faults of one flow."""
 
-    def __init__(self, uid: str, sync: TopicSync, pump: Pump, state_log: StateLog, admin: TopicAdmin) -> None:
+    def __init__(
+        self, uid: str, sync: TopicSync, pump: Pump, state_log: StateLog, admin: TopicAdmin, owners: Owners
+    ) -> None:
         self._uid = uid
         self._sync = sync
         self._pump = pump
         self._log = state_log
         self._admin = admin
+        self._owners = owners
 
     async def plan(self, order: Order) -> Plan | None:
         """Return what would be done; None where nothing stands still.
 
         Raises:
             UsageError: Such a fault is not resolved like this.
+            Conflict: The target topic is that of another flow, which is at work.
             PreflightFailed: The facts do not allow it.
             KafkaError: A cluster cannot be asked.
         """
         mirror = self._sync.mirrors[order.topic]
-        facts = await self._facts(mirror, order)
-        plan = plan_resolution(order.topic, order.how, facts, others_write=self._pump.origins is not None)
+        owner = self._owner(mirror)
+        facts = await self._facts(mirror, order, owner)
+        others_write = self._pump.origins is not None
+        plan = plan_resolution(
+            order.topic, order.how, facts, others_write=others_write, owner=str(owner) if owner is not None else ""
+        )
+        if plan is not None and owner is not None:
+            check_adoption(owner, self._owners.look(owner), mirror.target_topic)
         if plan is None or order.how is not How.ACCEPT:
             return plan
         return replace(plan, changes=await self._sync.changes_once_ours(mirror))
+
+    def _owner(self, mirror: Mirror) -> Owner | None:
+        """Return the other flow that the target topic belongs to, None where it is nobody's or ours."""
+        return None if self._pump.origins is not None else self._owners.of(mirror.target_topic)
 
     async def carry_out(self, order: Order) -> Plan | None:
         """Do it; return the plan that was carried out, None where nothing stands still.
@@ -111,6 +130,8 @@ class Resolver:
                 await self._set_aside(mirror, step)
         target = self._pump.target.cluster.topics.get(mirror.target_topic)
         doomed = target.topic_id if target is not None else b""
+        owner = self._owner(mirror)
+        adopted = await self._adopted(mirror, owner, plan) if owner is not None else None
 
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if records.get(key) != before:
@@ -120,36 +141,66 @@ class Resolver:
                     next_step="look at `replicator mirror describe` and decide again",
                 )
             record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
-            self._apply(record, mirror, plan, order, doomed)
-            return [state.put(key, record), *self._outdated(record, mirror)]
+            handed_over = []
+            if owner is not None and adopted is not None:
+                check_adoption(owner, self._owners.look(owner), mirror.target_topic)  # a daemon may have begun since
+                handed_over = adopted.hand_over(records, record, self._source_now(mirror))
+                record.target_topic_id = doomed
+            self._apply(record, mirror, plan, order, doomed, adopted)
+            return [state.put(key, record), *handed_over, *self._outdated(record, mirror)]
 
-        await self._log.change(self._uid, decide)
+        # An adoption excludes changes of the flow that owns the topic; of this flow nobody else changes that record.
+        await self._log.change(self._uid if owner is None else owner.uid, decide)
         losses = [str(loss) for loss in plan.losses]
         log.warning("fault resolved", topic=order.topic, how=order.how, actor=order.actor, why=order.why, losses=losses)
         return plan
 
     # -- facts --------------------------------------------------------------------------------------------------
 
-    async def _facts(self, mirror: Mirror, order: Order) -> list[Facts]:
+    async def _adopted(self, mirror: Mirror, owner: Owner, plan: Plan) -> Adopted:
+        adopted = Adopted(self._log.records, owner.uid, mirror.target_topic)
+        for step in plan.steps:
+            if not isinstance(step, GoOn):
+                continue
+            there, here = await self._logs(mirror, step.partition)
+            if there is not None and here is not None:
+                await adopted.walk(step.partition, there, here)
+        return adopted
+
+    async def _logs(self, mirror: Mirror, number: int) -> tuple[Log | None, Log | None]:
+        """Return both logs of a partition as they are now; None for one that is not there."""
+        pump = self._pump
+        there = await open_log(pump.source, TopicPartition(mirror.topic, number), committed=pump.committed_only)
+        return there, await open_log(pump.target, TopicPartition(mirror.target_topic, number), committed=False)
+
+    def _source_now(self, mirror: Mirror) -> tuple[str, bytes]:
+        """Return the cluster id and the topic id of what is copied from now on."""
+        cluster = self._pump.source.cluster
+        topic = cluster.topics.get(mirror.topic)
+        return cluster.cluster_id or "", topic.topic_id if topic is not None else bytes(16)
+
+    async def _facts(self, mirror: Mirror, order: Order, owner: Owner | None) -> list[Facts]:
         """Return the facts of the partitions that are meant."""
         source = await self._pump.source.cluster.describe(mirror.topic)
         await self._pump.target.cluster.describe(mirror.target_topic)
         count = max(mirror.partitions, source.partition_count if source is not None else 0)
-        # A topic is deleted as a whole, whichever of its partitions stand still.
-        wanted = order.partitions if order.partitions and order.how not in ANEW else range(count)
+        # A topic is deleted, and adopted, as a whole, whichever of its partitions stand still.
+        whole = order.how in ANEW or owner is not None
+        wanted = order.partitions if order.partitions and not whole else range(count)
         return [await self._facts_of(mirror, number, order.how) for number in wanted]
 
     async def _facts_of(self, mirror: Mirror, number: int, how: How) -> Facts:
         slot = self._pump.slots.get(TopicPartition(mirror.topic, number))
-        pump = self._pump
-        there = await open_log(pump.source, TopicPartition(mirror.topic, number), committed=pump.committed_only)
-        here = await open_log(pump.target, TopicPartition(mirror.target_topic, number), committed=False)
+        there, here = await self._logs(mirror, number)
         reason = mirror.fault.reason if mirror.fault is not None else None
         if reason is None and slot is not None and slot.copy.is_faulted():
             reason = slot.copy.reason
         if how is How.ACCEPT and reason is Reason.FOREIGN_WRITER and here is None:
             reason = None  # the topic has fewer partitions than the source: this one is made, and begins as any new one
         place = self._place(slot, here, ours=number in mirror.active)
+        found, equal = Found(None), None
+        if how is How.ACCEPT and there is not None and here is not None:
+            found, equal = await self._proven(mirror, slot, reason, there, here)
         return Facts(
             number,
             reason,
@@ -158,7 +209,9 @@ class Resolver:
             target_start=here.start if here else None,
             target_end=here.end if here else None,
             place=place,
-            found=await self._found(mirror, slot, reason, there, here) if how is How.ACCEPT else None,
+            found=found.place,
+            unproven=found.why if found.place is None else "",
+            equal_from=equal,
             batch=await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None,
             compacted=mirror.compacted,
         )
@@ -176,25 +229,44 @@ class Resolver:
             return end if end.target == here.end else None
         return Place(track.offsets.straight_to_source(here.end), here.end)
 
-    async def _found(
-        self, mirror: Mirror, slot: Slot | None, reason: Reason | None, there: Log | None, here: Log | None
-    ) -> Place | None:
-        """Return the place that is proven for a partition to go on at."""
-        if there is None or here is None or reason is None:
-            return None
+    async def _proven(
+        self, mirror: Mirror, slot: Slot | None, reason: Reason | None, there: Log, here: Log
+    ) -> tuple[Found, int | None]:
+        """Return what the records of both logs prove, and from which offset on both hold the same at the same ones.
+
+        Only what is decided counts: behind the last stable offset of either log a transaction is open.
+        """
+        if there.committed:
+            there = await settled(there)
+        decided = await settled(here)
+        if decided.end < here.end:
+            return Found(None, "a transaction is open on the target: nobody knows yet what it wrote"), None
+        found = await self._found(mirror, slot, reason, there, decided)
+        if found.place is None or found.place.source != found.place.target:
+            return found, None
+        return found, await equal_from(there, decided, found.place.target)
+
+    async def _found(self, mirror: Mirror, slot: Slot | None, reason: Reason | None, there: Log, here: Log) -> Found:
+        """Return the place that is proven for a partition to go on at, or why none is."""
+        if reason is None:
+            return Found(None)
         to_source = _to_source(slot)
         found = Found(None)
         if reason is Reason.SOURCE_TRUNCATED:
             found = await common_end(there, here, to_source)
+        elif reason is Reason.SOURCE_RECREATED:
+            found = await copied_end(there, here)
+            if found.place is None and not found.ambiguous:
+                found = await begins_alike(there, here)
         elif reason is Reason.FOREIGN_WRITER and here.where.partition in mirror.active:
             found = await behind_ours(there, here, self._pump.writers.flow.producer_id, to_source)
-        elif reason in {Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH}:
+        elif reason in {Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH, Reason.OTHER_OWNER}:
             found = await copied_end(there, here)
             if found.place is None and reason is Reason.CONTENT_MISMATCH:
                 found = await common_end(there, here, to_source)
         if found.place is None and found.why:
             log.warning("no place proven", partition=str(here.where), why=found.why)
-        return found.place
+        return found
 
     async def _batch(self, slot: Slot | None, there: Log | None) -> tuple[int, int] | None:
         """Return the source's batch that cannot be copied: the first such one from where the partition stands.
@@ -244,7 +316,15 @@ class Resolver:
 
     # -- the record ---------------------------------------------------------------------------------------------
 
-    def _apply(self, record: pb.MirrorRecord, mirror: Mirror, plan: Plan, order: Order, doomed: bytes) -> None:
+    def _apply(
+        self,
+        record: pb.MirrorRecord,
+        mirror: Mirror,
+        plan: Plan,
+        order: Order,
+        doomed: bytes,
+        adopted: Adopted | None,
+    ) -> None:
         now_ms = time.time_ns() // 1_000_000
         record.generation += 1
         for step in plan.steps:
@@ -260,8 +340,8 @@ class Resolver:
                 ranges.append(pb.OffsetRange(first=step.first, end=step.end))
                 del ranges[:-_RANGES_MAX]
             elif isinstance(step, GoOn):
-                self._go_on(record, mirror, step, anew=Reason.SOURCE_RECREATED in plan.reasons)
-            elif step.tombstones:
+                self._go_on(record, mirror, step, adopted, anew=Reason.SOURCE_RECREATED in plan.reasons)
+            elif isinstance(step, Retry) and step.tombstones:
                 record.tombstones_ok_ms[step.partition] = now_ms
         record.resolutions.append(
             pb.Resolution(
@@ -278,20 +358,33 @@ class Resolver:
         )
         del record.resolutions[:-_RESOLUTIONS_MAX]
 
-    def _go_on(self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, *, anew: bool) -> None:
+    def _go_on(
+        self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, adopted: Adopted | None, *, anew: bool
+    ) -> None:
         """Record a place, behind what is still true of the map so far."""
         topic = self._pump.target.cluster.topics.get(mirror.target_topic)
         if topic is not None:
             record.target_topic_id = topic.topic_id
         slot = self._pump.slots.get(TopicPartition(mirror.topic, step.partition))
-        known = not anew and step.partition in mirror.active
+        compared_from = step.equal_from
+        handed_over = adopted.known(step) if adopted is not None else None
+        if handed_over is not None:
+            offsets, compared_from = handed_over
+        elif step.equal_from is not None:
+            offsets = OffsetMap(Place(step.equal_from, step.equal_from))
+            offsets.go_straight(step.place)
+        elif not anew and step.partition in mirror.active:
+            offsets = _until(slot, step.place)
+        else:
+            offsets = OffsetMap(step.place)
         record.map_generation += 1
         record.maps[step.partition].CopyFrom(
             pb.PartitionMap(
                 generation=record.map_generation,
                 mapped=step.mapped,
-                base=offset_block(_until(slot, step.place) if known else OffsetMap(step.place), step.place),
+                base=offset_block(offsets, step.place),
                 judged_from=step.place.target,
+                compared_from=compared_from,
             )
         )
         if step.partition not in record.active_partitions:

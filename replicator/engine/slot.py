@@ -52,6 +52,7 @@ class Slot:
         stopped_by_mirror: Whether it stands still for a fault of its whole topic, and goes on once that has passed.
         map_record: What is recorded of its offsets, as bytes; empty while they are the source's own.
         judged_from: Offset on the target below which a log was taken over, and is not compared.
+        compared_from: Offset on the target from which `verify` compares: of what was taken over, what was found equal.
         given_up: Source offsets that an operator gave up, from and to, in order.
         seeded_to: Offset below which the target may hold fillers, as recorded; 0 for none.
         stored_epoch: Last source leader epoch known, from the state topic or from what was read; -1 for none.
@@ -86,6 +87,7 @@ class Slot:
     stopped_by_mirror: bool = False
     map_record: bytes = b""
     judged_from: int = 0
+    compared_from: int = 0
     given_up: tuple[tuple[int, int], ...] = ()
     seeded_to: int = 0
     stored_epoch: int = -1

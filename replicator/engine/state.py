@@ -361,10 +361,10 @@ def group_of(raw: bytes, uid: str) -> str | None:
 
 
 def foreign_owner(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> str | None:
-    """Return the name of another flow that feeds this target topic, if one does."""
-    for found, value in _of_kind(records, pb.KIND_MIRROR):
+    """Return the uid of another flow that a target topic is recorded for, if there is one."""
+    for found, _ in _of_kind(records, pb.KIND_MIRROR):
         if found.topic == target_topic and found.flow_uid != uid:
-            return pb.MirrorRecord.FromString(value).owner_flow_name or found.flow_uid
+            return found.flow_uid
     return None
 
 

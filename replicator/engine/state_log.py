@@ -58,11 +58,14 @@ class StateLog:
     Attributes:
         records: Value by key, as committed so far.
         position: Offset up to which `records` is complete.
+        lost: Why nothing can be read or changed any more, once the topic was deleted; None while it is there.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         self.records: dict[bytes, bytes] = {}
         self.position = 0
+        self.lost: str | None = None
+        self._topic_id: bytes | None = None
         self._cluster = cluster
         self._side = Side(cluster, cluster.topic_ids)
         self._listeners: list[Callable[[bytes], None]] = []
@@ -225,8 +228,11 @@ class StateLog:
     async def _connection(self, purpose: Purpose) -> Connection:
         leader = self._cluster.leader(_WHERE)
         if leader is None:
-            await self._cluster.refresh([STATE_TOPIC])
+            told = await self._cluster.refresh([STATE_TOPIC])
+            if self._topic_id is not None and told.get(STATE_TOPIC) == ErrorCode.unknown_topic_or_partition:
+                raise self._is_lost("it was deleted")
             leader = self._cluster.leader(_WHERE)
+        self._check_topic()
         if leader is None:
             raise BrokerRefused(
                 f"{STATE_TOPIC} of cluster {self._cluster.spec.alias!r} has no leader",
@@ -241,6 +247,39 @@ class StateLog:
             # Another broker may lead by now, which the dead one will not tell.
             await self._cluster.refresh([STATE_TOPIC])
             raise
+
+    def _check_topic(self) -> None:
+        """Return if the topic is the one that was read so far: what is remembered of another one means nothing.
+
+        Raises:
+            BrokerRefused: It was deleted, and there is another one of its name by now.
+        """
+        topic = self._cluster.topics.get(STATE_TOPIC)
+        if topic is None:
+            return
+        if self._topic_id is None:
+            self._topic_id = topic.topic_id
+        if self._topic_id != topic.topic_id:
+            raise self._is_lost("it was deleted and created again")
+        self.lost = None
+
+    def _is_lost(self, why: str) -> BrokerRefused:
+        alias = self._cluster.spec.alias
+        error = BrokerRefused(
+            f"{STATE_TOPIC} of cluster {alias!r} is gone",
+            cluster=alias,
+            code=int(ErrorCode.unknown_topic_or_partition),
+            api="Metadata",
+            why=f"{why}: which flows copy to {alias}, and which topics are mirrors, is recorded nowhere any more",
+            next_step="restart the daemons, which make it anew; then take up each topic that has records: replicator "
+            'mirror resolve FLOW TOPIC --how accept (README, "replicator.state was lost")',
+            retryable=True,
+        )
+        text = f"{error}; next: {error.next_step}"
+        if text != self.lost:
+            log.error("state topic lost", why=str(error), next=error.next_step)
+        self.lost = text
+        return error
 
     async def _refused(self, api: str, code: int, message: str = "") -> KafkaError:
         """Return the error for a refusal; one that may pass makes the leader be looked up again."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin, TopicConfig
+    from replicator.engine.owners import Owners
     from replicator.engine.state_log import Change, StateLog
     from replicator.model.spec import FlowSpec
 
@@ -96,6 +97,7 @@ class TopicSync:
         target: Cluster,
         admins: tuple[TopicAdmin, TopicAdmin],
         state_log: StateLog,
+        owners: Owners,
         *,
         doubted: Callable[[str], Reason | None] = lambda _: None,
     ) -> None:
@@ -112,6 +114,7 @@ class TopicSync:
         self._feeders: dict[str, str] = {}
         self._outrun: set[str] = set()
         self._log = state_log
+        self._owners = owners
         self._known_configs: frozenset[str] | None = None
         self._first_pass = True
         self._anew: set[str] = set()
@@ -122,14 +125,26 @@ class TopicSync:
         if parsed is None or parsed.kind != pb.KIND_MIRROR or parsed.flow_uid != self._uid:
             return None
         record = state.get_mirror(self._log.records, self._uid, parsed.topic)
-        mirror = self.mirrors.get(record.source_topic) if record is not None else None
-        if record is None or mirror is None:
+        if record is None:
+            return self._handed_over(parsed.topic)
+        mirror = self.mirrors.get(record.source_topic)
+        if mirror is None:
             return None
         if record.generation == mirror.generation:
             mirror.learn(record)
             return None
         self.mirrors[mirror.topic] = self._from_record(mirror.topic, mirror.target_topic)
         self._anew.add(mirror.topic)
+        return mirror.topic
+
+    def _handed_over(self, target_topic: str) -> str | None:
+        """Return the source topic of a mirror whose record is gone, as another flow adopted it."""
+        mirror = next((one for one in self.mirrors.values() if one.target_topic == target_topic), None)
+        owner = self._owners.of(target_topic)
+        if mirror is None or owner is None:
+            return None
+        fresh = self.mirrors[mirror.topic] = self._from_record(mirror.topic, target_topic)
+        fresh.fault = self._owned_elsewhere(target_topic)
         return mirror.topic
 
     def stand_by(self) -> bool:
@@ -382,7 +397,7 @@ class TopicSync:
         Of several topics of this flow the one that is recorded does, else the first in name order: logs are not merged.
         """
         if target_name in owners:
-            return Fault(Reason.FOREIGN_WRITER, f"flow {owners[target_name]} already feeds {target_name}")
+            return self._owned_elsewhere(target_name)
         record = state.get_mirror(self._log.records, self._uid, target_name)
         feeder = record.source_topic if record is not None else self._feeders.get(target_name, name)
         if feeder == name:
@@ -584,6 +599,15 @@ class TopicSync:
             configs=found.target_config.dynamic if found.target_config else {},
         )
 
+    def _owned_elsewhere(self, target_name: str) -> Fault | None:
+        """Return why a mirror stands still whose target topic is another flow's."""
+        owner = None if self._flow.both_ways else self._owners.of(target_name)
+        if owner is None:
+            return None
+        self._owners.look(owner)  # so that it is known by the time that somebody wants to adopt it
+        text = owner.text(target_name, self._flow.source, self._source.cluster_id or "")
+        return Fault(Reason.OTHER_OWNER, text)
+
     def _plan(self, mirror: Mirror, found: _Found) -> TopicPlan:
         source = SourceTopic(
             name=mirror.topic,
@@ -627,7 +651,7 @@ class TopicSync:
             raise PreflightFailed(
                 f"{mirror.target_topic} cannot be accepted",
                 why=fault.text,
-                next_step="--how recreate, or mirror it under another name (`rename`)",
+                next_step="mirror it under another name (`rename`)",
             )
         effective = found.target_config.effective if found.target_config is not None else {}
         in_force = {name: one.value for name, one in effective.items() if one.value is not None}
@@ -659,7 +683,7 @@ class TopicSync:
             if stored is None and not self._flow.both_ways:
                 owners = state.foreign_owners(records, self._uid) if owners is None else owners
                 if mirror.target_topic in owners:
-                    continue  # another flow was faster; the next look says so
+                    continue  # another flow adopted it, or was faster; the next look says so
             record = mirror.as_record((self._uid, self._flow.name), stored)
             if stored is None or record != stored:
                 changes.append(state.put(state.mirror_key(self._uid, mirror.target_topic), record))

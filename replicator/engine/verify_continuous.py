@@ -287,4 +287,4 @@ def _view(slot: Slot) -> MapView:
     track, given_up = slot.copy.track, slot.given_up
     if track is None:
         return MapView(given_up=given_up) if given_up else IDENTICAL
-    return MapView(track.offsets.snapshot(), track.mapped, slot.judged_from, given_up)
+    return MapView(track.offsets.snapshot(), track.mapped, slot.compared_from, given_up)

@@ -8,7 +8,7 @@ from replicator.core.map_view import MapView
 from replicator.core.offset_map import Place
 from replicator.engine import state
 from replicator.engine.look import Side
-from replicator.engine.maps import given_up_of, recorded_map
+from replicator.engine.maps import compared_from, given_up_of, recorded_map
 from replicator.engine.origins import OnlyOurs, Origins
 from replicator.engine.state_log import StateLog
 from replicator.engine.walk import Log, holds_more, open_log, paired, walk
@@ -76,7 +76,9 @@ async def _views(flow: FlowSpec, uid: str, log: StateLog, source: Side, target: 
                 here = await open_log(target, where, committed=False)
                 if there is not None and here is not None:
                     offsets = await _up_to_ends(offsets, there, here, anew=flow.both_ways)
-            views[where] = MapView(offsets, known.mapped, known.judged_from, given_up, flow.both_ways and known.mapped)
+            views[where] = MapView(
+                offsets, known.mapped, compared_from(known), given_up, flow.both_ways and known.mapped
+            )
     return views
 
 

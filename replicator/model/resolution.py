@@ -27,6 +27,7 @@ ALLOWED: Mapping[Reason, frozenset[How]] = {
     Reason.TARGET_MISSING: ANEW,
     Reason.TARGET_RECREATED: ANEW,
     Reason.FOREIGN_WRITER: ANEW | {How.ACCEPT},
+    Reason.OTHER_OWNER: frozenset({How.ACCEPT}),
     Reason.CONTENT_MISMATCH: ANEW | {How.ACCEPT},
     Reason.RECORD_TOO_LARGE: frozenset({How.SKIP, How.ACCEPT}),
     Reason.TOMBSTONES_MAY_BE_LOST: ANEW | {How.ACCEPT},

@@ -63,6 +63,7 @@ class Reason(enum.StrEnum):
     TARGET_RECREATED = "target_recreated"
     FOREIGN_WRITER = "foreign_writer"
     TARGET_TAKEN = "target_taken"
+    OTHER_OWNER = "other_owner"
     CONTENT_MISMATCH = "content_mismatch"
     RECORD_TOO_LARGE = "record_too_large"
     TOMBSTONES_MAY_BE_LOST = "tombstones_may_be_lost"

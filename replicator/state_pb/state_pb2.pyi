@@ -186,16 +186,18 @@ class OffsetBlock(_message.Message):
     def __init__(self, source_begin: _Optional[int] = ..., target_begin: _Optional[int] = ..., source_end: _Optional[int] = ..., target_end: _Optional[int] = ..., runs: _Optional[bytes] = ...) -> None: ...
 
 class PartitionMap(_message.Message):
-    __slots__ = ("generation", "mapped", "base", "judged_from")
+    __slots__ = ("generation", "mapped", "base", "judged_from", "compared_from")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     MAPPED_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     JUDGED_FROM_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_FROM_FIELD_NUMBER: _ClassVar[int]
     generation: int
     mapped: bool
     base: OffsetBlock
     judged_from: int
-    def __init__(self, generation: _Optional[int] = ..., mapped: _Optional[bool] = ..., base: _Optional[_Union[OffsetBlock, _Mapping]] = ..., judged_from: _Optional[int] = ...) -> None: ...
+    compared_from: int
+    def __init__(self, generation: _Optional[int] = ..., mapped: _Optional[bool] = ..., base: _Optional[_Union[OffsetBlock, _Mapping]] = ..., judged_from: _Optional[int] = ..., compared_from: _Optional[int] = ...) -> None: ...
 
 class SegmentBlock(_message.Message):
     __slots__ = ("generation", "block")

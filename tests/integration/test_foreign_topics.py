@@ -164,7 +164,7 @@ def test_mirrors_of_another_flow_are_left_alone(east: Kafka, west: Kafka, topic_
     feeds, lab.flow = lab.flow, f"{lab.flow}-too"
     settings = {"override": {"retention.ms": "7200000"}}
     second = lab.daemon(east, west, topic_name, topic_configs=settings).start()
-    assert feeds in json.dumps(second.wait_state(topic_name, "FAULTED", "foreign_writer"))
+    assert feeds in json.dumps(second.wait_state(topic_name, "FAULTED", "other_owner"))
     assert as_they_are(west, [topic_name]) == before
     produce(east, topic_name, numbered(10, 10))
     assert_equal(east, west, topic_name)

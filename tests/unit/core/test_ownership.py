@@ -56,7 +56,7 @@ def test_what_is_ours(standing: Standing, because: Because) -> None:
     [
         (Standing("t", OTHER, is_recorded=True, recorded_id=ONE), Reason.TARGET_RECREATED, "created again"),
         (Standing("t", ONE, written=(2, 9)), Reason.FOREIGN_WRITER, "partition 2 ends at 9"),
-        (Standing("t", ONE, owner="e2w"), Reason.FOREIGN_WRITER, "flow e2w"),
+        (Standing("t", ONE, owner="e2w"), Reason.OTHER_OWNER, "flow e2w"),
         (Standing("t", ONE, source_of="there"), Reason.TARGET_TAKEN, "swapped"),
         (Standing("t", ONE, source_of="there", written=(0, 1)), Reason.TARGET_TAKEN, "swapped"),
     ],

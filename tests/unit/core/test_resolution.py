@@ -6,6 +6,7 @@ import pytest
 
 from replicator.core.offset_map import Place
 from replicator.core.resolution import (
+    Adopt,
     Facts,
     GiveUp,
     GoOn,
@@ -181,3 +182,54 @@ def test_a_target_that_was_made_again_gets_all_the_source_holds() -> None:
 
     assert plan is not None
     assert plan.steps == (GoOn(0, Place(900, 7), mapped=True),)
+
+
+def test_another_flows_topic_is_adopted_as_a_whole() -> None:
+    """Where its records prove the place; a partition that never held any begins like a new one; nothing is deleted."""
+    proven = facts(Reason.OTHER_OWNER, found=Place(500, 500), equal_from=100)
+    empty = facts(Reason.OTHER_OWNER, target_start=0, target_end=0)
+    plan = plan_resolution("orders", How.ACCEPT, [proven, empty], owner="flow a-to-c (from a, cluster A)")
+
+    assert plan is not None
+    assert plan.steps == (
+        Adopt("flow a-to-c (from a, cluster A)"),
+        GoOn(0, Place(500, 500), mapped=False, equal_from=100),
+        Retry(0),
+    )
+    assert not plan.losses, "all that stays was found equal"
+    assert "taken over from flow a-to-c" in described(How.ACCEPT, plan, "orders").steps[0]
+    with pytest.raises(PreflightFailed) as caught:
+        plan_resolution("orders", How.ACCEPT, [facts(Reason.OTHER_OWNER)])
+    assert "recreate" not in caught.value.next_step, "it would delete what may be the last copy"
+
+
+def test_another_flows_topic_that_is_gone_is_made_anew() -> None:
+    """There is nothing left of it to lose."""
+    gone = facts(Reason.OTHER_OWNER, target_start=None, target_end=None)
+    plan = plan_resolution("orders", How.ACCEPT, [gone], owner="flow x")
+
+    assert plan is not None
+    assert plan.steps == (Adopt("flow x"), Recreate())
+    assert not plan.losses
+
+
+@pytest.mark.parametrize("reason", [Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH, Reason.SOURCE_RECREATED])
+def test_recreating_what_may_hold_other_records_loses_all_of_it(reason: Reason) -> None:
+    """That the source has offsets of the same numbers proves nothing."""
+    plan = plan_resolution("orders", How.RECREATE, [facts(reason, source_start=0)])
+
+    assert plan is not None
+    assert [(loss.first, loss.end) for loss in plan.losses] == [(100, 500)]
+
+
+def test_a_topic_made_anew_goes_on_behind_what_both_hold() -> None:
+    """Where that cannot be told it is not appended: it would stand there twice."""
+    alike = facts(Reason.SOURCE_RECREATED, source_start=0, source_end=280, found=Place(260, 500))
+    plan = plan_resolution("orders", How.ACCEPT, [alike])
+
+    assert plan is not None
+    assert plan.steps == (TakeSource(), GoOn(0, Place(260, 500), mapped=True))
+    assert "below 260 are among them" in plan.losses[0].text
+    with pytest.raises(PreflightFailed, match="no record of the source proves") as caught:
+        plan_resolution("orders", How.ACCEPT, [facts(Reason.SOURCE_RECREATED, unproven="they stand there 2 times")])
+    assert caught.value.why == "they stand there 2 times"

@@ -15,6 +15,7 @@ from replicator.engine import provenance, state
 from replicator.engine.chosen import Chosen
 from replicator.engine.lineup import Lineup
 from replicator.engine.mirror import Mirror
+from replicator.engine.owners import Owners
 from replicator.engine.provenance import digest_of, unpacked
 from replicator.engine.slot import Slot
 from replicator.engine.topic_sync import TopicSync
@@ -110,7 +111,9 @@ def sync(
     made = Admin(target, log)
     made.busy = busy
     admin = cast("TopicAdmin", made)
-    return TopicSync(flow, UID, source, target, (admin, admin), cast("StateLog", log)), made
+    state_log = cast("StateLog", log)
+    owners = Owners(flow, UID, state_log, 30.0, lambda: 0.0)
+    return TopicSync(flow, UID, source, target, (admin, admin), state_log, owners), made
 
 
 async def test_where_a_topic_begins_is_decided_once_and_by_all_daemons_alike() -> None:

@@ -1,0 +1,114 @@
+"""Another flow that owns the target topic of a mirror: what it is, and whether its topic may be adopted.
+
+Pure: what the records on the target say, and what was seen of its daemons, come in as values.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from replicator.errors import Conflict
+from replicator.model.units import format_age
+
+
+class Standing(enum.StrEnum):
+    """What the flow that owns a topic does with it."""
+
+    COPIES = "copies"
+    SWITCHES = "switches"
+    OPEN = "open"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The flow that a target topic is recorded as a mirror of.
+
+    Attributes:
+        uid: The flow's.
+        name: The flow's.
+        source: Alias of its source.
+        source_id: Cluster id of its source.
+        standing: What it does with the topic.
+        same_name: Whether it has the name of the flow that asks: then that flow had another source before.
+        same_source: Whether it copies from the cluster that the asking flow copies from: perhaps that was renamed.
+    """
+
+    uid: str
+    name: str
+    source: str
+    source_id: str
+    standing: Standing
+    same_name: bool = False
+    same_source: bool = False
+
+    def __str__(self) -> str:
+        """Return who it is: `flow a-to-c (from a, cluster X)`."""
+        where = f"from {self.source}, cluster {self.source_id}" if self.source_id else "of which no record is left"
+        return f"flow {self.name} ({where})"
+
+    def text(self, topic: str, source: str, source_id: str) -> str:
+        """Return why a mirror stands still whose target topic is this flow's.
+
+        Args:
+            topic: On the target.
+            source: Alias of the source of the flow that asks.
+            source_id: Its cluster id.
+        """
+        if self.same_name and not self.same_source:
+            return (
+                f"cluster {source} of flow {self.name} is {source_id}, and {topic} is the mirror of a flow of the same "
+                f"name from {self.source_id or 'a cluster that is not known'} ({self.source}): that was rebuilt or "
+                "replaced, or another site uses the name"
+            )
+        what = {
+            Standing.COPIES: f"{topic} is a mirror of {self}",
+            Standing.SWITCHES: f"{topic} is a mirror of {self}, a switch of which is under way",
+            Standing.OPEN: f"{topic} was a mirror of {self}, whose target was opened: applications may write to it",
+            Standing.REMOVED: f"{topic} was a mirror of {self}",
+        }[self.standing]
+        renamed = self.same_source and self.standing is Standing.COPIES
+        return f"{what}; was that flow renamed?" if renamed else what
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a flow's daemons.
+
+    Attributes:
+        signs: Whether any of them left signs that it is at work, and did not take them back.
+        quiet_seconds: For how long they were seen unchanged.
+        silence_seconds: How long after its last sign a daemon may still have an effect.
+    """
+
+    signs: bool
+    quiet_seconds: float
+    silence_seconds: float
+
+
+def check_adoption(owner: Owner, seen: Seen, topic: str) -> None:
+    """Return if a topic may be taken from the flow that owns it.
+
+    A flow that is at work would go on writing; nothing of it is stopped from here.
+
+    Raises:
+        Conflict: That flow is at work, or may be.
+    """
+    if owner.standing is Standing.SWITCHES:
+        raise Conflict(
+            f"{topic} is not taken from {owner}",
+            why="a switch of that flow is under way",
+            next_step=f"replicator switch status {owner.name}",
+        )
+    if owner.standing is not Standing.COPIES or not seen.signs:
+        return
+    left = seen.silence_seconds - seen.quiet_seconds
+    if left <= 0:
+        return
+    raise Conflict(
+        f"{topic} is not taken from {owner}",
+        why=f"daemons of that flow are at work: their signs of life changed {format_age(seen.quiet_seconds)} ago",
+        next_step="to keep both, exclude it from one of the two flows, or mirror it under another name (rename); to "
+        f"adopt it here, end the daemons of {owner.name}, or exclude {topic} there and wait {format_age(left)}",
+    )

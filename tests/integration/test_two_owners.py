@@ -1,0 +1,122 @@
+"""Two flows that want one target topic: the one that is at work keeps it; one that ended is adopted in one step."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from replicator.devkit.cluster import Cluster
+from tests.integration.conftest import MakeCluster
+from tests.integration.harness import (
+    REPLICATOR,
+    Daemon,
+    Kafka,
+    Lab,
+    assert_equal,
+    create,
+    numbered,
+    produce,
+    read_all,
+    wait_copied,
+    wait_until,
+)
+from tests.integration.test_resolve import resolve
+from tests.integration.test_resolve_alike import compared, translated
+
+
+def _second(lab: Lab, first: Daemon, name: str) -> Daemon:
+    """Make a daemon of the same flow under another name."""
+    second = lab.daemon({}, {})
+    second.document |= {"clusters": first.document["clusters"]}
+    second.document["flows"] = {name: first.document["flows"][lab.flow]}
+    second.write()
+    return second
+
+
+def _checked(daemon: Daemon) -> str:
+    """Return all that `validate --connect` says of a daemon's file."""
+    command = [str(REPLICATOR), "validate", str(daemon.file), "--connect", "-o", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    sections = json.loads(done.stdout)["connect"]["sections"]
+    return "; ".join(check["text"] for section in sections for check in section["checks"])
+
+
+def test_a_flow_at_work_keeps_its_topic(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Nothing that is ordered of the second flow stops the first; once that ended, its record moves with its map."""
+    create(east, topic_name)
+    produce(east, topic_name, numbered(20))
+    first = lab.daemon(east, west, topic_name).start()
+    wait_copied(east, west, topic_name)
+    name = f"{lab.flow}-renamed"
+    second = _second(lab, first, name).start(ready_seconds=0)
+    mirror = second.wait_state(topic_name, "FAULTED", "other_owner")
+    assert f"is a mirror of flow {lab.flow} (from east" in mirror["detail"], mirror
+    for how, why in (("accept", "daemons of that flow are at work"), ("recreate", "--how accept")):
+        told = second.cli("mirror", "resolve", name, topic_name, "--how", how, "--yes")
+        assert told.returncode, told.stdout
+        assert why in told.stderr, told.stderr
+    produce(east, topic_name, numbered(20, 20))
+    wait_copied(east, west, topic_name)
+    assert first.mirror(topic_name)["state"] == "ACTIVE"
+    checked = _checked(second)
+    assert f"is a mirror of flow {lab.flow}" in checked, checked
+
+    first.stop()
+    produce(east, topic_name, numbered(20, 40))
+    assert resolve(second, name, topic_name, "accept") == []
+    assert_equal(east, west, topic_name)
+    assert translated(second, topic_name, 10) == ("exact", 10)
+    assert compared(second, name) == [(True, 60, "")]
+
+    first.start(ready_seconds=0)
+    mirror = first.wait_state(topic_name, "FAULTED", "other_owner")
+    assert f"is a mirror of flow {name}" in mirror["detail"], mirror
+    produce(east, topic_name, numbered(20, 60))
+    assert_equal(east, west, topic_name)
+
+
+@pytest.mark.long
+def test_another_cluster_behind_the_address_of_the_source(
+    east: Cluster, west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster
+) -> None:
+    """That is the first thing said; nothing deletes what may be the last copy, and the target can be opened."""
+    rebuilt = make_cluster()
+    create(east, topic_name, 1)
+    create(rebuilt, topic_name, 1)
+    produce(east, topic_name, numbered(20))
+    daemon = lab.daemon(east, west, topic_name).start()
+    wait_copied(east, west, topic_name)
+    was = daemon.flow()["flow_uid"]
+    daemon.stop()
+    section = daemon.document["clusters"]["east"]
+    section["bootstrap"] = rebuilt.bootstrap
+    daemon.write()
+    daemon.start(ready_seconds=0)
+    wait_until("it is said", lambda: "is another one than before" in (daemon.flow()["reason"] or ""))
+    assert daemon.flow()["mirrors"] == []
+    assert daemon.cli("switch", "status", lab.flow).returncode == 0
+
+    section["cluster_id"] = rebuilt.cluster_id
+    daemon.write()
+    daemon.reload()
+    mirror = daemon.wait_state(topic_name, "FAULTED", "other_owner")
+    assert mirror["detail"].startswith(f"cluster east of flow {lab.flow} is {rebuilt.cluster_id}"), mirror
+    assert east.cluster_id in mirror["detail"], mirror
+    for how in ("recreate", "accept"):
+        told = daemon.cli("mirror", "resolve", lab.flow, topic_name, "--how", how, "--yes")
+        assert told.returncode, told.stdout
+    assert len(read_all(west, topic_name)[0]) == 20
+    assert daemon.flow()["flow_uid"] != was
+    checked = _checked(daemon)
+    assert f"flow {lab.flow} from east (cluster {east.cluster_id}) is there too" in checked, checked
+
+    section["cluster_id"] = east.cluster_id
+    daemon.write()
+    daemon.reload()
+    wait_until("it is up", lambda: daemon.cli("switch", "status", lab.flow).returncode == 0)
+    told = daemon.cli("failover", lab.flow, "--confirm", lab.flow, seconds=120)
+    assert told.returncode == 0, told.stderr
+    assert daemon.flow()["flow_uid"] is None
+    assert daemon.flow()["state"] == "FAILED_OVER"
