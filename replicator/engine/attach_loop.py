@@ -19,6 +19,8 @@ from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from replicator.core.offset_map import Place
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
@@ -53,6 +55,10 @@ class AttachLoop:
     def discard(self, slot: Slot) -> None:
         """This partition is copied now, or is gone."""
         self._apart.discard(slot)
+
+    def apart(self) -> Iterable[Slot]:
+        """Return the partitions that are not copied now."""
+        return self._apart
 
     def is_empty(self) -> bool:
         """Return whether every partition is copied."""

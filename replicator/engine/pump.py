@@ -553,8 +553,9 @@ class Pump:
 
     def nodes_in_use(self) -> tuple[set[int], set[int]]:
         """Return the brokers that lead the flow's partitions, on the source and on the target, as far as is known."""
-        leaders = [self.leaders_of(slot) for slot in self.slots.values()]
+        # Of those that are copied the readers and writers know; a thousand of them are a handful of brokers.
+        apart = [self.leaders_of(slot) for slot in self._attach_loop.apart()]
         return (
-            {there.node for there, _ in leaders if there is not None},
-            {here.node for _, here in leaders if here is not None},
+            {reader.node for reader in set(self._reader_of.values())} | {there.node for there, _ in apart if there},
+            {writer.node for writer in set(self._writer_of.values())} | {here.node for _, here in apart if here},
         )

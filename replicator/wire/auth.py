@@ -89,17 +89,19 @@ async def _exchange(connection: Caller, cluster: ClusterSpec, message: bytes) ->
 
 
 async def _bearer(connection: Caller, cluster: ClusterSpec, token: str) -> float | None:
-    answer = await _step(connection, cluster, f"n,,\x01auth=Bearer {token}\x01\x01".encode())
-    if not answer.auth_bytes:
-        return _lifetime_seconds(answer)
-    # A refused token is answered with a JSON challenge and no error code; the client has to say that it saw it
-    # before the broker fails the login (RFC 7628, section 3.2.3).
-    said = answer.auth_bytes[:_SAID_BYTES_MAX].decode(errors="replace")
+    said: list[str] = []
     try:
+        answer = await _step(connection, cluster, f"n,,\x01auth=Bearer {token}\x01\x01".encode())
+        if not answer.auth_bytes:
+            return _lifetime_seconds(answer)
+        # A refused token is answered with a JSON challenge and no error code; the client has to say that it saw it
+        # before the broker fails the login (RFC 7628, section 3.2.3).
+        said.append(answer.auth_bytes[:_SAID_BYTES_MAX].decode(errors="replace"))
         await _step(connection, cluster, b"\x01")
     except AuthenticationFailed as error:
-        said += f"; {error.why}"
-    raise _failed(cluster, f"the token was refused: {said}{_expiry(token)}", _what_to_check(cluster))
+        said.append(error.why)
+    why = f"the token was refused: {'; '.join(said)}{_expiry(token)}"
+    raise _failed(cluster, why, _what_to_check(cluster))
 
 
 def _expiry(token: str) -> str:

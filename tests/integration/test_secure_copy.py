@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -305,6 +306,30 @@ def test_a_mirror_that_may_not_be_managed_waits_and_goes_on(secured: Secured, to
     _take_back(secured.target, no_change)
     assert daemon.wait_state(topic_name, "ACTIVE")["reason"] is None
     assert len(assert_equal(secured.source, secured.target, topic_name)[0]) == 10
+
+
+@pytest.mark.long
+def test_a_state_topic_that_may_not_be_written_is_told_in_status(secured: Secured, topic_name: str, lab: Lab) -> None:
+    """With the right and the command, once in the log; it is over by itself once it may."""
+    refusal = _rule(ResourceType.TOPIC, "replicator.state", AclOperation.WRITE, AclPermissionType.DENY)
+    _add(secured.target, *EVERYTHING)
+    create(secured.source, topic_name)
+    produce(secured.source, topic_name, numbered(10))
+    daemon = lab.daemon(secured.east(Mechanism.PLAIN), secured.west(secured.limited), topic_name).start()
+    assert_equal(secured.source, secured.target, topic_name)
+    assert daemon.flow()["reason"] is None
+
+    _add(secured.target, refusal)
+    command = "--operation Write --topic replicator.state"
+    wait_until("status says so", lambda: command in (daemon.flow()["reason"] or ""), 20)
+    assert "does not allow Write on topic replicator.state" in daemon.flow()["reason"]
+    assert "<principal>" not in daemon.flow()["reason"]
+    assert command in daemon.cli("flow", "status", lab.flow).stdout
+    seen = time.monotonic()
+    wait_until("the claim was tried a few times more", lambda: time.monotonic() - seen > 3, 10)
+    assert daemon.log_file.read_text().count("claim not worked") == 1
+    _take_back(secured.target, refusal)
+    wait_until("it is over", lambda: daemon.flow()["reason"] is None, 20)
 
 
 def _add(cluster: Cluster, *rules: AclBinding) -> None:

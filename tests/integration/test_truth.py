@@ -168,3 +168,35 @@ def test_a_stopped_partition_stands_for_itself(east: Kafka, west: Kafka, topic_n
     assert seen["seen"] < 15
     parts = daemon.mirror(topic_name)["partitions"]
     assert parts[1]["rpo_seconds"] < 15
+
+
+def test_a_flow_that_ends_by_itself_is_shown_with_its_reason(
+    east: Kafka, west: Kafka, topic_name: str, lab: Lab
+) -> None:
+    """It would feed itself, under another address of its source; the other flow goes on. The same after a reload."""
+    create(east, topic_name)
+    produce(east, topic_name, numbered(10))
+    daemon = lab.daemon(east, west, topic_name)
+    daemon.document["clusters"]["again"] = {"bootstrap": east.bootstrap.replace("127.0.0.1", "localhost")}
+    daemon.document["flows"]["first"] = {"from": "east", "to": "again", "topics": {"include": ["nothing"]}}
+    daemon.write()
+    daemon.start(ready_seconds=0)
+
+    def flow(name: str) -> dict[str, Any]:
+        return next((one for one in daemon.status()["flows"] if one["flow"] == name), {})
+
+    for name in ("first", "second"):
+        wait_until(f"{name} has ended", lambda name=name: flow(name).get("state") == "FAULTED", 20)  # type: ignore[misc]
+        assert "would feed itself" in flow(name)["reason"]
+        status, body = ask(daemon, f"/flows/{name}/healthy")
+        assert (status, "would feed itself" in body) == (503, True)
+        ready, why = ask(daemon, "/readyz")
+        assert (ready, f"{name} is FAULTED" in why) == (503, True)
+        assert metric(daemon, "replicator_lease_held", flow=name, shard="0") in {None, 0}
+        assert metric(daemon, "replicator_cluster_up", cluster="again") is None
+        wait_until("it is logged", lambda name=name: f'"flow": "{name}", "why"' in daemon.log_tail(), 10)  # type: ignore[misc]
+        daemon.document["flows"]["second"] = daemon.document["flows"]["first"]
+        daemon.write()
+        daemon.reload()
+    wait_copied(east, west, topic_name)
+    assert ask(daemon, f"/flows/{lab.flow}/healthy")[0] == 200

@@ -62,11 +62,29 @@ def test_one_that_does_not_answer_is_named() -> None:
     """What it copies stays as it is known here, and the data at risk is unknown."""
     mine = flow(copied(0), held(1, "b"), lag_records=3, rpo_seconds=1.0)
     whole = merged(mine, [], {"b": "no daemon answers"})
-    assert whole.rpo_seconds is None
+    assert (whole.rpo_seconds, whole.lag_records, whole.source_seen_age_seconds) == (None, None, None)
     assert whole.reason is not None
     assert "daemon b" in whole.reason
     assert whole.mirrors[0].partitions[1].holder == "b"
     assert whole.mirrors[0].reason is Reason.HELD_ELSEWHERE
+
+
+def test_whoever_copies_nothing_adds_no_unknown() -> None:
+    """The figures are those of the daemons that copy; one whose figure is unknown makes the whole unknown."""
+    idle = flow(held(0, "b"), held(1, "b"))
+    busy = flow(copied(0), copied(1), lag_records=3, rpo_seconds=1.0, source_seen_age_seconds=0.2)
+    whole = merged(idle, [busy], {})
+    assert (whole.lag_records, whole.rpo_seconds, whole.source_seen_age_seconds) == (3, 1.0, 0.2)
+    unsure = flow(held(0, "a"), copied(1), lag_records=None, rpo_seconds=None)
+    whole = merged(flow(copied(0), held(1, "b"), lag_records=3, rpo_seconds=1.0), [unsure], {})
+    assert (whole.lag_records, whole.rpo_seconds) == (None, None)
+
+
+def test_a_part_that_reaches_a_cluster_no_more_is_the_flows() -> None:
+    """Whoever is asked."""
+    away = replace(flow(held(0, "a"), copied(1)), state=FlowState.UNREACHABLE, reason="west does not answer")
+    whole = merged(flow(copied(0), held(1, "b")), [away], {})
+    assert (whole.state, whole.reason) == (FlowState.UNREACHABLE, "west does not answer")
 
 
 def test_a_paused_mirror_stays_paused() -> None:

@@ -109,9 +109,9 @@ def test_silence_proves_nothing_of_a_partition_that_was_not_listed() -> None:
     world.asks(1.0)
     world.hears(1.2, partition(VERSION, 0))
     late = world.slot(A1)
-    late.lag.observe(90, 1.3)
+    late.lag.observe(90, 1.1)  # when its attach began
     world.hears(1.7)  # of what was asked for at 1.2
-    assert world.seen(late) == (90, 1.3)
+    assert world.seen(late) == (90, 1.1)
     world.hears(2.2, partition(VERSION, 1))  # the first answer that it is listed in
     assert world.seen(late) == (90, 1.7)
 

@@ -16,9 +16,11 @@ from replicator.engine.filler import Filler
 from replicator.engine.mirror import Mirror
 from replicator.engine.pump import Totals
 from replicator.engine.slot import OpenTransaction, Slot
-from replicator.engine.status import _mirror, _partition, _totals
+from replicator.engine.status import Silent, _mirror, _partition, _rpo, _seen_age, _total_lag, _totals, at_rest
 from replicator.model.names import TopicPartition
-from replicator.model.states import MirrorState, Reason
+from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
+from replicator.model.status import FlowStatus, MirrorStatus, ShardStatus
+from replicator.wire.cluster import Leader
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
@@ -28,9 +30,14 @@ PUMP = cast(
     "Pump",
     SimpleNamespace(
         shards=SimpleNamespace(
-            holder=lambda shard: f"daemon {shard.number}", of=lambda where: shard_with(None, where.partition)
+            holder=lambda shard: f"daemon {shard.number}" if shard.number < 8 else None,
+            of=lambda where: shard_with(None, where.partition),
+            works_on=lambda where: where.partition == 7,
         ),
         now=lambda: 100.0,
+        leaders_of=lambda _: (Leader(1, 0), Leader(2, 0)),
+        source=SimpleNamespace(cluster=SimpleNamespace(spec=SimpleNamespace(alias="east"))),
+        target=SimpleNamespace(cluster=SimpleNamespace(spec=SimpleNamespace(alias="west"))),
     ),
 )
 
@@ -144,3 +151,76 @@ def test_filled_offsets_are_counted() -> None:
     """Of the whole flow, since the daemon began."""
     pump = SimpleNamespace(totals=Totals(filled=77), outcomes=dict.fromkeys(ProduceOutcome, 0))
     assert _totals(cast("Pump", pump)).filled_offsets_total == 77
+
+
+def test_each_partition_is_in_one_phase() -> None:
+    """ACTIVE is what it was, too, while it is attached again; the phase says what is done about it."""
+    attaching, waits, denied, unclaimed = slot(0), slot(1), slot(2), copied(3)
+    waits.copy.wait(Reason.WAITING_FOR_LEADER, "no leader")
+    denied.copy.wait(Reason.WAITING_FOR_ACCESS, "no right")
+    unclaimed.copy.waits_for_claim = True
+    faulted, paused = copied(4), copied(5)
+    faulted.copy.fault(Reason.FOREIGN_WRITER, "someone")
+    paused.copy.pause()
+    found = [_partition(one, PUMP) for one in (attaching, waits, denied, unclaimed, faulted, paused, copied(6))]
+    attach, wait, stop = PartitionPhase.ATTACHING, PartitionPhase.WAITING, PartitionPhase.STOPPED
+    assert [one.phase for one in found] == [attach, wait, stop, wait, stop, stop, PartitionPhase.COPYING]
+
+
+def test_a_partition_whose_leader_does_not_answer_waits_for_it() -> None:
+    """Whatever its machine believes: it learns of it with the next record only."""
+    silent = Silent(target={2: ", last heard 12s ago"})
+    found = _partition(copied(0), PUMP, silent)
+    assert (found.phase, found.reason) == (PartitionPhase.WAITING, Reason.WAITING_FOR_LEADER)
+    assert found.detail == "west broker 2, its leader, does not answer, last heard 12s ago"
+    assert _partition(copied(0), PUMP, Silent(target={3: ""})).phase is PartitionPhase.COPYING
+
+
+def test_a_partition_of_ours_that_was_not_begun_with_is_nobody_elses() -> None:
+    """The first pass has found it, and the next step attaches it; one that nobody works on waits."""
+    mirror = Mirror("orders", "orders", partitions=9)
+    found = _mirror(mirror, [], PUMP, paused=False).partitions
+    assert (found[0].phase, found[0].reason) == (None, Reason.HELD_ELSEWHERE)
+    assert (found[7].phase, found[7].state, found[7].reason) == (PartitionPhase.ATTACHING, MirrorState.PENDING, None)
+    assert (found[8].phase, found[8].reason) == (PartitionPhase.WAITING, Reason.WAITING_FOR_LEASE)
+
+
+def test_a_sum_with_an_unknown_part_is_unknown() -> None:
+    """Of a partition that was never attached, or that nobody has looked at for long, nobody knows how far it is."""
+    known, fresh, old = copied(0), slot(1), copied(2)
+    known.lag.observe(17, 95.0)
+    known.lag.reach(10)
+    assert _total_lag([known], PUMP) == 7
+    assert _total_lag([known, fresh], PUMP) is None
+    old.lag.reach(10)
+    old.lag.observe(10, 60.0)
+    assert (_total_lag([known, old], PUMP), _partition(old, PUMP).lag_records) == (None, None)
+
+
+def test_a_flow_is_as_safe_as_its_least_copied_partition() -> None:
+    """Each shows its own figure; one that was never level, or never seen, leaves that of the flow unknown."""
+    one, two = copied(0), copied(1)
+    one.lag.reach(10)
+    one.lag.observe(10, 99.0)
+    two.lag.reach(10)
+    two.lag.observe(10, 60.0)
+    two.lag.observe(15, 98.0)
+    assert [_partition(each, PUMP).rpo_seconds for each in (one, two)] == [1.0, 40.0]
+    assert [_partition(each, PUMP).source_seen_age_seconds for each in (one, two)] == [1.0, 2.0]
+    assert (_rpo([one, two], PUMP), _seen_age([one, two], PUMP)) == (40.0, 2.0)
+    assert (_rpo([one, copied(2)], PUMP), _seen_age([one, copied(2)], PUMP)) == (None, None)
+
+
+def test_nothing_of_a_flow_that_has_ended_is_copied_or_held() -> None:
+    """Whatever its machines stood at; what was stopped before stays what it was."""
+    parts = (_partition(copied(0), PUMP), _partition(slot(1), PUMP))
+    faulted = copied(2)
+    faulted.copy.fault(Reason.FOREIGN_WRITER, "someone")
+    mirror = MirrorStatus("orders", "orders", MirrorState.ACTIVE, partitions=(*parts, _partition(faulted, PUMP)))
+    shards = (ShardStatus(0, "me", held=True, epoch=3), ShardStatus(1, "other", held=False, epoch=None))
+    before = FlowStatus("f", "uid", "east", "west", FlowState.FAULTED, shards=shards, mirrors=(mirror,))
+    after = at_rest(before)
+    assert [(one.held, one.holder) for one in after.shards] == [(False, None), (False, "other")]
+    assert {one.phase for one in after.mirrors[0].partitions} == {PartitionPhase.STOPPED}
+    states = [after.mirrors[0].state, *(one.state for one in after.mirrors[0].partitions)]
+    assert states == [MirrorState.PENDING, MirrorState.PENDING, MirrorState.PENDING, MirrorState.FAULTED]

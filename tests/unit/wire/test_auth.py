@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -248,6 +251,41 @@ async def test_a_refused_token_is_a_failure(tmp_path: Path) -> None:
     broker = Broker(lambda _: b'{"status":"invalid_token"}')
 
     assert "invalid_token" in (await failure(broker, replace(OAUTH, token_file=path))).why
+
+
+def jwt(expires: float) -> str:
+    """Return a token that says when it expires; its signature is not looked at."""
+    head, body = (
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+        for part in (
+            {"alg": "none"},
+            {"sub": "repl", "exp": expires},
+        )
+    )
+    return f"{head}.{body}.{SECRET}"
+
+
+@pytest.mark.parametrize("refuse", [ErrorCode.none, ErrorCode.sasl_authentication_failed])
+async def test_an_expired_token_is_called_so(tmp_path: Path, refuse: ErrorCode) -> None:
+    """Whichever way the broker refuses it; nothing but its own `exp` is shown, and no password is spoken of."""
+    path = tmp_path / "token"
+    path.write_text(jwt(time.time() - 90))
+    error = await failure(Broker(lambda _: b"{}", refuse=refuse), replace(OAUTH, token_file=path))
+    assert "by its own `exp` it expired 1m30s ago" in error.why
+    assert error.next_step == f"see to it that whoever writes {path} renews the token before it expires"
+    assert "password" not in f"{error}{error.next_step}"
+    path.write_text(jwt(time.time() + 90))
+    error = await failure(Broker(lambda _: b"{}", refuse=refuse), replace(OAUTH, token_file=path))
+    assert "expired" not in error.why
+
+
+async def test_a_login_that_comes_too_soon_is_no_refusal_of_the_mechanism() -> None:
+    """The broker names no mechanism then (KafkaChannel.maybeBeginServerReauthentication)."""
+    broker = Broker(shake=ErrorCode.illegal_sasl_state, offered=())
+    error = await failure(broker, replace(OAUTH, token_command=("get-token", "--now")))
+    assert "offers" not in error.why
+    assert "ILLEGAL_SASL_STATE" in error.why
+    assert error.next_step.startswith("run get-token by hand as this user")
 
 
 async def test_a_token_command_that_prints_no_text_is_a_failure() -> None:

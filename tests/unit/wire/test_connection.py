@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
-from replicator.model.security import ClusterSpec
-from replicator.wire.connection import Connection
+from replicator.model.security import ClusterSpec, Protocol, Security
+from replicator.wire.connection import Connection, open_connection
 from replicator.wire.frames import Frame
 from replicator.wire.stream import open_stream
 
@@ -287,3 +287,41 @@ async def test_closing_tells_every_caller_once_and_may_be_repeated(peer: Peer) -
 
     assert all(isinstance(error, ConnectionFailed) for error in calls.errors())
     assert calls.order == [0, 1, 2]
+
+
+async def ends_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End every connection at its first bytes, as a listener does that expects others."""
+    await reader.read(1)
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("protocol", [Protocol.PLAINTEXT, Protocol.SSL])
+async def test_a_listener_that_ends_connections_at_once_is_told_with_what_to_check(protocol: Protocol) -> None:
+    """The same port with another protocol is the usual reason; it may also just be stopping, so it is tried again."""
+    server = await asyncio.start_server(ends_at_once, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    cluster = ClusterSpec("east", (("127.0.0.1", port),), security=Security(protocol))
+    with pytest.raises(ConnectionFailed) as caught:
+        await open_connection(cluster, "127.0.0.1", port, node="broker 1")
+    server.close()
+    assert "check that th" in caught.value.next_step
+    assert f"speaks {protocol} (clusters.east.security.protocol)" in caught.value.next_step
+    assert caught.value.retryable
+
+
+async def test_answers_and_faults_are_noted_where_they_belong(peer: Peer) -> None:
+    """An answer by its time; a fault with its words; our own end of it is none."""
+    connection = await peer.connect(echo)
+    calls = Calls(1)
+    send(connection, calls, 0, b"x")
+    await calls.done.wait()
+    seen = connection.seen
+    assert seen.answered_at is not None
+    connection.close()
+    assert seen.failed_at is None
+    lost = await peer.connect(ends_at_once)
+    calls = Calls(1)
+    send(lost, calls, 0, b"x")
+    await calls.done.wait()
+    assert (lost.seen.answered_at, lost.seen.failed_at is None) == (None, False)
+    assert "broker 1 of cluster 'east' was lost" in lost.seen.why

@@ -1,0 +1,90 @@
+"""Brokers that are asked because nobody else asks them, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from replicator.engine import cluster_watch
+from replicator.engine.cluster_watch import ClusterWatch
+from replicator.model.security import ClusterSpec
+from replicator.wire.cluster import Cluster
+
+_SECONDS = 10.0
+
+
+class Frozen:
+    """A broker that takes connections and never answers."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.closed = asyncio.Event()
+
+    async def start(self) -> int:
+        """Listen; return the port."""
+
+        async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            self.connections += 1
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(1000):
+                    pass
+
+        self._server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def stop(self) -> None:
+        """End."""
+        self._server.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are waited for a moment only."""
+    monkeypatch.setattr(cluster_watch, "_ANSWER_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(cluster_watch, "_LOOK_EVERY_SECONDS", 0.01)
+
+
+def cluster_of(**brokers: int) -> Cluster:
+    """Return a cluster as it was described before: nodes by number, each with its port."""
+    cluster = Cluster(ClusterSpec("west", (("127.0.0.1", 1),)))
+    cluster.brokers = {int(node.removeprefix("n")): ("127.0.0.1", port) for node, port in brokers.items()}
+    return cluster
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_frozen_broker_and_a_dead_one_are_noticed_without_any_work() -> None:
+    """Each in its own words; leaders are looked up, and a question that was not answered is not asked twice at once."""
+    frozen = Frozen()
+    cluster = cluster_of(n1=await frozen.start(), n2=1)
+    lost = asyncio.Event()
+    watch = ClusterWatch("e2w", cluster, lambda: {1, 2}, lost.set)
+    task = asyncio.create_task(watch.run())
+    async with asyncio.timeout(_SECONDS):
+        while not cluster.seen.broker(1).why or not cluster.seen.broker(2).why:
+            await lost.wait()
+            lost.clear()
+    assert cluster.seen.broker(1).why == "no answer within 0.1 s"
+    assert "Connection refused" in cluster.seen.broker(2).why
+    assert cluster.seen.up(asyncio.get_running_loop().time()) is False
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    frozen.stop()
+    cluster.close()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_answers_others_is_not_asked() -> None:
+    """A busy cluster costs nothing; one that is not known yet is nobody's."""
+    asked: list[int] = []
+    cluster = cluster_of(n1=1)
+    watch = ClusterWatch("e2w", cluster, lambda: {1, 7}, lambda: asked.append(1))
+    cluster.seen.broker(1).answered_at = asyncio.get_running_loop().time()
+    watch.look()
+    assert watch._asking == {}
+    cluster.brokers = {}
+    watch.look()
+    assert watch._asking == {}
+    assert asked == []
