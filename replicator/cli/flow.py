@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Flows: directed copies from one cl
 
 _DONE = {Desired.PAUSED: "paused", Desired.ACTIVE: "resumed"}
 _ALREADY = {Desired.PAUSED: "already_paused", Desired.ACTIVE: "already_active"}
+_COPIES = frozenset({FlowState.ACTIVE, FlowState.STARTING, FlowState.UNREACHABLE})
 _WOULD = {Desired.PAUSED: "would_pause", Desired.ACTIVE: "would_resume"}
 
 FlowArgument = Annotated[str, typer.Argument(metavar="FLOW", help="Name of the flow.")]
@@ -137,7 +138,8 @@ def _change(
     """
     now = _only(client.status(name))
     if dry_run:
-        return _ALREADY[desired] if now.state is FlowState(desired) else _WOULD[desired]
+        already = now.state in _COPIES if desired is Desired.ACTIVE else now.state is FlowState.PAUSED
+        return _ALREADY[desired] if already else _WOULD[desired]
     changed = client.set_desired(name, desired, actor=remote.actor(), reason=reason, expected_epoch=now.epoch)
     if timeout_seconds is not None:
         _wait(client, name, FlowState(desired), timeout_seconds)

@@ -50,7 +50,7 @@ def not_ready_because(flow: FlowStatus) -> str | None:
 def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:
     """Return why a flow is not healthy, or None.
 
-    It is ACTIVE here, each broker that it needs answers, nothing is faulted, and the RPO is within the limit.
+    It is ACTIVE here, each broker that it needs answers, nothing stands still, and the RPO is within the limit.
     """
     if flow.remote:
         return "another daemon runs this flow"
@@ -59,9 +59,9 @@ def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | 
     silent = next((cluster.trouble for cluster in flow.clusters if cluster.trouble is not None), None)
     if silent is not None:
         return silent
-    faulted = next((mirror.topic for mirror in flow.mirrors if _faulted(mirror)), None)
-    if faulted is not None:
-        return f"{faulted} is {MirrorState.FAULTED}"
+    still = next((why for mirror in flow.mirrors if (why := _still_because(mirror)) is not None), None)
+    if still is not None:
+        return still
     return _late(flow, rpo_seconds_max) if rpo_seconds_max is not None else None
 
 
@@ -76,8 +76,14 @@ def _with_reason(flow: FlowStatus) -> str:
     return f"{flow.state}: {flow.reason}" if flow.reason else flow.state
 
 
-def _faulted(mirror: MirrorStatus) -> bool:
-    return MirrorState.FAULTED in {mirror.state, *(partition.state for partition in mirror.partitions)}
+def _still_because(mirror: MirrorStatus) -> str | None:
+    """Return that a topic stands still without anybody's order, as a whole or in part; None where it does not."""
+    if MirrorState.FAULTED in {mirror.state, *(partition.state for partition in mirror.partitions)}:
+        return f"{mirror.topic} is {MirrorState.FAULTED}"
+    for one in mirror.partitions:
+        if one.phase is PartitionPhase.STOPPED and one.state not in {MirrorState.PAUSED, MirrorState.STOPPED}:
+            return f"{mirror.topic} stands still: {_why(one)}"
+    return None
 
 
 def _partitions(flow: FlowStatus) -> Iterator[tuple[PartitionPhase, str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from replicator.errors import PreflightFailed
 from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import FlowStatus, PartitionStatus, to_json
+from replicator.model.status import DaemonStatus, FlowStatus, PartitionStatus, to_json
 from tests.cli.conftest import Run
 from tests.unit.rpc.samples import DAEMON, EVENTS, NORTH, ORDERS, FakeDaemon
 
@@ -255,14 +255,21 @@ def test_nothing_to_show_is_a_remark_not_data(run: Run, daemon: FakeDaemon) -> N
         assert result.err
 
 
-def test_watch_prints_json_lines_until_the_daemon_ends(run: Run, daemon: FakeDaemon) -> None:
+def test_watch_prints_json_lines_until_the_daemon_ends(
+    run: Run, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bare --watch has its default interval; off a terminal each picture is one line."""
     daemon.status = replace(DAEMON, flows=(NORTH,))
 
-    def leave() -> None:
-        daemon.status = replace(DAEMON, flows=())
+    looks, really = itertools.count(1), daemon.whole_snapshot
 
-    threading.Timer(0.8, leave).start()
+    async def whole_snapshot(flow: str | None) -> DaemonStatus:
+        status = await really(flow)
+        if next(looks) > 2:
+            daemon.status = replace(DAEMON, flows=())
+        return status
+
+    monkeypatch.setattr(daemon, "whole_snapshot", whole_snapshot)
     # The watched flow goes away, which the daemon answers with an error: that ends this watch.
     result = run("flow", "status", "north-to-west", "-w", "500ms", "-o", "json")
 

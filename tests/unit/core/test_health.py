@@ -83,3 +83,11 @@ def test_one_broker_that_does_not_answer_makes_a_flow_unhealthy() -> None:
     trouble = "west broker 2 does not answer, last heard 12.0s ago"
     clusters = (ClusterStatus("east", up=True), ClusterStatus("west", up=True, trouble=trouble))
     assert unhealthy_because(flow(part(0, COPYING), clusters=clusters), None) == trouble
+
+
+def test_a_topic_that_lacks_a_right_is_not_healthy() -> None:
+    """It stands still as much as one that is faulted."""
+    seen = flow(part(0, COPYING), part(1, STOPPED, reason=Reason.WAITING_FOR_ACCESS))
+    assert unhealthy_because(seen, None) == "orders stands still: waiting_for_access"
+    switched = flow(part(0, STOPPED, MirrorState.STOPPED, Reason.FENCED))
+    assert unhealthy_because(switched, None) is None
