@@ -259,7 +259,9 @@ class FlowRunner:
         if self._parts is not None:
             held = held_back_of(self._parts.state_log.records, self._parts.identity.uid)
             ours = held.opened(None).made
-        return await rehearse(self.flow, whole, self._source.spec, self._target.spec, ids, self.groups(), ours=ours)
+        return await rehearse(
+            self.flow, whole, self._source.spec, self._target.spec, ids, self.known_groups(), ours=ours
+        )
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""
@@ -302,10 +304,21 @@ class FlowRunner:
         """Return how far each group has followed, and what holds all of them back (`ControlPort.groups`).
 
         Raises:
-            ReplicatorError: The flow is not up: which groups there are is unknown.
+            ReplicatorError: Which groups there are is unknown: the flow is not up, or they were not read yet.
         """
-        groups = self._up().groups
-        return groups.statuses(), groups.trouble
+        parts = self._up()
+        if not parts.groups.looked:
+            raise ReplicatorError(
+                f"the groups of flow {self.flow.name!r} are not known yet",
+                why=parts.groups.trouble or "they are read for the first time",
+                next_step="the same command again in a few seconds",
+            )
+        return self.known_groups()
+
+    def known_groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
+        """Return the same as far as it is known, with what the rest waits for."""
+        parts = self._parts
+        return (parts.groups.statuses(), parts.groups.trouble) if parts is not None else ((), self.trouble)
 
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.

@@ -76,6 +76,7 @@ class GroupSync:
 
     Attributes:
         trouble: What holds all groups back, None for nothing.
+        looked: Whether it is known which groups there are, none included.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class GroupSync:
         may_write: Callable[[], bool],
     ) -> None:
         self.trouble: str | None = None
+        self.looked = not flow.group_sync.groups.include
         self._flow = flow
         self._source = GroupSide(source)
         self._target = GroupSide(target)
@@ -391,6 +393,7 @@ class GroupSync:
                 pictures[name] = picture(self._flow.name, name, seen, sides)
             await _breathe(turn)
         self._pictures = pictures
+        self.looked = True
         self._tell_refusals()
 
     def _tell_refusals(self) -> None:

@@ -126,7 +126,7 @@ class ControlPort(Protocol):
 
         Raises:
             UsageError: The flow is not run here.
-            ReplicatorError: It is not up: which groups there are is unknown.
+            ReplicatorError: Which groups there are is unknown: it is not up, or they were not read yet.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,19 @@ def test_numbers_as_people_read_them() -> None:
     spans = (None, 0.0, 3.24, 95, 7_380, 367_200)
     assert [output.age(span) for span in spans] == ["-", "0.0s", "3.2s", "1m35s", "2h03m", "4d06h"]
     assert [output.text(value) for value in (None, "", 0, "x")] == ["-", "-", "0", "x"]
+
+
+@pytest.mark.parametrize("words", [("validate", "configs/minimal.yaml"), ("--help",)])
+def test_a_reader_that_closes_the_pipe_is_no_error(words: tuple[str, ...]) -> None:
+    """As in `replicator ... | head -1`: it ends as SIGPIPE would end it, and complains of nothing."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "replicator.cli.main", *words],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (main.PIPE_CLOSED, b"")

@@ -73,7 +73,7 @@ async def until(
     for _ in range(600):
         if by_hand and runner._parts is not None:
             await runner._parts.groups.round()
-        seen = next((one for one in runner.groups()[0] if one.group == group), None)
+        seen = next((one for one in runner.known_groups()[0] if one.group == group), None)
         if seen is not None and seen.state is state and seen.partitions[0].source_offset == source_offset:
             return
         await asyncio.sleep(0.1)
