@@ -16,7 +16,7 @@ has the same calls, takes any number of questions at once, and TLS files with it
 
 from __future__ import annotations
 
-from replicator.model.translation import OffsetQuestion, Translation, TranslationState
+from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
 
@@ -24,10 +24,12 @@ __all__ = [
     "ControlClient",
     "Endpoint",
     "OffsetQuestion",
+    "TimeQuestion",
     "Translation",
     "TranslationState",
     "translate",
     "translate_group",
+    "translate_time",
 ]
 
 
@@ -56,6 +58,27 @@ def translate(
     """
     with ControlClient(_endpoint(address)) as client:
         return client.translate(flow, [OffsetQuestion(topic, partition, offset)], reverse=reverse)[0]
+
+
+def translate_time(
+    address: str | Endpoint, flow: str, topic: str, time_ms: int, partition: int | None = None
+) -> tuple[Translation, ...]:
+    """Translate a moment: where the first record of the source from then or later stands on the target.
+
+    A lookup by time on the target itself finds markers that were written later than what they stand for.
+
+    Args:
+        address: `HOST:PORT` of a daemon that runs the flow, or an `Endpoint` with TLS files.
+        flow: Name of the flow.
+        topic: Name of the topic on the source.
+        time_ms: Unix time in milliseconds.
+        partition: Number of the partition; None for all of the topic's.
+
+    Raises:
+        ReplicatorError: As for `translate`.
+    """
+    with ControlClient(_endpoint(address)) as client:
+        return client.translate_time(flow, TimeQuestion(topic, time_ms, partition))
 
 
 def translate_group(

@@ -15,7 +15,7 @@ from replicator.errors import ReplicatorError, UsageError
 from replicator.model.status import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from replicator.model.translation import OffsetQuestion, Translation
+    from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
     from replicator.rpc.client import ControlClient
 
 app = typer.Typer(no_args_is_help=True, help="Offsets: where those of one side stand on the other.")
@@ -42,6 +42,14 @@ PartitionOption = Annotated[int | None, typer.Option("--partition", min=0, max=_
 OffsetOption = Annotated[
     int | None, typer.Option("--offset", min=0, max=_OFFSET_MAX, help="The next record to read there.")
 ]
+TimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        help="Instead of an offset: where the source's first record from then or later stands. Unix time in ms, or "
+        "ISO 8601 with a zone. Without --partition all of the topic's.",
+    ),
+]
 GroupOption = Annotated[
     str | None,
     typer.Option("--group", help="Instead of one offset: all that a consumer group committed of the flow's topics."),
@@ -58,6 +66,7 @@ def translate(
     topic: TopicOption = None,
     partition: PartitionOption = None,
     offset: OffsetOption = None,
+    time: TimeOption = None,
     group: GroupOption = None,
     reverse: ReverseOption = False,
     form: output.FormatOption = Format.TABLE,
@@ -69,18 +78,25 @@ def translate(
     """Tell where a reader of one side goes on, on the other: exactly, or not at all.
 
     An offset is the next record to read, as in a committed offset. States: exact; below_log_start (the other side
-    starts further on); not_yet_replicated; beyond_target_end; below_map; not_attached; faulted.
+    starts further on); not_yet_replicated; beyond_target_end; below_map; not_attached; faulted; source_unseen.
+
+    --time asks the source's own index. A lookup by time on the target finds markers first, which carry the time at
+    which they were written.
 
     Exits with 0 if every offset was translated, 1 if one was not (yet).
     """
     if form not in _FORMATS:
         raise UsageError(f"offsets translate has no output {form}", next_step="use -o table, wide, json or yaml")
-    questions = _questions(topic, partition, offset, group)
+    moment = _moment(time, topic, partition, offset, group, reverse=reverse)
+    questions = [] if moment is not None else _questions(topic, partition, offset, group)
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
-        found = _ask(client, flow, questions, group, reverse)
+        if moment is not None:
+            found = client.translate_time(flow, moment)
+        else:
+            found = _ask(client, flow, questions, group, reverse)
     match form:
         case Format.JSON | Format.YAML:
-            output.document(form, _document(flow, found, group, reverse))
+            output.document(form, _document(flow, found, group, reverse) | _asked_time(moment))
         case _:
             output.table(_COLUMNS, [_row(each, reverse) for each in found], wide=form is Format.WIDE)
     left = [each for each in found if not each.is_translated]
@@ -90,6 +106,32 @@ def translate(
             why=f"{left[0].topic}-{left[0].partition} {left[0].state}: {left[0].detail}",
             next_step=f"replicator mirror describe {flow} {left[0].topic}",
         )
+
+
+def _moment(
+    time: str | None, topic: str | None, partition: int | None, offset: int | None, group: str | None, *, reverse: bool
+) -> TimeQuestion | None:
+    from replicator.model.translation import TimeQuestion
+    from replicator.model.units import TIME_ALLOWED, parse_time_ms
+
+    if time is None:
+        return None
+    if topic is None or offset is not None or group is not None:
+        raise UsageError("--time stands for an offset of one topic", next_step="give --topic, and --partition for one")
+    if reverse:
+        raise UsageError(
+            "--time asks the source, and --reverse the target",
+            why="the target's index of times finds markers, which carry the time at which they were written",
+            next_step="leave --reverse out, and give the topic's name on the source",
+        )
+    try:
+        return TimeQuestion(topic, parse_time_ms(time), partition)
+    except ValueError as error:
+        raise UsageError(f"--time {time} is no moment", why=str(error), next_step=TIME_ALLOWED) from None
+
+
+def _asked_time(moment: TimeQuestion | None) -> dict[str, Any]:
+    return {} if moment is None else {"time_ms": moment.time_ms}
 
 
 def _questions(topic: str | None, partition: int | None, offset: int | None, group: str | None) -> list[OffsetQuestion]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from replicator.model.spec import FlowSpec, Spec
     from replicator.model.switch import Order as SwitchOrder
     from replicator.model.switch_status import SwitchPlan, SwitchStatus
-    from replicator.model.translation import OffsetQuestion, Translation
+    from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
     from replicator.rpc.lease_port import LeasePort
 
 _DRAIN_SECONDS = 5.0
@@ -130,6 +130,10 @@ class Daemon:
     ) -> Sequence[Translation]:
         """Translate offsets; see `ControlPort.translate`."""
         return await self._runner(flow).translate(questions, reverse=reverse, alone=alone)
+
+    async def translate_time(self, flow: str, question: TimeQuestion) -> Sequence[Translation]:
+        """Translate a moment of the source; see `ControlPort.translate_time`."""
+        return await self._runner(flow).translate_time(question)
 
     async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
         """Translate a group's offsets; see `ControlPort.translate_group`."""

@@ -1,4 +1,4 @@
-"""Fills offsets that hold no record on the source, with control markers that no reader of the target sees.
+"""Fills offsets that hold no record on the source, with control markers, which readers skip (docs/CLIENTS.md).
 
 One request carries the markers of many partitions, in rounds per target broker.
 Markers are not compare-and-append, so each rule here stands for what the broker does not check:

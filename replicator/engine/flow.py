@@ -12,7 +12,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.partition_values import Phase
 from replicator.core.resolution import described
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
-from replicator.engine import state, translate
+from replicator.engine import state, translate, translate_time
 from replicator.engine.between import Between
 from replicator.engine.chores import Chores
 from replicator.engine.cluster_watch import ClusterWatch
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.model.switch_status import SwitchStatus
-    from replicator.model.translation import OffsetQuestion, Translation
+    from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
     from replicator.rpc.lease_port import LeasePort
     from replicator.rpc.peers import Peers
     from replicator.store.port import Store
@@ -291,6 +291,11 @@ class FlowRunner:
         parts = self._up()
         questions = await translate.group_questions(parts.pump, parts.sync.mirrors, group, reverse=reverse)
         return await self._team(parts, reverse=reverse).answers(questions)
+
+    async def translate_time(self, question: TimeQuestion) -> list[Translation]:
+        """Translate a moment of the source (`ControlPort.translate_time`)."""
+        parts = self._up()
+        return await translate_time.answers(question, parts.pump, parts.sync.mirrors, self._team(parts, reverse=False))
 
     def _asked(self, parts: Parts) -> Asked:
         return Asked(self.flow.name, parts.identity.uid)

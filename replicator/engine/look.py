@@ -108,6 +108,29 @@ async def ends_of(
     return await _told_by_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed)
 
 
+async def at_time(
+    cluster: Cluster,
+    wanted: Iterable[TopicPartition],
+    time_ms: int,
+    *,
+    committed: bool,
+    timeout_seconds: float | None = None,
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+    """Return the first offset whose record is from that time (Unix, ms) or later, -1 where there is none.
+
+    Args:
+        cluster: Whose logs.
+        wanted: Which partitions.
+        time_ms: 0 or more.
+        committed: Whether only what lies below the last stable offset counts.
+        timeout_seconds: How long each broker may take; None: as long as any request.
+
+    Returns:
+        The offsets, and why partitions did not tell.
+    """
+    return await _told_by_leaders(cluster, wanted, time_ms, timeout_seconds, committed=committed)
+
+
 async def _told_by_leaders(
     cluster: Cluster,
     wanted: Iterable[TopicPartition],

@@ -86,6 +86,24 @@ async def group_questions(
     return questions
 
 
+def questioned(mirrors: Mapping[str, Mirror], topic: str, partition: int | None) -> tuple[Mirror, list[int]]:
+    """Return the mirror of a source topic that is asked about, and which partitions of it.
+
+    Raises:
+        UsageError: The flow has no such topic or partition, or knows none of its partitions yet.
+    """
+    by_name = _by_name(mirrors, reverse=False)
+    _check(by_name, OffsetQuestion(topic, partition or 0, 0), reverse=False)
+    mirror = by_name[topic]
+    if partition is None and not mirror.partitions:
+        raise UsageError(
+            f"how many partitions of {topic!r} are copied is not known",
+            why=mirror.fault.text if mirror.fault is not None else "the flow has not looked at it yet",
+            next_step="replicator mirror list",
+        )
+    return mirror, list(range(mirror.partitions)) if partition is None else [partition]
+
+
 def _by_name(mirrors: Mapping[str, Mirror], *, reverse: bool) -> dict[str, Mirror]:
     return {mirror.target_topic if reverse else mirror.topic: mirror for mirror in mirrors.values()}
 

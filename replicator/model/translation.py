@@ -23,6 +23,8 @@ class TranslationState(enum.StrEnum):
     """The daemon has not looked at this partition since it started."""
     FAULTED = "faulted"
     """The partition stopped because one of its logs is not the one that was copied."""
+    SOURCE_UNSEEN = "source_unseen"
+    """The source cannot be asked now where the moment stands in its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,15 @@ class OffsetQuestion:
     topic: str
     partition: int
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimeQuestion:
+    """A moment of a source topic: Unix time in milliseconds; `partition` None stands for all of them."""
+
+    topic: str
+    time_ms: int
+    partition: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 SIZE_UNITS = {
     "B": 1,
@@ -111,6 +112,30 @@ def format_age(seconds: float) -> str:
     if not hours:
         return f"{minutes}m{rest:02}s"
     return f"{days}d{hours_left:02}h" if days else f"{hours}h{minutes_left:02}m"
+
+
+TIME_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+TIME_ALLOWED = "allowed: milliseconds since 1970 (1790000000500), or ISO 8601 with a zone (2026-09-21T14:13:20.5Z)"
+
+
+def parse_time_ms(text: str) -> int:
+    """Return a moment as Unix time in milliseconds: from such a number, or from ISO 8601 with a zone.
+
+    Raises:
+        ValueError: It is neither, or lies before 1970.
+    """
+    if re.fullmatch(r"[0-9]{1,15}", text, re.ASCII):
+        moment_ms = int(text)
+    else:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError(f"{text} has no zone; {TIME_ALLOWED}")
+        # In whole numbers: a float of that size is not exact to the millisecond.
+        moment_ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    if not 0 <= moment_ms <= TIME_MS_MAX:
+        raise ValueError(f"{text} lies before 1970 or after 9999; {TIME_ALLOWED}")
+    return moment_ms
 
 
 def parse_address(value: object) -> tuple[str, int]:

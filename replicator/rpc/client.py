@@ -19,7 +19,7 @@ from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import SwitchPlan, SwitchStatus
-from replicator.model.translation import OffsetQuestion, Translation
+from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.rpc import faults
 from replicator.rpc.convert import (
     audit_from_wire,
@@ -229,6 +229,17 @@ class ControlClient:
         It is read on the source, or with `reverse` on the target.
         """
         return self._translate(pb.TranslateOffsetsRequest(flow=flow, reverse=reverse, group=group))
+
+    def translate_time(self, flow: str, question: TimeQuestion) -> tuple[Translation, ...]:
+        """Return where a moment of the source stands on the target, for each partition that is asked about."""
+        request = pb.TranslateTimeRequest(
+            flow=flow, topic=question.topic, time_ms=question.time_ms, partition=question.partition
+        )
+        try:
+            answer = self._stub.TranslateTime(request, timeout=self._endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return tuple(translation_from_wire(each) for each in answer.translations)
 
     def _translate(self, request: pb.TranslateOffsetsRequest) -> tuple[Translation, ...]:
         try:

@@ -13,7 +13,7 @@ from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import SwitchPlan, SwitchStatus
-from replicator.model.translation import OffsetQuestion, Translation
+from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 QUESTIONS_MAX = 10_000
 """About offsets, in one call."""
@@ -57,6 +57,15 @@ class ControlPort(Protocol):
         """Return where source offsets stand on the target, or with `reverse` target offsets on the source.
 
         One answer per question, in their order. Of partitions that other daemons copy these are asked, unless `alone`.
+
+        Raises:
+            UsageError: The flow has no such topic or partition, or is not run here.
+            ReplicatorError: The flow is not up.
+        """
+        ...
+
+    async def translate_time(self, flow: str, question: TimeQuestion) -> Sequence[Translation]:
+        """Return where a moment of the source stands on the target, one answer for each partition that is asked about.
 
         Raises:
             UsageError: The flow has no such topic or partition, or is not run here.

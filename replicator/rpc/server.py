@@ -21,7 +21,8 @@ from replicator.model.events import Desired
 from replicator.model.spec import TlsSpec
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.switch import Verb
-from replicator.model.units import format_address, is_loopback
+from replicator.model.translation import TimeQuestion
+from replicator.model.units import TIME_MS_MAX, format_address, is_loopback
 from replicator.rpc.access import Access, identities
 from replicator.rpc.audited import AuditPort, audited, peer_of, refused
 from replicator.rpc.certificates import CertificateSource
@@ -366,6 +367,22 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 found = await self._control.translate(
                     request.flow, questions, reverse=request.reverse, alone=request.alone
                 )
+            return pb.TranslateOffsetsResponse(translations=[translation_to_wire(each) for each in found])
+
+    async def TranslateTime(  # noqa: N802
+        self,
+        request: pb.TranslateTimeRequest,
+        context: grpc.aio.ServicerContext[pb.TranslateTimeRequest, pb.TranslateOffsetsResponse],
+    ) -> pb.TranslateOffsetsResponse:
+        """Answer for each partition that is asked about."""
+        async with errors_cross(context):
+            self._may_observe(context, request.flow)
+            find_flow(self._control.snapshot(), request.flow)
+            if not 0 <= request.time_ms <= TIME_MS_MAX:
+                raise UsageError(f"{request.time_ms} is no time", why="it is counted in ms from 1970, up to year 9999")
+            partition = request.partition if request.HasField("partition") else None
+            question = TimeQuestion(request.topic, request.time_ms, partition)
+            found = await self._control.translate_time(request.flow, question)
             return pb.TranslateOffsetsResponse(translations=[translation_to_wire(each) for each in found])
 
     async def ListGroups(  # noqa: N802

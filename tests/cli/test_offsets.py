@@ -43,6 +43,36 @@ def test_one_offset(run: Run, daemon: FakeDaemon) -> None:
     assert daemon.questions == [("east-to-west", (OffsetQuestion("orders.eu", 1, 1200),), False)]
 
 
+@pytest.mark.parametrize("moment", ["1790000000500", "2026-09-21T16:13:20.5+02:00", "2026-09-21T14:13:20.500Z"])
+def test_a_moment_of_the_source(run: Run, daemon: FakeDaemon, moment: str) -> None:
+    """As a number of milliseconds or as people write it; JSON repeats what was understood."""
+    assert run(*TRANSLATE, "--topic", "orders.eu", "--partition", "0", "--time", moment).code == 0
+    found = run(*TRANSLATE, "--topic", "orders.eu", "--time", moment, "-o", "json")
+    assert json.loads(found.out)["time_ms"] == 1_790_000_000_500
+    assert len(json.loads(found.out)["offsets"]) == 3
+    assert [(each.partition, each.time_ms) for _, each in daemon.moments] == [
+        (0, 1_790_000_000_500),
+        (None, 1_790_000_000_500),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--time", "1"), "give --topic"),
+        (("--topic", "t", "--time", "1", "--offset", "1"), "give --topic"),
+        (("--topic", "t", "--time", "1", "--reverse"), "leave --reverse out"),
+        (("--topic", "t", "--time", "2026-09-21T14:13:20"), "has no zone"),
+        (("--topic", "t", "--time", "yesterday"), "ISO 8601 with a zone"),
+    ],
+)
+def test_what_is_no_moment(run: Run, words: tuple[str, ...], why: str) -> None:
+    """Exit 2, before any daemon is asked: no zone is guessed."""
+    found = run(*TRANSLATE, *words)
+    assert found.code == 2
+    assert why in found.err
+
+
 @pytest.mark.parametrize(("columns", "golden"), [(80, GROUP_80), (60, GROUP_60)])
 @pytest.mark.usefixtures("daemon")
 def test_a_group_in_a_narrow_terminal(run: Run, terminal: Callable[[int], None], columns: int, golden: str) -> None:

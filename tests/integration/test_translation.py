@@ -7,9 +7,11 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition as Asked
 
 from replicator import api
 from replicator.api import ControlClient, Endpoint, OffsetQuestion, TranslationState
@@ -29,6 +31,7 @@ from tests.integration.harness import (
     bounds,
     commit,
     configure,
+    consumer,
     create,
     delete_below,
     numbered,
@@ -302,3 +305,43 @@ def aborted_records(cluster: Kafka, topic: str, partition: int, count: int, name
             producer.produce(topic, b"%d" % at, partition=partition)
         producer.flush(30)
         producer.abort_transaction(30)
+
+
+def test_a_moment_is_told_by_the_source(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """Its own index tells: on the target markers that were written later stand where the lookup finds them first.
+
+    Also a moment behind the last record, and records that are not copied yet.
+    """
+    create(east, topic_name)
+    with transactional(east, topic_name) as producer:
+        producer.begin_transaction()
+        producer.produce(topic_name, b"in a transaction", partition=0)
+        producer.commit_transaction(30)
+    wait_until("its marker stands", lambda: bounds(east, topic_name)[0] == (0, 2))
+    moment = time.time_ns() // 1_000_000 + 1
+    produce(east, topic_name, [{"value": b"later", "timestamp": moment}])
+    daemon = lab.daemon(east, west, topic_name).start()
+    wait_copied(east, west, topic_name)
+    wait_until("so says the daemon", lambda: daemon.flow()["lag_records"] == 0)
+
+    assert [looked_up(side, topic_name, moment) for side in (east, west)] == [2, 1], "the target's marker is younger"
+    code, (found,), _ = rows(daemon, "--topic", topic_name, "--time", str(moment))
+    assert (code, found["source_offset"], found["target_offset"], found["state"]) == (0, 2, 2, "exact")
+    at_end = datetime.fromtimestamp((moment + 1) / 1000, UTC).isoformat()
+    code, (found,), _ = rows(daemon, "--topic", topic_name, "--partition", "0", "--time", at_end)
+    assert (code, found["source_offset"], found["target_offset"], found["state"]) == (0, 3, 3, "exact")
+    assert "no record on east is from then or later" in found["detail"]
+
+    assert daemon.cli("flow", "pause", lab.flow, "--wait").returncode == 0
+    produce(east, topic_name, [{"value": b"%d" % number, "timestamp": moment + number} for number in (10, 20, 30)])
+    code, (found,), remarks = rows(daemon, "--topic", topic_name, "--time", str(moment + 30))
+    assert (code, found["source_offset"], found["state"]) == (1, 5, "not_yet_replicated")
+    assert (found["target_offset"], found["behind_records"]) == (None, 2)
+    assert "copied is what lies below 3" in remarks
+
+
+def looked_up(cluster: Kafka, topic: str, time_ms: int) -> int:
+    """Return what a consumer is told of a moment, by the cluster it reads."""
+    with consumer(cluster) as reader:
+        (found,) = reader.offsets_for_times([Asked(topic, 0, time_ms)], timeout=30)
+        return int(found.offset)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from replicator.config.mm2 import yaml_text
 from replicator.config.mm2.ground import Ground
 from replicator.config.mm2.java_regex import NotOurs, names, patterns
 from replicator.config.mm2.properties import Entry
@@ -16,7 +14,6 @@ from replicator.config.mm2.yaml_text import Lines, comment, mapping, pattern_tex
 from replicator.model.spec import FlowSpec
 from replicator.model.units import format_duration
 
-_NOT_YET = "not available in this version"
 _FACTOR_MAX = 2**15 - 1
 _GROUPS_EXCLUDE = "console-consumer-.*, connect-.*, __.*"
 
@@ -169,17 +166,10 @@ def _acls(ground: Ground, source: str, target: str) -> Lines:
     entry = ground.layers.of_flow(source, target, "sync.topic.acls.enabled")
     on = ground.layers.truth(entry, default=True)
     if entry is not None and on:
-        ground.report.add(entry, Fate.LATER, f"acls.mirror, {_NOT_YET}; instead: create the ACLs on the target")
+        ground.report.add(entry, Fate.CONVERTED, f"acls.mirror of {source} to {target}")
     elif entry is not None:
         ground.report.add(entry, Fate.CONVERTED, "acls.mirror is off unless written")
     if not on:
         return []
     told = comment("MirrorMaker 2 copies ACLs by default") if entry is None else said(entry, "")
-    return [told, *mapping("acls", _key("acls.mirror", value=True, lines=["mirror: true"]))]
-
-
-def _key(key: str, value: Any, lines: Lines) -> Lines:
-    """Return a key as it is if this version takes the value, else as a comment with the reason."""
-    if yaml_text.offered(f"flows.*.{key}", value):
-        return lines
-    return [comment(f"later ({_NOT_YET}):"), *yaml_text.commented(lines)]
+    return [told, *mapping("acls", ["mirror: true"])]

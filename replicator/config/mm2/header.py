@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from replicator.config.lint_flows import shared_target_topic
 from replicator.config.mm2.flows import FlowDraft
 from replicator.config.mm2.report import NAMED_IN_HEADER, UNNAMED, Fate, Row
 from replicator.config.mm2.yaml_text import comment
@@ -49,9 +50,10 @@ def _listed(title: str, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _loops(flows: Sequence[FlowDraft]) -> Iterator[tuple[str, str]]:
-    """Yield each pair of flows in opposite directions of which neither renames."""
+    """Yield each pair of flows in opposite directions of which neither renames, and which have a topic in common."""
     plain = [flow.spec for flow in flows if not flow.broken and flow.spec.rename.prefix is None]
     for at, one in enumerate(plain):
         for other in plain[:at]:
-            if (one.source, one.target) == (other.target, other.source):
+            opposite = (one.source, one.target) == (other.target, other.source)
+            if opposite and shared_target_topic(one, other) is not None:
                 yield other.name, one.name

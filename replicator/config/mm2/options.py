@@ -31,11 +31,15 @@ OPTIONS: tuple[tuple[str, Fate, str], ...] = (
         Fate.BUILT_IN,
         "every record is copied exactly once, without transactions on the target",
     ),
-    (r"tasks\.max", Fate.BUILT_IN, "one daemon runs a flow; start more for other targets (daemon.site) or to stand by"),
+    (
+        r"tasks\.max",
+        Fate.BUILT_IN,
+        "a flow is copied at once; instead: shards, for several daemons",
+    ),
     (
         r"offset-syncs\..*|emit\.offset-syncs\..*|offset\.lag\.max",
         Fate.BUILT_IN,
-        "offsets are the same on both sides: there is nothing to translate, and no such topic",
+        "offsets are the same on both sides, or exactly mapped on replicator.state: there is no such topic",
     ),
     (
         r"emit\.checkpoints\..*|checkpoints\..*",
@@ -59,13 +63,13 @@ OPTIONS: tuple[tuple[str, Fate, str], ...] = (
     ),
     (
         r"sync\.topic\.acls\.interval\.seconds",
-        Fate.LATER,
-        "ACLs are not available in this version; no interval is to be set then",
+        Fate.BUILT_IN,
+        "rules of the authorizer are followed while running, where acls.mirror is on",
     ),
     (
         r"replication\.policy\.internal\.topic\.separator\.enabled",
         Fate.BUILT_IN,
-        "there are no such internal topics; those of MirrorMaker are never matched by a pattern",
+        "there are no such internal topics; those of MirrorMaker are copied by their full names only",
     ),
     (
         r"(group|config\.property)\.filter\.class|forwarding\.admin\.class|add\.(source|target)\.alias\.to\.metrics",

@@ -17,7 +17,6 @@ class Fate(enum.StrEnum):
 
     CONVERTED = "converted"
     BUILT_IN = "built in"  # nothing to write: it is always so
-    LATER = "later"  # written as a comment, not available in this version
     OVERRULED = "overruled"  # another line decides
     BY_HAND = "by hand"  # something has to be done first
     NONE = "none"

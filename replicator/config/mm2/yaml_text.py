@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from replicator.config.lint import NOT_YET
 from replicator.config.mm2.properties import Entry
 from replicator.config.mm2.report import one_line
 from replicator.model.spec import Pattern, PatternKind
@@ -73,8 +71,3 @@ def pattern_text(pattern: Pattern) -> str:
     if pattern.kind is PatternKind.REGEX:
         return f"{{regex: {json.dumps(pattern.text.replace('$', '$$'))}}}"
     return json.dumps(pattern.text)
-
-
-def offered(place: str, value: Any) -> bool:
-    """Return whether this version takes a value (as written in a file) at a place such as `flows.*.shards`."""
-    return all(value in allowed for where, allowed in NOT_YET if where == place)

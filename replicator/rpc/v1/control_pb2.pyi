@@ -310,6 +310,18 @@ class TranslateOffsetsRequest(_message.Message):
     flow_uid: str
     def __init__(self, flow: _Optional[str] = ..., reverse: _Optional[bool] = ..., questions: _Optional[_Iterable[_Union[OffsetQuestion, _Mapping]]] = ..., group: _Optional[str] = ..., alone: _Optional[bool] = ..., flow_uid: _Optional[str] = ...) -> None: ...
 
+class TranslateTimeRequest(_message.Message):
+    __slots__ = ("flow", "topic", "time_ms", "partition")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    topic: str
+    time_ms: int
+    partition: int
+    def __init__(self, flow: _Optional[str] = ..., topic: _Optional[str] = ..., time_ms: _Optional[int] = ..., partition: _Optional[int] = ...) -> None: ...
+
 class Translation(_message.Message):
     __slots__ = ("topic", "target_topic", "partition", "source_offset", "target_offset", "state", "behind_records", "detail")
     TOPIC_FIELD_NUMBER: _ClassVar[int]

@@ -64,6 +64,11 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.FromString,
                 _registered_method=True)
+        self.TranslateTime = channel.unary_unary(
+                '/replicator.rpc.v1.Control/TranslateTime',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateTimeRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.FromString,
+                _registered_method=True)
         self.ResolveMirror = channel.unary_unary(
                 '/replicator.rpc.v1.Control/ResolveMirror',
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ResolveMirrorRequest.SerializeToString,
@@ -151,6 +156,13 @@ class ControlServicer:
 
     def TranslateOffsets(self, request, context):
         """Where offsets of one side stand on the other: of some partitions, or all that a consumer group has committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TranslateTime(self, request, context):
+        """Where a moment of the source stands on the target, from the source's own index of times.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,6 +262,11 @@ def add_ControlServicer_to_server(servicer, server):
             'TranslateOffsets': grpc.unary_unary_rpc_method_handler(
                     servicer.TranslateOffsets,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.SerializeToString,
+            ),
+            'TranslateTime': grpc.unary_unary_rpc_method_handler(
+                    servicer.TranslateTime,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateTimeRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.SerializeToString,
             ),
             'ResolveMirror': grpc.unary_unary_rpc_method_handler(
@@ -459,6 +476,33 @@ class Control:
             target,
             '/replicator.rpc.v1.Control/TranslateOffsets',
             replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TranslateTime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/TranslateTime',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateTimeRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.TranslateOffsetsResponse.FromString,
             options,
             channel_credentials,

@@ -13,6 +13,7 @@ class ControlStub:
     SetDesired: grpc.UnaryUnaryMultiCallable[pb.SetDesiredRequest, pb.SetDesiredResponse]
     Events: grpc.UnaryUnaryMultiCallable[pb.EventsRequest, pb.EventsResponse]
     TranslateOffsets: grpc.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
+    TranslateTime: grpc.UnaryUnaryMultiCallable[pb.TranslateTimeRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     Rehearse: grpc.UnaryUnaryMultiCallable[pb.RehearseRequest, pb.RehearseResponse]
     Audit: grpc.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
@@ -30,6 +31,7 @@ class ControlAsyncStub:
     SetDesired: grpc.aio.UnaryUnaryMultiCallable[pb.SetDesiredRequest, pb.SetDesiredResponse]
     Events: grpc.aio.UnaryUnaryMultiCallable[pb.EventsRequest, pb.EventsResponse]
     TranslateOffsets: grpc.aio.UnaryUnaryMultiCallable[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
+    TranslateTime: grpc.aio.UnaryUnaryMultiCallable[pb.TranslateTimeRequest, pb.TranslateOffsetsResponse]
     ResolveMirror: grpc.aio.UnaryUnaryMultiCallable[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]
     Rehearse: grpc.aio.UnaryUnaryMultiCallable[pb.RehearseRequest, pb.RehearseResponse]
     Audit: grpc.aio.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
@@ -58,6 +60,9 @@ class ControlServicer:
     ) -> pb.EventsResponse: ...
     async def TranslateOffsets(
         self, request: pb.TranslateOffsetsRequest, context: grpc.aio.ServicerContext[pb.TranslateOffsetsRequest, pb.TranslateOffsetsResponse]
+    ) -> pb.TranslateOffsetsResponse: ...
+    async def TranslateTime(
+        self, request: pb.TranslateTimeRequest, context: grpc.aio.ServicerContext[pb.TranslateTimeRequest, pb.TranslateOffsetsResponse]
     ) -> pb.TranslateOffsetsResponse: ...
     async def ResolveMirror(
         self, request: pb.ResolveMirrorRequest, context: grpc.aio.ServicerContext[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse]

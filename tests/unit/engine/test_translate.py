@@ -13,23 +13,27 @@ from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import TargetLimits
 from replicator.core.topic_plan import Fault as MirrorFault
 from replicator.core.track import Track
+from replicator.engine import translate_time
 from replicator.engine.mirror import Mirror
 from replicator.engine.slot import Slot
 from replicator.engine.translate import answers
 from replicator.errors import ConnectionFailed, UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
-from replicator.model.translation import OffsetQuestion, Translation, TranslationState
+from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
     from replicator.engine.pump import Pump
+    from replicator.engine.translate_team import TranslatingTeam
 
 MIRROR = Mirror("orders", "dr.orders", partitions=2)
 
 
 class DeadCluster:
     """One whose brokers are known, and do not answer."""
+
+    spec = SimpleNamespace(alias="east")
 
     def leader(self, _where: TopicPartition) -> object:
         """Return who led last."""
@@ -121,6 +125,30 @@ async def test_what_was_never_compared_has_no_answer() -> None:
         found = await ask(held, 5, mirror)
         assert (found.state, found.is_translated) == (TranslationState.NOT_ATTACHED, False)
         assert why in (found.detail or "")
+
+
+async def test_a_source_that_does_not_answer_tells_no_moment() -> None:
+    """Nothing is guessed from what the target holds: every partition says why, and the question is still checked."""
+    side = SimpleNamespace(cluster=DeadCluster())
+    pump = cast("Pump", SimpleNamespace(source=side, target=side, slots={}, committed_only=True))
+    mirrors = {MIRROR.topic: MIRROR}
+    team = cast("TranslatingTeam", SimpleNamespace(answers=_nothing_asked))
+
+    found = await translate_time.answers(TimeQuestion("orders", 5), pump, mirrors, team)
+
+    assert [(each.partition, each.state, each.is_translated) for each in found] == [
+        (0, TranslationState.SOURCE_UNSEEN, False),
+        (1, TranslationState.SOURCE_UNSEEN, False),
+    ]
+    assert found[0].detail == "east cannot be asked for the time now: refused"
+    for question in (TimeQuestion("orders", 5, 2), TimeQuestion("dr.orders", 5)):
+        with pytest.raises(UsageError):
+            await translate_time.answers(question, pump, mirrors, team)
+
+
+async def _nothing_asked(questions: list[OffsetQuestion]) -> list[Translation]:
+    assert not questions
+    return []
 
 
 async def test_a_question_that_cannot_be_meant_is_refused() -> None:

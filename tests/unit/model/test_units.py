@@ -93,3 +93,26 @@ def test_the_password_of_a_url_is_not_shown() -> None:
 def test_loopback(host: str, expected: bool) -> None:  # noqa: FBT001  # a table of examples
     """Any other name is taken as remote."""
     assert units.is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0),
+        ("1790000000500", 1_790_000_000_500),
+        ("1970-01-01T01:00:00.0019+01:00", 1),
+        ("9999-12-31T23:59Z", 253_402_300_740_000),
+    ],
+)
+def test_moments(text: str, expected: int) -> None:
+    """Whole milliseconds."""
+    assert units.parse_time_ms(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1.5", "now", "2026-09-21", "2026-09-21T14:13:20", "1960-01-01T00:00Z", "9" * 15]
+)
+def test_what_is_no_moment(text: str) -> None:
+    """A moment without a zone would be another one on each machine."""
+    with pytest.raises(ValueError, match=r".+"):
+        units.parse_time_ms(text)

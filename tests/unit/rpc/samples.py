@@ -25,7 +25,7 @@ from replicator.model.status import (
 from replicator.model.switch import Direction, Outcome, Verb
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
-from replicator.model.translation import OffsetQuestion, Translation, TranslationState
+from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 
 ORDERS = MirrorStatus(
     topic="orders.eu",
@@ -287,6 +287,7 @@ class FakeDaemon:
     status: DaemonStatus = DAEMON
     asked: list[tuple[str, Desired, str, str]] = field(default_factory=list)
     resolved: list[tuple[str, Order]] = field(default_factory=list)
+    moments: list[tuple[str, TimeQuestion]] = field(default_factory=list)
     questions: list[tuple[str, tuple[OffsetQuestion, ...] | str, bool]] = field(default_factory=list)
     audit: KeptAudit = field(default_factory=KeptAudit)
     refuse: Exception | None = None
@@ -387,6 +388,11 @@ class FakeDaemon:
             )
             for question in questions
         ]
+
+    async def translate_time(self, flow: str, question: TimeQuestion) -> Sequence[Translation]:
+        """Return the sample translations; of one partition only the first."""
+        self.moments.append((flow, question))
+        return TRANSLATIONS if question.partition is None else TRANSLATIONS[:1]
 
     async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
         """Return the sample translations; of the target only the first."""

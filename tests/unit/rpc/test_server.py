@@ -34,7 +34,7 @@ from replicator.model.resolution import How, Order
 from replicator.model.spec import TlsSpec
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch import Verb
-from replicator.model.translation import OffsetQuestion
+from replicator.model.translation import OffsetQuestion, TimeQuestion
 from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.port import QUESTIONS_MAX
@@ -158,6 +158,20 @@ async def test_a_group_is_asked_about_in_either_direction(address: str, daemon: 
     assert found == TRANSLATIONS[:1]
     assert (one.source_offset, one.target_offset, one.state) == (7, 10, api.TranslationState.EXACT)
     assert daemon.questions[:2] == [("east-to-west", "billing", False), ("east-to-west", "billing", True)]
+
+
+async def test_a_moment_is_asked_about(address: str, daemon: FakeDaemon) -> None:
+    """Of one partition or all; and a moment that is none is refused."""
+    found = await asyncio.to_thread(api.translate_time, address, "east-to-west", "orders.eu", 1_790_000_000_500)
+    one = await asyncio.to_thread(api.translate_time, address, "east-to-west", "orders.eu", 0, 0)
+
+    assert (found, one) == (TRANSLATIONS, TRANSLATIONS[:1])
+    assert daemon.moments == [
+        ("east-to-west", TimeQuestion("orders.eu", 1_790_000_000_500)),
+        ("east-to-west", TimeQuestion("orders.eu", 0, 0)),
+    ]
+    with pytest.raises(UsageError, match="is no time"):
+        await asyncio.to_thread(api.translate_time, address, "east-to-west", "orders.eu", -1)
 
 
 @pytest.mark.parametrize(("group", "count"), [("", 0), ("billing", 1), ("", QUESTIONS_MAX + 1)])

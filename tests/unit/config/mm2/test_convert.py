@@ -244,3 +244,30 @@ def test_flow_names_are_unlike_and_short_enough(tmp_path: Path) -> None:
     text += "".join(f"{pair}.enabled = true\n" for pair in (f"{a}->{b}", f"{b}->{a}", "x->y-to-z", "x-to-y->z"))
     spec = loaded(imported(text), tmp_path)
     assert len({one.name for one in spec.flows}) == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "warns"),
+    [
+        ("A->B.topics = .*\nB->A.topics = .*\n", True),
+        ("A->B.topics = orders.*\nB->A.topics = orders-eu, billing\n", True),
+        ("A->B.topics = orders.*\nB->A.topics = billing.*\n", False),
+        ("A->B.topics = .*\nA->B.topics.exclude = billing.*\nB->A.topics = billing.*\n", False),
+    ],
+)
+def test_circles_are_told_only_where_both_directions_have_a_topic_in_common(more: str, *, warns: bool) -> None:
+    """What the file's own lists and exclusions keep apart cannot go round."""
+    policy = "replication.policy.class = org.apache.kafka.connect.mirror.IdentityReplicationPolicy\n"
+    text = imported(TWO + "B->A.enabled = true\n" + policy + more).text
+    assert ("both directions under the same names" in text) is warns
+
+
+def test_rules_of_the_authorizer_are_converted_and_told_so(tmp_path: Path) -> None:
+    """They follow in this version."""
+    text = TWO + "sync.topic.acls.enabled = true\nsync.topic.acls.interval.seconds = 60\ntasks.max = 4\n"
+    result = imported(text)
+    assert flow(text, tmp_path).acls.mirror
+    told = {row.key: row for row in result.rows}
+    assert told["sync.topic.acls.enabled"].fate is Fate.CONVERTED
+    assert not any("not available" in row.text for row in result.rows)
+    assert "shards" in told["tasks.max"].text
