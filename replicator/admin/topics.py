@@ -26,7 +26,7 @@ from replicator.admin.client import Connection
 from replicator.admin.faults import fault
 from replicator.core.ownership import created
 from replicator.core.rights import Operation, on_cluster, on_group, on_topic
-from replicator.errors import NotOurs
+from replicator.errors import KafkaError, NotOurs
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from replicator.core.ownership import OwnedCommits, OwnedTopic
     from replicator.core.rights import Grant
-    from replicator.errors import KafkaError
     from replicator.model.security import ClusterSpec
 
 _TOPICS_PER_REQUEST = 200
+_BROKERS_AT_ONCE = 8
 _ABSENT = frozenset({Code.UNKNOWN_TOPIC_OR_PART, Code.UNKNOWN_TOPIC_ID})
 _POLL_SECONDS = 0.02
 _DESCRIBE_CONFIGS = "DescribeConfigs"
@@ -162,9 +162,36 @@ class TopicAdmin:
     async def broker_configs(self, names: Iterable[str]) -> dict[str, str | None]:
         """Return settings of the broker with the lowest id; a name it does not know is left out."""
         facts = await self.describe_cluster()
+        return await self._broker_configs(facts.broker_ids[0], tuple(names))
+
+    async def each_broker_configs(self, names: Iterable[str]) -> dict[int, dict[str, str | None] | None]:
+        """Return settings of every broker that is up: each of them has its own. None of one that does not answer.
+
+        Raises:
+            KafkaError: No broker answers, or it is not allowed.
+        """
+        wanted, room = tuple(names), asyncio.Semaphore(_BROKERS_AT_ONCE)
+        ids = (await self.describe_cluster()).broker_ids
+
+        async def ask(broker: int) -> dict[str, str | None] | KafkaError:
+            async with room:
+                try:
+                    return await self._broker_configs(broker, wanted)
+                except KafkaError as error:
+                    if not error.retryable:
+                        raise
+                    return error
+
+        told = dict(zip(ids, await asyncio.gather(*map(ask, ids)), strict=True))
+        failed = [answer for answer in told.values() if isinstance(answer, KafkaError)]
+        if len(failed) == len(told) and failed:
+            raise failed[0]
+        return {broker: None if isinstance(answer, KafkaError) else answer for broker, answer in told.items()}
+
+    async def _broker_configs(self, broker: int, names: tuple[str, ...]) -> dict[str, str | None]:
         right = on_cluster(Operation.DESCRIBE_CONFIGS)
-        answer = await self._describe(ResourceType.BROKER, [str(facts.broker_ids[0])], right, absent=frozenset())
-        entries = answer[str(facts.broker_ids[0])]
+        answer = await self._describe(ResourceType.BROKER, [str(broker)], right, absent=frozenset())
+        entries = answer[str(broker)]
         return {name: entries[name].value for name in names if name in entries}
 
     async def topic_id(self, name: str) -> bytes | None:

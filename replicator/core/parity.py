@@ -24,6 +24,8 @@ class SideParity:
         users: Names with SCRAM credentials.
         quotas: Limits by entity, each a list of `type=name`.
         us: As whom it knows us; None where the flow file does not tell.
+        unread: Why what is None could not be asked.
+        not_offered: Findings (`users`, `quotas`) that its version of Kafka cannot be asked for.
     """
 
     rules: tuple[Rule, ...] | None = None
@@ -32,6 +34,7 @@ class SideParity:
     quotas: Quotas | None = None
     us: str | None = None
     unread: str = ""
+    not_offered: frozenset[str] = frozenset()
 
 
 def compared(
@@ -71,7 +74,21 @@ def _rules(
     return [warn("rules", f"{len(missing)} rules have no counterpart on the target: {named}{more}", helps)]
 
 
+def _not_offered(name: str, what: str, there: SideParity, here: SideParity) -> Check | None:
+    """Say that a side's version of Kafka does not list something, and what that means; None where both do."""
+    sides = [side for side, told in (("source", there), ("target", here)) if name in told.not_offered]
+    if not sides:
+        return None
+    return warn(
+        name,
+        f"{what} are not offered by the version of Kafka that the {' and the '.join(sides)} runs: not compared",
+        "before a move, see by hand that applications find on the other side what they need",
+    )
+
+
 def _users(there: SideParity, here: SideParity) -> Check:
+    if (check := _not_offered("users", "lists of SCRAM users", there, here)) is not None:
+        return check
     if there.users is None or here.users is None:
         return warn("users", f"SCRAM users could not be read: {there.unread or here.unread}")
     missing = sorted(there.users - here.users)
@@ -85,6 +102,8 @@ def _users(there: SideParity, here: SideParity) -> Check:
 
 
 def _quotas(there: SideParity, here: SideParity) -> Check:
+    if (check := _not_offered("quotas", "lists of quotas", there, here)) is not None:
+        return check
     if there.quotas is None or here.quotas is None:
         return warn("quotas", f"quotas could not be read: {there.unread or here.unread}")
     other = [entity for entity, limits in there.quotas.items() if here.quotas.get(entity) != limits]

@@ -39,6 +39,7 @@ class SideFacts:
         expected_id: As the flow's record on the target says.
         clock_ahead_seconds: How far its clock is ahead of the asking machine's; None where it does not tell.
         markers_allowed: Whether we may write control markers in bulk; None where it could not be asked.
+        clock_offered: Whether its version of Kafka tells a time at all.
     """
 
     alias: str
@@ -47,6 +48,7 @@ class SideFacts:
     expected_id: str | None = None
     clock_ahead_seconds: float | None = None
     markers_allowed: bool | None = None
+    clock_offered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,11 +348,19 @@ def _clocks(*sides: SideFacts) -> Iterable[Check]:
                 f"{alias} is {abs(seconds):.1f} s {direction} this machine: ages that are told are wrong by as much",
                 "compare the clocks (timedatectl, chronyc tracking)",
             )
-    unknown = [side.alias for side in reached if side.alias not in ahead]
+    silent = [side.alias for side in reached if not side.clock_offered]
+    if silent:
+        yield warn(
+            "clocks",
+            f"the time is not offered by the version of Kafka that {_some(silent)} runs (DescribeQuorum): if its clock "
+            "is wrong, ages that are told are wrong by as much",
+            "compare the clocks (timedatectl, chronyc tracking)",
+        )
+    unknown = [side.alias for side in reached if side.alias not in ahead and side.clock_offered]
     if unknown:
         yield warn(
             "clocks", f"{_some(unknown)} does not tell its time (DescribeQuorum)", "grant Describe on the cluster"
         )
-    if reached and not unknown and all(abs(seconds) <= _SKEW_SECONDS_MAX for seconds in ahead.values()):
+    if reached and not unknown and not silent and all(abs(seconds) <= _SKEW_SECONDS_MAX for seconds in ahead.values()):
         worst = max((abs(seconds) for seconds in ahead.values()), default=0.0)
         yield ok("clocks", f"the clusters' clocks agree with this machine's within {worst:.1f} s")

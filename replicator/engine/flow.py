@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.partition_values import Phase
+from replicator.core.producer_memory import SETTINGS, ProducerMemory, producer_memory, spread
 from replicator.core.resolution import described
 from replicator.core.whole_flow import elsewhere, merged, who_resolves
 from replicator.engine import state, translate, translate_time
@@ -76,8 +77,6 @@ _CONFIGS_EVERY_SECONDS = 30.0
 _STALE_PAUSE_SECONDS = 0.5
 _START_PAUSE_SECONDS = (0.2, 10.0)
 _GUARD_MARGIN_MS = 3_600_000
-_EXPIRATION = "producer.id.expiration.ms"
-_EXPIRATION_DEFAULT_MS = 86_400_000
 _DRAIN_SECONDS = 5.0
 _UID_SECONDS = 0.2
 
@@ -137,7 +136,7 @@ class FlowRunner:
         self._look = asyncio.Event()
         self._chores: Chores | None = None
         self._resharded = asyncio.Event()
-        self._guard_ms: int | None = None
+        self._memory: ProducerMemory | None = None
         self._paused = False
         self._passed_once = False
         self._writers_changed = False
@@ -544,14 +543,28 @@ class FlowRunner:
         self.trouble = why
 
     async def _read_guard(self) -> None:
-        """Read for how long the target remembers producers; where that is refused, Kafka's default is assumed."""
+        """Read for how long the target's brokers remember producers; Kafka's default counts for who does not tell."""
         try:
-            found = await self._admins[1].broker_configs([_EXPIRATION])
+            memory = producer_memory(await self._admins[1].each_broker_configs(SETTINGS))
         except AuthorizationFailed as error:
-            if self._guard_ms is None:
+            if self._memory is None:
                 log.warning("the guard's setting is not known, 24 h assumed", why=str(error), next=error.next_step)
-            found = {}
-        self._guard_ms = int(found.get(_EXPIRATION) or _EXPIRATION_DEFAULT_MS) - _GUARD_MARGIN_MS
+            memory = ProducerMemory({})
+        memory = memory.and_before(self._memory)
+        if memory.differs and (self._memory is None or memory.by_broker != self._memory.by_broker):
+            log.warning(
+                "brokers of the target remember producers for different times, the shortest counts",
+                flow=self.flow.name,
+                setting=memory.setting,
+                why=spread(memory),
+                next=f"give all brokers of {self.flow.target} the same {memory.setting}",
+            )
+        self._memory = memory
+
+    @property
+    def _guard_ms(self) -> int:
+        """Up to which age of records the target refuses doubles by itself; 0 before it was asked."""
+        return 0 if self._memory is None else self._memory.shortest_ms - _GUARD_MARGIN_MS
 
     async def stop(self, seconds: float) -> bool:
         """Hand off what others can take over, drain the rest; return whether every answer came.
@@ -598,7 +611,7 @@ class FlowRunner:
             self._line_up(self._parts)
 
     def _line_up(self, parts: Parts) -> None:
-        parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms or 0, paused=self._paused)
+        parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms, paused=self._paused)
 
     # -- topics ---------------------------------------------------------------------------------------------------
 

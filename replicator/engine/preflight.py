@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from replicator.admin.topics import TopicAdmin
 from replicator.core import selection
 from replicator.core.ownership import merged_names
+from replicator.core.producer_memory import SETTINGS, ProducerMemory, producer_memory
 from replicator.core.rights import REQUIRED_ON_SOURCE_GROUP, REQUIRED_ON_TARGET_GROUP
 from replicator.core.topic_plan import (
     CreateTopic,
@@ -93,7 +94,7 @@ class _Flow:
     starts: dict[TopicPartition, ask.Found] = field(default_factory=dict)
     ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
     target_ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
-    expiration_ms: int | None = None
+    memory: ProducerMemory = field(default_factory=lambda: ProducerMemory({}))
     to_fill: set[str] = field(default_factory=set)
     compacted: list[str] = field(default_factory=list)
     circles: dict[str, str] = field(default_factory=dict)
@@ -484,25 +485,22 @@ async def _guard(flow: _Flow) -> None:
     if lack:
         flow.checks += lack
         return
-    found = await target.admin.broker_configs([judge.EXPIRATION])
-    told = found.get(judge.EXPIRATION)
-    flow.expiration_ms = int(told) if told else None
-    flow.checks.append(judge.guard(flow.expiration_ms, target.spec))
+    flow.memory = producer_memory(await target.admin.each_broker_configs(SETTINGS))
+    flow.checks.append(judge.guard(flow.memory, target.spec))
     connection = await target.cluster.any_connection()
     flow.checks.append(judge.producers(target.spec, offered=ask.offers_producers(connection)))
     await _old_backlog(flow)
 
 
 async def _old_backlog(flow: _Flow) -> None:
-    setting = judge.EXPIRATION_DEFAULT_MS if flow.expiration_ms is None else flow.expiration_ms
     now_ms = time.time_ns() // 1_000_000
     positions = {where: max(start.offset, _copied(flow, where)) for where, start in flow.starts.items()}
-    cut_ms = now_ms - max(0, setting - judge.GUARD_MARGIN_MS)
+    cut_ms = now_ms - max(0, flow.memory.shortest_ms - judge.GUARD_MARGIN_MS)
     cut = await ask.offsets_at(flow.source.cluster, positions, cut_ms)
     older = judge.older_than_guard(positions, flow.ends, cut)
     first = await ask.offsets_at(flow.source.cluster, [where for where, number in older.items() if number], 0)
     times = [found.timestamp_ms for found in first.values() if found.timestamp_ms >= 0]
-    check = judge.backlog(older, now_ms - min(times) if times else None, flow.expiration_ms, flow.target.spec)
+    check = judge.backlog(older, now_ms - min(times) if times else None, flow.memory, flow.target.spec)
     if check is not None:
         flow.checks.append(check)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from replicator.core.producer_memory import EXPIRATION, EXPIRATION_DEFAULT_MS, ProducerMemory, spread
 from replicator.core.rights import (
     REQUIRED_ON_MIRROR,
     REQUIRED_ON_ORIGINS,
@@ -29,9 +30,7 @@ from replicator.model.security import ClusterSpec
 from replicator.model.units import format_bootstrap
 from replicator.wire.rights_probe import Verdict
 
-EXPIRATION = "producer.id.expiration.ms"
 EXPIRATION_MAX_MS = (1 << 31) - 1
-EXPIRATION_DEFAULT_MS = 86_400_000
 GUARD_MARGIN_MS = 3_600_000
 SLOW_FILLS_PER_SECOND = 30
 """Empty transactions, one after the other, on three replicas (KAFKA.md 0b.3)."""
@@ -300,18 +299,24 @@ def _grant(cluster: ClusterSpec, topic: str, operations: tuple[Operation, ...]) 
 # -- guard ------------------------------------------------------------------------------------------------------------
 
 
-def guard(expiration_ms: int | None, cluster: ClusterSpec) -> Check:
-    """Say in plain words what the target's memory of producers is good for."""
-    setting = EXPIRATION_DEFAULT_MS if expiration_ms is None else expiration_ms
+def guard(memory: ProducerMemory, cluster: ClusterSpec) -> Check:
+    """Say in plain words what the target's memory of producers is good for: the shortest that a broker has."""
+    setting = memory.shortest_ms
     guarded = setting - GUARD_MARGIN_MS
-    unknown = " (not told; this is Kafka's default)" if expiration_ms is None else ""
+    unknown = "" if memory.is_told else " (not told by all brokers; this is Kafka's default, or less)"
     text = f"{cluster.alias} remembers a producer for {span(setting)} of record time{unknown}"
     if guarded <= 0:
         return warn(
             "guard",
             f"{text}: too short for its brokers to refuse doubles by themselves; every batch is copied by the "
             "slower rule (one at a time for each partition), just as exact",
-            raise_expiration(cluster, EXPIRATION_DEFAULT_MS),
+            raise_expiration(cluster, EXPIRATION_DEFAULT_MS, memory),
+        )
+    if memory.differs:
+        return warn(
+            "guard",
+            f"{text}: its brokers differ, and the shortest counts ({spread(memory)})",
+            raise_expiration(cluster, max(memory.by_broker.values()), memory),
         )
     return ok(
         "guard",
@@ -320,29 +325,28 @@ def guard(expiration_ms: int | None, cluster: ClusterSpec) -> Check:
 
 
 def backlog(
-    older: Mapping[TopicPartition, int], oldest_age_ms: int | None, expiration_ms: int | None, cluster: ClusterSpec
+    older: Mapping[TopicPartition, int], oldest_age_ms: int | None, memory: ProducerMemory, cluster: ClusterSpec
 ) -> Check | None:
     """Say what it means that a part of the backlog is older than the guard.
 
     Args:
         older: Offsets still to copy that are older than the guard, by partition.
         oldest_age_ms: Age of the oldest record to copy, if known.
-        expiration_ms: The target's setting.
+        memory: The target's brokers.
         cluster: The target.
     """
     total = sum(older.values())
     if not total:
         return None
-    setting = EXPIRATION_DEFAULT_MS if expiration_ms is None else expiration_ms
     wanted = needed_expiration(oldest_age_ms)
     age = f", the oldest {span(oldest_age_ms)}" if oldest_age_ms is not None else ""
     text = (
         f"{total:,} offsets in {count(sum(map(bool, older.values())), 'partition')} are older than the guard{age}: "
         "they are copied one batch at a time for each partition, which is slower, and just as exact"
     )
-    if wanted <= setting:
-        return warn("old backlog", f"{text}; {EXPIRATION} is as high as it goes already")
-    return warn("old backlog", text, raise_expiration(cluster, wanted))
+    if wanted <= memory.shortest_ms:
+        return warn("old backlog", f"{text}; {memory.setting} is as high as it goes already")
+    return warn("old backlog", text, raise_expiration(cluster, wanted, memory))
 
 
 def needed_expiration(oldest_age_ms: int | None) -> int:
@@ -353,12 +357,14 @@ def needed_expiration(oldest_age_ms: int | None) -> int:
     return min(EXPIRATION_MAX_MS, -(-wanted // _HOUR_MS) * _HOUR_MS)
 
 
-def raise_expiration(cluster: ClusterSpec, milliseconds: int) -> str:
-    """Return the command that sets the guard's time on every broker; it takes effect at once."""
+def raise_expiration(cluster: ClusterSpec, milliseconds: int, memory: ProducerMemory) -> str:
+    """Return what sets the guard's time on every broker: a command, or where to write it before Kafka 3.4."""
+    if not memory.is_dynamic:
+        return f"{memory.setting}={milliseconds} in each broker's server.properties, which its next start reads"
     servers = format_bootstrap(cluster.bootstrap)
     return (
         f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type brokers --entity-default "
-        f"--add-config {EXPIRATION}={milliseconds}"
+        f"--add-config {memory.setting}={milliseconds}"
     )
 
 

@@ -18,9 +18,9 @@ from replicator.engine.authorizer import AuthorizerOf
 from replicator.engine.preflight_ask import topic_operations
 from replicator.errors import ReplicatorError
 from replicator.model.report import Check, Report, ok, warn
-from replicator.wire.clock import controller_time_ms
+from replicator.wire.clock import controller_time_ms, tells_time
 from replicator.wire.cluster import Cluster
-from replicator.wire.quotas import client_quotas
+from replicator.wire.quotas import client_quotas, offers_quotas, offers_scram_users
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ async def _fill_in(side: _Side, admin: TopicAdmin, names: list[str]) -> None:
         side.facts,
         cluster_id=cluster.cluster_id,
         clock_ahead_seconds=None if told_ms is None else (told_ms - middle_ms) / 1000,
+        clock_offered=tells_time(connection),
         markers_allowed={Verdict.ALLOWED: True, Verdict.REFUSED: False, Verdict.NOT_OFFERED: False}.get(verdict),
     )
     await cluster.refresh(names)
@@ -154,8 +155,14 @@ async def _side_parity(side: _Side) -> SideParity:
                 has_authorizer=authorizer is not None,
                 us=authorizer.us if authorizer is not None else None,
             )
-            found = replace(found, users=await reader.acls.scram_users())
-            return replace(found, quotas=await client_quotas(await side.cluster.any_connection()))
+            connection = await side.cluster.any_connection()
+            offered = {"users": offers_scram_users(connection), "quotas": offers_quotas(connection)}
+            found = replace(found, not_offered=frozenset(name for name, is_there in offered.items() if not is_there))
+            if offered["users"]:
+                found = replace(found, users=await reader.acls.scram_users())
+            if offered["quotas"]:
+                found = replace(found, quotas=await client_quotas(connection))
+            return found
     except TimeoutError:
         return replace(found, unread=f"{spec.alias} does not answer within {_SIDE_SECONDS_MAX:.0f} s")
     except ReplicatorError as error:

@@ -21,13 +21,18 @@ DESCRIBE_QUORUM: Final = 55
 _METADATA_TOPIC: Final = TopicName("__cluster_metadata")
 
 
+def tells_time(connection: Connection) -> bool:
+    """Return whether brokers of this version tell it at all: none with a ZooKeeper does, nor one before Kafka 3.3."""
+    return connection.versions.offers(DESCRIBE_QUORUM, 1)
+
+
 async def controller_time_ms(connection: Connection) -> int | None:
     """Return the wall clock of the controllers' leader (Unix, ms); None where the cluster does not tell.
 
     Raises:
         KafkaError: The connection failed.
     """
-    if not connection.versions.offers(DESCRIBE_QUORUM, 1):
+    if not tells_time(connection):
         return None
     request = DescribeQuorumRequest(
         topics=(TopicData(topic_name=_METADATA_TOPIC, partitions=(PartitionData(partition_index=i32(0)),)),)

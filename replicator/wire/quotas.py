@@ -1,8 +1,8 @@
-"""Client quotas of one cluster (DescribeClientQuotas, KIP-546)."""
+"""Client quotas of one cluster (DescribeClientQuotas, KIP-546), and what its version of Kafka lists at all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.describe_client_quotas.v1.request import DescribeClientQuotasRequest
 from kio.schema.describe_client_quotas.v1.response import DescribeClientQuotasResponse
@@ -12,6 +12,19 @@ from replicator.wire.faults import refused
 
 if TYPE_CHECKING:
     from replicator.wire.connection import Connection
+
+_DESCRIBE_CLIENT_QUOTAS: Final = 48
+_DESCRIBE_USER_SCRAM_CREDENTIALS: Final = 50
+
+
+def offers_quotas(connection: Connection) -> bool:
+    """Return whether brokers of this version list them."""
+    return connection.versions.offers(_DESCRIBE_CLIENT_QUOTAS, 1)
+
+
+def offers_scram_users(connection: Connection) -> bool:
+    """Return whether brokers of this version list users with SCRAM credentials (KIP-554; with KRaft since 3.5)."""
+    return connection.versions.offers(_DESCRIBE_USER_SCRAM_CREDENTIALS, 0)
 
 
 async def client_quotas(connection: Connection) -> dict[tuple[str, ...], dict[str, float]]:

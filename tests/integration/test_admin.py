@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     ResourcePatternType,
     ResourceType,
 )
@@ -21,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 from replicator.admin.reader import OutOfRange, PartitionReader
 from replicator.admin.topics import TopicAdmin
 from replicator.core.ownership import created
+from replicator.core.producer_memory import SETTINGS, producer_memory
 from replicator.devkit import Cluster, ListenerSecurity, unsecured_token
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, KafkaError, NotOurs
 from replicator.model import security
@@ -122,6 +127,34 @@ async def test_cluster_and_broker_facts(admin: TopicAdmin) -> None:
     assert facts.brokers == 1
     found = await admin.broker_configs(["producer.id.expiration.ms", "message.max.bytes", "no.such"])
     assert found.keys() == {"producer.id.expiration.ms", "message.max.bytes"}
+
+
+async def test_each_broker_has_settings_of_its_own(west: Kafka) -> None:
+    """One of three remembers producers for longer than the others: the shortest of them counts."""
+    name, longer = "producer.id.expiration.ms", "90000000"
+    client = AdminClient({"bootstrap.servers": west.bootstrap})
+
+    def change(operation: AlterConfigOpType, value: str | None) -> None:
+        entry = ConfigEntry(name, value, incremental_operation=operation)
+        resource = ConfigResource(ResourceType.BROKER, "2", incremental_configs=[entry])
+        client.incremental_alter_configs([resource])[resource].result(30)
+
+    admin = TopicAdmin(spec(west))
+    try:
+        change(AlterConfigOpType.SET, longer)
+        wanted = {1: "86400000", 2: longer, 3: "86400000"}
+        told = await admin.each_broker_configs(SETTINGS)
+        for _ in range(100):  # the broker hears of it a moment later
+            if (told[2] or {}).get(name) == longer:
+                break
+            await asyncio.sleep(0.1)
+            told = await admin.each_broker_configs(SETTINGS)
+        assert {broker: (values or {}).get(name) for broker, values in told.items()} == wanted
+        memory = producer_memory(told)
+        assert (memory.shortest_ms, memory.differs, memory.is_told) == (86_400_000, True, True)
+    finally:
+        change(AlterConfigOpType.DELETE, None)
+        await admin.close()
 
 
 async def test_a_wrong_login_fails_at_once(east: Kafka) -> None:

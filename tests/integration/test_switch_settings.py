@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import Kafka, Lab, config_of, configure, create, produce, wait_copied
+from replicator.engine import state
+from replicator.engine.state_log import StateLog
+from replicator.model.security import ClusterSpec
+from replicator.model.units import parse_bootstrap
+from replicator.wire.cluster import Cluster
+from tests.integration.harness import Kafka, Lab, config_of, configure, create, produce, wait_copied, wait_until
 from tests.integration.test_switchover import PARTITIONS, both_ways, order, spread
 
+if TYPE_CHECKING:
+    from replicator.engine.state_log import Change
+
+SEEDED = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 KEPT = {"cleanup.policy": "compact", "retention.ms": "3600000", "compression.type": "lz4"}
 
 
@@ -49,3 +59,51 @@ def test_settings_of_the_last_seconds_move_too(east: Kafka, west: Kafka, topic_n
     order(daemon, "switchover", f"{lab.flow}-back", "--producers-stopped", "--reverse", "--yes")
     found = config_of(east, topic_name)
     assert (found["compression.type"], found["retention.ms"], found["segment.ms"]) == ("zstd", "7200000", "3600000")
+
+
+@pytest.mark.long
+def test_what_an_earlier_version_opened_uncompacted_is_made_good(
+    east: Kafka, west: Kafka, topic_name: str, lab: Lab
+) -> None:
+    """Its record tells no policy that was held back, and the topic has what a seed needs; the old source tells."""
+    create(east, topic_name, PARTITIONS, cleanup_policy="compact", retention_ms="3600000")
+    produce(east, topic_name, keyed(60))
+    daemon = both_ways(lab, east, west, topic_name).start(ready_seconds=0)
+    wait_copied(east, west, topic_name)
+    order(daemon, "failover", lab.flow, "--confirm", lab.flow)
+    daemon.kill()
+    configure(west, topic_name, **{name.replace(".", "_"): value for name, value in SEEDED.items()})
+    asyncio.run(forget_policy(east, west, lab.flow, topic_name))
+
+    daemon.start(ready_seconds=0)
+    wait_until("it is compacted", lambda: config_of(west, topic_name)["cleanup.policy"] == "compact")
+    assert config_of(west, topic_name)["retention.ms"] == "3600000"
+    assert config_of(east, topic_name)["cleanup.policy"] == "compact"
+    assert "opened before it was compacted" in daemon.log_tail()
+
+
+async def forget_policy(east: Kafka, west: Kafka, flow: str, topic: str) -> None:
+    """Leave the mirror's record as an earlier version wrote it while the topic was seeded."""
+    source, target = (
+        Cluster(ClusterSpec(alias, parse_bootstrap(cluster.bootstrap)))
+        for alias, cluster in (("east", east), ("west", west))
+    )
+    try:
+        await asyncio.gather(source.open(), target.open())
+        log = StateLog(target)
+        await log.read_to_end()
+        found = state.find_flow(log.records, flow, source.cluster_id, target.cluster_id)
+        assert found is not None
+        uid = found.uid
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            record = state.get_mirror(records, uid, topic)
+            assert record is not None
+            record.held_back.clear()
+            record.managed.update(SEEDED)
+            return [state.put(state.mirror_key(uid, topic), record)]
+
+        await log.change(uid, decide)
+    finally:
+        source.close()
+        target.close()

@@ -60,3 +60,13 @@ def test_what_cannot_be_read_is_never_green() -> None:
     found = told(SIDE, SideParity(unread="west does not say"))
     assert {level for level, _ in found.values()} == {"warn"}
     assert all("west does not say" in text for _, text in found.values())
+
+
+def test_what_a_version_does_not_list_is_said_as_that() -> None:
+    """For want of a right, or of a Kafka that knows: two things. The rest is compared all the same."""
+    old = replace(SIDE, users=None, not_offered=frozenset({"users"}))
+    found = told(old, SIDE)
+    assert found["users"][0] == "warn"
+    assert "not offered by the version of Kafka that the source runs" in found["users"][1]
+    assert found["quotas"][0] == "ok"
+    assert "could not be read: no right" in told(replace(SIDE, users=None, unread="no right"), SIDE)["users"][1]

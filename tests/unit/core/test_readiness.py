@@ -73,6 +73,10 @@ def test_all_is_well() -> None:
         (replace(FACTS, target=replace(FACTS.target, markers_allowed=None)), [("warn", "fence")]),
         (replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=-9.0)), [("warn", "clocks")]),
         (replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=None)), [("warn", "clocks")]),
+        (
+            replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=None, clock_offered=False)),
+            [("warn", "clocks")],
+        ),
         (status(coordinator_answers=False), [("warn", "coordinator")]),
         (status(shards=(ShardStatus(0, None, held=False, epoch=None),)), [("fail", "leases")]),
         (status(mirrors=()), [("warn", "mirrors")]),
@@ -141,3 +145,14 @@ def test_what_is_open_on_both_sides_is_not_switched() -> None:
     """Red, whatever else is green; and no finding where only one side is open."""
     assert ("fail", "switch") in found(replace(FACTS, both_ways=True))
     assert not any(name == "switch" for _, name in found(FACTS))
+
+
+def test_what_a_version_does_not_offer_no_right_brings() -> None:
+    """Kafka with a ZooKeeper tells no time, whatever it allows; one that could is asked for the right."""
+    old = replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=None, clock_offered=False))
+    (check,) = (one for one in judge(old).checks if one.name == "clocks")
+    assert "not offered by the version of Kafka" in check.text
+    assert "grant" not in check.fix
+    refused = replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=None))
+    (check,) = (one for one in judge(refused).checks if one.name == "clocks")
+    assert check.fix == "grant Describe on the cluster"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from replicator.core.producer_memory import EXPIRATION, EXPIRATION_BEFORE_3_4, ProducerMemory
 from replicator.core.rights import Operation
 from replicator.engine import preflight_judge as judge
 from replicator.engine.preflight_ask import Found, Refusal
@@ -98,27 +99,51 @@ def test_rights_are_compared_where_the_cluster_tells() -> None:
     assert judge.rights_of_cluster(frozenset({"DESCRIBE"}), WEST)[0].level is Level.FAIL
 
 
+def memory(*told_ms: int, setting: str = EXPIRATION) -> ProducerMemory:
+    """Return what brokers 1, 2, ... tell."""
+    return ProducerMemory(dict(enumerate(told_ms, 1)), setting=setting)
+
+
 @pytest.mark.parametrize(
-    ("setting", "level", "word"),
-    [(None, Level.OK, "not told"), (DAY, Level.OK, "23 h"), (HOUR, Level.WARN, "too short")],
+    ("told", "level", "word"),
+    [
+        (memory(), Level.OK, "not told"),
+        (memory(DAY), Level.OK, "23 h"),
+        (memory(HOUR), Level.WARN, "too short"),
+        (
+            memory(3 * DAY, 2 * DAY),
+            Level.WARN,
+            "the shortest counts (broker 1: 259,200,000 ms, broker 2: 172,800,000 ms)",
+        ),
+    ],
 )
-def test_the_guard_in_plain_words(setting: int | None, level: Level, word: str) -> None:
+def test_the_guard_in_plain_words(told: ProducerMemory, level: Level, word: str) -> None:
     """What the brokers remember, less an hour."""
-    found = judge.guard(setting, WEST)
+    found = judge.guard(told, WEST)
     assert (found.level, word in found.text) == (level, True)
 
 
 def test_an_old_backlog_comes_with_the_setting_that_guards_it() -> None:
     """Up to what Kafka takes; nothing where all is guarded."""
-    found = judge.backlog({A: 5, B: 0}, 30 * HOUR, DAY, WEST)
+    found = judge.backlog({A: 5, B: 0}, 30 * HOUR, memory(DAY), WEST)
     assert found is not None
     assert found.text.startswith("5 offsets in 1 partition are older than the guard, the oldest 30 h")
     assert found.fix.endswith(f"producer.id.expiration.ms={55 * HOUR}")
-    at_most = judge.backlog({A: 5}, 90 * DAY, judge.EXPIRATION_MAX_MS, WEST)
+    at_most = judge.backlog({A: 5}, 90 * DAY, memory(judge.EXPIRATION_MAX_MS), WEST)
     assert at_most is not None
     assert not at_most.fix
-    assert judge.backlog({A: 0}, None, DAY, WEST) is None
+    assert judge.backlog({A: 0}, None, memory(DAY), WEST) is None
     assert judge.needed_expiration(None) == judge.needed_expiration(90 * DAY) == judge.EXPIRATION_MAX_MS
+
+
+def test_before_kafka_3_4_another_setting_counts_and_no_command_changes_it() -> None:
+    """Brokers that lack a setting must not be told to raise it."""
+    found = judge.backlog({A: 5}, 30 * HOUR, memory(DAY, setting=EXPIRATION_BEFORE_3_4), WEST)
+    assert found is not None
+    assert (
+        found.fix
+        == f"transactional.id.expiration.ms={55 * HOUR} in each broker's server.properties, which its next start reads"
+    )
 
 
 def test_what_is_older_counts_from_where_the_copy_is() -> None:
