@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,14 +12,17 @@ import typer
 from replicator.cli import output, remote
 from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption, TimeoutOption, WaitOption
 from replicator.cli.output import Column, Format
-from replicator.errors import PreflightFailed
+from replicator.errors import DaemonUnreachable, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.resolution import How, Order
 from replicator.model.states import MirrorState
 from replicator.model.status import SCHEMA_VERSION
 from replicator.rpc.port import find_mirror
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from replicator.model.resolution import Resolution
+    from replicator.model.status import FlowStatus
     from replicator.rpc.client import ControlClient
 
 _COLUMNS = (
@@ -36,9 +40,19 @@ PartitionOption = Annotated[
 ]
 
 
+_PATTERN = frozenset("*?[")
+"""None of these stands in the name of a topic."""
+_REFUSALS_SHOWN_MAX = 5
+
+
 def resolve(
     flow: FlowArgument,
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the source topic.")],
+    topic: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOPIC", help="Name of the source topic; a pattern ('*', 'eu.*'): all of them that stand still."
+        ),
+    ],
     *,
     how: HowOption,
     partition: PartitionOption = None,
@@ -61,6 +75,10 @@ def resolve(
     order = Order(topic, how, tuple(partition or ()), remote.actor(), reason)
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         now = client.status(flow).flows[0]
+        if not _PATTERN.isdisjoint(topic):
+            many = _Many(client, now, order, form, timeout_seconds)
+            many.resolve(yes=yes, dry_run=dry_run)
+            return
         find_mirror(now, topic)
         told = client.resolve(flow, order, dry_run=True, expected_epoch=now.epoch)
         if not told.reasons or dry_run:
@@ -79,7 +97,81 @@ def resolve(
     _show(flow, topic, done, form, outcome)
 
 
+@dataclass(slots=True)
+class _Many:
+    """The topics that a pattern means: each is told and ordered by itself, and one that is refused stops no other."""
+
+    client: ControlClient
+    now: FlowStatus
+    order: Order
+    form: Format
+    timeout_seconds: float | None
+    refused: dict[str, ReplicatorError] = field(default_factory=dict)
+
+    def resolve(self, *, yes: bool, dry_run: bool) -> None:
+        """Tell what would be done of all of them, ask once, and order exactly that.
+
+        Raises:
+            PreflightFailed: Nobody can be asked, the answer is no, or some of them are not resolved like this.
+        """
+        flow, meant = self.now.flow, self.order.topic
+        still = [
+            mirror.topic
+            for mirror in self.now.mirrors
+            if mirror.state is MirrorState.FAULTED and fnmatch.fnmatchcase(mirror.topic, meant)
+        ]
+        told = {topic: plan for topic in still if (plan := self._asked(topic, None)) is not None and plan.reasons}
+        if dry_run or not told:
+            self._show([(topic, plan, "would_resolve") for topic, plan in told.items()])
+            self._judge(len(still))
+            return
+        if not yes:
+            _ask(flow, f"{len(told)} topics", told)
+        done = [(topic, one) for topic, plan in told.items() if (one := self._asked(topic, plan.digest)) is not None]
+        self._show([(topic, one, "resolved" if one.reasons else "already_resolved") for topic, one in done])
+        if self.timeout_seconds is not None:
+            for topic in told.keys() - self.refused.keys():
+                _wait(self.client, flow, topic, self.timeout_seconds)
+        self._judge(len(still))
+
+    def _show(self, rows: Sequence[tuple[str, Resolution, str]]) -> None:
+        flow = self.now.flow
+        if self.form in {Format.JSON, Format.YAML}:
+            topics = [{"topic": topic, "status": outcome, **asdict(plan)} for topic, plan, outcome in rows]
+            output.document(self.form, {"schema_version": SCHEMA_VERSION, "flow": flow, "topics": topics})
+            return
+        for topic, plan, outcome in rows:
+            _show(flow, topic, plan, self.form, outcome)
+
+    def _asked(self, topic: str, digest: str | None) -> Resolution | None:
+        """Return what is done of one topic, or would be (without a digest); None where it is refused."""
+        order = replace(self.order, topic=topic, digest=digest)
+        try:
+            return self.client.resolve(self.now.flow, order, dry_run=digest is None, expected_epoch=self.now.epoch)
+        except (DaemonUnreachable, TimedOut):
+            raise
+        except ReplicatorError as error:
+            self.refused[topic] = error
+            return None
+
+    def _judge(self, count: int) -> None:
+        if not count:
+            output.note(f"no topic of {self.now.flow} that {self.order.topic!r} means stands still")
+        if self.refused:
+            first = [f"{topic}: {error}" for topic, error in list(self.refused.items())[:_REFUSALS_SHOWN_MAX]]
+            more = len(self.refused) - len(first)
+            raise PreflightFailed(
+                f"{len(self.refused)} of {count} topics are not resolved by {self.order.how}",
+                why="; ".join(first) + (f"; and {more} more" if more else ""),
+                next_step=next(iter(self.refused.values())).next_step,
+            )
+
+
 def _confirm(flow: str, topic: str, told: Resolution) -> None:
+    _ask(flow, topic, {topic: told})
+
+
+def _ask(flow: str, what: str, told: Mapping[str, Resolution]) -> None:
     """Return if the operator agrees.
 
     Raises:
@@ -87,10 +179,13 @@ def _confirm(flow: str, topic: str, told: Resolution) -> None:
     """
     if not sys.stdin.isatty():
         raise PreflightFailed(
-            f"nobody can be asked whether {topic} of {flow} may be resolved like this",
+            f"nobody can be asked whether {what} of {flow} may be resolved like this",
             next_step="look at it with --dry-run, then repeat with --yes",
         )
-    _text(told)
+    for topic, plan in told.items():
+        if len(told) > 1:
+            output.line(f"{topic}:")
+        _text(plan)
     if not typer.confirm("Do it?"):
         raise PreflightFailed("nothing was done", next_step="`replicator mirror describe` shows the fault")
 

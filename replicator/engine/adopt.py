@@ -79,7 +79,25 @@ class Adopted:
             for key, _ in state.segments_of(records, self._uid, self._topic, number)
         ]
         own = state.writer_key(self._uid, self._topic)
-        return [(self._key, None), *blocks, *([(own, None)] if own in records else [])]
+        ended = [(self._key, None), *blocks, *([(own, None)] if own in records else [])]
+        return [*ended, *self._commits(records, record.owner_flow_uid)]
+
+    def _commits(self, records: Mapping[bytes, bytes], uid: str) -> list[Change]:
+        """Return the changes that move what was committed for groups: it is ours on the target, whoever copies now."""
+        changes: list[Change] = []
+        for key, value in records.items():
+            group = state.group_of(key, self._uid)
+            theirs = pb.GroupRecord.FromString(value) if group is not None else pb.GroupRecord()
+            moved = [one for one in theirs.topics if one.topic == self._topic]
+            if group is None or not moved:
+                continue
+            kept = pb.GroupRecord(topics=[one for one in theirs.topics if one.topic != self._topic])
+            new_key = state.group_key(uid, group)
+            ours = pb.GroupRecord.FromString(records.get(new_key, b""))
+            others = [one for one in ours.topics if one.topic != self._topic]
+            changes.append(state.put(key, kept) if kept.topics else (key, None))
+            changes.append(state.put(new_key, pb.GroupRecord(topics=[*others, *moved])))
+        return changes
 
     async def walk(self, number: int, source: Log, target: Log) -> None:
         """Bring the map of a mapped partition up to both logs' ends: what its owner did not write is found again.

@@ -121,6 +121,7 @@ class FlowRunner:
         self._source = Cluster(source)
         self._target = Cluster(target)
         self._mix_ups: str | None = None
+        self._wrong_cluster: str | None = None
         self._between = Between(flow, self._source, self._target, store)
         self._admins = (TopicAdmin(source), TopicAdmin(target))
         self._coordinator = coordinator
@@ -190,7 +191,12 @@ class FlowRunner:
         if self.ended_because is not None:
             return self.ended_because
         lost = self._state_log.lost if self._state_log is not None else None
-        told = [lost, self._switches.under_way if self._switches is not None else None, self._mix_ups]
+        told = [
+            lost,
+            self._wrong_cluster,
+            self._switches.under_way if self._switches is not None else None,
+            self._mix_ups,
+        ]
         told += [cluster.trouble for cluster in clusters]
         parts = self._parts
         if parts is not None:
@@ -198,7 +204,7 @@ class FlowRunner:
             troubles = sorted(parts.pump.present_trouble().items())
             told += [f"{place}: {why}" for place, why in troubles if not place.startswith(down)]
             told += [*parts.shards.troubles(), parts.acls.trouble]
-        if shown is not FlowState.UNREACHABLE and not any(told[3:]):
+        if shown is not FlowState.UNREACHABLE and not any(told[4:]) and self.trouble != self._wrong_cluster:
             told.append(self.trouble)
         return "; ".join(one for one in told if one) or None
 
@@ -413,7 +419,7 @@ class FlowRunner:
             except (KafkaError, TimedOut, Conflict) as error:
                 if isinstance(error, KafkaError) and not error.retryable and not self._is_of_source(error):
                     raise
-                self.trouble = _with_next(error)
+                self._met(error)
                 log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 return
@@ -526,7 +532,7 @@ class FlowRunner:
         self._parts = parts
         state_log.listen(self._on_record)
         self._follow_desired()
-        self.trouble = None
+        self.trouble = self._wrong_cluster = None
         log.info(
             "flow up", flow=self.flow.name, uid=identity.uid, fresh=identity.fresh, shards=len(parts.shards.shards)
         )
@@ -536,6 +542,11 @@ class FlowRunner:
             self._mix_ups = await undo_mix_ups(self._site(self._log(), uid))
         except ReplicatorError as error:  # the next start looks again; copying needs none of it
             log.warning("not known whether switches of another flow were carried out here", why=str(error))
+
+    def _met(self, error: ReplicatorError) -> None:
+        """Keep what the flow waits for; that another cluster answers than before is said before all else."""
+        self.trouble = _with_next(error)
+        self._wrong_cluster = self.trouble if isinstance(error, WrongCluster) else None
 
     def _tell_waiting(self, why: str) -> None:
         if self.trouble != why:
@@ -637,10 +648,10 @@ class FlowRunner:
                     self._line_up(parts)
                 self._passed_once = True
             except ReplicatorError as error:
-                self.trouble = _with_next(error)
+                self._met(error)
                 log.warning("topics not in step", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
-                self.trouble = None
+                self.trouble = self._wrong_cluster = None
             await self._until_stale()
 
     async def _until_stale(self) -> None:

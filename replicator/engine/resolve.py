@@ -82,6 +82,7 @@ class Resolver:
 
         Raises:
             UsageError: Such a fault is not resolved like this.
+            WrongCluster: Another cluster answers where the source or the target of the flow was.
             Conflict: The target topic is that of another flow, which is at work.
             PreflightFailed: The facts do not allow it.
             KafkaError: A cluster cannot be asked.
@@ -89,6 +90,7 @@ class Resolver:
         mirror = self._sync.mirrors[order.topic]
         owner = self._owner(mirror)
         facts = await self._facts(mirror, order, owner)
+        self._sync.check_clusters()  # as they were just described: a rebuilt source looks like one that lost its end
         others_write = self._pump.origins is not None
         plan = plan_resolution(
             order.topic, order.how, facts, others_write=others_write, owner=str(owner) if owner is not None else ""

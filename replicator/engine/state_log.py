@@ -272,7 +272,7 @@ class StateLog:
             api="Metadata",
             why=f"{why}: which flows copy to {alias}, and which topics are mirrors, is recorded nowhere any more",
             next_step="restart the daemons, which make it anew; then take up each topic that has records: replicator "
-            'mirror resolve FLOW TOPIC --how accept (README, "replicator.state was lost")',
+            "mirror resolve FLOW '*' --how accept (README: `replicator.state` was lost)",
             retryable=True,
         )
         text = f"{error}; next: {error.next_step}"

@@ -181,7 +181,7 @@ class TopicSync:
             KafkaError: A cluster as a whole cannot be asked.
         """
         await self._source.refresh(None)
-        check_clusters(self._log.records, self._uid, self._flow, self._source, self._target)
+        self.check_clusters()
         stopped = self.stand_by()
         await self.chosen.look(self.mirrors)
         names = self.selected()
@@ -222,6 +222,14 @@ class TopicSync:
         for name, facts in found.items():
             await self._handle(name, targets[name], facts, absent.get(targets[name]), proofs.get(name))
         return sorted(self._outrun)
+
+    def check_clusters(self) -> None:
+        """Return if the clusters that answer are those that the flow goes between.
+
+        Raises:
+            WrongCluster: Another one answers.
+        """
+        check_clusters(self._log.records, self._uid, self._flow, self._source, self._target)
 
     def selected(self) -> list[str]:
         """Return the topics that the source has, as it was described last, and the flow means and copies."""

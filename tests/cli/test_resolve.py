@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from replicator.errors import PreflightFailed
+from replicator.errors import PreflightFailed, UsageError
 from replicator.model.resolution import How
+from replicator.model.states import MirrorState
 from tests.cli.conftest import Run
 from tests.unit.rpc.samples import SKIPPED, FakeDaemon
 
@@ -72,3 +73,28 @@ def test_a_topic_that_is_not_mirrored_is_named(run: Run) -> None:
 
     assert refused.code == 2
     assert "audit-2026" in refused.err
+
+
+def test_a_pattern_means_all_that_stand_still(run: Run, daemon: FakeDaemon) -> None:
+    """Each is told and ordered by itself; what is not resolved like this is named, and holds back no other."""
+    words = ("mirror", "resolve", "east-to-west", "*", "--how", "skip")
+    still = [mirror.topic for mirror in daemon.status.flows[0].mirrors if mirror.state is MirrorState.FAULTED]
+    told = run(*words, "--dry-run")
+    assert told.code == 0, told.err
+    assert all(f"{topic}: would resolve" in told.out for topic in still)
+    assert not daemon.resolved
+    assert run(*words).code == PreflightFailed.exit_code, "nobody to ask"
+    rows = json.loads(run(*words, "--dry-run", "-o", "json").out)["topics"]
+    assert [(row["topic"], row["status"]) for row in rows] == [(topic, "would_resolve") for topic in still]
+
+    done = run(*words, "--yes")
+    assert done.code == 0, done.err
+    assert [order.topic for _, order in daemon.resolved] == still
+    assert all(order.digest == SKIPPED.digest for _, order in daemon.resolved)
+    assert run("mirror", "resolve", "east-to-west", "nothing-*", "--how", "skip", "--yes").code == 0
+
+    daemon.refuse = UsageError("it does not help", next_step="use --how accept")
+    refused = run(*words, "--yes")
+    assert refused.code == PreflightFailed.exit_code
+    assert "are not resolved by skip" in refused.err
+    assert "use --how accept" in refused.err

@@ -120,3 +120,24 @@ def test_another_cluster_behind_the_address_of_the_source(
     assert told.returncode == 0, told.stderr
     assert daemon.flow()["flow_uid"] is None
     assert daemon.flow()["state"] == "FAILED_OVER"
+
+
+@pytest.mark.long
+def test_a_source_that_is_rebuilt_while_the_flow_runs(
+    west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster
+) -> None:
+    """It looks like one that lost its records: which cluster it is, is told, and nothing of the target is given up."""
+    source = make_cluster()
+    create(source, topic_name)
+    produce(source, topic_name, numbered(20))
+    daemon = lab.daemon(source, west, topic_name).start()
+    wait_copied(source, west, topic_name)
+    source.kill()
+    rebuilt = make_cluster(base_port=source.config.base_port)
+    create(rebuilt, topic_name)
+    wait_until("it is said", lambda: (daemon.flow()["reason"] or "").startswith("cluster 'east' is another one"), 90)
+    assert f"copies from {source.cluster_id}, and {rebuilt.cluster_id} answers now" in daemon.flow()["reason"]
+    for how in ("recreate", "accept"):
+        told = daemon.cli("mirror", "resolve", lab.flow, topic_name, "--how", how, "--yes")
+        assert "resolved" not in told.stdout.replace("already resolved", ""), told.stdout
+    assert len(read_all(west, topic_name)[0]) == 20

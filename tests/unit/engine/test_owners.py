@@ -161,6 +161,25 @@ def test_of_another_source_the_map_tells_nothing(source: tuple[str, bytes]) -> N
     assert record.managed == {"retention.ms": "1"}
 
 
+def test_commits_of_groups_move_with_the_record() -> None:
+    """What was committed for them is ours still; of other topics it stays the old owner's."""
+    log = _log()
+    t, u, v = (pb.GroupRecord.Topic(topic=name, partitions=[0], offsets=[5]) for name in "tuv")
+    log.apply([state.put(state.group_key("old", "g"), pb.GroupRecord(topics=[t, u]))])
+    log.apply([state.put(state.group_key("old", "h"), pb.GroupRecord(topics=[t]))])
+    log.apply([state.put(state.group_key("new", "g"), pb.GroupRecord(topics=[v]))])
+    adopted, record = Adopted(log.records, "old", "t"), pb.MirrorRecord(owner_flow_uid="new")
+    log.apply(adopted.hand_over(log.records, record, ("A", ID)))
+
+    def topics(uid: str, group: str) -> list[str]:
+        raw = log.records.get(state.group_key(uid, group), b"")
+        return [one.topic for one in pb.GroupRecord.FromString(raw).topics]
+
+    assert (topics("old", "g"), topics("new", "g")) == (["u"], ["v", "t"])
+    assert (topics("old", "h"), topics("new", "h")) == ([], ["t"])
+    assert state.group_key("old", "h") not in log.records
+
+
 def test_an_owner_that_is_faster_keeps_it() -> None:
     """What the plan was made from must still be so."""
     log = _log()
