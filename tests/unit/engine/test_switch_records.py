@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replicator.engine.held_back import HeldBack, held_back_key, held_back_of, put_held_back
@@ -53,6 +53,7 @@ JOURNALS = st.from_type(Journal).flatmap(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # journals are large; a busy machine draws them slowly
 @given(JOURNALS, st.lists(JOURNALS, max_size=2))
 def test_journals(current: Journal, past: list[Journal]) -> None:
     """Every field, whatever it holds."""
