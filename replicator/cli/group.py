@@ -17,7 +17,7 @@ from replicator.model.status import SCHEMA_VERSION, DaemonStatus
 app = typer.Typer(no_args_is_help=True, help="Consumer groups: how far they have followed to the target.")
 
 _GROUP_COLUMNS = (
-    Column("GROUP", folds=True),
+    Column("GROUP", names=True, folds=True),
     Column("KIND", rank=4),
     Column("STATE"),
     Column("ON SOURCE", rank=3),
@@ -27,8 +27,8 @@ _GROUP_COLUMNS = (
     Column("DETAIL", rank=5, folds=True),
 )
 _PARTITION_COLUMNS = (
-    Column("TOPIC", folds=True),
-    Column("TARGET TOPIC", rank=3, folds=True),
+    Column("TOPIC", names=True, folds=True),
+    Column("TARGET TOPIC", names=True, rank=3, folds=True),
     Column("PART", right=True),
     Column("STATE"),
     Column("SOURCE", right=True, rank=1),

@@ -25,8 +25,8 @@ _OFFSET_MAX = (1 << 63) - 1
 _FORMATS = (Format.TABLE, Format.WIDE, Format.JSON, Format.YAML)
 
 _COLUMNS = (
-    Column("TOPIC", folds=True),
-    Column("TARGET TOPIC", wide=True),
+    Column("TOPIC", names=True, folds=True),
+    Column("TARGET TOPIC", names=True, wide=True),
     Column("PART", right=True),
     Column("SOURCE", right=True),
     Column("TARGET", right=True),

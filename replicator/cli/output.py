@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _GAP = 2
 _STYLES = {"ACTIVE": "green", "PAUSED": "yellow", "SEEDING": "cyan", "PENDING": "cyan", "FAULTED": "red"}
 _UNLIMITED = 100_000
+_NAME_MAX = 64
 UNKNOWN = "-"
 
 
@@ -43,7 +44,7 @@ class Column:
     """One column of a table.
 
     `rank` orders what a narrow terminal drops: the highest first, 0 never. A column that `folds` may break its
-    text over lines there. `wide` columns show with `-o wide` only.
+    text over lines there. `wide` columns show with `-o wide` only. Long `names` are cut in their middle but there.
     """
 
     title: str
@@ -51,12 +52,16 @@ class Column:
     rank: int = 0
     folds: bool = False
     wide: bool = False
+    names: bool = False
 
 
 def table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, wide: bool = False, to: TextIO | None = None
 ) -> None:
-    """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe; `to` is standard output."""
+    """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe; `to` is standard output.
+
+    Without `wide` no name is longer than 64 characters: a topic's may have 249.
+    """
     from rich.table import Table  # 50 ms, only for tables
     from rich.text import Text
 
@@ -64,6 +69,9 @@ def table(
     console = _console(to)
     fitted = console.is_terminal and not wide
     shown = [at for at, column in enumerate(columns) if wide or not column.wide]
+    if not wide:
+        cut = [column.names for column in columns]
+        rows = [[shortened(cell) if long else cell for long, cell in zip(cut, row, strict=True)] for row in rows]
     if fitted:
         shown = _fit(columns, rows, shown, console.width)
     else:
@@ -83,6 +91,14 @@ def table(
         console.print(grid)
     lines = [line.rstrip() for line in capture.get().splitlines()]
     to.write("\n".join(lines) + "\n")
+
+
+def shortened(name: str) -> str:
+    """Return a name with its middle left out, if it is long: both its ends tell names apart."""
+    if len(name) <= _NAME_MAX:
+        return name
+    tail = (_NAME_MAX - 1) // 2
+    return f"{name[: _NAME_MAX - 1 - tail]}…{name[-tail:]}"
 
 
 def line(text: str = "") -> None:

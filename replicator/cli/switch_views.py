@@ -17,7 +17,7 @@ _LOSSES_SHOWN_MAX = 20
 _TOPICS_SHOWN_MAX = 5
 _PLANNED_MAX = 50
 _CUTS = (
-    Column("TOPIC", folds=True),
+    Column("TOPIC", names=True, folds=True),
     Column("PARTITION", right=True),
     Column("CUT", right=True),
     Column("TARGET END", right=True),

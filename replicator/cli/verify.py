@@ -32,8 +32,8 @@ _LINE_SECONDS = 5.0
 FORMATS = (output.Format.TABLE, output.Format.WIDE, output.Format.JSON, output.Format.YAML)
 
 _COLUMNS = (
-    output.Column("TOPIC"),
-    output.Column("TARGET", rank=2),
+    output.Column("TOPIC", names=True),
+    output.Column("TARGET", names=True, rank=2),
     output.Column("PARTITIONS", right=True, rank=3),
     output.Column("RECORDS", right=True),
     output.Column("BYTES", right=True, rank=4),
@@ -42,7 +42,7 @@ _COLUMNS = (
     output.Column("RESULT", folds=True),
 )
 _DIFFERENCE_COLUMNS = (
-    output.Column("TOPIC"),
+    output.Column("TOPIC", names=True),
     output.Column("PARTITION", right=True),
     output.Column("OFFSET", right=True),
     output.Column("KIND"),

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from replicator.engine.verify_pool import Progress
 
 _COLUMNS = (
-    Column("TOPIC"),
-    Column("TARGET", rank=2),
+    Column("TOPIC", names=True),
+    Column("TARGET", names=True, rank=2),
     Column("PARTITIONS", right=True, rank=3),
     Column("EQUAL RANGES", right=True),
     Column("DIFFERENT", right=True),
@@ -42,7 +42,7 @@ _COLUMNS = (
     Column("RESULT", folds=True),
 )
 _RANGE_COLUMNS = (
-    Column("TOPIC"),
+    Column("TOPIC", names=True),
     Column("PARTITION", right=True),
     Column("START", right=True),
     Column("END", right=True),

@@ -28,8 +28,8 @@ FLOW_COLUMNS = (
     Column("UID", wide=True),
 )
 MIRROR_COLUMNS = (
-    Column("TOPIC", folds=True),
-    Column("TARGET TOPIC", rank=4, folds=True),
+    Column("TOPIC", names=True, folds=True),
+    Column("TARGET TOPIC", names=True, rank=4, folds=True),
     Column("STATE"),
     Column("REASON", folds=True),  # beside the state and never dropped: ACTIVE alone does not say that it waits
     Column("PARTITIONS", right=True, rank=3),

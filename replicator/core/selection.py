@@ -62,6 +62,11 @@ def matches(selection: Selection, name: str) -> bool:
     return _matcher(selection)(name)
 
 
+def metric_name(name: str) -> str:
+    """Return what two topics of one cluster must not share: brokers name metrics so (Topic.unifyCollisionChars)."""
+    return name.replace(".", "_")
+
+
 def listed(selection: Selection, name: str) -> bool:
     """Return whether a selection includes this full name, rather than a pattern that matches it."""
     return any(literal(pattern) and pattern.text == name for pattern in selection.include)

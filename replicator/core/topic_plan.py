@@ -235,3 +235,16 @@ def _replicas(source: SourceTopic, flow: FlowSpec, cluster: TargetCluster) -> tu
     if replicas == wanted:
         return replicas, ()
     return replicas, (f"{replicas} replicas instead of {wanted}: the target has {cluster.brokers} brokers",)
+
+
+_ADVICE = {
+    17: "give it another name there (topics.rename), or exclude it",  # INVALID_TOPIC_EXCEPTION
+    38: "change replication_factor of the flow, or add brokers",  # INVALID_REPLICATION_FACTOR
+    40: "change topic_configs of the flow",  # INVALID_CONFIG
+    44: "ask the cluster's owner: a policy of the cluster refuses it",  # POLICY_VIOLATION
+}
+
+
+def creation_advice(code: int) -> str:
+    """Return what helps where a broker refuses to create a topic with this error code."""
+    return _ADVICE.get(code, "change replication_factor or topic_configs of the flow, or ask the cluster's owner")

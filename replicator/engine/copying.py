@@ -35,7 +35,7 @@ class PartsCopying:
 
     def wanted(self) -> Iterable[TopicPartition]:
         """See `Copying.wanted`."""
-        return self._parts.positions.wanted()
+        return self._parts.positions.wanted(every=True)
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
         """See `Copying.behind`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.choice import Origin
+from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ class Mirror:
     notes: tuple[str, ...] = ()
     managed: dict[str, str] = field(default_factory=dict)
     held_back: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the target does not take a topic of that name or kind, so that nothing of it was ever copied."""
+        never_begun = not self.partitions and not any(self.target_id)
+        return never_begun and self.fault is not None and self.fault.reason is Reason.TARGET_REFUSED
 
     def take(self, record: pb.MirrorRecord) -> None:
         """Take all that is recorded of it."""

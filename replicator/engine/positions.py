@@ -39,8 +39,12 @@ class Positions(Protocol):
         """Return the mirrors that are copied to, or every one, by their topics on the source."""
         ...
 
-    def wanted(self) -> Iterable[TopicPartition]:
-        """Return every partition of the source that the flow means, copied or not, as it was described last."""
+    def wanted(self, *, every: bool = False) -> Iterable[TopicPartition]:
+        """Return every partition of the source that the flow means, copied or not, as it was described last.
+
+        Args:
+            every: Also those of topics that the target refuses, so that they never were on their way.
+        """
         ...
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
@@ -82,12 +86,14 @@ class PumpPositions:
         some, writers = self._sync.mirrors, state.writers_of(self._log.records, self._uid)
         if not every and writers is not None and writers.any_copies:
             some = {topic: mirror for topic, mirror in some.items() if writers.copies(mirror.target_topic)}
+        some = {topic: mirror for topic, mirror in some.items() if not mirror.is_refused}
         return {topic: MirrorName(mirror.target_topic, mirror.partitions) for topic, mirror in some.items()}
 
-    def wanted(self) -> Iterable[TopicPartition]:
+    def wanted(self, *, every: bool = False) -> Iterable[TopicPartition]:
         """See `Positions.wanted`."""
-        topics = self._pump.source.cluster.topics
-        return [TopicPartition(name, number) for name in self._sync.selected() for number in topics[name].leaders]
+        topics, mirrors = self._pump.source.cluster.topics, self._sync.mirrors
+        names = [name for name in self._sync.selected() if every or not (name in mirrors and mirrors[name].is_refused)]
+        return [TopicPartition(name, number) for name in names for number in topics[name].leaders]
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
         """See `Positions.behind`."""

@@ -305,6 +305,9 @@ async def _mirrors(flow: _Flow) -> None:
     for note in sorted({note for plan in plans.values() for note in plan.notes}):
         flow.checks.append(warn("mirrors", note))
     creations = [step for plan in plans.values() for step in plan.steps if isinstance(step, CreateTopic)]
+    colliding = judge.collisions({step.name for step in creations}, target.cluster.topics)
+    flow.checks += judge.colliding(colliding, target.spec)
+    creations = [step for step in creations if step.name not in colliding]
     if creations:
         factors = sorted({step.replication_factor for step in creations})
         flow.checks.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from replicator.core import selection
 from replicator.core.producer_memory import EXPIRATION, EXPIRATION_DEFAULT_MS, ProducerMemory, spread
 from replicator.core.rights import (
     REQUIRED_ON_MIRROR,
@@ -23,6 +24,7 @@ from replicator.core.rights import (
     on_group,
     on_topic,
 )
+from replicator.core.topic_plan import creation_advice
 from replicator.engine.preflight_ask import Found, Refusal
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
@@ -194,16 +196,46 @@ def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) ->
     ]
 
 
+def collisions(wanted: Collection[str], there: Collection[str]) -> dict[str, str]:
+    """Return which topics could not be created beside which other one: they differ in `.` and `_` alone.
+
+    Args:
+        wanted: Topics to be created; of two that collide the first in order of names can be.
+        there: Topics that the cluster has.
+    """
+    taken = {selection.metric_name(name): name for name in sorted(there, reverse=True)}
+    found: dict[str, str] = {}
+    for name in sorted(wanted):
+        other = taken.setdefault(selection.metric_name(name), name)
+        if other != name:
+            found[name] = other
+    return found
+
+
+def colliding(names: Mapping[str, str], cluster: ClusterSpec) -> list[Check]:
+    """Say that brokers refuse topics beside others; see `collisions`."""
+    if not names:
+        return []
+    shown = some([f"{name} (beside {other})" for name, other in names.items()])
+    return [
+        fail(
+            "create",
+            f"{cluster.alias} would refuse to create {shown}: names that differ in '.' and '_' alone collide",
+            "give it another name there (topics.rename), or exclude it; nothing else is held up by it",
+        )
+    ]
+
+
 def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec) -> list[Check]:
     """Say what a dry run of creating topics brought."""
     checks = []
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[tuple[int, str], list[str]] = {}
     denied = []
     for name, refusal in refusals.items():
         if refusal.code in {29, 31}:  # TOPIC_ and CLUSTER_AUTHORIZATION_FAILED
             denied.append(name)
         else:
-            by_reason.setdefault(refusal.message, []).append(name)
+            by_reason.setdefault((refusal.code, refusal.message), []).append(name)
     if denied:
         checks.append(
             fail(
@@ -216,9 +248,10 @@ def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec)
         fail(
             "create",
             f"{cluster.alias} would refuse to create {some(names)}: {reason}",
-            "change replication_factor or topic_configs of the flow, or ask the cluster's owner",
+            creation_advice(code)
+            or "change replication_factor or topic_configs of the flow, or ask the cluster's owner",
         )
-        for reason, names in by_reason.items()
+        for (code, reason), names in by_reason.items()
     ]
     if asked > len(refusals):
         checks.append(ok("create", f"{count(asked - len(refusals), 'topic')} can be created (dry run)"))

@@ -24,6 +24,7 @@ from replicator.core.topic_plan import (
     TargetTopic,
     TopicPlan,
     changes_of,
+    creation_advice,
     plan_topic,
 )
 from replicator.engine import state
@@ -34,7 +35,7 @@ from replicator.engine.fence import role_text
 from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
 from replicator.engine.ownership import Ownership
 from replicator.engine.target_topics import TargetTopics
-from replicator.errors import AuthorizationFailed, KafkaError, NotOurs, PreflightFailed
+from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, NotOurs, PreflightFailed
 from replicator.model.names import STATE_TOPIC
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -729,7 +730,8 @@ def _first_of(targets: Mapping[str, str]) -> dict[str, str]:
 def _fault_of(error: KafkaError) -> Fault:
     """Return why a mirror stands still, with what helps: its text is all that status keeps of the error."""
     reason = Reason.WAITING_FOR_ACCESS if isinstance(error, AuthorizationFailed) else Reason.TARGET_REFUSED
-    return Fault(reason, f"{error}; next: {error.next_step}" if error.next_step else str(error))
+    step = error.next_step or (creation_advice(error.code) if isinstance(error, BrokerRefused) else "")
+    return Fault(reason, f"{error}; next: {step}" if step else str(error))
 
 
 def effective_of(config: TopicConfig | None) -> dict[str, str]:

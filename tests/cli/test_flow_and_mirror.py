@@ -276,3 +276,22 @@ def test_watch_prints_json_lines_until_the_daemon_ends(
     assert result.code == 2
     assert len(result.out.splitlines()) >= 2
     assert all(json.loads(line)["schema_version"] == 1 for line in result.out.splitlines())
+
+
+@pytest.mark.parametrize("columns", [80, None], ids=["terminal", "pipe"])
+def test_a_long_name_does_not_widen_a_table(
+    run: Run, daemon: FakeDaemon, terminal: Terminal, columns: int | None
+) -> None:
+    """Both ends of it stay; the whole name is in -o wide and JSON."""
+    name = "a" * 100 + "-" + "b" * 148
+    mirror = replace(daemon.status.flows[0].mirrors[0], topic=name, target_topic=name)
+    flow = replace(daemon.status.flows[0], mirrors=(mirror,), left_out=(), left_out_total=0)
+    daemon.status = replace(daemon.status, flows=(flow,))
+    if columns is not None:
+        terminal(columns)
+    shown = run("mirror", "list").out
+    assert max(map(len, shown.splitlines())) < 220
+    assert columns is not None or "a" * 32 + "…" + "b" * 31 in shown
+    assert name not in shown
+    assert name in "".join(run("mirror", "list", "-o", "json").out.split())
+    assert columns is not None or name in run("mirror", "list", "-o", "wide").out

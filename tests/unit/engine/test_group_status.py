@@ -31,7 +31,7 @@ class FakePositions:
         assert not every
         return {"orders": MirrorName("east.orders", 2)}
 
-    def wanted(self) -> Iterable[TopicPartition]:
+    def wanted(self, *, every: bool = False) -> Iterable[TopicPartition]:  # noqa: ARG002 - as the port says
         """Return its partitions."""
         return [ORDERS, TopicPartition("orders", 1)]
 

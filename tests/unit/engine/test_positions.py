@@ -37,10 +37,12 @@ class World:
         self.mirror = Mirror("orders", "east.orders", partitions=2)
         slot = Slot(HERE, TopicPartition("east.orders", 0), PartitionCopy(HERE, TargetLimits(1 << 20, 0)), shard_with())
         nobody = SimpleNamespace(cluster=SimpleNamespace(leader=lambda _where: None))
-        self.pump = SimpleNamespace(slots={HERE: slot}, target=nobody)
+        described = {"orders": SimpleNamespace(leaders={0: 1, 1: 1}), "a_b": SimpleNamespace(leaders={0: 1})}
+        source = SimpleNamespace(cluster=SimpleNamespace(topics=described))
+        self.pump = SimpleNamespace(slots={HERE: slot}, target=nobody, source=source)
         self.positions = PumpPositions(
             cast("Pump", self.pump),
-            cast("TopicSync", SimpleNamespace(mirrors={"orders": self.mirror})),
+            cast("TopicSync", SimpleNamespace(mirrors={"orders": self.mirror}, selected=lambda: ["orders", "a_b"])),
             cast("StateLog", self.log),
             UID,
             2,
@@ -121,3 +123,19 @@ async def test_of_a_map_only_what_is_recorded_is_told() -> None:
     world.copied(Place(30, 25))
     assert await world.ask(22) == (TranslationState.EXACT, 20, None)
     assert (await world.ask(25))[0] is TranslationState.NOT_YET_REPLICATED
+
+
+def test_groups_do_not_wait_for_a_topic_that_the_target_refuses() -> None:
+    """It will never be copied as it is, and none of its offsets can be translated; a switch still hears of it."""
+    world, refused = World(), Mirror("a_b", "a_b")
+    world.positions._sync.mirrors["a_b"] = refused
+    both = [HERE, THERE, TopicPartition("a_b", 0)]
+    assert list(world.positions.wanted()) == both, "it is on its way"
+    refused.fault = MirrorFault(Reason.TARGET_REFUSED, "Topic 'a_b' collides with existing topics: a.b")
+    assert list(world.positions.wanted()) == [HERE, THERE]
+    assert list(world.positions.wanted(every=True)) == both
+    assert set(world.positions.mirrors(every=True)) == {"orders"}
+    refused.fault = MirrorFault(Reason.WAITING_FOR_ACCESS, "a right is missing")
+    assert list(world.positions.wanted()) == both, "that goes on by itself"
+    world.mirror.fault = MirrorFault(Reason.TARGET_REFUSED, "settings")
+    assert list(world.positions.wanted()) == both, "what was copied before is behind, not refused"

@@ -200,3 +200,16 @@ def test_mapped_offsets_leave_holes_out_and_refuse_compacted_topics() -> None:
     assert "logs: compacted" in told[0].text
     assert "orders: transactions" in told[1].text
     assert judge.mapped([], []) == []
+
+
+def test_names_that_differ_in_a_dot_alone_collide() -> None:
+    """With a topic that is there, and with each other; the advice is about the name, not about replicas."""
+    found = judge.collisions({"a_b", "x.y", "x_y", "fine", "fine.too"}, {"a.b", "other", "fine"})
+    assert found == {"a_b": "a.b", "x_y": "x.y"}
+    (check,) = judge.colliding(found, WEST)
+    assert (check.level, check.name) == (Level.FAIL, "create")
+    assert "a_b (beside a.b), x_y (beside x.y)" in check.text
+    assert "topics.rename" in check.fix
+    assert judge.colliding({}, WEST) == []
+    (told,) = judge.creations({"a_b": Refusal(17, "Topic 'a_b' collides with existing topics: a.b")}, 1, WEST)
+    assert told.fix == "give it another name there (topics.rename), or exclude it"
