@@ -152,6 +152,19 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
     )
 
 
+def copies_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> bool:
+    """Return whether the flow copies to this topic now, from two records alone; also before the flow is minted."""
+    flow = get_writer(records, uid)
+    if flow is None:
+        return True
+    raw = records.get(writer_key(uid, target_topic))
+    own = pb.WriterRecord.FromString(raw) if raw is not None else None
+    if own is None:
+        return Writers(flow).copies(target_topic)
+    role = _ROLES.get(own.role, Role.PROMOTED) if own.role else None
+    return Writers(flow, {target_topic: flow.for_mirror(role, own.epoch)}).copies(target_topic)
+
+
 def writers_of(records: Mapping[bytes, bytes], uid: str) -> Writers | None:
     """Return who may write to each mirror of the flow; None before the flow is minted."""
     flow = get_writer(records, uid)

@@ -175,6 +175,7 @@ class OpenedLook:
         self._admins = admins
         self._log = state_log
         self._judged: set[tuple[str, int]] = set()
+        self._roles: object = None
 
     async def look(self) -> None:
         """Look at mirrors that were opened and were not looked at since; those that cannot be judged wait."""
@@ -188,17 +189,19 @@ class OpenedLook:
         writers = state.writers_of(records, self._uid)
         if writers is None or switches_of(records, self._uid).running is not None:
             return
+        roles = (writers.flow, tuple(sorted(writers.own.items())))
+        if roles == self._roles:
+            return
+        is_open = any(writer.role is Role.PROMOTED for writer in (writers.flow, *writers.own.values()))
         mirrors = {
             one.target_topic: one
-            for one in state.mirrors_of(records, self._uid)
+            for one in (state.mirrors_of(records, self._uid) if is_open else ())
             if writers.of(one.target_topic).role is Role.PROMOTED
         }
         opened = {(name, writers.of(name).producer_epoch) for name in mirrors}
         self._judged &= opened
         fresh = sorted(name for name, _ in opened - self._judged)
-        if not fresh:
-            return
-        present = await self._admins[1].describe_configs(fresh)
+        present = await self._admins[1].describe_configs(fresh) if fresh else {}
         for name, config in present.items():
             _report_held_back(mirrors[name], config)
         suspects = [
@@ -208,7 +211,8 @@ class OpenedLook:
         ]
         if suspects:
             await self._compact(suspects)
-        self._judged |= {(name, writers.of(name).producer_epoch) for name in fresh}
+        self._judged |= opened
+        self._roles = roles
 
     async def _compact(self, suspects: list[pb.MirrorRecord]) -> None:
         """Give those the cleanup policy of their old source of which that still tells that they are compacted."""

@@ -132,3 +132,17 @@ def test_secure_listener_properties() -> None:
 def test_render_escapes_what_java_would_read_otherwise() -> None:
     """A backslash begins an escape in a properties file."""
     assert render({"a": "b\\c\nd"}) == "a=b\\\\c\\nd\n"
+
+
+def test_a_version_without_a_quorum_of_its_own_joins_a_zookeeper(tmp_path: Path) -> None:
+    """Where the first broker's controller would listen; nothing of KRaft is left in its properties."""
+    old = dataclasses.replace(THREE, kafka_version="2.8.2", authorizer=True)
+    found = server_properties(old, 2, tmp_path)
+    assert found["zookeeper.connect"] == "127.0.0.1:19093"
+    assert found["broker.id"] == "2"
+    assert "AclAuthorizer" in found["authorizer.class.name"]
+    assert not found.keys() & {"process.roles", "controller.quorum.voters", "node.id", "controller.listener.names"}
+    assert "CONTROLLER" not in found["listeners"] + found["listener.security.protocol.map"]
+    new = server_properties(dataclasses.replace(old, kafka_version="3.3.2"), 2, tmp_path)
+    assert new["process.roles"] == "broker,controller"
+    assert "zookeeper.connect" not in new
