@@ -24,6 +24,7 @@ _CUTS = (
     Column("SEEN END", right=True, wide=True),
     Column("LOSS", right=True),
     Column("TAIL", right=True),
+    Column("FOREIGN", right=True, wide=True),
 )
 _HISTORY = (
     Column("ID", wide=True),
@@ -72,6 +73,10 @@ def losses(found: SwitchPlan) -> None:
         output.line(f"  and {len(found.lossy) - _LOSSES_SHOWN_MAX} more partitions")
     if found.unseen:
         output.line(f"of {found.unseen} partitions the source's end was never seen: what they lose is not known")
+    for topic, partition, offsets in found.foreign[:_LOSSES_SHOWN_MAX]:
+        output.line(f"  {topic}-{partition}: somebody else wrote {offsets:,} offsets to the target: they stay there")
+    if len(found.foreign) > _LOSSES_SHOWN_MAX:
+        output.line(f"  and {len(found.foreign) - _LOSSES_SHOWN_MAX} more partitions that somebody else wrote to")
     output.line("what the source took after it was seen last is lost too; when it returns, the tail tells exactly")
 
 
@@ -131,6 +136,7 @@ def status(switch: SwitchStatus, *, wide: bool) -> None:
                 output.number(cut.observed_end),
                 output.number(cut.loss),
                 output.number(cut.tail),
+                str(cut.foreign),
             )
             for cut in switch.cuts
         ]
@@ -147,6 +153,7 @@ def outcome(switch: SwitchStatus) -> None:
     if not switch.cuts:
         return
     partitions = f"{len(switch.cuts)} partitions"
+    foreign = [cut.foreign for cut in switch.cuts if cut.foreign]
     if switch.verb is Verb.FAILBACK:
         _restorations(switch)
     elif switch.verb is Verb.SWITCHOVER:
@@ -159,6 +166,10 @@ def outcome(switch: SwitchStatus) -> None:
             output.line(f"  of {switch.unknown_losses} partitions the source was never seen")
         tail = "not known until the source returns" if switch.known_tail is None else f"{switch.known_tail:,} offsets"
         output.line(f"tail of the old source (the exact loss): {tail}")
+    if foreign:
+        output.line(f"somebody else wrote {sum(foreign):,} offsets to {len(foreign)} partitions before the fence")
+        lost = "what the source had at these offsets is not on the target"
+        output.line(f"  they stay: {lost if switch.verb is Verb.FAILOVER else 'they count as written after it'}")
 
 
 def _restorations(switch: SwitchStatus) -> None:

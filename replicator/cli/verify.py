@@ -267,7 +267,6 @@ def _print(result: VerifyResult, form: output.Format) -> None:
 
 
 def _row(topic: TopicVerdict) -> tuple[str, ...]:
-    outcome = topic.problem or ("equal" if topic.equal else "DIFFERENT")
     return (
         topic.topic,
         topic.target_topic,
@@ -276,7 +275,7 @@ def _row(topic: TopicVerdict) -> tuple[str, ...]:
         output.number(topic.bytes),
         output.number(topic.differences),
         output.number(topic.behind),
-        "behind" if outcome == "equal" and topic.behind else outcome,
+        topic.outcome,
     )
 
 

@@ -167,7 +167,8 @@ class _Stand:
 
 
 def _judged(target: TargetLog, known: Mapping) -> Tail | None:
-    return target.tail if target.tail is not None and target.tail.last_offset >= known.judged_from else None
+    compared_from = known.judged_from if known.compared_from is None else known.compared_from
+    return target.tail if target.tail is not None and target.tail.last_offset >= compared_from else None
 
 
 def _place_lost(target: TargetLog, source: SourceLog) -> Fault:

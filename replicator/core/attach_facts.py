@@ -137,13 +137,15 @@ class Mapping:
     `place` is what the target's end stands for: where offsets are mapped it was found by walking both logs, and is None
     where they do not tell any more. `tail_source` is the source offset of the target's last record, as found on the
     way. Elsewhere both follow from the last difference.
-    What lies below `judged_from` on the target was there before, and taken over: it is not compared with the source.
+    What lies below `judged_from` on the target was there before, and taken over: others wrote it, and it is not
+    compared with the source; unless `compared_from` is below it.
     """
 
     place: Place | None
     mapped: bool
     judged_from: int = 0
     tail_source: int | None = None
+    compared_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ class ReadinessFacts:
         groups: How far each consumer group has followed.
         groups_wait_for: What holds all of them back; None for nothing.
         both_ways: Whether both sides are open, so that there is nothing to move.
+        foreign: Where somebody else wrote to the mirrors: source topic, partition, offsets; None where it is not known.
     """
 
     objectives: Objectives
@@ -91,6 +92,7 @@ class ReadinessFacts:
     groups: tuple[GroupStatus, ...] = ()
     groups_wait_for: str | None = None
     both_ways: bool = False
+    foreign: tuple[tuple[str, int, int], ...] | None = ()
 
 
 def judge(facts: ReadinessFacts) -> Section:
@@ -101,6 +103,7 @@ def judge(facts: ReadinessFacts) -> Section:
         *_reach(facts.source, must=False),
         *_leases(facts.status),
         *_mirrors(facts.status),
+        *_writers(facts),
         *_freshness(facts.status, facts.objectives, source_seen=facts.source.unreachable is None),
         *_transactions(facts.status),
         *_replication(facts.topics),
@@ -199,6 +202,20 @@ def _mirrors(status: FlowStatus) -> Iterable[Check]:
             )
         else:
             yield fail("mirrors", f"{_some(names)} {verb} {state}: not yet copied", "wait until they are ACTIVE")
+
+
+def _writers(facts: ReadinessFacts) -> Iterable[Check]:
+    if facts.both_ways:
+        return
+    if facts.foreign is None:
+        yield warn("writers", f"whether somebody else wrote to {facts.target.alias} could not be looked at")
+    elif facts.foreign:
+        names = [f"{topic}-{partition}" for topic, partition, _ in facts.foreign]
+        offsets = sum(count for _, _, count in facts.foreign)
+        yield fail("writers", f"somebody else wrote {offsets:,} offsets to {_some(names)} of {facts.target.alias}",
+                   f"stop that, then replicator mirror list {facts.status.flow}, and mirror resolve")  # fmt: skip
+    else:
+        yield ok("writers", f"nobody else has written to the mirrors on {facts.target.alias}")
 
 
 def _freshness(status: FlowStatus, objectives: Objectives, *, source_seen: bool) -> Iterable[Check]:

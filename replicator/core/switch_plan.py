@@ -84,6 +84,7 @@ def plan_of(
         journal.id if already else "",
         topics,
         _away((*journal.left_out, *apart)),
+        tuple((cut.topic, cut.partition, cut.foreign) for cut in cuts if cut.foreign),
     )
 
 
@@ -154,7 +155,15 @@ def _to_agree(journal: Journal) -> str:
 
 def _cut(cut: Cut) -> CutStatus:
     return CutStatus(
-        cut.topic, cut.target_topic, cut.partition, cut.source, cut.target, cut.observed_end, cut.loss, cut.tail
+        cut.topic,
+        cut.target_topic,
+        cut.partition,
+        cut.source,
+        cut.target,
+        cut.observed_end,
+        cut.loss,
+        cut.tail,
+        cut.foreign,
     )
 
 

@@ -49,6 +49,11 @@ class Track:
         """Go on at a place that was proven; what was queued behind it is gone."""
         self._moves.clear()
         self._drift = 0
+        if not self.mapped and place.target < self.offsets.end.target:
+            # The log lost its end, or too much was recorded of it (a cut above its true end): what the map tells of
+            # below is as true as ever, and what is missing above is copied again.
+            self.offsets.cut(place.target)
+            self._recorded = min(self._recorded, place)
         if not self.mapped:
             # Records and markers alike stand at one difference, until another is recorded.
             self.offsets.go_straight(place)

@@ -15,7 +15,6 @@ from replicator.engine.access import refused
 from replicator.engine.look import Side, batches_between, last_data, offsets_of
 from replicator.engine.maps import last_source, mapping_of, stepped_back
 from replicator.engine.walk import Log, Walked, walk
-from replicator.errors import BrokerRefused
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
@@ -162,7 +161,7 @@ async def _target_logs(
         start, end = starts[where], ends[where]
         entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
         looked_for = end > start and not others_write
-        tail = await _tail(side, connection, where, start, end, writer.producer_id) if looked_for else None
+        tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
         logs[slot] = TargetLog(start, end, entry, tail, entry_known=producers is not None, log_end=log_ends.get(where))
     return logs
 
@@ -218,14 +217,12 @@ def _our_entry(
     return None
 
 
-async def _tail(
-    side: Side, connection: Connection, where: TopicPartition, start: int, end: int, producer_id: int
-) -> Tail | None:
+async def _tail(side: Side, connection: Connection, slot: Slot, start: int, end: int, producer_id: int) -> Tail | None:
     """Return the last data batch below `end`, whatever markers stand behind it.
 
     Compaction leaves an empty batch where it keeps a producer's last sequence: that sequence is taken from it.
     """
-    found = await last_data(side, connection, where, start, end)
+    found = await last_data(side, connection, slot.target, start, end, compacted=slot.compacted)
     if found is None:
         return None
     last = decode(found.frame.buffer, found.header)[-1]
@@ -250,7 +247,7 @@ async def _own_tail(
     """
     track = slot.copy.track
     if track is None:
-        return await _tail(side, connection, slot.target, log.start, log.end, writer.producer_id)
+        return await _tail(side, connection, slot, log.start, log.end, writer.producer_id)
     recorded = track.offsets.last_run_end.target - 1 if len(track.offsets) else -1
     last = recorded if last_walked < 0 else last_walked
     if last < log.start:
@@ -305,9 +302,11 @@ async def _source_view(
     begin, end = max(last, bounds.start), min(upper, bounds.high_watermark)
     content: object | None = None
     epoch, reached = -1, begin
-    seen = begin >= end or slot.compacted or mapped
-    async for frame, header, aborted in batches_between(side, connection, slot.source, begin, end, committed=committed):
-        epoch, reached, seen = header.leader_epoch, header.next_offset, True
+    # Up to what may be read: a copy that was made of uncommitted records may stand above what is committed.
+    async for frame, header, aborted in batches_between(
+        side, connection, slot.source, begin, min(end, bounds.end), committed=committed, compacted=slot.compacted
+    ):
+        epoch, reached = header.leader_epoch, header.next_offset
         if aborted or header.is_control or header.record_count == 0:
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
@@ -317,15 +316,6 @@ async def _source_view(
             first = next(spans, None)
             if first is not None:
                 return _View(content, epoch, first[0])
-    if not seen:
-        # A remote tier that is slow answers with nothing; that is no proof that nothing is there.
-        raise BrokerRefused(
-            f"the source gives no record from offset {begin} on, below its end",
-            cluster=connection.cluster.alias,
-            code=0,
-            api="Fetch",
-            retryable=True,
-        )
     # Of offsets that the cleaner took, nothing tells the epoch: it may be later than that of the batch before them.
     return _View(content, epoch if reached >= end else -1, None)
 

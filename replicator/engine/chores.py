@@ -12,6 +12,7 @@ from replicator.engine.fence import keep_data_id_alive
 from replicator.engine.log_starts import LogStarts
 from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.source_looks import SourceLooks
+from replicator.engine.target_ends import TargetEnds
 from replicator.errors import ReplicatorError
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _SOURCE_ENDS_EVERY_SECONDS = 5.0
 _FOLLOW_EVERY_SECONDS = 5.0
 _LOG_STARTS_EVERY_SECONDS = 30.0
+_TARGET_ENDS_EVERY_SECONDS = 5.0
 _OPEN_TRANSACTIONS_EVERY_SECONDS = 5.0
 _SOURCE_LOOKS_EVERY_SECONDS = 2.0
 _RECORD_PAUSE_SECONDS = 0.2
@@ -82,6 +84,7 @@ class Chores:
             self._record_source_ends,
             self._look_at_source,
             self._watch_log_starts,
+            self._watch_target_ends,
             self._watch_open_transactions,
             self._keep_data_id,
             self._sync_acls,
@@ -150,6 +153,12 @@ class Chores:
         while True:
             await asyncio.sleep(_FOLLOW_EVERY_SECONDS if self._flow.follow_log_start else _LOG_STARTS_EVERY_SECONDS)
             await starts.look()
+
+    async def _watch_target_ends(self) -> None:
+        watch = TargetEnds(self._parts.pump, self._me)
+        while True:
+            await asyncio.sleep(_TARGET_ENDS_EVERY_SECONDS)
+            await watch.look()
 
     async def _watch_open_transactions(self) -> None:
         parts = self._parts

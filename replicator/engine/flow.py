@@ -29,6 +29,7 @@ from replicator.engine.resolve import Resolver
 from replicator.engine.source_ends import intact_below
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import Silent, at_rest, flow_status
+from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
 from replicator.engine.switch.mix_ups import undo_mix_ups
 from replicator.engine.switch.opening import OpenedLook
@@ -78,6 +79,7 @@ _STALE_PAUSE_SECONDS = 0.5
 _START_PAUSE_SECONDS = (0.2, 10.0)
 _GUARD_MARGIN_MS = 3_600_000
 _DRAIN_SECONDS = 5.0
+_FOREIGN_SECONDS_MAX = 15.0
 _UID_SECONDS = 0.2
 
 log = get_logger(__name__)
@@ -122,6 +124,7 @@ class FlowRunner:
         self._target = Cluster(target)
         self._mix_ups: str | None = None
         self._wrong_cluster: str | None = None
+        self._high_cuts: str | None = None
         self._between = Between(flow, self._source, self._target, store)
         self._admins = (TopicAdmin(source), TopicAdmin(target))
         self._coordinator = coordinator
@@ -191,12 +194,8 @@ class FlowRunner:
         if self.ended_because is not None:
             return self.ended_because
         lost = self._state_log.lost if self._state_log is not None else None
-        told = [
-            lost,
-            self._wrong_cluster,
-            self._switches.under_way if self._switches is not None else None,
-            self._mix_ups,
-        ]
+        under_way = self._switches.under_way if self._switches is not None else None
+        told = [lost, self._wrong_cluster, under_way, self._mix_ups, self._high_cuts]
         told += [cluster.trouble for cluster in clusters]
         parts = self._parts
         if parts is not None:
@@ -264,9 +263,28 @@ class FlowRunner:
         if self._parts is not None:
             held = held_back_of(self._parts.state_log.records, self._parts.identity.uid)
             ours = held.opened(None).made
+        foreign = await self._foreign()
         return await rehearse(
-            self.flow, whole, self._source.spec, self._target.spec, ids, self.known_groups(), ours=ours
+            self.flow,
+            whole,
+            self._source.spec,
+            self._target.spec,
+            ids,
+            self.known_groups(),
+            ours=ours,
+            foreign=foreign,
         )
+
+    async def _foreign(self) -> tuple[tuple[str, int, int], ...] | None:
+        """Return where somebody else wrote to the mirrors, None where that cannot be told now."""
+        if self._switches is None:
+            return None
+        try:
+            async with asyncio.timeout(_FOREIGN_SECONDS_MAX):
+                return await self._switches.foreign()
+        except (ReplicatorError, TimeoutError) as error:
+            log.debug("not looked who else writes", flow=self.flow.name, why=str(error))
+            return None
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""
@@ -529,6 +547,7 @@ class FlowRunner:
         )
         self._between.note()
         await self._undo_mix_ups(identity.uid)
+        await self._lower_high_cuts(identity.uid)
         self._parts = parts
         state_log.listen(self._on_record)
         self._follow_desired()
@@ -547,6 +566,12 @@ class FlowRunner:
         """Keep what the flow waits for; that another cluster answers than before is said before all else."""
         self.trouble = _with_next(error)
         self._wrong_cluster = self.trouble if isinstance(error, WrongCluster) else None
+
+    async def _lower_high_cuts(self, uid: str) -> None:
+        try:
+            self._high_cuts = await lower_high_cuts(self._site(self._log(), uid))
+        except ReplicatorError as error:  # whoever needs the cuts looks again; copying does not
+            log.warning("not known whether an earlier version cut too high", flow=self.flow.name, why=str(error))
 
     def _tell_waiting(self, why: str) -> None:
         if self.trouble != why:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from replicator.wire.batch import scan
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
 from replicator.wire.fetch import Fetched, FetchSession, Wanted
+from replicator.wire.records import decode
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
     from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
+    from replicator.wire.records import Record
 
 _READ_BYTES = 1 << 20
 _READ_WAIT_MS = 500
@@ -168,11 +170,15 @@ async def _told_by_leaders(
     return told, unseen
 
 
-async def last_data(side: Side, connection: Connection, where: TopicPartition, start: int, end: int) -> LastData | None:
+async def last_data(
+    side: Side, connection: Connection, where: TopicPartition, start: int, end: int, *, compacted: bool
+) -> LastData | None:
     """Return the last batch with records below `end`, or None; looks further and further back over markers.
 
+    `compacted` as in `batches_between`.
+
     Raises:
-        KafkaError: The broker refuses.
+        KafkaError: The broker refuses, or does not give what is there; later.
         CorruptRecords: Its answer cannot be read.
     """
     empty: list[BatchHeader] = []
@@ -181,7 +187,9 @@ async def last_data(side: Side, connection: Connection, where: TopicPartition, s
         lower = max(start, upper - step)
         found: LastData | None = None
         passed: list[BatchHeader] = []
-        async for frame, header, passed_over in batches_between(side, connection, where, lower, upper, committed=False):
+        async for frame, header, passed_over in batches_between(
+            side, connection, where, lower, upper, committed=False, compacted=compacted
+        ):
             if header.is_control or passed_over:
                 continue
             if header.record_count > 0:
@@ -198,14 +206,34 @@ async def last_data(side: Side, connection: Connection, where: TopicPartition, s
 
 
 async def batches_between(
-    side: Side, connection: Connection, where: TopicPartition, begin: int, end: int, *, committed: bool
+    side: Side,
+    connection: Connection,
+    where: TopicPartition,
+    begin: int,
+    end: int,
+    *,
+    committed: bool,
+    compacted: bool = False,
 ) -> AsyncIterator[tuple[Frame, BatchHeader, bool]]:
     """Yield the batches that cover offsets from `begin` up to `end`, and whether each is passed over.
 
     That is one of an aborted transaction, or of a producer that the side leaves out.
 
+    An empty answer below the end is no proof that nothing more is there: a remote tier that is slow answers so, and an
+    open transaction hides what is behind it. Only the cleaner leaves a log without a batch at its end, and there is no
+    remote tier where it works.
+
+    Args:
+        side: The cluster, with the ids of the topics that are meant.
+        connection: To the partition's leader.
+        where: The partition.
+        begin: The first offset that is wanted.
+        end: The offset behind the last one.
+        committed: Whether it is read as a reader of committed records does.
+        compacted: Whether the cleaner works, or has worked, on this log: then an empty answer is its end.
+
     Raises:
-        KafkaError: The broker refuses.
+        KafkaError: The broker refuses, or does not give what is there; later.
         CorruptRecords: Its answer cannot be read.
     """
     position = begin
@@ -219,8 +247,51 @@ async def batches_between(
                 left_out = side.chooser is not None and await side.chooser.leaves_out(_producer_of(header))
                 yield frame, header, aborted or left_out
         if not headers:
-            return
+            if compacted:
+                return
+            raise nothing_from(connection, where, position, end)
         position = max(position + 1, headers[-1].next_offset)
+
+
+async def records_between(
+    side: Side,
+    connection: Connection,
+    where: TopicPartition,
+    begin: int,
+    end: int,
+    *,
+    committed: bool,
+    compacted: bool = False,
+    producer_id: int | None = None,
+) -> AsyncGenerator[Record, None]:
+    """Yield the records between two offsets, of one producer if it is given; see `batches_between`.
+
+    Raises:
+        KafkaError: The broker refuses, or does not give what is there; later.
+        CorruptRecords: Its answer cannot be read.
+    """
+    async for frame, header, passed_over in batches_between(
+        side, connection, where, begin, end, committed=committed, compacted=compacted
+    ):
+        if passed_over or header.is_control or header.record_count == 0:
+            continue
+        if producer_id is not None and header.producer_id != producer_id:
+            continue
+        for record in decode(frame.buffer, header):
+            if begin <= record.offset < end:
+                yield record
+
+
+def nothing_from(connection: Connection, where: TopicPartition, offset: int, end: int) -> KafkaError:
+    """Return the error of a log that gave nothing below its end: what is there is not known now."""
+    return BrokerRefused(
+        f"{where} gives nothing from offset {offset} on, below its end {end}",
+        cluster=connection.cluster.alias,
+        code=0,
+        api="Fetch",
+        why="the answer was empty: a slow remote tier or an open transaction answers so",
+        retryable=True,
+    )
 
 
 def _producer_of(header: BatchHeader) -> int:

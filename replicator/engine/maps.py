@@ -223,14 +223,19 @@ def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: in
     track = slot.copy.track
     if track is None:
         return None
-    if tail_offset is not None and tail_offset < slot.judged_from:
+    # A log that ends below what its map tells of lost its end, or was told of too much: nothing is taken for granted
+    # there, its last record is compared whoever wrote it.
+    compared_from = 0 if not track.mapped and target_end < track.offsets.end.target else slot.judged_from
+    if tail_offset is not None and tail_offset < compared_from:
         tail_offset = None
     if track.mapped:
         found = track.offsets.to_source(tail_offset) if tail_offset is not None and place is not None else None
         return Mapping(place, mapped=True, judged_from=slot.judged_from, tail_source=found)
+    if target_end < track.offsets.begin.target:
+        return Mapping(None, mapped=False, judged_from=slot.judged_from)
     straight = Place(track.offsets.straight_to_source(target_end), target_end)
     found = track.offsets.straight_to_source(tail_offset) if tail_offset is not None else None
-    return Mapping(straight, mapped=False, judged_from=slot.judged_from, tail_source=found)
+    return Mapping(straight, mapped=False, judged_from=slot.judged_from, tail_source=found, compared_from=compared_from)
 
 
 def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:

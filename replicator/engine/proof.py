@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 from replicator.core.alike import equal_down_to, place_behind, place_without_records
 from replicator.core.offset_map import Place
-from replicator.engine.look import batches_between, offsets_of
+from replicator.engine.look import offsets_of, records_between
 from replicator.wire import control
-from replicator.wire.records import decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -261,14 +260,14 @@ async def _by_time(source: Log, wanted: list[Record]) -> int | None:
     return max(source.start, min(offsets) - _COMPARED_RECORDS)
 
 
-async def _records(log: Log, begin: int, end: int, producer_id: int | None = None) -> AsyncGenerator[Record, None]:
-    async for frame, header, aborted in batches_between(
-        log.side, log.connection, log.where, begin, end, committed=log.committed
-    ):
-        if aborted or header.is_control or header.record_count == 0:
-            continue
-        if producer_id is not None and header.producer_id != producer_id:
-            continue
-        for record in decode(frame.buffer, header):
-            if begin <= record.offset < end:
-                yield record
+def _records(log: Log, begin: int, end: int, producer_id: int | None = None) -> AsyncGenerator[Record, None]:
+    return records_between(
+        log.side,
+        log.connection,
+        log.where,
+        begin,
+        end,
+        committed=log.committed,
+        compacted=log.compacted,
+        producer_id=producer_id,
+    )

@@ -59,6 +59,7 @@ async def rehearse(
     groups: tuple[Sequence[GroupStatus], str | None],
     *,
     ours: tuple[Rule, ...] = (),
+    foreign: tuple[tuple[str, int, int], ...] | None = None,
 ) -> Report:
     """Look whether a flow could be moved now. Raises nothing a cluster could cause.
 
@@ -70,6 +71,7 @@ async def rehearse(
         groups: How far consumer groups have followed, and what holds all of them back.
         ours: Rules on the target that are ours, or become ours once it is opened.
         recorded_ids: Cluster ids of source and target as the flow's record has them.
+        foreign: Where somebody else wrote to the mirrors: source topic, partition, offsets; None where it is not known.
     """
     names = [mirror.topic for mirror in status.mirrors]
     target_names = [mirror.target_topic for mirror in status.mirrors]
@@ -89,6 +91,7 @@ async def rehearse(
             groups=tuple(groups[0]),
             groups_wait_for=groups[1],
             both_ways=flow.both_ways,
+            foreign=foreign,
         )
     finally:
         there.cluster.close()

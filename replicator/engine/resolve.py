@@ -27,7 +27,7 @@ from replicator.core.resolution import (
 from replicator.engine import state
 from replicator.engine.adopt import Adopted
 from replicator.engine.dead_letter import SUFFIX, set_aside
-from replicator.engine.look import read_batches
+from replicator.engine.look import nothing_from, read_batches, records_between
 from replicator.engine.maps import offset_block
 from replicator.engine.proof import Found, begins_alike, behind_ours, common_end, copied_end, equal_from, settled
 from replicator.engine.walk import Log, open_log
@@ -39,7 +39,6 @@ from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.recode import open_batch
-from replicator.wire.records import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -172,8 +171,10 @@ class Resolver:
     async def _logs(self, mirror: Mirror, number: int) -> tuple[Log | None, Log | None]:
         """Return both logs of a partition as they are now; None for one that is not there."""
         pump = self._pump
-        there = await open_log(pump.source, TopicPartition(mirror.topic, number), committed=pump.committed_only)
-        return there, await open_log(pump.target, TopicPartition(mirror.target_topic, number), committed=False)
+        origin, where = TopicPartition(mirror.topic, number), TopicPartition(mirror.target_topic, number)
+        compacted = mirror.compacted
+        there = await open_log(pump.source, origin, committed=pump.committed_only, compacted=compacted)
+        return there, await open_log(pump.target, where, committed=False, compacted=compacted)
 
     def _source_now(self, mirror: Mirror) -> tuple[str, bytes]:
         """Return the cluster id and the topic id of what is copied from now on."""
@@ -293,7 +294,9 @@ class Resolver:
                 if too_large or (not large and _is_damaged(frame, header)):
                     return max(position, header.base_offset), max(position + 1, header.next_offset)
             if not headers:
-                return None
+                if position >= there.end or there.compacted:
+                    return None
+                raise nothing_from(there.connection, there.where, position, there.end)
             position = max(position + 1, headers[-1].next_offset)
         return None
 
@@ -302,14 +305,15 @@ class Resolver:
         there = await open_log(self._pump.source, origin, committed=self._pump.committed_only)
         if there is None:
             return
-        frame, headers = await read_batches(there.side, there.connection, origin, step.first)
+        committed, compacted = there.committed, mirror.compacted
         records = [
             record
-            for header in headers
-            if header.base_offset < step.end and step.first < header.next_offset
-            for record in decode(frame.buffer, header)
-            if step.first <= record.offset < step.end
+            async for record in records_between(
+                there.side, there.connection, origin, step.first, step.end, committed=committed, compacted=compacted
+            )
         ]
+        if not records:
+            return
         where = TopicPartition(mirror.target_topic + SUFFIX, step.partition)
         target = self._pump.target.cluster.topics.get(mirror.target_topic)
         replicas = target.replication_factor if target is not None else 1

@@ -159,11 +159,12 @@ async def survey(
             source=here,
             target=there,
             source_start=source_starts[here],
-            target_start=_start_of(views.get(there, IDENTICAL), target_starts[there]),
+            target_start=views.get(there, IDENTICAL).to_source(target_starts[there]),
             source_end=source_ends[here],
             target_end=target_ends[there],
             compacted=here.topic in compacted or there.topic in compacted_there,
             view=views.get(there, IDENTICAL),
+            floor=views.get(there, IDENTICAL).floor,
         )
         for here, there in pairs
     ]
@@ -194,10 +195,6 @@ async def reached(
         await asyncio.sleep(min(_POLL_SECONDS, left))
         if load_views is not None and any(view.mapped for view in views.values()):
             views = await load_views()  # such a map tells only what was there when it was read
-
-
-def _start_of(view: MapView, target_start: int) -> int:
-    return max(view.to_source(target_start), view.floor)
 
 
 def topic_problem(topic: str, name: str, counts: Mapping[str, int], target_counts: Mapping[str, int]) -> str | None:

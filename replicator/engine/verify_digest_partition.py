@@ -78,7 +78,7 @@ class DigestComparison:
             KafkaError: A cluster cannot be read.
         """
         task = self._task
-        source_start, target_start = task.source_start, task.target_start
+        source_start, target_start = task.source_start, max(task.target_start, task.floor)
         position, end = task.start, max(task.end, task.target_end)
         while position < end and not stop.is_set():
             try:
@@ -86,6 +86,7 @@ class DigestComparison:
                 break
             except OutOfRange as error:
                 source_start, target_start = self._sides.overtaken(error)
+                target_start = max(target_start, task.floor)
                 position = max(source_start, target_start)
                 self._source.restart(position)
                 self._target.restart(position)

@@ -79,7 +79,7 @@ class TopicDigestVerdict:
         beyond = sum(part.not_covered for part in self.partitions)
         excused = sum(part.excused for part in self.partitions)
         said = (
-            (below, f"not comparable: {below} offsets at or below a log start that only one side has"),
+            (below, f"not compared: {below} offsets below a log start of one side, or below the cut of a takeover"),
             (beyond, f"not compared: {beyond} offsets of the target above what the file covers"),
             (excused, f"{excused} ranges differ by what compaction explains"),
         )

@@ -18,7 +18,8 @@ from replicator.model.names import TopicPartition
 class Task:
     """One partition to compare: its names, log starts and ends in offsets of the source.
 
-    `compacted`: a cleaner runs on one side. `view`: where its offsets stand on the target.
+    `compacted`: a cleaner runs on one side. `view`: where its offsets stand on the target. `floor`: below it nothing is
+    compared.
     """
 
     topic: str
@@ -30,11 +31,12 @@ class Task:
     target_end: int
     compacted: bool
     view: MapView = IDENTICAL
+    floor: int = 0
 
     @property
     def start(self) -> int:
-        """First offset that both sides may hold."""
-        return max(self.source_start, self.target_start)
+        """First offset that is compared: both sides may hold it."""
+        return max(self.source_start, self.target_start, self.floor)
 
     @property
     def end(self) -> int:
@@ -89,7 +91,7 @@ class Comparison:
                 break
             except OutOfRange as error:
                 source_start, target_start = self._sides.overtaken(error)
-                position = max(source_start, target_start)
+                position = max(source_start, target_start, task.floor)
         self.diff.finish()
         return self._verdict(source_start, target_start)
 
@@ -122,4 +124,5 @@ class Comparison:
             target_only=max(0, min(source_start, task.target_end) - target_start),
             behind=max(0, task.source_end - max(task.target_end, task.source_start)),
             excused=diff.excused,
+            taken_over=max(0, min(task.floor, task.source_end) - max(source_start, target_start)),
         )

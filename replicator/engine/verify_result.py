@@ -23,6 +23,8 @@ class PartitionVerdict:
         differences: How many records differ.
         source_only: Offsets below the target's log start; not comparable.
         target_only: Offsets below the source's log start; not comparable.
+        taken_over: Offsets that both logs have and that are not compared: below the place where the mirror was taken
+            over, as by a switch of the other flow.
         behind: Offsets the target had not reached when waiting for it ended.
         excused: Records on one side only that log compaction explains.
     """
@@ -38,6 +40,7 @@ class PartitionVerdict:
     target_only: int = 0
     behind: int = 0
     excused: int = 0
+    taken_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,33 @@ class TopicVerdict:
         return sum(part.behind for part in self.partitions)
 
     @property
+    def taken_over(self) -> int:
+        """Offsets that both logs have and that were not compared: the mirror was taken over above them."""
+        return sum(part.taken_over for part in self.partitions)
+
+    @property
+    def outcome(self) -> str:
+        """What came of it, in a few words."""
+        if self.problem is not None or not self.equal:
+            return self.problem or "DIFFERENT"
+        if self.behind:
+            return "behind"
+        if not self.taken_over:
+            return "equal"
+        return "equal above the cut" if self.records else "not compared"
+
+    @property
     def not_comparable(self) -> str | None:
-        """A sentence on what lies below one side's log start, or None."""
+        """A sentence on what was not compared, or None."""
         parts = []
         if below := sum(part.source_only for part in self.partitions):
             parts.append(f"{below} offsets of the source are below the target's log start")
         if below := sum(part.target_only for part in self.partitions):
             parts.append(f"{below} offsets of the target are below the source's log start")
-        return f"not comparable: {' and '.join(parts)}" if parts else None
+        said = [f"not comparable: {' and '.join(parts)}"] if parts else []
+        if self.taken_over:
+            said.append(f"not compared: {self.taken_over} offsets below the cut at which the mirror was taken over")
+        return "; ".join(said) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +152,7 @@ def to_json(result: VerifyResult) -> dict[str, Any]:
         "records": result.records,
         "bytes": result.bytes,
         "behind": result.behind,
+        "not_compared": sum(topic.taken_over for topic in result.topics),
         "seconds": round(result.seconds, 3),
         "topics": [_topic(topic) for topic in result.topics],
     }
@@ -142,6 +165,7 @@ def _topic(topic: TopicVerdict) -> dict[str, Any]:
         "equal": topic.equal,
         "problem": topic.problem,
         "not_comparable": topic.not_comparable,
+        "not_compared": topic.taken_over,
         "records": topic.records,
         "bytes": topic.bytes,
         "behind": topic.behind,
@@ -170,6 +194,7 @@ def _partition(part: PartitionVerdict) -> dict[str, Any]:
         "differences": part.differences,
         "source_below_target_start": part.source_only,
         "target_below_source_start": part.target_only,
+        "not_compared": part.taken_over,
         "behind": part.behind,
         "excused_by_compaction": part.excused,
     }

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.pairing import Pairing, Ranges, Span, reading_from, spans_of
 from replicator.engine.look import Side, batches_between, offsets_of
-from replicator.errors import BrokerRefused
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
 from replicator.wire.recode import open_batch
@@ -28,7 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One log to walk along. `committed` tells how it is read, `given_up` what is left out though it may be there."""
+    """One log to walk along.
+
+    `committed` tells how it is read, `given_up` what is left out though it may be there, `compacted` whether the
+    cleaner may have taken what stood at its end. `end` is what such a reader may read up to.
+    """
 
     side: Side
     connection: Connection
@@ -37,6 +40,7 @@ class Log:
     end: int
     committed: bool
     given_up: Ranges = ()
+    compacted: bool = False
 
 
 class Walked(NamedTuple):
@@ -124,26 +128,17 @@ async def _target_spans(log: Log, begin: int) -> AsyncIterator[Span]:
 
 
 async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:
-    reached = begin
     async for frame, header, aborted in batches_between(
         log.side, log.connection, log.where, begin, log.end, committed=log.committed
     ):
-        reached = header.next_offset
         unpack = partial(open_batch, frame.view)
         for span in spans_of(header, begin, log.end, unpack, aborted=aborted, given_up=log.given_up):
             yield span
-    if reached < log.end:
-        # A remote tier that is slow answers with nothing: counted as the end of the log, it would move the place.
-        raise BrokerRefused(
-            f"{log.where} gives nothing from offset {reached} on, below its end {log.end}",
-            cluster=log.connection.cluster.alias,
-            code=0,
-            api="Fetch",
-            retryable=True,
-        )
 
 
-async def open_log(side: Side, where: TopicPartition, *, committed: bool, given_up: Ranges = ()) -> Log | None:
+async def open_log(
+    side: Side, where: TopicPartition, *, committed: bool, given_up: Ranges = (), compacted: bool = False
+) -> Log | None:
     """Return a log of a topic that was just described, with its bounds as they are now; None where there is none.
 
     Raises:
@@ -155,5 +150,6 @@ async def open_log(side: Side, where: TopicPartition, *, committed: bool, given_
         return None
     connection = await cluster.connection(topic.leaders[where.partition].node, Purpose.CONTROL)
     start = (await offsets_of(connection, [where], control.EARLIEST))[where]
-    end = (await offsets_of(connection, [where], control.LATEST))[where]
-    return Log(Side(cluster, cluster.topic_ids, side.chooser), connection, where, start, end, committed, given_up)
+    end = (await offsets_of(connection, [where], control.LATEST, committed=committed))[where]
+    side = Side(cluster, cluster.topic_ids, side.chooser)
+    return Log(side, connection, where, start, end, committed, given_up, compacted)

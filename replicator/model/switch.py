@@ -225,11 +225,12 @@ class Cut:
         topic: Source topic.
         target_topic: Its name on the target.
         source: What the target holds, in the source's offsets; at least that where the partition is mapped.
-        target: Where the target's log ended, below the fence's marker: the same moment in both logs.
+        target: Where our own part of the target's log ended, below the fence's marker: the same moment in both logs.
         mapped: Whether offsets are not the same, and those without a record are left out.
         observed_end: End of the source when it was last seen; None if it never was.
         observed_ms: When that was.
         tail_end: End of the old source's log once it was seen again and closed; None until then.
+        foreign: Offsets of the target from the cut up to the fence, where somebody else wrote: its own tail.
     """
 
     topic: str
@@ -241,6 +242,7 @@ class Cut:
     observed_end: int | None = None
     observed_ms: int | None = None
     tail_end: int | None = None
+    foreign: int = 0
 
     @property
     def loss(self) -> int | None:

@@ -21,6 +21,7 @@ class SwitchPlan:
         known_loss: Offsets that are known to be lost at least; None where the verb loses nothing.
         lossy: Partitions that lose something: topic, partition, offsets.
         unseen: Partitions of which nothing tells how much is lost.
+        foreign: Partitions of the target that somebody else wrote to: source topic, partition, offsets.
         observed_age_seconds: Age of the oldest observation that this stands on; None for none.
         already: It is under way or done.
         switch_id: Of the one that is.
@@ -40,6 +41,7 @@ class SwitchPlan:
     switch_id: str = ""
     topics: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    foreign: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,11 @@ class CutStatus:
 
     Attributes:
         source: What the target holds, in the source's offsets.
-        target: The end of the target's log.
+        target: The end of our own part of the target's log.
         observed_end: The source's end as it was seen last before the cut.
         loss: Offsets known to be lost at least.
         tail: Offsets of the old source beyond the cut, exactly, once it was seen again.
+        foreign: Offsets of the target behind the cut, up to the fence, where somebody else wrote.
     """
 
     topic: str
@@ -71,6 +74,7 @@ class CutStatus:
     observed_end: int | None = None
     loss: int | None = None
     tail: int | None = None
+    foreign: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,8 @@ def to_json(status: SwitchStatus) -> dict[str, Any]:
 def plan_to_json(plan: SwitchPlan) -> dict[str, Any]:
     """Return the JSON object of `--dry-run -o json`."""
     document = asdict(plan)
-    document["lossy"] = [dict(zip(("topic", "partition", "offsets"), one, strict=True)) for one in plan.lossy]
+    for name in ("lossy", "foreign"):
+        document[name] = [dict(zip(("topic", "partition", "offsets"), one, strict=True)) for one in document[name]]
     document["left_out"] = _left_out(plan.left_out)
     return document
 

@@ -68,13 +68,15 @@ def switch_order_from_wire(request: pb.StartSwitchRequest, actor: str) -> Order:
 def plan_to_wire(plan: SwitchPlan) -> pb.SwitchPlan:
     """Return the message of what an order would do."""
     return pb.SwitchPlan(
-        **shallow(plan, "lossy", "left_out"),
+        **shallow(plan, "lossy", "left_out", "foreign"),
         left_out=[pb.LeftOut(topic=topic, why=why) for topic, why in plan.left_out],
-        lossy=[
-            pb.SwitchPlan.Loss(topic=topic, partition=partition, offsets=offsets)
-            for topic, partition, offsets in plan.lossy
-        ],
+        lossy=_partitions(plan.lossy),
+        foreign=_partitions(plan.foreign),
     )
+
+
+def _partitions(some: tuple[tuple[str, int, int], ...]) -> list[pb.SwitchPlan.Loss]:
+    return [pb.SwitchPlan.Loss(topic=topic, partition=partition, offsets=offsets) for topic, partition, offsets in some]
 
 
 def plan_from_wire(message: pb.SwitchPlan) -> SwitchPlan:
@@ -92,6 +94,7 @@ def plan_from_wire(message: pb.SwitchPlan) -> SwitchPlan:
         lossy=tuple((one.topic, one.partition, one.offsets) for one in message.lossy),
         topics=tuple(message.topics),
         left_out=tuple((one.topic, one.why) for one in message.left_out),
+        foreign=tuple((one.topic, one.partition, one.offsets) for one in message.foreign),
     )
 
 

@@ -419,7 +419,7 @@ class HeldBackRecord(_message.Message):
     def __init__(self, locks: _Optional[_Iterable[str]] = ..., made: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TopicCuts(_message.Message):
-    __slots__ = ("topic", "target_topic", "partitions", "source", "target", "mapped", "observed_end", "observed_ms", "tail_end")
+    __slots__ = ("topic", "target_topic", "partitions", "source", "target", "mapped", "observed_end", "observed_ms", "tail_end", "foreign")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     TARGET_TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -429,6 +429,7 @@ class TopicCuts(_message.Message):
     OBSERVED_END_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_MS_FIELD_NUMBER: _ClassVar[int]
     TAIL_END_FIELD_NUMBER: _ClassVar[int]
+    FOREIGN_FIELD_NUMBER: _ClassVar[int]
     topic: str
     target_topic: str
     partitions: _containers.RepeatedScalarFieldContainer[int]
@@ -438,7 +439,8 @@ class TopicCuts(_message.Message):
     observed_end: _containers.RepeatedScalarFieldContainer[int]
     observed_ms: _containers.RepeatedScalarFieldContainer[int]
     tail_end: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., source: _Optional[_Iterable[int]] = ..., target: _Optional[_Iterable[int]] = ..., mapped: _Optional[_Iterable[bool]] = ..., observed_end: _Optional[_Iterable[int]] = ..., observed_ms: _Optional[_Iterable[int]] = ..., tail_end: _Optional[_Iterable[int]] = ...) -> None: ...
+    foreign: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., partitions: _Optional[_Iterable[int]] = ..., source: _Optional[_Iterable[int]] = ..., target: _Optional[_Iterable[int]] = ..., mapped: _Optional[_Iterable[bool]] = ..., observed_end: _Optional[_Iterable[int]] = ..., observed_ms: _Optional[_Iterable[int]] = ..., tail_end: _Optional[_Iterable[int]] = ..., foreign: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CutRecord(_message.Message):
     __slots__ = ("switch_id", "at_ms", "epoch", "cuts")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
 
 NO_TOPIC_ID = bytes(16)
+_GONE_SECONDS = 1.0
+"""How long a topic has to be unknown before it is called gone."""
 
 
 class Purpose(enum.StrEnum):
@@ -125,15 +127,7 @@ class Cluster:
             KafkaError: No broker answers.
         """
         names = None if topics is None else tuple(topics)
-        request = MetadataRequest(
-            topics=None
-            if names is None
-            else tuple(MetadataRequestTopic(topic_id=None, name=TopicName(name)) for name in names),
-            allow_auto_topic_creation=False,
-            include_cluster_authorized_operations=False,
-            include_topic_authorized_operations=False,
-        )
-        answer = await (await self.any_connection()).call(request, MetadataResponse)
+        answer = await (await self.any_connection()).call(_metadata_request(names), MetadataResponse)
         self.brokers = {int(broker.node_id): (broker.host, int(broker.port)) for broker in answer.brokers}
         self.controller_id = int(answer.controller_id)
         self.cluster_id = answer.cluster_id
@@ -174,6 +168,61 @@ class Cluster:
         if code == ErrorCode.unknown_topic_or_partition:
             return None
         raise refused(self.spec, "Metadata", code, name)
+
+    async def existing(self, names: Iterable[str]) -> dict[str, Topic]:
+        """Return topics as they are now, without those that are gone.
+
+        Gone is what every broker that answers says it does not know. What cannot be described for any other reason (a
+        right that was taken away, a broker that is loading) may hold anything.
+
+        Raises:
+            KafkaError: The cluster cannot be asked, or does not tell of one of them now.
+        """
+        wanted = sorted(set(names))
+        if not wanted:
+            return {}
+        failed = await self.refresh(wanted)
+        gone = [name for name, code in failed.items() if code == ErrorCode.unknown_topic_or_partition]
+        for name, code in sorted(failed.items()):
+            if name not in gone:
+                raise refused(self.spec, "Metadata", code, name)
+        doubtful = sorted(set(gone) - await self._unknown_to_all(gone))
+        if doubtful:
+            raise BrokerRefused(
+                f"whether {doubtful[0]} exists on {self.spec.alias} is not known",
+                cluster=self.spec.alias,
+                code=int(ErrorCode.unknown_topic_or_partition),
+                api="Metadata",
+                why="one broker does not know it, and another tells of it",
+                retryable=True,
+            )
+        return {name: self.topics[name] for name in wanted if name not in failed}
+
+    async def gone(self, names: Iterable[str]) -> list[str]:
+        """Return which of these topics no broker knows any more; what cannot be described now is not gone.
+
+        Raises:
+            KafkaError: The cluster cannot be asked.
+        """
+        failed = await self.refresh(sorted(set(names)))
+        unknown = (name for name, code in failed.items() if code == ErrorCode.unknown_topic_or_partition)
+        return sorted(await self._unknown_to_all(unknown))
+
+    async def _unknown_to_all(self, names: Iterable[str]) -> set[str]:
+        """Ask every broker that can be reached, a moment later: one that has just started may not know a topic yet."""
+        unknown = set(names)
+        if unknown:
+            await asyncio.sleep(_GONE_SECONDS)
+        for node in sorted(self.brokers) if unknown else ():
+            try:
+                connection = await self.connection(node, Purpose.CONTROL)
+                answer = await connection.call(_metadata_request(sorted(unknown)), MetadataResponse)
+            except ConnectionFailed:
+                continue
+            unknown -= {
+                str(one.name) for one in answer.topics if one.error_code is not ErrorCode.unknown_topic_or_partition
+            }
+        return unknown
 
     async def connection(self, node: int, purpose: Purpose) -> Connection:
         """Return the open connection to a broker for a purpose, making it where there is none.
@@ -260,3 +309,14 @@ class Cluster:
 
     def _addresses(self) -> str:
         return ",".join(f"{host}:{port}" for host, port in self.spec.bootstrap)
+
+
+def _metadata_request(names: Iterable[str] | None) -> MetadataRequest:
+    return MetadataRequest(
+        topics=None
+        if names is None
+        else tuple(MetadataRequestTopic(topic_id=None, name=TopicName(name)) for name in names),
+        allow_auto_topic_creation=False,
+        include_cluster_authorized_operations=False,
+        include_topic_authorized_operations=False,
+    )

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from replicator.core import switch, switch_orders, switch_results
 from replicator.core import switch_steps as do
 from replicator.core.attach_facts import Role
+from replicator.core.own_place import Ours, OwnPlace, OwnPlaceSearch
 from replicator.errors import Conflict, PreflightFailed
+from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
 from replicator.model.switch import (
     Away,
     Cut,
@@ -35,11 +37,15 @@ from tests.property.switch_world import (
     ambient,
     check,
     copy,
+    has_stranger,
+    is_strangers,
     meant,
     put,
     sync_group,
 )
 
+OURS, THEIRS = 7, 8
+"""Producer ids."""
 LATE_MS = Options().timeout_ms
 
 
@@ -52,6 +58,7 @@ class Machine:
     aborted: Callable[[Journal, str, int], Journal] = switch_orders.aborted
     way_back: Callable[[Journal, str], Journal] = switch_orders.way_back
     decided: Callable[[Journal | None, Journal, Decision], Journal] = switch_orders.decided
+    search: type[OwnPlaceSearch] = OwnPlaceSearch
 
 
 SOUND = Machine()
@@ -102,7 +109,7 @@ def moves(world: World, index: int, machine: Machine) -> Iterator[tuple[str, Wor
         done = effect(world, step, executor.todo[0])
         if done is not None:
             rest = executor.todo[1:]
-            result = None if rest else outcome(done, step)
+            result = None if rest else outcome(done, step, machine)
             yield (
                 f"{index} {type(step).__name__} {executor.todo[0]}",
                 _set(done, index, replace(executor, todo=rest, result=result)),
@@ -144,7 +151,7 @@ def _look(world: World, index: int, machine: Machine) -> World | None:
     todo = effects(world, step)
     if todo is None:
         return None
-    result = None if todo else outcome(world, step)
+    result = None if todo else outcome(world, step, machine)
     if not todo and (result is None or isinstance(result, do.NotYet)):
         return None
     return _set(world, index, replace(held, todo=todo, result=result))
@@ -269,9 +276,11 @@ def _quiescent(world: World, scope: Scope) -> do.Result | None:
     return None if world.source_open else do.Quiescent(ends)
 
 
-def outcome(world: World, step: do.Step | None) -> do.Result | None:
+def outcome(world: World, step: do.Step | None, machine: Machine = SOUND) -> do.Result | None:
     """Return what a step found, as it looks now; None while it has to wait."""
     match step:
+        case do.Preflight() if has_stranger(world) and world.journal.verb is Verb.SWITCHOVER:
+            return do.Refused("somebody else writes to the target")
         case do.PlanLocks(_, ours):
             return do.LocksPlanned(tuple(NEEDED - (world.source_locks - set(ours))))
         case do.ProveQuiescence(scope):
@@ -292,7 +301,7 @@ def outcome(world: World, step: do.Step | None) -> do.Result | None:
         case do.VerifyFence(epoch, scope):
             if any(world.shown[p] < epoch for p in meant(world, scope)):
                 return do.NotYet("not every partition shows it")
-            return do.FenceVerified(tuple(_cut(world, p) for p in meant(world, scope)))
+            return do.FenceVerified(tuple(_cut(world, p, epoch, machine) for p in meant(world, scope)))
         case do.OfferWayBack() | do.GiveUpWayBack() | do.WithdrawWayBack():
             assert world.copy is not None
             assert world.copy.decision is not None
@@ -302,16 +311,23 @@ def outcome(world: World, step: do.Step | None) -> do.Result | None:
     return do.Ok()
 
 
-def _cut(world: World, partition: int) -> Cut:
+def _cut(world: World, partition: int, epoch: int, machine: Machine) -> Cut:
+    """Return the cut as it is found in the log alone: offsets are the same on both sides."""
     seen = len(world.source[partition]) if world.source_up and partition not in world.gone else None
-    return Cut(
-        world.topics[partition],
-        partition,
-        world.copied[partition],
-        len(world.target[partition]),
-        observed_end=seen,
-        observed_ms=0,
-    )
+    search = machine.search(0, Ours(OURS, fence_epoch=epoch))
+    for offset, cell in enumerate(world.target[partition]):
+        # Where the source has a marker, too, it is of an earlier fence, which was turned back.
+        fences = cell == MARK and world.source[partition][offset : offset + 1] != (MARK,)
+        search.take(_header(offset, cell, epoch if fences else 0))
+    own: OwnPlace = search.result()
+    topic = world.topics[partition]
+    return Cut(topic, partition, own.end, own.end, observed_end=seen, observed_ms=0, foreign=own.foreign)
+
+
+def _header(offset: int, cell: str, epoch: int) -> BatchHeader:
+    producer_id = THEIRS if is_strangers(cell) else OURS
+    attributes = CONTROL_BIT if cell == MARK else 0
+    return BatchHeader(offset, 0, 0, MAGIC_V2, 0, attributes, 0, 0, 0, producer_id, epoch, 0, 1, 0)
 
 
 def on_state(world: World, step: do.Step) -> tuple[World, do.Result] | None:
@@ -398,6 +414,8 @@ def finish(world: World, machine: Machine) -> World:
                 check(world)
         if world == before:
             drained = _drain(world)
+            if drained is None and has_stranger(world) and not (world.overdue or world.journal.finished):
+                drained = replace(world, overdue=True)  # what is behind a stranger's record is never copied
             if drained is None:
                 return world
             world = drained

@@ -15,6 +15,8 @@ from replicator.core.switch_steps import Result, Step
 from replicator.model.switch import Away, Close, Decision, Direction, Journal, Outcome, Scope, StepName, Verb
 
 MARK = "M"
+STRANGER = "?"
+"""What a record of somebody else on the target begins with."""
 NEEDED = frozenset({"deny-a", "deny-b"})
 """Locks that close the source together."""
 TOPIC = "t"
@@ -60,6 +62,7 @@ class World:
         gone: Partitions whose topic was deleted on the source.
         stays: Partitions whose topic was switched alone before: they go on being copied whatever becomes of the rest.
         stopped: The operator stopped the producers.
+        strangers_left: How many records somebody else may still write to the target before it is open.
         commit: Of the group on the source: input offset, and the end of the outputs when it was committed.
         group: The same on the target.
     """
@@ -88,6 +91,7 @@ class World:
     group: tuple[int, int] = (0, 0)
     writes_left: int = 1
     stay_writes_left: int = 0
+    strangers_left: int = 0
     topics_left: int = 0
     orders_left: frozenset[str] = frozenset()
     crashes_left: int = 0
@@ -102,6 +106,16 @@ class World:
 def records(log: tuple[str, ...]) -> tuple[str, ...]:
     """Return a log without its markers."""
     return tuple(cell for cell in log if cell != MARK)
+
+
+def is_strangers(cell: str) -> bool:
+    """Return whether somebody else wrote it to the target."""
+    return cell.startswith(STRANGER)
+
+
+def has_stranger(world: World) -> bool:
+    """Return whether somebody else wrote to the target."""
+    return any(is_strangers(cell) for log in world.target for cell in log)
 
 
 def put(values: tuple, index: int, value: object) -> tuple:  # type: ignore[type-arg]
@@ -135,6 +149,10 @@ def ambient(world: World) -> Iterator[tuple[str, World]]:
         yield "work", _work(world)
     if world.topics_left and world.role is Role.COPYING and world.source_up and world.target_up:
         yield "topic", _new_topic(world)
+    if world.strangers_left and world.target_up and not world.target_open:
+        name = f"{STRANGER}{len(world.target[0])}"
+        written = put(world.target, 0, (*world.target[0], name))
+        yield "a stranger writes", replace(world, target=written, strangers_left=world.strangers_left - 1)
     synced = sync_group(world)
     if synced is not None and world.role is Role.COPYING:
         yield "sync group", synced
@@ -150,6 +168,8 @@ def copy(world: World, partition: int, epoch: int) -> World | None:
     if epoch < world.shown[partition]:
         return None
     cell, log = world.source[partition][offset], world.target[partition]
+    if any(map(is_strangers, log)):
+        return None  # the answer would tell of another offset, and it would stop
     copied = put(world.copied, partition, offset + 1)
     if cell == MARK and len(log) > offset:
         return replace(world, copied=copied)
@@ -205,7 +225,7 @@ def check(world: World) -> None:
     if not world.source_locks >= world.foreign:
         raise Violation("a lock of somebody else was removed")
     for partition, log in enumerate(world.target):
-        held = records(log)
+        held = tuple(cell for cell in records(log) if not is_strangers(cell))
         if held != records(world.source[partition])[: len(held)]:
             raise Violation("the target holds something else")
     if any(world.shown[partition] for partition in world.stays):
@@ -240,8 +260,11 @@ def _check_open(world: World) -> None:
     if not journal.did(StepName.RECORD_CUT):
         raise Violation("the target is open, and the cut was not recorded")
     for cut in journal.cuts:
-        if cut.source != world.copied[cut.partition]:
-            raise Violation("the cut is not what the target holds")
+        if cut.source != world.copied[cut.partition] or cut.target != cut.source:
+            raise Violation("the cut is not our own place")
+        behind = world.target[cut.partition][cut.target :]
+        if cut.foreign != len(behind[: behind.index(MARK)]):
+            raise Violation("what others wrote is not told")
     if world.group[0] > world.copied[0] or world.group[1] > world.copied[1]:
         raise Violation("a group is ahead of what it read or made")
     if journal.verb is not Verb.SWITCHOVER:
@@ -249,7 +272,8 @@ def _check_open(world: World) -> None:
     if world.source_open:
         raise Violation("both sides are open")
     left = set(meant(world, Scope(journal.topics))) - world.gone - world.stays
-    if any(records(world.source[p]) != records(world.target[p]) for p in left):
+    held = [tuple(cell for cell in records(log) if not is_strangers(cell)) for log in world.target]
+    if any(records(world.source[p]) != held[p] for p in left):
         raise Violation("something was lost at a switchover")
     if world.group != world.commit:
         raise Violation("a group is not where it was")

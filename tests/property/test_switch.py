@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from replicator.core import switch, switch_orders, switch_results
+from replicator.core.own_place import OwnPlaceSearch
 from replicator.errors import BugError
+from replicator.model.batch import BatchHeader
 from replicator.model.switch import Away, Decision, Direction, Journal, LeftOut, Scope, StepName, Verb
-from tests.property.switch_executor import SOUND, Machine, started
+from tests.property.switch_executor import OURS, SOUND, Machine, started
 from tests.property.switch_search import search
 from tests.property.switch_world import Executor, World, stated
 
@@ -48,6 +50,10 @@ QUICK = {
     "its executor dies": switchover(crashes_left=1),
     "another's lock stands": switchover(foreign=frozenset({"deny-a"}), source_locks=frozenset({"deny-a"})),
     "two at once": switchover(executors=TWO, writes_left=0, commit=(1, 0), group=(1, 0)),
+    "somebody writes to the target": switchover(strangers_left=1, writes_left=0),
+    "a failover, and somebody writes to the target": World(
+        started(Verb.FAILOVER), orders_left=orders("source dies"), strangers_left=2
+    ),
     "failover": World(started(Verb.FAILOVER), orders_left=orders("source dies"), writes_left=0),
     "a topic vanishes": of_three(started(Verb.SWITCHOVER), orders_left=VANISHES, commit=(1, 0), group=(1, 0)),
     "the only topic vanishes": of_three(
@@ -203,6 +209,20 @@ def later_decisions_win(patch: pytest.MonkeyPatch) -> Machine:
     return replace(SOUND, decided=decided, way_back=way_back)
 
 
+class WhateverStandsThere(OwnPlaceSearch):
+    """Counts all that stands below the fence as ours."""
+
+    def take(self, header: BatchHeader) -> None:
+        """Take the next batch, whoever wrote it."""
+        super().take(header._replace(producer_id=OURS))
+
+
+def everything_counts(patch: pytest.MonkeyPatch) -> Machine:
+    """Cut where the log of the target ends, below the fence."""
+    del patch
+    return replace(SOUND, search=WhateverStandsThere)
+
+
 class Whatever:
     """Equals every step."""
 
@@ -249,6 +269,10 @@ MUTANTS = {
     "a whole flow is all of it": (a_whole_flow_is_all_of_it, QUICK["a topic was switched alone"]),
     "an empty scope goes on": (an_empty_scope_goes_on, QUICK["the only topic vanishes"]),
     "any flow is failed back": (any_flow_is_failed_back, QUICK["a failback of the wrong flow"]),
+    "whatever stands at the fence counts as copied": (
+        everything_counts,
+        World(started(Verb.FAILOVER), orders_left=orders("source dies"), strangers_left=2),
+    ),
     "groups are not clamped": (
         without(Verb.FAILOVER, StepName.CLAMP_GROUPS),
         World(started(Verb.FAILOVER), group=(1, 0), commit=(1, 0), copied=(0, 0)),

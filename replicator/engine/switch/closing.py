@@ -16,7 +16,7 @@ from replicator.model.switch import AWAY, Away, Cut, End, GroupsNote, Journal, L
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from replicator.engine.switch.locks import SourceLocks
     from replicator.engine.switch.site import Copying, Site
@@ -35,11 +35,13 @@ class Closing:
     Args:
         site: What the switch works on.
         locks: How writers are kept off the source.
+        look: Tells where a switch would cut now.
     """
 
-    def __init__(self, site: Site, locks: SourceLocks) -> None:
+    def __init__(self, site: Site, locks: SourceLocks, look: Callable[[Journal], Awaitable[tuple[Cut, ...]]]) -> None:
         self._site = site
         self._locks = locks
+        self._look = look
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -67,7 +69,7 @@ class Closing:
         found += await self._locks.problems(journal)
         found += self._reverse_problems(journal)
         if journal.verb is Verb.SWITCHOVER:
-            found += await self._copying_problems(journal)
+            found += await self._copying_problems(journal) or await self._foreign_problems(journal)
         elif opened := await self.source_opened(journal):
             found.append(opened)
         return found
@@ -99,6 +101,16 @@ class Closing:
         return [
             f"{name} stands still ({why}): `replicator mirror describe {self._site.flow.name} {name}` tells what helps"
             for name, why in sorted(stopped.items())
+        ]
+
+    async def _foreign_problems(self, journal: Journal) -> list[str]:
+        """Return where somebody else has written to the target: a mirror that is not open has one writer."""
+        name, target = self._site.flow.name, self._site.flow.target
+        written = [cut for cut in await self._look(journal) if cut.foreign]
+        return [
+            f"somebody else wrote {cut.foreign:,} offsets to {cut.target_topic}-{cut.partition} of {target}, "
+            f"from {cut.target} on: `replicator mirror describe {name} {cut.topic}` tells what helps"
+            for cut in written[:_NAMED_MAX]
         ]
 
     def _reverse_problems(self, journal: Journal) -> list[str]:
@@ -144,9 +156,9 @@ class Closing:
         asked = {name: one for name, one in mirrors.items() if name not in unwanted}
         gone: list[str] = []
         if verb is Verb.SWITCHOVER:
-            gone = await site.gone_from(site.source, asked)
+            gone = await site.source.gone(asked)
         elif verb is Verb.FAILBACK:
-            absent = set(await site.gone_from(site.target, (one.target_topic for one in asked.values())))
+            absent = await site.target.gone(one.target_topic for one in asked.values())
             gone = [name for name, one in asked.items() if one.target_topic in absent]
         return tuple(
             sorted(
@@ -184,18 +196,13 @@ class Closing:
     async def _source_partitions(
         self, journal: Journal, mirrors: Mapping[str, pb.MirrorRecord]
     ) -> list[TopicPartition]:
-        source = self._site.source
+        source, copying = self._site.source, self._site.copying()
         await source.refresh(None)
-        copying = self._site.copying()
         if journal.verb is Verb.SWITCHOVER and copying is not None:
             # Also what is not a mirror yet: a topic that came a moment ago must not be left behind.
             return sorted(one for one in copying.wanted() if one.topic in journal.scope)
-        return sorted(
-            TopicPartition(name, number)
-            for name in mirrors
-            if name in source.topics
-            for number in source.topics[name].leaders
-        )
+        topics = await source.existing(mirrors)
+        return sorted(TopicPartition(name, number) for name, topic in topics.items() for number in topic.leaders)
 
     async def _open(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the partitions whose committed records end earlier than all of them."""
@@ -207,7 +214,7 @@ class Closing:
         site = self._site
         unwanted = [name for name in mirrors if not selection.matches(site.flow.topics, name)]
         missing = [name for name in mirrors if name not in site.source.topics and name not in unwanted]
-        gone = await site.gone_from(site.source, missing) if missing else []
+        gone = await site.source.gone(missing) if missing else []
         found = [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
         found += [LeftOut(name, Away.SOURCE_GONE) for name in gone]
         if found:
@@ -253,7 +260,7 @@ class Closing:
 
     async def _vanished(self, partitions: Iterable[TopicPartition]) -> do.SourceMoved | None:
         """Return the topics that were deleted on the source since it was proven quiet; None for none."""
-        gone = await self._site.gone_from(self._site.source, (where.topic for where in partitions))
+        gone = await self._site.source.gone(where.topic for where in partitions)
         if not gone:
             return None
         left_out = tuple(LeftOut(name, Away.SOURCE_GONE) for name in gone)

@@ -50,8 +50,8 @@ class Executor:
 
     def __init__(self, site: Site) -> None:
         self.locks = SourceLocks(site)
-        self.closing = Closing(site, self.locks)
         self.fencing = Fencing(site)
+        self.closing = Closing(site, self.locks, self.fencing.look)
         self.turning = Turning(site)
         self._opening = Opening(site)
         self._tails = Tails(site)

@@ -8,18 +8,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
+from replicator.core.own_place import Ours
 from replicator.engine import fence as fencing
 from replicator.engine import state
 from replicator.engine.fence import Fence
 from replicator.engine.group_records import GroupRecords
 from replicator.engine.look import ends_of
-from replicator.engine.switch.places import Observed, below_markers, log_ends
+from replicator.engine.own_places import OwnPlaces
+from replicator.engine.switch.places import Observed, log_ends
 from replicator.engine.switch.records import put_cuts
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
 from replicator.errors import KafkaError, PreflightFailed, TimedOut
-from replicator.model.names import TopicPartition
+from replicator.model.names import TopicPartition, fill_route_transactional_id
 from replicator.model.switch import Away, Cut, Journal, Verb
 from replicator.state_pb import state_pb2 as pb
+from replicator.wire.transactions import init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +34,19 @@ if TYPE_CHECKING:
 _FENCE_SECONDS = 15.0
 
 Effect = tuple[do.Result, list["Change"]]
+
+
+def _ours(records: Mapping[bytes, bytes], uid: str, epoch: int | None) -> Ours:
+    """Return how batches of a flow are told in its target's logs.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        epoch: Of the fence that stands; None where none does.
+    """
+    writer = state.get_writer_record(records, uid)
+    others = frozenset({writer.filler_producer_id, writer.fill_producer_id})
+    return Ours(writer.producer_id, others, epoch, any_marker=epoch is None)
 
 
 class Fencing:
@@ -148,21 +164,47 @@ class Fencing:
         Raises:
             KafkaError: A log cannot be read; of a switchover also the source.
         """
-        site = self._site
-        ends = await log_ends(site.target, scope)
-        if epoch is not None:
-            producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
-            ends = await below_markers(site.target, ends, producer_id, epoch)
-        observed = Observed(site.log, site.uid)
-        cuts = [observed.cut(where, scope[where], end) for where, end in ends.items()]
+        proven = {}
+        if journal.verb is Verb.SWITCHOVER and epoch is not None:
+            proven = {(end.topic, end.partition): end.source for end in journal.ends}
+        cuts = await self._cut_now(scope, proven, epoch)
         if journal.verb is not Verb.SWITCHOVER:
             return tuple(sorted(await self._seen_now(cuts)))
-        proven = {(end.topic, end.partition): end.source for end in journal.ends}
         drained = [
             replace(cut, source=max(cut.source, proven.get((cut.topic, cut.partition), 0))) if cut.mapped else cut
             for cut in cuts
         ]
         return tuple(sorted(await self._seen(drained)))
+
+    async def _cut_now(
+        self, scope: Mapping[TopicPartition, pb.MirrorRecord], proven: Mapping[tuple[str, int], int], epoch: int | None
+    ) -> list[Cut]:
+        """Return where our own part of each log ends, in both logs' offsets."""
+        site = self._site
+        await site.log.read_to_end()
+        ends = await log_ends(site.target, scope)
+        observed = Observed(site.log, site.uid)
+        stretches = {
+            where: observed.stretch(where, scope[where], end, proven.get((scope[where].source_topic, where.partition)))
+            for where, end in ends.items()
+        }
+        ours = _ours(site.log.records, site.uid, epoch)
+        own = await OwnPlaces(site.target, site.admins[1], ours).find(stretches)
+        strange = {where: stretches[where] for where, one in own.items() if one.strangers}
+        if strange:
+            # Fills by transactions are written under ids that no record tells. To ask for one ends what is open under
+            # it: behind the fence nothing may be.
+            ours = replace(ours, others=ours.others | await self._ids_of_fills())
+            own |= await OwnPlaces(site.target, site.admins[1], ours).find(strange)
+        return [observed.cut(where, scope[where], own[where]) for where in ends]
+
+    async def _ids_of_fills(self) -> frozenset[int]:
+        site = self._site
+        found: set[int] = set()
+        for shard in range(state.shards_of(state.get_flow(site.log.records, site.uid))):
+            identity = await init_producer_id(site.target, fill_route_transactional_id(site.uid, shard))
+            found.add(identity.producer_id)
+        return frozenset(found)
 
     async def _seen_now(self, cuts: list[Cut]) -> list[Cut]:
         """Return cuts with the source's ends as they are, if it can be asked at all."""

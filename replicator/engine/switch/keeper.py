@@ -215,6 +215,20 @@ class SwitchKeeper:
         apart = [one.source_topic for one in state.mirrors_of(records, uid) if one.target_topic in alone]
         return topics, tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))
 
+    async def foreign(self) -> tuple[tuple[str, int, int], ...]:
+        """Return where somebody else wrote to mirrors that are copied to: source topic, partition, offsets.
+
+        Raises:
+            KafkaError: The target cannot be read.
+        """
+        site = self._site
+        await site.log.read_to_end()
+        writers = state.writers_of(site.log.records, site.uid)
+        if site.flow.both_ways or writers is None or writers.flow.role is not Role.COPYING:
+            return ()
+        cuts = await self._executor.fencing.look(Journal("", Verb.FAILOVER))
+        return tuple((cut.topic, cut.partition, cut.foreign) for cut in cuts if cut.foreign)
+
     async def start(self, order: Order) -> tuple[Journal | None, bool]:
         """Take an order; return the switch, and whether it was under way or done already.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from replicator.core.offset_map import Place
 from replicator.engine import state
-from replicator.engine.look import Side, ends_of, read_batches, starts_of
+from replicator.engine.look import ends_of
+from replicator.engine.maps import recorded_map
+from replicator.engine.own_places import Stretch
 from replicator.engine.positions import CopiedElsewhere
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
@@ -15,15 +16,12 @@ from replicator.model.switch import Cut
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from replicator.core.offset_map import OffsetMap
+    from replicator.core.own_place import OwnPlace
     from replicator.engine.state_log import StateLog
-    from replicator.model.batch import BatchHeader
     from replicator.wire.cluster import Cluster
-
-_LOOKS_AT_ONCE = 32
-_BACK = 2
-"""Records before the end of a log where its last marker is looked for: the marker, and what stands before it."""
 
 
 async def log_ends(
@@ -48,43 +46,6 @@ async def log_ends(
             retryable=True,
         )
     return ends
-
-
-async def below_markers(
-    cluster: Cluster, ends: Mapping[TopicPartition, int], producer_id: int, epoch: int
-) -> dict[TopicPartition, int]:
-    """Return where each log ended before the markers of a fence were appended to it.
-
-    Raises:
-        KafkaError: A log cannot be read.
-    """
-    room = asyncio.Semaphore(_LOOKS_AT_ONCE)
-    starts, _ = await starts_of(Side(cluster, {}), ends)
-
-    async def one(where: TopicPartition, end: int) -> int:
-        async with room:
-            return await _below(cluster, where, starts.get(where, 0), end, producer_id, epoch)
-
-    found = await asyncio.gather(*(one(*item) for item in ends.items()))
-    return dict(zip(ends, found, strict=True))
-
-
-async def _below(cluster: Cluster, where: TopicPartition, start: int, end: int, producer_id: int, epoch: int) -> int:
-    connection = await cluster.leader_connection(where)
-    side = Side(cluster, cluster.topic_ids)
-    while end > start:
-        _, headers = await read_batches(side, connection, where, max(start, end - _BACK))
-        before = end
-        for header in sorted(headers, key=lambda one: one.base_offset, reverse=True):
-            if header.next_offset == end and _is_ours(header, producer_id, epoch):
-                end = header.base_offset
-        if end == before or end > before - _BACK:
-            return end
-    return end
-
-
-def _is_ours(header: BatchHeader, producer_id: int, epoch: int) -> bool:
-    return header.is_control and header.producer_id == producer_id and header.producer_epoch == epoch
 
 
 class Observed:
@@ -118,13 +79,40 @@ class Observed:
         place = self._copied.place(where)
         return place.source if place is not None else None
 
-    def cut(self, where: TopicPartition, mirror: pb.MirrorRecord, target: int) -> Cut:
-        """Return a partition's cut where its target's log ends, with what the source was last seen to hold.
+    def stretch(self, where: TopicPartition, mirror: pb.MirrorRecord, end: int, proven: int | None = None) -> Stretch:
+        """Return what of a target log has to be looked at to find where our own part of it ends.
 
         Args:
             where: The partition of the target.
             mirror: Which feeds it.
-            target: Where its log ends, below any marker of a fence.
+            end: Where its log ends.
+            proven: Source offset up to which it was proven to hold all, None where a switch has not proven any.
+
+        Raises:
+            CorruptRecords: Its offset map is damaged.
+        """
+        recorded = _map_of(mirror, where.partition)
+        offsets = self._offsets(where, recorded) if recorded is not None and not recorded.mapped else None
+        place = self._copied.place(TopicPartition(mirror.source_topic, where.partition))
+        if place is not None and (recorded is None or offsets is not None):
+            stands_at = place.target if offsets is None else offsets.straight_to_source(place.target)
+            place = place if place.source == stands_at else None  # else it is of another history of this mirror
+        begins = [place.target] if place is not None else []
+        if recorded is not None:
+            # It was proven, and is recorded before anything is copied behind it.
+            begins.append(recorded.base.target_end)
+        if proven is not None and (recorded is None or offsets is not None):
+            begins.append(proven if offsets is None else offsets.straight_to_target(proven))
+        floor = recorded.judged_from if recorded is not None else 0
+        return Stretch(end, max(begins, default=None), floor, where.partition in mirror.active_partitions)
+
+    def cut(self, where: TopicPartition, mirror: pb.MirrorRecord, own: OwnPlace) -> Cut:
+        """Return a partition's cut at the end of our own part of its log, with what its source was last seen to hold.
+
+        Args:
+            where: The partition of the target.
+            mirror: Which feeds it.
+            own: Where our own part ends.
 
         Raises:
             CorruptRecords: Its offset map is damaged.
@@ -134,18 +122,38 @@ class Observed:
         recorded = _map_of(mirror, where.partition)
         mapped = recorded is not None and recorded.mapped
         if recorded is None:
-            at = target
+            at = own.end
         elif not mapped:
-            at = target - (recorded.base.target_end - recorded.base.source_end)
+            at = self._offsets(where, recorded).straight_to_source(own.end)
         else:
-            at = self._mapped(source, where, recorded, target)
-        return Cut(source.topic, where.partition, max(0, at), target, where.topic, mapped, observed_end, observed_ms)
+            at = self._mapped(source, where, recorded, own)
+        return Cut(
+            source.topic,
+            where.partition,
+            max(0, at),
+            own.end,
+            where.topic,
+            mapped,
+            observed_end,
+            observed_ms,
+            foreign=own.foreign,
+        )
 
-    def _mapped(self, source: TopicPartition, where: TopicPartition, recorded: pb.PartitionMap, target: int) -> int:
-        """Return at least which source offset stands at the end of a mapped log: offsets are only ever left out."""
+    def _offsets(self, where: TopicPartition, recorded: pb.PartitionMap) -> OffsetMap:
+        return recorded_map(self._log.records, self._uid, where, recorded)
+
+    def _mapped(self, source: TopicPartition, where: TopicPartition, recorded: pb.PartitionMap, own: OwnPlace) -> int:
+        """Return at least which source offset stands at the end of our part: offsets are only ever left out.
+
+        Records alone are counted: a marker behind the last of them stands for no offset of the source.
+        """
         known = self._copied.known(source, where, 0)
-        end = known.end if known is not None else Place(recorded.base.source_end, recorded.base.target_end)
-        return end.source + max(0, target - end.target)
+        end = Place(recorded.base.source_end, recorded.base.target_end)
+        if known is not None and known.end.target > end.target:
+            end = known.end
+        if own.end < end.target:
+            return self._offsets(where, recorded).to_source(own.end)
+        return end.source + min(own.records, own.end - end.target)
 
 
 def _map_of(mirror: pb.MirrorRecord, partition: int) -> pb.PartitionMap | None:

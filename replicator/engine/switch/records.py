@@ -106,6 +106,22 @@ def put_cuts(uid: str, switch_id: str, epoch: int, cuts: Iterable[Cut], at_ms: i
     return changes
 
 
+def unlooked_cuts(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.CutRecord]:
+    """Return the cut records, by target topic, of versions that did not look whose records stand below a cut."""
+    found: dict[str, pb.CutRecord] = {}
+    for mirror in state.mirrors_of(records, uid):
+        raw = records.get(state.key(pb.KIND_CUT, uid, mirror.target_topic))
+        record = pb.CutRecord.FromString(raw) if raw is not None else pb.CutRecord()
+        if record.cuts.partitions and not record.cuts.foreign:
+            found[mirror.target_topic] = record
+    return found
+
+
+def cuts_in(record: pb.CutRecord) -> list[Cut]:
+    """Return the cuts of one record."""
+    return list(_cuts([record.cuts]))
+
+
 def cuts_of(records: Mapping[bytes, bytes], uid: str, target_topics: Collection[str]) -> tuple[tuple[Cut, ...], int]:
     """Return where the last switch of each topic cut it, and the highest epoch of their fences."""
     found: list[Cut] = []
@@ -246,6 +262,7 @@ def _cut_topics(cuts: Iterable[Cut]) -> list[pb.TopicCuts]:
             topic.observed_end.append(_or_unknown(cut.observed_end))
             topic.observed_ms.append(_or_unknown(cut.observed_ms))
             topic.tail_end.append(_or_unknown(cut.tail_end))
+            topic.foreign.append(cut.foreign)
         topics.append(topic)
     return topics
 
@@ -263,6 +280,7 @@ def _cuts(topics: Iterable[pb.TopicCuts]) -> Iterator[Cut]:
                 _known(topic.observed_end[at]),
                 _known(topic.observed_ms[at]),
                 _known(topic.tail_end[at]),
+                topic.foreign[at] if topic.foreign else 0,  # before it was looked at, nothing was recorded
             )
 
 

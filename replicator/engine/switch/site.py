@@ -12,7 +12,7 @@ from replicator.engine.fence import COPIES_WITH_THE_FLOW
 from replicator.engine.identity import ensure_state_topic
 from replicator.engine.state_log import StateLog
 from replicator.engine.switch.records import switches_of
-from replicator.errors import ConnectionFailed, PreflightFailed
+from replicator.errors import BrokerRefused, ConnectionFailed, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.switch import Outcome, Verb
 from replicator.state_pb import state_pb2 as pb
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 SOURCE_SECONDS_MAX = 8.0
 """How long a source that may be gone is waited for, each time that it is asked."""
-_GONE_SECONDS = 1.0
-_UNKNOWN_TOPIC = 3
 
 
 class Copying(Protocol):
@@ -140,21 +138,6 @@ class Site:
             raise PreflightFailed(f"flow {reverse.name!r} was never begun on {self.flow.source}")
         return found.uid
 
-    async def gone_from(self, cluster: Cluster, topics: Iterable[str]) -> list[str]:
-        """Return which of these topics a cluster does not have any more.
-
-        It is asked twice: a broker that has just started, or lags, may not know of a topic yet. One that cannot be
-        described now, for whatever reason, is not gone.
-
-        Raises:
-            KafkaError: The cluster cannot be asked.
-        """
-        missing = _absent(await cluster.refresh(sorted(set(topics))))
-        if not missing:
-            return []
-        await asyncio.sleep(_GONE_SECONDS)
-        return sorted(_absent(await cluster.refresh(missing)))
-
     async def _reverse_records(self) -> tuple[Mapping[bytes, bytes], str | None]:
         """Return what the source's state topic holds, and the uid of the reverse flow; None where it was never begun.
 
@@ -227,10 +210,6 @@ def _since_last_opened(switches: Switches, topic: str) -> set[str]:
     return found
 
 
-def _absent(failed: Mapping[str, int]) -> list[str]:
-    return [name for name, code in failed.items() if code == _UNKNOWN_TOPIC]
-
-
 def mirrors_in(records: Mapping[bytes, bytes], uid: str, scope: Scope) -> list[pb.MirrorRecord]:
     """Return the mirrors that a switch is about: those of the named source topics, or all that were not switched alone.
 
@@ -260,14 +239,23 @@ async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> 
     A topic that is gone there has none, nor has one that was created again: it is not the one that is recorded.
 
     Raises:
-        KafkaError: The target cannot be asked.
+        KafkaError: The target cannot be asked, or does not tell of a topic or a partition now.
     """
     by_name = {one.target_topic: one for one in mirrors}
-    if by_name:
-        await target.refresh(sorted(by_name))
-    return {
-        TopicPartition(name, number): one
-        for name, one in by_name.items()
-        if name in target.topics and recorded(name, one.target_topic_id).is_still(target.topics[name].topic_id)
-        for number in target.topics[name].leaders
-    }
+    topics = await target.existing(by_name)
+    found: dict[TopicPartition, pb.MirrorRecord] = {}
+    for name, topic in topics.items():
+        mirror = by_name[name]
+        if not recorded(name, mirror.target_topic_id).is_still(topic.topic_id):
+            continue
+        untold = set(mirror.active_partitions) - topic.leaders.keys()
+        if untold:
+            raise BrokerRefused(
+                f"{target.spec.alias} does not tell of {TopicPartition(name, min(untold))} now",
+                cluster=target.spec.alias,
+                code=0,
+                api="Metadata",
+                retryable=True,
+            )
+        found.update({TopicPartition(name, number): mirror for number in topic.leaders})
+    return found

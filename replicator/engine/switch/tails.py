@@ -16,16 +16,18 @@ from replicator.core import switch_steps as do
 from replicator.engine import state
 from replicator.engine.access import refused
 from replicator.engine.dead_letter import OFFSET_HEADER, origin_headers, payload_bytes
-from replicator.engine.look import Side, batches_between, ends_of
+from replicator.engine.look import Side, ends_of, records_between, starts_of
+from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.records import cuts_of
 from replicator.engine.switch.site import mirrors_in
-from replicator.errors import BrokerRefused, Conflict, Unequal
+from replicator.engine.verify import compacted_topics
+from replicator.errors import BrokerRefused, Conflict, PreflightFailed, Unequal
 from replicator.model.names import TopicPartition, export_transactional_id
 from replicator.model.switch import Cut, Journal, by_topic
 from replicator.obs.logs import get_logger
 from replicator.wire.produce import produce_by_name
-from replicator.wire.records import NewRecord, Record, decode, encode
+from replicator.wire.records import NewRecord, Record, encode
 from replicator.wire.transactions import Transaction, init_producer_id, patiently
 
 if TYPE_CHECKING:
@@ -58,19 +60,27 @@ class Tails:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._cleaned: set[str] = set()
 
     # -- finding ----------------------------------------------------------------------------------------------------
 
     async def find(self, journal: Journal, step: do.FindTails) -> do.Result:
         """See `do.FindTails`."""
         ends = {(end.topic, end.partition): end.source for end in step.ends}
-        await self._site.log.read_to_end()
+        await lower_high_cuts(self._site)  # reads the state topic to its end
         cuts, _ = self._cuts(journal)
         found = [replace(cut, tail_end=ends.get((cut.topic, cut.partition))) for cut in cuts]
-        source = self._site.source
-        await source.refresh(sorted({cut.topic for cut in cuts}))
-        ids = {name: state.uuid_text(topic.topic_id) or "" for name, topic in source.topics.items()}
-        return do.TailsFound(tuple(found), tuple((cut, ids[cut]) for cut in sorted({c.topic for c in cuts} & set(ids))))
+        topics = await self._site.source.existing(cut.topic for cut in cuts)
+        unfound = [cut for cut in found if cut.tail_end is None and cut.topic in topics]
+        if unfound:
+            # A topic or partition that could not be described when the source was closed: what it holds is not known.
+            raise PreflightFailed(
+                f"{unfound[0].topic}-{unfound[0].partition} was not seen when the old source was closed",
+                why="it could not be described then",
+                next_step=f"`replicator switch abort {self._site.flow.name}`, and order the failback again",
+            )
+        ids = tuple((name, state.uuid_text(topic.topic_id) or "") for name, topic in sorted(topics.items()))
+        return do.TailsFound(tuple(found), ids)
 
     def _cuts(self, journal: Journal) -> tuple[tuple[Cut, ...], int]:
         """Return where the topics of a failback were cut, and the highest epoch of those fences."""
@@ -80,11 +90,11 @@ class Tails:
     async def measure(self, step: do.MeasureTails) -> do.Result:
         """See `do.MeasureTails`."""
         source = self._site.source
-        await source.refresh(sorted({cut.topic for cut in step.cuts}))
-        ends, unseen = await ends_of(source, [TopicPartition(cut.topic, cut.partition) for cut in step.cuts])
-        gone = {where for where in unseen if where.topic not in source.topics}
-        if set(unseen) - gone:
-            return do.NotYet(f"the end of {min(set(unseen) - gone)} is not known")
+        topics = await source.existing(cut.topic for cut in step.cuts)
+        wanted = [TopicPartition(cut.topic, cut.partition) for cut in step.cuts if cut.topic in topics]
+        ends, unseen = await ends_of(source, wanted)
+        if unseen:
+            return do.NotYet(f"the end of {min(unseen)} is not known")
         # Of a topic that is gone nothing is left to be found: its tail ends where it was cut.
         return do.TailsFound(
             tuple(
@@ -98,20 +108,48 @@ class Tails:
     async def export(self, journal: Journal, step: do.ExportTails) -> do.Result:
         """See `do.ExportTails`."""
         _, epoch = self._cuts(journal)
-        for name, cuts in by_topic(step.tails).items():
+        tails = by_topic(step.tails)
+        self._cleaned = await compacted_topics(self._site.admins[0], tails)
+        for name, cuts in tails.items():
             topic = divergent_topic(cuts[0].target_topic, epoch)
             await self._ensure(topic, name, cuts)
-            for cut in cuts:
+            for cut in await self._left(cuts):
                 count = await self._export(cut, TopicPartition(topic, cut.partition))
                 log.warning("divergent records exported", topic=name, partition=cut.partition, to=topic, records=count)
         return do.Ok()
+
+    async def _left(self, cuts: list[Cut]) -> list[Cut]:
+        """Return tails of one topic as far as retention has left them on the old source."""
+        source = self._site.source
+        await source.refresh([cuts[0].topic])
+        wheres = [TopicPartition(cut.topic, cut.partition) for cut in cuts]
+        starts, unseen = await starts_of(Side(source, source.topic_ids), wheres)
+        if unseen:
+            where, why = next(iter(unseen.items()))
+            raise BrokerRefused(
+                f"the start of {where} on {source.spec.alias} is not known",
+                cluster=source.spec.alias,
+                code=0,
+                api="ListOffsets",
+                why=why,
+                retryable=True,
+            )
+        left = []
+        for cut, where in zip(cuts, wheres, strict=True):
+            start = starts[where]
+            if start > cut.source:
+                log.warning("the old source has lost the beginning of its tail", partition=str(where), begin=cut.source,
+                            start=start)  # fmt: skip
+            left.append(replace(cut, source=max(cut.source, start)))
+        return left
 
     async def _ensure(self, topic: str, name: str, cuts: list[Cut]) -> None:
         site = self._site
         here = site.target.topics.get(cuts[0].target_topic) or await site.target.describe(cuts[0].target_topic)
         replicas = here.replication_factor if here is not None else min(3, len(site.target.brokers))
-        await site.source.refresh([name])
-        partitions = max(site.source.topics[name].partition_count, max(cut.partition for cut in cuts) + 1)
+        there = await site.source.describe(name)
+        counted = there.partition_count if there is not None else 0
+        partitions = max(counted, max(cut.partition for cut in cuts) + 1)
         if await site.target.describe(topic) is None:
             configs = {"max.message.bytes": str(_LIMIT_BYTES), "retention.ms": "-1", "cleanup.policy": "delete"}
             try:
@@ -159,11 +197,14 @@ class Tails:
                 return await self._compare(cut, where, end)
             await self._write(where, piece, identity)
 
+    def _tail(self, origin: TopicPartition, begin: int, end: int) -> AsyncIterator[Record]:
+        return _records(self._site.source, origin, begin, end, compacted=origin.topic in self._cleaned)
+
     async def _piece(self, origin: TopicPartition, begin: int, end: int) -> list[NewRecord]:
         """Return the next records of a tail, as they are exported."""
         piece: list[NewRecord] = []
         size = 0
-        async for record in _records(self._site.source, origin, begin, end):
+        async for record in self._tail(origin, begin, end):
             piece.append(_with_origin(origin, record))
             size += payload_bytes(record)
             if size >= _PIECE_BYTES or len(piece) >= _PIECE_RECORDS:
@@ -200,9 +241,7 @@ class Tails:
             Unequal: What was exported is not the tail.
         """
         origin = TopicPartition(cut.topic, cut.partition)
-        wanted = [
-            (record.offset, digest(record)) async for record in _records(self._site.source, origin, cut.source, end)
-        ]
+        wanted = [(record.offset, digest(record)) async for record in self._tail(origin, cut.source, end)]
         found, _ = await self._exported(where)
         if found != wanted:
             raise Unequal(
@@ -213,16 +252,18 @@ class Tails:
         return len(found)
 
 
-async def _records(cluster: Cluster, where: TopicPartition, begin: int, end: int) -> AsyncIterator[Record]:
-    """Yield the committed records of a log between two offsets."""
+async def _records(
+    cluster: Cluster, where: TopicPartition, begin: int, end: int, *, compacted: bool = False
+) -> AsyncIterator[Record]:
+    """Yield the committed records of a log between two offsets.
+
+    Raises:
+        KafkaError: The broker refuses, or does not give all that is there: what was exported is not compared with that.
+    """
     connection = await patiently(partial(cluster.leader_connection, where), f"reading {where}")
     side = Side(cluster, cluster.topic_ids)
-    async for frame, header, aborted in batches_between(side, connection, where, begin, end, committed=True):
-        if header.is_control or aborted:
-            continue
-        for record in decode(frame.buffer, header):
-            if begin <= record.offset < end:
-                yield record
+    async for record in records_between(side, connection, where, begin, end, committed=True, compacted=compacted):
+        yield record
 
 
 def _with_origin(origin: TopicPartition, record: Record) -> NewRecord:

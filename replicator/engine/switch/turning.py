@@ -21,7 +21,7 @@ from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.records import copy_of
 from replicator.engine.switch.site import takes_over
 from replicator.engine.take_over import Takeover, take_over
-from replicator.errors import BugError, Conflict, ConnectionFailed, TimedOut
+from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.acl import Rule, parse
 from replicator.model.names import TopicPartition, way_back_transactional_id
 from replicator.model.switch import Cut, Decision, Journal, by_place, by_topic
@@ -167,27 +167,23 @@ class Turning:
         topics = by_topic(cuts)
         own = by_place(journal.cuts)
         names = [some[0].target_topic for some in topics.values()]
-        await asyncio.gather(site.source.refresh(sorted(topics)), site.target.refresh(sorted(names)))
+        old, new = await asyncio.gather(site.source.existing(topics), site.target.existing(names))
         found = []
         for name, some in topics.items():
             there = some[0].target_topic
             mirror = state.get_mirror(site.log.records, site.uid, there)
-            if there not in site.target.topics:
-                if not await site.gone_from(site.target, [there]):
-                    raise ConnectionFailed(
-                        f"{site.flow.target} does not describe {there} now", cluster=site.flow.target
-                    )
+            if there not in new:
                 log_.warning("topic is gone from the new primary, it is left out", topic=there)
                 continue
-            if name not in site.source.topics and name not in doomed:
+            if name not in old and name not in doomed:
                 log_.warning("topic is gone from the old source, it is mirrored anew", topic=name)
                 continue
             found.append(
                 Takeover(
                     there,
                     name,
-                    site.target.topics[there].topic_id,
-                    doomed.get(name) or site.source.topics[name].topic_id,
+                    new[there].topic_id,
+                    doomed.get(name) or old[name].topic_id,
                     {cut.partition: Place(cut.target, cut.source) for cut in some},
                     {cut.partition: self._known(mirror, own[cut.topic, cut.partition]) for cut in some},
                     mapped=any(cut.mapped for cut in some),

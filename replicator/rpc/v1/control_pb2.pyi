@@ -615,7 +615,7 @@ class StartSwitchRequest(_message.Message):
     def __init__(self, flow: _Optional[str] = ..., verb: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., producers_stopped: _Optional[bool] = ..., reverse: _Optional[bool] = ..., inexact_groups: _Optional[bool] = ..., append: _Optional[bool] = ..., stay: _Optional[bool] = ..., timeout_ms: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class SwitchPlan(_message.Message):
-    __slots__ = ("verb", "steps", "undone_until", "problems", "known_loss", "lossy", "unseen", "observed_age_seconds", "already", "switch_id", "topics", "left_out")
+    __slots__ = ("verb", "steps", "undone_until", "problems", "known_loss", "lossy", "unseen", "observed_age_seconds", "already", "switch_id", "topics", "left_out", "foreign")
     class Loss(_message.Message):
         __slots__ = ("topic", "partition", "offsets")
         TOPIC_FIELD_NUMBER: _ClassVar[int]
@@ -637,6 +637,7 @@ class SwitchPlan(_message.Message):
     SWITCH_ID_FIELD_NUMBER: _ClassVar[int]
     TOPICS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    FOREIGN_FIELD_NUMBER: _ClassVar[int]
     verb: str
     steps: _containers.RepeatedScalarFieldContainer[str]
     undone_until: int
@@ -649,7 +650,8 @@ class SwitchPlan(_message.Message):
     switch_id: str
     topics: _containers.RepeatedScalarFieldContainer[str]
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
-    def __init__(self, verb: _Optional[str] = ..., steps: _Optional[_Iterable[str]] = ..., undone_until: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., lossy: _Optional[_Iterable[_Union[SwitchPlan.Loss, _Mapping]]] = ..., unseen: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., already: _Optional[bool] = ..., switch_id: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+    foreign: _containers.RepeatedCompositeFieldContainer[SwitchPlan.Loss]
+    def __init__(self, verb: _Optional[str] = ..., steps: _Optional[_Iterable[str]] = ..., undone_until: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., known_loss: _Optional[int] = ..., lossy: _Optional[_Iterable[_Union[SwitchPlan.Loss, _Mapping]]] = ..., unseen: _Optional[int] = ..., observed_age_seconds: _Optional[float] = ..., already: _Optional[bool] = ..., switch_id: _Optional[str] = ..., topics: _Optional[_Iterable[str]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., foreign: _Optional[_Iterable[_Union[SwitchPlan.Loss, _Mapping]]] = ...) -> None: ...
 
 class LeftOut(_message.Message):
     __slots__ = ("topic", "why")
@@ -715,7 +717,7 @@ class Switch(_message.Message):
         at_ms: int
         def __init__(self, step: _Optional[str] = ..., text: _Optional[str] = ..., at_ms: _Optional[int] = ...) -> None: ...
     class Cut(_message.Message):
-        __slots__ = ("topic", "target_topic", "partition", "source", "target", "observed_end", "loss", "tail")
+        __slots__ = ("topic", "target_topic", "partition", "source", "target", "observed_end", "loss", "tail", "foreign")
         TOPIC_FIELD_NUMBER: _ClassVar[int]
         TARGET_TOPIC_FIELD_NUMBER: _ClassVar[int]
         PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -724,6 +726,7 @@ class Switch(_message.Message):
         OBSERVED_END_FIELD_NUMBER: _ClassVar[int]
         LOSS_FIELD_NUMBER: _ClassVar[int]
         TAIL_FIELD_NUMBER: _ClassVar[int]
+        FOREIGN_FIELD_NUMBER: _ClassVar[int]
         topic: str
         target_topic: str
         partition: int
@@ -732,7 +735,8 @@ class Switch(_message.Message):
         observed_end: int
         loss: int
         tail: int
-        def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., partition: _Optional[int] = ..., source: _Optional[int] = ..., target: _Optional[int] = ..., observed_end: _Optional[int] = ..., loss: _Optional[int] = ..., tail: _Optional[int] = ...) -> None: ...
+        foreign: int
+        def __init__(self, topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., partition: _Optional[int] = ..., source: _Optional[int] = ..., target: _Optional[int] = ..., observed_end: _Optional[int] = ..., loss: _Optional[int] = ..., tail: _Optional[int] = ..., foreign: _Optional[int] = ...) -> None: ...
     class Restoration(_message.Message):
         __slots__ = ("topic", "how", "tail")
         TOPIC_FIELD_NUMBER: _ClassVar[int]

@@ -269,6 +269,17 @@ def test_a_tail_unseen_behind_what_was_taken_over_is_waited_for() -> None:
     assert seen == Resume(4, 10, NOW, shift=6)
 
 
+def test_a_log_that_ends_below_what_was_taken_over_is_compared() -> None:
+    """Others wrote its last record, and yet it has to be the source's: too much may have been recorded."""
+    target = TargetLog(0, 10, None, replace(TAIL, producer_id=STRANGER), log_end=10)
+    known = Mapping(Place(10, 10), mapped=False, judged_from=11, tail_source=9, compared_from=0)
+
+    assert decide(WRITER, target, SOURCE, ours=True, begin_at=0, mapping=known) == Resume(10, 10, None)
+    other = replace(SOURCE, content="other")
+    decision = decide(WRITER, target, other, ours=True, begin_at=0, mapping=known)
+    assert reason_of(decision) is Reason.CONTENT_MISMATCH
+
+
 def test_a_sequence_that_follows_from_the_end_shows_nothing_where_markers_may_be_too_many() -> None:
     """As many markers below the end as there are records behind it look like none of either."""
     target = TargetLog(0, 10, ENTRY, None)

@@ -59,8 +59,17 @@ def test_all_is_well() -> None:
     assert found(FACTS) == []
     names = {check.name for check in judge(FACTS).checks}
     assert names == {
-        "reachable", "cluster id", "leases", "mirrors", "rpo", "lag", "transactions", "replicas", "fence", "clocks",
+        "reachable", "cluster id", "leases", "mirrors", "writers", "rpo", "lag", "transactions", "replicas", "fence",
+        "clocks",
     }  # fmt: skip
+
+
+def test_somebody_else_writes_to_a_mirror() -> None:
+    """That is red: what is behind is not on the target. Not known is yellow."""
+    written = replace(FACTS, foreign=(("t", 1, 4), ("t", 2, 1)))
+    assert found(written) == [("fail", "writers")]
+    assert any("5 offsets to t-1, t-2" in check.text for check in judge(written).checks)
+    assert found(replace(FACTS, foreign=None)) == [("warn", "writers")]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ CUTS = st.lists(
         MAYBE,
         MAYBE,
         MAYBE,
+        OFFSET,
     ),
     unique_by=lambda cut: (cut.topic, cut.partition),
 ).map(lambda cuts: tuple(sorted(cuts)))

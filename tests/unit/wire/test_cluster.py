@@ -1,0 +1,130 @@
+"""What of a cluster is known: a topic that cannot be described now is not gone."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import timedelta
+from typing import cast
+
+import pytest
+from kio.schema.errors import ErrorCode
+from kio.schema.metadata.v10.request import MetadataRequest
+from kio.schema.metadata.v10.response import (
+    MetadataResponse,
+    MetadataResponseBroker,
+    MetadataResponsePartition,
+    MetadataResponseTopic,
+)
+from kio.schema.types import BrokerId, TopicName
+from kio.static.primitive import i32, i32Timedelta
+
+from replicator.engine.switch.site import partitions_of
+from replicator.errors import AuthorizationFailed, BrokerRefused, ConnectionFailed
+from replicator.model.names import TopicPartition
+from replicator.model.security import ClusterSpec
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire import cluster as cluster_module
+from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.connection import Connection
+
+ID = uuid.UUID(int=7)
+UNKNOWN, FORBIDDEN, LOADING = (
+    ErrorCode.unknown_topic_or_partition,
+    ErrorCode.topic_authorization_failed,
+    ErrorCode.leader_not_available,
+)
+
+
+class Broker:
+    """Describes topics as it knows them: a partition count, or the error that it answers with."""
+
+    def __init__(self, **topics: int | ErrorCode) -> None:
+        self.topics = topics
+        self.asked = 0
+
+    async def call(self, request: MetadataRequest, _: object) -> MetadataResponse:
+        """Answer."""
+        self.asked += 1
+        return MetadataResponse(
+            throttle_time=i32Timedelta.parse(timedelta(0)),
+            brokers=tuple(MetadataResponseBroker(node_id=BrokerId(node), host="h", port=i32(9)) for node in (1, 2, 3)),
+            topics=tuple(self._topic(str(one.name)) for one in request.topics or ()),
+        )
+
+    def _topic(self, name: str) -> MetadataResponseTopic:
+        known = self.topics.get(name, UNKNOWN)
+        error = known if isinstance(known, ErrorCode) else ErrorCode.none
+        count = 0 if isinstance(known, ErrorCode) else known
+        partitions = tuple(
+            MetadataResponsePartition(error_code=ErrorCode.none, partition_index=i32(number), leader_id=BrokerId(1))
+            for number in range(count)
+        )
+        return MetadataResponseTopic(error_code=error, name=TopicName(name), topic_id=ID, partitions=partitions)
+
+
+class Brokers(Cluster):
+    """A cluster of these brokers; one that is None is out of reach."""
+
+    def __init__(self, first: Broker, *others: Broker | None) -> None:
+        super().__init__(ClusterSpec("east", ()))
+        self._nodes = (first, *others)
+
+    async def any_connection(self) -> Connection:
+        """Return the first."""
+        return cast("Connection", self._nodes[0])
+
+    async def connection(self, node: int, purpose: Purpose) -> Connection:
+        """Return one of them."""
+        del purpose
+        found = self._nodes[node - 1]
+        if found is None:
+            raise ConnectionFailed("down", cluster="east")
+        return cast("Connection", found)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait."""
+    monkeypatch.setattr(cluster_module, "_GONE_SECONDS", 0)
+
+
+def existing(cluster: Cluster, *names: str) -> list[str]:
+    """Return the topics that exist."""
+    return sorted(asyncio.run(cluster.existing(names)))
+
+
+def test_gone_is_what_every_broker_says() -> None:
+    """Those that are out of reach say nothing."""
+    brokers = (Broker(a=1), Broker(a=1), None)
+    assert existing(Brokers(*brokers), "a", "gone") == ["a"]
+    assert [one.asked for one in brokers if one is not None] == [2, 1]
+    assert existing(Brokers(Broker())) == []
+    assert asyncio.run(Brokers(Broker(b=FORBIDDEN), Broker(c=1), None).gone(["a", "b", "c"])) == ["a"]
+
+
+@pytest.mark.parametrize("error", [FORBIDDEN, LOADING])
+def test_what_cannot_be_described_is_not_gone(error: ErrorCode) -> None:
+    """Neither is what one broker does not know, and another does, or will not tell of."""
+    with pytest.raises((AuthorizationFailed, BrokerRefused)):
+        existing(Brokers(Broker(a=1, b=error), None, None), "a", "b")
+    for second in (Broker(b=2), Broker(b=error)):
+        with pytest.raises(BrokerRefused, match="whether b exists on east is not known") as caught:
+            existing(Brokers(Broker(a=1), second, None), "a", "b")
+        assert caught.value.retryable
+
+
+def test_partitions_of_mirrors() -> None:
+    """A switch leaves out a topic that is gone, and none that is not told of; nor a partition that was copied to."""
+    mirrors = [
+        pb.MirrorRecord(target_topic="a", target_topic_id=ID.bytes, active_partitions=[0, 1]),
+        pb.MirrorRecord(target_topic="gone"),
+    ]
+    found = asyncio.run(partitions_of(Brokers(Broker(a=2), None, None), mirrors))
+    assert list(found) == [TopicPartition("a", 0), TopicPartition("a", 1)]
+    with pytest.raises(AuthorizationFailed):
+        asyncio.run(partitions_of(Brokers(Broker(a=FORBIDDEN), None, None), mirrors))
+    with pytest.raises(BrokerRefused, match="does not tell of a-1 now"):
+        asyncio.run(partitions_of(Brokers(Broker(a=1), None, None), mirrors))
+    mirrors[0].target_topic_id = uuid.UUID(int=8).bytes
+    assert not asyncio.run(partitions_of(Brokers(Broker(a=1), None, None), mirrors)), "it was created again"
