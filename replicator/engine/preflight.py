@@ -7,6 +7,7 @@ A question that fails becomes a finding, and the others are asked all the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
@@ -291,7 +292,8 @@ async def _mirrors(flow: _Flow) -> None:
     parts = [TopicPartition(topic.name, at) for topic in there.values() for at in sorted(topic.leaders)]
     flow.target_ends = await ask.offsets_at(target.cluster, parts, _END)
     configs = await target.admin.describe_configs(sorted(topic.name for topic in there.values()))
-    plans = {name: _plan(flow, name, configs) for name in flow.names}
+    settings = await _known_settings(flow, configs)
+    plans = {name: _plan(flow, name, configs, settings) for name in flow.names}
     known = [name for name in there if (record := flow.mirror(name)) is not None and record.source_topic == name]
     await _circles(flow, [topic for name, topic in there.items() if name not in known])
     flow.checks += judge.merged(merged_names({name: flow.target_name(name) for name in flow.names}))
@@ -402,7 +404,16 @@ def _foreign(flow: _Flow, name: str, *, known: bool, losing: list[str]) -> list[
     ]
 
 
-def _plan(flow: _Flow, name: str, target_configs: Mapping[str, TopicConfig]) -> TopicPlan:
+async def _known_settings(flow: _Flow, configs: Mapping[str, TopicConfig]) -> frozenset[str] | None:
+    """Return which settings topics may have on the target, which differs by version; None where no topic tells."""
+    topics = flow.target.cluster.topics
+    if not configs and topics:
+        with contextlib.suppress(AuthorizationFailed):
+            configs = await flow.target.admin.describe_configs([STATE_TOPIC if STATE_TOPIC in topics else min(topics)])
+    return next((frozenset(one.effective) for one in configs.values()), None)
+
+
+def _plan(flow: _Flow, name: str, target_configs: Mapping[str, TopicConfig], known: frozenset[str] | None) -> TopicPlan:
     """Plan a topic exactly as topic sync will."""
     here, there = flow.source.cluster.topics[name], flow.target.cluster.topics.get(flow.target_name(name))
     config = flow.configs.get(name)
@@ -414,13 +425,11 @@ def _plan(flow: _Flow, name: str, target_configs: Mapping[str, TopicConfig]) -> 
         config.dynamic if config else {},
         {key: found.value for key in _EFFECTIVE if config and (found := config.effective.get(key)) and found.value},
     )
-    target, known = None, None
+    target = None
     if there is not None:
         settings = target_configs.get(there.name)
         dynamic = settings.dynamic if settings else {}
         target = TargetTopic(state.uuid_text(there.topic_id), there.partition_count, there.replication_factor, dynamic)
-    for settings in target_configs.values():
-        known = frozenset(settings.effective)
     record = flow.mirror(name)
     recorded = Recorded()
     if record is not None:

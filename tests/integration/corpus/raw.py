@@ -33,8 +33,8 @@ PRODUCE_V2 = 12
 """From this version on a broker adds a partition to the transaction itself."""
 _TIMEOUT_MS = 30_000
 _TRIES = 300
-_NO_LEADER = frozenset({3, 5, 6})
-"""Answers of brokers that do not know of a new topic yet."""
+_NOT_YET = frozenset({3, 5, 6, 51})
+"""Answers of brokers that do not know of a new topic yet, or have not finished the producer's last transaction."""
 _OUT_OF_ORDER = 45
 """Of batches behind one that met such an answer. To send all of them again is safe: sequences tell repeats."""
 _PASSING = frozenset(
@@ -65,7 +65,7 @@ async def _append(
     for first in range(0, len(batches), 5):
         for _ in range(_TRIES):
             errors = await _send(wire, where, batches[first : first + 5], version, transactional_id)
-            if errors == {0} or not errors <= _NO_LEADER | {0, _OUT_OF_ORDER}:
+            if errors == {0} or not errors <= _NOT_YET | {0, _OUT_OF_ORDER}:
                 break
             await asyncio.sleep(0.05)
             await wire.refresh([where.topic])
@@ -78,7 +78,7 @@ async def _send(
     """Send batches one behind the other; return what errors they met."""
     leader = wire.leader(where)
     if leader is None:
-        return set(_NO_LEADER)
+        return set(_NOT_YET)
     connection = await wire.connection(leader.node, Purpose.PRODUCE)
     codec = ProduceCodec(version, wire.topic_ids, _TIMEOUT_MS)
     asked = []
