@@ -38,11 +38,12 @@ class Actions:
 
     Attributes:
         settings: Topic and setting to the value that was set last on the source.
-        notes: What was done, one line each, for the history of the run.
+        unplaced: Faults that could not be placed, each with the reason: the run goes on without them, and judges.
     """
 
     def __init__(self, bench: Bench, say: Callable[[str], None]) -> None:
         self.settings: dict[tuple[str, str], str] = {}
+        self.unplaced: list[str] = []
         self._bench = bench
         self._say = say
         self._open: dict[int, tuple[Step, int]] = {}
@@ -73,8 +74,11 @@ class Actions:
             Fault.FLOW_PAUSE: lambda step, _: self._command(step, "resume"),
         }
 
-    def do(self, step: Step) -> None:
-        """Do one step.
+    def do(self, step: Step) -> bool:
+        """Do one step; return whether it was done.
+
+        A fault that cannot be placed is noted, and its end left out with it: whatever raises ChaosError at a begin does
+        so before it harms anything. What cannot be healed ends the run.
 
         Raises:
             ChaosError: The bench, not the replicator, did not do what it should.
@@ -84,12 +88,19 @@ class Actions:
         if step.phase is Phase.BEGIN:
             self._say(f"{step.fault} begins: place {step.place} {dict(step.options) or ''}")
             self._open[step.number] = (step, 0)
-            node = self._begins.get(step.fault, self._add_toxic)(step)
+            try:
+                node = self._begins.get(step.fault, self._add_toxic)(step)
+            except ChaosError as error:
+                del self._open[step.number]
+                self.unplaced.append(f"{step.fault} at place {step.place}: {error}")
+                self._say(f"not placed: {self.unplaced[-1]}")
+                return False
             self._open[step.number] = (step, node)
         elif step.number in self._open:
             first, node = self._open.pop(step.number)
             self._say(f"{step.fault} ends")
             self._ends.get(step.fault, self._remove_toxic)(first, node)
+        return True
 
     # -- daemons ----------------------------------------------------------------------------------------------------
 
@@ -210,21 +221,36 @@ class Actions:
         return 0
 
     def _delete_records(self, step: Step) -> int:
-        """Delete some of what the target holds for good: below its high watermark, which no healed fault moves back."""
+        """Delete some of what the target holds for good: below its high watermark, which no healed fault moves back.
+
+        A leader that was just elected may not know yet how far its log is replicated: it then refuses with
+        OFFSET_OUT_OF_RANGE what its predecessor had shown to all, and the target has copied. So both ends are looked at
+        again with each try, and told where it is refused to the end: a source that holds less than the target has lost
+        something, and the verdict will say so.
+        """
         bench, topic = self._bench, self._bench.topics[step.place].name
 
-        def look() -> tuple[Ends, Ends]:
-            return bench.target_admin.ends([topic]), bench.source_admin.starts([topic])
+        def look() -> tuple[Ends, Ends, Ends]:
+            # The source last: then it holds no less than the target did, if nothing is wrong.
+            source, target = bench.source_admin, bench.target_admin
+            return source.starts([topic]), target.ends([topic]), source.ends([topic])
 
-        ends, starts = self._insist(look)
-        choices = sorted(where for where in ends if where in starts)
+        starts, ends, there = self._insist(look)
+        choices = sorted(where for where in ends if where in starts and where in there)
         if not choices:
             self._say("delete-records: nothing answers, nothing is deleted")
             return 0
         where = choices[step.options["partition"] % len(choices)]
         below = starts[where] + (ends[where] - starts[where]) * step.options["percent"] // 100
         if below > starts[where]:
-            self._insist(lambda: bench.source_admin.delete_below(topic, where[1], below))
+            try:
+                self._insist(lambda: bench.source_admin.delete_below(topic, where[1], below))
+            except ChaosError as error:
+                starts, now, there_now = self._insist(look)
+                before = f"target and source ended at {ends[where]} and {there[where]}"
+                after = f"now at {now.get(where)} and {there_now.get(where)}; the source begins at {starts.get(where)}"
+                why = f"{topic}[{where[1]}] below {below}: {before}, {after}; {error.why}"
+                raise ChaosError(error.what, why=why, next_step=error.next_step) from None
             self._say(f"{topic}[{where[1]}] begins at {below} on the source, the target ends at {ends[where]}")
         return 0
 

@@ -29,6 +29,7 @@ class Result:
         source_nodes: Nodes of the source.
         faults: Fault to how often it was used.
         left_out: Fault to why it was not used.
+        unplaced: Uses of faults that could not be placed, each with the reason.
         recovery_seconds: Fault to the times until everything moved again; None where it did not before the end.
         old_recovery_seconds: The same for old records.
         records: Acknowledged by the source.
@@ -54,6 +55,7 @@ class Result:
     source_nodes: int
     faults: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    unplaced: list[str] = field(default_factory=list)
     recovery_seconds: dict[str, list[float | None]] = field(default_factory=dict)
     old_recovery_seconds: dict[str, list[float | None]] = field(default_factory=dict)
     records: int = 0
@@ -119,6 +121,8 @@ def show(result: Result, console: Console) -> None:
     console.print(table)
     for fault, why in sorted(result.left_out.items()):
         console.print(f"left out: {fault}: {why}", markup=False)
+    for text in result.unplaced:
+        console.print(f"not placed: {text}", markup=False, highlight=False, soft_wrap=True)
     for name, value in _totals(result).items():
         console.print(f"{name:28} {value}", markup=False, highlight=False)
     for text in [f"problem: {text}" for text in result.problems] + [f"unsound: {text}" for text in result.unsound]:

@@ -115,7 +115,8 @@ class Session:
         used: Counter[str] = Counter()
 
         def do(step: Step) -> None:
-            actions.do(step)
+            if not actions.do(step):
+                return
             if step.phase is Phase.BEGIN:
                 used[str(step.fault)] += 1
             if step.phase is Phase.END or RULES[step.fault].seconds is None:
@@ -134,6 +135,7 @@ class Session:
         finally:
             lanes.close()
             self.result.faults = dict(used)
+            self.result.unplaced = list(actions.unplaced)
 
     def _tick_until(self, lanes: Lanes, until: float) -> None:
         """Look after everything until a time of the monotonic clock."""

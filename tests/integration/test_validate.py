@@ -40,7 +40,6 @@ from replicator.model.security import Mechanism, Protocol
 from tests.certs import Authority
 
 USER, PASSWORD = "repl", "secret-1"
-NOW_MS = time.time_ns() // 1_000_000
 TWO_DAYS_MS = 2 * 86_400_000
 
 
@@ -118,15 +117,21 @@ def create(cluster: Cluster, topic: str, partitions: int = 1, **configs: str) ->
     admin(cluster).create_topics([NewTopic(topic, partitions, 1, config=named)])[topic].result(30)
 
 
-def write(cluster: Cluster, topic: str, count: int = 10, when: int = NOW_MS, **settings: str) -> None:
+def now_ms() -> int:
+    """Return the time now: a clock that was read when the tests were collected is behind by however long they take."""
+    return time.time_ns() // 1_000_000
+
+
+def write(cluster: Cluster, topic: str, count: int = 10, when: int | None = None, **settings: str) -> None:
     """Write records; with `transactional.id` among the settings, in one transaction."""
     settings = {name.replace("_", "."): value for name, value in settings.items()}
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "log_level": 0} | settings)
     if settings:
         producer.init_transactions(30)
         producer.begin_transaction()
+    stamp = now_ms() if when is None else when
     for at in range(count):
-        producer.produce(topic, b"%d" % at, b"key", partition=0, timestamp=when)
+        producer.produce(topic, b"%d" % at, b"key", partition=0, timestamp=stamp)
     assert producer.flush(30) == 0
     if settings:
         producer.commit_transaction(30)
@@ -507,7 +512,7 @@ def test_a_backlog_older_than_the_guard_comes_with_the_setting_that_helps(
 ) -> None:
     """Two days old against one day: raise it to three days and an hour, by a command."""
     create(allowed.east, topic_name, retention_ms="-1")
-    write(allowed.east, topic_name, 7, when=NOW_MS - TWO_DAYS_MS)
+    write(allowed.east, topic_name, 7, when=now_ms() - TWO_DAYS_MS)
     write(allowed.east, topic_name, 3)
     file = allowed.file("old", topic_name)
     code, checks, _ = validate(file)
@@ -527,7 +532,7 @@ def test_a_backlog_older_than_the_guard_comes_with_the_setting_that_helps(
 def test_records_of_the_future_hint_at_a_clock(allowed: Pair, validate: Validate, topic_name: str) -> None:
     """More than a minute ahead."""
     create(allowed.east, topic_name)
-    write(allowed.east, topic_name, 1, when=NOW_MS + 600_000)
+    write(allowed.east, topic_name, 1, when=now_ms() + 600_000)
     _, checks, _ = validate(allowed.file("clock", topic_name))
     assert "clocks: " in of(checks, "warn")
 
