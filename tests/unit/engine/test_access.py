@@ -44,4 +44,5 @@ def test_a_topic_that_may_not_be_created_waits_for_the_right() -> None:
     denied = AuthorizationFailed("could not create", cluster="west", why="no", next_step="kafka-acls.sh ...")
     assert _fault_of(denied) == Fault(Reason.WAITING_FOR_ACCESS, "could not create: no; next: kafka-acls.sh ...")
     policy = BrokerRefused("could not create", cluster="west", code=44, api="CreateTopics", why="policy")
-    assert _fault_of(policy) == Fault(Reason.TARGET_REFUSED, "could not create: policy")
+    told = "could not create: policy; next: ask the cluster's owner: a policy of the cluster refuses it"
+    assert _fault_of(policy) == Fault(Reason.TARGET_REFUSED, told)
