@@ -85,6 +85,7 @@ _MEANING = {
     Reason.PARTITION_COUNT: "source and target have different numbers of partitions",
     Reason.TARGET_REFUSED: "the target refuses writes",
     Reason.LEFT_OUT: "a pattern of the flow leaves it out",
+    Reason.INTERNAL_ERROR: "a bug of this software: please report what the log says",
     Reason.FENCED: "the target was promoted, or another writer took over",
     Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted the copy goes on by itself",
     Reason.OPEN_TRANSACTION: "a transaction on the source has not ended; once it has the copy goes on by itself",

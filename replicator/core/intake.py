@@ -5,8 +5,9 @@ Most batches pass: one look at the header, nothing else. The others, in the orde
 ========================================================  ==========================================================
 the header says                                           what is done
 ========================================================  ==========================================================
+what cannot be, or what nothing proves (see below)        the partition stops, and the log is looked at once more
 all of it is below the expected offset                    nothing: a broker answers with whole batches
-offsets are missing before it                             they are a hole (the cleaner took what was there)
+offsets are missing before it                             they are a hole, where a cleaner may have taken them
 a transaction marker, an aborted batch, an empty one      its offsets are a hole
 an operator gave all of it up                             its offsets are a hole
 a flow of ours wrote it, and those are left out           its offsets are a hole
@@ -20,14 +21,21 @@ Whether markers are held at is the partition's policy (`Given.holds_at_markers`)
 One that the cleaner emptied tells of no transaction any more, one that was given up is not waited for: both are holes.
 
 A hole is filled on the target, or left out where the partition's offsets are mapped (`Holes`).
+
+Base offset, batch length and leader epoch are not under a batch's checksum, so they are believed only within what else
+is known (`Edges`, `core.doubt`): batches of one answer follow each other, they end below the log's own end, no leader
+epoch is above the leader's, and no offset is missing from a log that no cleaner works on. The offsets that are missing
+*inside* a batch are under its checksum.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from replicator.core.doubt import Edges, sound_length
+from replicator.errors import CorruptRecords
 from replicator.model.batch import (
     CONTROL_BIT,
     LENGTH_PREFIX_BYTES,
@@ -49,6 +57,7 @@ class Unpacked(Protocol):
 
 
 Unpack = Callable[[BatchHeader], Sequence[Unpacked]]
+Prove = Callable[[BatchHeader], None]
 
 FILL_AHEAD_MAX = 1000
 """Offsets to be filled in one piece before which nothing behind them is taken: it would hold its frames meanwhile."""
@@ -104,6 +113,9 @@ class Stop(enum.Enum):
     HEAL = enum.auto()
     TOMBSTONES = enum.auto()
     MARKER = enum.auto()
+    BEYOND_END = enum.auto()
+    """The answer's own end of the log is below a batch: it may be older than the batches, so it is read once more."""
+    DOUBT = enum.auto()
 
 
 class Given(NamedTuple):
@@ -123,6 +135,8 @@ class Given(NamedTuple):
         holds_at_markers: Whether it stops before a transaction marker, other than
         passing_marker: the one at this source offset; -1 for none.
         left_out: Producers whose records are not copied.
+        edges: What the batches of the answer have to fit in.
+        gaps: Offsets without a batch that were proven, from and to; None where a cleaner may have taken any.
     """
 
     expected: int
@@ -137,6 +151,13 @@ class Given(NamedTuple):
     holds_at_markers: bool = False
     passing_marker: int = -1
     left_out: Collection[int] = frozenset()
+    edges: Edges = Edges()
+    gaps: Mapping[int, int] | None = None
+
+
+def _unproven(header: BatchHeader) -> None:
+    """Prove nothing."""
+    del header
 
 
 class Intake:
@@ -148,17 +169,21 @@ class Intake:
         fill_length_max: The longest run of offsets that may be filled at once.
         aborted: Aborted transactions the broker named: (producer id, first offset).
         unpack: Opens a batch; raises CorruptRecords.
+        prove: Compares a batch of which nothing is copied with its checksum; raises CorruptRecords.
 
     Attributes:
         pieces: What to do, in order.
         stop: Why it ended early, if it did, and
         stopped_at: the batch it ended before.
         refused: Length of the fill it ended before.
+        doubt: What cannot be believed of it, in words.
     """
 
     __slots__ = (
         "_aborts",
+        "_edges",
         "_fill_length_max",
+        "_gaps",
         "_given_up",
         "_holds_at_markers",
         "_holes",
@@ -167,8 +192,10 @@ class Intake:
         "_length_max",
         "_matched",
         "_passing_marker",
+        "_prove",
         "_shift",
         "_unpack",
+        "doubt",
         "epoch",
         "expected",
         "free",
@@ -186,6 +213,7 @@ class Intake:
         fill_length_max: int,
         aborted: Sequence[tuple[int, int]],
         unpack: Unpack,
+        prove: Prove = _unproven,
     ) -> None:
         self.pieces: list[Piece] = []
         (
@@ -201,14 +229,18 @@ class Intake:
             self._holds_at_markers,
             self._passing_marker,
             self._left_out,
+            self._edges,
+            self._gaps,
         ) = given
         self.stop: Stop | None = None
         self.stopped_at: BatchHeader | None = None
         self.refused = 0
+        self.doubt = ""
         self._length_max = batch_bytes_max - LENGTH_PREFIX_BYTES
         self._fill_length_max = fill_length_max
         self._aborts = Aborts(aborted) if aborted else None
         self._unpack = unpack
+        self._prove = prove
 
     def take(self, headers: Sequence[BatchHeader]) -> None:
         """Take the batches up to the end, or up to the first that stops it."""
@@ -217,6 +249,9 @@ class Intake:
         length_max = self._length_max
         plain_only = self._aborts is None and not self._given_up
         left_out = self._left_out
+        end = self._edges.end
+        begin = expected, sequence, self.free
+        all_plain = True
         for header in headers:
             (base, length, epoch, magic, _, attributes, delta, _, _, producer_id, _, _, count, _) = header
             if (
@@ -226,7 +261,7 @@ class Intake:
                 and not attributes & _NO_PASS_BITS
                 and magic == MAGIC_V2
                 and length <= length_max
-                and count > 0
+                and 0 < count <= end - base
                 and plain_only
                 and not (left_out and producer_id in left_out)
             ):
@@ -236,6 +271,13 @@ class Intake:
                 expected = base + count
                 sequence = (sequence + count) % SEQUENCE_MODULUS
                 continue
+            if all_plain:
+                # Those that follow each other without a gap cannot overlap: only now is there anything to look for.
+                all_plain = False
+                believed = sound_length(headers)
+                if believed < len(headers):
+                    self._take_believed(headers, believed, begin)
+                    return
             self.expected, self.sequence = expected, sequence
             if not self._take_closely(header):
                 self.stopped_at = header
@@ -243,6 +285,19 @@ class Intake:
             expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
             passes = None
         self.expected, self.sequence = expected, sequence
+
+    def _take_believed(self, headers: Sequence[BatchHeader], believed: int, begin: tuple[int, int, bool]) -> None:
+        """Begin anew, and end before the first of two batches that contradict each other."""
+        self.expected, self.sequence, self.free = begin
+        self.pieces.clear()
+        self.take(headers[:believed])
+        if self.stop is None:
+            self.stopped_at = headers[believed]
+            self._stop_in_doubt(f"the batches at offset {headers[believed].base_offset} contradict each other")
+
+    def _stop_in_doubt(self, why: str) -> bool:
+        self.stop, self.doubt = Stop.DOUBT, why
+        return False
 
     def _passes(self) -> Passes:
         if self.pieces and isinstance(last := self.pieces[-1], list):
@@ -255,16 +310,15 @@ class Intake:
     def _take_closely(self, header: BatchHeader) -> bool:
         """Take one batch that may be odd; return whether to go on."""
         aborted = self._aborts is not None and self._aborts.observe(header)
+        if header.last_offset_delta < 0:
+            raise CorruptRecords(f"the batch at offset {header.base_offset} ends before it begins")
         if header.magic == MAGIC_V2 and header.next_offset <= self.expected:
             return True
-        if header.leader_epoch not in {self.epoch, -1}:
-            if self.epoch >= 0 and self.expected != self._matched:
-                self.stop = Stop.NEW_EPOCH
-                return False
-            self.epoch = header.leader_epoch
+        if not self._ends_within(header) or not self._take_epoch(header.leader_epoch):
+            return False
         if header.magic != MAGIC_V2 and not self._is_given_up(header):
             return self._encode(header)
-        if header.base_offset > self.expected and not self._fill_to(header.base_offset, cleaned=True):
+        if header.base_offset > self.expected and not self._pass_missing(header.base_offset):
             return False
         if (
             aborted
@@ -276,8 +330,46 @@ class Intake:
             return self._pass_over(header)
         return self._take_records(header)
 
+    def _ends_within(self, header: BatchHeader) -> bool:
+        """Return whether a batch ends below the log's own end."""
+        if header.next_offset <= self._edges.end:
+            return True
+        self.stop = Stop.BEYOND_END
+        self.doubt = f"a batch claims the offsets up to {header.next_offset - 1}, the log ends at {self._edges.end}"
+        return False
+
+    def _take_epoch(self, epoch: int) -> bool:
+        """Take a batch's leader epoch, which may be another than that of the one before; return whether to go on."""
+        if epoch in {self.epoch, -1}:
+            return True
+        if 0 <= self._edges.leader_epoch < epoch:
+            return self._stop_in_doubt(
+                f"a batch claims leader epoch {epoch}, its leader stands in {self._edges.leader_epoch}"
+            )
+        if self.epoch >= 0 and self.expected != self._matched:
+            self.stop = Stop.NEW_EPOCH
+            return False
+        # Epochs rise along a log. One that falls is not told to the source: it would see a divergence that is none.
+        self.epoch = epoch if epoch > self.epoch else -1
+        return True
+
+    def _pass_missing(self, offset: int) -> bool:
+        """Pass offsets of which the log holds no batch, if it may be so; return whether more may be taken behind them.
+
+        The base offset of the next batch is all that tells of them.
+        """
+        first = self.expected
+        proven = self._gaps is None or self._gaps.get(first, -1) >= offset
+        if not proven and not any(low <= first and offset <= end for low, end in self._given_up):
+            return self._stop_in_doubt(
+                f"no batch holds the offsets {first} to {offset - 1}, and no cleaner works on this log"
+            )
+        return self._fill_to(offset, cleaned=True)
+
     def _pass_over(self, header: BatchHeader) -> bool:
         """Take a batch of which nothing is copied, unless it is a transaction marker that may not pass yet."""
+        if not self._is_given_up(header):
+            self._prove(header)
         if (
             self._holds_at_markers
             and header.is_control
@@ -364,12 +456,19 @@ class Intake:
             if run and record.offset != run[-1].offset + 1:
                 self._end_run(header, run)
                 run = []
-            if not run and not self._fill_to(record.offset, cleaned=True):
+            if not run and not self._reach(record.offset, header):
                 return False
             run.append(record)
         if run:
             self._end_run(header, run)
         return True
+
+    def _reach(self, offset: int, header: BatchHeader) -> bool:
+        """Pass what is missing before a record of an opened batch; return whether it may be taken."""
+        if header.magic == MAGIC_V2 or offset <= self.expected:
+            return self._fill_to(offset, cleaned=True)
+        # Of a message of magic 0 or 1 the offset is no more proven than the base offset of a batch.
+        return self._pass_missing(offset)
 
     def _end_run(self, header: BatchHeader, run: list[Unpacked]) -> None:
         self.pieces.append(Encode(run[0].offset, self.sequence, header, run))

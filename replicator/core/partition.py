@@ -23,6 +23,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.answers import ProduceOutcome
+from replicator.core.doubt import DOUBTS_MAX, Doubt, Gaps, Lie, Sound
 from replicator.core.intake import Fill, Given, Holes, Intake, Skip, Stop
 from replicator.core.offset_map import Place
 from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, NEXT, Batch, Phase, TargetLimits
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from replicator.core.attach_facts import Resume
-    from replicator.core.intake import Piece, Unpack
+    from replicator.core.doubt import Edges, Verdict
+    from replicator.core.intake import Piece, Prove, Unpack
     from replicator.core.track import Track
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
@@ -42,6 +44,14 @@ if TYPE_CHECKING:
 _DOUBTFUL = frozenset({ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE, ProduceOutcome.MOVED, ProduceOutcome.MISSING})
 """A leader that loses its place after the append, but before its replicas followed, answers that it is not the leader
 (Kafka's DelayedProduce): such an answer does not say that nothing was appended."""
+
+
+_ATTACHES_ANEW = {
+    Stop.NEW_EPOCH: "the source has a new leader epoch",
+    Stop.HEAL: "offsets without a record come next: surplus markers take their place",
+}
+_UNMOVED_MAX = 3
+"""Answers in a row that hold nothing new. One may: it was asked for before a hole at the log's end was passed."""
 
 
 class _Marker(NamedTuple):
@@ -69,6 +79,9 @@ class PartitionCopy:
         acked_offset: The source offset up to which the target is proven to hold everything.
         track: Where source offsets stand on the target; None while they are the source's own.
         displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
+        doubted: What an answer of the source claimed that nothing proves; the next attach looks at it first.
+        looks: How often a look at what was doubted proved offsets without a batch: the next one takes more in.
+        compacted: Whether a cleaner is known to work on the source's log: offsets may be missing anywhere in it.
         intact_below: Source offset below which the cleaner may have taken tombstones with what is missing; 0 for none.
         given_up: Source offsets that an operator gave up, from and to, in order.
         left_out: Producers on the source whose records are not copied (`loop_guard: origin`).
@@ -83,6 +96,9 @@ class PartitionCopy:
 
     __slots__ = (
         "_alone",
+        "_beyond_end_at",
+        "_doubts",
+        "_gaps",
         "_held",
         "_in_flight",
         "_limits",
@@ -94,9 +110,12 @@ class PartitionCopy:
         "_sequence",
         "_sequence_free",
         "_state_time_ms",
+        "_unmoved",
         "acked_offset",
+        "compacted",
         "detail",
         "displaced",
+        "doubted",
         "doubtful",
         "episode",
         "given_up",
@@ -104,6 +123,7 @@ class PartitionCopy:
         "intact_below",
         "last_epoch",
         "left_out",
+        "looks",
         "next_offset",
         "outstanding",
         "phase",
@@ -125,6 +145,9 @@ class PartitionCopy:
         self.acked_offset = 0
         self.track: Track | None = None
         self.displaced: Place | None = None
+        self.doubted: Doubt | None = None
+        self.looks = 0
+        self.compacted = False
         self.intact_below = 0
         self.given_up: tuple[tuple[int, int], ...] = ()
         self.left_out: Collection[int] = frozenset()
@@ -147,6 +170,10 @@ class PartitionCopy:
         self._marker_offset_max = -1
         self._passing_marker = -1
         self._alone = False
+        self._gaps: dict[int, int] = {}
+        self._doubts = (-1, 0)
+        self._beyond_end_at = -1
+        self._unmoved = 0
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -206,6 +233,8 @@ class PartitionCopy:
         self.doubtful = False
         self.wants_mapping = False
         self._alone = False
+        self._beyond_end_at = -1
+        self._unmoved = 0
         self.next_offset = self.acked_offset = self._matched_offset = decision.offset
         if self.track is not None:
             self.track.begin(decision.place)
@@ -331,21 +360,28 @@ class PartitionCopy:
         return True
 
     def offer(
-        self, headers: Sequence[BatchHeader], aborted: Sequence[tuple[int, int]], unpack: Unpack
+        self,
+        headers: Sequence[BatchHeader],
+        aborted: Sequence[tuple[int, int]],
+        edges: Edges,
+        unpack: Unpack,
+        prove: Prove,
     ) -> tuple[list[Piece], list[Batch]]:
         """Take batches read from the source, in order; only while COPYING.
 
         Args:
             headers: What was read.
             aborted: Aborted transactions the broker named: (producer id, first offset).
+            edges: What else the answer tells of the log.
             unpack: Opens a batch that cannot pass as it is.
+            prove: Compares a batch of which nothing is copied with its checksum.
 
         Returns:
             What to rewrite, encode and then `queue`, in order; and the batches that were dropped because the episode
             ended here.
 
         Raises:
-            CorruptRecords: A batch that had to be opened is damaged; nothing was taken.
+            CorruptRecords: A batch that had to be opened, or compared, is damaged; nothing was taken.
         """
         given = Given(
             self.next_offset,
@@ -360,18 +396,26 @@ class PartitionCopy:
             self.holds_at_markers,
             self._passing_marker,
             self.left_out,
+            edges,
+            None if self.compacted else self._gaps,
         )
-        intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack)
+        intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack, prove)
         intake.take(headers)
         taken = intake.expected != self.next_offset
+        self._unmoved = 0 if taken or intake.stop is not None or not headers else self._unmoved + 1
         self.next_offset = intake.expected
         self._sequence = intake.sequence
         self._sequence_free = intake.free
         self.last_epoch = intake.epoch
         dropped: list[Batch] = []
+        if self._unmoved >= _UNMOVED_MAX:
+            intake.stop = Stop.DOUBT
+            intake.doubt = f"{_UNMOVED_MAX} answers held only batches below offset {self.next_offset}"
         if intake.stop is not None:
             if intake.stop is Stop.MARKER:
                 self._hold_before(intake)
+            elif intake.stop is Stop.BEYOND_END and self._beyond_end_at != self.next_offset:
+                self._beyond_end_at = self.next_offset
             else:
                 dropped = self._stop_before(intake, settled=not taken and self.idle)
         return intake.pieces, dropped
@@ -394,16 +438,52 @@ class PartitionCopy:
             return self._refuse_fill(intake.refused)
         if intake.stop is Stop.TOMBSTONES:
             return self._refuse_cleaned(intake.refused)
-        if intake.stop is Stop.NEW_EPOCH:
-            return self.settle("the source has a new leader epoch", doubtful=False)
-        if intake.stop is Stop.HEAL:
-            return self.settle("offsets without a record come next: surplus markers take their place", doubtful=False)
+        if intake.stop in {Stop.DOUBT, Stop.BEYOND_END}:
+            return self._end_in_doubt(intake.doubt)
+        if intake.stop in _ATTACHES_ANEW:
+            return self.settle(_ATTACHES_ANEW[intake.stop], doubtful=False)
         header = self._stopped_at(intake)
         return self.fault(
             Reason.RECORD_TOO_LARGE,
             f"the source's batch of offsets {header.base_offset} to {header.next_offset - 1} has {header.size} bytes, "
             f"the target topic takes {self._limits.batch_bytes_max} (max.message.bytes)",
         )
+
+    def _end_in_doubt(self, why: str) -> list[Batch]:
+        """End the episode at a claim that nothing proves: the next attach has the log looked at once more."""
+        offset, times = self._doubts
+        self._doubts = (self.next_offset, times + 1 if offset == self.next_offset else 1)
+        detail = f"the source's answer at offset {self.next_offset} is not believed: {why}"
+        dropped = self.settle(detail, doubtful=False)
+        self.doubted = Doubt(self.next_offset, detail, self._doubts[1])
+        return dropped
+
+    @property
+    def detail_of_doubt(self) -> str:
+        """What is doubted, in words."""
+        return self.doubted.detail if self.doubted is not None else ""
+
+    def looked(self, verdict: Verdict | None) -> str | None:
+        """Take what a second look says of what is `doubted`; return why the partition has to stop, if it has to.
+
+        None: the log does not reach there any more, in one direction or the other.
+        """
+        doubted = self.doubted
+        if doubted is None:
+            return None
+        if isinstance(verdict, Lie):
+            why: str | None = verdict.detail
+        elif isinstance(verdict, Sound) and doubted.times >= DOUBTS_MAX:
+            why = f"{doubted.detail}; {doubted.times} times, and its log shows nothing of the kind"
+        else:
+            why = None
+        if isinstance(verdict, Gaps):
+            self._gaps = dict(verdict.ranges)
+            self.looks += 1
+        if why is not None:
+            self._doubts = (-1, 0)
+        self.doubted = None
+        return why
 
     def _stopped_at(self, intake: Intake) -> BatchHeader:
         if intake.stopped_at is None:

@@ -22,6 +22,7 @@ _ELSEWHERE = {
     "that",
     Reason.PARTITION_COUNT: "delete the target topic by hand, or rename it away",
     Reason.TARGET_REFUSED: "mend what the target refuses; the copy goes on by itself, or after a restart",
+    Reason.INTERNAL_ERROR: "it is a bug of this software: report what the log says; a restart tries again",
     Reason.FENCED: "the target was promoted: nothing is copied to it any more",
 }
 
@@ -53,6 +54,7 @@ class Facts:
             that was not looked for.
         batch: The source's batch that cannot be copied: its first offset and its end.
         compacted: Whether the source's cleaner takes records away.
+        mended: Whether the source's log was read again, and no batch of it is damaged any more.
     """
 
     partition: int
@@ -67,6 +69,7 @@ class Facts:
     equal_from: int | None = None
     batch: tuple[int, int] | None = None
     compacted: bool = False
+    mended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +273,8 @@ def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
         first, end = one.place.source, one.source_start
         text = "the source's records, deleted by retention before they were copied"
         return GiveUp(one.partition, first, end), [Loss(one.partition, first, end, text)]
+    if one.mended:
+        return Retry(one.partition), []
     if one.batch is None:
         raise PreflightFailed(
             f"the end of the batch of {where} that cannot be copied is not readable",

@@ -306,7 +306,7 @@ async def _source_view(
     async for frame, header, aborted in batches_between(
         side, connection, slot.source, begin, min(end, bounds.end), committed=committed, compacted=slot.compacted
     ):
-        epoch, reached = header.leader_epoch, header.next_offset
+        epoch, reached = _believed_epoch(side, slot.source, header.leader_epoch), header.next_offset
         if aborted or header.is_control or header.record_count == 0:
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
@@ -318,6 +318,15 @@ async def _source_view(
                 return _View(content, epoch, first[0])
     # Of offsets that the cleaner took, nothing tells the epoch: it may be later than that of the batch before them.
     return _View(content, epoch if reached >= end else -1, None)
+
+
+def _believed_epoch(side: Side, where: TopicPartition, epoch: int) -> int:
+    """Return a batch's leader epoch, or -1 where it is above its leader's: no checksum covers it.
+
+    The source would be told of it with the first fetch, and refuse every one.
+    """
+    leader = side.cluster.leader(where)
+    return -1 if leader is not None and 0 <= leader.epoch < epoch else epoch
 
 
 async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place) -> Remap | Fault | None:

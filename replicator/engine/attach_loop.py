@@ -13,7 +13,8 @@ from replicator.core.attach import decide
 from replicator.core.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
 from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
-from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, ReplicatorError
+from replicator.engine.look import look_again
+from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, KafkaError, ReplicatorError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -134,6 +135,10 @@ class AttachLoop:
             if slot.begins_again or slot.copy.phase is Phase.SETTLING:
                 slot.begins_again = False
                 slot.copy.attach_again()
+            if slot.copy.doubted is not None:
+                slot.attaching = True
+                pump.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset))
+                continue
             if slot.copy.displaced is not None:
                 slot.attaching = True
                 pump.start_task(self._look_at_displaced(slot, slot.copy.displaced))
@@ -261,6 +266,32 @@ class AttachLoop:
             copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
         finally:
             slot.attaching = False
+        self.schedule(slot)
+
+    async def _look_at_doubted(self, slot: Slot, offset: int) -> None:
+        """Have another look at what an answer of the source claimed, before anything else is read of its log."""
+        pump, copy = self._pump, slot.copy
+        fault: str | None = None
+        try:
+            verdict = await look_again(pump.source, slot.source, offset, copy.looks)
+        except CorruptRecords as damage:
+            fault = str(damage)
+        except KafkaError as error:
+            if copy.phase is Phase.ATTACHING:
+                copy.wait(Reason.WAITING_FOR_LEADER, f"{copy.detail_of_doubt}; it cannot be looked at: {error}")
+            pump.leaders_stale(target=False)
+            pump.topics_stale()
+            self.schedule(slot)
+            return
+        else:
+            # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
+            fault = copy.looked(verdict)
+        finally:
+            slot.attaching = False
+        if fault is not None and copy.phase is Phase.ATTACHING:
+            copy.doubted = None
+            pump.fault(slot, Reason.CORRUPT_BATCH, f"{fault}; let another replica of it lead if this one's disk is bad")
+            return
         self.schedule(slot)
 
     async def _look_at_displaced(self, slot: Slot, place: Place) -> None:

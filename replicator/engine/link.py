@@ -39,6 +39,8 @@ class Link:
         self._connection: Connection | None = None
         self._opening: asyncio.Task[None] | None = None
         self._pause_seconds = _PAUSE_SECONDS[0]
+        self._drop_pause_seconds = _PAUSE_SECONDS[0]
+        self._rests_first = False
 
     def get(self) -> Connection | None:
         """Return the connection if it is open, and begin to open one if not."""
@@ -49,9 +51,14 @@ class Link:
             self._opening = asyncio.get_running_loop().create_task(self._open())
         return None
 
+    def works(self) -> None:
+        """The connection carried something that makes sense: the next pause after a drop is a short one again."""
+        self._drop_pause_seconds = _PAUSE_SECONDS[0]
+
     def drop(self) -> None:
-        """Close the connection: what it carries cannot be trusted any more."""
+        """Close the connection: what it carries cannot be trusted any more. The next one is opened after a pause."""
         connection, self._connection = self._connection, None
+        self._rests_first = True
         if connection is not None:
             connection.close()
 
@@ -64,6 +71,10 @@ class Link:
 
     async def _open(self) -> None:
         try:
+            if self._rests_first:
+                self._rests_first = False
+                await asyncio.sleep(self._drop_pause_seconds)
+                self._drop_pause_seconds = min(self._drop_pause_seconds * 2, _PAUSE_SECONDS[1])
             connection = await self._connect()
         except KafkaError as error:
             self._on_refused(error)

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from replicator.core.doubt import Edges, Unseen, Verdict, judge, sound_length
 from replicator.core.intake import Aborts
 from replicator.engine.access import refused
-from replicator.errors import BrokerRefused, KafkaError, ProtocolError
+from replicator.errors import BrokerRefused, CorruptRecords, KafkaError, ProtocolError
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
 from replicator.wire.batch import scan
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from replicator.wire.records import Record
 
 _READ_BYTES = 1 << 20
+_LOOK_BYTES_MAX = 32 << 20
+"""A doubted batch is looked at together with its neighbours, up to this size."""
 _READ_WAIT_MS = 500
 """What is below the end is there at once, but for what a broker has to fetch from a remote tier."""
 _STEP_FACTOR = 16
@@ -240,7 +243,7 @@ async def batches_between(
     while position < end:
         frame, fetched = await read_once(side, connection, where, position, committed=committed, wait_ms=_READ_WAIT_MS)
         aborts = Aborts(fetched.aborted or ())
-        headers = scan(frame.buffer, fetched.start, fetched.end)
+        headers = batches_of(frame, fetched)
         for header in headers:
             aborted = aborts.observe(header)
             if header.next_offset > position and (header.base_offset < end or header.magic < MAGIC_V2):
@@ -308,7 +311,60 @@ async def read_batches(
         CorruptRecords: Its answer cannot be read.
     """
     frame, fetched = await read_once(side, connection, where, offset, committed=committed)
-    return frame, scan(frame.buffer, fetched.start, fetched.end)
+    return frame, batches_of(frame, fetched)
+
+
+def batches_of(frame: Frame, fetched: Fetched) -> list[BatchHeader]:
+    """Return the whole batches of an answer.
+
+    Raises:
+        CorruptRecords: They contradict each other, or the answer ends inside the first of them.
+    """
+    headers = scan(frame.buffer, fetched.start, fetched.end)
+    if sound_length(headers) < len(headers):
+        raise CorruptRecords(f"the batches of {fetched.where} contradict each other", why="their offsets overlap")
+    if not headers and fetched.start != fetched.end:
+        raise CorruptRecords(f"an answer for {fetched.where} ends inside its first batch")
+    return headers
+
+
+async def look_again(side: Side, where: TopicPartition, offset: int, looks: int = 0) -> Verdict | None:
+    """Look at an offset at which an answer was not believed; None where the log begins behind it, or ends before it.
+
+    It is read with the batch before it and without a session; the log's end and leader epoch are read after it, too.
+
+    Args:
+        side: Whose log.
+        where: Which partition.
+        offset: The doubted offset.
+        looks: How often before such a look proved offsets without a batch: where there are many, more is read at once.
+
+    Raises:
+        KafkaError: The broker refuses, or does not give what is there; later.
+        CorruptRecords: What it gives cannot be read.
+    """
+    cluster = side.cluster
+    read_bytes = min(_LOOK_BYTES_MAX, _READ_BYTES << min(looks, 10))
+    while True:
+        connection = await cluster.leader_connection(where)
+        start = (await offsets_of(connection, [where], control.EARLIEST))[where]
+        end = (await offsets_of(connection, [where], control.LATEST))[where]
+        if not start <= offset < end:
+            return None
+        frame, fetched = await read_once(
+            side, connection, where, max(start, offset - 1), wait_ms=_READ_WAIT_MS, read_bytes=read_bytes
+        )
+        await cluster.refresh([where.topic])
+        leader = cluster.leader(where)
+        # Both ends: an unclean election may have taken in between what was read.
+        end = max(end, (await offsets_of(connection, [where], control.LATEST))[where])
+        edges = Edges(end, leader.epoch if leader is not None else -1)
+        verdict = judge(scan(frame.buffer, fetched.start, fetched.end), offset, edges)
+        if not isinstance(verdict, Unseen):
+            return verdict
+        if fetched.end - fetched.start < read_bytes or read_bytes >= _LOOK_BYTES_MAX:
+            raise nothing_from(connection, where, offset, end)
+        read_bytes = min(_LOOK_BYTES_MAX, read_bytes * _STEP_FACTOR)
 
 
 async def read_once(
@@ -320,6 +376,7 @@ async def read_once(
     committed: bool = False,
     wait_ms: int = 0,
     leader_epoch: int = -1,
+    read_bytes: int = _READ_BYTES,
 ) -> tuple[Frame, Fetched]:
     """Do one fetch without a session; with `leader_epoch` only a leader of that epoch answers.
 
@@ -329,7 +386,7 @@ async def read_once(
     version = connection.versions.fetch
     session = FetchSession(version, int(committed), side.topic_ids, ask_anew=True)
     body = session.request(
-        {where: Wanted(offset, leader_epoch, -1, _READ_BYTES)}, wait_ms=wait_ms, bytes_min=1, bytes_max=_READ_BYTES
+        {where: Wanted(offset, leader_epoch, -1, read_bytes)}, wait_ms=wait_ms, bytes_min=1, bytes_max=read_bytes
     )
     frame = await connection.ask(FETCH, version, [body], len(body))
     code, partitions = session.answer(frame.buffer, frame.size)

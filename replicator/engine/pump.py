@@ -47,9 +47,16 @@ _FRAMES_AHEAD = 2
 """Frames in use beside the one each reader fills: more would only lie in the way of the caches, and fill memory."""
 _QUEUED_BYTES_MAX = 1 << 20
 """A partition with more than this unsent is not read: one that is stuck must not hold all frames."""
-_FRAME_BYTES_MIN = 1 << 20
+_FRAME_BYTES_MIN = 256 << 10
 
 log = get_logger(__name__)
+
+
+def _frames_of(in_flight_bytes: int, readers: int) -> tuple[int, int]:
+    """Return how many frames there are and the size of each: one for each reader that waits for data, and some more."""
+    share_bytes = in_flight_bytes // max(_FRAMES_MIN, readers + _FRAMES_AHEAD)
+    frame_bytes = max(_FRAME_BYTES_MIN, min(_FRAME_BYTES_MAX, share_bytes))
+    return max(_FRAMES_MIN, in_flight_bytes // frame_bytes), frame_bytes
 
 
 class Watcher(Protocol):
@@ -124,8 +131,9 @@ class Pump:
         self.outcomes: dict[ProduceOutcome, int] = dict.fromkeys(ProduceOutcome, 0)
         self.trouble: dict[str, str] = {}
         self.committed_only = flow.isolation is Isolation.READ_COMMITTED
-        frame_bytes = max(_FRAME_BYTES_MIN, min(_FRAME_BYTES_MAX, flow.limits.in_flight_bytes // _FRAMES_MIN))
-        self.frames = FramePool(max(_FRAMES_MIN, flow.limits.in_flight_bytes // frame_bytes), frame_bytes)
+        self._in_flight_bytes = flow.limits.in_flight_bytes
+        self.frames = FramePool(*_frames_of(self._in_flight_bytes, readers=1))
+        self._line: dict[SourceReader, None] = {}
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.shards = shards
         self.maps = maps
@@ -169,6 +177,7 @@ class Pump:
         self._detach(slot)
         self._attach_loop.discard(slot)
         self.maps.forget(slot)
+        self.trouble.pop(str(slot.source), None)
         self.slots.pop(slot.source, None)
 
     def pause(self, slot: Slot, text: str = "paused") -> None:
@@ -193,6 +202,11 @@ class Pump:
         before = slot.copy.phase
         release(slot.copy.fault(reason, detail))
         self._left_copying(slot, before)
+
+    def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
+        """Stop one partition over an error of this software; the others go on."""
+        log.error("bug", partition=str(slot.source), exc_info=bug)
+        self.fault(slot, Reason.INTERNAL_ERROR, f"{type(bug).__name__}: {bug}")
 
     def settle(self, slot: Slot, detail: str) -> None:
         """End a partition's episode without doubt; it is attached again."""
@@ -271,15 +285,36 @@ class Pump:
         if writer is not None:
             writer.ready(slot)
 
-    def take_frame(self) -> Frame | None:
-        """Return a frame to read into, or None while enough is on its way to the target."""
-        if self.frames.in_use >= len(self._readers) + _FRAMES_AHEAD:
+    def take_frame(self, reader: SourceReader) -> Frame | None:
+        """Return a frame to read into, or None while enough is on its way to the target: then the reader is in line.
+
+        First come, first served: a reader that is quick to ask again must not leave others without a frame for good.
+        """
+        line = self._line
+        line.setdefault(reader)
+        if next(iter(line)) is not reader or self.frames.in_use >= len(self._readers) + _FRAMES_AHEAD:
             return None
-        return self.frames.take()
+        frame = self.frames.take()
+        if frame is not None:
+            del line[reader]
+        return frame
+
+    def leave_line(self, reader: SourceReader) -> None:
+        """This reader has no use for a frame now."""
+        self._line.pop(reader, None)
 
     def readers_kick(self) -> None:
-        """Let readers use what became free."""
+        """Let readers use what became free: those that wait for it first."""
+        line = list(self._line)
+        for reader in line:
+            reader.kick()
         for reader in self._readers.values():
+            if reader not in line:
+                reader.kick()
+
+    def line_kick(self) -> None:
+        """Let readers that wait for a frame use the one that became free."""
+        for reader in list(self._line):
             reader.kick()
 
     def writers_kick(self) -> None:
@@ -359,6 +394,11 @@ class Pump:
     def report_source_damage(self, node: int, damage: CorruptRecords) -> None:
         """A source broker sent something that is no fetch answer."""
         self._report(f"{self.source.cluster.spec.alias} broker {node}", str(damage))
+
+    def report_bug(self, node: int, bug: Exception) -> None:
+        """An answer of a source broker, or a request to it, met an error of this software."""
+        log.error("bug", source_broker=node, exc_info=bug)
+        self._report(f"{self.source.cluster.spec.alias} broker {node}", f"{type(bug).__name__}: {bug}")
 
     def report_target_damage(self, node: int, damage: CorruptRecords) -> None:
         """A target broker sent something that is no produce answer."""
@@ -487,6 +527,7 @@ class Pump:
         if there is None or here is None:
             return False
         end = slot.lag.observed_end
+        slot.copy.compacted = slot.surely_compacted
         slot.copy.intact_below = self._watcher.intact_below(slot, end) if slot.active and end is not None else 0
         slot.copy.resume(decision, source_epoch)
         if not slot.copy.is_copying():  # a gap that was given up is too long to be filled
@@ -498,6 +539,7 @@ class Pump:
         reader = self._readers.get(there.node)
         if reader is None:
             reader = self._readers[there.node] = SourceReader(self, there.node)
+            self.frames.divide(*_frames_of(self._in_flight_bytes, len(self._readers)))
         writer = self._writers.get(here.node)
         if writer is None:
             writer = self._writers[here.node] = TargetWriter(self, here.node)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.answers import FetchOutcome, classify_fetch
 from replicator.core.coalesce import groups, is_far
+from replicator.core.doubt import Edges
 from replicator.core.intake import Encode, Fill, Skip
 from replicator.core.partition_values import Batch
 from replicator.engine.access import told
@@ -14,7 +16,7 @@ from replicator.engine.slot import Slot, release
 from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
 from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
 from replicator.model.states import Reason
-from replicator.wire.batch import rewrite, scan
+from replicator.wire.batch import prove, rewrite, scan
 from replicator.wire.cluster import Purpose
 from replicator.wire.coalesce import merge
 from replicator.wire.faults import error_name
@@ -39,7 +41,25 @@ _ANSWER_SLACK_BYTES = 64 << 20
 """A broker returns at least one whole batch, however large; a batch above this is refused."""
 _SESSION_ERRORS = frozenset({70, 71})
 
+_PREFIX = struct.Struct(">qi")
+
 Accepted = list[tuple["Slot", list["Piece"]]]
+
+
+class Asked(NamedTuple):
+    """What the session was told to read of a partition: for which object, in which of its episodes, of which leader.
+
+    An answer belongs to that object. A successor of the same name may be in an episode of the same number.
+    """
+
+    slot: Slot
+    episode: int
+    leader_epoch: int
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the partition is still in that episode."""
+        return self.slot.copy.episode == self.episode
 
 
 class SourceReader:
@@ -62,8 +82,10 @@ class SourceReader:
         self._listed: dict[TopicPartition, int] = {}
         self._wanted: dict[TopicPartition, Wanted] = {}
         self._look_at: dict[TopicPartition, None] = {}
-        self._episodes: dict[TopicPartition, int] = {}
-        self._asking_whose: set[TopicPartition] = set()
+        self._asked_of: dict[TopicPartition, Asked] = {}
+        self._asking_whose: set[Slot] = set()
+        self._bytes_needed: dict[Slot, int] = {}
+        self._alone: dict[Slot, None] = {}
 
     def add(self, slot: Slot) -> None:
         """Read this partition from now on."""
@@ -75,6 +97,9 @@ class SourceReader:
         """Stop reading it; an answer on its way is ignored."""
         self._slots.pop(slot.source, None)
         self._listed.pop(slot.source, None)
+        self._asked_of.pop(slot.source, None)
+        self._bytes_needed.pop(slot, None)
+        self._alone.pop(slot, None)
         self._look_at[slot.source] = None
 
     @property
@@ -100,21 +125,35 @@ class SourceReader:
 
     def kick(self) -> None:
         """Send the next fetch if there is something to read, a frame to read into, and none on its way."""
-        if self._asked or not self._slots:
-            return
-        connection = self._link.get()
+        connection = None if self._asked or not self._slots else self._link.get()
         if connection is None:
+            self._pump.leave_line(self)
             return
-        frame = self._pump.take_frame()
+        frame = self._pump.take_frame(self)
         if frame is None:
             return
+        try:
+            asked = self._ask_for_something(connection, frame)
+        except Exception as bug:  # noqa: BLE001 - a callback of the loop: nobody else would hear of it
+            self._pump.report_bug(self.node, bug)
+            asked = False
+        if not asked:
+            frame.release()
+
+    def _ask_for_something(self, connection: Connection, frame: Frame) -> bool:
+        """Send the next request; return whether there was one to send."""
+        while self._alone:
+            slot = next(iter(self._alone))
+            del self._alone[slot]
+            if slot.copy.wants_more(self._pump.queued_bytes_max):
+                return self._ask_alone(connection, slot, frame)
         changed, gone = self._changes()
         if self._wanted:
             self._ask(connection, changed, gone, frame)
-            return
+            return True
         # Nothing to read: no poll for nothing. What has to be forgotten is remembered until the next request.
         self._look_at.update(dict.fromkeys(gone))
-        frame.release()
+        return False
 
     def _changes(self) -> tuple[dict[TopicPartition, Wanted], list[TopicPartition]]:
         """Bring `_wanted` up to date; return what changed and what went since the last request.
@@ -130,7 +169,7 @@ class SourceReader:
         blocked: dict[TopicPartition, None] = {}
         for where in self._look_at:
             slot = self._slots.get(where)
-            wants = slot is not None and slot.copy.wants_more(pump.queued_bytes_max) and where not in self._asking_whose
+            wants = slot is not None and slot.copy.wants_more(pump.queued_bytes_max) and slot not in self._asking_whose
             known = leader(where) if wants else None
             if slot is None or known is None:
                 if self._wanted.pop(where, None) is not None or slot is None:
@@ -139,7 +178,8 @@ class SourceReader:
                     blocked[where] = None  # looked at again with every request, until it wants more
                 continue
             copy = slot.copy
-            changed[where] = self._wanted[where] = Wanted(copy.next_offset, known.epoch, copy.last_epoch, bytes_max)
+            share_bytes = max(bytes_max, self._bytes_needed.get(slot, 0))
+            changed[where] = self._wanted[where] = Wanted(copy.next_offset, known.epoch, copy.last_epoch, share_bytes)
         self._look_at = blocked
         return changed, gone
 
@@ -155,26 +195,66 @@ class SourceReader:
             session = self._session = FetchSession(
                 connection.versions.fetch, int(self._pump.committed_only), self._pump.source.topic_ids
             )
+        if not session.is_new and session.is_outdated(where.topic for where in changed):
+            session.reset()
+        if session.is_new:
+            self._asked_of.clear()
         everything = self._wanted if session.is_new else changed
-        body = session.request_changes(
-            everything,
-            gone,
-            wait_ms=_LONG_POLL_MS,
-            bytes_min=1,
-            bytes_max=frame_payload_bytes(self._pump.frames.frame_bytes),
-        )
+        bytes_max = frame_payload_bytes(self._pump.frames.frame_bytes)
+        try:
+            body = session.request_changes(everything, gone, wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=bytes_max)
+        except Exception:
+            self._stop_who_cannot_be_asked_for(session, everything)
+            raise
+        for where in gone:
+            self._asked_of.pop(where, None)
+        for where, wanted in everything.items():
+            slot = self._slots[where]
+            self._asked_of[where] = Asked(slot, slot.copy.episode, wanted.leader_epoch)
         self._asked = True
         self._requests += 1
         self._asked_at = self._pump.now()
-        for where in everything:
-            self._episodes[where] = self._slots[where].copy.episode
-            self._listed[where] = self._requests
+        self._listed.update(dict.fromkeys(everything, self._requests))
+        self._send(connection, body, session, self._asked_of, frame)
+
+    def _stop_who_cannot_be_asked_for(self, session: FetchSession, wanted: dict[TopicPartition, Wanted]) -> None:
+        """Stop the partitions that no request can be made for; the others are asked for with the next one."""
+        for where, want in wanted.items():
+            try:
+                session.request_changes({where: want}, (), wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=1)
+            except Exception as bug:  # noqa: BLE001 - of whatever kind: the request cannot be made
+                self._pump.stop_over_bug(self._slots[where], bug)
+
+    def _ask_alone(self, connection: Connection, slot: Slot, frame: Frame) -> bool:
+        """Ask for one partition without a session: the broker then gives at least its first batch, however large."""
+        known = self._pump.source.cluster.leader(slot.source)
+        if known is None:
+            return False
+        bytes_max = frame_payload_bytes(self._pump.frames.frame_bytes)
+        session = FetchSession(
+            connection.versions.fetch, int(self._pump.committed_only), self._pump.source.topic_ids, ask_anew=True
+        )
+        wanted = Wanted(slot.copy.next_offset, known.epoch, slot.copy.last_epoch, bytes_max)
+        body = session.request({slot.source: wanted}, wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=bytes_max)
+        self._asked = True
+        asked = {slot.source: Asked(slot, slot.copy.episode, known.epoch)}
+        self._send(connection, body, session, asked, frame)
+        return True
+
+    def _send(
+        self,
+        connection: Connection,
+        body: bytes,
+        session: FetchSession,
+        asked_of: dict[TopicPartition, Asked],
+        frame: Frame,
+    ) -> None:
         connection.send(
             FETCH,
             connection.versions.fetch,
             [body],
             len(body),
-            lambda answer, error: self._on_answer(frame, answer, error),
+            lambda answer, error: self._on_answer(frame, answer, error, session, asked_of),
             frame=frame,
             frame_bytes_max=len(frame.buffer) + _ANSWER_SLACK_BYTES,
         )
@@ -195,7 +275,14 @@ class SourceReader:
 
     # -- answers ------------------------------------------------------------------------------------------------
 
-    def _on_answer(self, frame: Frame, answer: Frame | None, error: KafkaError | None) -> None:
+    def _on_answer(
+        self,
+        frame: Frame,
+        answer: Frame | None,
+        error: KafkaError | None,
+        session: FetchSession,
+        asked_of: dict[TopicPartition, Asked],
+    ) -> None:
         self._asked = False
         if answer is None:
             frame.release()
@@ -205,24 +292,30 @@ class SourceReader:
             self.kick()
             return
         try:
-            accepted = self._take(frame)
+            accepted = self._take(frame, session, asked_of)
         except CorruptRecords as damage:
             self._refuse_frame(damage)
+            frame.release()
+            return
+        except Exception as bug:  # noqa: BLE001 - a callback of the loop: nothing would be read any more
+            self._pump.report_bug(self.node, bug)
+            self._refuse_frame(CorruptRecords("a fetch answer could not be taken", why=repr(bug)))
             frame.release()
             return
         # The next fetch leaves before this answer is rewritten: the broker prepares it meanwhile (RELIABILITY D2).
         self.kick()
         for slot, pieces in accepted:
-            self._carry_out(slot, pieces, frame)
+            try:
+                self._carry_out(slot, pieces, frame)
+            except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the answer go on
+                self._pump.stop_over_bug(slot, bug)
         frame.release()
         if not self._asked:
             self.kick()
+        self._pump.line_kick()
         self._pump.writers_kick()
 
-    def _take(self, frame: Frame) -> Accepted:
-        session = self._session
-        if session is None:
-            return []
+    def _take(self, frame: Frame, session: FetchSession, asked_of: dict[TopicPartition, Asked]) -> Accepted:
         code, partitions = session.answer(frame.buffer, frame.size)
         if code:
             session.reset()
@@ -231,19 +324,28 @@ class SourceReader:
                 self._drop_connection()
             return []
         self._pump.source_works(self.node)
+        self._link.works()
         accepted: Accepted = []
+        alone = session is not self._session
         for fetched in partitions:
             where = fetched.where
-            slot = self._slots.get(where)
-            if slot is None or self._episodes.get(where) != slot.copy.episode:
+            asked = asked_of.get(where)
+            # By identity: a successor of the same name may be in an episode of the same number.
+            if asked is None or asked.slot is not self._slots.get(where) or not asked.is_present:
                 continue
-            pieces = self._take_partition(slot, fetched, frame)
+            slot = asked.slot
+            try:
+                pieces = self._take_partition(asked, fetched, frame, alone=alone)
+            except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the answer go on
+                self._pump.stop_over_bug(slot, bug)
+                continue
             if pieces:
                 accepted.append((slot, pieces))
             if fetched.start != fetched.end:
                 self._look_at[where] = None
         # Only now: of one that stopped with this answer it did not say that nothing changed.
-        self._answered = (self._requests, self._asked_at)
+        if not alone:
+            self._answered = (self._requests, self._asked_at)
         return accepted
 
     def _drop_connection(self) -> None:
@@ -251,7 +353,8 @@ class SourceReader:
         self._session = None
         self._link.drop()
 
-    def _take_partition(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[Piece]:
+    def _take_partition(self, asked: Asked, fetched: Fetched, frame: Frame, *, alone: bool = False) -> list[Piece]:
+        slot = asked.slot
         if fetched.error:
             self._on_partition_error(slot, fetched)
             return []
@@ -273,22 +376,31 @@ class SourceReader:
             )
             return []
         if copy.is_copying() and fetched.start != fetched.end:
-            return self._offer(slot, fetched, frame)
+            return self._offer(asked, fetched, frame, alone=alone)
         if copy.is_copying() and end > copy.next_offset:
             self._pump.look_for_end(slot)
         return []
 
-    def _offer(self, slot: Slot, fetched: Fetched, frame: Frame) -> list[Piece]:
-        copy = slot.copy
+    def _offer(self, asked: Asked, fetched: Fetched, frame: Frame, *, alone: bool) -> list[Piece]:
+        slot, copy = asked.slot, asked.slot.copy
         if fetched.log_start > copy.next_offset:
             # Offsets that retention took are no holes: the attach reads both logs and names what happened.
             self._pump.settle(slot, f"the source's log now starts at {fetched.log_start}")
             return []
         try:
             headers = scan(frame.buffer, fetched.start, fetched.end)
+            if not headers:
+                self._first_batch_cut(slot, fetched, frame, alone=alone)
+                return []
             if self._pump.origins is not None:
                 headers = self._up_to_unknown(slot, headers, self._pump.origins)
-            pieces, dropped = copy.offer(headers, fetched.aborted or (), lambda header: open_batch(frame.view, header))
+            pieces, dropped = copy.offer(
+                headers,
+                fetched.aborted or (),
+                Edges(fetched.high_watermark, asked.leader_epoch),
+                lambda header: open_batch(frame.view, header),
+                lambda header: prove(frame.view, header),
+            )
         except CorruptRecords as damage:
             self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
             return []
@@ -297,12 +409,35 @@ class SourceReader:
             self._pump.phase_changed(slot)
         return pieces
 
+    def _first_batch_cut(self, slot: Slot, fetched: Fetched, frame: Frame, *, alone: bool) -> None:
+        """Take an answer that ends inside its first batch.
+
+        Brokers do that where other partitions filled the answer first: more is asked for, then this partition alone.
+        A batch that is cut even then claims a length that it does not have.
+        """
+        claimed_bytes = 0
+        if fetched.end - fetched.start >= LENGTH_PREFIX_BYTES:
+            claimed_bytes = _PREFIX.unpack_from(frame.buffer, fetched.start)[1] + LENGTH_PREFIX_BYTES
+        if alone:
+            self._pump.fault(
+                slot,
+                Reason.CORRUPT_BATCH,
+                f"the source's batch at offset {slot.copy.next_offset} claims {claimed_bytes} bytes, and even an "
+                f"answer of its own holds only {fetched.end - fetched.start} of them",
+            )
+            return
+        known_bytes = self._bytes_needed.get(slot, 0)
+        if known_bytes < claimed_bytes <= frame_payload_bytes(self._pump.frames.frame_bytes):
+            self._bytes_needed[slot] = claimed_bytes
+        else:
+            self._alone[slot] = None
+
     def _up_to_unknown(self, slot: Slot, headers: list[BatchHeader], origins: Origins) -> list[BatchHeader]:
         """Return the batches up to the first of which it has to be found out who wrote it; the rest is read again."""
         unknown = origins.unknown(header.producer_id for header in headers if header.magic == MAGIC_V2)
         if not unknown:
             return headers
-        self._asking_whose.add(slot.source)
+        self._asking_whose.add(slot)
         self._pump.start_task(self._learn_whose(slot, unknown, origins))
         first = next(at for at, header in enumerate(headers) if header.producer_id in unknown)
         return headers[:first]
@@ -314,7 +449,7 @@ class SourceReader:
             if slot.copy.is_copying():
                 self._pump.settle_and_rest(slot, f"whose records follow cannot be told: {error}")
         finally:
-            self._asking_whose.discard(slot.source)
+            self._asking_whose.discard(slot)
             self._look_at[slot.source] = None
             self.kick()
 

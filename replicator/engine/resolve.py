@@ -58,6 +58,7 @@ _RESOLUTIONS_MAX = 20
 _RANGES_MAX = 100
 _READS_MAX = 64
 """Fetches of 1 MiB in which a batch that cannot be copied is looked for: more than one answer can hold."""
+_MENDED = (-1, -1)
 _BY_BATCH = frozenset({Reason.RECORD_TOO_LARGE, Reason.CORRUPT_BATCH})
 
 log = get_logger(__name__)
@@ -204,6 +205,7 @@ class Resolver:
         found, equal = Found(None), None
         if how is How.ACCEPT and there is not None and here is not None:
             found, equal = await self._proven(mirror, slot, reason, there, here)
+        batch = await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None
         return Facts(
             number,
             reason,
@@ -215,8 +217,9 @@ class Resolver:
             found=found.place,
             unproven=found.why if found.place is None else "",
             equal_from=equal,
-            batch=await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None,
+            batch=None if batch is _MENDED else batch,
             compacted=mirror.compacted,
+            mended=batch is _MENDED and reason is Reason.CORRUPT_BATCH,
         )
 
     def _place(self, slot: Slot | None, here: Log | None, *, ours: bool) -> Place | None:
@@ -274,7 +277,8 @@ class Resolver:
     async def _batch(self, slot: Slot | None, there: Log | None) -> tuple[int, int] | None:
         """Return the source's batch that cannot be copied: the first such one from where the partition stands.
 
-        It need not stand at that place: what comes before it in one answer is dropped with it.
+        It need not stand at that place: what comes before it in one answer is dropped with it. `_MENDED` where every
+        batch that can have been in that answer is sound by now: another replica leads, or the answer alone was spoiled.
         """
         if slot is None or there is None:
             return None
@@ -285,20 +289,19 @@ class Resolver:
                 frame, headers = await read_batches(there.side, there.connection, there.where, position)
             except CorruptRecords:
                 return None
+            if headers and headers[-1].base_offset > there.end:
+                return None  # it cannot be there, and what cannot be is not stepped over
             for header in headers:
-                if header.magic == MAGIC_V2 and header.next_offset <= position:
-                    continue
-                if any(first <= header.base_offset < end for first, end in slot.given_up):
-                    continue
-                too_large = large and header.size > slot.copy.limits.batch_bytes_max
-                if too_large or (not large and _is_damaged(frame, header)):
+                if _is_meant(slot, header, position) and (
+                    header.size > slot.copy.limits.batch_bytes_max if large else _is_damaged(frame, header)
+                ):
                     return max(position, header.base_offset), max(position + 1, header.next_offset)
             if not headers:
                 if position >= there.end or there.compacted:
-                    return None
+                    return _MENDED
                 raise nothing_from(there.connection, there.where, position, there.end)
             position = max(position + 1, headers[-1].next_offset)
-        return None
+        return _MENDED
 
     async def _set_aside(self, mirror: Mirror, step: GiveUp) -> None:
         origin = TopicPartition(mirror.topic, step.partition)
@@ -404,6 +407,13 @@ class Resolver:
             for key, block in state.segments_of(self._log.records, self._uid, mirror.target_topic, number)
             if number not in record.maps or record.maps[number].generation != block.generation
         ]
+
+
+def _is_meant(slot: Slot, header: BatchHeader, position: int) -> bool:
+    """Return whether a batch reaches beyond a position, and nobody gave it up yet."""
+    if header.magic == MAGIC_V2 and header.next_offset <= position:
+        return False
+    return not any(first <= header.base_offset < end for first, end in slot.given_up)
 
 
 def _is_damaged(frame: Frame, header: BatchHeader) -> bool:

@@ -16,18 +16,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from kio.schema.errors import ErrorCode
 
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.intake import Aborts
-from replicator.engine.look import Side, read_once
-from replicator.errors import BrokerRefused, Conflict, KafkaError, TimedOut
+from replicator.engine.look import Side, batches_of, read_once
+from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, TimedOut
 from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.wire import control
-from replicator.wire.batch import scan
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.faults import refused
 from replicator.wire.produce import Produced, produce_by_name
@@ -48,8 +48,36 @@ _PAUSE_SECONDS = 0.05
 _END_SECONDS_MAX = 60.0
 _LONG_POLL_SECONDS_MAX = 5.0
 
+_UNREAD_SECONDS_MAX = 12 * 3600.0
+"""Whoever was away for longer reads all anew: brokers keep tombstones for a day, then nothing tells of a deletion."""
+
 Change = tuple[bytes, bytes | None]
 log = get_logger(__name__)
+
+
+class _Clocks(NamedTuple):
+    """A moment by both clocks: the monotonic one stands still while the machine sleeps."""
+
+    monotonic_seconds: float
+    wall_seconds: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return this moment."""
+        return cls(time.monotonic(), time.time())
+
+    def passed_seconds(self) -> float:
+        """Return how long ago it was."""
+        now = _Clocks.now()
+        return max(now.monotonic_seconds - self.monotonic_seconds, now.wall_seconds - self.wall_seconds)
+
+
+@dataclass(slots=True)
+class _Anew:
+    """A reading from the log's start: up to where it has to come before it tells what is gone, and the keys seen."""
+
+    end: int
+    seen: set[bytes] = field(default_factory=set)
 
 
 class StateLog:
@@ -66,6 +94,8 @@ class StateLog:
         self.position = 0
         self.lost: str | None = None
         self._topic_id: bytes | None = None
+        self._anew: _Anew | None = None
+        self._read_at = _Clocks.now()
         self._cluster = cluster
         self._side = Side(cluster, cluster.topic_ids)
         self._listeners: list[Callable[[bytes], None]] = []
@@ -108,17 +138,18 @@ class StateLog:
             try:
                 await self._read(await self._connection(Purpose.STATE), wait_ms=wait_ms)
                 pause = _PAUSE_SECONDS
-            except KafkaError as error:
+            except (KafkaError, CorruptRecords) as error:
                 log.debug("state topic", why=str(error))
                 await asyncio.sleep(pause)
                 pause = min(5.0, pause * 2)
 
     async def _read(self, connection: Connection, *, wait_ms: int) -> None:
         # A long poll and a read to the end may run at once, on two connections: what was applied is skipped.
+        if self._read_at.passed_seconds() > _UNREAD_SECONDS_MAX:
+            await self._start_over(connection)
+        position = self.position
         try:
-            frame, fetched = await read_once(
-                self._side, connection, _WHERE, self.position, committed=True, wait_ms=wait_ms
-            )
+            frame, fetched = await read_once(self._side, connection, _WHERE, position, committed=True, wait_ms=wait_ms)
         except BrokerRefused as error:
             if error.code == ErrorCode.offset_out_of_range:
                 await self._start_over(connection)
@@ -126,19 +157,50 @@ class StateLog:
             if error.retryable:
                 await self._cluster.refresh([STATE_TOPIC])
             raise
+        self._read_at = _Clocks.now()
+        if self.position < position:
+            return  # it began anew meanwhile: what lies in between has to be read first
         self._apply(frame, fetched)
+        if self.position == position and fetched.start != fetched.end:
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _start_over(self, connection: Connection) -> None:
-        answer = (await control.list_offsets(connection, [_WHERE], control.EARLIEST, committed=False))[_WHERE]
-        self.position = answer.value
+        """Begin at the log's start: it moved, or was not read for longer than tombstones are surely kept.
+
+        What is not there any more by its end was deleted meanwhile.
+        """
+        start = (await control.list_offsets(connection, [_WHERE], control.EARLIEST, committed=False))[_WHERE]
+        end = (await control.list_offsets(connection, [_WHERE], control.LATEST, committed=True))[_WHERE]
+        for answer in (start, end):
+            if answer.error:
+                raise await self._refused("ListOffsets", answer.error)
+        log.warning("state topic read anew", cluster=self._cluster.spec.alias, start=start.value, end=end.value)
+        self.position = start.value
+        self._anew = _Anew(end.value)
+        self._read_at = _Clocks.now()
+        self._drop_what_is_gone()
+
+    def _drop_what_is_gone(self) -> None:
+        """Once all was read anew: what was not seen again is no record any more."""
+        anew = self._anew
+        if anew is None or self.position < anew.end:
+            return
+        self._anew = None
+        for key in [key for key in self.records if key not in anew.seen]:
+            del self.records[key]
+            for listener in self._listeners:
+                listener(key)
 
     def _apply(self, frame: Frame, fetched: Fetched) -> None:
         aborts = Aborts(fetched.aborted or ())
-        for header in scan(frame.buffer, fetched.start, fetched.end):
+        for header in batches_of(frame, fetched):
+            if header.next_offset > fetched.high_watermark:
+                break  # no checksum covers where it says it stands; if that end is only old, it is read again
             aborted = aborts.observe(header)
             if not header.is_control and not aborted and header.record_count > 0:
                 self._apply_batch(frame, header)
             self.position = max(self.position, header.next_offset)
+        self._drop_what_is_gone()
 
     def _apply_batch(self, frame: Frame, header: BatchHeader) -> None:
         for record in decode(frame.buffer, header):
@@ -148,6 +210,8 @@ class StateLog:
                 self.records.pop(record.key, None)
             else:
                 self.records[record.key] = record.value
+            if self._anew is not None:
+                self._anew.seen.add(record.key)
             for listener in self._listeners:
                 listener(record.key)
 

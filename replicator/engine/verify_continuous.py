@@ -188,9 +188,10 @@ class ContinuousVerify:
     def __init__(self, flow: FlowSpec, pump: Pump) -> None:
         self._flow = flow
         self._pump = pump
-        self._troubles: dict[TopicPartition, _Trouble] = {}
-        self._told: set[TopicPartition] = set()
-        self._unjudged: set[TopicPartition] = set()
+        # By track, not by name: a partition that is made anew has neither the troubles of the one before nor its finds.
+        self._troubles: dict[VerifyTrack, _Trouble] = {}
+        self._told: set[VerifyTrack] = set()
+        self._unjudged: set[VerifyTrack] = set()
 
     async def run(self) -> None:
         """Verify until cancelled; whatever goes wrong, the copy goes on."""
@@ -204,12 +205,19 @@ class ContinuousVerify:
         rate = self._flow.verify.bytes_per_second
         async with Verifier(source, target, self._flow.isolation, rate) as verifier:
             while True:
+                self._forget_what_is_gone()
                 more = [await self._look(verifier, place) for place in list(self._places())]
                 await asyncio.sleep(0 if any(more) else _ROUND_SECONDS)
 
+    def _forget_what_is_gone(self) -> None:
+        present = {slot.verified for slot in self._pump.slots.values()}
+        self._troubles = {track: trouble for track, trouble in self._troubles.items() if track in present}
+        self._told &= present
+        self._unjudged &= present
+
     async def _look(self, verifier: Verifier, place: Place) -> bool:
         """Look at one partition; one that cannot be read rests, longer each time, and the others go on."""
-        trouble = self._troubles.get(place.source)
+        trouble = self._troubles.get(place.track)
         if trouble is not None and self._pump.now() < trouble.until:
             return False
         try:
@@ -217,7 +225,7 @@ class ContinuousVerify:
         except ReplicatorError as error:
             self._trouble(place, error, trouble)
             return False
-        self._troubles.pop(place.source, None)
+        self._troubles.pop(place.track, None)
         self._tell(place)
         return more
 
@@ -236,7 +244,7 @@ class ContinuousVerify:
     def _trouble(self, place: Place, error: ReplicatorError, before: _Trouble | None) -> None:
         """Tell of it once for as long as it stays the same."""
         rest = _ROUND_SECONDS if before is None else min(_TROUBLE_SECONDS_MAX, before.rest_seconds * 2)
-        self._troubles[place.source] = _Trouble(str(error), rest, self._pump.now() + rest)
+        self._troubles[place.track] = _Trouble(str(error), rest, self._pump.now() + rest)
         if before is None or before.text != str(error):
             log.warning(
                 "not verified",
@@ -255,8 +263,8 @@ class ContinuousVerify:
                 offsets=skipped,
             )
         first = place.track.first
-        if first is not None and place.source not in self._told:
-            self._told.add(place.source)
+        if first is not None and place.track not in self._told:
+            self._told.add(place.track)
             log.error(
                 "source and target differ",
                 flow=self._flow.name,
@@ -265,8 +273,8 @@ class ContinuousVerify:
                 why=first.detail,
                 next=f"replicator verify {self._flow.name} -c FILE --topic {place.source.topic}",
             )
-        if place.track.unjudged and place.source not in self._unjudged:
-            self._unjudged.add(place.source)
+        if place.track.unjudged and place.track not in self._unjudged:
+            self._unjudged.add(place.track)
             log.warning(
                 "not all of a compacted partition can be verified",
                 flow=self._flow.name,

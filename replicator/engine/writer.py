@@ -224,6 +224,7 @@ class TargetWriter:
                 held += 1
         if frame is not None:
             frame.release(held)
+        self._link.works()
         pump.count(records, size, batches, now)
 
     def _read_closely(self, codec: ProduceCodec, answer: Frame, sent: _Request) -> None:
@@ -234,6 +235,7 @@ class TargetWriter:
             self._pump.report_target_damage(self.node, damage)
             return
         self._pump.target_works(self.node)
+        self._link.works()
         for where, code, base_offset, _, message in produced:
             entry = sent.get(where.topic, {}).pop(where.partition, None)
             if entry is None:

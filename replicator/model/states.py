@@ -74,6 +74,7 @@ class Reason(enum.StrEnum):
     FENCED = "fenced"
     NOT_MAPPABLE = "not_mappable"
     LEFT_OUT = "left_out"
+    INTERNAL_ERROR = "internal_error"
 
     HELD_ELSEWHERE = "held_elsewhere"
     WAITING_FOR_LEASE = "waiting_for_lease"

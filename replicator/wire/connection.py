@@ -360,7 +360,12 @@ class Connection:
             self._refuse(f"answer {correlation_id} came where {entry.correlation_id} was due")
             return
         self.seen.answered_at = self._loop.time()
-        entry.on_answer(frame, None)
+        try:
+            entry.on_answer(frame, None)
+        except Exception as bug:  # noqa: BLE001 - whatever it is: what is read next would be taken for something else
+            text = f"an answer of {self.node} to request {entry.api_key} met an error of this software"
+            self._loop.call_exception_handler({"message": text, "exception": bug})
+            self._lost(f"{text}: {bug!r}")
 
     async def prepare(self) -> None:
         """Agree on versions and log in; called once, before anything else.

@@ -28,6 +28,7 @@ _I32 = struct.Struct(">i")
 _DIVERGING_TAG = 0
 _ABORTED_MAX = 1 << 20
 _FINAL_EPOCH = 0
+_NO_TOPIC_ID = bytes(16)
 _SESSION_EPOCH_WRAP = 0x7FFFFFFF
 
 
@@ -77,12 +78,22 @@ class FetchSession:
         self._epoch = -1 if ask_anew else 0
         self._known: dict[TopicPartition, Wanted] = {}
         self._by_id: dict[bytes, str] = {}
+        self._ids: dict[str, bytes] = {}
 
     def reset(self) -> None:
         """Start a new session with the next request (after an error or a new connection)."""
         self._session_id = 0
         self._epoch = -1 if self._ask_anew else _FINAL_EPOCH
         self._known = {}
+        self._by_id.clear()
+        self._ids.clear()
+
+    def is_outdated(self, names: Iterable[str]) -> bool:
+        """Return whether the broker's session knows any of these topics by another id: then it has to begin anew.
+
+        It would go on telling of the topic that stood under the name before.
+        """
+        return any(self._ids.get(name, at) != at for name in names if (at := self._topic_ids.get(name)) is not None)
 
     def request(self, wanted: dict[TopicPartition, Wanted], *, wait_ms: int, bytes_min: int, bytes_max: int) -> bytes:
         """Return the encoded body that moves the session to exactly `wanted`."""
@@ -123,7 +134,11 @@ class FetchSession:
             return compact_string(name)
         topic_id = self._topic_ids[name]
         self._by_id[topic_id] = name
+        self._ids[name] = topic_id
         return topic_id
+
+    def _forgotten_topic(self, name: str) -> bytes:
+        return compact_string(name) if self._version < FETCH_BY_ID else self._ids.get(name, _NO_TOPIC_ID)
 
     def _topics(self, changed: Iterable[tuple[TopicPartition, Wanted]]) -> bytes:
         by_topic: dict[str, list[tuple[int, Wanted]]] = {}
@@ -146,7 +161,7 @@ class FetchSession:
             by_topic.setdefault(where[0], []).append(where[1])
         out = bytearray(uvarint(len(by_topic) + 1))
         for name, partitions in by_topic.items():
-            out += self._topic(name)
+            out += self._forgotten_topic(name)
             out += uvarint(len(partitions) + 1)
             for partition in partitions:
                 out += _I32.pack(partition)

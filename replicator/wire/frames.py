@@ -19,9 +19,10 @@ _LENGTH_AND_HEAD = struct.Struct(">ihhih")
 class Frame:
     """One recycled buffer. `size` is how many bytes of it the current answer uses."""
 
-    __slots__ = ("_pool", "buffer", "references", "size", "view")
+    __slots__ = ("_pool", "buffer", "made_bytes", "references", "size", "view")
 
     def __init__(self, size: int, pool: FramePool | None = None) -> None:
+        self.made_bytes = size
         self.buffer = bytearray(size)
         self.view = memoryview(self.buffer)
         self.size = 0
@@ -59,22 +60,34 @@ class FramePool:
 
     Args:
         frames_max: How many frames exist at most.
-        frame_bytes: Their usual size; one that had to grow is not kept.
+        frame_bytes: Their usual size; one that had to grow, or is of an earlier size, is not kept.
     """
 
     def __init__(self, frames_max: int, frame_bytes: int) -> None:
         self.frame_bytes = frame_bytes
         self._frames_max = frames_max
         self._made = 0
+        self._made_bytes = 0
         self._free: deque[Frame] = deque()
+
+    def divide(self, frames_max: int, frame_bytes: int) -> None:
+        """Make frames of another size from now on, and as many; those that are out are given up when they return."""
+        if frame_bytes != self.frame_bytes:
+            self.frame_bytes = frame_bytes
+            for frame in self._free:
+                self._give_up(frame)
+            self._free.clear()
+        self._frames_max = frames_max
 
     def take(self) -> Frame | None:
         """Return a free frame held once, or None where all are in use."""
+        size = self.frame_bytes
         if self._free:
             frame = self._free.pop()
-        elif self._made < self._frames_max:
+        elif self._made < self._frames_max and self._made_bytes + size <= self._frames_max * size:
             self._made += 1
-            frame = Frame(self.frame_bytes, self)
+            self._made_bytes += size
+            frame = Frame(size, self)
         else:
             return None
         frame.references = 1
@@ -82,10 +95,14 @@ class FramePool:
 
     def take_back(self, frame: Frame) -> None:
         """Receive a frame nobody uses any more (called by `Frame.release`)."""
-        if len(frame.buffer) > self.frame_bytes:
-            self._made -= 1
+        if len(frame.buffer) != self.frame_bytes:
+            self._give_up(frame)
         else:
             self._free.append(frame)
+
+    def _give_up(self, frame: Frame) -> None:
+        self._made -= 1
+        self._made_bytes -= frame.made_bytes
 
     @property
     def in_use(self) -> int:

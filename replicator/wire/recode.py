@@ -29,7 +29,7 @@ from replicator.model.batch import (
     MAGIC_V2,
     sequence_after,
 )
-from replicator.wire.batch import CHECKED_AT, CRC, CRC_AT
+from replicator.wire.batch import CHECKED_AT, CRC, CRC_AT, prove
 from replicator.wire.cursor import uvarint
 
 if TYPE_CHECKING:
@@ -103,11 +103,9 @@ def open_batch(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
 
 
 def _open_v2(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
-    base, length, _, _, crc, attributes, last_place, base_ms, max_ms, _, _, _, count, start = header
-    after_batch = start + LENGTH_PREFIX_BYTES + length
-    if crc32c(frame[start + CHECKED_AT : after_batch]) != crc:
-        raise CorruptRecords(f"the batch at offset {base} is damaged", why="its CRC does not match its bytes")
-    data = DECOMPRESS[attributes & COMPRESSION_MASK](frame[start + HEADER_BYTES : after_batch])
+    base, _, _, _, _, attributes, last_place, base_ms, max_ms, _, _, _, count, start = header
+    prove(frame, header)
+    data = DECOMPRESS[attributes & COMPRESSION_MASK](frame[start + HEADER_BYTES : header.end])
     view = memoryview(data)
     append_ms = max_ms if attributes & LOG_APPEND_TIME_BIT else None
     records: list[RawRecord] = []

@@ -11,7 +11,7 @@ from replicator.core.partition_values import Phase
 from replicator.errors import BugError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
-from tests.property.model_broker import ALIEN_RECORD, EXPIRY_MS, HOUR_MS
+from tests.property.model_broker import ALIEN_RECORD, EXPIRY_MS, HOUR_MS, LIES, LIES_SEEN_BESIDE_HOLES
 from tests.property.model_daemon import Daemon
 from tests.property.model_rules import Connection, Rules, Violation
 from tests.property.model_state import FATES
@@ -27,6 +27,7 @@ _BACKLOG_SHARE = 0.5
 _LONG_LIVED_SHARE = 0.4
 _GAPS_SHARE = 0.5
 _TAKEN_OVER_SHARE = 0.25
+_COMPACTED_SHARE = 0.5
 _CALM_ROUNDS = 40
 _CALM_ROUNDS_PER_BATCH = 12
 _CALM_STEP_MS = 5_000
@@ -61,13 +62,21 @@ def append_old(world: World, pick: Pick) -> None:
 
 def append_odd(world: World, pick: Pick) -> None:
     """Append a batch that cannot be passed on as it is."""
-    world.source.append(1 + pick(3), world.now_ms, ODD[pick(len(ODD))])
+    odd = ODD[pick(len(ODD))]
+    # Where no cleaner works any more, it left no end without a record.
+    world.source.append(1 + pick(3), world.now_ms, "gap" if odd == "end" and not world.compacted else odd)
 
 
 def append_by_a_flow(world: World, pick: Pick) -> None:
     """Let another flow append a batch to the source."""
     if world.shared:
         world.source.append(1 + pick(3), _timestamp(world, pick), "by_a_flow")
+
+
+def lie(world: World, pick: Pick) -> None:
+    """Let the next answer of the source be spoiled on its way."""
+    lies = LIES_SEEN_BESIDE_HOLES if world.compacted else LIES
+    world.lie = (lies[pick(len(lies))], pick(12))
 
 
 def append_too_large(world: World, pick: Pick) -> None:
@@ -412,6 +421,8 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "persist": (0, persist),
     "deliver_late": (0, deliver_late),
     "break_state": (0, break_state),
+    "lie": (0, lie),
+    "succeed": (0, _each(Daemon.succeed)),
 }
 """Every event, with its usual weight."""
 
@@ -444,12 +455,14 @@ _RESOLVED = {"truncate": 3, "accept": 12, "persist": 12, "work": 36, "serve": 24
 """Weights for sources that lose records, and what operators do about it."""
 _SHARED = {"write_beside": 16, "append_by_a_flow": 4, "write_alien": 0, "ghost": 0, "deny_fills": 0}
 """Weights where others write to the target, and flows to the source."""
+_DOUBTFUL = {"lie": 8, "succeed": 5, "work": 36, "serve": 24, "append_fresh": 16, "append_odd": 3, "pause": 2}
+"""Weights where answers of the source are spoiled, and partitions begin anew while one is on its way."""
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 RARE = ("append_too_large", "retain", "truncate", "recreate", "write_alien")
 """Events that end a copy, or most of them: only some histories have them."""
 MORE_EVENTS = sorted({name for weights in MORE.values() for name in weights})
-USUAL = sorted(set(EVENTS) - set(MORE_EVENTS) - set(RARE))
+USUAL = sorted(set(EVENTS) - set(MORE_EVENTS) - set(RARE) - {"lie", "succeed"})
 
 
 # -- calm -----------------------------------------------------------------------------------------------------------
@@ -464,6 +477,7 @@ def calm(world: World) -> None:
     if not world.daemons:
         world.start_daemon()
     world.state.down = False
+    world.lie = None
     for connection in list(world.zombies):
         while world.deliver(connection):
             world.target.commit()
@@ -602,6 +616,7 @@ def run_history(
     tail_may_stay: bool = False,
     offsets: Offsets = Offsets.IDENTICAL,
     shared: bool = False,
+    doubtful: bool = False,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -621,6 +636,9 @@ def run_history(
     if shared:
         world.shared = world.log_end_shown = True
         kind.weights.update(_SHARED)
+    if doubtful:
+        world.compacted = chance.random() < _COMPACTED_SHARE
+        kind.weights.update(_DOUBTFUL)
     for _ in range(kind.daemons):
         world.start_daemon()
     if kind.daemons == 1:
@@ -660,12 +678,20 @@ def first_violation(
     tail_may_stay: bool = False,
     offsets: Offsets = Offsets.IDENTICAL,
     shared: bool = False,
+    doubtful: bool = False,
 ) -> str | None:
     """Return how the first of these histories that goes wrong does so, or None."""
     for seed in seeds:
         try:
             run_history(
-                seed, rules, steps, backlog=backlog, tail_may_stay=tail_may_stay, offsets=offsets, shared=shared
+                seed,
+                rules,
+                steps,
+                backlog=backlog,
+                tail_may_stay=tail_may_stay,
+                offsets=offsets,
+                shared=shared,
+                doubtful=doubtful,
             )
         except (Violation, BugError) as violation:
             return f"seed {seed}: {violation}"

@@ -17,6 +17,7 @@ from replicator.core.attach import displaced_by
 from replicator.core.attach_facts import Decision, Fault, Mapping, Policy, Remap, Resume, SourceLog, TargetLog, Wait
 from replicator.core.claim import Move, Seen, effective_from, next_move
 from replicator.core.coalesce import Group
+from replicator.core.doubt import Edges, Unseen, judge
 from replicator.core.intake import Encode, Fill, Skip
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.partition_values import Batch, Phase, TargetLimits
@@ -89,18 +90,7 @@ class Daemon:
         self.world = world
         self.name = name
         self.rules = world.rules
-        lenient = world.offsets is not Offsets.IDENTICAL
-        limits = TargetLimits(
-            BATCH_BYTES_MAX,
-            GUARD_MS,
-            world.fill_length_max,
-            may_be_mapped=lenient,
-            surplus_allowed=lenient,
-            others_write=world.shared,
-        )
-        self.copy = self.rules.copy_type(WHERE, limits)
-        self.copy.left_out = {FLOW_PRODUCER} if world.shared else frozenset()
-        self.slot = Slot(WHERE, WHERE, self.copy, shard_with(self))
+        self._begin()
         self.view = StateView(world.state, lambda: world.now_ms, compares=self.rules.remap_compared)
         self.maps = self.rules.maps_type(UID, cast("StateLog", self.view))
         self.mapped_before: tuple[Track, int] | None = None
@@ -108,7 +98,7 @@ class Daemon:
         self.stored_epoch = world.stored_epoch
         self.connection: Connection | None = None
         self.attaching: Iterator[None] | None = None
-        self.fetched: tuple[int, FetchAnswer] | None = None
+        self.fetched: tuple[Slot, int, FetchAnswer] | None = None
         self.seen_end = 0
         self.remaps = 0
         self.displaced = False
@@ -122,6 +112,22 @@ class Daemon:
         self._claim_number = 0
         self._claim_valid_until = 0.0
         self._claim_effective_at = 0.0
+
+    def _begin(self) -> None:
+        """Make the partition's machine, as `Pump.add` does."""
+        world = self.world
+        lenient = world.offsets is not Offsets.IDENTICAL
+        limits = TargetLimits(
+            BATCH_BYTES_MAX,
+            GUARD_MS,
+            world.fill_length_max,
+            may_be_mapped=lenient,
+            surplus_allowed=lenient,
+            others_write=world.shared,
+        )
+        self.copy = self.rules.copy_type(WHERE, limits)
+        self.copy.left_out = {FLOW_PRODUCER} if world.shared else frozenset()
+        self.slot = Slot(WHERE, WHERE, self.copy, shard_with(self))
 
     # -- the claim (engine.claim_keeper) ------------------------------------------------------------------------------
 
@@ -201,7 +207,9 @@ class Daemon:
             if copy.phase is Phase.SETTLING:
                 copy.attach_again()
             self.stored_epoch = max(self.stored_epoch, copy.last_epoch)  # as `Pump._detach`
-            if copy.displaced is not None and self.rules.displaced_looked_at:
+            if copy.doubted is not None:
+                self.attaching = self._look_at_doubted(copy.doubted.offset)
+            elif copy.displaced is not None and self.rules.displaced_looked_at:
                 self.attaching = self._look_at_displaced(copy.displaced)
             else:
                 self.attaching = self._attach()
@@ -384,6 +392,24 @@ class Daemon:
         except ReplicatorError as error:
             copy.say(Reason.WAITING_FOR_LEADER, str(error))
 
+    def _look_at_doubted(self, offset: int) -> Iterator[None]:
+        """Follow `AttachLoop._look_at_doubted` and `engine.look.look_again`."""
+        source, copy = self.world.source, self.copy
+        if source.incarnation != REGISTERED and copy.phase is Phase.ATTACHING:
+            copy.fault(Reason.SOURCE_RECREATED, "another topic stands under the name")
+            return
+        verdict = None
+        if source.start <= offset < source.end:
+            answer, end = source.fetch(REGISTERED, max(source.start, offset - 1), -1, 100), source.end
+            yield
+            headers = [batch.header for batch in answer.batches]
+            verdict = judge(headers, offset, Edges(max(end, source.end), source.epochs[-1][0]))
+        if isinstance(verdict, Unseen):
+            return
+        fault = copy.looked(verdict if self.rules.looked_again else None)
+        if fault is not None and copy.phase is Phase.ATTACHING:
+            copy.fault(Reason.CORRUPT_BATCH, fault)
+
     def _look_at_displaced(self, place: Place) -> Iterator[None]:
         """Follow `AttachLoop._look_at_displaced` and `engine.attach.what_displaced`."""
         target, copy = self.world.target, self.copy
@@ -415,6 +441,7 @@ class Daemon:
             copy.wait(Reason.WAITING_FOR_DOUBT, "a write without an answer may still arrive")
             self.due = self._doubt_until
             return
+        copy.compacted = world.compacted
         copy.resume(decision, source_epoch if self.rules.source_epoch_known else -1)
         displaced = world.displaced_from() if world.offsets is Offsets.AUTO and not world.alien else None
         if displaced is not None and displaced < decision.place.target:
@@ -451,15 +478,17 @@ class Daemon:
         if self.fetched is not None or not copy.wants_more(QUEUE_BYTES_MAX):
             return False
         answer = self.world.source.fetch(REGISTERED, copy.next_offset, copy.last_epoch, batches_max)
-        self.fetched = (copy.episode, answer)
+        self.fetched = (self.slot, copy.episode, self.world.spoiled(answer))
         return True
 
     def take(self) -> bool:
         """Take the answer of the source."""
         if self.fetched is None:
             return False
-        (episode, answer), self.fetched = self.fetched, None
+        (slot, episode, answer), self.fetched = self.fetched, None
         copy = self.copy
+        if self.rules.asked_by_identity and slot is not self.slot:
+            return True
         if episode != copy.episode or not copy.is_copying():
             return True
         if answer.refusal == "UNKNOWN_TOPIC_ID":
@@ -474,13 +503,16 @@ class Daemon:
 
     def _offer(self, answer: FetchAnswer) -> None:
         if not answer.batches:
-            self.copy.end_of_log(answer.end, answer.epoch)
+            if self.world.compacted:  # as `Pump.look_for_end`
+                self.copy.end_of_log(answer.end, answer.epoch)
             return
         batches = {batch.header.base_offset: batch for batch in answer.batches}
         pieces, _ = self.copy.offer(
             [batch.header for batch in answer.batches],
             answer.aborted,
+            Edges(answer.end, answer.epoch),
             lambda header: batches[header.base_offset].unpack(),
+            lambda _: None,
         )
         for piece in pieces:
             if isinstance(piece, Fill):
@@ -621,6 +653,18 @@ class Daemon:
 
     def _settle(self, detail: str) -> None:
         self.copy.settle(detail, doubtful=False)
+
+    def succeed(self) -> None:
+        """Forget the partition and begin with it anew, as after `mirror resolve`; an answer may be on its way to it."""
+        if self.attaching is not None or self.copy.outstanding or self.copy.phase is Phase.FAULTED:
+            return
+        doubtful = self.copy.doubtful
+        if doubtful:  # as `Lineup.forget` and `Lineup._begin`
+            self._doubt_until = max(self._doubt_until, self.world.now_ms + DOUBT_MS)
+        self.maps.forget(self.slot)
+        self._begin()
+        self.copy.doubtful = doubtful
+        self.active, self.stored_epoch = self.world.active, self.world.stored_epoch
 
     # -- by wish ------------------------------------------------------------------------------------------------------
 

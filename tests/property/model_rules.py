@@ -76,6 +76,8 @@ class Rules:
         judged_from_known: What was taken over is not compared.
         given_up_known: An attach knows what was given up.
         groups: Which batches of an answer are merged.
+        asked_by_identity: An answer belongs to the partition that asked, not to its successor of the same name.
+        looked_again: What was doubted is looked at once more.
         others_told_apart: Where others write to the target too, only our own records there are counted.
     """
 
@@ -103,6 +105,8 @@ class Rules:
     given_up_known: bool = True
     groups: Divide = groups
     others_told_apart: bool = True
+    asked_by_identity: bool = True
+    looked_again: bool = True
 
 
 @dataclass(eq=False, slots=True)

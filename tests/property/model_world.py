@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from replicator.core.claim import Seen
+from replicator.core.doubt import DOUBTS_MAX
 from replicator.core.intake import Fill
 from replicator.core.offset_map import OffsetMap, Place, unpack
 from replicator.core.pairing import reading_from
@@ -16,6 +17,8 @@ from replicator.model.states import Reason
 from tests.property.model_broker import (
     ALIEN_RECORD,
     NO_RECORD,
+    FetchAnswer,
+    Lie,
     ProducedBatch,
     SourcePartition,
     TargetPartition,
@@ -48,6 +51,9 @@ class World:
         log_end_shown: Whether attaches are told the true log end.
         resolved: Whether an operator let copying begin behind, or without, what was copied before.
         haunted: Whether markers landed beyond what any wait assumes.
+        compacted: Whether a cleaner is known to work on the source's log; else one may have, once.
+        lie: How the next answer of the source is spoiled on its way, and where in it.
+        lies: How many were.
         shared: Whether others write to the target all the time, as they may (`loop_guard: origin`).
     """
 
@@ -70,6 +76,9 @@ class World:
     resolved: bool = False
     log_end_shown: bool = False
     shared: bool = False
+    compacted: bool = True
+    lie: tuple[Lie, int] | None = None
+    lies: int = 0
     daemons: list[Daemon] = field(default_factory=list)
     _born: int = 0
     _seen_mutations: int = 0
@@ -98,6 +107,14 @@ class World:
             connection.unanswered.clear()
             if connection.undelivered:
                 self.zombies.append(connection)
+
+    def spoiled(self, answer: FetchAnswer) -> FetchAnswer:
+        """Return an answer as it arrives."""
+        if self.lie is None or not answer.batches:
+            return answer
+        self.lies += 1
+        (spoil, pick), self.lie = self.lie, None
+        return spoil(answer, pick)
 
     # -- the network --------------------------------------------------------------------------------------------------
 
@@ -318,6 +335,7 @@ class World:
             Reason.OVERTAKEN_BY_RETENTION: source.incarnation > 0
             or (source.start > daemon.seen_end and daemon.place_may_be_lost),
             Reason.FOREIGN_WRITER: self.alien,
+            Reason.CORRUPT_BATCH: self.lies >= DOUBTS_MAX,
             Reason.RECORD_TOO_LARGE: source.truncated
             or source.incarnation > 0
             or daemon.copy.next_offset in source.odd_offsets,

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from replicator.core import intake
 from replicator.core.attach import decide
 from replicator.core.attach_facts import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer
 from replicator.core.coalesce import Group
-from replicator.core.intake import Fill, Passes
+from replicator.core.doubt import Edges
+from replicator.core.intake import Fill, Passes, Piece
 from replicator.core.offset_map import Block, OffsetMap, Place
 from replicator.core.pairing import Span, reading_from, spans_of
 from replicator.core.partition import PartitionCopy
@@ -289,6 +291,62 @@ def _sees_no_tail_taken_over(writer: Writer, target: TargetLog, source: SourceLo
     if isinstance(decision, Wait) and target.tail is not None and target.tail.last_offset < mapping.judged_from:
         return decide(writer, replace(target, log_end=target.end), source, **given)
     return decision
+
+
+# -- what an answer of the source claims ----------------------------------------------------------------------------
+
+
+class _BelievesGaps(PartitionCopy):
+    """Takes every offset without a batch for one that a cleaner took."""
+
+    __slots__ = ()
+
+    def resume(self, decision: Resume, source_epoch: int = -1) -> None:
+        """Believe that a cleaner works on each log."""
+        self.compacted = True
+        super().resume(decision, source_epoch)
+
+
+class _BelievesAnyEnd(PartitionCopy):
+    """Does not ask where the log ends."""
+
+    __slots__ = ()
+
+    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], list[Batch]]:
+        """Drop the log's end."""
+        return super().offer(headers, aborted, Edges(leader_epoch=edges.leader_epoch), *given)
+
+
+class _BelievesAnyEpoch(PartitionCopy):
+    """Does not ask which epoch the leader stands in."""
+
+    __slots__ = ()
+
+    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], list[Batch]]:
+        """Drop the leader's epoch."""
+        return super().offer(headers, aborted, Edges(edges.end), *given)
+
+
+DOUBT_MUTANTS = {
+    "an answer taken by a successor of the same name": replace(SOUND, asked_by_identity=False),
+    "missing offsets believed in a log that no cleaner works on": replace(SOUND, copy_type=_BelievesGaps),
+    "a batch beyond the log's end believed": replace(SOUND, copy_type=_BelievesAnyEnd),
+    "a leader epoch above the leader's believed": replace(SOUND, copy_type=_BelievesAnyEpoch),
+    "what was doubted is not looked at again": replace(SOUND, looked_again=False),
+}
+
+
+@pytest.mark.parametrize("name", DOUBT_MUTANTS)
+def test_the_simulation_of_spoiled_answers_catches(name: str) -> None:
+    """As below, where answers of the source are spoiled on their way, or belong to a partition that is gone."""
+    assert first_violation(DOUBT_MUTANTS[name], _seeds(name), doubtful=True) is not None
+
+
+def test_the_simulation_of_spoiled_answers_catches_batches_that_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a cleaner may have taken any offset, only its neighbours show that a batch stands elsewhere."""
+    monkeypatch.setattr(intake, "sound_length", len)
+
+    assert first_violation(SOUND, _SEEDS, doubtful=True) is not None
 
 
 MAPPED, AUTO = Offsets.MAPPED, Offsets.AUTO

@@ -93,6 +93,22 @@ def test_seeded_histories_keep_the_copy_exact(*, offsets: Offsets, backlog: bool
         run_history(seed, Rules(), backlog=backlog, offsets=offsets)
 
 
+@pytest.mark.parametrize("offsets", Offsets)
+def test_seeded_histories_with_spoiled_answers_keep_the_copy_exact(offsets: Offsets) -> None:
+    """The same where batches claim what is not so, and answers come for partitions that began anew meanwhile."""
+    for seed in range(500):
+        run_history(seed, Rules(), offsets=offsets, doubtful=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("offsets", Offsets)
+def test_many_seeded_histories_with_spoiled_answers_keep_the_copy_exact(offsets: Offsets) -> None:
+    """The same, many more and longer."""
+    for seed in _LONG:
+        run_history(seed, Rules(), 150, offsets=offsets, doubtful=True)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("offsets", "backlog"), KINDS, ids=IDS)

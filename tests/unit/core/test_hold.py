@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach_facts import Resume
+from replicator.core.doubt import Edges
 from replicator.core.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Piece, Skip, Stop, Unpacked
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.partition import PartitionCopy
@@ -24,6 +25,7 @@ from replicator.model.states import Reason
 
 NOW = 1_700_000_000_000
 START = 10
+ANY = Edges()
 
 
 def header(base: int, span: int = 5, **changes: int) -> BatchHeader:
@@ -44,6 +46,10 @@ def unopened(_: BatchHeader) -> Sequence[Unpacked]:
     raise AssertionError("a batch was opened")
 
 
+def unproven(_: BatchHeader) -> None:
+    """No batch here has bytes."""
+
+
 class Rig:
     """A machine with the engine's part played by hand: pieces are queued, batches and fills land."""
 
@@ -51,13 +57,14 @@ class Rig:
         self.copy = PartitionCopy(TopicPartition("orders", 0), TargetLimits(1000, 1000), holds_at_markers=holds)
         if mapped:
             self.copy.track = Track(OffsetMap(Place(START, START)), mapped=True)
+        self.copy.compacted = True
         self.copy.resume(Resume(START, START, NOW))
         self.landed: list[tuple[str, int, int]] = []
         """What the target holds in the end: records or markers, their first target offset, and how many."""
 
     def read(self, *headers: BatchHeader, aborted: Sequence[tuple[int, int]] = ()) -> list[Piece]:
         """Offer an answer and queue what was taken."""
-        pieces, dropped = self.copy.offer(headers, aborted, unopened)
+        pieces, dropped = self.copy.offer(headers, aborted, ANY, unopened, unproven)
         assert dropped == []
         for piece in pieces:
             if isinstance(piece, Fill):
@@ -184,7 +191,7 @@ def test_a_machine_does_not_hold_unless_it_is_told_to() -> None:
 def test_it_stands_at_a_marker_only_once_everything_before_is_acknowledged() -> None:
     """Queued, in flight, and taken but not queued yet: none of it is there."""
     rig = Rig()
-    ((passes,), _) = rig.copy.offer([header(10), marker(15)], (), unopened)
+    ((passes,), _) = rig.copy.offer([header(10), marker(15)], (), ANY, unopened, unproven)
     assert rig.stands() == (None, None, False)
     assert isinstance(passes, list)
     rig.copy.queue([Batch(10, 5, NOW, 100, 0, 0)])

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.core.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Skip, Stop
+from replicator.errors import CorruptRecords
 from replicator.model.batch import (
     CONTROL_BIT,
     LENGTH_PREFIX_BYTES,
@@ -85,6 +86,43 @@ def take(headers: list[BatchHeader], **settings: Any) -> list[Any]:
 def test_full_batches_pass_unopened() -> None:
     """One after the other; what is below the expected offset was copied already."""
     assert take([header(5), header(10), header(15)]) == [(10, 0), (15, 5)]
+
+
+def test_what_is_passed_over_is_compared_with_its_checksum() -> None:
+    """One flipped bit makes a marker of a batch, and nothing of it would be copied."""
+
+    def damaged(_: BatchHeader) -> None:
+        raise CorruptRecords("damaged")
+
+    for odd in (marker(10), header(10, record_count=0), of_transaction(10)):
+        with pytest.raises(CorruptRecords, match="damaged"):
+            Intake(Given(10, 0, 0, -1), LIMIT, FILL_LIMIT, [(5, 10)], never, damaged).take([odd])
+
+
+def test_messages_of_old_formats_are_no_more_believed_than_batches() -> None:
+    """Nothing covers the offset of a message of format 0 or 1."""
+    old = header(12, 1, magic=1, record_count=-1)
+    taken = Intake(Given(10, 0, 0, -1, gaps={}), LIMIT, FILL_LIMIT, (), holding(12))
+    taken.take([old])
+    assert (taken.stop, taken.pieces) == (Stop.DOUBT, [])
+
+    proven = Intake(Given(10, 0, 0, -1, gaps={10: 12}), LIMIT, FILL_LIMIT, (), holding(12))
+    proven.take([old])
+    assert shown(proven) == [Fill(10, 2), [0, 12]]
+
+
+def test_offsets_missing_inside_a_batch_are_under_its_checksum() -> None:
+    """So they are a hole in any log."""
+    taken = Intake(Given(10, 0, 0, -1, gaps={}), LIMIT, FILL_LIMIT, (), holding(10, 13, 14))
+    taken.take([header(10, record_count=3)])
+
+    assert shown(taken) == [[0, 10], Fill(11, 2), [1, 13, 14]]
+
+
+def test_a_batch_that_ends_before_it_begins_is_damaged() -> None:
+    """Before anything is reckoned with it."""
+    with pytest.raises(CorruptRecords, match="ends before it begins"):
+        intake().take([header(10, last_offset_delta=-7)])
 
 
 def test_markers_empty_batches_and_missing_offsets_are_filled_together() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach_facts import Resume
-from replicator.core.intake import FILL_AHEAD_MAX, Fill, Unpacked
+from replicator.core.doubt import DOUBTS_MAX, Edges, Gaps, Lie, Sound
+from replicator.core.intake import FILL_AHEAD_MAX, Fill, Piece, Unpacked
 from replicator.core.offset_map import Place
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, Batch, Phase, TargetLimits
@@ -28,6 +29,7 @@ WHERE = TopicPartition("orders", 0)
 NOW = 1_700_000_000_000
 GUARD_MS = 23 * 3_600_000
 OLD = NOW - GUARD_MS
+ANY = Edges()
 LIMITS = TargetLimits(batch_bytes_max=1000, guard_ms=GUARD_MS)
 
 
@@ -38,8 +40,10 @@ def header(base: int = 10, count: int = 5, **changes: int) -> BatchHeader:
 
 
 def attaching() -> PartitionCopy:
-    """Return a machine before its first attach."""
-    return PartitionCopy(WHERE, LIMITS)
+    """Return a machine before its first attach, of a log that a cleaner works on."""
+    copy = PartitionCopy(WHERE, LIMITS)
+    copy.compacted = True
+    return copy
 
 
 def copying(offset: int = 10, state_ms: int | None = NOW, source_epoch: int = -1) -> PartitionCopy:
@@ -51,7 +55,7 @@ def copying(offset: int = 10, state_ms: int | None = NOW, source_epoch: int = -1
 
 def queue(copy: PartitionCopy, *headers: BatchHeader) -> list[Batch]:
     """Offer headers and queue what was accepted."""
-    segments, dropped = copy.offer(headers, (), unopened)
+    segments, dropped = copy.offer(headers, (), ANY, unopened, unproven)
     assert dropped == []
     out: list[Batch] = []
     for segment in segments:
@@ -70,6 +74,10 @@ def queue(copy: PartitionCopy, *headers: BatchHeader) -> list[Batch]:
 def unopened(_: BatchHeader) -> Sequence[Unpacked]:
     """No batch here has to be opened."""
     raise AssertionError("a batch was opened")
+
+
+def unproven(_: BatchHeader) -> None:
+    """No batch here has bytes."""
 
 
 def marker(base: int, count: int = 1) -> BatchHeader:
@@ -103,6 +111,107 @@ def in_phase(phase: Phase) -> PartitionCopy:
         copy.fault(Reason.FENCED, "why")
     assert copy.phase is phase
     return copy
+
+
+# -- claims that nothing proves ---------------------------------------------------------------------------------
+
+
+def plain(offset: int = 10) -> PartitionCopy:
+    """Return a machine in an episode, of a log that no cleaner works on."""
+    copy = copying(offset)
+    copy.compacted = False
+    return copy
+
+
+def offer(copy: PartitionCopy, *headers: BatchHeader, edges: Edges = ANY) -> list[Piece]:
+    """Offer headers; return what was taken."""
+    return copy.offer(headers, (), edges, unopened, unproven)[0]
+
+
+def test_offsets_without_a_batch_end_the_episode_and_are_passed_once_they_are_proven() -> None:
+    """A log that was compacted once has them for good; each is proven by itself."""
+    copy = plain()
+    assert offer(copy, header(15), header(20)) == []
+    assert (copy.phase, copy.next_offset) == (Phase.SETTLING, 10)
+    assert copy.doubted is not None
+    assert (copy.doubted.offset, copy.doubted.times) == (10, 1)
+    copy.attach_again()
+    assert copy.looked(Gaps(((10, 15),))) is None
+    copy.resume(Resume(10, 10, NOW), 0)
+
+    fill, passes = offer(copy, header(15))
+    assert (fill, copy.next_offset, copy.looks) == (Fill(10, 5), 20, 1)
+    assert isinstance(passes, list)
+    assert offer(copy, header(22)) == []
+    assert copy.detail_of_doubt.startswith("the source's answer at offset 20 is not believed")
+
+
+def test_a_doubt_waits_for_what_was_taken_before_it() -> None:
+    """The batches before it are sound, and are copied."""
+    copy = plain()
+    (batch,) = queue(copy, header(10), header(30))
+    assert (copy.phase, copy.wants_more(1000)) == (Phase.COPYING, False)
+    send(copy, claimed=True)
+    answer(copy, batch, ProduceOutcome.ACCEPTED)
+    assert copy.wants_more(1000)
+
+    offer(copy, header(30))
+    assert copy.phase is Phase.SETTLING
+    assert copy.detail_of_doubt.startswith("the source's answer at offset 15 is not believed")
+
+
+def test_a_doubt_that_the_log_refutes_again_and_again_stops_the_partition() -> None:
+    """Retrying for ever would be silent."""
+    copy = plain()
+    whys = []
+    for _ in range(DOUBTS_MAX):
+        offer(copy, header(15))
+        copy.attach_again()
+        whys.append(copy.looked(Sound()))
+        copy.resume(Resume(10, 10, NOW), 0)
+
+    assert whys[:-1] == [None] * (DOUBTS_MAX - 1)
+    assert "3 times, and its log shows nothing of the kind" in str(whys[-1])
+
+
+def test_what_the_log_itself_cannot_hold_stops_the_partition() -> None:
+    """Said in the words of the look."""
+    copy = plain()
+    offer(copy, header(15))
+    copy.attach_again()
+
+    assert copy.looked(Lie("it cannot be")) == "it cannot be"
+    assert copy.doubted is None
+    assert copy.looked(Sound()) is None
+
+
+def test_a_batch_behind_the_answers_end_is_read_again_before_it_is_doubted() -> None:
+    """The end may be older than the batches of the same answer."""
+    copy = plain()
+    assert offer(copy, header(10), edges=Edges(12)) == []
+    assert (copy.phase, copy.wants_more(1000)) == (Phase.COPYING, True)
+    offer(copy, header(10), edges=Edges(12))
+
+    assert copy.phase is Phase.SETTLING
+    assert copy.detail_of_doubt.endswith("a batch claims the offsets up to 14, the log ends at 12")
+
+
+def test_answers_that_bring_nothing_are_not_asked_for_for_ever() -> None:
+    """One may come: it was asked for before a hole at the log's end was passed."""
+    copy = plain()
+    for _ in range(2):
+        offer(copy, header(5))
+        assert copy.is_copying()
+    offer(copy, header(5))
+
+    assert (copy.phase, copy.next_offset) == (Phase.SETTLING, 10)
+
+
+def test_a_leader_epoch_that_falls_is_not_told_to_the_source() -> None:
+    """It would see a divergence that is none, and this would be called a truncation."""
+    copy = copying(source_epoch=4)
+    offer(copy, header(10, leader_epoch=2), edges=Edges(100, 4))
+    assert (copy.is_copying(), copy.last_epoch) == (True, -1)
 
 
 # -- phases -------------------------------------------------------------------------------------------------
@@ -194,7 +303,7 @@ def test_what_was_queued_is_dropped_when_an_episode_ends(stop: str) -> None:
 
 def passed(copy: PartitionCopy, *headers: BatchHeader) -> list[tuple[int, int]]:
     """Offer headers; return (base offset, sequence) of those that pass."""
-    segments, _ = copy.offer(headers, (), unopened)
+    segments, _ = copy.offer(headers, (), ANY, unopened, unproven)
     return [
         (each.base_offset, sequence) for segment in segments if isinstance(segment, list) for each, sequence in segment
     ]
@@ -233,7 +342,7 @@ def test_a_batch_above_the_limit_waits_for_everything_before_it() -> None:
     answer(copy, batch, ProduceOutcome.ACCEPTED)
     assert copy.wants_more(10_000)
 
-    copy.offer([TOO_LARGE], (), unopened)
+    copy.offer([TOO_LARGE], (), ANY, unopened, unproven)
 
     assert (copy.phase, copy.reason, copy.acked_offset) == (Phase.FAULTED, Reason.RECORD_TOO_LARGE, 15)
     assert copy.detail is not None
@@ -257,7 +366,7 @@ def test_a_damaged_batch_changes_nothing() -> None:
 
     copy = copying()
     with pytest.raises(CorruptRecords):
-        copy.offer([header(10), header(15, record_count=3)], (), damaged)
+        copy.offer([header(10), header(15, record_count=3)], (), ANY, damaged, unproven)
 
     assert (copy.next_offset, copy.idle) == (10, True)
 
@@ -282,7 +391,7 @@ def test_a_new_leader_epoch_is_matched_again() -> None:
     send(copy)
     answer(copy, batch, ProduceOutcome.ACCEPTED)
 
-    copy.offer([header(15, leader_epoch=2)], (), unopened)
+    copy.offer([header(15, leader_epoch=2)], (), ANY, unopened, unproven)
 
     assert (copy.phase, copy.doubtful, copy.last_epoch) == (Phase.SETTLING, False, 1)
 
@@ -401,7 +510,7 @@ def test_nothing_behind_a_very_long_fill_is_read_until_it_is_done() -> None:
 def test_what_was_taken_and_is_not_queued_yet_counts_as_on_its_way() -> None:
     """The next fetch leaves before this answer is carried out: it must not read on behind a long fill."""
     copy = copying()
-    (fill,), _ = copy.offer([marker(10, FILL_AHEAD_MAX + 1)], (), unopened)
+    (fill,), _ = copy.offer([marker(10, FILL_AHEAD_MAX + 1)], (), ANY, unopened, unproven)
 
     assert not copy.wants_more(1000)
     assert isinstance(fill, Fill)
@@ -470,7 +579,7 @@ def test_a_hole_above_the_limit_stops_the_partition(*, at_the_end: bool) -> None
     if at_the_end:
         copy.end_of_log(111, 0)
     else:
-        copy.offer([header(111)], (), unopened)
+        copy.offer([header(111)], (), ANY, unopened, unproven)
 
     assert (copy.phase, copy.reason) == (Phase.FAULTED, Reason.UNSUPPORTED_BATCH)
     assert copy.detail == ("the source has no record at the next 101 offsets from 10 on, and fill_limit allows 100")

@@ -138,6 +138,14 @@ def test_large_records_are_set_aside_or_tried_again() -> None:
     assert not tried.losses
 
 
+def test_a_log_that_was_mended_is_tried_again_and_costs_nothing() -> None:
+    """Another replica leads by now, or only the answer was spoiled."""
+    plan = plan_resolution("orders", How.SKIP, [facts(Reason.CORRUPT_BATCH, mended=True)])
+
+    assert plan is not None
+    assert (plan.steps, plan.losses) == ((Retry(0),), ())
+
+
 def test_the_digest_is_of_exactly_this_plan() -> None:
     """Facts that changed make another one."""
     one = plan_resolution("orders", How.SKIP, [facts(Reason.OVERTAKEN_BY_RETENTION)])

@@ -31,7 +31,7 @@ from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import TargetLimits
 from replicator.engine import open_transactions
 from replicator.engine.open_transactions import OpenTransactions
-from replicator.engine.reader import SourceReader
+from replicator.engine.reader import Asked, SourceReader
 from replicator.engine.slot import Slot
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
@@ -278,6 +278,7 @@ def test_a_fetch_answer_tells_where_the_stable_offset_stands(
     slot = Source().slot
     pump = cast("Any", SimpleNamespace(committed_only=committed_only, now=lambda: 7.0))
     answer = Fetched(WHERE, 0, 9, 5, 0, None, None, 0, 0)
-    SourceReader(pump, 1)._take_partition(slot, answer, cast("Any", None))
+    asked = Asked(slot, slot.copy.episode, 0)
+    SourceReader(pump, 1)._take_partition(asked, answer, cast("Any", None))
 
     assert (slot.stable_offset, slot.open_since, slot.lag.observed_end) == expected

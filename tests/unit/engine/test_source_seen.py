@@ -38,12 +38,15 @@ class World:
         self.now = 0.0
         self.answer: Any = None
         nothing = lambda *_, **__: None  # noqa: E731 - a hole to call into
+        frames = FramePool(3, 1 << 20)
         self.pump = SimpleNamespace(
             now=lambda: self.now,
             now_ms=lambda: WALL_MS + int(self.now * 1000),
             source=SimpleNamespace(cluster=SimpleNamespace(leader=lambda _: Leader(1, 1)), topic_ids=IDS, chooser=None),
             frames=SimpleNamespace(frame_bytes=1 << 20),
-            take_frame=FramePool(3, 1 << 20).take,
+            take_frame=lambda _reader: frames.take(),
+            leave_line=lambda _reader: None,
+            line_kick=lambda: None,
             queued_bytes_max=1 << 20,
             committed_only=False,
             origins=None,
@@ -55,7 +58,7 @@ class World:
         )
         self.pump.take_silence = lambda slot: Pump.take_silence(cast("Pump", self.pump), slot)
         self.reader = SourceReader(cast("Pump", self.pump), 1)
-        self.reader._link = cast("Any", SimpleNamespace(get=lambda: self))
+        self.reader._link = cast("Any", SimpleNamespace(get=lambda: self, works=nothing))
         self.versions = SimpleNamespace(fetch=VERSION)
 
     def send(self, *args: Any, frame: Frame, **_: Any) -> None:

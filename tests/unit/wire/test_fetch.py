@@ -90,6 +90,25 @@ def read(session: FetchSession, frame: bytes, behind: int = 0) -> Any:
     return session.answer(bytearray(frame + b"\x01" * behind), len(frame))
 
 
+def test_a_session_that_knows_a_topic_by_another_id_is_outdated_and_forgets_by_the_id_it_told() -> None:
+    """The broker would go on telling of the topic that stood under the name before."""
+    ids = dict(IDS)
+    session = FetchSession(13, 1, ids)
+    asked(session, 13, {A0: Wanted(5, 1, 2, 100), B0: Wanted(6, 1, 2, 100)})
+    read(session, answered(13, {}, session_id=9))
+    ids["a"] = b"\x0c" * 16
+    assert (session.is_outdated(["a"]), session.is_outdated(["b"]), session.is_outdated(["new"])) == (
+        True,
+        False,
+        False,
+    )
+
+    entity = asked(session, 13, {B0: Wanted(6, 1, 2, 100)})
+    assert [each.topic_id.bytes for each in entity.forgotten_topics_data] == [IDS["a"]]
+    session.reset()
+    assert not session.is_outdated(["a", "b"])
+
+
 @versions
 def test_a_request_is_what_kio_reads(version: int) -> None:
     """Every field, in both versions."""

@@ -49,6 +49,23 @@ def test_a_frame_that_had_to_grow_is_not_kept() -> None:
     assert len(fresh.buffer) == 100
 
 
+def test_a_pool_that_is_divided_anew_keeps_its_bound_in_bytes() -> None:
+    """Frames of the size before are given up as they return."""
+    pool = FramePool(2, 300)
+    held = pool.take()
+    other = pool.take()
+    assert held is not None
+    assert other is not None
+    other.release()
+    pool.divide(6, 100)
+    small = [pool.take() for _ in range(4)]
+
+    assert [frame is not None for frame in small] == [True, True, True, False]
+    held.release()
+    more = [pool.take() for _ in range(4)]
+    assert [len(frame.buffer) if frame is not None else 0 for frame in more] == [100, 100, 100, 0]
+
+
 def test_reserving_less_keeps_the_buffer() -> None:
     """Only `size` tells how much of it counts."""
     frame = Frame(100)

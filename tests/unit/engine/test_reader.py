@@ -1,0 +1,354 @@
+"""The reading side against brokers whose answers cannot be believed, or do not come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from kio.schema.fetch.v12.request import FetchRequest
+from kio.schema.fetch.v12.response import PartitionData
+
+from replicator.core.attach_facts import Resume, Role, Writer, Writers
+from replicator.core.partition_values import Phase, TargetLimits
+from replicator.engine.look import Side
+from replicator.engine.pump import Pump
+from replicator.engine.slot import Slot, release
+from replicator.model.batch import OFFSET_MAX
+from replicator.model.names import TopicPartition
+from replicator.model.security import ClusterSpec
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
+from replicator.model.states import Reason
+from replicator.wire.cluster import Cluster
+from tests.shards import shard_with
+from tests.unit.engine.source_broker import SourceBroker, batch, partition
+
+FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
+WRITER = Writers(Writer(100, 0, Role.COPYING, 101, 0, 102))
+FIVE = [b"a", b"b", b"c", b"d", b"e"]
+
+Answered = Mapping[TopicPartition, PartitionData]
+
+
+class Bench:
+    """A pump, with a source of some brokers and a target that nobody writes to."""
+
+    def __init__(self, *brokers: SourceBroker) -> None:
+        self.brokers = brokers
+        for broker in brokers:
+            broker.cluster = list(brokers)
+        self.landed: list[tuple[Slot, int, int]] = []
+
+    async def begin(self, topics: list[str]) -> None:
+        """Listen, and make the pump."""
+        for broker in self.brokers:
+            await broker.open()
+        address = ("127.0.0.1", self.brokers[0].port)
+        clusters = [Cluster(ClusterSpec(alias, (address,))) for alias in ("east", "west")]
+        for cluster in clusters:
+            await cluster.open()
+            await cluster.refresh(topics)
+        source, target = (Side(cluster, cluster.topic_ids) for cluster in clusters)
+        watcher = SimpleNamespace(
+            changed=lambda _slot, _before, _text: None,
+            activated=lambda slot: setattr(slot, "active", True),
+            intact_below=lambda _slot, _end: 0,
+            topics_stale=lambda: None,
+        )
+        shards = SimpleNamespace(of=lambda _where: shard_with(), close=lambda: None)
+        maps = SimpleNamespace(forget=lambda _slot: None)
+        self.pump = Pump(
+            FLOW, source, target, WRITER, cast("Any", shards), watcher=cast("Any", watcher), maps=cast("Any", maps)
+        )
+        self.pump.ready = self.land  # type: ignore[method-assign] # the writing side, reduced to its result
+        self.pump.writers_kick = lambda: None  # type: ignore[method-assign]
+
+    def read(self, where: TopicPartition, offset: int, *, compacted: bool = False) -> Slot:
+        """Let a partition be copied from an offset on."""
+        slot = self.pump.add(where, where, TargetLimits(1 << 20, 1000))
+        slot.surely_compacted = compacted
+        assert self.pump.begin_copying(slot, Resume(offset, offset, None), 0)
+        self.pump.readers_kick()
+        return slot
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        """Wait for something."""
+        async with asyncio.timeout(20):
+            while not what():  # noqa: ASYNC110 - what is waited for is the state of real objects, no event
+                await asyncio.sleep(0.005)
+
+    def land(self, slot: Slot) -> None:
+        """Let the target take what is queued, at once."""
+        while (item := slot.copy.next_to_send(self.pump.now_ms(), claimed=True)) is not None:
+            self.landed.append((slot, item.base_offset, item.record_count))
+            assert slot.copy.accepted(item, slot.copy.episode, item.base_offset)
+            release([item])
+
+    def close(self) -> None:
+        """Stop."""
+        self.pump.close()
+        for cluster in (self.pump.source.cluster, self.pump.target.cluster):
+            cluster.close()
+        for broker in self.brokers:
+            broker.close()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[list[Bench]]:
+    """Benches, closed afterwards."""
+    made: list[Bench] = []
+    yield made
+    for each in made:
+        each.close()
+
+
+async def opened(bench: list[Bench], *brokers: SourceBroker) -> Bench:
+    """Return a bench of these brokers."""
+    one = Bench(*brokers)
+    bench.append(one)
+    await one.begin([f"orders-{broker.node}" for broker in brokers])
+    return one
+
+
+def asked_offsets(fetch: FetchRequest) -> dict[int, int]:
+    """Return where a fetch asks the partitions to be read from."""
+    return {int(part.partition): int(part.fetch_offset) for topic in fetch.topics for part in topic.partitions}
+
+
+async def nothing(_broker: SourceBroker, _fetch: FetchRequest) -> Answered:
+    """Hold the poll for a while, and answer with nothing."""
+    await asyncio.sleep(0.05)
+    return {}
+
+
+def taken(bench: Bench, slot: Slot) -> list[tuple[int, int]]:
+    """Return (first offset, length) of what was copied, and of fills that wait to be."""
+    landed = [(base, count) for one, base, count in bench.landed if one is slot]
+    return landed + [(item[0], item[1]) for item in slot.copy._queue]
+
+
+ZERO, ONE = TopicPartition("orders-1", 0), TopicPartition("orders-1", 1)
+
+
+async def test_an_answer_never_reaches_the_successor_of_the_partition_that_asked(bench: list[Bench]) -> None:
+    """Both are in their first episode, and a log that a cleaner works on may begin anywhere behind the place."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def late(broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        if asked.is_set():
+            return await nothing(broker, fetch)
+        asked.set()
+        await go_on.wait()
+        return {ZERO: partition(ZERO, batch(1000, FIVE), end=2000)}
+
+    one = await opened(bench, SourceBroker(1, late))
+    first = one.read(ZERO, 1000, compacted=True)
+    await asked.wait()
+    one.pump.remove(first)
+    second = one.read(ZERO, 900, compacted=True)
+    go_on.set()
+    await one.until(lambda: len(one.brokers[0].fetches) >= 3)
+
+    assert (first.copy.episode, second.copy.episode) == (1, 1)
+    assert (second.copy.phase, second.copy.next_offset, taken(one, second)) == (Phase.COPYING, 900, [])
+    assert asked_offsets(one.brokers[0].fetches[1]) == {0: 900}
+
+
+SPOILED = {
+    "the largest offset there is": (batch(OFFSET_MAX, FIVE), "the log ends at 1000"),
+    "far too high": (batch(4_000_000, FIVE), "the log ends at 1000"),
+    "a little too high": (batch(102, FIVE), "no batch holds the offsets 100 to 101"),
+    "below zero": (batch(-5, FIVE), "contradict each other"),
+    "inside the batch before it": (batch(100, FIVE) + batch(103, FIVE), "contradict each other"),
+    "of an epoch to come": (batch(100, FIVE, leader_epoch=4000), "leader epoch 4000, its leader stands in 3"),
+    "of offsets copied before": (batch(50, FIVE), "only batches below offset 100"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+async def test_what_an_answer_claims_ends_the_episode_of_its_partition_alone(bench: list[Bench], name: str) -> None:
+    """Base offset, length and leader epoch are under no checksum: nothing is filled, copied or raised for them."""
+    spoiled, why = SPOILED[name]
+
+    async def answer(_broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        await asyncio.sleep(0.01)
+        offsets = asked_offsets(fetch)
+        out = {}
+        if 0 in offsets:
+            out[ZERO] = partition(ZERO, spoiled)
+        if 1 in offsets:
+            out[ONE] = partition(ONE, batch(offsets[1], FIVE), end=1000)
+        return out
+
+    one = await opened(bench, SourceBroker(1, answer))
+    bad, good = one.read(ZERO, 100), one.read(ONE, 100)
+    await one.until(lambda: bad.copy.doubted is not None and good.copy.next_offset > 120)
+
+    assert (bad.copy.phase, bad.copy.next_offset, taken(one, bad)) == (Phase.SETTLING, 100, [])
+    assert why in (bad.copy.detail or "")
+    assert good.copy.is_copying()
+    assert len(one.brokers[0].fetches) < 100
+
+
+async def test_a_batch_behind_an_end_that_is_older_than_it_is_read_again(bench: list[Bench]) -> None:
+    """A broker reads the high watermark first and the log then: no episode ends over that."""
+    ends = [100, 105]
+
+    async def answer(_broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        await asyncio.sleep(0.01)
+        if asked_offsets(fetch).get(0) != 100:
+            return {}
+        return {ZERO: partition(ZERO, batch(100, FIVE), end=ends.pop(0) if ends else 105)}
+
+    one = await opened(bench, SourceBroker(1, answer))
+    slot = one.read(ZERO, 100)
+    await one.until(lambda: slot.copy.next_offset == 105)
+
+    assert (slot.copy.episode, slot.copy.phase) == (1, Phase.COPYING)
+
+
+@pytest.mark.parametrize("length", [(1 << 31) - 1, 3 << 20, 500])
+async def test_a_batch_that_is_never_whole_stops_its_partition_by_name(bench: list[Bench], length: int) -> None:
+    """It is asked for with more room, then alone; a partition beside it goes on all the time."""
+    cut = batch(100, FIVE, length=length)
+
+    async def answer(_broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        await asyncio.sleep(0.01)
+        offsets = asked_offsets(fetch)
+        out = {}
+        if 0 in offsets:
+            out[ZERO] = partition(ZERO, cut)
+        if 1 in offsets:
+            out[ONE] = partition(ONE, batch(offsets[1], FIVE))
+        return out
+
+    one = await opened(bench, SourceBroker(1, answer))
+    bad, good = one.read(ZERO, 100), one.read(ONE, 100)
+    await one.until(lambda: bad.copy.is_faulted() and good.copy.next_offset > 120)
+
+    assert bad.copy.reason is Reason.CORRUPT_BATCH
+    assert f"claims {length + 12} bytes" in (bad.copy.detail or "")
+    assert good.copy.is_copying()
+
+
+async def test_a_large_batch_behind_busy_partitions_is_asked_for_with_more_room_and_alone(bench: list[Bench]) -> None:
+    """A broker cuts it while others fill the answer: without that it would never come."""
+    large = batch(100, [b"x" * (300 << 10)])
+
+    async def answer(_broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        await asyncio.sleep(0.01)
+        offsets = asked_offsets(fetch)
+        alone = len(offsets) == 1 and fetch.session_epoch < 0
+        out = {}
+        if offsets.get(0) == 100:
+            out[ZERO] = partition(ZERO, large if alone else large[: 200 << 10])
+        if 1 in offsets:
+            out[ONE] = partition(ONE, batch(offsets[1], FIVE))
+        return out
+
+    one = await opened(bench, SourceBroker(1, answer))
+    slot, _ = one.read(ZERO, 100), one.read(ONE, 100)
+    await one.until(lambda: slot.copy.next_offset == 101)
+
+    room = [
+        int(part.partition_max_bytes)
+        for fetch in one.brokers[0].fetches
+        for topic in fetch.topics
+        for part in topic.partitions
+        if part.partition == 0
+    ]
+    assert room[1] >= len(large) or room[0] >= len(large)
+    assert slot.copy.is_copying()
+
+
+async def test_an_error_of_ours_stops_one_partition_and_no_other(
+    bench: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a callback of the event loop nobody would hear of it, and no partition of the broker be read any more."""
+
+    async def answer(_broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        await asyncio.sleep(0.01)
+        offsets = asked_offsets(fetch)
+        names = {0: ZERO, 1: ONE}
+        return {names[at]: partition(names[at], batch(offset, FIVE)) for at, offset in offsets.items()}
+
+    one = await opened(bench, SourceBroker(1, answer))
+    bad, good = one.read(ZERO, 100), one.read(ONE, 100)
+    await one.until(lambda: min(bad.copy.next_offset, good.copy.next_offset) > 105)
+    offer = type(bad.copy).offer
+
+    def stumbles(copy: Any, *given: Any) -> Any:
+        if copy is bad.copy:
+            raise ZeroDivisionError("of ours")
+        return offer(copy, *given)
+
+    monkeypatch.setattr(type(bad.copy), "offer", stumbles)
+    await one.until(bad.copy.is_faulted)
+    reached = good.copy.next_offset
+    await one.until(lambda: good.copy.next_offset > reached + 20)
+
+    assert (bad.copy.reason, bad.copy.detail) == (Reason.INTERNAL_ERROR, "ZeroDivisionError: of ours")
+
+
+async def test_a_request_that_cannot_be_made_for_one_partition_is_made_for_the_others(bench: list[Bench]) -> None:
+    """Whatever the place of one of them is."""
+
+    async def answer(_broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        await asyncio.sleep(0.01)
+        offsets = asked_offsets(fetch)
+        return {ONE: partition(ONE, batch(offsets[1], FIVE))} if 1 in offsets else {}
+
+    one = await opened(bench, SourceBroker(1, answer))
+    good, bad = one.read(ONE, 100), one.read(ZERO, OFFSET_MAX + 1)
+    await one.until(bad.copy.is_faulted)
+    one.pump.readers_kick()
+    await one.until(lambda: good.copy.next_offset > 120)
+
+    assert bad.copy.reason is Reason.INTERNAL_ERROR
+
+
+async def test_answers_that_are_none_are_met_with_a_growing_pause(bench: list[Bench]) -> None:
+    """A broker that sends garbage to each request is not asked hundreds of times a second, and is named."""
+
+    async def answer(broker: SourceBroker, _fetch: FetchRequest) -> Answered:
+        broker.garbage = bytes(10) + b"\xff" * 40
+        return {}
+
+    one = await opened(bench, SourceBroker(1, answer))
+    slot = one.read(ZERO, 100)
+    for _ in range(5):
+        await one.until(lambda: not slot.copy.is_copying())
+        slot.copy.attach_again()
+        assert one.pump.begin_copying(slot, Resume(100, 100, None), 0)
+        one.pump.readers_kick()
+
+    assert one.pump._readers[1]._link._drop_pause_seconds >= 0.05 * 2**3
+    assert "east broker 1" in one.pump.trouble
+
+
+async def test_every_broker_is_read_where_there_are_more_than_frames(bench: list[Bench]) -> None:
+    """A frame is held by each long poll; with twelve brokers there were ten of them, and two brokers never got one."""
+    brokers = [SourceBroker(node, nothing) for node in range(1, 13)]
+    one = await opened(bench, *brokers)
+    for broker in brokers:
+        one.read(TopicPartition(f"orders-{broker.node}", 0), 100)
+    await one.until(lambda: all(len(broker.fetches) >= 2 for broker in brokers))
+
+    assert one.pump.frames.frame_bytes * 14 <= FLOW.limits.in_flight_bytes
+
+
+async def test_a_frame_that_becomes_free_goes_to_who_waits_longest(bench: list[Bench]) -> None:
+    """Whoever is quick to ask again must not leave the others without one, with however few there are."""
+    brokers = [SourceBroker(node, nothing) for node in range(1, 7)]
+    one = await opened(bench, *brokers)
+    for broker in brokers:
+        one.read(TopicPartition(f"orders-{broker.node}", 0), 100)
+    one.pump.frames.divide(2, 300 << 10)
+    await one.until(lambda: all(len(broker.fetches) >= 3 for broker in brokers))
+    before = [len(broker.fetches) for broker in brokers]
+    await one.until(lambda: min(len(broker.fetches) for broker in brokers) >= max(before) + 10)
+    grown = [len(broker.fetches) - first for broker, first in zip(brokers, before, strict=True)]
+
+    assert max(grown) <= 2 * min(grown) + 2
