@@ -60,7 +60,7 @@ class Kafka(Protocol):
 # -- waiting ------------------------------------------------------------------------------------------------------
 
 
-def wait_until(what: str, probe: Callable[[], _T], seconds: float = 60.0, every: float = 0.1) -> _T:
+def wait_until(what: str, probe: Callable[[], _T], seconds: float = 120.0, every: float = 0.1) -> _T:
     """Call `probe` until it returns something true, and return that; name `what` was waited for if it never does."""
     deadline = time.monotonic() + seconds
     while True:
@@ -461,7 +461,7 @@ class Daemon:
         self.file.write_text(json.dumps(self.document, indent=1))
         self.file.chmod(0o600)
 
-    def start(self, *, ready_seconds: float = 60.0) -> Self:
+    def start(self, *, ready_seconds: float = 120.0) -> Self:
         """Start it; with `ready_seconds` wait until every topic was looked at once, 0 waits for nothing."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -483,7 +483,7 @@ class Daemon:
             self._process.kill()
             self._process.wait(10)
 
-    def stop(self, seconds: float = 20.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """End it by SIGTERM; return its exit code."""
         self.process.terminate()
         return self.process.wait(seconds)
@@ -539,7 +539,7 @@ class Daemon:
         with urllib.request.urlopen(f"http://{self._http}{path}", timeout=10) as answer:
             return str(answer.read().decode())
 
-    def wait_state(self, topic: str, state: str, reason: str | None = None, seconds: float = 60.0) -> dict[str, Any]:
+    def wait_state(self, topic: str, state: str, reason: str | None = None, seconds: float = 120.0) -> dict[str, Any]:
         """Wait until a mirror is in a state, for a reason if given; return the mirror."""
         seen: dict[str, Any] = {}
 
@@ -554,7 +554,7 @@ class Daemon:
         except AssertionError as error:
             raise AssertionError(f"{error}: {seen}") from None
 
-    def cli(self, *args: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def cli(self, *args: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line against this daemon."""
         return subprocess.run(
             [str(REPLICATOR), *args, "--address", self.rpc],

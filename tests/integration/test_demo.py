@@ -58,7 +58,6 @@ def start(directory: Path, *options: str) -> subprocess.Popen[str]:
 @pytest.mark.timeout(240)
 def test_the_demo_ends_with_equal_and_leaves_nothing(tmp_path: Path) -> None:
     """Every step is told, the last screen says yes, and the machine is as before."""
-    began = time.monotonic()
     process = start(tmp_path / "demo")
     out, _ = process.communicate(timeout=BOUND_SECONDS)
     assert process.returncode == 0, out
@@ -67,7 +66,6 @@ def test_the_demo_ends_with_equal_and_leaves_nothing(tmp_path: Path) -> None:
     assert re.search(r"^  CPU +[\d.]+ seconds per GB$", out, re.MULTILINE), out
     assert all(len(line) <= 80 for line in out.splitlines())
     assert "\x1b" not in out
-    assert time.monotonic() - began < BOUND_SECONDS
     wait_until_gone(tmp_path / "demo", 1)
 
 

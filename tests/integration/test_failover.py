@@ -64,9 +64,7 @@ def failed_over(daemon: Daemon, west: Kafka, topic: str, lab: Lab, *, kept: int 
     told = order(daemon, "failover", lab.flow, code=3)
     assert "loss if it were done now: 0 offsets" in told, told
     assert order(daemon, "failover", lab.flow, "--confirm", "another", code=2)
-    began = time.monotonic()
     told = order(daemon, "failover", lab.flow, "--confirm", lab.flow)
-    assert time.monotonic() - began < 30
     assert "not known until the source returns" in told
     assert f"{PARTITIONS} partitions, 0 offsets are lost as far as is known" in told
     assert "already done" in order(daemon, "failover", lab.flow, "--confirm", lab.flow)

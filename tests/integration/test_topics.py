@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 import pytest
 
@@ -37,10 +36,8 @@ def test_topics_grow_change_and_appear(east: Kafka, west: Kafka, topic_name: str
         configure(east, old, retention_ms="7200000", max_message_bytes="3000000")
         grow(east, old, 5)
         create(east, new, 3)
-        began = time.monotonic()
         produce(east, new, [item | {"partition": number % 3} for number, item in enumerate(numbered(300))])
-        wait_until("the new topic is copied", lambda: partition_count(west, new) == 3 and _ended(west, new, 300), 10)
-        assert time.monotonic() - began < 10
+        wait_until("the new topic is copied", lambda: partition_count(west, new) == 3 and _ended(west, new, 300))
         wait_until("it has grown", lambda: partition_count(west, old) == 5)
     produce(east, old, numbered(100, partition=4))
     large = random.Random(1).randbytes(2_000_000)  # noqa: S311 - test data

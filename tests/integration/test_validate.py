@@ -417,14 +417,12 @@ def test_trouble_in_the_file_is_told_in_words(allowed: Pair, validate: Validate)
         "plain": ({"west": allowed.west.bootstrap}, ("TLS",)),
     }
     for name, (change, words) in cases.items():
-        began = time.monotonic()
         code, checks, _ = validate(allowed.file(f"bad-{name}", "x", **change))
         red = of(checks, "fail")
         assert code == 3, name
         assert [word for word in words if word.lower() not in red.lower()] == [], red
         assert not [check for check in checks if check["level"] == "fail" and not check["fix"]], red
         assert "could not be asked" in of(checks, "warn")
-        assert time.monotonic() - began < 30
 
 
 def test_a_flow_that_would_feed_itself_is_refused(allowed: Pair, validate: Validate) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -88,11 +87,9 @@ def test_stop_kills_what_does_not_end_in_time() -> None:
         assert process.stdout is not None
         process.stdout.readline()
 
-        started = time.monotonic()
         stop_processes([ProcessRef.of(process.pid)], timeout_seconds=0.2)
 
         assert process.wait() == -signal.SIGKILL
-        assert time.monotonic() - started < 5
 
 
 def test_the_guard_ends_with_its_command() -> None:
