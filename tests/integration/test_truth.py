@@ -200,3 +200,18 @@ def test_a_flow_that_ends_by_itself_is_shown_with_its_reason(
         daemon.reload()
     wait_copied(east, west, topic_name)
     assert ask(daemon, f"/flows/{lab.flow}/healthy")[0] == 200
+
+
+def test_ready_means_that_everything_is_copied(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """At the first moment at which the daemon calls itself ready, and not only that its topics were looked at."""
+    create(east, topic_name, partitions=300)
+    daemon = lab.daemon(east, west, topic_name).start(ready_seconds=0)
+
+    def first_ready() -> dict[str, Any]:
+        status = daemon.status()
+        return status if status["ready"] else {}
+
+    status = wait_until("it is ready", first_ready, 60, every=0.02)
+    (mirror,) = status["flows"][0]["mirrors"]
+    phases = [part["phase"] for part in mirror["partitions"]]
+    assert phases == ["copying"] * 300
