@@ -36,6 +36,10 @@ class BrokerSeen:
     failed_at: float | None = None
     why: str = ""
 
+    def answers(self, now: float) -> bool:
+        """Return whether it has answered lately."""
+        return self.answered_at is not None and now - self.answered_at < SILENT_SECONDS
+
     def failed(self, now: float, why: str) -> None:
         """Note that it could not be reached, refused the login, was lost, or did not answer."""
         self.failed_at, self.why = now, why

@@ -276,24 +276,26 @@ class Cluster:
         return await self.connection(leader.node, purpose)
 
     async def any_connection(self) -> Connection:
-        """Return a connection to any broker: an open one, else a known broker, else a bootstrap address.
+        """Return a connection to any broker: an open one that answers, else a known broker, else a bootstrap address.
 
-        Of open ones it is that which answered last: a connection to a frozen broker stays open, too.
+        One to a frozen broker stays open, too: it comes last. Those that carry long polls are none of them: what is
+        asked there waits for the poll to end.
 
         Raises:
             KafkaError: The last reason, when none can be reached.
         """
-        known_open = [
-            connection
-            for connection in (*self._connections.values(), self._bootstrap)
-            if connection is not None and connection.closed is None
-        ]
-        if known_open:
-            return max(known_open, key=lambda connection: connection.seen.answered_at or 0.0)
+        asked = {node: one for (node, purpose), one in self._connections.items() if purpose is Purpose.CONTROL}
+        if self._bootstrap is not None:
+            asked[ANYWHERE] = self._bootstrap
+        still_open = {node: one for node, one in asked.items() if one.closed is None}
+        now = asyncio.get_running_loop().time()
+        usable = [one for one in still_open.values() if not one.in_flight or one.seen.answers(now)]
+        if usable:
+            return max(usable, key=lambda one: one.seen.answered_at or 0.0)
         last_error: KafkaError | None = None
         known = list(self.brokers)
         random.shuffle(known)
-        for node in known:
+        for node in sorted(known, key=lambda node: node in still_open):
             try:
                 return await self.connection(node, Purpose.CONTROL)
             except ConnectionFailed as error:
