@@ -213,7 +213,7 @@ def _runs(known: LocalCluster | None, config: ClusterConfig) -> bool:
             why="; ".join(f"{k} is {known.asked.get(k)}, asked for {asked.get(k)}" for k in keys),
             next_step="replicator dev down, then dev up again",
         )
-    return len(known.alive) == len(known.brokers)
+    return len(known.alive) == len(known.brokers) and (known.zookeeper is None or known.zookeeper.alive)
 
 
 def _stop(cluster: LocalCluster) -> None:
