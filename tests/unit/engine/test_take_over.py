@@ -78,3 +78,18 @@ async def test_of_nothing() -> None:
     before = dict(log.records)
     await take_over(cast("StateLog", log), UID, [], epoch=0, reason="failback", actor="test")
     assert log.records == before
+
+
+async def test_what_was_held_back_of_an_earlier_mirror_is_not_taken_along() -> None:
+    """Between two lives as a mirror a topic has its own settings: an opening must not bring back those of before."""
+    log = Log()
+    log.apply([state.put(state.flow_key(UID), pb.FlowRecord(name="back"))])
+    log.apply([state.put(state.writer_key(UID), state.writer_record(STANDS_BY))])
+    before = pb.MirrorRecord(source_topic="a", target_topic="a")
+    before.managed.update({"compression.type": "producer"})
+    before.held_back.update({"compression.type": "lz4"})
+    log.apply([state.put(state.mirror_key(UID, "a"), before)])
+    await log.taken("switchover one")
+    record = state.get_mirror(log.records, UID, "a")
+    assert record is not None
+    assert (dict(record.managed), dict(record.held_back)) == ({}, {})
