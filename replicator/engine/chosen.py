@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.core.choice import Choice, asks_for_origins, choose, trail_of
 from replicator.engine import state
 from replicator.engine.provenance import Provenance, digest_of, packed, unpacked
-from replicator.errors import KafkaError
+from replicator.errors import KafkaError, TimedOut
 from replicator.model.spec import Start
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -64,7 +64,7 @@ class Chosen:
             try:
                 self._made = await self._provenance.learn()
                 self.unknown = self._provenance.unknown
-            except KafkaError as error:
+            except (KafkaError, TimedOut) as error:
                 waiting = f"waits until it is known whether it is a copy from {self._flow.target}: {error}"
                 self.unknown = f"whether topics of {self._flow.source} are copies is not known now: {error}"
         before, made = self.choice, choose(self._flow, self._target.cluster_id, self._source.topics, self._made)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
 from kio.schema.errors import ErrorCode
 
 from replicator.core.attach_facts import Role
@@ -91,12 +92,15 @@ def came_through(record: pb.MirrorRecord) -> tuple[Origin, ...]:
 
 
 def _set_aside(record: pb.MirrorRecord, topics: Mapping[str, Topic]) -> list[str]:
-    """Return the dead-letter topic of a mirror, if it is there and records were set aside for it."""
+    """Return the dead-letter topic of a mirror, if it is there and records were set aside for it.
+
+    Versions that did not record it tell by the mirror's last resolutions.
+    """
     name = record.target_topic + SUFFIX
     skipped = any(
         one.how == How.SKIP and Reason.RECORD_TOO_LARGE in one.reason.split(", ") for one in record.resolutions
     )
-    return [name] if skipped and name in topics else []
+    return [name] if (record.has_dead_letter or skipped) and name in topics else []
 
 
 def _exported(cuts: Mapping[str, int], topics: Iterable[str]) -> Iterator[str]:
@@ -161,6 +165,7 @@ class Provenance:
 
         Raises:
             KafkaError: The cluster does not answer, or not now.
+            TimedOut: A transaction stays open on its state topic.
         """
         topics = self._cluster.topics
         if STATE_TOPIC not in topics:
@@ -175,8 +180,16 @@ class Provenance:
         names = frozenset(topics)
         if self._stale or names != self._seen:
             self._stale, self._seen = False, names
-            # Beside the event loop: it takes tens of microseconds for each mirror.
-            self._made = await asyncio.to_thread(made_there, dict(self._log.records), dict(topics))
+            try:
+                # Beside the event loop: it takes tens of microseconds for each mirror.
+                self._made = await asyncio.to_thread(made_there, dict(self._log.records), dict(topics))
+            except DecodeError as error:
+                # Until somebody writes that record anew, nobody can tell: this flow must not end for it.
+                self._stale, self._made, alias = True, {}, self._cluster.spec.alias
+                self.unknown = (
+                    f"whether topics of {alias} are copies that flows made is not known: {STATE_TOPIC} there holds a "
+                    f"record that cannot be read ({error}); next: replicator validate FILE --connect"
+                )
         return self._made
 
     def _on_record(self, key: bytes) -> None:

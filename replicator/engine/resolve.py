@@ -347,6 +347,7 @@ class Resolver:
             elif isinstance(step, GiveUp):
                 ranges = record.given_up[step.partition].ranges
                 ranges.append(pb.OffsetRange(first=step.first, end=step.end))
+                record.has_dead_letter |= step.dead_letter
                 del ranges[:-_RANGES_MAX]
             elif isinstance(step, GoOn):
                 self._go_on(record, mirror, step, adopted, anew=Reason.SOURCE_RECREATED in plan.reasons)

@@ -19,7 +19,7 @@ from replicator.engine.owners import Owners
 from replicator.engine.provenance import digest_of, unpacked
 from replicator.engine.slot import Slot
 from replicator.engine.topic_sync import TopicSync
-from replicator.errors import BrokerRefused, ConnectionFailed
+from replicator.errors import BrokerRefused, ConnectionFailed, ReplicatorError, TimedOut
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Start
 from replicator.model.states import Reason
@@ -180,24 +180,24 @@ def test_partitions_that_are_added_begin_at_their_first_record() -> None:
     assert mirror.as_record((UID, "f"), None).begin_at_end_partitions == 2
 
 
-@pytest.mark.parametrize("readable", [True, False])
+@pytest.mark.parametrize("broken", [None, ConnectionFailed("no answer", cluster="east"), TimedOut("it stays open")])
 async def test_while_nobody_tells_what_is_a_copy_new_topics_wait(
-    monkeypatch: pytest.MonkeyPatch, *, readable: bool
+    monkeypatch: pytest.MonkeyPatch, broken: ReplicatorError | None
 ) -> None:
     """Those that are mirrored go on."""
     source = Side("east")
     source.add("known", "new", "b.t")
 
     async def learn(_found: object) -> dict[str, list[Made]]:
-        if not readable:
-            raise ConnectionFailed("no answer", cluster="east")
+        if broken is not None:
+            raise broken
         return {"b.t": [Made("w2e", (Origin("WEST", "t"),))]}
 
     monkeypatch.setattr(provenance.Provenance, "learn", learn)
     found = chosen(Log(), source)
     choice = await found.look({"known"})
-    assert choice.selected == (("known", "new") if readable else ("known",))
-    assert (found.unknown is None) is readable
+    assert choice.selected == (("known", "new") if broken is None else ("known",))
+    assert (found.unknown is None) is (broken is None)
     assert "b.t" in choice.left_out
 
 

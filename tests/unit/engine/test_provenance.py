@@ -80,6 +80,7 @@ def test_topics_with_records_set_aside_are_known_by_what_is_recorded() -> None:
         "a.t", "a.t.dead-letter", "orders.dead-letter", "a.t.divergent.3", "a.t.divergent.9", "x.divergent.1"
     )
     assert set(made_there(recorded(mirror()), names)) == {"a.t"}
+    assert set(made_there(recorded(mirror(has_dead_letter=True)), names)) == {"a.t", "a.t.dead-letter"}
     records = recorded(mirror(resolutions=[skipped]))
     key, value = state.put(state.key(pb.KIND_CUT, UID, "a.t"), pb.CutRecord(epoch=4))
     assert value is not None
@@ -128,3 +129,17 @@ async def test_a_state_topic_that_may_not_be_read_is_unknown_until_it_may(monkey
     refused = False
     assert list(await found.learn()) == ["a.t"]
     assert found.unknown is None
+
+
+async def test_a_damaged_record_makes_it_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's state must not end this flow."""
+
+    async def read_to_end(log: StateLog) -> None:
+        log.records |= recorded(mirror()) | {state.mirror_key(UID, "x"): b"\xff\xff"}
+
+    monkeypatch.setattr(StateLog, "read_to_end", read_to_end)
+    source = _Source(ClusterSpec("east", (("e", 1),)))
+    source.topics = topics("a.t", STATE_TOPIC)
+    found = Provenance(source)
+    assert await found.learn() == {}
+    assert "a record that cannot be read" in str(found.unknown)
