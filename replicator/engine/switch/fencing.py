@@ -45,8 +45,9 @@ def _ours(records: Mapping[bytes, bytes], uid: str, epoch: int | None) -> Ours:
         epoch: Of the fence that stands; None where none does.
     """
     writer = state.get_writer_record(records, uid)
-    others = frozenset({writer.filler_producer_id, writer.fill_producer_id})
-    return Ours(writer.producer_id, others, epoch, any_marker=epoch is None)
+    # An id that was never recorded reads as 0, which is an application's.
+    others = {getattr(writer, name) for name in ("filler_producer_id", "fill_producer_id") if writer.HasField(name)}
+    return Ours(writer.producer_id, frozenset(others), epoch, any_marker=epoch is None)
 
 
 class Fencing:
