@@ -87,6 +87,7 @@ class PartitionCopy:
         left_out: Producers on the source whose records are not copied (`loop_guard: origin`).
         holds_at_markers: As given.
         wants_mapping: Whether offsets that hold no record can only be left out: the next attach decides.
+        refused_at: The source offset it stood at when a sequence was last refused as not the next one; -1 for never.
         outstanding: Produces sent and not answered, of any episode.
         last_epoch: Leader epoch of the last source batch accepted, -1 when unknown.
         doubtful: Whether a Produce may have taken effect without our knowing, since the last attach.
@@ -129,6 +130,7 @@ class PartitionCopy:
         "phase",
         "queued_bytes",
         "reason",
+        "refused_at",
         "track",
         "waits_for_claim",
         "wants_mapping",
@@ -153,6 +155,7 @@ class PartitionCopy:
         self.left_out: Collection[int] = frozenset()
         self.holds_at_markers = holds_at_markers
         self.wants_mapping = False
+        self.refused_at = -1
         self.outstanding = 0
         self.last_epoch = -1
         self.doubtful = False
@@ -790,6 +793,8 @@ class PartitionCopy:
             return self.fault(
                 Reason.CORRUPT_BATCH, f"the target finds the batch at {batch.base_offset} damaged: {detail}"
             )
+        if outcome is ProduceOutcome.OUT_OF_ORDER:
+            self.refused_at = self.acked_offset
         if outcome is ProduceOutcome.REJECTED:
             return self.fault(Reason.TARGET_REFUSED, f"the target refuses offset {batch.base_offset}: {detail}")
         return self.settle(detail, doubtful=outcome in _DOUBTFUL)

@@ -16,6 +16,7 @@ from replicator.engine.look import Side, batches_between, last_data, offsets_of
 from replicator.engine.maps import last_source, mapping_of, stepped_back
 from replicator.engine.walk import Log, Walked, walk
 from replicator.model.batch import MAGIC_V2
+from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
 from replicator.wire.recode import open_batch
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
 
+
+_log = get_logger(__name__)
 
 _COMMIT_LOOKS, _COMMIT_PAUSE_SECONDS = 10, 0.05
 
@@ -160,10 +163,30 @@ async def _target_logs(
         where = slot.target
         start, end = starts[where], ends[where]
         entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
+        untold = producers is None or _is_untold(slot, entry)
         looked_for = end > start and not others_write
         tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
-        logs[slot] = TargetLog(start, end, entry, tail, entry_known=producers is not None, log_end=log_ends.get(where))
+        entry = None if untold else entry
+        logs[slot] = TargetLog(start, end, entry, tail, entry_known=not untold, log_end=log_ends.get(where))
     return logs
+
+
+def _is_untold(slot: Slot, entry: Entry | None) -> bool:
+    """Return whether the leader remembers a sequence of ours that it does not tell.
+
+    A broker takes any sequence of a producer that it knows nothing of. One that says so, and refuses the sequence that
+    followed from it, knows more; then the tail's header has to serve, as where DescribeProducers is not offered.
+    """
+    if entry is not None and entry.last_sequence >= 0:
+        return False
+    if not slot.untold and slot.copy.refused_at == slot.copy.acked_offset:
+        slot.untold = True
+        _log.warning(
+            "the target refuses a sequence and tells of none (DescribeProducers): its log is gone by instead",
+            partition=str(slot.target),
+            offset=slot.copy.acked_offset,
+        )
+    return slot.untold
 
 
 async def _ends_beyond(

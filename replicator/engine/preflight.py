@@ -31,6 +31,7 @@ from replicator.core.topic_plan import (
 from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
 from replicator.engine import state
+from replicator.engine.fence import markers_are_shown
 from replicator.engine.owners import owner_of
 from replicator.engine.preflight_owners import known_flows, owned
 from replicator.engine.provenance import topics_of
@@ -500,8 +501,21 @@ async def _guard(flow: _Flow) -> None:
     flow.memory = producer_memory(await target.admin.each_broker_configs(SETTINGS))
     flow.checks.append(judge.guard(flow.memory, target.spec))
     connection = await target.cluster.any_connection()
-    flow.checks.append(judge.producers(target.spec, offered=ask.offers_producers(connection)))
+    offered = ask.offers_producers(connection)
+    shown = await _marker_shown(flow) if offered else None
+    flow.checks.append(judge.producers(target.spec, offered=offered, shown=shown))
     await _old_backlog(flow)
+
+
+async def _marker_shown(flow: _Flow) -> bool | None:
+    """Return whether the target tells of our data id, which wrote a marker to the state topic lately; None if not."""
+    if flow.record is None:
+        return None
+    writer = state.get_writer_record(flow.records, flow.record.uid)
+    age_ms = time.time_ns() // 1_000_000 - writer.kept_alive_ms
+    if not writer.HasField("producer_id") or age_ms >= flow.memory.shortest_ms - judge.GUARD_MARGIN_MS:
+        return None
+    return await markers_are_shown(flow.target.cluster, writer.producer_id)
 
 
 async def _old_backlog(flow: _Flow) -> None:

@@ -454,8 +454,21 @@ def transactional_id(cluster: ClusterSpec, *, allowed: bool) -> Sequence[Check]:
     )
 
 
-def producers(cluster: ClusterSpec, *, offered: bool) -> Check:
-    """Say whether the brokers tell which producers they remember."""
+def producers(cluster: ClusterSpec, *, offered: bool, shown: bool | None = None) -> Check:
+    """Say whether the brokers tell which producers they remember.
+
+    Args:
+        cluster: The target.
+        offered: Whether they offer to.
+        shown: Whether a producer of ours is told of that wrote a marker to the state topic; None where none surely did.
+    """
+    if offered and shown is False:
+        return fail(
+            "producers",
+            f"DescribeProducers of {cluster.alias} does not tell of a producer of ours that wrote a marker to "
+            f"{STATE_TOPIC}: a fence could not be seen, so this flow cannot be switched over",
+            "ask whoever runs it for what Kafka's own brokers tell",
+        )
     if offered:
         return ok("producers", f"{cluster.alias} tells what it remembers of our producer (DescribeProducers)")
     return warn(

@@ -48,6 +48,8 @@ class Slot:
         compacted: Whether the source's cleaner may take records from inside its log, as far as is known.
         surely_compacted: Whether it is known that it may.
         only_compacted: Whether nothing but the cleaner takes records: then its start cannot be moved.
+        untold: Whether the target's leader refused a sequence though it tells of none: what it remembers of us it does
+            not tell, and the log has to serve.
         level_ms: When the target last held all that the source was seen to hold (Unix, ms); 0 for never.
         stopped_by_mirror: Whether it stands still for a fault of its whole topic, and goes on once that has passed.
         map_record: What is recorded of its offsets, as bytes; empty while they are the source's own.
@@ -83,6 +85,7 @@ class Slot:
     compacted: bool = False
     surely_compacted: bool = False
     only_compacted: bool = False
+    untold: bool = False
     level_ms: int = 0
     stopped_by_mirror: bool = False
     map_record: bytes = b""

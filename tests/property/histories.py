@@ -62,9 +62,9 @@ def append_old(world: World, pick: Pick) -> None:
 
 def append_odd(world: World, pick: Pick) -> None:
     """Append a batch that cannot be passed on as it is."""
-    odd = ODD[pick(len(ODD))]
+    count, odd = 1 + pick(3), ODD[pick(len(ODD))]
     # Where no cleaner works any more, it left no end without a record.
-    world.source.append(1 + pick(3), world.now_ms, "gap" if odd == "end" and not world.compacted else odd)
+    world.source.append(count, world.now_ms, "gap" if odd == "end" and not world.compacted else odd)
 
 
 def append_by_a_flow(world: World, pick: Pick) -> None:

@@ -22,7 +22,7 @@ from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, fill_route_transactional_id
 from replicator.model.switch import Away, Cut, Journal, Verb
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.transactions import init_producer_id
+from replicator.wire.transactions import ProducerIdentity, init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,11 @@ class Fencing:
         writer = state.get_writer_record(site.log.records, site.uid)
         if not writer.HasField("producer_id"):
             raise PreflightFailed(f"flow {site.flow.name!r} has no producer to fence")
-        return await fencing.coordinator_epoch(site.target, site.uid, writer.producer_id)
+        at_least = await fencing.coordinator_epoch(site.target, site.uid, writer.producer_id)
+        epoch = fencing.known_to_coordinator(writer) if at_least is None else at_least
+        identity = ProducerIdentity(writer.producer_id, epoch)
+        await fencing.prove_markers_are_shown(site.target, site.uid, identity)
+        return at_least
 
     def begin(self, records: Mapping[bytes, bytes], step: do.BeginFence, at_least: int | None) -> Effect:
         """See `do.BeginFence`."""

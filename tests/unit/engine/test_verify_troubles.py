@@ -1,0 +1,52 @@
+"""Troubles of a verification belong to the partition that had them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from replicator.core.attach_facts import Resume
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import TargetLimits
+from replicator.engine.slot import Slot
+from replicator.engine.verify_continuous import ContinuousVerify, Verifier
+from replicator.errors import ConnectionFailed
+from replicator.model.names import TopicPartition
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
+from tests.shards import shard_with
+
+WHERE = TopicPartition("orders", 0)
+FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
+
+
+def copied() -> Slot:
+    """Return a partition in an episode."""
+    copy = PartitionCopy(WHERE, TargetLimits(1000, 1000))
+    copy.resume(Resume(10, 10, None))
+    return Slot(WHERE, WHERE, copy, shard_with())
+
+
+async def test_a_partition_made_anew_inherits_neither_rest_nor_finds() -> None:
+    """It is another copy: what stood in the way of the one before says nothing of it."""
+    slots = {WHERE: copied()}
+    verify = ContinuousVerify(FLOW, cast("Any", SimpleNamespace(slots=slots, now=lambda: 100.0)))
+    looks: list[object] = []
+
+    async def look(place: Any) -> bool:
+        looks.append(place.track)
+        raise ConnectionFailed("cannot be read", cluster="west")
+
+    verifier = cast("Verifier", SimpleNamespace(look=look))
+    (first,) = verify._places()
+    for _ in range(2):
+        await verify._look(verifier, first)
+    assert looks == [first.track], "it rests"
+    verify._told.add(first.track)
+
+    slots[WHERE] = copied()
+    verify._forget_what_is_gone()
+    (second,) = verify._places()
+    await verify._look(verifier, second)
+
+    assert looks == [first.track, second.track]
+    assert first.track not in verify._told
