@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LOOKED_SECONDS = 5.0
 _ANSWER_SECONDS_MAX = 5.0
+_PARTITIONS_PER_REQUEST = 500
+"""A request for ten thousand would hold the event loop for as long as it takes to write and to read it."""
 
 log = get_logger(__name__)
 
@@ -34,22 +36,30 @@ class SourceLooks:
 
     async def look(self) -> None:
         """Ask for the ends of those that were not seen lately; what cannot be asked for stays as it was, and ages."""
+        now = self._pump.now()
+        due = [slot for slot in self._pump.slots.values() if self._is_due(slot, now)]
+        for first in range(0, len(due), _PARTITIONS_PER_REQUEST):
+            if not await self._ask(due[first : first + _PARTITIONS_PER_REQUEST]):
+                return  # nobody answers: the next look tries again
+
+    async def _ask(self, slots: list[Slot]) -> bool:
+        """Ask for the ends of some partitions; return whether any was told."""
         pump = self._pump
         asked_at = pump.now()
-        due = {slot.source: slot for slot in pump.slots.values() if self._is_due(slot, asked_at)}
-        if not due:
-            return
         told, unseen = await ends_of(
-            pump.source.cluster, due, committed=pump.committed_only, timeout_seconds=_ANSWER_SECONDS_MAX
+            pump.source.cluster,
+            [slot.source for slot in slots],
+            committed=pump.committed_only,
+            timeout_seconds=_ANSWER_SECONDS_MAX,
         )
-        for where, end in told.items():
-            slot = due[where]
-            if pump.slots.get(where) is slot:
+        for slot in slots:
+            if slot.source in told and pump.slots.get(slot.source) is slot:
                 slot.lag.reach(slot.copy.acked_offset)
-                slot.lag.observe(end, asked_at)
+                slot.lag.observe(told[slot.source], asked_at)
         if unseen:
             where, why = next(iter(unseen.items()))
             log.debug("ends not looked at", partitions=len(unseen), first=str(where), why=why)
+        return bool(told)
 
     def _is_due(self, slot: Slot, now: float) -> bool:
         pump = self._pump
