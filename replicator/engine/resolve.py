@@ -99,7 +99,7 @@ class Resolver:
             check_adoption(owner, self._owners.look(owner), mirror.target_topic)
         if plan is None or order.how is not How.ACCEPT:
             return plan
-        return replace(plan, changes=await self._sync.changes_once_ours(mirror))
+        return replace(plan, changes=await self._sync.facts.changes_once_ours(mirror))
 
     def _owner(self, mirror: Mirror) -> Owner | None:
         """Return the other flow that the target topic belongs to, None where it is nobody's or ours."""

@@ -6,38 +6,23 @@ mirror. A topic that cannot be handled faults alone; the pass goes on with the o
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from replicator.core import selection
 from replicator.core.attach_facts import Role
-from replicator.core.ownership import Because, OwnedTopic, given_up, recorded
-from replicator.core.topic_plan import (
-    CreateTopic,
-    Fault,
-    GrowTopic,
-    Recorded,
-    SetConfigs,
-    SourceTopic,
-    TargetCluster,
-    TargetTopic,
-    TopicPlan,
-    changes_of,
-    creation_advice,
-    plan_topic,
-)
+from replicator.core.ownership import OwnedTopic, given_up
+from replicator.core.topic_plan import CreateTopic, Fault, GrowTopic, SetConfigs, TopicPlan, creation_advice
 from replicator.engine import state
 from replicator.engine.access import refused
 from replicator.engine.between import check_clusters
 from replicator.engine.chosen import Chosen
 from replicator.engine.fence import role_text
 from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
-from replicator.engine.ownership import Ownership
+from replicator.engine.target_proof import TargetProof
 from replicator.engine.target_topics import TargetTopics
-from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, NotOurs, PreflightFailed
-from replicator.model.names import STATE_TOPIC
-from replicator.model.spec import Offsets
+from replicator.engine.topic_facts import DELETE_RETENTION, MAX_BYTES, POLICY, TopicFacts, effective_of
+from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, NotOurs
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -46,31 +31,14 @@ from replicator.wire.cluster import Cluster, Topic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from replicator.admin.topics import TopicAdmin, TopicConfig
+    from replicator.admin.topics import TopicAdmin
     from replicator.engine.owners import Owners
     from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.target_proof import Proof
+    from replicator.engine.topic_facts import Found
     from replicator.model.spec import FlowSpec
 
-_MAX_BYTES = "max.message.bytes"
-_POLICY = "cleanup.policy"
-_DELETE_RETENTION = "delete.retention.ms"
-_TIMESTAMP_TYPE = "message.timestamp.type"
-_EFFECTIVE = (_POLICY, "retention.ms", "retention.bytes", _MAX_BYTES, _DELETE_RETENTION, _TIMESTAMP_TYPE)
-
-Proof: TypeAlias = OwnedTopic | Fault | KafkaError
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Facts of both sides for one topic."""
-
-    source: Topic
-    target: Topic | None
-    source_config: TopicConfig | None
-    target_config: TopicConfig | None
-    untold: KafkaError | None = None
-    """Why settings of one of the two are not known."""
 
 
 class TopicSync:
@@ -88,6 +56,7 @@ class TopicSync:
     Attributes:
         mirrors: By source topic name.
         chosen: Which topics are copied, and which are left out.
+        facts: What both sides tell of topics.
     """
 
     def __init__(
@@ -108,15 +77,13 @@ class TopicSync:
         self._uid = uid
         self._source = source
         self._target = target
-        self._source_admin, self._target_admin = admins
-        self._topics = TargetTopics(target, self._target_admin)
-        self._ownership = Ownership(flow, uid, source, target, state_log)
+        self.facts = TopicFacts(flow, uid, source, target, admins, state_log)
+        self._proof = TargetProof(flow, uid, source, target, state_log, owners, self.facts, self._from_record)
+        self._topics = TargetTopics(target, admins[1])
         self._doubted = doubted
-        self._feeders: dict[str, str] = {}
         self._outrun: set[str] = set()
         self._log = state_log
         self._owners = owners
-        self._known_configs: frozenset[str] | None = None
         self._first_pass = True
         self._anew: set[str] = set()
 
@@ -145,7 +112,7 @@ class TopicSync:
         if mirror is None or owner is None:
             return None
         fresh = self.mirrors[mirror.topic] = self._from_record(mirror.topic, target_topic)
-        fresh.fault = self._owned_elsewhere(target_topic)
+        fresh.fault = self._proof.owned_elsewhere(target_topic)
         return mirror.topic
 
     def stand_by(self) -> bool:
@@ -197,13 +164,13 @@ class TopicSync:
         if self._first_pass:
             self._remember_missing(names)
         gone = self._note_missing(names)
-        self._feeders = _first_of(targets)
+        self._proof.selected(targets)
         outrun = await self._look_at(looked_at, targets)
         if outrun:  # somebody else created those in the same moment: whose they are is proven like that of any other
             await self._look_at(outrun, targets)
         if looked_at:
             await self._record()
-        if looked_at and self._known_configs is None:
+        if looked_at and self.facts.known_configs is None:
             # What was created got what every version knows; its own settings tell what else this one does.
             await self._look_at(looked_at, targets)
             await self._record()
@@ -216,8 +183,8 @@ class TopicSync:
             return []
         # The target is asked only about topics that need a look: one that goes there is noticed by its refusals.
         absent = await self._target.refresh(sorted({targets[name] for name in names}))
-        found = await self._facts(names, targets)
-        proofs = await self._prove(found)
+        found = await self.facts.of(names, targets)
+        proofs = await self._proof.prove(found)
         await self.chosen.announce([targets[name] for name, facts in found.items() if facts.target is None])
         self._outrun.clear()
         for name, facts in found.items():
@@ -251,7 +218,7 @@ class TopicSync:
         seeded = [
             name
             for name, mirror in self.mirrors.items()
-            if _POLICY in mirror.held_back and mirror.fault is None and 0 < mirror.partitions <= len(mirror.active)
+            if POLICY in mirror.held_back and mirror.fault is None and 0 < mirror.partitions <= len(mirror.active)
         ]
         self._anew.update(seeded)
         return bool(seeded)
@@ -305,133 +272,13 @@ class TopicSync:
         mirror.fault = fault
         return True
 
-    async def _facts(self, names: list[str], targets: Mapping[str, str]) -> dict[str, _Found]:
-        """Return what both sides tell of topics; what is refused of one of them is said there, and only there."""
-        existing = sorted({targets[name] for name in names if targets[name] in self._target.topics})
-        untold: tuple[dict[str, KafkaError], dict[str, KafkaError]] = {}, {}
-        there, here = await asyncio.gather(
-            self._source_admin.describe_configs(names, untold[0]),
-            self._target_admin.describe_configs(existing, untold[1]),
-        )
-        if self._known_configs is None:
-            here |= await self._state_config()
-        for config in here.values():
-            self._known_configs = frozenset(config.effective)
-        return {
-            name: _Found(
-                self._source.topics[name],
-                self._target.topics.get(targets[name]),
-                there.get(name),
-                here.get(targets[name]),
-                untold[0].get(name) or untold[1].get(targets[name]),
-            )
-            for name in names
-            if name in self._source.topics
-        }
-
-    async def _state_config(self) -> dict[str, TopicConfig]:
-        """Return the settings of the state topic: it stands on the target before any mirror, and names all there are.
-
-        Which settings a topic may have differs by Kafka's version, and one unknown name refuses a whole topic.
-        """
-        try:
-            return await self._target_admin.describe_configs([STATE_TOPIC])
-        except AuthorizationFailed as error:
-            log.warning("the target does not tell which settings it knows", why=str(error), next=error.next_step)
-            return {}
-
-    # -- whose a target topic is ------------------------------------------------------------------------------------
-
-    async def _prove(self, found: Mapping[str, _Found]) -> dict[str, Proof]:
-        """Return by source topic the proof that its target topic is ours, or why it is not, or why that is not known.
-
-        One that stood there before us and never held a record is recorded as ours before anything of it is changed: so
-        whoever is killed in between leaves no doubt. One that an operator gave up, and one that is not there, has none.
-        """
-        proofs: dict[str, Proof] = {}
-        candidates: dict[str, Topic] = {}
-        owners = {} if self._flow.both_ways else state.foreign_owners(self._log.records, self._uid)
-        for name, facts in found.items():
-            target_name = self._target_name(name)
-            taken = self._taken(name, target_name, owners)
-            if taken is not None:
-                proofs[name] = taken
-            elif facts.target is not None and not self._is_given_up(facts.target):
-                candidates[name] = facts.target
-        told = await self._ownership.prove(candidates.values())
-        adopted: dict[str, Topic] = {}
-        for name, topic in candidates.items():
-            proof = told[topic.name]
-            if not isinstance(proof, OwnedTopic) or proof.because is Because.RECORDED:
-                proofs[name] = proof
-                continue
-            mirror = self._from_record(name, topic.name)
-            if self._fault(mirror, found[name], self._plan(mirror, found[name])) is None:
-                adopted[name] = topic
-        return proofs | await self._adopt(found, adopted)
-
-    async def _adopt(self, found: Mapping[str, _Found], topics: Mapping[str, Topic]) -> dict[str, Proof]:
-        """Record topics as ours, all in one change; return the proofs of those that are recorded then."""
-        mirrors = {name: self._from_record(name, topic.name) for name, topic in topics.items()}
-
-        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
-            owners = {} if self._flow.both_ways else state.foreign_owners(records, self._uid)
-            changes: list[Change] = []
-            for name, topic in topics.items():
-                stored = state.get_mirror(records, self._uid, topic.name)
-                changed = stored is not None and (
-                    state.names_its_topic(stored) or stored.generation != mirrors[name].generation
-                )
-                if changed or topic.name in owners:
-                    continue  # somebody was faster; the next look tells what that means
-                record = mirrors[name].as_record((self._uid, self._flow.name), stored)
-                record.source_topic_id, record.target_topic_id = found[name].source.topic_id, topic.topic_id
-                record.source_partitions, record.phase = found[name].source.partition_count, pb.MIRROR_PHASE_SEEDING
-                changes.append(state.put(state.mirror_key(self._uid, topic.name), record))
-            return changes
-
-        if topics:
-            await self._log.change(self._uid, decide)
-        proofs: dict[str, Proof] = {}
-        for name, topic in topics.items():
-            record = state.get_mirror(self._log.records, self._uid, topic.name)
-            if record is not None and record.source_topic == name and record.target_topic_id == topic.topic_id:
-                log.info("topic adopted", topic=topic.name, why="it stood there and never held a record")
-                proofs[name] = recorded(topic.name, topic.topic_id)
-        return proofs
-
-    def _taken(self, name: str, target_name: str, owners: Mapping[str, str]) -> Fault | None:
-        """Return who else feeds this target topic: another flow, or another topic of this one that is renamed alike.
-
-        Of several topics of this flow the one that is recorded does, else the first in name order: logs are not merged.
-        """
-        if target_name in owners:
-            return self._owned_elsewhere(target_name)
-        record = state.get_mirror(self._log.records, self._uid, target_name)
-        feeder = record.source_topic if record is not None else self._feeders.get(target_name, name)
-        if feeder == name:
-            return None
-        return Fault(
-            Reason.TARGET_TAKEN,
-            f"topic {feeder} of this flow is copied to {target_name} already, and two topics are never merged into "
-            "one; next: exclude one of them, or rename it apart",
-        )
-
-    def _target_name(self, name: str) -> str:
-        return selection.target_name(self._flow.rename, name)
-
-    def _is_given_up(self, topic: Topic) -> bool:
-        """Return whether an operator wants this very topic deleted."""
-        record = state.get_mirror(self._log.records, self._uid, topic.name)
-        return record is not None and bool(record.doomed_topic_id) and record.doomed_topic_id == topic.topic_id
-
     # -- one topic ------------------------------------------------------------------------------------------------
 
     async def _handle(
         self,
         name: str,
         target_name: str,
-        found: _Found,
+        found: Found,
         target_error: int | None,
         proof: Proof | None,
     ) -> None:
@@ -467,12 +314,12 @@ class TopicSync:
             mirror.recorded = state.names_its_topic(record)
         return mirror
 
-    async def _bring_in_step(self, mirror: Mirror, found: _Found, proof: OwnedTopic | Fault | None) -> None:
+    async def _bring_in_step(self, mirror: Mirror, found: Found, proof: OwnedTopic | Fault | None) -> None:
         if proof is None:
             found = await self._without_doomed(mirror, found)
-        plan = self._plan(mirror, found)
+        plan = self.facts.plan(mirror, found)
         was_ours = plan.fault if any(mirror.target_id) else None
-        fault = was_ours or (proof if isinstance(proof, Fault) else self._fault(mirror, found, plan))
+        fault = was_ours or (proof if isinstance(proof, Fault) else self.facts.fault(mirror, found, plan))
         if fault is not None:
             if mirror.fault != fault:
                 log.warning("topic stopped", topic=mirror.topic, reason=fault.reason, why=fault.text)
@@ -495,21 +342,21 @@ class TopicSync:
             mirror.begin_at_end_partitions = mirror.partitions
         mirror.managed = dict(plan.managed)
         mirror.held_back = dict(plan.held_back)
-        limit = plan.managed.get(_MAX_BYTES) or effective_of(found.target_config).get(_MAX_BYTES)
+        limit = plan.managed.get(MAX_BYTES) or effective_of(found.target_config).get(MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else MAX_BYTES_DEFAULT
         # Where the setting cannot be read, a record that is gone must not be taken for lost history.
         source = effective_of(found.source_config)
-        policy = source.get(_POLICY, "")
+        policy = source.get(POLICY, "")
         mirror.surely_compacted, mirror.only_compacted = "compact" in policy, policy == "compact"
-        kept_ms = source.get(_DELETE_RETENTION)
+        kept_ms = source.get(DELETE_RETENTION)
         mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
-        mirror.compacted = "compact" in source.get(_POLICY, "compact")
+        mirror.compacted = "compact" in source.get(POLICY, "compact")
 
     def _may_change(self, mirror: Mirror) -> bool:
         """Return whether the target topic is still the passive side: a pass may take minutes, a switch seconds."""
         return state.copies_to(self._log.records, self._uid, mirror.target_topic)
 
-    async def _in_step(self, mirror: Mirror, found: _Found, plan: TopicPlan, owned: OwnedTopic | None) -> Topic | None:
+    async def _in_step(self, mirror: Mirror, found: Found, plan: TopicPlan, owned: OwnedTopic | None) -> Topic | None:
         """Create the target topic, or change the one that is ours; return it once it has leaders, None if not yet."""
         target, partitions = found.target, found.source.partition_count
         if target is None:
@@ -539,11 +386,7 @@ class TopicSync:
             self._outrun.add(mirror.topic)
         return made
 
-    def _fault(self, mirror: Mirror, found: _Found, plan: TopicPlan) -> Fault | None:
-        """Return why the two topics cannot be a mirror."""
-        return self._not_mappable(mirror, found) or self._not_shareable(mirror, found) or plan.fault
-
-    async def _without_doomed(self, mirror: Mirror, found: _Found) -> _Found:
+    async def _without_doomed(self, mirror: Mirror, found: Found) -> Found:
         """Delete the target topic that an operator gave up, if it is still there; return what is found then."""
         record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
         if record is None or not record.doomed_topic_id:
@@ -562,108 +405,6 @@ class TopicSync:
 
         await self._log.change(self._uid, decide)
         return found
-
-    def _not_mappable(self, mirror: Mirror, found: _Found) -> Fault | None:
-        """A record that a cleaner may take cannot be told by counting, which mapped offsets rest on."""
-        if "compact" not in effective_of(found.source_config).get(_POLICY, ""):
-            return None
-        record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
-        mapped = record is not None and any(one.mapped for one in record.maps.values())
-        if self._flow.offsets is not Offsets.MAPPED and not mapped:
-            return None
-        return Fault(
-            Reason.NOT_MAPPABLE,
-            f"{mirror.topic} is compacted, and topics with mapped offsets must not be: use `offsets: auto` for it, "
-            "in a flow of its own",
-        )
-
-    def _not_shareable(self, mirror: Mirror, found: _Found) -> Fault | None:
-        """Say why others cannot write to this target topic as well: we could not tell our records from theirs."""
-        if not self._flow.both_ways:
-            return None
-        here = effective_of(found.target_config)
-        if "compact" in here.get(_POLICY, "") + effective_of(found.source_config).get(_POLICY, ""):
-            return Fault(
-                Reason.NOT_MAPPABLE,
-                f"{mirror.topic} is compacted, and where both sides are written to (`loop_guard: origin`) offsets are "
-                "mapped, which takes logs that no cleaner thins out: leave it out of this flow (`exclude`)",
-            )
-        if here.get(_TIMESTAMP_TYPE) == "LogAppendTime":
-            return Fault(
-                Reason.TARGET_REFUSED,
-                f"{mirror.target_topic} gives records times of its own (message.timestamp.type=LogAppendTime), so they "
-                "would not be the same on both sides; set it to CreateTime",
-            )
-        return None
-
-    @staticmethod
-    def _target_side(found: _Found) -> TargetTopic | None:
-        if found.target is None:
-            return None
-        return TargetTopic(
-            topic_id=state.uuid_text(found.target.topic_id),
-            partitions=found.target.partition_count,
-            replication_factor=found.target.replication_factor,
-            configs=found.target_config.dynamic if found.target_config else {},
-        )
-
-    def _owned_elsewhere(self, target_name: str) -> Fault | None:
-        """Return why a mirror stands still whose target topic is another flow's."""
-        owner = None if self._flow.both_ways else self._owners.of(target_name)
-        if owner is None:
-            return None
-        self._owners.look(owner)  # so that it is known by the time that somebody wants to adopt it
-        text = owner.text(target_name, self._flow.source, self._source.cluster_id or "")
-        return Fault(Reason.OTHER_OWNER, text)
-
-    def _plan(self, mirror: Mirror, found: _Found) -> TopicPlan:
-        source = SourceTopic(
-            name=mirror.topic,
-            topic_id=state.uuid_text(found.source.topic_id),
-            partitions=found.source.partition_count,
-            replication_factor=found.source.replication_factor,
-            configs=found.source_config.dynamic if found.source_config else {},
-            effective=effective_of(found.source_config),
-        )
-        target = self._target_side(found)
-        recorded = Recorded(
-            source_id=state.uuid_text(mirror.source_id),
-            target_id=state.uuid_text(mirror.target_id),
-            managed=mirror.managed,
-            seeding=len(mirror.active) < found.source.partition_count
-            and "compact" not in mirror.managed.get(_POLICY, ""),
-        )
-        cluster = TargetCluster(len(self._target.brokers), self._known_configs)
-        return plan_topic(source, target, self._flow, cluster, target_name=mirror.target_topic, recorded=recorded)
-
-    async def changes_once_ours(self, mirror: Mirror) -> tuple[str, ...]:
-        """Return what the next pass changes of a target topic that an operator accepts as it stands: from and to.
-
-        Raises:
-            PreflightFailed: It cannot be a mirror, whosever it is.
-            KafkaError: A cluster cannot be asked.
-        """
-        names = {mirror.topic: mirror.target_topic}
-        await asyncio.gather(self._source.refresh(list(names)), self._target.refresh(list(names.values())))
-        found = (await self._facts([mirror.topic], names)).get(mirror.topic)
-        if found is None or found.target is None:
-            return ()
-        if found.untold is not None:
-            raise found.untold
-        accepted = Mirror(mirror.topic, mirror.target_topic, managed=mirror.managed)
-        # Nothing is seeded below what was accepted.
-        accepted.active = set(range(min(found.source.partition_count, found.target.partition_count)))
-        plan = self._plan(accepted, found)
-        fault = self._fault(accepted, found, plan)
-        if fault is not None:
-            raise PreflightFailed(
-                f"{mirror.target_topic} cannot be accepted",
-                why=fault.text,
-                next_step="mirror it under another name (`rename`)",
-            )
-        effective = found.target_config.effective if found.target_config is not None else {}
-        in_force = {name: one.value for name, one in effective.items() if one.value is not None}
-        return changes_of(plan, self._target_side(found), in_force)
 
     # -- the record -----------------------------------------------------------------------------------------------
 
@@ -718,28 +459,11 @@ class TopicSync:
         await self._record()
 
 
-def _first_of(targets: Mapping[str, str]) -> dict[str, str]:
-    """Return the first source topic in name order of each target topic."""
-    first: dict[str, str] = {}
-    for name, target_name in targets.items():
-        first[target_name] = min(name, first.get(target_name, name))
-    return first
-
-
 def _fault_of(error: KafkaError) -> Fault:
     """Return why a mirror stands still, with what helps: its text is all that status keeps of the error."""
     reason = Reason.WAITING_FOR_ACCESS if isinstance(error, AuthorizationFailed) else Reason.TARGET_REFUSED
     step = error.next_step or (creation_advice(error.code) if isinstance(error, BrokerRefused) else "")
     return Fault(reason, f"{error}; next: {step}" if step else str(error))
-
-
-def effective_of(config: TopicConfig | None) -> dict[str, str]:
-    """Return the settings in force on a topic that the copying depends on; none where they cannot be read."""
-    if config is None:
-        return {}
-    return {
-        name: value.value for name, value in config.effective.items() if name in _EFFECTIVE and value.value is not None
-    }
 
 
 def _is_absence(code: int) -> bool:

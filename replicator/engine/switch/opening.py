@@ -11,7 +11,7 @@ from replicator.core.topic_configs import Desired, at_promotion, desired_configs
 from replicator.engine import state
 from replicator.engine.switch.records import switches_of
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in
-from replicator.engine.topic_sync import effective_of
+from replicator.engine.topic_facts import effective_of
 from replicator.errors import KafkaError, NotOurs
 from replicator.obs.logs import get_logger
 
