@@ -117,11 +117,12 @@ class TargetProof:
 
         if topics:
             await self._log.change(self._uid, decide)
+        why = "others write to it too" if self._flow.both_ways else "it stood there and never held a record"
         proofs: dict[str, Proof] = {}
         for name, topic in topics.items():
             record = state.get_mirror(self._log.records, self._uid, topic.name)
             if record is not None and record.source_topic == name and record.target_topic_id == topic.topic_id:
-                log.info("topic adopted", topic=topic.name, why="it stood there and never held a record")
+                log.info("topic adopted", topic=topic.name, why=why)
                 proofs[name] = recorded(topic.name, topic.topic_id)
         return proofs
 
