@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,17 +12,16 @@ from replicator.cli import findings, output, remote, switch_views
 from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption
 from replicator.cli.output import Format
 from replicator.cli.switch import show
-from replicator.errors import Conflict, PreflightFailed, ReplicatorError, TimedOut, UsageError
+from replicator.cli.switch_follow import Manner, follow, follow_back, turns_back
+from replicator.errors import PreflightFailed, UsageError
 from replicator.model.report import to_json as report_to_json
 from replicator.model.status import SCHEMA_VERSION
-from replicator.model.switch import Close, Options, Order, Outcome, Verb, back_id
+from replicator.model.switch import Close, Options, Order, Outcome, Verb
 from replicator.model.switch_status import plan_to_json
 
 if TYPE_CHECKING:
-    from replicator.model.switch_status import SwitchPlan, SwitchStatus
+    from replicator.model.switch_status import SwitchPlan
     from replicator.rpc.client import ControlClient
-
-_POLL_SECONDS = 0.3
 
 TopicsOption = Annotated[
     list[str] | None, typer.Option("--topics", help="Only this source topic; repeat for more. Default: the whole flow.")
@@ -59,17 +55,6 @@ AgreeOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Manner:
-    """How an order is given: what is asked, waited for and shown."""
-
-    dry_run: bool
-    yes: bool
-    wait: bool
-    timeout_seconds: float
-    form: Format
-
-
 def switchover(
     flow: FlowArgument,
     *,
@@ -92,7 +77,7 @@ def switchover(
 
     Until the fence `replicator switch abort` undoes all of it.
     """
-    manner = _Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
+    manner = Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
     options = Options(
         close=Close.STATED if producers_stopped else Close.LOCK,
         reverse_flow="?" if reverse else "",
@@ -130,7 +115,7 @@ def failover(
             return
         if confirm is not None and confirm != flow:
             raise UsageError(f"--confirm names {confirm!r}, not {flow!r}")
-        manner = _Manner(dry_run, confirm == flow, wait, remote.duration(timeout, "--timeout"), form)
+        manner = Manner(dry_run, confirm == flow, wait, remote.duration(timeout, "--timeout"), form)
         _carry_out(client, _order(Verb.FAILOVER, flow, topics, Options(), reason), manner)
 
 
@@ -158,12 +143,12 @@ def failback(
 
     What the old source holds beyond the cut is exported and shown; you agree before anything of it is replaced.
     """
-    manner = _Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
+    manner = Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         if confirm is not None:
             running = client.confirm_switch(flow, confirm, actor=remote.actor())
             if manner.wait:
-                _follow(client, running, manner)
+                follow(client, running, manner)
             else:
                 show(running, manner.form)
             return
@@ -200,7 +185,7 @@ def _rehearse(client: ControlClient, flow: str, form: Format) -> None:
     findings.judge(report)
 
 
-def _carry_out(client: ControlClient, order: Order, manner: _Manner) -> None:
+def _carry_out(client: ControlClient, order: Order, manner: Manner) -> None:
     """Tell what an order does, ask, give it, and follow it.
 
     Raises:
@@ -232,7 +217,7 @@ def _carry_out(client: ControlClient, order: Order, manner: _Manner) -> None:
     if not manner.wait:
         show(switch, manner.form)
         return
-    _follow(client, switch, manner)
+    follow(client, switch, manner)
 
 
 def _ask(order: Order) -> None:
@@ -248,16 +233,19 @@ def _ask(order: Order) -> None:
         raise PreflightFailed("that is not the flow's name: nothing was done")
 
 
-def _already(client: ControlClient, order: Order, plan: SwitchPlan, manner: _Manner) -> None:
+def _already(client: ControlClient, order: Order, plan: SwitchPlan, manner: Manner) -> None:
     """Say that nothing is to be done; follow the switch if it is under way."""
     switches = client.switches(order.flow)
     last = switches[-1] if switches else None
-    if last is not None and last.verb is Verb.FAILBACK:
-        last = _running_back(client, last) or last
-    if last is not None and last.outcome is Outcome.RUNNING and manner.wait and not manner.dry_run:
-        _follow(client, last, manner)
+    waits = manner.wait and not manner.dry_run
+    if last is not None and last.outcome is Outcome.RUNNING and waits:
+        follow(client, last, manner)
         return
-    under_way = last is not None and last.outcome is Outcome.RUNNING
+    turning = last is not None and last.verb is Verb.FAILBACK and turns_back(client, last)
+    if last is not None and turning and waits:
+        follow_back(client, last, manner)
+        return
+    under_way = last is not None and (last.outcome is Outcome.RUNNING or turning)
     word = "already_under_way" if under_way else "already_done"
     match manner.form:
         case Format.JSON | Format.YAML:
@@ -267,112 +255,3 @@ def _already(client: ControlClient, order: Order, plan: SwitchPlan, manner: _Man
             output.line(order.flow)
         case Format.TABLE | Format.WIDE:
             output.line(f"{order.flow}: {order.verb} {word.replace('_', ' ')}")
-
-
-def _running_back(client: ControlClient, switch: SwitchStatus) -> SwitchStatus | None:
-    """Return the switchover that a failback ordered, where it is under way in this daemon."""
-    with contextlib.suppress(ReplicatorError):  # the other flow has a daemon of its own
-        switches = client.switches(switch.reverse_flow)
-        ordered = (one for one in switches if one.id == back_id(switch.id) and one.outcome is Outcome.RUNNING)
-        return next(ordered, None)
-    return None
-
-
-def _follow(client: ControlClient, switch: SwitchStatus, manner: _Manner) -> None:
-    """Show steps as they are done, until the switch has ended or needs the operator.
-
-    Raises:
-        PreflightFailed: It was undone, or waits for a confirmation.
-        TimedOut: It is not done within the time-out; it goes on.
-    """
-    told, waits = 0, None
-    quiet = manner.form not in {Format.TABLE, Format.WIDE}
-    deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
-    while True:
-        switch = _now(client, switch)
-        done = [step for step in switch.steps if step.at_ms is not None]
-        if not quiet:
-            for step in done[told:]:
-                output.line(switch_views.step_line(step))
-            if switch.waits_for and switch.waits_for != waits:
-                output.note(f"waits for: {switch.waits_for}")
-        told, waits = len(done), switch.waits_for
-        if switch.finished or (switch.confirm and _waits_for_agreement(switch)):
-            break
-        if time.monotonic() >= deadline:
-            raise TimedOut(
-                f"{switch.verb} {switch.id} is not done after {output.age(manner.timeout_seconds)}",
-                why=switch.waits_for or "it goes on",
-                next_step=f"replicator switch status {switch.flow}",
-            )
-        time.sleep(_POLL_SECONDS)
-    _ended(client, switch, manner)
-
-
-def _waits_for_agreement(switch: SwitchStatus) -> bool:
-    ahead = next((step.step for step in switch.steps if step.at_ms is None), "")
-    return ahead == "confirm"
-
-
-def _ended(client: ControlClient, switch: SwitchStatus, manner: _Manner) -> None:
-    if not switch.finished:
-        _agree(client, switch, manner)
-        return
-    if manner.form in {Format.TABLE, Format.WIDE}:
-        switch_views.outcome(switch)
-        output.line(switch_views.headline(switch))
-    else:
-        show(switch, manner.form)
-    if switch.outcome is not Outcome.DONE:
-        raise PreflightFailed(
-            switch_views.headline(switch),
-            why=switch.stopped_by,
-            next_step=f"replicator switch status {switch.flow}",
-        )
-    if switch.verb is Verb.FAILBACK and any(step.step == "switch_back" for step in switch.steps):
-        _follow_back(client, switch, manner)
-
-
-def _agree(client: ControlClient, switch: SwitchStatus, manner: _Manner) -> None:
-    """Ask the operator about topics with a tail, and go on."""
-    if manner.form in {Format.TABLE, Format.WIDE}:
-        switch_views.outcome(switch)
-    else:
-        show(switch, manner.form)
-    remote.confirmed(
-        "Do that with these topics?", next_step=f"replicator failback {switch.flow} --confirm {switch.confirm}"
-    )
-    _follow(client, client.confirm_switch(switch.flow, switch.confirm, actor=remote.actor()), manner)
-
-
-def _follow_back(client: ControlClient, switch: SwitchStatus, manner: _Manner) -> None:
-    """Follow the switchover of the reverse flow, if this daemon runs that too."""
-    try:
-        back = next((one for one in client.switches(switch.reverse_flow) if one.id == f"{switch.id}-back"), None)
-    except ReplicatorError as error:
-        output.note(
-            f"the switchover of {switch.reverse_flow} goes on in its own daemon ({error.what}): "
-            f"`replicator switch status {switch.reverse_flow}` there tells how far it is"
-        )
-        return
-    if back is not None:
-        _follow(client, back, manner)
-
-
-def _now(client: ControlClient, switch: SwitchStatus) -> SwitchStatus:
-    """Return a switch as it is now.
-
-    Raises:
-        Conflict: A failover took over from it: it is no more.
-    """
-    switches = client.switches(switch.flow)
-    for one in switches:
-        if one.id == switch.id:
-            return one
-        if one.replaces == switch.id:
-            raise Conflict(
-                f"{switch.verb} {switch.id} of {switch.flow!r} was replaced by {one.verb} {one.id}",
-                why=f"{one.actor or 'somebody'} ordered it{f': {one.reason}' if one.reason else ''}",
-                next_step=f"replicator switch status {switch.flow}",
-            )
-    return switch

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec, Spec
     from replicator.model.switch import Order as SwitchOrder
-    from replicator.model.switch_status import SwitchPlan, SwitchStatus
+    from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
     from replicator.rpc.lease_port import LeasePort
 
@@ -156,6 +156,12 @@ class Daemon:
     def switches(self, flow: str) -> Sequence[SwitchStatus]:
         """Return the switches of a flow; see `ControlPort.switches`."""
         return self._runner(flow).switches.statuses()
+
+    async def both_sides(self, flow: str, switch_id: str) -> BothSides:
+        """Return how a switch left both sides; see `ControlPort.both_sides`."""
+        runner = self._runner(flow)
+        other = self._runners.get(runner.reverse_name)
+        return await runner.switches.both_sides(switch_id, other.copying() if other is not None else None)
 
     async def abort_switch(self, flow: str, why: str, *, target_lost: bool) -> SwitchStatus:
         """Undo a switch; see `ControlPort.abort_switch`."""

@@ -478,7 +478,7 @@ class FlowRunner:
             state_log,
             uid,
             self._me.instance,
-            self._copying,
+            self.copying,
         )
 
     def _known_uid(self) -> str | None:
@@ -488,7 +488,13 @@ class FlowRunner:
         known = self._between.record(self._log().records)
         return known.uid if known is not None else None
 
-    def _copying(self) -> PartsCopying | None:
+    @property
+    def reverse_name(self) -> str:
+        """Name of the flow with both clusters swapped, empty where the file has none."""
+        return self._reverse.name if self._reverse is not None else ""
+
+    def copying(self) -> PartsCopying | None:
+        """Return what the copying tells whoever carries out a switch; None while the flow is not up here."""
         if self._parts is None:
             return None
         return PartsCopying(self._parts, lambda: self._paused, self.whole_status)

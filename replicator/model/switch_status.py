@@ -136,6 +136,23 @@ class SwitchStatus:
         return self.outcome is not Outcome.RUNNING
 
 
+@dataclass(frozen=True, slots=True)
+class BothSides:
+    """How a switch left both sides of a pair of flows.
+
+    Attributes:
+        reverse: The switches of the flow that goes back, as its own journal has them, newest last.
+        states: Both flows, each with its state.
+        open_side: The cluster that is open, by its name in the flow file; empty while neither is, or both are.
+        waits_for: What keeps the other side from following it; empty for nothing.
+    """
+
+    reverse: tuple[SwitchStatus, ...] = ()
+    states: tuple[tuple[str, str], ...] = ()
+    open_side: str = ""
+    waits_for: str = ""
+
+
 def to_json(status: SwitchStatus) -> dict[str, Any]:
     """Return the JSON object of `switch status -o json`."""
     document = asdict(status)

@@ -18,7 +18,7 @@ from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
 from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import SwitchPlan, SwitchStatus
+from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.rpc import faults
 from replicator.rpc.convert import (
@@ -34,7 +34,7 @@ from replicator.rpc.convert import (
     table_from_wire,
     translation_from_wire,
 )
-from replicator.rpc.convert_switch import plan_from_wire, switch_from_wire, switch_order_to_wire
+from replicator.rpc.convert_switch import plan_from_wire, sides_from_wire, switch_from_wire, switch_order_to_wire
 from replicator.rpc.endpoint import OPTIONS, Endpoint
 from replicator.rpc.peers import RESOLVE_SECONDS_MAX
 from replicator.rpc.v1 import control_pb2 as pb
@@ -163,6 +163,15 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(switch_from_wire(one) for one in answer.switches)
+
+    def both_sides(self, flow: str, switch_id: str) -> BothSides | None:
+        """Return how a switch left both sides, None where the daemon is too old to tell."""
+        try:
+            request = pb.GetSwitchRequest(flow=flow, sides_of=switch_id)
+            answer = self._stub.GetSwitch(request, timeout=_SWITCH_SECONDS_MAX)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return sides_from_wire(answer.sides) if answer.HasField("sides") else None
 
     def abort_switch(self, flow: str, *, actor: str, reason: str, target_lost: bool = False) -> SwitchStatus:
         """Undo the running switch; with `target_lost` open its source again."""

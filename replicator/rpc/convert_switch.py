@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicator.errors import UsageError
 from replicator.model.switch import Close, Direction, Options, Order, Outcome, Verb
-from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch_status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 from replicator.rpc.convert import name_of, read, shallow
 from replicator.rpc.v1 import control_pb2 as pb
 
@@ -106,6 +106,30 @@ def switch_to_wire(switch: SwitchStatus) -> pb.Switch:
         steps=[pb.Switch.Step(**shallow(step)) for step in switch.steps],
         cuts=[pb.Switch.Cut(**shallow(cut)) for cut in switch.cuts],
         restorations=[pb.Switch.Restoration(**shallow(one)) for one in switch.restorations],
+    )
+
+
+def sides_to_wire(sides: BothSides) -> pb.GetSwitchResponse.Sides:
+    """Return the message of how a switch left both sides."""
+    return pb.GetSwitchResponse.Sides(
+        reverse=[switch_to_wire(one) for one in sides.reverse],
+        states=[pb.GetSwitchResponse.State(flow=flow, state=state) for flow, state in sides.states],
+        open_side=sides.open_side,
+        waits_for=sides.waits_for,
+    )
+
+
+def sides_from_wire(message: pb.GetSwitchResponse.Sides) -> BothSides:
+    """Return how a switch left both sides.
+
+    Raises:
+        NotAvailable: It holds a word this version does not know.
+    """
+    return BothSides(
+        tuple(switch_from_wire(one) for one in message.reverse),
+        tuple((one.flow, one.state) for one in message.states),
+        message.open_side,
+        message.waits_for,
     )
 
 

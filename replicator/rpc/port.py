@@ -12,7 +12,7 @@ from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
 from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import SwitchPlan, SwitchStatus
+from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 QUESTIONS_MAX = 10_000
@@ -111,6 +111,15 @@ class ControlPort(Protocol):
 
         Raises:
             ReplicatorError: They are not known yet, or the flow is not run here.
+        """
+        ...
+
+    async def both_sides(self, flow: str, switch_id: str) -> BothSides:
+        """Return how a switch of a flow left both sides, and the switches of the flow that goes back.
+
+        Raises:
+            UsageError: The flow has no such switch, or is not run here.
+            ReplicatorError: A cluster cannot be asked.
         """
         ...
 

@@ -38,7 +38,7 @@ from replicator.rpc.convert import (
     status_to_wire,
     translation_to_wire,
 )
-from replicator.rpc.convert_switch import plan_to_wire, switch_order_from_wire, switch_to_wire
+from replicator.rpc.convert_switch import plan_to_wire, sides_to_wire, switch_order_from_wire, switch_to_wire
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.lease_port import LeasePort
 from replicator.rpc.lease_server import LEASE_SERVICE, LeaseServicer
@@ -282,7 +282,11 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         async with errors_cross(context):
             self._may_observe(context, request.flow)
             find_flow(self._control.snapshot(), request.flow)
-            return pb.GetSwitchResponse(switches=[switch_to_wire(one) for one in self._control.switches(request.flow)])
+            sides = await self._control.both_sides(request.flow, request.sides_of) if request.sides_of else None
+            return pb.GetSwitchResponse(
+                switches=[switch_to_wire(one) for one in self._control.switches(request.flow)],
+                sides=None if sides is None else sides_to_wire(sides),
+            )
 
     async def AbortSwitch(  # noqa: N802
         self, request: pb.AbortSwitchRequest, context: grpc.aio.ServicerContext[pb.AbortSwitchRequest, pb.Switch]

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.errors import Conflict, PreflightFailed, UsageError
-from replicator.model.switch import Close, Verb
-from replicator.model.switch_status import SwitchStatus
+from replicator.errors import Conflict, PreflightFailed, TimedOut, UsageError
+from replicator.model.switch import Close, Outcome, Verb
+from replicator.model.switch_status import BothSides, StepStatus, SwitchStatus
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import SWITCH, FakeDaemon
+from tests.unit.rpc.samples import SIDES, SWITCH, FakeDaemon
 
 FLOW = "east-to-west"
 
@@ -107,6 +107,48 @@ def test_a_switch_that_was_replaced_is_not_waited_for(
     assert waited.code == Conflict.exit_code
     assert "was replaced by failover f1" in waited.err
     assert "ann ordered it: fire" in waited.err
+
+
+def test_the_other_side_is_waited_for(run: Run, daemon: FakeDaemon) -> None:
+    """Done is not enough: one side is open and the other one follows, or it is told what keeps it."""
+    words = ("switchover", FLOW, "--reverse", "--yes", "--timeout", "1s")
+    assert "west is open, and the other side follows: east-to-west is SWITCHED_OVER" in run(*words).out
+    daemon.switched.clear()
+    daemon.sides = replace(SIDES, waits_for="flow 'west-to-east' is paused")
+    late = run(*words)
+    assert late.code == TimedOut.exit_code
+    assert "west is open; flow 'west-to-east' is paused" in late.err
+    daemon.switched.clear()
+    daemon.sides = replace(SIDES, open_side="east")
+    assert run(*words).code == Conflict.exit_code
+
+
+def test_the_way_back_is_followed_on_the_other_cluster(
+    run: Run, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switchover that a failback orders is told by the daemon that was asked, and so is its failing."""
+    steps = (*SWITCH.steps, StepStatus("switch_back", "order a switchover", 1_784_000_004_100))
+    ordered = daemon.switches
+
+    def done(flow: str) -> list[SwitchStatus]:
+        return [replace(one, steps=steps) for one in ordered(flow)]
+
+    async def sides(_flow: str, switch_id: str) -> BothSides:
+        back = replace(SWITCH, id=f"{switch_id}-back", flow="west-to-east", outcome=outcomes.pop(0))
+        return BothSides((back,), SIDES.states, "east" if back.outcome is Outcome.DONE else "west")
+
+    monkeypatch.setattr(daemon, "switches", done)
+    monkeypatch.setattr(daemon, "both_sides", sides)
+    outcomes = [Outcome.RUNNING, Outcome.DONE, Outcome.DONE]
+    back = run("failback", FLOW, "--yes")
+    assert back.code == 0, back.err
+    assert "of west-to-east is done" in back.out
+    assert "east is open, and the other side follows" in back.out
+    daemon.switched.clear()
+    outcomes = [Outcome.RUNNING, Outcome.ABORTED]
+    undone = run("failback", FLOW, "--yes")
+    assert undone.code == PreflightFailed.exit_code
+    assert "west is open" in undone.err
 
 
 @pytest.mark.usefixtures("daemon")

@@ -180,6 +180,7 @@ def test_a_failback_leaves_what_was_switched_alone(east: Kafka, west: Kafka, top
 
     daemon.kill()
     daemon.start(ready_seconds=0)
+    wait_until("it answers", lambda: daemon.cli("switch", "status", back).returncode == 0)
     order(daemon, "switchover", back, "--topics", moves, "--producers-stopped", "--reverse", "--yes")
     for topic in (moves, stays):
         produce(east, topic, spread(60, 4000))

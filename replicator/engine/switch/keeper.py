@@ -22,6 +22,7 @@ from replicator.engine import state
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.records import copies_to, cuts_of, journal_key
+from replicator.engine.switch.sides import Sides
 from replicator.engine.switch.site import mirrors_in, switched_alone
 from replicator.engine.switch.turning import record_on_copy, take_way_back
 from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicator.core.switch_steps import Result
-    from replicator.engine.switch.site import Site
+    from replicator.engine.switch.site import Copying, Site
     from replicator.model.spec import FlowSpec
     from replicator.model.states import FlowState
-    from replicator.model.switch_status import SwitchPlan, SwitchStatus
+    from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
 
 _LOOK_SECONDS = 1.0
 _LATER_SECONDS = 15.0
@@ -81,6 +82,7 @@ class SwitchKeeper:
         self.trouble: str | None = None
         self._site = site
         self._executor = Executor(site)
+        self._sides = Sides(site)
         self._kick = asyncio.Event()
         self._ordered: set[str] = set()
         self._seen = _Seen()
@@ -107,6 +109,10 @@ class SwitchKeeper:
             return None
         waits = f", waits for: {self.trouble}" if self.trouble else ""
         return f"{running.verb} {running.id} has reached {running.reached or 'nothing yet'}{waits}"
+
+    async def both_sides(self, switch_id: str, other: Copying | None) -> BothSides:
+        """Return how a switch left both sides (`Sides.look`)."""
+        return await self._sides.look(self.switches(), switch_id, other)
 
     def _names(self) -> tuple[str, str]:
         return self._site.flow.source, self._site.flow.target

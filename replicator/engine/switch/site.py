@@ -12,6 +12,7 @@ from replicator.engine.fence import COPIES_WITH_THE_FLOW
 from replicator.engine.identity import ensure_state_topic
 from replicator.engine.state_log import StateLog
 from replicator.engine.switch.records import switches_of
+from replicator.engine.take_over import taken_by
 from replicator.errors import BrokerRefused, ConnectionFailed, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.switch import Outcome, Verb
@@ -138,7 +139,7 @@ class Site:
             raise PreflightFailed(f"flow {reverse.name!r} was never begun on {self.flow.source}")
         return found.uid
 
-    async def _reverse_records(self) -> tuple[Mapping[bytes, bytes], str | None]:
+    async def reverse_records(self) -> tuple[Mapping[bytes, bytes], str | None]:
         """Return what the source's state topic holds, and the uid of the reverse flow; None where it was never begun.
 
         Raises:
@@ -156,7 +157,7 @@ class Site:
         Raises:
             KafkaError: The source cannot be asked.
         """
-        records, uid = await self._reverse_records()
+        records, uid = await self.reverse_records()
         return None if uid is None else switches_of(records, uid).running
 
     async def reverse_opened(self, switches: Switches, topics: Collection[str]) -> bool:
@@ -167,14 +168,13 @@ class Site:
         Raises:
             KafkaError: The source cannot be asked.
         """
-        records, uid = await self._reverse_records()
+        records, uid = await self.reverse_records()
         writers = state.writers_of(records, uid) if uid is not None else None
         if uid is None or writers is None:
             return False
         return any(
-            mirror.resolutions
-            and not writers.copies(mirror.target_topic)
-            and mirror.resolutions[-1].why in _since_last_opened(switches, mirror.target_topic)
+            not writers.copies(mirror.target_topic)
+            and taken_by(mirror) in _since_last_opened(switches, mirror.target_topic)
             for mirror in state.mirrors_of(records, uid)
             if not topics or mirror.target_topic in topics
         )

@@ -672,16 +672,38 @@ class StartSwitchResponse(_message.Message):
     def __init__(self, plan: _Optional[_Union[SwitchPlan, _Mapping]] = ..., switch: _Optional[_Union[Switch, _Mapping]] = ..., already: _Optional[bool] = ...) -> None: ...
 
 class GetSwitchRequest(_message.Message):
-    __slots__ = ("flow",)
+    __slots__ = ("flow", "sides_of")
     FLOW_FIELD_NUMBER: _ClassVar[int]
+    SIDES_OF_FIELD_NUMBER: _ClassVar[int]
     flow: str
-    def __init__(self, flow: _Optional[str] = ...) -> None: ...
+    sides_of: str
+    def __init__(self, flow: _Optional[str] = ..., sides_of: _Optional[str] = ...) -> None: ...
 
 class GetSwitchResponse(_message.Message):
-    __slots__ = ("switches",)
+    __slots__ = ("switches", "sides")
+    class State(_message.Message):
+        __slots__ = ("flow", "state")
+        FLOW_FIELD_NUMBER: _ClassVar[int]
+        STATE_FIELD_NUMBER: _ClassVar[int]
+        flow: str
+        state: str
+        def __init__(self, flow: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+    class Sides(_message.Message):
+        __slots__ = ("reverse", "states", "open_side", "waits_for")
+        REVERSE_FIELD_NUMBER: _ClassVar[int]
+        STATES_FIELD_NUMBER: _ClassVar[int]
+        OPEN_SIDE_FIELD_NUMBER: _ClassVar[int]
+        WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+        reverse: _containers.RepeatedCompositeFieldContainer[Switch]
+        states: _containers.RepeatedCompositeFieldContainer[GetSwitchResponse.State]
+        open_side: str
+        waits_for: str
+        def __init__(self, reverse: _Optional[_Iterable[_Union[Switch, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[GetSwitchResponse.State, _Mapping]]] = ..., open_side: _Optional[str] = ..., waits_for: _Optional[str] = ...) -> None: ...
     SWITCHES_FIELD_NUMBER: _ClassVar[int]
+    SIDES_FIELD_NUMBER: _ClassVar[int]
     switches: _containers.RepeatedCompositeFieldContainer[Switch]
-    def __init__(self, switches: _Optional[_Iterable[_Union[Switch, _Mapping]]] = ...) -> None: ...
+    sides: GetSwitchResponse.Sides
+    def __init__(self, switches: _Optional[_Iterable[_Union[Switch, _Mapping]]] = ..., sides: _Optional[_Union[GetSwitchResponse.Sides, _Mapping]] = ...) -> None: ...
 
 class AbortSwitchRequest(_message.Message):
     __slots__ = ("flow", "actor", "reason", "target_lost")

@@ -24,7 +24,7 @@ from replicator.model.status import (
 )
 from replicator.model.switch import Direction, Outcome, Verb
 from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch_status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 
 ORDERS = MirrorStatus(
@@ -280,6 +280,9 @@ SWITCH = SwitchStatus(
 )
 
 
+SIDES = BothSides((), (("east-to-west", "SWITCHED_OVER"), ("west-to-east", "ACTIVE")), "west")
+
+
 @dataclass
 class FakeDaemon:
     """A ControlPort that obeys at once and remembers who asked for what."""
@@ -295,6 +298,7 @@ class FakeDaemon:
     groups_wait_for: str | None = None
     problems: tuple[str, ...] = ()
     switched: list[tuple[str, SwitchOrder]] = field(default_factory=list)
+    sides: BothSides = SIDES
 
     async def rehearse(self, flow: str) -> Report:
         """Find something of each level."""
@@ -318,6 +322,11 @@ class FakeDaemon:
     def switches(self, flow: str) -> Sequence[SwitchStatus]:
         """Return those that were ordered, done at once."""
         return [replace(SWITCH, id=order.id, verb=order.verb, flow=flow) for _, order in self.switched]
+
+    async def both_sides(self, flow: str, switch_id: str) -> BothSides:
+        """Tell that the other side follows, with what was ordered of it."""
+        del flow, switch_id
+        return self.sides
 
     async def abort_switch(self, flow: str, why: str, *, target_lost: bool) -> SwitchStatus:
         """Undo it."""

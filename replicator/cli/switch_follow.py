@@ -1,0 +1,220 @@
+"""Follows a switch until it has ended: its steps, what it waits for, and whether the other side follows in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.cli import output, remote, switch_views
+from replicator.cli.output import Format
+from replicator.cli.switch import show
+from replicator.errors import Conflict, PreflightFailed, ReplicatorError, TimedOut
+from replicator.model.switch import Outcome, Verb, back_id
+
+if TYPE_CHECKING:
+    from replicator.model.switch_status import SwitchStatus
+    from replicator.rpc.client import ControlClient
+
+_POLL_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an order is given: what is asked, waited for and shown."""
+
+    dry_run: bool
+    yes: bool
+    wait: bool
+    timeout_seconds: float
+    form: Format
+
+
+@dataclass(slots=True)
+class _Shown:
+    """What was shown of a switch so far."""
+
+    quiet: bool
+    steps: int = 0
+    waits: str | None = None
+
+    def show(self, switch: SwitchStatus) -> None:
+        """Show what is new."""
+        done = [step for step in switch.steps if step.at_ms is not None]
+        if not self.quiet:
+            for step in done[self.steps :]:
+                output.line(switch_views.step_line(step))
+            if switch.waits_for and switch.waits_for != self.waits:
+                output.note(f"waits for: {switch.waits_for}")
+        self.steps, self.waits = len(done), switch.waits_for
+
+
+def follow(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+    """Show steps as they are done, until the switch has ended or needs the operator.
+
+    Raises:
+        PreflightFailed: It was undone, or waits for a confirmation.
+        TimedOut: It is not done within the time-out; it goes on.
+    """
+    shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
+    deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
+    while True:
+        switch = _now(client, switch)
+        shown.show(switch)
+        if switch.finished or (switch.confirm and _waits_for_agreement(switch)):
+            break
+        if time.monotonic() >= deadline:
+            raise TimedOut(
+                f"{switch.verb} {switch.id} is not done after {output.age(manner.timeout_seconds)}",
+                why=switch.waits_for or "it goes on",
+                next_step=f"replicator switch status {switch.flow}",
+            )
+        time.sleep(_POLL_SECONDS)
+    _ended(client, switch, manner)
+
+
+def _waits_for_agreement(switch: SwitchStatus) -> bool:
+    ahead = next((step.step for step in switch.steps if step.at_ms is None), "")
+    return ahead == "confirm"
+
+
+def _ended(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+    if not switch.finished:
+        _agree(client, switch, manner)
+        return
+    if manner.form in {Format.TABLE, Format.WIDE}:
+        switch_views.outcome(switch)
+        output.line(switch_views.headline(switch))
+    else:
+        show(switch, manner.form)
+    if switch.outcome is not Outcome.DONE:
+        raise PreflightFailed(
+            switch_views.headline(switch),
+            why=switch.stopped_by,
+            next_step=f"replicator switch status {switch.flow}",
+        )
+    if switch.verb is Verb.FAILBACK and any(step.step == "switch_back" for step in switch.steps):
+        follow_back(client, switch, manner)
+    elif switch.verb is Verb.FAILBACK or (switch.verb is Verb.SWITCHOVER and switch.reverse_flow):
+        _await_the_other_side(client, switch, manner)
+
+
+def _agree(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+    """Ask the operator about topics with a tail, and go on."""
+    if manner.form in {Format.TABLE, Format.WIDE}:
+        switch_views.outcome(switch)
+    else:
+        show(switch, manner.form)
+    remote.confirmed(
+        "Do that with these topics?", next_step=f"replicator failback {switch.flow} --confirm {switch.confirm}"
+    )
+    follow(client, client.confirm_switch(switch.flow, switch.confirm, actor=remote.actor()), manner)
+
+
+def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+    """Follow the switchover of the reverse flow that a failback ordered, by its journal on the other cluster.
+
+    Raises:
+        PreflightFailed: It was undone: the target is still the open side.
+        TimedOut: It is not done, or the other side does not follow, within the time-out.
+    """
+    shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
+    deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
+    while True:
+        sides = client.both_sides(switch.flow, switch.id)
+        if sides is None:
+            output.note(f"`replicator switch status {switch.reverse_flow}` tells how far its switchover is")
+            return
+        back = next((one for one in sides.reverse if one.id == back_id(switch.id)), None)
+        if back is not None:
+            shown.show(back)
+            if back.finished:
+                break
+        if time.monotonic() >= deadline:
+            raise TimedOut(
+                f"the switchover of {switch.reverse_flow} that brings {switch.flow} back is not done after "
+                f"{output.age(manner.timeout_seconds)}",
+                why=(back.waits_for if back is not None else None) or "it goes on",
+                next_step=f"replicator switch status {switch.reverse_flow}",
+            )
+        time.sleep(_POLL_SECONDS)
+    if manner.form in {Format.TABLE, Format.WIDE}:
+        switch_views.outcome(back)
+        output.line(switch_views.headline(back))
+    if back.outcome is not Outcome.DONE:
+        raise PreflightFailed(
+            switch_views.headline(back),
+            why=f"{back.stopped_by}; {sides.open_side or 'neither side'} is open",
+            next_step=f"replicator switch status {switch.reverse_flow}",
+        )
+    _await_the_other_side(client, switch, manner)
+
+
+def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+    """Wait until one side is open and the other one follows it, and say so.
+
+    Raises:
+        Conflict: Another side is open than the switch has opened.
+        TimedOut: It does not follow within the time-out.
+    """
+    flow = client.status(switch.flow).flows[0]
+    comes_back = switch.verb is Verb.FAILBACK and any(step.step == "switch_back" for step in switch.steps)
+    side = flow.source if comes_back else flow.target
+    quiet = manner.form not in {Format.TABLE, Format.WIDE}
+    deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
+    waits = ""
+    while True:
+        sides = client.both_sides(switch.flow, switch.id)
+        if sides is None:
+            return  # of an older version: it tells nothing of the other flow
+        if sides.open_side and sides.open_side != side:
+            raise Conflict(
+                f"{switch.verb} {switch.id} is done, and {sides.open_side} is the open side, not {side}",
+                why="it was switched again meanwhile",
+                next_step=f"replicator switch history {switch.flow}",
+            )
+        if not sides.waits_for:
+            break
+        if sides.waits_for != waits and not quiet:
+            output.note(f"waits for: {sides.waits_for}")
+        waits = sides.waits_for
+        if time.monotonic() >= deadline:
+            raise TimedOut(
+                f"{switch.verb} {switch.id} is done, and the other side does not follow after "
+                f"{output.age(manner.timeout_seconds)}",
+                why=f"{sides.open_side or 'neither side'} is open; {waits}",
+                next_step="replicator flow status",
+            )
+        time.sleep(_POLL_SECONDS)
+    if not quiet:
+        states = ", ".join(f"{flow} is {state}" for flow, state in sides.states)
+        output.line(f"{sides.open_side} is open, and the other side follows: {states}")
+
+
+def _now(client: ControlClient, switch: SwitchStatus) -> SwitchStatus:
+    """Return a switch as it is now.
+
+    Raises:
+        Conflict: A failover took over from it: it is no more.
+    """
+    switches = client.switches(switch.flow)
+    for one in switches:
+        if one.id == switch.id:
+            return one
+        if one.replaces == switch.id:
+            raise Conflict(
+                f"{switch.verb} {switch.id} of {switch.flow!r} was replaced by {one.verb} {one.id}",
+                why=f"{one.actor or 'somebody'} ordered it{f': {one.reason}' if one.reason else ''}",
+                next_step=f"replicator switch status {switch.flow}",
+            )
+    return switch
+
+
+def turns_back(client: ControlClient, switch: SwitchStatus) -> bool:
+    """Return whether the switchover that a failback ordered is under way."""
+    with contextlib.suppress(ReplicatorError):  # the other cluster cannot be asked now
+        sides = client.both_sides(switch.flow, switch.id)
+        ids = [one.id for one in sides.reverse if one.outcome is Outcome.RUNNING] if sides is not None else []
+        return back_id(switch.id) in ids
+    return False

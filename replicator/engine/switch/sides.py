@@ -1,0 +1,158 @@
+"""Which side of a pair of flows is open once a switch is done, and whether the other one follows.
+
+The journal of the reverse flow, and how far that has copied, stand on the other cluster: whoever carries out a switch
+reaches both, so nobody has to ask another daemon.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.attach_facts import Role
+from replicator.core.switch_plan import status_of
+from replicator.core.switch_state import flow_state
+from replicator.engine import state
+from replicator.engine.fence import role_text
+from replicator.engine.switch.places import Observed, log_ends
+from replicator.engine.switch.records import switches_of
+from replicator.engine.switch.site import mirrors_in
+from replicator.errors import UsageError
+from replicator.model.names import TopicPartition
+from replicator.model.switch_status import BothSides
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.engine.state_log import StateLog
+    from replicator.engine.switch.site import Copying, Site
+    from replicator.model.switch import Journal, Switches
+
+_MANY = "partitions are not copied to where they ended"
+
+
+class Sides:
+    """Looks at both sides of one flow's switches.
+
+    Args:
+        site: What they work on.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._ends: tuple[str, str, dict[TopicPartition, int]] = ("", "", {})
+
+    async def look(self, switches: Switches, switch_id: str, other: Copying | None) -> BothSides:
+        """Return how a switch left both sides; asked again, whether the other side has come to where it was first.
+
+        Args:
+            switches: Of the flow.
+            switch_id: The switch.
+            other: The copying of the reverse flow where this daemon does that too: it knows better than records tell.
+
+        Raises:
+            UsageError: The flow has no such switch.
+            KafkaError: A cluster cannot be asked.
+        """
+        site = self._site
+        journal = next((one for one in switches.all if one.id == switch_id), None)
+        if journal is None:
+            raise UsageError(f"flow {site.flow.name!r} has no switch {switch_id}")
+        await site.log.read_to_end()
+        records, uid = await site.reverse_records()
+        theirs = switches_of(records, uid) if uid is not None else None
+        names = (site.flow.target, site.flow.source)
+        states = [(site.flow.name, _state(site.log.records, site.uid, switches))]
+        if site.reverse is not None and uid is not None and theirs is not None:
+            states.append((site.reverse.name, _state(records, uid, theirs)))
+        side, waits_for = await self._follows(journal, records, uid, other)
+        return BothSides(
+            tuple(status_of(one, names=names) for one in theirs.all) if theirs is not None else (),
+            tuple(states),
+            side,
+            waits_for,
+        )
+
+    async def _follows(
+        self, journal: Journal, records: Mapping[bytes, bytes], reverse: str | None, other: Copying | None
+    ) -> tuple[str, str]:
+        """Return the side that is open, empty while none is, and what keeps the other one from following."""
+        site, ours = self._site, self._site.log.records
+        writers = state.writers_of(ours, site.uid)
+        mirrors = mirrors_in(ours, site.uid, journal.scope)
+        roles = {writers.of(one.target_topic).role for one in mirrors} if writers is not None else set()
+        if roles == {Role.COPYING}:
+            waits = _paused(ours, site.uid, site.flow.name)
+            topics = [one.source_topic for one in mirrors]
+            waits = waits or await self._behind(journal, site.flow.source, topics, site.log, site.uid, site.copying())
+            return site.flow.source, waits
+        if roles != {Role.PROMOTED}:
+            shown = ", ".join(sorted(roles)) or "no topic is meant"
+            return "", f"flow {site.flow.name!r} is between its sides: {shown}"
+        return site.flow.target, await self._goes_back(journal, mirrors, records, reverse, other)
+
+    async def _goes_back(
+        self,
+        journal: Journal,
+        mirrors: list[pb.MirrorRecord],
+        records: Mapping[bytes, bytes],
+        reverse: str | None,
+        other: Copying | None,
+    ) -> str:
+        """Return what keeps the old source from following the open target."""
+        site = self._site
+        back = state.writers_of(records, reverse) if reverse is not None else None
+        if site.reverse is None or reverse is None or back is None:
+            return f"no flow copies back to {site.flow.source}"
+        name = site.reverse.name
+        shut = [one.source_topic for one in mirrors if not back.copies(one.source_topic)]
+        if shut:
+            return f"flow {name!r} does not copy to {min(shut)}: {role_text(back.of(min(shut)).role)}"
+        topics = [one.target_topic for one in mirrors]
+        waits = _paused(records, reverse, name)
+        return waits or await self._behind(journal, site.flow.target, topics, await site.source_log(), reverse, other)
+
+    async def _behind(
+        self,
+        journal: Journal,
+        side: str,
+        topics: list[str],
+        log: StateLog,
+        uid: str,
+        copying: Copying | None,
+    ) -> str:
+        """Return what is not copied yet of what the open side held when this was asked first; nothing for none."""
+        site = self._site
+        cluster = site.source if side == site.flow.source else site.target
+        if self._ends[:2] != (journal.id, side):
+            await cluster.refresh(sorted(topics))
+            there = [topic for topic in topics if topic in cluster.topics]
+            wanted = [TopicPartition(topic, number) for topic in there for number in cluster.topics[topic].leaders]
+            self._ends = (journal.id, side, await log_ends(cluster, wanted))
+        ends = self._ends[2]
+        behind = copying.behind(ends) if copying is not None else _recorded_behind(Observed(log, uid), ends)
+        if not behind:
+            return ""
+        where, why = min(behind.items())
+        return f"{len(behind)} {_MANY} on {side}, {where} among them: {why}"
+
+
+def _state(records: Mapping[bytes, bytes], uid: str, switches: Switches) -> str:
+    role = state.standing_role(records, uid)
+    paused = state.get_flow(records, uid).desired == pb.DESIRED_PAUSED
+    return flow_state(switches, role or Role.COPYING, paused=paused)
+
+
+def _paused(records: Mapping[bytes, bytes], uid: str, name: str) -> str:
+    if state.get_flow(records, uid).desired != pb.DESIRED_PAUSED:
+        return ""
+    return f"flow {name!r} is paused: `replicator flow resume {name}`"
+
+
+def _recorded_behind(observed: Observed, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+    copied = {where: observed.copied(where) for where in ends}
+    return {
+        where: "not copied yet" if at is None else f"copied up to {at} of {ends[where]}"
+        for where, at in copied.items()
+        if (at or 0) < ends[where]
+    }
