@@ -17,6 +17,7 @@ from replicator.cli import (
     demo,
     dev,
     flow,
+    forget,
     group,
     import_mm2,
     lease,
@@ -52,6 +53,7 @@ app.command("failback")(switching.failback)
 app.command("validate")(validate.command)
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)
+flow.app.command("forget")(forget.flow)
 app.add_typer(flow.app, name="flow")
 app.add_typer(switch.app, name="switch")
 app.add_typer(mirror.app, name="mirror")

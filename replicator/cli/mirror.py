@@ -1,4 +1,4 @@
-"""`replicator mirror`: list, describe, resolve."""
+"""`replicator mirror`: list, describe, resolve, forget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from replicator.cli import output, remote, views
+from replicator.cli import forget, output, remote, views
 from replicator.cli.flow import FlowArgument, FlowFilter
 from replicator.cli.output import Column, Format
 from replicator.cli.resolve import resolve
@@ -86,6 +86,7 @@ def describe(
 
 
 app.command("resolve")(resolve)
+app.command("forget")(forget.mirror)
 
 
 def _mirror_table(found: Sequence[tuple[FlowStatus, MirrorStatus]], *, with_flow: bool, wide: bool) -> None:

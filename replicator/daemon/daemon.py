@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from replicator import __version__
 from replicator.config.diff import diff
 from replicator.config.load import load
+from replicator.core.forgetting import check_flow
 from replicator.core.health import not_ready_because
 from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.instance import StateDirLock, new_instance
 from replicator.engine.ending import first_cause
 from replicator.engine.flow import FlowRunner
-from replicator.engine.parts import Me
+from replicator.engine.forget import forget_flow
+from replicator.engine.parts import Me, silence_seconds
 from replicator.errors import ConfigError, ReplicatorError, StoreFull, UsageError
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.model.events import Desired, Event
+    from replicator.model.forget import Forgotten
     from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
@@ -142,6 +145,17 @@ class Daemon:
     async def rehearse(self, flow: str) -> Report:
         """Look whether a flow could be moved; see `ControlPort.rehearse`."""
         return await self._runner(flow).rehearse()
+
+    async def forget(self, flow: str, topic: str | None, *, dry_run: bool) -> Forgotten:
+        """Remove the records of a mirror or a flow; see `ControlPort.forget`."""
+        if topic is not None:
+            return await self._runner(flow).forget_mirror(topic, dry_run=dry_run)
+        if any(one.name == flow for one in self._spec.flows):
+            check_flow(flow, in_file=True, running=None, at_work=())
+        timing, clusters = self._spec.coordinator, self._spec.clusters
+        silence = max(silence_seconds(timing, one) for one in clusters)
+        ours = frozenset(uid for runner in self._runners.values() if (uid := runner.uid) is not None)
+        return await forget_flow(clusters, flow, ours=ours, silence_seconds=silence, dry_run=dry_run)
 
     async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
         """Return what a switch would do; see `ControlPort.plan_switch`."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
+from replicator.core import selection
 from replicator.core.partition_values import Phase
 from replicator.core.producer_memory import SETTINGS, ProducerMemory, producer_memory, spread
 from replicator.core.resolution import described
@@ -20,6 +21,7 @@ from replicator.engine.cluster_watch import ClusterWatch
 from replicator.engine.copying import PartsCopying
 from replicator.engine.ending import why_ended
 from replicator.engine.fence import role_text
+from replicator.engine.forget import forget_mirror
 from replicator.engine.held_back import held_back_of
 from replicator.engine.history import History
 from replicator.engine.identity import agree_on_shards, ensure_state_topic, establish
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from replicator.engine.slot import Slot
     from replicator.engine.state_log import Change
     from replicator.model.acl import Rule
+    from replicator.model.forget import Forgotten
     from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
@@ -393,6 +396,35 @@ class FlowRunner:
             self._history.resolved(order, told)
         return told
 
+    @property
+    def uid(self) -> str | None:
+        """The flow's uid, None while it is not known."""
+        return self._known_uid() if self._state_log is not None else None
+
+    async def forget_mirror(self, topic: str, *, dry_run: bool) -> Forgotten:
+        """Remove what is recorded of a mirror that is not copied any more (`engine.forget`).
+
+        Raises:
+            ReplicatorError: The flow is not known here yet, or the mirror is copied, or may be.
+        """
+        uid = self.uid
+        if uid is None:
+            raise ReplicatorError(
+                f"what is recorded of flow {self.flow.name!r} is not known yet",
+                why=self.trouble or "",
+                next_step="replicator flow status",
+            )
+        site = self._site(self._log(), uid)
+        selected = selection.matches(self.flow.topics, topic)
+        there: bool | None = None
+        if selected:
+            with contextlib.suppress(KafkaError):  # then it is not known, which is said
+                await site.reach_source()
+                there = not await site.gone_from(self._source, [topic])
+        return await forget_mirror(
+            self._log(), (self.flow.name, uid), topic, selected=selected, there=there, dry_run=dry_run
+        )
+
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -528,7 +560,7 @@ class FlowRunner:
         await state_log.read_to_end()
         self._between.check_source(state_log.records)
         identity = await establish(self.flow, self._source.cluster_id or "", self._target, state_log, self._me.instance)
-        silence = silence_seconds(self._coordinator, self._target)
+        silence = silence_seconds(self._coordinator, self._target.spec)
         await agree_on_shards(self.flow, identity.uid, self._target, state_log, silence, self._tell_waiting)
         ground = Ground(
             self.flow,

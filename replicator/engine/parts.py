@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin
     from replicator.engine.identity import Identity
     from replicator.engine.state_log import StateLog
+    from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.model.states import Reason
     from replicator.rpc.lease_port import LeasePort
@@ -92,9 +93,9 @@ class Ground:
     leases: LeasePort
 
 
-def silence_seconds(coordinator: CoordinatorSpec, target: Cluster) -> float:
+def silence_seconds(coordinator: CoordinatorSpec, target: ClusterSpec) -> float:
     """Return how long after its last sign of life a daemon may still have an effect on the target."""
-    return coordinator.lease_ttl_seconds + PROVEN_SECONDS_MAX + target.spec.doubt_seconds
+    return coordinator.lease_ttl_seconds + PROVEN_SECONDS_MAX + target.doubt_seconds
 
 
 def assemble(
@@ -117,7 +118,7 @@ def assemble(
         me.address,
         flow.shards,
         timing,
-        silence_seconds(ground.coordinator, ground.target),
+        silence_seconds(ground.coordinator, ground.target.spec),
         me.predecessor,
         now=asyncio.get_running_loop().time,
     )

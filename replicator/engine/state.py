@@ -78,8 +78,13 @@ def find_flow(
 
 def flows_named(records: Mapping[bytes, bytes], name: str) -> list[pb.FlowRecord]:
     """Return the flows of that name, whatever clusters they go between: to tell of them, never to pick one."""
-    found = (pb.FlowRecord.FromString(value) for _, value in _of_kind(records, pb.KIND_FLOW))
-    return [flow for flow in found if flow.name == name]
+    return [flow for flow in every_flow(records) if flow.name == name]
+
+
+def every_flow(records: Mapping[bytes, bytes]) -> Iterator[pb.FlowRecord]:
+    """Return all flows that are recorded."""
+    for _, value in _of_kind(records, pb.KIND_FLOW):
+        yield pb.FlowRecord.FromString(value)
 
 
 def flows_of(records: Mapping[bytes, bytes]) -> list[pb.FlowRecord]:

@@ -94,7 +94,7 @@ class TopicSync:
             return None
         record = state.get_mirror(self._log.records, self._uid, parsed.topic)
         if record is None:
-            return self._handed_over(parsed.topic)
+            return self._removed(parsed.topic)
         mirror = self.mirrors.get(record.source_topic)
         if mirror is None:
             return None
@@ -105,12 +105,14 @@ class TopicSync:
         self._anew.add(mirror.topic)
         return mirror.topic
 
-    def _handed_over(self, target_topic: str) -> str | None:
-        """Return the source topic of a mirror whose record is gone, as another flow adopted it."""
+    def _removed(self, target_topic: str) -> str | None:
+        """Return the source topic of a mirror whose record is gone: another flow adopted it, or it is forgotten."""
         mirror = next((one for one in self.mirrors.values() if one.target_topic == target_topic), None)
-        owner = self._owners.of(target_topic)
-        if mirror is None or owner is None:
+        if mirror is None:
             return None
+        if self._owners.of(target_topic) is None:
+            del self.mirrors[mirror.topic]
+            return mirror.topic
         fresh = self.mirrors[mirror.topic] = self._from_record(mirror.topic, target_topic)
         fresh.fault = self._proof.owned_elsewhere(target_topic)
         return mirror.topic

@@ -12,6 +12,7 @@ import grpc
 
 from replicator.model.audit import AuditEntry
 from replicator.model.events import Desired, Event
+from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
 from replicator.model.lease import LeaseTable
 from replicator.model.report import Report
@@ -25,6 +26,7 @@ from replicator.rpc.convert import (
     audit_from_wire,
     desired_to_wire,
     event_from_wire,
+    forgotten_from_wire,
     group_from_wire,
     order_to_wire,
     question_to_wire,
@@ -44,6 +46,8 @@ _REHEARSE_SECONDS_MAX = 60.0
 _SWITCH_SECONDS_MAX = 60.0
 """A plan looks at both clusters, one of which may be gone."""
 _WAY_BACK_SECONDS_MAX = 90.0
+_FORGET_SECONDS_MAX = 180.0
+"""Daemons that may still be at work on a flow are watched for as long as their last sign of life may have an effect."""
 QUESTIONS_PER_CALL = 2000
 """About offsets: with topic names of 249 characters this is half a request."""
 
@@ -137,6 +141,14 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return resolution_from_wire(answer)
+
+    def forget(self, flow: str, topic: str | None, *, actor: str, reason: str, dry_run: bool) -> Forgotten:
+        """Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs."""
+        request = pb.ForgetRequest(flow=flow, topic=topic or "", actor=actor, reason=reason, dry_run=dry_run)
+        try:
+            return forgotten_from_wire(self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX))
+        except grpc.RpcError as error:
+            self._raise(error)
 
     def plan_switch(self, order: SwitchOrder) -> SwitchPlan:
         """Return what an order to switch a flow would do; nothing is changed."""

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from replicator.errors import NotAvailable, UsageError
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired, Event
+from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.model.report import Check, Level, Report, Section
@@ -377,3 +378,13 @@ def resolution_from_wire(message: pb.ResolveMirrorResponse) -> Resolution:
         tuple(Loss(loss.partition, loss.first, loss.end, loss.text) for loss in message.losses),
         message.digest,
     )
+
+
+def forgotten_to_wire(forgotten: Forgotten) -> pb.ForgetResponse:
+    """Return the message of what was removed from the state topic."""
+    return pb.ForgetResponse(records=forgotten.records, removed=forgotten.removed, left_behind=forgotten.left_behind)
+
+
+def forgotten_from_wire(message: pb.ForgetResponse) -> Forgotten:
+    """Return what was removed from the state topic."""
+    return Forgotten(message.records, tuple(message.removed), tuple(message.left_behind))

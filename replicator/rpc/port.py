@@ -7,6 +7,7 @@ from typing import Protocol
 
 from replicator.errors import Conflict, UsageError
 from replicator.model.events import Desired, Event
+from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
 from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
@@ -87,6 +88,14 @@ class ControlPort(Protocol):
 
         Raises:
             ReplicatorError: The flow is not run here.
+        """
+        ...
+
+    async def forget(self, flow: str, topic: str | None, *, dry_run: bool) -> Forgotten:
+        """Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs.
+
+        Raises:
+            ReplicatorError: It is copied, it may be, or it is not ours; or a cluster cannot be asked.
         """
         ...
 

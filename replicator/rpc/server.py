@@ -30,6 +30,7 @@ from replicator.rpc.convert import (
     audit_to_wire,
     desired_from_wire,
     event_to_wire,
+    forgotten_to_wire,
     group_to_wire,
     order_from_wire,
     question_from_wire,
@@ -248,6 +249,25 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                     done = await self._control.resolve(request.flow, order, dry_run=False, alone=request.alone)
                     change.after = "; ".join([order.how, *map(str, done.losses)]) if done.reasons else "nothing to do"
                 return resolution_to_wire(done)
+
+    async def Forget(  # noqa: N802
+        self,
+        request: pb.ForgetRequest,
+        context: grpc.aio.ServicerContext[pb.ForgetRequest, pb.ForgetResponse],
+    ) -> pb.ForgetResponse:
+        """Remove the records of a mirror or a flow; what was removed before is answered with nothing to do."""
+        async with errors_cross(context):
+            entry = AuditEntry(0, "", Phase.INTENT, method="Forget", flow=request.flow, topic=request.topic)
+            entry = replace(entry, reason=request.reason)
+            entry = await self._identified(context, request.actor, entry, AccessRole.OPERATE)
+            topic = request.topic or None
+            async with self._changing:
+                if request.dry_run:
+                    return forgotten_to_wire(await self._control.forget(request.flow, topic, dry_run=True))
+                async with audited(self._audit, replace(entry, after="forgotten")) as change:
+                    done = await self._control.forget(request.flow, topic, dry_run=False)
+                    change.after = f"{done.records} records removed" if done.records else "nothing to do"
+                return forgotten_to_wire(done)
 
     async def StartSwitch(  # noqa: N802
         self,

@@ -582,6 +582,30 @@ class DescribeGroupResponse(_message.Message):
     group: GroupStatus
     def __init__(self, group: _Optional[_Union[GroupStatus, _Mapping]] = ...) -> None: ...
 
+class ForgetRequest(_message.Message):
+    __slots__ = ("flow", "topic", "actor", "reason", "dry_run")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    topic: str
+    actor: str
+    reason: str
+    dry_run: bool
+    def __init__(self, flow: _Optional[str] = ..., topic: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class ForgetResponse(_message.Message):
+    __slots__ = ("records", "removed", "left_behind")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    records: int
+    removed: _containers.RepeatedScalarFieldContainer[str]
+    left_behind: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, records: _Optional[int] = ..., removed: _Optional[_Iterable[str]] = ..., left_behind: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class StartSwitchRequest(_message.Message):
     __slots__ = ("flow", "verb", "topics", "producers_stopped", "reverse", "inexact_groups", "append", "stay", "timeout_ms", "actor", "reason", "request_id", "expected_epoch", "dry_run")
     FLOW_FIELD_NUMBER: _ClassVar[int]

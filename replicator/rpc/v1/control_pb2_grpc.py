@@ -94,6 +94,11 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.FromString,
                 _registered_method=True)
+        self.Forget = channel.unary_unary(
+                '/replicator.rpc.v1.Control/Forget',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.FromString,
+                _registered_method=True)
         self.StartSwitch = channel.unary_unary(
                 '/replicator.rpc.v1.Control/StartSwitch',
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.StartSwitchRequest.SerializeToString,
@@ -203,9 +208,16 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def StartSwitch(self, request, context):
+    def Forget(self, request, context):
         """Order a switchover, failover or failback; or only tell what it would do.
+        Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs. Its topics stay.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartSwitch(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -293,6 +305,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.DescribeGroup,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.SerializeToString,
+            ),
+            'Forget': grpc.unary_unary_rpc_method_handler(
+                    servicer.Forget,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.SerializeToString,
             ),
             'StartSwitch': grpc.unary_unary_rpc_method_handler(
                     servicer.StartSwitch,
@@ -639,6 +656,33 @@ class Control:
             '/replicator.rpc.v1.Control/DescribeGroup',
             replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.DescribeGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Forget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/Forget',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

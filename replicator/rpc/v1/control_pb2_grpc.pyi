@@ -19,6 +19,7 @@ class ControlStub:
     Audit: grpc.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
     ListGroups: grpc.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
     DescribeGroup: grpc.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
+    Forget: grpc.UnaryUnaryMultiCallable[pb.ForgetRequest, pb.ForgetResponse]
     StartSwitch: grpc.UnaryUnaryMultiCallable[pb.StartSwitchRequest, pb.StartSwitchResponse]
     GetSwitch: grpc.UnaryUnaryMultiCallable[pb.GetSwitchRequest, pb.GetSwitchResponse]
     AbortSwitch: grpc.UnaryUnaryMultiCallable[pb.AbortSwitchRequest, pb.Switch]
@@ -37,6 +38,7 @@ class ControlAsyncStub:
     Audit: grpc.aio.UnaryUnaryMultiCallable[pb.AuditRequest, pb.AuditResponse]
     ListGroups: grpc.aio.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
     DescribeGroup: grpc.aio.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
+    Forget: grpc.aio.UnaryUnaryMultiCallable[pb.ForgetRequest, pb.ForgetResponse]
     StartSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.StartSwitchRequest, pb.StartSwitchResponse]
     GetSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.GetSwitchRequest, pb.GetSwitchResponse]
     AbortSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.AbortSwitchRequest, pb.Switch]
@@ -79,6 +81,9 @@ class ControlServicer:
     async def DescribeGroup(
         self, request: pb.DescribeGroupRequest, context: grpc.aio.ServicerContext[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
     ) -> pb.DescribeGroupResponse: ...
+    async def Forget(
+        self, request: pb.ForgetRequest, context: grpc.aio.ServicerContext[pb.ForgetRequest, pb.ForgetResponse]
+    ) -> pb.ForgetResponse: ...
     async def StartSwitch(
         self, request: pb.StartSwitchRequest, context: grpc.aio.ServicerContext[pb.StartSwitchRequest, pb.StartSwitchResponse]
     ) -> pb.StartSwitchResponse: ...

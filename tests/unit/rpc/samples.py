@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from replicator.errors import Conflict, ReplicatorError, StoreFull
 from replicator.model.audit import AuditEntry
 from replicator.model.events import Desired, Event
+from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
 from replicator.model.report import Report, Section, ok, warn
 from replicator.model.resolution import Loss, Order, Resolution
@@ -280,6 +281,7 @@ SWITCH = SwitchStatus(
 )
 
 
+FORGOTTEN = Forgotten(3, ("mirrors (1)", "offset maps (2)"), ("topic orders on west, with its records and settings",))
 SIDES = BothSides((), (("east-to-west", "SWITCHED_OVER"), ("west-to-east", "ACTIVE")), "west")
 
 
@@ -299,10 +301,21 @@ class FakeDaemon:
     problems: tuple[str, ...] = ()
     switched: list[tuple[str, SwitchOrder]] = field(default_factory=list)
     sides: BothSides = SIDES
+    forgotten: list[tuple[str, str | None]] = field(default_factory=list)
 
     async def rehearse(self, flow: str) -> Report:
         """Find something of each level."""
         return Report((Section(f"flow {flow}", (ok("reachable", "west answers"), warn("rpo", "unknown", "look"))),))
+
+    async def forget(self, flow: str, topic: str | None, *, dry_run: bool) -> Forgotten:
+        """Remove it, once."""
+        if self.refuse is not None:
+            raise self.refuse
+        if (flow, topic) in self.forgotten:
+            return Forgotten()
+        if not dry_run:
+            self.forgotten.append((flow, topic))
+        return FORGOTTEN
 
     async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
         """Tell of one that loses something."""

@@ -1,0 +1,91 @@
+"""`replicator mirror forget` and `replicator flow forget`: remove what is recorded of what is not copied any more."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from replicator.cli import output, remote
+from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption
+from replicator.cli.output import Format
+from replicator.model.status import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from replicator.model.forget import Forgotten
+    from replicator.rpc.client import ControlClient
+
+
+def mirror(
+    flow: FlowArgument,
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the source topic.")],
+    *,
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    yes: remote.YesOption = False,
+    form: output.FormatOption = Format.TABLE,
+    address: remote.AddressOption = remote.ADDRESS,
+    tls_ca: remote.CaOption = None,
+    tls_cert: remote.CertOption = None,
+    tls_key: remote.KeyOption = None,
+) -> None:
+    """Remove what is recorded of a mirror whose source is gone, or that the flow does not select any more.
+
+    The topic on the target stays as it is. Its offset map and its part in switches are not known any more.
+    """
+    with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
+        _forget(client, flow, topic, reason=reason, dry_run=dry_run, yes=yes, form=form)
+
+
+def flow(
+    name: Annotated[str, typer.Argument(metavar="FLOW", help="Name of the flow, or its uid.")],
+    *,
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    yes: remote.YesOption = False,
+    form: output.FormatOption = Format.TABLE,
+    address: remote.AddressOption = remote.ADDRESS,
+    tls_ca: remote.CaOption = None,
+    tls_cert: remote.CertOption = None,
+    tls_key: remote.KeyOption = None,
+) -> None:
+    """Remove all that is recorded of a flow that was taken out of every flow file.
+
+    Its topics stay as they are. A flow of the same name begins anew.
+    """
+    with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
+        _forget(client, name, None, reason=reason, dry_run=dry_run, yes=yes, form=form)
+
+
+def _forget(
+    client: ControlClient, flow: str, topic: str | None, *, reason: str, dry_run: bool, yes: bool, form: Format
+) -> None:
+    told = client.forget(flow, topic, actor=remote.actor(), reason=reason, dry_run=True)
+    if not told.records or dry_run:
+        _show(flow, topic, told, form, "would_forget" if told.records else "already_forgotten")
+        return
+    if not yes:
+        _text(told)
+        remote.confirmed("Do it?", next_step="look at it with --dry-run, then repeat with --yes")
+    done = client.forget(flow, topic, actor=remote.actor(), reason=reason, dry_run=False)
+    _show(flow, topic, done, form, "forgotten" if done.records else "already_forgotten")
+
+
+def _show(flow: str, topic: str | None, told: Forgotten, form: Format, outcome: str) -> None:
+    match form:
+        case Format.JSON | Format.YAML:
+            document = {"schema_version": SCHEMA_VERSION, "flow": flow, "topic": topic, "status": outcome}
+            output.document(form, {**document, **asdict(told)})
+        case Format.NAME:
+            output.line(f"{flow}/{topic}" if topic is not None else flow)
+        case Format.TABLE | Format.WIDE:
+            if told.records:
+                _text(told)
+            output.line(f"{topic or flow}: {outcome.replace('_', ' ')}")
+
+
+def _text(told: Forgotten) -> None:
+    output.line(f"removed from replicator.state, {told.records:,} records: {', '.join(told.removed)}")
+    for text in told.left_behind:
+        output.line(f"  stays: {text}")
