@@ -58,6 +58,7 @@ def begin(
     reverse: Journal | None = None,
     was_cut: bool = False,
     reverse_opened: bool = False,
+    target_closed: bool = False,
 ) -> Begun:
     """Take an order to switch.
 
@@ -69,6 +70,7 @@ def begin(
         reverse: The switch of the reverse flow that is running, for a failback.
         was_cut: Whether a switch that is not remembered any more left a cut of what is meant.
         reverse_opened: Whether the reverse flow took over from the last switch of this one, and was opened since.
+        target_closed: Whether rules of the reverse flow's last switch keep this one's target closed.
 
     Raises:
         Conflict: Another switch of this flow is running, or one of the reverse flow that a failback did not order.
@@ -86,7 +88,9 @@ def begin(
     if order.verb is Verb.FAILBACK:
         _check_came_from(switches, order, was_cut=was_cut, reverse_opened=reverse_opened)
     if order.verb is not Verb.FAILBACK and promoted:
-        return Begun(switches, already=True)
+        if was_cut or any(_opened(one, order) for one in switches.all):
+            return Begun(switches, already=True)
+        _check_closed(order, target_closed=target_closed)
     inherited, others = _standing(switches.current, order)
     journal = Journal(
         id=order.id,
@@ -135,6 +139,19 @@ def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse
             why=f"flow {other!r} took over from its last switch, and was opened since",
             next_step=f"replicator failback {other}",
         )
+
+
+def _check_closed(order: Order, *, target_closed: bool) -> None:
+    """Return if a flow that never copied can open its target all the same: by taking rules away that we placed."""
+    if order.verb is Verb.FAILOVER and target_closed and not order.topics:
+        return
+    raise PreflightFailed(
+        f"flow {order.flow!r} was never begun, and copied nothing: there is nothing to open by it",
+        why="its target is the old source of the other flow, holds what it held when that was switched, and is open "
+        "as far as this flow is concerned",
+        next_step="if the open side is lost, point the applications at the old source: no rule of ours keeps them off; "
+        "once the lost side is back, `failback` of the other flow",
+    )
 
 
 def _opened(journal: Journal, order: Order) -> bool:

@@ -69,6 +69,9 @@ def plan_of(
     steps = [_words(step, journal, names) for step in path]
     if journal.verb is not Verb.FAILOVER and journal.options.close is Close.STATED:
         steps.insert(1, f"take your word that nobody writes to {names[0]} any more")
+    nothing_copied = journal.verb is Verb.FAILOVER and not cuts and not already
+    if nothing_copied:
+        steps.insert(1, f"take your word that what {names[0]} took may be lost: this flow copied nothing of it")
     seen = [cut.observed_ms for cut in cuts if cut.observed_ms is not None]
     turn = NO_RETURN[journal.verb]
     return SwitchPlan(
@@ -76,7 +79,7 @@ def plan_of(
         tuple(steps),
         path.index(turn) if turn in path else len(path),
         problems,
-        sum(cut.loss or 0 for cut in cuts) if journal.verb is Verb.FAILOVER else None,
+        sum(cut.loss or 0 for cut in cuts) if journal.verb is Verb.FAILOVER and not nothing_copied else None,
         tuple((cut.topic, cut.partition, cut.loss) for cut in cuts if cut.loss),
         sum(cut.loss is None for cut in cuts),
         max(0.0, (now_ms - min(seen)) / 1000) if seen else None,

@@ -14,13 +14,13 @@ from replicator.core.attach_facts import Decision, Fault, Policy, Remap, Resume,
 from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.engine.look import look_again
-from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, KafkaError, ReplicatorError
+from replicator.errors import AuthorizationFailed, BugError, ConnectionFailed, CorruptRecords, KafkaError, ReplicatorError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from replicator.core.offset_map import Place
     from replicator.engine.pump import Pump
@@ -163,32 +163,44 @@ class AttachLoop:
     async def _attach(self, group: list[Slot]) -> None:
         pump = self._pump
         began = pump.now()
+        facts: Mapping[Slot, Facts] = {}
         stale: set[Slot] = set()
-        facts: dict[Slot, Facts] | ReplicatorError
+        failed: ReplicatorError | None = None
         try:
-            for slot in group:
-                pump.maps.refresh(slot)
-            facts = await read_facts(pump.source, pump.target, pump.writers.flow, group, committed=pump.committed_only)
-            if pump.offsets is not Offsets.IDENTICAL or any(slot.map_record for slot in group):
-                # A difference is recorded before anything is copied behind it: what is read now covers all of the
-                # target's log that was read before. Where it says something else, the logs were read with an old map.
-                await pump.maps.read_to_end()
-                stale = {slot for slot in group if pump.maps.refresh(slot)}
+            facts, stale = await self._look(group)
         except ReplicatorError as error:
-            facts = error
+            failed = error
+        except Exception as error:  # noqa: BLE001 - whose it is, is found by halving the group
+            failed = _as_bug(error)
         finally:
             for slot in group:
                 slot.attaching = False
-        if isinstance(facts, ReplicatorError):
-            self._failed(group, facts)
+        if failed is not None:
+            self._failed(group, failed)
             return
         for slot in group:
             if slot.copy.phase is Phase.ATTACHING and slot in facts and slot not in stale:
                 slot.attached(facts[slot].target.end, began, pump.now())
-                self._take_facts(slot, facts[slot], began)
+                try:
+                    self._take_facts(slot, facts[slot], began)
+                except Exception as error:  # noqa: BLE001 - it ends this partition, and nobody else's
+                    self._stop_for_bug(slot, _as_bug(error))
             elif slot.copy.phase is Phase.ATTACHING:
                 self.schedule(slot)
         pump.readers_kick()
+
+    async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
+        """Read both logs of each partition; return what was found, and the partitions whose map has changed since."""
+        pump = self._pump
+        for slot in group:
+            pump.maps.refresh(slot)
+        facts = await read_facts(pump.source, pump.target, pump.writers.flow, group, committed=pump.committed_only)
+        if pump.offsets is Offsets.IDENTICAL and not any(slot.map_record for slot in group):
+            return facts, set()
+        # A difference is recorded before anything is copied behind it: what is read now covers all of the
+        # target's log that was read before. Where it says something else, the logs were read with an old map.
+        await pump.maps.read_to_end()
+        return facts, {slot for slot in group if pump.maps.refresh(slot)}
 
     def _failed(self, group: list[Slot], error: ReplicatorError) -> None:
         """One refused topic must not hold up the others: halve the group until the culprit stands alone."""
@@ -200,6 +212,9 @@ class AttachLoop:
         for slot in group:
             if slot.copy.phase is not Phase.ATTACHING:
                 continue
+            if isinstance(error, BugError):
+                self._stop_for_bug(slot, error)
+                continue
             if isinstance(error, CorruptRecords):
                 self._pump.fault(slot, Reason.CORRUPT_BATCH, str(error))
                 continue
@@ -208,6 +223,13 @@ class AttachLoop:
             self.schedule(slot)
         self._pump.leaders_stale()
         self._pump.topics_stale()
+
+    def _stop_for_bug(self, slot: Slot, error: BugError) -> None:
+        """Stop a partition whose attach met a mistake of ours: it would meet it again each time, in silence."""
+        log.error("bug", partition=str(slot.source), exc_info=error)
+        slot.attaching = False
+        slot.copy.displaced = None
+        self._pump.fault(slot, Reason.INTERNAL_ERROR, str(error))
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
         pump = self._pump
@@ -261,6 +283,8 @@ class AttachLoop:
                 changed = True
             if changed:
                 copy.displaced = None  # only now: nothing else tells of it, should the state topic be out of reach
+        except BugError as error:
+            self._stop_for_bug(slot, error)
         except ReplicatorError as error:
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
             copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
@@ -298,6 +322,9 @@ class AttachLoop:
         """Find out what stands before a batch that landed further on than it had to."""
         try:
             decision = await what_displaced(self._pump.target, self._pump.writers.flow, slot, place)
+        except BugError as error:
+            self._stop_for_bug(slot, error)
+            return
         except ReplicatorError as error:
             slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
             slot.attaching = False
@@ -322,3 +349,12 @@ class AttachLoop:
             return
         if not pump.begin_copying(slot, decision, source_epoch):
             self.schedule(slot)
+
+
+def _as_bug(error: Exception) -> BugError:
+    """Return what has no business to be raised as the mistake of ours that it is."""
+    if isinstance(error, BugError):
+        return error
+    bug = BugError(f"unexpected {type(error).__name__}: {error}")
+    bug.__cause__ = error
+    return bug

@@ -46,8 +46,16 @@ class PartsCopying:
         return {
             mirror.topic: mirror.reason or mirror.detail or mirror.state
             for mirror in (await self._whole()).mirrors
-            if mirror.state is MirrorState.FAULTED and mirror.reason is not Reason.FENCED
+            if mirror.state is MirrorState.FAULTED and mirror.reason not in {Reason.FENCED, Reason.LEFT_OUT}
         }
+
+    def left_out(self) -> frozenset[str]:
+        """See `Copying.left_out`."""
+        return frozenset(
+            name
+            for name, mirror in self._parts.sync.mirrors.items()
+            if mirror.fault is not None and mirror.fault.reason is Reason.LEFT_OUT
+        )
 
     async def final_group_sync(
         self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float

@@ -163,7 +163,7 @@ def assemble(
         flow,
         uid,
         ground.state_log,
-        silence_seconds(ground.coordinator, ground.target),
+        silence_seconds(ground.coordinator, ground.target.spec),
         asyncio.get_running_loop().time,
     )
     sync = TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log, owners, doubted=doubted)

@@ -152,7 +152,7 @@ class Closing:
         """
         site = self._site
         mirrors = {one.source_topic: one for one in mirrors_in(site.log.records, site.uid, scope)}
-        unwanted = [name for name in mirrors if not selection.matches(site.flow.topics, name)]
+        unwanted = self._unwanted(mirrors)
         asked = {name: one for name, one in mirrors.items() if name not in unwanted}
         gone: list[str] = []
         if verb is Verb.SWITCHOVER:
@@ -209,10 +209,16 @@ class Closing:
         stable = await log_ends(self._site.source, ends, committed=True)
         return {where: end for where, end in stable.items() if end < ends[where]}
 
+    def _unwanted(self, mirrors: Iterable[str]) -> list[str]:
+        """Return which topics are recorded as mirrors, and are not copied by this flow any more as its file is now."""
+        copying = self._site.copying()
+        left_out = copying.left_out() if copying is not None else frozenset()
+        return [name for name in mirrors if name in left_out or not selection.matches(self._site.flow.topics, name)]
+
     async def _unfit(self, mirrors: Mapping[str, pb.MirrorRecord]) -> do.Result | None:
         """Return which of these mirrors take no part from now on, or which cannot be judged; None where all are fit."""
         site = self._site
-        unwanted = [name for name in mirrors if not selection.matches(site.flow.topics, name)]
+        unwanted = self._unwanted(mirrors)
         missing = [name for name in mirrors if name not in site.source.topics and name not in unwanted]
         gone = await site.source.gone(missing) if missing else []
         found = [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]

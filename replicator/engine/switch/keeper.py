@@ -24,9 +24,10 @@ from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.records import copies_to, cuts_of, journal_key
 from replicator.engine.switch.sides import Sides
 from replicator.engine.switch.site import mirrors_in, switched_alone
-from replicator.engine.switch.turning import record_on_copy, take_way_back
+from replicator.engine.switch.turning import record_on_copy, take_way_back, with_locks
 from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
-from replicator.model.switch import Away, Close, Journal, LeftOut, Order, Scope, Switches, Verb
+from replicator.model.acl import parse
+from replicator.model.switch import Away, Close, Decision, Journal, LeftOut, Order, Scope, Switches, Verb
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from replicator.core.switch_steps import Result
     from replicator.engine.switch.site import Copying, Site
+    from replicator.model.acl import Rule
     from replicator.model.spec import FlowSpec
     from replicator.model.states import FlowState
     from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
@@ -247,6 +249,10 @@ class SwitchKeeper:
         site = self._site
         order = await self._completed(order)
         other = await self._other_side(order)
+        closed = self._left_closed()
+        if order.verb is Verb.FAILOVER and closed:
+            # The flow never copied: what keeps its target closed is the other flow's, and goes as its own would.
+            await site.log.change(site.uid, lambda records: with_locks(records, site.uid, closed))
         already = False
 
         def change(before: Switches) -> Switches:
@@ -329,7 +335,22 @@ class SwitchKeeper:
             reverse=other.running,
             was_cut=bool(cuts_of(records, uid, meant)[0]),
             reverse_opened=other.opened,
+            target_closed=bool(self._left_closed()),
         )
+
+    def _left_closed(self) -> tuple[Rule, ...]:
+        """Return the rules that keep the target of a flow closed which was never begun; none for any other flow.
+
+        A switchover of the reverse flow placed them, and its journal was lost with the side that it opened. What it
+        left here says which they are.
+        """
+        site, records = self._site, self._site.log.records
+        if site.reverse is None or any(True for _ in state.mirrors_of(records, site.uid)):
+            return ()
+        lost = state.get_flow(records, site.uid).source_cluster_id
+        copies = [copy for _, copy in copies_to(records, site.reverse.name, lost) if copy.decision is Decision.FORWARD]
+        last = max(copies, key=lambda one: one.started_ms, default=None)
+        return () if last is None else tuple(parse(text) for text in (*last.locks, *last.inherited_locks))
 
     async def abort(self, why: str) -> Journal:
         """Undo the running switch.

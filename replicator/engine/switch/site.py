@@ -50,6 +50,10 @@ class Copying(Protocol):
         """Return the mirrors that stand still, each with the reason."""
         ...
 
+    def left_out(self) -> frozenset[str]:
+        """Return the source topics of recorded mirrors that are left out of the flow, whatever its patterns say."""
+        ...
+
     async def final_group_sync(
         self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float
     ) -> tuple[GroupOutcome, ...]:

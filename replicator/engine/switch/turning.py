@@ -158,7 +158,7 @@ class Turning:
             reason=takes_over(journal),
             actor=journal.actor or site.me,
             alone=bool(journal.topics),
-            also=lambda records: _with_locks(records, uid, kept),
+            also=lambda records: with_locks(records, uid, kept),
         )
 
     async def _takeovers(self, journal: Journal, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:
@@ -210,8 +210,8 @@ class Turning:
         return OffsetMap.of(Place(begin.target, begin.source), swapped)
 
 
-def _with_locks(records: Mapping[bytes, bytes], uid: str, locks: Iterable[Rule]) -> list[Change]:
-    """Return the change that makes locks of a passive side the flow's own."""
+def with_locks(records: Mapping[bytes, bytes], uid: str, locks: Iterable[Rule]) -> list[Change]:
+    """Return the change that makes locks of a passive side the flow's own; none where they are."""
     held = held_back_of(records, uid)
     after = replace(held, locks=tuple(sorted({*held.locks, *locks})))
     return [put_held_back(uid, after)] if after != held else []

@@ -148,6 +148,18 @@ def test_a_failback_of_the_wrong_flow(before: Switches, *, was_cut: bool, revers
     assert not begin(last((), Outcome.DONE), order_back("a"), promoted=True, now_ms=1).already
 
 
+@pytest.mark.parametrize("verb", [Verb.SWITCHOVER, Verb.FAILOVER])
+def test_a_flow_that_was_never_begun_opens_nothing(verb: Verb) -> None:
+    """It stands by as promoted, which is not the same as opened; only rules that keep its target closed can go."""
+    with pytest.raises(PreflightFailed) as refused:
+        begin(Switches(), order(verb), promoted=True, now_ms=1)
+    assert "never begun" in str(refused.value)
+    assert begin(Switches(), order(verb), promoted=True, now_ms=1, was_cut=True).already
+    assert begin(last((), Outcome.DONE), order(verb), promoted=True, now_ms=1).already
+    if verb is Verb.FAILOVER:
+        assert not begin(Switches(), order(verb), promoted=True, now_ms=1, target_closed=True).already
+
+
 def test_a_failback_while_the_other_flow_is_switched() -> None:
     """What it ordered is under way; any other switch has to end before it is known which side is the open one."""
     turning = Journal("old-back", Verb.SWITCHOVER, flow="back")

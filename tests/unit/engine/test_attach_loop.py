@@ -1,0 +1,104 @@
+"""A mistake of ours in one partition's attach stops that partition, by name, and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import Phase, TargetLimits
+from replicator.engine.attach_loop import AttachLoop
+from replicator.engine.slot import Slot
+from replicator.errors import BugError
+from replicator.model.names import TopicPartition
+from replicator.model.spec import Offsets
+from replicator.model.states import Reason
+from tests.shards import shard_with
+
+if TYPE_CHECKING:
+    from replicator.engine.pump import Pump
+
+
+class World:
+    """The real loop over partitions, one of which has a record of its map that nothing can be made of."""
+
+    def __init__(self, error: Exception) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+        self.error = error
+        self.slots = [self._slot(number) for number in range(5)]
+        self.bad = self.slots[3]
+        nothing = lambda *_, **__: None  # noqa: E731 - a hole to call into
+        self.pump = SimpleNamespace(
+            now=lambda: 1.0,
+            maps=SimpleNamespace(refresh=self._refresh),
+            source=None,
+            target=None,
+            writers=SimpleNamespace(flow=None),
+            committed_only=True,
+            offsets=Offsets.IDENTICAL,
+            start_task=lambda work: self.tasks.append(asyncio.create_task(work)),
+            fault=lambda slot, reason, detail: slot.copy.fault(reason, detail),
+            readers_kick=nothing,
+            leaders_stale=nothing,
+            topics_stale=nothing,
+        )
+        self.loop = AttachLoop(cast("Pump", self.pump))
+
+    @staticmethod
+    def _slot(number: int) -> Slot:
+        where = TopicPartition("orders", number)
+        slot = Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), active=True)
+        slot.copy.attach_again()
+        return slot
+
+    def _refresh(self, slot: Slot) -> bool:
+        if slot is self.bad:
+            raise self.error
+        return False
+
+    async def attach(self) -> None:
+        """Attach all of them together, and what comes of it."""
+        self.loop._spawn(self.slots)
+        while self.tasks:
+            await self.tasks.pop()
+
+
+@pytest.mark.parametrize("error", [BugError("a run begins before the one before it ends"), KeyError("orders")])
+async def test_it_stops_alone(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others of its group are read without it."""
+    read: list[Slot] = []
+
+    async def read_facts(_source: Any, _target: Any, _writer: Any, group: list[Slot], **_: Any) -> dict[Slot, Any]:
+        read.extend(group)
+        return {}
+
+    monkeypatch.setattr("replicator.engine.attach_loop.read_facts", read_facts)
+    world = World(error)
+    await world.attach()
+    assert (world.bad.copy.phase, world.bad.copy.reason) == (Phase.FAULTED, Reason.INTERNAL_ERROR)
+    assert str(error).strip("'") in str(world.bad.copy.detail)
+    assert set(read) == set(world.slots) - {world.bad}
+
+
+async def test_what_was_read_cannot_be_decided_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither does that take others along: each is decided about by itself."""
+
+    async def read_facts(_source: Any, _target: Any, _writer: Any, group: list[Slot], **_: Any) -> dict[Slot, Any]:
+        return {slot: SimpleNamespace(target=SimpleNamespace(end=5)) for slot in group}
+
+    def take(_loop: AttachLoop, slot: Slot, *_: Any) -> None:
+        taken.append(slot)
+        if slot is world.bad:
+            raise BugError("nothing to decide")
+
+    taken: list[Slot] = []
+    monkeypatch.setattr("replicator.engine.attach_loop.read_facts", read_facts)
+    monkeypatch.setattr(AttachLoop, "_take_facts", take)
+    world = World(BugError("unused"))
+    world.pump.maps.refresh = lambda _: False
+    await world.attach()
+    assert taken == world.slots
+    assert {slot.copy.reason for slot in world.slots} == {Reason.INTERNAL_ERROR, None}
