@@ -173,15 +173,19 @@ def test_a_daemon_on_each_site(east: Kafka, west: Kafka, topic_name: str, lab: L
         daemon.write()
         daemon.start(ready_seconds=0)
     wait_copied(east, west, topic_name)
-    order(here, "switchover", lab.flow, "--producers-stopped", "--reverse", "--yes")
+    told = order(here, "switchover", lab.flow, "--producers-stopped", "--reverse", "--yes")
+    assert "west is open, and the other side follows" in told, told
     produce(west, topic_name, spread(30, 100))
     wait_copied(west, east, topic_name)
     assert_equal(west, east, topic_name)
 
     back = f"{lab.flow}-back"
     told = order(here, "failback", lab.flow, "--producers-stopped", "--yes")
-    assert "goes on in its own daemon" in told
-    wait_until("it is switched back", lambda: flow_of(there, back)["state"] == "SWITCHED_OVER")
+    # What the other daemon does is told by the one that was asked, up to the end: applications may start now.
+    assert f"of {back} is done" in told, told
+    assert "east is open, and the other side follows" in told, told
+    assert last_switch(there, back)["outcome"] == "done"
+    assert flow_of(there, back)["state"] == "SWITCHED_OVER"
     assert last_switch(there, back)["known_loss"] == 0
     produce(east, topic_name, spread(30, 200))
     wait_copied(east, west, topic_name)
