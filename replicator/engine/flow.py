@@ -420,7 +420,7 @@ class FlowRunner:
         if selected:
             with contextlib.suppress(KafkaError):  # then it is not known, which is said
                 await site.reach_source()
-                there = not await site.gone_from(self._source, [topic])
+                there = not await self._source.gone([topic])
         return await forget_mirror(
             self._log(), (self.flow.name, uid), topic, selected=selected, there=there, dry_run=dry_run
         )
