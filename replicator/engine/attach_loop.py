@@ -14,7 +14,14 @@ from replicator.core.attach_facts import Decision, Fault, Policy, Remap, Resume,
 from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.engine.look import look_again
-from replicator.errors import AuthorizationFailed, BugError, ConnectionFailed, CorruptRecords, KafkaError, ReplicatorError
+from replicator.errors import (
+    AuthorizationFailed,
+    BugError,
+    ConnectionFailed,
+    CorruptRecords,
+    KafkaError,
+    ReplicatorError,
+)
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -184,7 +191,7 @@ class AttachLoop:
                 try:
                     self._take_facts(slot, facts[slot], began)
                 except Exception as error:  # noqa: BLE001 - it ends this partition, and nobody else's
-                    self._stop_for_bug(slot, _as_bug(error))
+                    self._stop_for_bug(slot, error)
             elif slot.copy.phase is Phase.ATTACHING:
                 self.schedule(slot)
         pump.readers_kick()
@@ -224,12 +231,11 @@ class AttachLoop:
         self._pump.leaders_stale()
         self._pump.topics_stale()
 
-    def _stop_for_bug(self, slot: Slot, error: BugError) -> None:
+    def _stop_for_bug(self, slot: Slot, error: Exception) -> None:
         """Stop a partition whose attach met a mistake of ours: it would meet it again each time, in silence."""
-        log.error("bug", partition=str(slot.source), exc_info=error)
         slot.attaching = False
         slot.copy.displaced = None
-        self._pump.fault(slot, Reason.INTERNAL_ERROR, str(error))
+        self._pump.stop_over_bug(slot, error)
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
         pump = self._pump

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
+from replicator.engine.pump import Pump
 from replicator.engine.slot import Slot
 from replicator.errors import BugError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.shards import shard_with
-
-if TYPE_CHECKING:
-    from replicator.engine.pump import Pump
 
 
 class World:
@@ -41,6 +39,7 @@ class World:
             offsets=Offsets.IDENTICAL,
             start_task=lambda work: self.tasks.append(asyncio.create_task(work)),
             fault=lambda slot, reason, detail: slot.copy.fault(reason, detail),
+            stop_over_bug=lambda slot, bug: Pump.stop_over_bug(cast("Pump", self.pump), slot, bug),
             readers_kick=nothing,
             leaders_stale=nothing,
             topics_stale=nothing,
