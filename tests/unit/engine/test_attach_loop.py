@@ -29,7 +29,7 @@ class World:
         self.slots = [self._slot(number) for number in range(5)]
         self.bad = self.slots[3]
         nothing = lambda *_, **__: None  # noqa: E731 - a hole to call into
-        self.pump = SimpleNamespace(
+        self.pump: Any = SimpleNamespace(
             now=lambda: 1.0,
             maps=SimpleNamespace(refresh=self._refresh),
             source=None,
