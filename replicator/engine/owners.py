@@ -37,10 +37,16 @@ class Owners:
         self._silence_seconds = silence_seconds
         self._now = now
         self._signs: dict[str, tuple[dict[bytes, bytes], float]] = {}
+        self._read_at = -1
+        self._by_topic: dict[str, str] = {}
+        self._looked_at: dict[str, int] = {}
 
     def of(self, topic: str) -> Owner | None:
         """Return the flow that a target topic is recorded for, None where it is no other flow's."""
-        uid = state.foreign_owner(self._log.records, self._uid, topic)
+        if self._read_at != self._log.position:  # one search of all records for all topics of a pass
+            self._by_topic = state.foreign_owners(self._log.records, self._uid)
+            self._read_at = self._log.position
+        uid = self._by_topic.get(topic)
         if uid is None:
             return None
         mine = state.stored_flow(self._log.records, self._uid)
@@ -49,8 +55,11 @@ class Owners:
 
     def look(self, owner: Owner) -> Seen:
         """Look at the signs of life of a flow's daemons: how long they are quiet is counted from the first look on."""
-        now, signs = self._now(), state.signs_of(self._log.records, owner.uid)
-        before = self._signs.get(owner.uid)
+        now, before = self._now(), self._signs.get(owner.uid)
+        if before is not None and self._looked_at.get(owner.uid) == self._log.position:
+            return Seen(bool(before[0]), now - before[1], self._silence_seconds)
+        self._looked_at[owner.uid] = self._log.position
+        signs = state.signs_of(self._log.records, owner.uid)
         if before is None or before[0] != signs:
             before = self._signs[owner.uid] = signs, now
         return Seen(bool(signs), now - before[1], self._silence_seconds)
@@ -65,7 +74,7 @@ def owner_of(records: Mapping[bytes, bytes], asking: tuple[str, str], uid: str, 
         uid: Of the flow that owns the topic.
         topic: On the target.
     """
-    flow, writers = state.stored_flow(records, uid), state.writers_of(records, uid)
+    flow, writers = state.stored_flow(records, uid), state.writers_to(records, uid, topic)
     mirror = state.get_mirror(records, uid, topic)
     name = flow.name if flow is not None else (mirror.owner_flow_name if mirror is not None else "") or uid
     standing = Standing.REMOVED

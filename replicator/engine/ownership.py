@@ -79,13 +79,17 @@ class Ownership:
             standing = Standing(
                 one.name,
                 one.topic_id,
-                owner=owners.get(one.name),
+                owner=self._name_of(owners.get(one.name), one.name),
                 source_of=circles.get(one.name),
                 written=written.get(one.name),
                 shared=self._flow.both_ways,
             )
             proofs[one.name] = self._recorded(one) or unseen.get(one.name) or proven(standing)
         return proofs
+
+    def _name_of(self, owner: str | None, topic: str) -> str | None:
+        record = state.get_mirror(self._log.records, owner, topic) if owner is not None else None
+        return owner if record is None else record.owner_flow_name or owner
 
     def _recorded(self, topic: Topic) -> OwnedTopic | Fault | None:
         record = state.get_mirror(self._log.records, self._uid, topic.name)

@@ -100,6 +100,7 @@ class _Flow:
     to_fill: set[str] = field(default_factory=set)
     compacted: list[str] = field(default_factory=list)
     circles: dict[str, str] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
 
     def target_name(self, topic: str) -> str:
         """Return how a topic is called on the target."""
@@ -300,6 +301,8 @@ async def _mirrors(flow: _Flow) -> None:
     flow.checks += judge.merged(merged_names({name: flow.target_name(name) for name in flow.names}))
     if known:
         flow.checks.append(ok("mirrors", f"{judge.count(len(known), 'topic')} copied by this flow already"))
+    if not flow.spec.both_ways:
+        flow.owners = state.foreign_owners(flow.records, flow.record.uid if flow.record else "")
     for name, topic in there.items():
         flow.checks += _foreign(flow, name, known=name in known, losing=_losing(plans[name], configs.get(topic.name)))
     for plan in plans.values():
@@ -370,11 +373,9 @@ def _losing(plan: TopicPlan, config: TopicConfig | None) -> list[str]:
 def _foreign(flow: _Flow, name: str, *, known: bool, losing: list[str]) -> list[Check]:
     """Find out whether a target topic that exists belongs to somebody else."""
     new = flow.target_name(name)
-    mine = flow.record.uid if flow.record else ""
-    other = None if flow.spec.both_ways else state.foreign_owner(flow.records, mine, new)
-    if other is not None:
+    if new in flow.owners:
         source_id = flow.source.cluster.cluster_id or ""
-        owner = owner_of(flow.records, (flow.spec.name, source_id), other, new)
+        owner = owner_of(flow.records, (flow.spec.name, source_id), flow.owners[new], new)
         return [owned(owner, new, flow.source.spec.alias, source_id)]
     if known:
         return []

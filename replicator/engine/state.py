@@ -159,15 +159,20 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
 
 def copies_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> bool:
     """Return whether the flow copies to this topic now, from two records alone; also before the flow is minted."""
+    writers = writers_to(records, uid, target_topic)
+    return writers is None or writers.copies(target_topic)
+
+
+def writers_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> Writers | None:
+    """Return who may write to this topic for a flow, from two records alone; None before the flow is minted."""
     flow = get_writer(records, uid)
     if flow is None:
-        return True
-    raw = records.get(writer_key(uid, target_topic))
-    own = pb.WriterRecord.FromString(raw) if raw is not None else None
+        return None
+    own = _get(records, writer_key(uid, target_topic), pb.WriterRecord())
     if own is None:
-        return Writers(flow).copies(target_topic)
+        return Writers(flow)
     role = _ROLES.get(own.role, Role.PROMOTED) if own.role else None
-    return Writers(flow, {target_topic: flow.for_mirror(role, own.epoch)}).copies(target_topic)
+    return Writers(flow, {target_topic: flow.for_mirror(role, own.epoch)})
 
 
 def writers_of(records: Mapping[bytes, bytes], uid: str) -> Writers | None:
@@ -378,21 +383,9 @@ def group_of(raw: bytes, uid: str) -> str | None:
     return parsed.topic
 
 
-def foreign_owner(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> str | None:
-    """Return the uid of another flow that a target topic is recorded for, if there is one."""
-    for found, _ in _of_kind(records, pb.KIND_MIRROR):
-        if found.topic == target_topic and found.flow_uid != uid:
-            return found.flow_uid
-    return None
-
-
 def foreign_owners(records: Mapping[bytes, bytes], uid: str) -> dict[str, str]:
-    """Return the name of another flow that feeds it, for each target topic that one feeds."""
-    return {
-        found.topic: pb.MirrorRecord.FromString(value).owner_flow_name or found.flow_uid
-        for found, value in _of_kind(records, pb.KIND_MIRROR)
-        if found.flow_uid != uid
-    }
+    """Return the uid of another flow that it is recorded for, for each target topic of which that is so."""
+    return {found.topic: found.flow_uid for found, _ in _of_kind(records, pb.KIND_MIRROR) if found.flow_uid != uid}
 
 
 def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping[str, bytes]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from replicator.core.attach_facts import Role, Writer
@@ -20,7 +22,22 @@ from replicator.model.spec import FlowSpec, Selection
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
-from tests.unit.engine.test_take_over import Log
+from tests.unit.engine.test_take_over import Log as Table
+
+if TYPE_CHECKING:
+    from replicator.engine.state_log import Change
+
+
+class Log(Table):
+    """A state topic that tells how far it was read."""
+
+    position = 0
+
+    def apply(self, changes: list[Change]) -> None:
+        """Write changes."""
+        super().apply(changes)
+        self.position += len(changes)
+
 
 ID, OTHER_ID = bytes([1] * 16), bytes([2] * 16)
 HERS = GoOn(0, Place(42, 42), mapped=False)
