@@ -157,7 +157,7 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
     )
 
 
-def copies_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> bool:
+def is_copied_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> bool:
     """Return whether the flow copies to this topic now, from two records alone; also before the flow is minted."""
     writers = writers_to(records, uid, target_topic)
     return writers is None or writers.copies(target_topic)

@@ -356,7 +356,7 @@ class TopicSync:
 
     def _may_change(self, mirror: Mirror) -> bool:
         """Return whether the target topic is still the passive side: a pass may take minutes, a switch seconds."""
-        return state.copies_to(self._log.records, self._uid, mirror.target_topic)
+        return state.is_copied_to(self._log.records, self._uid, mirror.target_topic)
 
     async def _in_step(self, mirror: Mirror, found: Found, plan: TopicPlan, owned: OwnedTopic | None) -> Topic | None:
         """Create the target topic, or change the one that is ours; return it once it has leaders, None if not yet."""
