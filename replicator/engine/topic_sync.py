@@ -319,6 +319,7 @@ class TopicSync:
     async def _bring_in_step(self, mirror: Mirror, found: Found, proof: OwnedTopic | Fault | None) -> None:
         if proof is None:
             found = await self._without_doomed(mirror, found)
+        _note_cleaning(mirror, found)
         plan = self.facts.plan(mirror, found)
         was_ours = plan.fault if any(mirror.target_id) else None
         fault = was_ours or (proof if isinstance(proof, Fault) else self.facts.fault(mirror, found, plan))
@@ -346,13 +347,6 @@ class TopicSync:
         mirror.held_back = dict(plan.held_back)
         limit = plan.managed.get(MAX_BYTES) or effective_of(found.target_config).get(MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else MAX_BYTES_DEFAULT
-        # Where the setting cannot be read, a record that is gone must not be taken for lost history.
-        source = effective_of(found.source_config)
-        policy = source.get(POLICY, "")
-        mirror.surely_compacted, mirror.only_compacted = "compact" in policy, policy == "compact"
-        kept_ms = source.get(DELETE_RETENTION)
-        mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
-        mirror.compacted = "compact" in source.get(POLICY, "compact")
 
     def _may_change(self, mirror: Mirror) -> bool:
         """Return whether the target topic is still the passive side: a pass may take minutes, a switch seconds."""
@@ -459,6 +453,17 @@ class TopicSync:
     async def record_now(self) -> None:
         """Write what the runner changed on mirrors (active partitions, leader epochs)."""
         await self._record()
+
+
+def _note_cleaning(mirror: Mirror, found: Found) -> None:
+    """Note how the source's log is cleaned; of a mirror that stands still, too: how it may be resolved rests on it."""
+    source = effective_of(found.source_config)
+    policy = source.get(POLICY, "")
+    mirror.surely_compacted, mirror.only_compacted = "compact" in policy, policy == "compact"
+    kept_ms = source.get(DELETE_RETENTION)
+    mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
+    # Where the setting cannot be read, a record that is gone must not be taken for lost history.
+    mirror.compacted = "compact" in source.get(POLICY, "compact")
 
 
 def _fault_of(error: KafkaError) -> Fault:
