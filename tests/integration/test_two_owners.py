@@ -68,7 +68,7 @@ def test_a_flow_at_work_keeps_its_topic(east: Kafka, west: Kafka, topic_name: st
     assert resolve(second, name, topic_name, "accept") == []
     assert_equal(east, west, topic_name)
     assert translated(second, topic_name, 10) == ("exact", 10)
-    assert compared(second, name) == [(True, 60, "")]
+    assert compared(second, name) == [(True, 60, 0)]
 
     first.start(ready_seconds=0)
     mirror = first.wait_state(topic_name, "FAULTED", "other_owner")
