@@ -195,7 +195,8 @@ def test_a_flow_that_ends_by_itself_is_shown_with_its_reason(
         assert metric(daemon, "replicator_lease_held", flow=name, shard="0") in {None, 0}
         assert metric(daemon, "replicator_cluster_up", cluster="again") is None
         wait_until("it is logged", lambda name=name: f'"flow": "{name}", "why"' in daemon.log_tail(), 10)  # type: ignore[misc]
-        daemon.document["flows"]["second"] = daemon.document["flows"]["first"]
+        another = {"topics": {"include": ["nothing-else"]}}
+        daemon.document["flows"]["second"] = daemon.document["flows"]["first"] | another
         daemon.write()
         daemon.reload()
     wait_copied(east, west, topic_name)
