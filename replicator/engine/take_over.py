@@ -108,13 +108,23 @@ async def take_over(
             # not copy (once more): the side it copies to may be the open one.
             return []
         changes += copying(records, uid, epoch, [topic.target_topic for topic in topics], alone=alone)
-        return [*changes, *also(records)]
+        return [*changes, *_resumed(records, uid, now_ms, reason, actor), *also(records)]
 
     await state_log.change(uid, decide)
     if not topics:
         log.warning("nothing to take over: the flow goes on as it was", uid=uid, why=reason, actor=actor)
         return
     log.warning("topics taken over", uid=uid, topics=[topic.target_topic for topic in topics], why=reason, actor=actor)
+
+
+def _resumed(records: Mapping[bytes, bytes], uid: str, now_ms: int, reason: str, actor: str) -> list[Change]:
+    """Return the change that resumes a flow that was paused before its sides changed: it is ordered to copy now."""
+    flow = state.get_flow(records, uid)
+    if flow.desired != pb.DESIRED_PAUSED:
+        return []
+    flow.desired, flow.desired_changed_ms = pb.DESIRED_ACTIVE, now_ms
+    flow.desired_actor, flow.desired_reason = actor, f"it took over: {reason}"
+    return [state.put(state.flow_key(uid), flow)]
 
 
 def _resolution(now_ms: int, reason: str, actor: str) -> pb.Resolution:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.attach_facts import Role
@@ -29,6 +30,7 @@ from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, Usa
 from replicator.model.acl import parse
 from replicator.model.switch import Away, Close, Decision, Journal, LeftOut, Order, Scope, Switches, Verb
 from replicator.obs.logs import get_logger
+from replicator.wire.transactions import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from replicator.model.acl import Rule
     from replicator.model.spec import FlowSpec
     from replicator.model.states import FlowState
+    from replicator.model.switch import Cut
     from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
 
 _LOOK_SECONDS = 1.0
@@ -46,6 +49,8 @@ _LATER_SECONDS = 15.0
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
 _STALLED_SECONDS = 6.0
+_ORDER_SECONDS = 20.0
+"""How long an order waits for a leader of the state topic."""
 _WAY_BACK_SECONDS = 60.0
 
 log = get_logger(__name__)
@@ -192,7 +197,7 @@ class SwitchKeeper:
             UsageError: The order contradicts itself.
             KafkaError: The target cannot be asked.
         """
-        await self._site.log.read_to_end()
+        await patiently(self._site.log.read_to_end, "reading the state topic", _ORDER_SECONDS)
         order = await self._completed(order, only_looks=True)
         begun = self._begun(self.switches(), order, await self._other_side(order))
         journal = begun.switches.current
@@ -201,7 +206,9 @@ class SwitchKeeper:
         if begun.already:
             return plan_of(journal, names=self._names(), already=True)
         problems = await self._executor.closing.problems(journal)
-        cuts = await self._executor.fencing.look(journal) if journal.verb is Verb.FAILOVER else ()
+        cuts: tuple[Cut, ...] = ()
+        if journal.verb is Verb.FAILOVER:
+            cuts = await patiently(partial(self._executor.fencing.look, journal), "the look", _ORDER_SECONDS)
         topics, apart = self._meant(journal)
         return plan_of(
             journal,
@@ -261,7 +268,7 @@ class SwitchKeeper:
             already = begun.already
             return begun.switches
 
-        journal = (await change_switches(site.log, site.uid, change)).current
+        journal = (await self._recorded(change)).current
         if journal is not None and not already:
             self._ordered.add(journal.id)
             log.warning(
@@ -370,9 +377,18 @@ class SwitchKeeper:
         self._ordered.add(journal.id)
         return journal
 
+    async def _recorded(self, change: Callable[[Switches], Switches]) -> Switches:
+        """Change the switches, by compare-and-set; return them.
+
+        One of several brokers may have died this very moment, most of all where a failover is ordered: until another
+        one leads, an order is not lost. The same order again changes nothing, so it may be repeated.
+        """
+        site = self._site
+        return await patiently(partial(change_switches, site.log, site.uid, change), "the order", _ORDER_SECONDS)
+
     async def _changed(self, change: Callable[[Switches], Switches]) -> Journal:
         """Change the present switch, and go on with it; return it."""
-        journal = (await change_switches(self._site.log, self._site.uid, change)).current
+        journal = (await self._recorded(change)).current
         if journal is None:
             raise BugError("a switch went while it was changed")
         self._kick.set()

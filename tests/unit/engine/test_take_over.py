@@ -93,3 +93,18 @@ async def test_what_was_held_back_of_an_earlier_mirror_is_not_taken_along() -> N
     record = state.get_mirror(log.records, UID, "a")
     assert record is not None
     assert (dict(record.managed), dict(record.held_back)) == ({}, {})
+
+
+async def test_a_paused_flow_is_resumed() -> None:
+    """It was paused before its side was lost; the order to copy again, given since, is what holds. Once."""
+    log = Log()
+    paused = pb.FlowRecord(name="back", desired=pb.DESIRED_PAUSED, desired_actor="ann")
+    log.apply([state.put(state.flow_key(UID), paused)])
+    log.apply([state.put(state.writer_key(UID), state.writer_record(STANDS_BY))])
+    await log.taken("failback one")
+    record = state.get_flow(log.records, UID)
+    assert (record.desired, record.desired_actor) == (pb.DESIRED_ACTIVE, "test")
+    assert "failback one" in record.desired_reason
+    log.apply([state.put(state.flow_key(UID), paused)])
+    await log.taken("failback one")
+    assert state.get_flow(log.records, UID).desired == pb.DESIRED_PAUSED, "a late executor"
