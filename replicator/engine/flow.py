@@ -33,6 +33,7 @@ from replicator.engine.state_log import StateLog
 from replicator.engine.status import Silent, at_rest, flow_status
 from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
+from replicator.engine.switch.lost_roles import give_back_role
 from replicator.engine.switch.mix_ups import undo_mix_ups
 from replicator.engine.switch.opening import OpenedLook
 from replicator.engine.switch.site import Site
@@ -128,6 +129,7 @@ class FlowRunner:
         self._mix_ups: str | None = None
         self._wrong_cluster: str | None = None
         self._high_cuts: str | None = None
+        self._lost_role: str | None = None
         self._between = Between(flow, self._source, self._target, store)
         self._admins = (TopicAdmin(source), TopicAdmin(target))
         self._coordinator = coordinator
@@ -198,7 +200,7 @@ class FlowRunner:
             return self.ended_because
         lost = self._state_log.lost if self._state_log is not None else None
         under_way = self._switches.under_way if self._switches is not None else None
-        told = [lost, self._wrong_cluster, under_way, self._mix_ups, self._high_cuts]
+        told = [lost, self._wrong_cluster, under_way, self._mix_ups, self._high_cuts, self._lost_role]
         told += [cluster.trouble for cluster in clusters]
         parts = self._parts
         if parts is not None:
@@ -559,6 +561,7 @@ class FlowRunner:
         state_log = self._log()
         await state_log.read_to_end()
         self._between.check_source(state_log.records)
+        await self._give_back_role()
         identity = await establish(self.flow, self._source.cluster_id or "", self._target, state_log, self._me.instance)
         silence = silence_seconds(self._coordinator, self._target.spec)
         await agree_on_shards(self.flow, identity.uid, self._target, state_log, silence, self._tell_waiting)
@@ -593,6 +596,15 @@ class FlowRunner:
         log.info(
             "flow up", flow=self.flow.name, uid=identity.uid, fresh=identity.fresh, shards=len(parts.shards.shards)
         )
+
+    async def _give_back_role(self) -> None:
+        uid = self._known_uid()
+        if uid is None:
+            return
+        try:
+            self._lost_role = await give_back_role(self._site(self._log(), uid))
+        except ReplicatorError as error:  # the next start looks again; what copies to an open side is refused anyway
+            log.warning("not known whether the flow's role was taken", flow=self.flow.name, why=str(error))
 
     async def _undo_mix_ups(self, uid: str) -> None:
         try:

@@ -1,0 +1,75 @@
+"""What an earlier version broke: a failback of a way back that was never begun took the role of the flow that is open.
+
+That failback restored nothing, and let the other flow copy again, to the side that applications write to. The records
+tell it without a guess: the flow was opened last by a switch of its own, the way back never had a mirror, so nothing
+can have come back from there since. Such a flow stands by again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.attach_facts import Role
+from replicator.engine import state
+from replicator.engine.switch.records import switches_of
+from replicator.model.switch import Journal, Outcome, Verb
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.engine.state_log import Change
+    from replicator.engine.switch.site import Site
+
+log = get_logger(__name__)
+
+
+async def give_back_role(site: Site) -> str | None:
+    """Let a flow stand by again whose role was taken; return what was found, None for nothing.
+
+    Raises:
+        KafkaError: A cluster cannot be asked.
+        Conflict: Others were faster, again and again.
+    """
+    opened = opened_and_copying(site.log.records, site.uid)
+    if opened is None:
+        return None
+    theirs, reverse = await site.reverse_records()
+    if reverse is None or not only_failed_back(theirs, reverse):
+        return None
+    await site.log.change(site.uid, lambda records: standing_by(records, site.uid))
+    name, target = site.flow.name, site.flow.target
+    text = (
+        f"a failback of the way back, which was never begun, had let {name!r} copy to {target} again, which "
+        f"{opened.verb} {opened.id} had opened: it stands by again; `replicator failback {name}` brings it back"
+    )
+    log.warning("the role of an open flow was given back", flow=site.flow.name, why=text)
+    return text
+
+
+def opened_and_copying(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
+    """Return the switch that opened a flow last which copies all the same, with the very epoch of that switch."""
+    writer, switches = state.get_writer(records, uid), switches_of(records, uid)
+    if writer is None or writer.role is not Role.COPYING or switches.running is not None:
+        return None
+    opened = [
+        one for one in switches.all if one.outcome is Outcome.DONE and one.verb is not Verb.FAILBACK and not one.topics
+    ]
+    return opened[-1] if opened and opened[-1].fence_epoch == writer.producer_epoch else None
+
+
+def only_failed_back(records: Mapping[bytes, bytes], reverse: str) -> bool:
+    """Return whether a flow never had a mirror, and was failed back all the same."""
+    if any(True for _ in state.mirrors_of(records, reverse)):
+        return False
+    return any(one.verb is Verb.FAILBACK and one.outcome is Outcome.DONE for one in switches_of(records, reverse).all)
+
+
+def standing_by(records: Mapping[bytes, bytes], uid: str) -> list[Change]:
+    """Return the change that lets the flow stand by; none where somebody else was faster."""
+    if opened_and_copying(records, uid) is None:
+        return []
+    record = state.get_writer_record(records, uid)
+    record.role = pb.WRITER_ROLE_PROMOTED
+    return [state.put(state.writer_key(uid), record)]
