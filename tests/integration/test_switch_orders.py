@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.harness import Kafka, Lab, assert_equal, create, delete, produce, wait_copied, wait_until
+from tests.integration.harness import Kafka, Lab, assert_equal, bounds, create, delete, produce, wait_copied, wait_until
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
 
 
@@ -19,12 +19,51 @@ def test_a_failback_of_the_wrong_flow(east: Kafka, west: Kafka, topic_name: str,
     order(daemon, "switchover", lab.flow, "--producers-stopped", "--yes")
     told = order(daemon, "failback", back, "--producers-stopped", "--yes", code=3)
     assert f"replicator failback {lab.flow}" in told, told
+    assert "was never begun" in order(daemon, "failover", back, "--confirm", back, code=3)
     assert flow_of(daemon, lab.flow)["state"] == "SWITCHED_OVER"
     produce(west, topic_name, spread(60, 1000))
     order(daemon, "failback", lab.flow, "--producers-stopped", "--yes")
     produce(east, topic_name, spread(60, 2000))
     wait_copied(east, west, topic_name)
     assert_equal(east, west, topic_name)
+
+
+@pytest.mark.long
+def test_a_mirror_that_is_gone_is_left_to_the_operator(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """What is recorded of it can be removed, and of the flow, once nobody copies them; the copies stay."""
+    stays, gone = f"{topic_name}-stays", f"{topic_name}-gone"
+    for topic in (stays, gone):
+        create(east, topic, PARTITIONS)
+        produce(east, topic, spread(90))
+    daemon = both_ways(lab, east, west, f"{topic_name}-*").start(ready_seconds=0)
+    for topic in (stays, gone):
+        wait_copied(east, west, topic)
+    there = bounds(west, gone)
+    assert "selects" in order(daemon, "mirror", "forget", lab.flow, gone, "--yes", code=3)
+    delete(east, gone)
+    daemon.wait_state(gone, "FAULTED", "source_missing")
+    assert f"stays: topic {gone} on west" in order(daemon, "mirror", "forget", lab.flow, gone, "--dry-run")
+    assert daemon.mirror(gone)
+    assert "forgotten" in order(daemon, "mirror", "forget", lab.flow, gone, "--yes")
+    wait_until("it is not shown any more", lambda: not daemon.mirror(gone))
+    assert "already forgotten" in order(daemon, "mirror", "forget", lab.flow, gone, "--yes")
+    assert bounds(west, gone) == there
+    produce(east, stays, spread(30, 1000))
+    wait_copied(east, west, stays)
+
+    assert "this daemon runs flow" in order(daemon, "flow", "forget", lab.flow, "--yes", code=3)
+    assert daemon.stop() == 0
+    daemon.document["flows"][f"{lab.flow}-new"] = daemon.document["flows"].pop(lab.flow) | {
+        "topics": {"include": [f"{topic_name}-new-*"]}
+    }
+    del daemon.document["flows"][f"{lab.flow}-back"]
+    daemon.write()
+    daemon.start(ready_seconds=0)
+    wait_until("it answers", lambda: daemon.cli("flow", "list").returncode == 0)
+    told = order(daemon, "flow", "forget", lab.flow, "--yes")
+    assert f"topics on west, with their records and settings: {stays}" in told, told
+    assert "already forgotten" in order(daemon, "flow", "forget", lab.flow, "--yes")
+    assert bounds(west, gone) == there
 
 
 @pytest.mark.long

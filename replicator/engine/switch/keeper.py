@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING
 
 from replicator.core.attach_facts import Role
 from replicator.core.switch import Facts, next_step
-from replicator.core.switch_orders import Begun, aborted, begin, confirmed, promoted
+from replicator.core.switch_orders import aborted, confirmed
 from replicator.core.switch_plan import plan_of, status_of
 from replicator.core.switch_state import flow_state
 from replicator.core.switch_steps import MarkSource, ReopenSource
 from replicator.engine import state
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
-from replicator.engine.switch.records import copies_to, cuts_of, journal_key
+from replicator.engine.switch.orders import Orders
+from replicator.engine.switch.records import copies_to, journal_key
 from replicator.engine.switch.sides import Sides
-from replicator.engine.switch.site import mirrors_in, switched_alone
 from replicator.engine.switch.turning import record_on_copy, take_way_back, with_locks
 from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
-from replicator.model.acl import parse
-from replicator.model.switch import Away, Close, Decision, Journal, LeftOut, Order, Scope, Switches, Verb
+from replicator.model.switch import Journal, Order, Switches, Verb
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import patiently
 
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
     from replicator.core.switch_steps import Result
     from replicator.engine.switch.site import Copying, Site
-    from replicator.model.acl import Rule
     from replicator.model.spec import FlowSpec
     from replicator.model.states import FlowState
     from replicator.model.switch import Cut
@@ -65,19 +63,6 @@ class _Seen:
     since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _OtherSide:
-    """What a failback has to know of the reverse flow.
-
-    Attributes:
-        running: Its switch that is under way.
-        opened: Whether it took over from the last switch of this flow, and was opened since.
-    """
-
-    running: Journal | None = None
-    opened: bool = False
-
-
 class SwitchKeeper:
     """The switches of one flow.
 
@@ -89,6 +74,7 @@ class SwitchKeeper:
         self.trouble: str | None = None
         self._site = site
         self._executor = Executor(site)
+        self._orders = Orders(site, self._executor)
         self._sides = Sides(site)
         self._kick = asyncio.Event()
         self._ordered: set[str] = set()
@@ -198,8 +184,8 @@ class SwitchKeeper:
             KafkaError: The target cannot be asked.
         """
         await patiently(self._site.log.read_to_end, "reading the state topic", _ORDER_SECONDS)
-        order = await self._completed(order, only_looks=True)
-        begun = self._begun(self.switches(), order, await self._other_side(order))
+        order = await self._orders.completed(order, only_looks=True)
+        begun = self._orders.begun(self.switches(), order, await self._orders.other_side(order, self.switches()))
         journal = begun.switches.current
         if journal is None:
             raise BugError("an order was taken, and there is no switch")
@@ -209,7 +195,7 @@ class SwitchKeeper:
         cuts: tuple[Cut, ...] = ()
         if journal.verb is Verb.FAILOVER:
             cuts = await patiently(partial(self._executor.fencing.look, journal), "the look", _ORDER_SECONDS)
-        topics, apart = self._meant(journal)
+        topics, apart = self._orders.meant(journal)
         return plan_of(
             journal,
             names=self._names(),
@@ -219,16 +205,6 @@ class SwitchKeeper:
             topics=topics,
             apart=apart,
         )
-
-    def _meant(self, journal: Journal) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
-        """Return the topics of a switch, and those that it is not about because they were switched alone before."""
-        records, uid = self._site.log.records, self._site.uid
-        topics = tuple(sorted(one.source_topic for one in mirrors_in(records, uid, journal.scope)))
-        if journal.topics:
-            return topics, ()
-        alone = switched_alone(records, uid)
-        apart = [one.source_topic for one in state.mirrors_of(records, uid) if one.target_topic in alone]
-        return topics, tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))
 
     async def foreign(self) -> tuple[tuple[str, int, int], ...]:
         """Return where somebody else wrote to mirrors that are copied to: source topic, partition, offsets.
@@ -254,9 +230,9 @@ class SwitchKeeper:
             KafkaError: The target cannot be asked.
         """
         site = self._site
-        order = await self._completed(order)
-        other = await self._other_side(order)
-        closed = self._left_closed()
+        order = await self._orders.completed(order)
+        other = await self._orders.other_side(order, self.switches())
+        closed = self._orders.left_closed()
         if order.verb is Verb.FAILOVER and closed:
             # The flow never copied: what keeps its target closed is the other flow's, and goes as its own would.
             await site.log.change(site.uid, lambda records: with_locks(records, site.uid, closed))
@@ -264,7 +240,7 @@ class SwitchKeeper:
 
         def change(before: Switches) -> Switches:
             nonlocal already
-            begun = self._begun(before, order, other)
+            begun = self._orders.begun(before, order, other)
             already = begun.already
             return begun.switches
 
@@ -281,83 +257,6 @@ class SwitchKeeper:
             )
         self._kick.set()
         return journal, already
-
-    async def _completed(self, order: Order, *, only_looks: bool = False) -> Order:
-        """Return an order with what only this side knows; whoever only looks makes no state topic on the source.
-
-        Raises:
-            UsageError: It names what cannot be meant.
-        """
-        site, options = self._site, order.options
-        order = replace(order, flow=site.flow.name)
-        if order.verb is Verb.FAILOVER:
-            # Nothing is asked of the source, and nothing left there.
-            options = replace(options, close=Close.STATED, reverse_flow="", way_back=False)
-            return replace(order, options=options, left_out=await self._left_out(order))
-        if options.reverse_flow or order.verb is Verb.FAILBACK:
-            if site.reverse is None:
-                raise UsageError(
-                    f"flow {site.flow.name!r} has no way back in the flow file",
-                    next_step=f"add a flow with `reverse_of: {site.flow.name}`, and reload the daemon (SIGHUP)",
-                )
-            options = replace(options, reverse_flow=site.reverse.name)
-        with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
-            await site.reach_source()
-            order = replace(order, left_out=await self._left_out(order))
-            known = not only_looks or await site.has_source_log()
-            if known and options.way_back:
-                options = replace(options, way_back=await self._executor.closing.offers_way_back())
-            if known and order.verb is Verb.FAILBACK:
-                options = replace(options, restored=await self._executor.turning.reverse_copies(order.topics))
-        return replace(order, options=options)
-
-    async def _left_out(self, order: Order) -> tuple[LeftOut, ...]:
-        """Return which mirrors a switch of this flow cannot be about, and those that the order itself leaves out."""
-        found = await self._executor.closing.left_out(order.verb, Scope(order.topics, order.left_out))
-        return tuple(sorted({*order.left_out, *found}))
-
-    async def _other_side(self, order: Order) -> _OtherSide:
-        """Return what a failback has to know of the other flow; asked for after all that depends on its role."""
-        if order.verb is Verb.FAILBACK:
-            with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
-                await self._site.reach_source()
-                running = await self._site.reverse_switch()
-                return _OtherSide(running, opened=await self._site.reverse_opened(self.switches(), order.topics))
-        return _OtherSide()
-
-    def _begun(self, before: Switches, order: Order, other: _OtherSide) -> Begun:
-        """Return the record once an order is taken; whether there is anything to switch, a running one does not ask."""
-        records, uid = self._site.log.records, self._site.uid
-        writers = state.writers_of(records, uid)
-        is_open = False
-        if before.running is None and writers is not None:
-            mirrors = {one.source_topic: writers.of(one.target_topic).role for one in state.mirrors_of(records, uid)}
-            is_open = promoted(order, writers.flow.role, mirrors)
-        meant = {one.target_topic for one in mirrors_in(records, uid, Scope(order.topics, order.left_out))}
-        return begin(
-            before,
-            order,
-            promoted=is_open,
-            now_ms=_now_ms(),
-            reverse=other.running,
-            was_cut=bool(cuts_of(records, uid, meant)[0]),
-            reverse_opened=other.opened,
-            target_closed=bool(self._left_closed()),
-        )
-
-    def _left_closed(self) -> tuple[Rule, ...]:
-        """Return the rules that keep the target of a flow closed which was never begun; none for any other flow.
-
-        A switchover of the reverse flow placed them, and its journal was lost with the side that it opened. What it
-        left here says which they are.
-        """
-        site, records = self._site, self._site.log.records
-        if site.reverse is None or any(True for _ in state.mirrors_of(records, site.uid)):
-            return ()
-        lost = state.get_flow(records, site.uid).source_cluster_id
-        copies = [copy for _, copy in copies_to(records, site.reverse.name, lost) if copy.decision is Decision.FORWARD]
-        last = max(copies, key=lambda one: one.started_ms, default=None)
-        return () if last is None else tuple(parse(text) for text in (*last.locks, *last.inherited_locks))
 
     async def abort(self, why: str) -> Journal:
         """Undo the running switch.

@@ -1,0 +1,134 @@
+"""What an order to switch means here and now: completed with what only this side knows, then `core.switch_orders`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from replicator.core.switch_orders import Begun, begin, promoted
+from replicator.engine import state
+from replicator.engine.switch.records import copies_to, cuts_of
+from replicator.engine.switch.site import mirrors_in, switched_alone
+from replicator.errors import ReplicatorError, UsageError
+from replicator.model.acl import parse
+from replicator.model.switch import Away, Close, Decision, Journal, LeftOut, Order, Scope, Switches, Verb
+
+if TYPE_CHECKING:
+    from replicator.engine.switch.executor import Executor
+    from replicator.engine.switch.site import Site
+    from replicator.model.acl import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSide:
+    """What a failback has to know of the reverse flow.
+
+    Attributes:
+        running: Its switch that is under way.
+        opened: Whether it took over from the last switch of this flow, and was opened since.
+    """
+
+    running: Journal | None = None
+    opened: bool = False
+
+
+class Orders:
+    """Orders for the switches of one flow.
+
+    Args:
+        site: What they work on.
+        executor: Who would carry them out.
+    """
+
+    def __init__(self, site: Site, executor: Executor) -> None:
+        self._site = site
+        self._executor = executor
+
+    async def completed(self, order: Order, *, only_looks: bool = False) -> Order:
+        """Return an order with what only this side knows; whoever only looks makes no state topic on the source.
+
+        Raises:
+            UsageError: It names what cannot be meant.
+        """
+        site, options = self._site, order.options
+        order = replace(order, flow=site.flow.name)
+        if order.verb is Verb.FAILOVER:
+            # Nothing is asked of the source, and nothing left there.
+            options = replace(options, close=Close.STATED, reverse_flow="", way_back=False)
+            return replace(order, options=options, left_out=await self._left_out(order))
+        if options.reverse_flow or order.verb is Verb.FAILBACK:
+            if site.reverse is None:
+                raise UsageError(
+                    f"flow {site.flow.name!r} has no way back in the flow file",
+                    next_step=f"add a flow with `reverse_of: {site.flow.name}`, and reload the daemon (SIGHUP)",
+                )
+            options = replace(options, reverse_flow=site.reverse.name)
+        with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
+            await site.reach_source()
+            order = replace(order, left_out=await self._left_out(order))
+            known = not only_looks or await site.has_source_log()
+            if known and options.way_back:
+                options = replace(options, way_back=await self._executor.closing.offers_way_back())
+            if known and order.verb is Verb.FAILBACK:
+                options = replace(options, restored=await self._executor.turning.reverse_copies(order.topics))
+        return replace(order, options=options)
+
+    async def _left_out(self, order: Order) -> tuple[LeftOut, ...]:
+        """Return which mirrors a switch of this flow cannot be about, and those that the order itself leaves out."""
+        found = await self._executor.closing.left_out(order.verb, Scope(order.topics, order.left_out))
+        return tuple(sorted({*order.left_out, *found}))
+
+    async def other_side(self, order: Order, switches: Switches) -> OtherSide:
+        """Return what a failback has to know of the other flow; asked for after all that depends on its role."""
+        if order.verb is Verb.FAILBACK:
+            with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
+                await self._site.reach_source()
+                running = await self._site.reverse_switch()
+                return OtherSide(running, opened=await self._site.reverse_opened(switches, order.topics))
+        return OtherSide()
+
+    def begun(self, before: Switches, order: Order, other: OtherSide) -> Begun:
+        """Return the record once an order is taken; whether there is anything to switch, a running one does not ask."""
+        records, uid = self._site.log.records, self._site.uid
+        writers = state.writers_of(records, uid)
+        is_open = False
+        if before.running is None and writers is not None:
+            mirrors = {one.source_topic: writers.of(one.target_topic).role for one in state.mirrors_of(records, uid)}
+            is_open = promoted(order, writers.flow.role, mirrors)
+        meant = {one.target_topic for one in mirrors_in(records, uid, Scope(order.topics, order.left_out))}
+        return begin(
+            before,
+            order,
+            promoted=is_open,
+            now_ms=time.time_ns() // 1_000_000,
+            reverse=other.running,
+            was_cut=bool(cuts_of(records, uid, meant)[0]),
+            reverse_opened=other.opened,
+            target_closed=bool(self.left_closed()),
+        )
+
+    def left_closed(self) -> tuple[Rule, ...]:
+        """Return the rules that keep the target of a flow closed which was never begun; none for any other flow.
+
+        A switchover of the reverse flow placed them, and its journal was lost with the side that it opened. What it
+        left here says which they are.
+        """
+        site, records = self._site, self._site.log.records
+        if site.reverse is None or any(True for _ in state.mirrors_of(records, site.uid)):
+            return ()
+        lost = state.get_flow(records, site.uid).source_cluster_id
+        copies = [copy for _, copy in copies_to(records, site.reverse.name, lost) if copy.decision is Decision.FORWARD]
+        last = max(copies, key=lambda one: one.started_ms, default=None)
+        return () if last is None else tuple(parse(text) for text in (*last.locks, *last.inherited_locks))
+
+    def meant(self, journal: Journal) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
+        """Return the topics of a switch, and those that it is not about because they were switched alone before."""
+        records, uid = self._site.log.records, self._site.uid
+        topics = tuple(sorted(one.source_topic for one in mirrors_in(records, uid, journal.scope)))
+        if journal.topics:
+            return topics, ()
+        alone = switched_alone(records, uid)
+        apart = [one.source_topic for one in state.mirrors_of(records, uid) if one.target_topic in alone]
+        return topics, tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))
