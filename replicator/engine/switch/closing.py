@@ -61,6 +61,8 @@ class Closing:
             found += [f"{one.topic} {AWAY[one.why]}: leave it out" for one in journal.left_out]
         if journal.verb is Verb.FAILOVER:
             return found
+        if not journal.topics and not self._mirrors(journal):
+            found.append("no mirror of the flow is left that could be switched")
         try:
             await site.reach_source()
         except KafkaError as error:

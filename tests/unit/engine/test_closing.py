@@ -1,12 +1,23 @@
-"""What a switch tells of consumer groups."""
+"""What a switch tells of consumer groups, and which mirrors it is not about."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
 import pytest
 
-from replicator.engine.switch.closing import noted
+from replicator.engine import state
+from replicator.engine.switch.closing import Closing, noted
 from replicator.model.groups import GroupOutcome, GroupPartition, GroupState
-from replicator.model.switch import Cut
+from replicator.model.spec import Pattern, PatternKind, Selection
+from replicator.model.switch import Away, Cut, Scope, Verb
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from replicator.engine.switch.locks import SourceLocks
+    from replicator.engine.switch.site import Site
 
 STANDS = (
     GroupPartition("a", "west.a", 0, GroupState.IN_STEP, 90, 90, 0),
@@ -51,3 +62,54 @@ def test_a_source_that_was_asked() -> None:
     ]
     found = noted(some)
     assert (found.exact, found.inexact) == (1, ("g: changed on target, reads 1,200 offsets again",))
+
+
+def _glob(text: str) -> Pattern:
+    return Pattern(PatternKind.GLOB, text)
+
+
+class Clusters:
+    """Two clusters that are asked which topics are gone, and a flow of three mirrors that selects two of them."""
+
+    def __init__(self, *gone: str) -> None:
+        self.asked: list[list[str]] = []
+        self.gone_topics = set(gone)
+        records = dict(
+            state.put(
+                state.mirror_key("uid", f"east.{topic}"),
+                pb.MirrorRecord(source_topic=topic, target_topic=f"east.{topic}"),
+            )
+            for topic in ("a", "b", "c")
+        )
+        self.site = cast(
+            "Site",
+            SimpleNamespace(
+                log=SimpleNamespace(records=records),
+                uid="uid",
+                flow=SimpleNamespace(topics=Selection((_glob("*"),), (_glob("c"),))),
+                source=self,
+                target=self,
+                copying=lambda: None,
+            ),
+        )
+
+    async def gone(self, topics: Iterable[str]) -> list[str]:
+        """Return those that are not there."""
+        self.asked.append(sorted(topics))
+        return sorted(set(self.asked[-1]) & self.gone_topics)
+
+    async def left_out(self, verb: Verb, *topics: str) -> dict[str, Away]:
+        """Return what a switch of this kind leaves out."""
+        found = await Closing(self.site, cast("SourceLocks", None), cast("Any", None)).left_out(verb, Scope(topics))
+        return {one.topic: one.why for one in found}
+
+
+async def test_what_cannot_be_switched_is_left_out() -> None:
+    """A switchover needs its topic on the source, a failback on the target; of a failover no cluster is asked."""
+    clusters = Clusters("b", "east.a")
+    assert await clusters.left_out(Verb.SWITCHOVER) == {"b": Away.SOURCE_GONE, "c": Away.NOT_SELECTED}
+    assert await clusters.left_out(Verb.FAILBACK) == {"a": Away.SOURCE_GONE, "c": Away.NOT_SELECTED}
+    assert await clusters.left_out(Verb.SWITCHOVER, "a") == {}
+    assert clusters.asked == [["a", "b"], ["east.a", "east.b"], ["a"]]
+    assert await clusters.left_out(Verb.FAILOVER) == {"c": Away.NOT_SELECTED}
+    assert len(clusters.asked) == 3
