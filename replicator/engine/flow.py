@@ -497,8 +497,13 @@ class FlowRunner:
 
     async def _switch(self) -> None:
         """Keep switches going; also while the source is gone, if the flow was ever begun."""
-        while (uid := self._known_uid()) is None:  # noqa: ASYNC110 - also a cluster that answers at last tells it
-            await asyncio.sleep(_UID_SECONDS)
+        uid, seen = None, None
+        while uid is None:
+            now = self._log().position, self._source.cluster_id, self._parts is None
+            if now != seen:  # a search of all records, which a source that stays unknown must not repeat for ever
+                seen, uid = now, self._known_uid()
+            if uid is None:
+                await asyncio.sleep(_UID_SECONDS)
         self._switches = SwitchKeeper(self._site(self._log(), uid))
         await self._switches.run()
 
