@@ -24,7 +24,7 @@ from replicator.model.states import Reason
 from replicator.model.units import parse_bootstrap
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster, Topic
-from tests.integration.harness import Kafka, create, delete, numbered, partition_count, produce, wait_until
+from tests.integration.harness import Kafka, create, delete, numbered, produce
 
 FLOW = FlowSpec("ownership", "east", "west", Selection(()))
 WRITER = Writer(1 << 60, 0, Role.COPYING, 1 << 60, 0, 1 << 60)
@@ -63,11 +63,19 @@ class World:
 
         await StateLog(on).change(uid, decide)
 
+    async def topic(self, name: str) -> Topic:
+        """Return a topic of west once the broker that is asked knows it."""
+        for _ in range(100):
+            topic = await self.west.describe(name)
+            if topic is not None:
+                return topic
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{name} is not known")
+
     async def proof(self, name: str) -> OwnedTopic | Fault:
         """Return what is said of a topic of west."""
         for _ in range(100):  # a topic that was just made has no leader for a moment
-            topic = await self.west.describe(name)
-            assert topic is not None
+            topic = await self.topic(name)
             found = (await self.ownership.prove([topic]))[name]
             if isinstance(found, OwnedTopic | Fault):
                 return found
@@ -95,9 +103,7 @@ async def test_a_topic_that_another_daemon_made_and_wrote_to(world: World, west:
     await world.log.read_to_end()
     create(west, topic_name, 2)
     assert getattr(await world.proof(topic_name), "because", None) is Because.NEVER_WRITTEN
-    topic = await world.west.describe(topic_name)
-    assert topic is not None
-    await world.record(world.west, world.uid, topic)
+    await world.record(world.west, world.uid, await world.topic(topic_name))
     produce(west, topic_name, numbered(5, partition=1))
     assert getattr(await world.proof(topic_name), "because", None) is Because.RECORDED
 
@@ -105,13 +111,15 @@ async def test_a_topic_that_another_daemon_made_and_wrote_to(world: World, west:
 async def test_a_topic_that_was_created_again(world: World, west: Kafka, topic_name: str) -> None:
     """Empty or not, it is not the one that is recorded."""
     create(west, topic_name)
-    topic = await world.west.describe(topic_name)
-    assert topic is not None
-    await world.record(world.west, world.uid, topic)
+    ours = await world.topic(topic_name)
+    await world.record(world.west, world.uid, ours)
     assert isinstance(await world.proof(topic_name), OwnedTopic)
     delete(west, topic_name)
     create(west, topic_name)
-    wait_until("it is there", lambda: partition_count(west, topic_name) == 1)
+    for _ in range(100):  # the broker that is asked may not know it yet
+        if (await world.topic(topic_name)).topic_id != ours.topic_id:
+            break
+        await asyncio.sleep(0.1)
     found = await world.proof(topic_name)
     assert isinstance(found, Fault)
     assert found.reason is Reason.TARGET_RECREATED
@@ -123,9 +131,8 @@ async def test_topics_of_others(world: World, west: Kafka, topic_name: str) -> N
     for name in (written, fed, copied):
         create(west, name)
     produce(west, written, numbered(1))
-    await world.west.refresh([fed, copied])
-    await world.record(world.west, world.other, world.west.topics[fed])
-    there = world.west.topics[copied]
+    await world.record(world.west, world.other, await world.topic(fed))
+    there = await world.topic(copied)
     await world.record(world.east, world.other, replace(there, topic_id=bytes([9] * 16)), source_id=there.topic_id)
     assert STATE_TOPIC in world.east.topics
     for name, reason in (
