@@ -94,7 +94,11 @@ class Record(NamedTuple):
 
 def admin(cluster: Kafka) -> AdminClient:
     """Return the admin client of a cluster: one for the whole run, its futures end with it."""
-    return _admin(cluster.bootstrap)
+    with _MAKING:  # of two that are made at once for one cluster the cache drops one, with what it was asked
+        return _admin(cluster.bootstrap)
+
+
+_MAKING = threading.Lock()
 
 
 @functools.lru_cache(maxsize=8)
