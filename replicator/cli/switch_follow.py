@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from replicator.cli import output, remote, switch_views
 from replicator.cli.output import Format
 from replicator.cli.switch import show
-from replicator.errors import Conflict, PreflightFailed, ReplicatorError, TimedOut
+from replicator.errors import Conflict, KafkaError, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.switch import Outcome, Verb, back_id
 
 if TYPE_CHECKING:
-    from replicator.model.switch_status import SwitchStatus
+    from replicator.model.switch_status import BothSides, SwitchStatus
     from replicator.rpc.client import ControlClient
 
 _POLL_SECONDS = 0.3
@@ -122,7 +122,7 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> 
     shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
     deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
     while True:
-        sides = client.both_sides(switch.flow, switch.id)
+        sides = _look(client, switch, deadline)
         if sides is None:
             output.note(f"`replicator switch status {switch.reverse_flow}` tells how far its switchover is")
             return
@@ -165,7 +165,7 @@ def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: M
     deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
     waits = ""
     while True:
-        sides = client.both_sides(switch.flow, switch.id)
+        sides = _look(client, switch, deadline)
         if sides is None:
             return  # of an older version: it tells nothing of the other flow
         if sides.open_side and sides.open_side != side:
@@ -209,6 +209,21 @@ def _now(client: ControlClient, switch: SwitchStatus) -> SwitchStatus:
                 next_step=f"replicator switch status {switch.flow}",
             )
     return switch
+
+
+def _look(client: ControlClient, switch: SwitchStatus, deadline: float) -> BothSides | None:
+    """Return how a switch left both sides; a cluster that does not answer for a moment is asked again.
+
+    Raises:
+        KafkaError: It does not answer until the deadline, or refuses.
+    """
+    while True:
+        try:
+            return client.both_sides(switch.flow, switch.id)
+        except KafkaError as error:
+            if not error.retryable or time.monotonic() >= deadline:
+                raise
+        time.sleep(_POLL_SECONDS)
 
 
 def turns_back(client: ControlClient, switch: SwitchStatus) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.errors import Conflict, PreflightFailed, TimedOut, UsageError
+from replicator.errors import Conflict, ConnectionFailed, PreflightFailed, TimedOut, UsageError
 from replicator.model.switch import Close, Outcome, Verb
 from replicator.model.switch_status import BothSides, StepStatus, SwitchStatus
 from tests.cli.conftest import Run
@@ -121,6 +121,23 @@ def test_the_other_side_is_waited_for(run: Run, daemon: FakeDaemon) -> None:
     daemon.switched.clear()
     daemon.sides = replace(SIDES, open_side="east")
     assert run(*words).code == Conflict.exit_code
+
+
+def test_a_cluster_that_does_not_answer_for_a_moment(
+    run: Run, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the other side asks again, and is told no lie meanwhile."""
+    silent = [ConnectionFailed("east does not answer", cluster="east")] * 2
+
+    async def sides(_flow: str, _switch_id: str) -> BothSides:
+        if silent:
+            raise silent.pop()
+        return SIDES
+
+    monkeypatch.setattr(daemon, "both_sides", sides)
+    done = run("switchover", FLOW, "--reverse", "--yes")
+    assert done.code == 0, done.err
+    assert "the other side follows" in done.out
 
 
 def test_the_way_back_is_followed_on_the_other_cluster(
