@@ -37,6 +37,7 @@ from replicator.model.switch import Verb
 from replicator.model.translation import OffsetQuestion, TimeQuestion
 from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
 from replicator.rpc.endpoint import Endpoint
+from replicator.rpc.peers import Asked, Peers
 from replicator.rpc.port import QUESTIONS_MAX
 from replicator.rpc.server import SERVICE, RpcServer
 from replicator.rpc.v1 import control_pb2 as pb
@@ -75,6 +76,27 @@ async def test_status_arrives_whole_or_for_one_flow(address: str) -> None:
     assert await call(address, lambda client: client.status()) == DAEMON
     assert (await call(address, lambda client: client.status("east-to-west"))).flows == (EAST,)
     assert (await call(address, lambda client: client.flows())).flows[0] == replace(EAST, mirrors=())
+
+
+async def test_a_daemon_answers_others_about_their_very_flow(address: str, daemon: FakeDaemon) -> None:
+    """Another flow of that name behind the same address says so: it is neither looked at nor changed."""
+    peers = Peers(Endpoint(""))
+    mine, other = Asked(EAST.flow, EAST.flow_uid or ""), Asked(EAST.flow, "another")
+    questions, order = [OffsetQuestion("orders.eu", 0, 1)], Order("audit-2026", How.SKIP, actor="a daemon")
+    try:
+        assert (await peers.status(address, mine)).flow_uid == EAST.flow_uid
+        assert (await peers.resolve(address, mine, order, dry_run=False)).reasons
+        daemon.resolved.clear()
+        for ask in (
+            peers.status(address, other),
+            peers.translate(address, other, questions, reverse=False),
+            peers.resolve(address, other, order, dry_run=False),
+        ):
+            with pytest.raises(Conflict, match="not the one that is asked about"):
+                await ask
+        assert not daemon.resolved
+    finally:
+        await peers.close()
 
 
 async def test_an_unknown_flow_names_the_nearest(address: str) -> None:
