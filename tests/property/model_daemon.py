@@ -664,6 +664,7 @@ class Daemon:
         self.maps.forget(self.slot)
         self._begin()
         self.copy.doubtful = doubtful
+        self.displaced = False  # as after a kill: who alone was told of it is gone
         self.active, self.stored_epoch = self.world.active, self.world.stored_epoch
 
     # -- by wish ------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ _LATE = {
     "walk begins within a gap that was given up": 700,
     "an offset left out is never looked at again": 500,
     "blocks of another generation believed": 2100,
+    "an answer taken by a successor of the same name": 1800,
 }
 """Where the first history that shows it comes late, the search begins just before it; it is as long as the others."""
 SOUND = Rules()
