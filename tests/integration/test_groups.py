@@ -405,19 +405,3 @@ def _no_leftovers(east: Kafka, west: Kafka, topic_name: str) -> Iterator[None]:
         mine = [name for name in names if name.startswith(topic_name)]
         for done in admin(cluster).delete_consumer_groups(mine).values() if mine else ():
             done.exception(30)
-
-
-def test_a_topic_that_the_target_refuses_holds_up_no_group(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
-    """Its name collides there: that is told, with what helps, and the groups of the others follow."""
-    taken, colliding, fine = f"{topic_name}.x", f"{topic_name}_x", f"{topic_name}-fine"
-    create(west, taken)
-    for topic in (colliding, fine):
-        create(east, topic)
-        produce(east, topic, numbered(10))
-    group = f"{topic_name}-group"
-    commit(east, group, fine, {0: 7})
-    groups = {"include": [group], "sync_every": EVERY}
-    daemon = lab.daemon(east, west, colliding, fine, groups=groups).start()
-    refused = daemon.wait_state(colliding, "FAULTED", "target_refused")
-    assert "topics.rename" in refused["detail"]
-    wait_until("the group follows", lambda: positions(west, group, fine) == [7])
