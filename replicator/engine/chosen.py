@@ -48,6 +48,7 @@ class Chosen:
         self._log = state_log
         self._provenance = Provenance(source) if asks_for_origins(flow) else None
         self._made: Mapping[str, Sequence[Made]] = {}
+        self._waits = False
         self._at_end: frozenset[bytes] | None = None
         self._announced: frozenset[str] = frozenset()
 
@@ -67,6 +68,7 @@ class Chosen:
             except (KafkaError, TimedOut) as error:
                 waiting = f"waits until it is known whether it is a copy from {self._flow.target}: {error}"
                 self.unknown = f"whether topics of {self._flow.source} are copies is not known now: {error}"
+        self._waits = waiting is not None
         before, made = self.choice, choose(self._flow, self._target.cluster_id, self._source.topics, self._made)
         if waiting is not None:
             new = {name: waiting for name in made.selected if name not in known}
@@ -96,12 +98,13 @@ class Chosen:
     async def decide_start(self, names: Collection[str]) -> None:
         """Record which topics were there at the flow's first start, once: with `start: latest` they begin at their end.
 
-        A flow that has mirrors was started before, by a version that recorded it with each mirror.
+        A flow that has mirrors was started before, by a version that recorded it with each mirror. Nothing is
+        decided while new topics wait to be known: they would count as later ones.
 
         Raises:
             KafkaError: The target does not take it; nothing may be begun before.
         """
-        if self._flow.start is not Start.LATEST or self._at_end is not None:
+        if self._flow.start is not Start.LATEST or self._at_end is not None or self._waits:
             return
         digests = packed(_digest(self._source.topics[name]) for name in names)
 
@@ -129,27 +132,33 @@ class Chosen:
         """
         new = frozenset(target_topics) - self._announced
         if new:
-            await self._log.change(self._uid, lambda records: self._making(records, new, frozenset()))
+            digests = frozenset(map(digest_of, new))
+            await self._log.change(self._uid, lambda records: self._making(records, digests, frozenset()))
             self._announced |= new
 
-    def settled(self, records: Mapping[bytes, bytes], done: Collection[str]) -> list[Change]:
+    def settled(
+        self, records: Mapping[bytes, bytes], mirrored: Collection[str], others: Collection[str]
+    ) -> list[Change]:
         """Return the change that takes announcements back; `forget` them once it is made.
 
         Args:
             records: The target's `replicator.state`.
-            done: Target topics that are recorded as mirrors with the same change, or were there before.
+            mirrored: Target topics that are recorded as mirrors with the same change: announced by whichever daemon of
+                this flow, also by one that was killed before it recorded them.
+            others: Target topics that turned out to be none of ours.
         """
-        over = self._announced & frozenset(done)
-        return self._making(records, frozenset(), over) if over else []
+        announced = unpacked(state.get_making(records, self._uid))
+        over = [*mirrored, *(self._announced & frozenset(others))] if announced else []
+        return self._making(records, frozenset(), frozenset(map(digest_of, over))) if over else []
 
     def forget(self, done: Collection[str]) -> None:
         """Forget announcements that were taken back."""
         self._announced -= frozenset(done)
 
-    def _making(self, records: Mapping[bytes, bytes], new: Collection[str], over: Collection[str]) -> list[Change]:
-        """Return the change of what this flow announces; other daemons of it announce there, too."""
+    def _making(self, records: Mapping[bytes, bytes], new: frozenset[bytes], over: frozenset[bytes]) -> list[Change]:
+        """Return the change of what this flow announces, by digests; other daemons of it announce there, too."""
         before = unpacked(state.get_making(records, self._uid))
-        after = (before | set(map(digest_of, new))) - set(map(digest_of, over))
+        after = (before | new) - over
         return (
             [state.put(state.making_key(self._uid), pb.MakingRecord(topics=packed(after)))] if after != before else []
         )

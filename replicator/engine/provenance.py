@@ -77,13 +77,18 @@ def made_there(records: Mapping[bytes, bytes], topics: Mapping[str, Topic]) -> d
                 made[record.target_topic].append(Made(flow.name, trail))
         for name in _exported(state.cuts_made(records, flow.uid), topics):
             made[name].append(Made(flow.name))
-        making = state.get_making(records, flow.uid)
-        if making and (writers is None or writers.any_copies):
-            announced = unpacked(making)
-            for name in topics:
-                if name not in made and digest_of(name) in announced:
-                    made[name].append(Made(flow.name, begun=False))
+        announced = _announced(records, flow.uid) if writers is None or writers.any_copies else frozenset()
+        for name in topics if announced else ():
+            if name not in made and digest_of(name) in announced:
+                made[name].append(Made(flow.name, begun=False))
     return made
+
+
+def _announced(records: Mapping[bytes, bytes], uid: str) -> frozenset[bytes]:
+    """Return what a flow is about to create; not what a daemon announced that was killed, and another one recorded."""
+    making = unpacked(state.get_making(records, uid))
+    begun = (one.target_topic for one in state.mirrors_of(records, uid) if state.names_its_topic(one))
+    return making - frozenset(map(digest_of, begun)) if making else making
 
 
 def came_through(record: pb.MirrorRecord) -> tuple[Origin, ...]:
@@ -161,7 +166,8 @@ class Provenance:
     async def learn(self) -> Mapping[str, Sequence[Made]]:
         """Return what flows made of the topics that the cluster has, as it was described last.
 
-        Where this user may not read that, nothing is known to be a copy, and `unknown` says so.
+        Where this user may not read that, nothing is known to be a copy, and `unknown` says so. What was known before a
+        right was taken away, or the state topic was deleted, stays known: else a ring would begin to turn.
 
         Raises:
             KafkaError: The cluster does not answer, or not now.
@@ -170,12 +176,12 @@ class Provenance:
         topics = self._cluster.topics
         if STATE_TOPIC not in topics:
             await self._look_closer()
-            return {}
+            return self._made
         try:
             await self._log.read_to_end()
         except AuthorizationFailed:
             self._refuse(Operation.READ)
-            return {}
+            return self._made
         self.unknown = None
         names = frozenset(topics)
         if self._stale or names != self._seen:
@@ -185,7 +191,7 @@ class Provenance:
                 self._made = await asyncio.to_thread(made_there, dict(self._log.records), dict(topics))
             except DecodeError as error:
                 # Until somebody writes that record anew, nobody can tell: this flow must not end for it.
-                self._stale, self._made, alias = True, {}, self._cluster.spec.alias
+                self._stale, alias = True, self._cluster.spec.alias
                 self.unknown = (
                     f"whether topics of {alias} are copies that flows made is not known: {STATE_TOPIC} there holds a "
                     f"record that cannot be read ({error}); next: replicator validate FILE --connect"

@@ -153,7 +153,9 @@ class TopicSync:
         await self._source.refresh(None)
         self.check_clusters()
         stopped = self.stand_by()
-        await self.chosen.look(self.mirrors)
+        # A daemon that has just started knows of its mirrors what is recorded.
+        recorded = (one.source_topic for one in state.mirrors_of(self._log.records, self._uid))
+        await self.chosen.look(self.mirrors.keys() | (recorded if self._first_pass else ()))
         names = self.selected()
         await self.chosen.decide_start(names)
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
@@ -340,7 +342,8 @@ class TopicSync:
         mirror.notes = plan.notes
         mirror.source_id, mirror.target_id = found.source.topic_id, target.topic_id
         mirror.partitions = found.source.partition_count
-        mirror.came_through = self.chosen.trail(mirror.topic)
+        if self.chosen.unknown is None:  # else what is recorded stays: others tell by it where a ring ends
+            mirror.came_through = self.chosen.trail(mirror.topic)
         if mirror.begin_at_end and not mirror.begin_at_end_partitions:
             mirror.begin_at_end_partitions = mirror.partitions
         mirror.managed = dict(plan.managed)
@@ -412,7 +415,7 @@ class TopicSync:
             if not mirror.recorded and mirror.fault is None and mirror.partitions:
                 record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
                 mirror.recorded = record is not None and record.target_topic_id == mirror.target_id
-        self.chosen.forget(self._settled())
+        self.chosen.forget(self._mirrored() | self._others())
 
     def _changes(self, records: Mapping[bytes, bytes]) -> list[Change]:
         changes: list[Change] = []
@@ -432,14 +435,18 @@ class TopicSync:
             record = mirror.as_record((self._uid, self._flow.name), stored)
             if stored is None or record != stored:
                 changes.append(state.put(state.mirror_key(self._uid, mirror.target_topic), record))
-        return changes + self.chosen.settled(records, self._settled())
+        return changes + self.chosen.settled(records, self._mirrored(), self._others())
 
-    def _settled(self) -> set[str]:
-        """Return target topics that are mirrors, or stood there before: none of them is still to be created."""
+    def _mirrored(self) -> set[str]:
+        """Return target topics that are mirrors: none of them is still to be created."""
+        return {one.target_topic for one in self.mirrors.values() if one.partitions and one.fault is None}
+
+    def _others(self) -> set[str]:
+        """Return target topics that stand there, and are no mirrors; one that waits for its leaders will be one."""
         return {
-            mirror.target_topic
-            for mirror in self.mirrors.values()
-            if (mirror.partitions and mirror.fault is None) or mirror.target_topic in self._target.topics
+            one.target_topic
+            for one in self.mirrors.values()
+            if one.fault is not None and one.target_topic in self._target.topics
         }
 
     def record_of(self, mirror: Mirror, stored: pb.MirrorRecord | None) -> pb.MirrorRecord:

@@ -16,10 +16,12 @@ from replicator.engine.chosen import Chosen
 from replicator.engine.lineup import Lineup
 from replicator.engine.mirror import Mirror
 from replicator.engine.owners import Owners
+from replicator.engine.ownership import Ownership
 from replicator.engine.provenance import digest_of, unpacked
 from replicator.engine.slot import Slot
+from replicator.engine.target_topics import TargetTopics
 from replicator.engine.topic_sync import TopicSync
-from replicator.errors import BrokerRefused, ConnectionFailed, ReplicatorError, TimedOut
+from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, ReplicatorError, TimedOut
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Start
 from replicator.model.states import Reason
@@ -56,6 +58,9 @@ class Log:
             assert value is not None
             self.records[key] = value
         return self.records
+
+    async def read_to_end(self) -> None:
+        """All is read."""
 
 
 class Side(Cluster):
@@ -228,3 +233,90 @@ async def test_a_mirror_that_is_a_copy_of_the_targets_own_topic_stops(monkeypatc
     topics, _ = sync(log, source, target, by_name)
     await topics.run_pass(configs=True)
     assert topics.mirrors["b.t"].fault is None
+
+
+class Told:
+    """What flows made on the source, as long as it tells; put in the place of `Provenance.learn`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.silent = False
+        monkeypatch.setattr(provenance.Provenance, "learn", self.learn)
+
+    async def learn(self, _found: object = None) -> dict[str, list[Made]]:
+        """Tell of one copy, or nothing."""
+        if self.silent:
+            raise ConnectionFailed("no answer", cluster="east")
+        return {"t": [Made("s2e", (Origin("SOUTH", "s"),))]}
+
+
+async def test_topics_that_wait_at_the_first_start_begin_at_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source whose state topic is silent for a moment has topics all the same."""
+    log, source, told = Log(), Side("east"), Told(monkeypatch)
+    source.add("t")
+    topics, _ = sync(log, source, Side("west"))
+    told.silent = True
+    await topics.run_pass(configs=True)
+    assert not topics.mirrors
+    told.silent = False
+    await topics.run_pass(configs=False)
+    assert topics.mirrors["t"].begin_at_end
+
+
+async def test_a_daemon_that_starts_while_the_source_does_not_tell_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded as mirrored is known to it; and where that came from stays recorded."""
+    log, source, target, told = Log(), Side("east"), Side("west"), Told(monkeypatch)
+    source.add("t")
+    topics, _ = sync(log, source, target)
+    await topics.run_pass(configs=True)
+    told.silent = True
+    source.add("new")
+    again, _ = sync(log, source, target)
+    await again.run_pass(configs=True)
+    assert list(again.mirrors) == ["t"]
+    assert again.mirrors["t"].fault is None
+    record = state.get_mirror(log.records, UID, "t")
+    assert record is not None
+    assert [one.cluster_id for one in record.came_through] == ["SOUTH"]
+
+
+async def test_what_a_killed_daemon_announced_is_taken_back_by_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was killed when the topic was created, and not recorded yet."""
+    log, source, target = Log(), Side("east"), Side("west")
+    Told(monkeypatch)
+    source.add("t")
+    killed, _ = sync(log, source, target)
+
+    async def die() -> None:
+        raise BrokerRefused("killed", cluster="west", code=0, api="")
+
+    monkeypatch.setattr(killed, "_record", die)
+    with pytest.raises(BrokerRefused):
+        await killed.run_pass(configs=True)
+    assert unpacked(state.get_making(log.records, UID)) == {digest_of("t")}
+
+    async def nothing_written(
+        _found: object, _topics: Iterable[Topic]
+    ) -> tuple[dict[str, tuple[int, int]], dict[str, KafkaError]]:
+        return {}, {}
+
+    monkeypatch.setattr(Ownership, "_written", nothing_written)
+    topics, _ = sync(log, source, target)
+    await topics.run_pass(configs=True)
+    assert topics.mirrors["t"].recorded
+    assert state.get_making(log.records, UID) == b""
+
+
+async def test_a_topic_that_waits_for_its_leaders_stays_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, and not recorded yet: a flow in the other direction would take it for an original."""
+    log, source = Log(), Side("east")
+    Told(monkeypatch)
+    source.add("t")
+    topics, _ = sync(log, source, Side("west"))
+
+    async def no_leaders(_found: object, _name: str, _partitions: int) -> None:
+        return None
+
+    with monkeypatch.context() as slow:
+        slow.setattr(TargetTopics, "await_leaders", no_leaders)
+        await topics.run_pass(configs=True)
+    assert unpacked(state.get_making(log.records, UID)) == {digest_of("t")}

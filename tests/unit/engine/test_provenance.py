@@ -73,6 +73,13 @@ def test_what_is_announced_is_on_its_way_until_it_is_recorded() -> None:
     assert made_there(recorded(mirror(), making=["a.t"]), topics("a.t"))["a.t"][0].begun
 
 
+def test_an_announcement_that_was_never_taken_back_ends_with_the_mirror() -> None:
+    """Else the way back would leave out a topic that was switched alone, for ever."""
+    own = state.put(state.writer_key(UID, "a.t"), pb.WriterRecord(role=pb.WRITER_ROLE_PROMOTED, epoch=1))
+    assert own[1] is not None
+    assert made_there({**recorded(mirror(), making=["a.t"]), own[0]: own[1]}, topics("a.t")) == {}
+
+
 def test_topics_with_records_set_aside_are_known_by_what_is_recorded() -> None:
     """An application's queue of the same kind of name is none."""
     skipped = pb.Resolution(how="skip", reason="record_too_large")
@@ -129,6 +136,28 @@ async def test_a_state_topic_that_may_not_be_read_is_unknown_until_it_may(monkey
     refused = False
     assert list(await found.learn()) == ["a.t"]
     assert found.unknown is None
+
+
+async def test_what_was_known_stays_known_when_it_may_not_be_read_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right that is taken away, and a state topic that is deleted, make no copy an original."""
+    refused = False
+
+    async def read_to_end(log: StateLog) -> None:
+        if refused:
+            raise AuthorizationFailed("no", cluster="east")
+        for key, value in recorded(mirror()).items():
+            log.records[key] = value
+
+    monkeypatch.setattr(StateLog, "read_to_end", read_to_end)
+    source = _Source(ClusterSpec("east", (("e", 1),)))
+    source.topics = topics("a.t", STATE_TOPIC)
+    found = Provenance(source)
+    await found.learn()
+    refused = True
+    assert list(await found.learn()) == ["a.t"]
+    assert found.unknown is not None
+    source.topics = topics("a.t")
+    assert list(await found.learn()) == ["a.t"]
 
 
 async def test_a_damaged_record_makes_it_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
