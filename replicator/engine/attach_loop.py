@@ -313,6 +313,9 @@ class AttachLoop:
             pump.topics_stale()
             self.schedule(slot)
             return
+        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
+            self._stop_for_bug(slot, error)
+            return
         else:
             # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
             fault = copy.looked(verdict)
@@ -328,12 +331,13 @@ class AttachLoop:
         """Find out what stands before a batch that landed further on than it had to."""
         try:
             decision = await what_displaced(self._pump.target, self._pump.writers.flow, slot, place)
-        except BugError as error:
-            self._stop_for_bug(slot, error)
-            return
-        except ReplicatorError as error:
-            slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
+        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             slot.attaching = False
+            if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
+                self._stop_for_bug(slot, error)
+                return
+            if slot.copy.phase is Phase.ATTACHING:  # it may have been paused meanwhile
+                slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
             self._pump.leaders_stale(source=False)
             self.schedule(slot)
             return

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 20
 _LOOK_BYTES_MAX = 32 << 20
-"""A doubted batch is looked at together with its neighbours, up to this size."""
+"""A doubted batch is looked at together with its neighbours, up to this size an answer."""
+_LOOK_ANSWERS_MAX = 4
 _READ_WAIT_MS = 500
 """What is below the end is there at once, but for what a broker has to fetch from a remote tier."""
 _STEP_FACTOR = 16
@@ -345,26 +346,31 @@ async def look_again(side: Side, where: TopicPartition, offset: int, looks: int 
     """
     cluster = side.cluster
     read_bytes = min(_LOOK_BYTES_MAX, _READ_BYTES << min(looks, 10))
-    while True:
-        connection = await cluster.leader_connection(where)
-        start = (await offsets_of(connection, [where], control.EARLIEST))[where]
-        end = (await offsets_of(connection, [where], control.LATEST))[where]
-        if not start <= offset < end:
-            return None
+    connection = await cluster.leader_connection(where)
+    start = (await offsets_of(connection, [where], control.EARLIEST))[where]
+    end = (await offsets_of(connection, [where], control.LATEST))[where]
+    if not start <= offset < end:
+        return None
+    headers: list[BatchHeader] = []
+    position = max(start, offset - 1)
+    # A broker answers from one segment only: the batch before the offset, the one at it and the next may be in three.
+    for _ in range(_LOOK_ANSWERS_MAX):
         frame, fetched = await read_once(
-            side, connection, where, max(start, offset - 1), wait_ms=_READ_WAIT_MS, read_bytes=read_bytes
+            side, connection, where, position, wait_ms=_READ_WAIT_MS, read_bytes=read_bytes
         )
+        more = scan(frame.buffer, fetched.start, fetched.end)
+        headers += more
         await cluster.refresh([where.topic])
         leader = cluster.leader(where)
         # Both ends: an unclean election may have taken in between what was read.
         end = max(end, (await offsets_of(connection, [where], control.LATEST))[where])
-        edges = Edges(end, leader.epoch if leader is not None else -1)
-        verdict = judge(scan(frame.buffer, fetched.start, fetched.end), offset, edges)
+        verdict = judge(headers, offset, Edges(end, leader.epoch if leader is not None else -1))
         if not isinstance(verdict, Unseen):
             return verdict
-        if fetched.end - fetched.start < read_bytes or read_bytes >= _LOOK_BYTES_MAX:
-            raise nothing_from(connection, where, offset, end)
-        read_bytes = min(_LOOK_BYTES_MAX, read_bytes * _STEP_FACTOR)
+        if not more:
+            break
+        position = more[-1].next_offset
+    raise nothing_from(connection, where, position, end)
 
 
 async def read_once(

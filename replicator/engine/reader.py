@@ -205,6 +205,8 @@ class SourceReader:
             body = session.request_changes(everything, gone, wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=bytes_max)
         except Exception:
             self._stop_who_cannot_be_asked_for(session, everything)
+            # None of it was told: a session goes on with what it knows, so the next request has to say it.
+            self._look_at.update(dict.fromkeys([*changed, *gone]))
             raise
         for where in gone:
             self._asked_of.pop(where, None)

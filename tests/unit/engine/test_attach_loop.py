@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from replicator.core.offset_map import Place
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.pump import Pump
 from replicator.engine.slot import Slot
-from replicator.errors import BugError
+from replicator.errors import BugError, ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -101,3 +102,37 @@ async def test_what_was_read_cannot_be_decided_about(monkeypatch: pytest.MonkeyP
     await world.attach()
     assert taken == world.slots
     assert {slot.copy.reason for slot in world.slots} == {Reason.INTERNAL_ERROR, None}
+
+
+async def test_a_pause_while_a_displaced_batch_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look fails, and the partition can be attached again once it is resumed."""
+    world = World(BugError("unused"))
+    slot = world.bad
+
+    async def what_displaced(*_: object) -> None:
+        slot.copy.pause()
+        raise ConnectionFailed("the target is out of reach", cluster="west")
+
+    monkeypatch.setattr("replicator.engine.attach_loop.what_displaced", what_displaced)
+    slot.attaching = True
+    await world.loop._look_at_displaced(slot, Place(5, 6))
+    assert not slot.attaching
+    assert slot.copy.phase is Phase.PAUSED
+
+
+@pytest.mark.parametrize("name", ["look_again", "what_displaced"])
+async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would begin again at once, for ever, with nothing but a line in the log."""
+    world = World(BugError("unused"))
+    slot = world.bad
+
+    async def stumbles(*_: object) -> None:
+        raise KeyError("orders")
+
+    monkeypatch.setattr(f"replicator.engine.attach_loop.{name}", stumbles)
+    slot.attaching = True
+    if name == "look_again":
+        await world.loop._look_at_doubted(slot, 5)
+    else:
+        await world.loop._look_at_displaced(slot, Place(5, 6))
+    assert (slot.attaching, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)

@@ -8,12 +8,14 @@ from typing import Any, cast
 
 import pytest
 
+from replicator.core.doubt import Gaps, Sound, Verdict
 from replicator.engine import look
-from replicator.engine.look import Side, batches_between, last_data, records_between
+from replicator.engine.look import Side, batches_between, last_data, look_again, records_between
 from replicator.engine.proof import common_end
 from replicator.engine.walk import Log
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
+from replicator.wire import control
 from replicator.wire.connection import Connection
 from replicator.wire.fetch import Fetched
 from replicator.wire.frames import Frame
@@ -96,3 +98,62 @@ def test_looks_that_rest_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
         Broker(monkeypatch)
         with pytest.raises(BrokerRefused, match="gives nothing from offset"):
             asyncio.run(ask())
+
+
+class SegmentedLog:
+    """A source log in segments, the last of which ends at 100; each read is answered from one of them only."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *segments: list[tuple[int, int]], end: int = 100) -> None:
+        self.segments = segments
+        self.end = end
+        self.reads = 0
+        cluster = SimpleNamespace(
+            leader_connection=self._nothing, refresh=self._nothing, leader=lambda _: SimpleNamespace(epoch=0)
+        )
+        self.side = Side(cast("Any", cluster), {})
+        monkeypatch.setattr(look, "offsets_of", self._offsets_of)
+        monkeypatch.setattr(look, "read_once", self._read_once)
+
+    async def _nothing(self, *_: object) -> Connection:
+        return CONNECTION
+
+    async def _offsets_of(self, _: object, wanted: list[TopicPartition], timestamp: int) -> dict[TopicPartition, int]:
+        return dict.fromkeys(wanted, 0 if timestamp == control.EARLIEST else self.end)
+
+    async def _read_once(
+        self, _side: Side, _connection: Connection, where: TopicPartition, offset: int, **_: object
+    ) -> tuple[Frame, Fetched]:
+        self.reads += 1
+        whole = [[each for each in segment if sum(each) > offset] for segment in self.segments]
+        found = next((segment for segment in whole if segment), [])
+        answer = b"".join(batch(base, *[b"v"] * count) for base, count in found)
+        frame = Frame(0)
+        frame.reserve(len(answer))
+        frame.buffer[:] = answer
+        return frame, Fetched(where, 0, self.end, self.end, 0, None, None, 0, len(answer))
+
+
+@pytest.mark.parametrize(
+    ("segments", "verdict"),
+    [
+        ([[(0, 50)], [(60, 20), (80, 20)]], Gaps(((50, 60),))),
+        ([[(0, 50)], [(60, 20)], [(80, 20)]], Gaps(((50, 60),))),
+        ([[(0, 50), (60, 20)], [(80, 20)]], Gaps(((50, 60),))),
+        ([[(0, 50)], [(50, 30)], [(80, 20)]], Sound()),
+    ],
+)
+def test_a_second_look_goes_on_where_a_segment_ends(
+    monkeypatch: pytest.MonkeyPatch, segments: list[list[tuple[int, int]]], verdict: Verdict
+) -> None:
+    """Where a cleaner once worked, a hole is as likely to be at the end of a segment as anywhere else."""
+    log = SegmentedLog(monkeypatch, *segments)
+    assert asyncio.run(look_again(log.side, WHERE, 50)) == verdict
+
+
+def test_a_second_look_that_is_shown_nothing_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow remote tier proves neither a hole nor a batch."""
+    log = SegmentedLog(monkeypatch, [(0, 50)])
+    with pytest.raises(BrokerRefused, match="gives nothing from offset 50 on, below its end 100") as caught:
+        asyncio.run(look_again(log.side, WHERE, 50))
+    assert caught.value.retryable
+    assert log.reads == 2

@@ -309,6 +309,23 @@ async def test_a_request_that_cannot_be_made_for_one_partition_is_made_for_the_o
     assert bad.copy.reason is Reason.INTERNAL_ERROR
 
 
+async def test_what_a_request_that_cannot_be_made_was_to_tell_is_told_by_the_next(bench: list[Bench]) -> None:
+    """A session would else never hear of a partition that was to begin with it."""
+
+    async def answer(_broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        await asyncio.sleep(0.01)
+        asked = {TopicPartition("orders-1", at): offset for at, offset in asked_offsets(fetch).items()}
+        return {where: partition(where, batch(offset, FIVE)) for where, offset in asked.items()}
+
+    one = await opened(bench, SourceBroker(1, answer))
+    first = one.read(ONE, 100)
+    await one.until(lambda: first.copy.next_offset > 110)
+    late, bad = one.read(TopicPartition("orders-1", 2), 100), one.read(ZERO, OFFSET_MAX + 1)
+    await one.until(bad.copy.is_faulted)
+    one.pump.readers_kick()
+    await one.until(lambda: late.copy.next_offset > 120)
+
+
 async def test_answers_that_are_none_are_met_with_a_growing_pause(bench: list[Bench]) -> None:
     """A broker that sends garbage to each request is not asked hundreds of times a second, and is named."""
 
