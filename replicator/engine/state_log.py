@@ -28,7 +28,7 @@ from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaErro
 from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.wire import control
-from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.cluster import NO_TOPIC_ID, Cluster, Purpose
 from replicator.wire.faults import refused
 from replicator.wire.produce import Produced, produce_by_name
 from replicator.wire.records import NewRecord, decode, encode
@@ -74,9 +74,13 @@ class _Clocks(NamedTuple):
 
 @dataclass(slots=True)
 class _Anew:
-    """A reading from the log's start: up to where it has to come before it tells what is gone, and the keys seen."""
+    """A reading from the log's start: up to where it has to come before it tells what is gone, and the keys seen.
+
+    What stands below `known` was read before, and newer values of the same keys as well: it only shows what is left.
+    """
 
     end: int
+    known: int
     seen: set[bytes] = field(default_factory=set)
 
 
@@ -175,8 +179,10 @@ class StateLog:
             if answer.error:
                 raise await self._refused("ListOffsets", answer.error)
         log.warning("state topic read anew", cluster=self._cluster.spec.alias, start=start.value, end=end.value)
+        known = max(self.position, self._anew.known if self._anew is not None else 0)
+        # A log that ends below what was read lost its end: what stands there by now may be another history.
+        self._anew = _Anew(end.value, known if known <= end.value else 0)
         self.position = start.value
-        self._anew = _Anew(end.value)
         self._read_at = _Clocks.now()
         self._drop_what_is_gone()
 
@@ -206,12 +212,14 @@ class StateLog:
         for record in decode(frame.buffer, header):
             if record.offset < self.position or record.key is None:
                 continue
+            if self._anew is not None:
+                self._anew.seen.add(record.key)
+                if record.offset < self._anew.known:
+                    continue
             if record.value is None:
                 self.records.pop(record.key, None)
             else:
                 self.records[record.key] = record.value
-            if self._anew is not None:
-                self._anew.seen.add(record.key)
             for listener in self._listeners:
                 listener(record.key)
 
@@ -320,6 +328,9 @@ class StateLog:
         """
         topic = self._cluster.topics.get(STATE_TOPIC)
         if topic is None:
+            return
+        if topic.topic_id == NO_TOPIC_ID:  # before Kafka 2.8, or in the middle of an upgrade: it gets one later
+            self.lost = None
             return
         if self._topic_id is None:
             self._topic_id = topic.topic_id

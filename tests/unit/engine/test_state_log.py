@@ -11,7 +11,9 @@ from replicator.engine import state_log
 from replicator.engine.state_log import StateLog
 from replicator.errors import BrokerRefused, CorruptRecords
 from replicator.model.batch import HEADER
+from replicator.model.names import STATE_TOPIC
 from replicator.wire import control
+from replicator.wire.cluster import NO_TOPIC_ID
 from replicator.wire.control import Answer
 from replicator.wire.fetch import Fetched
 from replicator.wire.frames import Frame
@@ -30,6 +32,7 @@ class Topic:
         self.lifted: dict[int, int] = {}
         self.log = StateLog(cast("Any", SimpleNamespace(spec=SimpleNamespace(alias="west"), topic_ids={})))
         self.heard: list[bytes] = []
+        self.at_once = 100
         self.log.listen(self.heard.append)
         monkeypatch.setattr(state_log, "read_once", self.read)
         monkeypatch.setattr(control, "list_offsets", self.offsets)
@@ -51,7 +54,7 @@ class Topic:
             raise BrokerRefused("out of range", cluster="west", code=OUT_OF_RANGE, api="Fetch", retryable=True)
         raw = b""
         for at, (key, value) in sorted(self.kept.items()):
-            if at >= offset:
+            if offset <= at < offset + self.at_once:
                 one = bytearray(encode([NewRecord(NOW_MS, key, value)]))
                 fields = HEADER.unpack_from(one)
                 HEADER.pack_into(one, 0, at + self.lifted.get(at, 0), *fields[1:])
@@ -115,6 +118,37 @@ async def test_who_was_away_for_longer_than_tombstones_are_kept_reads_all_anew(
     assert set(topic.log.records) == {b"a", b"c", b"d"}
 
 
+async def test_what_is_read_anew_never_shows_what_was_true_before(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks between two answers would act on a role, a claim or a generation of long ago."""
+    topic.put(b"a", b"2")
+    await topic.step()
+    topic.put(b"a", b"3")
+    monkeypatch.setattr(state_log._Clocks, "passed_seconds", lambda _: state_log._UNREAD_SECONDS_MAX + 1)
+    monkeypatch.setattr(topic, "at_once", 1)
+    topic.heard.clear()
+    await topic.step()
+    monkeypatch.setattr(state_log._Clocks, "passed_seconds", lambda _: 0.0)
+    shown = [topic.log.records[b"a"]]
+    while topic.log.position < topic.end:
+        await topic.step()
+        shown.append(topic.log.records[b"a"])
+
+    assert shown == [b"2"] * 4 + [b"3"]
+    assert topic.heard == [b"a"]
+
+
+async def test_a_log_that_lost_its_end_is_another_one(topic: Topic) -> None:
+    """What stands where something else was read before is taken."""
+    await topic.step()
+    topic.kept, topic.end = {0: (b"a", b"9")}, 1
+    await topic.step()
+    await topic.step()
+
+    assert topic.log.records == {b"a": b"9"}
+
+
 async def test_batches_of_the_state_topic_are_believed_no_more_than_others(topic: Topic) -> None:
     """One that claims a place beyond the end would hide all that comes."""
     topic.lifted[2] = 1000
@@ -125,3 +159,14 @@ async def test_batches_of_the_state_topic_are_believed_no_more_than_others(topic
     fresh = StateLog(topic.log._cluster)
     with pytest.raises(CorruptRecords, match="contradict each other"):
         await fresh._read(cast("Any", None), wait_ms=0)
+
+
+def test_a_topic_that_gets_its_id_only_now_is_still_the_same_one(topic: Topic) -> None:
+    """Brokers give ids in the middle of an upgrade, and some tell none until all of them are done."""
+    topics = topic.log._cluster.topics = {}
+    for seen in (NO_TOPIC_ID, b"a" * 16, NO_TOPIC_ID):
+        topics[STATE_TOPIC] = cast("Any", SimpleNamespace(topic_id=seen))
+        topic.log._check_topic()
+    topics[STATE_TOPIC] = cast("Any", SimpleNamespace(topic_id=b"b" * 16))
+    with pytest.raises(BrokerRefused, match="is gone"):
+        topic.log._check_topic()
