@@ -30,9 +30,9 @@ def mirror(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Remove what is recorded of a mirror whose source is gone, or that the flow does not select any more.
+    """Remove the records of a mirror whose source is gone, or that the flow no longer selects.
 
-    The topic on the target stays as it is. Its offset map and its part in switches are not known any more.
+    The topic on the target stays as it is. Its offset map and its part in switches are forgotten.
     """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         _forget(client, flow, topic, reason=reason, dry_run=dry_run, yes=yes, form=form)
@@ -50,9 +50,9 @@ def flow(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Remove all that is recorded of a flow that was taken out of every flow file.
+    """Remove all records of a flow that was taken out of every flow file.
 
-    Its topics stay as they are. A flow of the same name begins anew.
+    Its topics stay as they are. A flow of the same name starts afresh.
     """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         _forget(client, name, None, reason=reason, dry_run=dry_run, yes=yes, form=form)
@@ -66,7 +66,7 @@ def _forget(
         _show(flow, topic, told, form, "would_forget" if told.records else "already_forgotten")
         return
     if not yes:
-        _text(told)
+        _text(told, "would be removed")
         remote.confirmed("Do it?", next_step="look at it with --dry-run, then repeat with --yes")
     done = client.forget(flow, topic, actor=remote.actor(), reason=reason, dry_run=False)
     _show(flow, topic, done, form, "forgotten" if done.records else "already_forgotten")
@@ -81,11 +81,11 @@ def _show(flow: str, topic: str | None, told: Forgotten, form: Format, outcome: 
             output.line(f"{flow}/{topic}" if topic is not None else flow)
         case Format.TABLE | Format.WIDE:
             if told.records:
-                _text(told)
+                _text(told, "removed" if outcome == "forgotten" else "would be removed")
             output.line(f"{topic or flow}: {outcome.replace('_', ' ')}")
 
 
-def _text(told: Forgotten) -> None:
-    output.line(f"removed from replicator.state, {told.records:,} records: {', '.join(told.removed)}")
+def _text(told: Forgotten, done: str) -> None:
+    output.line(f"{done} from replicator.state, {told.records:,} records: {', '.join(told.removed)}")
     for text in told.left_behind:
         output.line(f"  stays: {text}")

@@ -46,8 +46,8 @@ TimeOption = Annotated[
     str | None,
     typer.Option(
         "--time",
-        help="Instead of an offset: where the source's first record from then or later stands. Unix time in ms, or "
-        "ISO 8601 with a zone. Without --partition all of the topic's.",
+        help="Instead of an offset: a point in time, as Unix time in ms or ISO 8601 with a zone. Finds where the "
+        "source's first record from then or later stands; without --partition, in every partition of the topic.",
     ),
 ]
 GroupOption = Annotated[
@@ -80,8 +80,8 @@ def translate(
     An offset is the next record to read, as in a committed offset. States: exact; below_log_start (the other side
     starts further on); not_yet_replicated; beyond_target_end; below_map; not_attached; faulted; source_unseen.
 
-    --time asks the source's own index. A lookup by time on the target finds markers first, which carry the time at
-    which they were written.
+    --time is answered from the source's own time index. A lookup by time on the target may find a marker, which
+    carries the time at which it was written.
 
     Exits with 0 if every offset was translated, 1 if one was not (yet).
     """
@@ -117,17 +117,19 @@ def _moment(
     if time is None:
         return None
     if topic is None or offset is not None or group is not None:
-        raise UsageError("--time stands for an offset of one topic", next_step="give --topic, and --partition for one")
+        raise UsageError(
+            "--time takes the place of --offset, for one topic", next_step="give --topic, and --partition for one"
+        )
     if reverse:
         raise UsageError(
             "--time asks the source, and --reverse the target",
-            why="the target's index of times finds markers, which carry the time at which they were written",
+            why="the target's time index also holds markers, which carry the time at which they were written",
             next_step="leave --reverse out, and give the topic's name on the source",
         )
     try:
         return TimeQuestion(topic, parse_time_ms(time), partition)
     except ValueError as error:
-        raise UsageError(f"--time {time} is no moment", why=str(error), next_step=TIME_ALLOWED) from None
+        raise UsageError(f"--time {time} is not a point in time", why=str(error), next_step=TIME_ALLOWED) from None
 
 
 def _asked_time(moment: TimeQuestion | None) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def resolve(
     topic: Annotated[
         str,
         typer.Argument(
-            metavar="TOPIC", help="Name of the source topic; a pattern ('*', 'eu.*'): all of them that stand still."
+            metavar="TOPIC",
+            help="Name of the source topic; a pattern ('*', 'eu.*') means all matching topics that stand still.",
         ),
     ],
     *,
@@ -156,12 +157,12 @@ class _Many:
 
     def _judge(self, count: int) -> None:
         if not count:
-            output.note(f"no topic of {self.now.flow} that {self.order.topic!r} means stands still")
+            output.note(f"no topic of {self.now.flow} that matches {self.order.topic!r} stands still")
         if self.refused:
             first = [f"{topic}: {error}" for topic, error in list(self.refused.items())[:_REFUSALS_SHOWN_MAX]]
             more = len(self.refused) - len(first)
             raise PreflightFailed(
-                f"{len(self.refused)} of {count} topics are not resolved by {self.order.how}",
+                f"{len(self.refused)} of {count} topics were not resolved by {self.order.how}",
                 why="; ".join(first) + (f"; and {more} more" if more else ""),
                 next_step=next(iter(self.refused.values())).next_step,
             )

@@ -124,7 +124,7 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> 
     while True:
         sides = _look(client, switch, deadline)
         if sides is None:
-            output.note(f"`replicator switch status {switch.reverse_flow}` tells how far its switchover is")
+            output.note(f"`replicator switch status {switch.reverse_flow}` shows how far its switchover has got")
             return
         back = next((one for one in sides.reverse if one.id == back_id(switch.id)), None)
         if back is not None:
@@ -170,8 +170,8 @@ def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: M
             return  # of an older version: it tells nothing of the other flow
         if sides.open_side and sides.open_side != side:
             raise Conflict(
-                f"{switch.verb} {switch.id} is done, and {sides.open_side} is the open side, not {side}",
-                why="it was switched again meanwhile",
+                f"{switch.verb} {switch.id} is done, but {sides.open_side} is the open side, not {side}",
+                why="it has been switched again since",
                 next_step=f"replicator switch history {switch.flow}",
             )
         if not sides.waits_for:
@@ -181,7 +181,7 @@ def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: M
         waits = sides.waits_for
         if time.monotonic() >= deadline:
             raise TimedOut(
-                f"{switch.verb} {switch.id} is done, and the other side does not follow after "
+                f"{switch.verb} {switch.id} is done, but the other side still does not follow after "
                 f"{output.age(manner.timeout_seconds)}",
                 why=f"{sides.open_side or 'neither side'} is open; {waits}",
                 next_step="replicator flow status",

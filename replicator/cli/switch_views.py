@@ -169,7 +169,7 @@ def outcome(switch: SwitchStatus) -> None:
     if foreign:
         output.line(f"somebody else wrote {sum(foreign):,} offsets to {len(foreign)} partitions before the fence")
         lost = "what the source had at these offsets is not on the target"
-        output.line(f"  they stay: {lost if switch.verb is Verb.FAILOVER else 'they count as written after it'}")
+        output.line(f"  they stay: {lost if switch.verb is Verb.FAILOVER else 'they count as written behind it'}")
 
 
 def _restorations(switch: SwitchStatus) -> None:

@@ -84,7 +84,7 @@ _MEANING = {
     Reason.UNSUPPORTED_BATCH: "a run of offsets without a record is longer than fill_limit",
     Reason.PARTITION_COUNT: "source and target have different numbers of partitions",
     Reason.TARGET_REFUSED: "the target refuses writes",
-    Reason.LEFT_OUT: "a pattern of the flow leaves it out",
+    Reason.LEFT_OUT: "patterns of the flow do not select it",
     Reason.INTERNAL_ERROR: "a bug of this software: please report what the log says",
     Reason.FENCED: "the target was promoted, or another writer took over",
     Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted the copy goes on by itself",
@@ -207,7 +207,7 @@ def left_out_lines(flow: FlowStatus, *, every: bool) -> Iterator[str]:
         return
     shown = flow.left_out if every else flow.left_out[:_LEFT_OUT_SHOWN]
     topics = "1 topic" if flow.left_out_total == 1 else f"{number(flow.left_out_total)} topics"
-    yield f"left out: {topics} that patterns of topics.include match; a full name in that list copies one all the same"
+    yield f"left out: {topics} that a pattern in topics.include matches; to copy one, list it there by its full name"
     for one in shown:
         yield f"  {one.topic} {one.why}"
     more = flow.left_out_total - len(shown)

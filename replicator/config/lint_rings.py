@@ -19,7 +19,7 @@ _PATHS_MAX = 10_000
 def rings(rule: Rule, spec: Spec) -> None:
     """Note every ring of flows in which a topic comes back under another name, and goes round again.
 
-    Each round is one more topic on each side, without an end. What a flow would leave out of it at run time
+    Each round is one more topic on each side, without end. What a flow would leave out of it at run time
     (`core.choice`) is not relied upon: such a file does not say what is wanted.
     """
     known = {cluster.alias for cluster in spec.clusters}
@@ -33,7 +33,7 @@ def rings(rule: Rule, spec: Spec) -> None:
         way = " -> ".join(repr(name) for name in names)
         rule.note(
             ("flows", first.name, "topics"),
-            f"its topics come back under other names by {_spelled(ring[1:])}, and are copied again without an end "
+            f"its topics come back under other names through {_spelled(ring[1:])} and are copied again without end "
             f"({way}); needed: {cure} under flows.{first.name}.topics, or a narrower include",
             about=[*(path for flow in ring for path in feeding(flow)), *bootstraps(first.source, last.target)],
         )

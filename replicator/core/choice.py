@@ -3,7 +3,7 @@
 The one rule, asked by the topic sync, by `validate --connect` and by `verify`.
 
 A pattern leaves out what flows made: a copy whose records came from the flow's own target under another name, over
-however many clusters (each step round such a ring would be one more topic, without an end), and topics to which records
+however many clusters (each step round such a ring would be one more topic, without end), and topics to which records
 were set aside. A copy that came from elsewhere is copied on: chains are wanted, as with MirrorMaker 2, whose `isCycle`
 (`MirrorSourceConnector`) leaves out the same. A full name always selects.
 """
@@ -102,13 +102,11 @@ def trail_of(source_id: str, topic: str, made: Sequence[Made]) -> tuple[Origin, 
 def _why_left_out(flow: FlowSpec, target_id: str | None, name: str, made: Sequence[Made]) -> str | None:
     for one in made:
         if not one.begun:
-            return (
-                f"is about to be created by flow {one.flow}: whether its records come from {flow.target} is told then"
-            )
+            return f"is about to be created by flow {one.flow}; whether it is a copy is not known yet"
         if not one.trail:
             return f"holds records that flow {one.flow} set aside"
         there = [origin.topic for origin in one.trail if origin.cluster_id == target_id]
         # Back to the very topic is no new one: where both sides write records are told apart, else it is refused.
         if there and target_name(flow.rename, name) not in there:
-            return f"is a copy that flow {one.flow} makes, of records that come from {there[0]} of {flow.target}"
+            return f"is a copy made by flow {one.flow}, of records that come from {there[0]} of {flow.target}"
     return None

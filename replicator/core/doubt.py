@@ -122,6 +122,6 @@ def _beyond(header: BatchHeader, edges: Edges) -> Lie | None:
     if 0 <= edges.leader_epoch < header.leader_epoch:
         return Lie(
             f"the source's batch at offset {header.base_offset} claims leader epoch {header.leader_epoch}, "
-            f"its leader stands in {edges.leader_epoch}"
+            f"its leader is in {edges.leader_epoch}"
         )
     return None

@@ -31,7 +31,7 @@ def check_mirror(
         )
     _check_switch(name, running)
     if selected and there is not False:
-        known = "which is on its source" if there else "and whether its source still has it is not known"
+        known = "which is on its source" if there else "and it is not known whether its source still has it"
         raise PreflightFailed(
             f"flow {name!r} selects {topic}, {known}: it would be mirrored again at once",
             next_step=f"leave it out (`topics.exclude`) and restart the daemon, then `replicator mirror forget {name} "
@@ -54,14 +54,14 @@ def check_flow(name: str, *, in_file: bool, running: Journal | None, at_work: tu
     """
     if in_file:
         raise PreflightFailed(
-            f"this daemon runs flow {name!r}: it would be made anew at once",
+            f"this daemon runs flow {name!r}: its records would be written again at once",
             next_step="take it out of the flow file and restart the daemon, then repeat the command",
         )
     _check_switch(name, running)
     if at_work:
         raise Conflict(
-            f"{', '.join(at_work)} works on flow {name!r}",
-            why="it gave signs of life on the state topic while they were watched",
+            f"flow {name!r} is still run by {', '.join(at_work)}",
+            why="signs of life appeared on the state topic while it was watched",
             next_step="take the flow out of that daemon's flow file and restart it, then repeat the command",
         )
 

@@ -44,7 +44,7 @@ def not_ready_because(flow: FlowStatus) -> str | None:
     )
     if not under_way:
         return None
-    return f"{_of(under_way.total(), flow)} of {flow.flow} not copied yet ({_counted(under_way)})"
+    return f"{_of(under_way.total(), flow)} of {flow.flow} are not copied yet ({_counted(under_way)})"
 
 
 def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:

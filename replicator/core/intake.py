@@ -335,7 +335,7 @@ class Intake:
         if header.next_offset <= self._edges.end:
             return True
         self.stop = Stop.BEYOND_END
-        self.doubt = f"a batch claims the offsets up to {header.next_offset - 1}, the log ends at {self._edges.end}"
+        self.doubt = f"a batch claims offsets up to {header.next_offset - 1}, but the log ends at {self._edges.end}"
         return False
 
     def _take_epoch(self, epoch: int) -> bool:
@@ -344,7 +344,7 @@ class Intake:
             return True
         if 0 <= self._edges.leader_epoch < epoch:
             return self._stop_in_doubt(
-                f"a batch claims leader epoch {epoch}, its leader stands in {self._edges.leader_epoch}"
+                f"a batch claims leader epoch {epoch}, its leader is in {self._edges.leader_epoch}"
             )
         if self.epoch >= 0 and self.expected != self._matched:
             self.stop = Stop.NEW_EPOCH
@@ -362,7 +362,7 @@ class Intake:
         proven = self._gaps is None or self._gaps.get(first, -1) >= offset
         if not proven and not any(low <= first and offset <= end for low, end in self._given_up):
             return self._stop_in_doubt(
-                f"no batch holds the offsets {first} to {offset - 1}, and no cleaner works on this log"
+                f"no batch holds the offsets {first} to {offset - 1}, and no cleaner runs on this log"
             )
         return self._fill_to(offset, cleaned=True)
 

@@ -110,5 +110,5 @@ def check_adoption(owner: Owner, seen: Seen, topic: str) -> None:
         f"{topic} is not taken from {owner}",
         why=f"daemons of that flow are at work: their signs of life changed {format_age(seen.quiet_seconds)} ago",
         next_step="to keep both, exclude it from one of the two flows, or mirror it under another name (rename); to "
-        f"adopt it here, end the daemons of {owner.name}, or exclude {topic} there and wait {format_age(left)}",
+        f"adopt it here, stop the daemons of {owner.name}, or exclude {topic} there and wait {format_age(left)}",
     )

@@ -82,7 +82,7 @@ def _not_offered(name: str, what: str, there: SideParity, here: SideParity) -> C
     return warn(
         name,
         f"{what} are not offered by the version of Kafka that the {' and the '.join(sides)} runs: not compared",
-        "before a move, see by hand that applications find on the other side what they need",
+        "before a move, check by hand that applications will find what they need on the other side",
     )
 
 

@@ -208,7 +208,7 @@ def _writers(facts: ReadinessFacts) -> Iterable[Check]:
     if facts.both_ways:
         return
     if facts.foreign is None:
-        yield warn("writers", f"whether somebody else wrote to {facts.target.alias} could not be looked at")
+        yield warn("writers", f"it could not be checked whether anybody else wrote to {facts.target.alias}")
     elif facts.foreign:
         names = [f"{topic}-{partition}" for topic, partition, _ in facts.foreign]
         offsets = sum(count for _, _, count in facts.foreign)
@@ -369,8 +369,8 @@ def _clocks(*sides: SideFacts) -> Iterable[Check]:
     if silent:
         yield warn(
             "clocks",
-            f"the time is not offered by the version of Kafka that {_some(silent)} runs (DescribeQuorum): if its clock "
-            "is wrong, ages that are told are wrong by as much",
+            f"the version of Kafka that {_some(silent)} runs does not tell the time (DescribeQuorum): if its clock is "
+            "wrong, the ages shown are wrong by as much",
             "compare the clocks (timedatectl, chronyc tracking)",
         )
     unknown = [side.alias for side in reached if side.alias not in ahead and side.clock_offered]

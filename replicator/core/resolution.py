@@ -168,7 +168,7 @@ def _sentence(step: Step, topic: str) -> str:
         case TakeSource():
             return f"the source topic {topic} of today is the one that is meant"
         case Adopt(owner):
-            return f"the target topic of {topic} is taken over from {owner}, which does not copy to it any more"
+            return f"the target topic of {topic} is taken over from {owner}, which no longer copies to it"
         case Recreate():
             return f"the target topic of {topic} is deleted, created anew, and filled with all the source holds"
 
@@ -245,7 +245,7 @@ def _lost_by_recreation(one: Facts) -> list[Loss]:
     if one.target_start is None or one.target_end is None:
         return []
     if one.reason in _UNLIKE:
-        text = "the target's records, of which nothing tells that the source has them"
+        text = "the target's records, which the source may not have"
         return (
             [Loss(one.partition, one.target_start, one.target_end, text)] if one.target_end > one.target_start else []
         )
@@ -335,7 +335,7 @@ def _kept(one: Facts, found: Place) -> list[Loss]:
             Loss(one.partition, found.source + shift, found.target, "stay on the target only: the source lost them")
         ]
     if one.reason is Reason.SOURCE_RECREATED:
-        text = "stay on the target, of the topic that was deleted"
+        text = "stay on the target, from the topic that was deleted"
         if found.source > (one.source_start or 0):
             text += f"; the new one's offsets below {found.source} are among them, and are not copied again"
         return [Loss(one.partition, first, found.target, text)]

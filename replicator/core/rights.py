@@ -137,7 +137,7 @@ _SHARED = tuple(operation for operation in _MIRRORS if operation is not Operatio
 _ORIGINS = (Operation.READ, Operation.DESCRIBE)
 _STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
 _WHY_STATE_CONFIGS = (
-    "which settings topics may have there, which differs by Kafka's version; may be left out: then a new mirror gets "
+    "tell which settings topics may have there, which differs by version; may be left out: then a new mirror gets "
     "some of its settings once it exists"
 )
 
@@ -148,7 +148,7 @@ _WHY_CLUSTER_ACTION = (
 )
 
 _WHY_ORIGINS = (
-    "tell which topics of the source are copies that flows made of the target's own; may be left out where no flow "
+    "tell which topics of the source are copies that flows made of the target's topics; may be left out where no flow "
     "writes to the source"
 )
 _WHY_READ_GROUPS = (

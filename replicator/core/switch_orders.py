@@ -135,8 +135,8 @@ def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse
         )
     if reverse_opened:
         raise PreflightFailed(
-            f"flow {order.flow!r} was come back from already: its target is the passive side",
-            why=f"flow {other!r} took over from its last switch, and was opened since",
+            f"flow {order.flow!r} has been failed back already: its target is the passive side",
+            why=f"flow {other!r} took over after its last switch, and has been opened since",
             next_step=f"replicator failback {other}",
         )
 
@@ -146,7 +146,7 @@ def _check_closed(order: Order, *, target_closed: bool) -> None:
     if order.verb is Verb.FAILOVER and target_closed and not order.topics:
         return
     raise PreflightFailed(
-        f"flow {order.flow!r} was never begun, and copied nothing: there is nothing to open by it",
+        f"flow {order.flow!r} was never begun and has copied nothing: it has nothing to open",
         why="its target is the old source of the other flow, holds what it held when that was switched, and is open "
         "as far as this flow is concerned",
         next_step="if the open side is lost, point the applications at the old source: no rule of ours keeps them off; "

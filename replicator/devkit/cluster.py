@@ -163,7 +163,7 @@ class Cluster:
         if self._zookeeper is not None:  # there the first broker names the cluster
             told = cluster_id_at(HOST, self.config.ports(1).direct)
             if told is None:
-                raise DevkitError(f"cluster {self.config.name} does not tell its id")
+                raise DevkitError(f"cluster {self.config.name} does not report its id")
             self._cluster_id = told
 
     def release(self) -> None:

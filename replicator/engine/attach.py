@@ -182,7 +182,7 @@ def _is_untold(slot: Slot, entry: Entry | None) -> bool:
     if not slot.untold and slot.copy.refused_at == slot.copy.acked_offset:
         slot.untold = True
         _log.warning(
-            "the target refuses a sequence and tells of none (DescribeProducers): its log is gone by instead",
+            "the target refuses a sequence but reports none (DescribeProducers): its log is relied on instead",
             partition=str(slot.target),
             offset=slot.copy.acked_offset,
         )

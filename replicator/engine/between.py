@@ -104,8 +104,8 @@ class Between:
         ]
         told = f"{STATE_TOPIC} on {self._flow.target} knows flows of this name from: {', '.join(known[:_NAMED_MAX])}"
         return ReplicatorError(
-            f"which cluster the source of flow {self._flow.name!r} is, is not known",
-            why=f"{alias} did not answer since this daemon was started, and the flow file does not say its cluster_id; "
+            f"it is not known which cluster the source of flow {self._flow.name!r} is",
+            why=f"{alias} has not answered since this daemon started, and the flow file does not give its cluster_id; "
             + (told if known else f"{STATE_TOPIC} on {self._flow.target} knows no flow of this name"),
             next_step=f"if one of them is meant, set clusters.{alias}.cluster_id to it in the flow file, and reload "
             "the daemon (SIGHUP)"
@@ -127,7 +127,7 @@ def check_clusters(records: Mapping[bytes, bytes], uid: str, flow: FlowSpec, sou
         raise changed(flow, source, known.source_cluster_id)
     if target.cluster_id != known.target_cluster_id:
         raise WrongCluster(
-            f"cluster {flow.target!r} is another one than before: flow {flow.name!r} copies to "
+            f"cluster {flow.target!r} is not the same one as before: flow {flow.name!r} copies to "
             f"{known.target_cluster_id}, and {target.cluster_id} answers now",
             cluster=flow.target,
             why="it was rebuilt, or its address leads elsewhere",
@@ -139,7 +139,7 @@ def changed(flow: FlowSpec, source: Cluster, before: str) -> WrongCluster:
     """Return what is wrong where another cluster answers as the source of a flow that was made for one before."""
     alias = source.spec.alias
     return WrongCluster(
-        f"cluster {alias!r} is another one than before: flow {flow.name!r} copies from {before}, and "
+        f"cluster {alias!r} is not the same one as before: flow {flow.name!r} copies from {before}, and "
         f"{source.cluster_id} answers now",
         cluster=alias,
         why=f"it was rebuilt, or its address leads elsewhere; {flow.target} may hold the last copy",

@@ -103,8 +103,8 @@ async def _proven(cluster: Cluster, topic: Topic, origin: TopicPartition) -> Own
         end = (await offsets_of(connection, [where], control.LATEST))[where]
         if end > 0 and not await _ends_with_ours(side, connection, where, end, origin):
             raise PreflightFailed(
-                f"{topic.name} on {cluster.spec.alias} is no dead-letter topic of {origin.topic}",
-                why=f"partition {number} ends with what was not set aside from it; it may be an application's own",
+                f"{topic.name} on {cluster.spec.alias} is not a dead-letter topic of {origin.topic}",
+                why=f"partition {number} ends with records that were not set aside from it: it may be an application's",
                 next_step="nothing was changed; move that topic away, or mirror this one under another name (`rename`)",
             )
     return holding_only_ours(topic.name, topic.topic_id)

@@ -113,10 +113,10 @@ async def prove_markers_are_shown(target: Cluster, uid: str, identity: ProducerI
         if await markers_are_shown(target, identity.producer_id) is not False:
             return
     raise PreflightFailed(
-        f"DescribeProducers of cluster {target.spec.alias!r} does not tell of a producer that wrote a marker",
+        f"DescribeProducers of cluster {target.spec.alias!r} does not report a producer that wrote a marker",
         why=f"a marker of producer {identity.producer_id} was written to {STATE_TOPIC} and is not shown: "
         "whether a fence stands could not be seen",
-        next_step="this target cannot be fenced; let applications of the source end, and promote the target by hand",
+        next_step="this target cannot be fenced; stop the applications of the source, and promote the target by hand",
     )
 
 

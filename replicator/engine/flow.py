@@ -343,8 +343,8 @@ class FlowRunner:
         if not parts.groups.looked:
             raise ReplicatorError(
                 f"the groups of flow {self.flow.name!r} are not known yet",
-                why=parts.groups.trouble or "they are read for the first time",
-                next_step="the same command again in a few seconds",
+                why=parts.groups.trouble or "they are being read for the first time",
+                next_step="repeat the command in a few seconds",
             )
         return self.known_groups()
 

@@ -225,7 +225,7 @@ def _left_of_mirror(records: Mapping[bytes, bytes], uid: str, mirror: pb.MirrorR
     left = [f"topic {mirror.target_topic} on {alias}, with its records and settings"]
     left += [f"rule on {alias}: {rule.text()}" for rule in rules[:_NAMED_MAX]]
     left += [f"{len(rules) - _NAMED_MAX} more rules on {alias}"] if len(rules) > _NAMED_MAX else []
-    left.append("offsets of consumer groups on it; nothing tells any more which source offsets they stand for")
+    left.append("offsets of consumer groups on it; nothing tells which source offsets they stood for")
     return tuple(left)
 
 

@@ -220,7 +220,7 @@ def colliding(names: Mapping[str, str], cluster: ClusterSpec) -> list[Check]:
     return [
         fail(
             "create",
-            f"{cluster.alias} would refuse to create {shown}: names that differ in '.' and '_' alone collide",
+            f"{cluster.alias} would refuse to create {shown}: names that differ only in '.' and '_' collide",
             "give it another name there (topics.rename), or exclude it; nothing else is held up by it",
         )
     ]
@@ -465,9 +465,9 @@ def producers(cluster: ClusterSpec, *, offered: bool, shown: bool | None = None)
     if offered and shown is False:
         return fail(
             "producers",
-            f"DescribeProducers of {cluster.alias} does not tell of a producer of ours that wrote a marker to "
+            f"DescribeProducers of {cluster.alias} does not report a producer of ours that wrote a marker to "
             f"{STATE_TOPIC}: a fence could not be seen, so this flow cannot be switched over",
-            "ask whoever runs it for what Kafka's own brokers tell",
+            "ask its operator for what Kafka's own brokers report",
         )
     if offered:
         return ok("producers", f"{cluster.alias} tells what it remembers of our producer (DescribeProducers)")

@@ -63,6 +63,6 @@ def owned(owner: Owner, topic: str, source: str, source_id: str) -> Check:
     return fail(
         "mirrors",
         f"{owner.text(topic, source, source_id)}: it would stop as other_owner",
-        "exclude it from one of the two flows, or mirror it under another name (rename); once that flow is at an end, "
+        "exclude it from one of the two flows, or mirror it under another name (rename); once that flow has ended, "
         "`replicator mirror resolve FLOW TOPIC --how accept` adopts it",
     )

@@ -345,8 +345,8 @@ class StateLog:
             cluster=alias,
             code=int(ErrorCode.unknown_topic_or_partition),
             api="Metadata",
-            why=f"{why}: which flows copy to {alias}, and which topics are mirrors, is recorded nowhere any more",
-            next_step="restart the daemons, which make it anew; then take up each topic that has records: replicator "
+            why=f"{why}: which flows copy to {alias}, and which topics are mirrors, is no longer recorded anywhere",
+            next_step="restart the daemons, which create it again; then resume each topic that has records: replicator "
             "mirror resolve FLOW '*' --how accept (README: `replicator.state` was lost)",
             retryable=True,
         )

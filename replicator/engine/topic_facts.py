@@ -197,7 +197,7 @@ class TopicFacts:
             return Fault(
                 Reason.NOT_MAPPABLE,
                 f"{mirror.topic} is compacted, and where both sides are written to (`loop_guard: origin`) offsets are "
-                "mapped, which takes logs that no cleaner thins out: leave it out of this flow (`exclude`)",
+                "mapped, which takes logs that are not compacted: leave it out of this flow (`exclude`)",
             )
         if here.get(_TIMESTAMP_TYPE) == "LogAppendTime":
             return Fault(

@@ -54,7 +54,7 @@ async def answers(
     asked = [OffsetQuestion(where.topic, where.partition, offset) for where, offset in sorted(offsets.items())]
     told = {one.partition: one for one in await team.answers(asked)}
     for where, why in (unseen | silent).items():
-        detail = f"{source.spec.alias} cannot be asked for the time now: {why}"
+        detail = f"{source.spec.alias} cannot be asked now: {why}"
         told[where.partition] = Translation(
             mirror.topic, mirror.target_topic, where.partition, None, None, TranslationState.SOURCE_UNSEEN, None, detail
         )

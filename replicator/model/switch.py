@@ -145,7 +145,7 @@ class Away(enum.StrEnum):
 
 AWAY = {
     Away.SWITCHED_ALONE: "was switched alone",
-    Away.NOT_SELECTED: "is not selected by the flow any more",
+    Away.NOT_SELECTED: "is no longer selected by the flow",
     Away.SOURCE_GONE: "was deleted on its source",
 }
 """The same in words, behind the name of a topic."""

@@ -51,7 +51,7 @@ class Metric(enum.Enum):
         "cluster_up",
         "gauge",
         ("cluster",),
-        "1 while any broker of the cluster answers, 0 once none has for 10 s; absent before it is known.",
+        "1 while any broker of the cluster answers, 0 once none has for 10 s; absent until it is known.",
     )
     CONFIG_RELOAD_SUCCESS = MetricSpec(
         "config_reload_success", "gauge", (), "1 if the flow file was loaded the last time it was read, else 0."
@@ -75,14 +75,14 @@ class Metric(enum.Enum):
         "partitions",
         "gauge",
         ("flow", "phase"),
-        "Partitions of this daemon, or of nobody, by what is done about them: attaching, copying, waiting (goes on by "
+        "Partitions that this daemon works on, or nobody does, by phase: attaching, copying, waiting (goes on by "
         "itself), stopped (faulted, paused, switched, or without a right).",
     )
     LAG_RECORDS = MetricSpec(
         "lag_records",
         "gauge",
         ("flow", "topic", "partition"),
-        "Records surely behind the source's end; absent where none were at a look more than 15 s ago.",
+        "Records certainly behind the source's end; absent where none were when it was last seen, over 15 s ago.",
     )
     OPEN_TRANSACTION_SECONDS = MetricSpec(
         "open_transaction_seconds",
@@ -135,7 +135,7 @@ class Metric(enum.Enum):
         "flow_state",
         "gauge",
         ("flow", "state"),
-        "1 for the state the flow is in, 0 for the others; alerts on RPO mean flows that are ACTIVE or UNREACHABLE.",
+        "1 for the state the flow is in, 0 for the others; alert on the RPO of flows that are ACTIVE or UNREACHABLE.",
     )
     CHECKPOINT_AGE_SECONDS = MetricSpec(
         "checkpoint_age_seconds",

@@ -66,7 +66,7 @@ class Peers:
             raise faults.meaning(error, address, _STATUS_SECONDS) from error
         found = status_from_wire(answer.status).flows[0]
         if found.flow_uid != flow.uid:  # one of an older version does not look at the uid that is asked about
-            raise Conflict(f"{address} runs another flow of the name {flow.name!r}, of uid {found.flow_uid}")
+            raise Conflict(f"{address} runs another flow named {flow.name!r} (uid {found.flow_uid})")
         return found
 
     async def translate(
@@ -104,7 +104,7 @@ class Peers:
     async def _stub(self, address: str) -> control_pb2_grpc.ControlAsyncStub:
         if not address:
             raise UsageError(
-                "nothing tells where it answers",
+                "its address is not known",
                 why=f"its sign of life is not on {STATE_TOPIC} any more, or it is of an older version",
             )
         channel = self._channels.get(address)

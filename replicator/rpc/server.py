@@ -403,7 +403,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             self._may_observe(context, request.flow)
             find_flow(self._control.snapshot(), request.flow)
             if not 0 <= request.time_ms <= TIME_MS_MAX:
-                raise UsageError(f"{request.time_ms} is no time", why="it is counted in ms from 1970, up to year 9999")
+                raise UsageError(
+                    f"{request.time_ms} is not a time", why="it is counted in ms from 1970, up to year 9999"
+                )
             partition = request.partition if request.HasField("partition") else None
             question = TimeQuestion(request.topic, request.time_ms, partition)
             found = await self._control.translate_time(request.flow, question)

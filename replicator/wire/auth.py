@@ -46,7 +46,7 @@ async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None
         # Asked on a connection that was logged in to less than a second ago.
         raise _failed(
             cluster,
-            "the broker takes no further login on this connection now (ILLEGAL_SASL_STATE): the last one was to end "
+            "the broker accepts no further login on this connection now (ILLEGAL_SASL_STATE): the last was to expire "
             "within seconds",
             f"{_what_to_check(cluster)}; a login must hold for longer than that",
         )

@@ -437,7 +437,7 @@ async def open_connection(cluster: ClusterSpec, host: str, port: int, *, node: s
             raise
         # A TLS listener that hears plain bytes, and the other way round, ends the connection without a word.
         raise ConnectionFailed(
-            f"{node} of cluster {cluster.alias!r} accepts connections and ends them before the first answer",
+            f"{node} of cluster {cluster.alias!r} accepts connections and closes them before the first answer",
             cluster=cluster.alias,
             why=error.why,
             next_step=f"check that the listener at {host}:{port} speaks {cluster.security.protocol} "

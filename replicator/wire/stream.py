@@ -195,7 +195,7 @@ def _handshake_ended(cluster: ClusterSpec, where: str, error: OSError) -> Connec
     """Return the error for a peer that ends the connection instead of a certificate: it may also just be stopping."""
     security = f"clusters.{cluster.alias}.security"
     return ConnectionFailed(
-        f"{where} of cluster {cluster.alias!r} ends the connection during the TLS handshake",
+        f"{where} of cluster {cluster.alias!r} closes the connection during the TLS handshake",
         cluster=cluster.alias,
         why=os.strerror(error.errno) if error.errno and error.errno > 0 else "closed by the peer",
         next_step=f"check that this listener speaks {cluster.security.protocol} ({security}.protocol), and whether it "

@@ -31,7 +31,7 @@ audit-2026-0 FAULTED: overtaken_by_retention
 audit-2026-0 DIFFERENT: 3 records
   why:    source and target differ; the daemon's log names the first record
   next:   replicator verify east-to-west -c FILE --topic audit-2026
-left out: 3 topics that patterns of topics.include match; a full name in that list copies one all the same
+left out: 3 topics that a pattern in topics.include matches; to copy one, list it there by its full name
   heartbeats is named like an internal topic
   and 2 more (-o wide shows up to 100)
 

@@ -14,7 +14,7 @@ FLOW = "east-to-west"
 def test_a_mirror_is_forgotten_once(run: Run, daemon: FakeDaemon) -> None:
     """What is removed and what stays is told before anybody agrees; the second time there is nothing to do."""
     told = run("mirror", "forget", FLOW, "orders", "--dry-run")
-    assert "removed from replicator.state, 3 records: mirrors (1), offset maps (2)" in told.out
+    assert "would be removed from replicator.state, 3 records: mirrors (1), offset maps (2)" in told.out
     assert "stays: topic orders on west, with its records and settings" in told.out
     assert run("mirror", "forget", FLOW, "orders").code == PreflightFailed.exit_code
     assert daemon.forgotten == []

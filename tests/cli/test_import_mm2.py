@@ -31,7 +31,7 @@ LINE  MIRRORMAKER 2        BECAME     HERE
    6  A.sasl.jaas.config   by hand    the secret stays out of the file: set A_PASSWORD, or use password_file
    7  A->B.enabled         converted  flow A-to-B
    8  A->B.groups          overruled  sync.group.offsets.enabled is off: no offsets of groups are written to the target
-   9  tasks.max            built in   a flow is copied at once; instead: shards, for several daemons
+   9  tasks.max            built in   one daemon copies a whole flow; `shards` spread it over several
   10  transforms           none       records are never changed; instead: a stream processor behind the copy
 
 mm2.properties: 1 built in, 1 by hand, 6 converted, 1 none, 1 overruled

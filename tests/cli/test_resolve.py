@@ -96,5 +96,5 @@ def test_a_pattern_means_all_that_stand_still(run: Run, daemon: FakeDaemon) -> N
     daemon.refuse = UsageError("it does not help", next_step="use --how accept")
     refused = run(*words, "--yes")
     assert refused.code == PreflightFailed.exit_code
-    assert "are not resolved by skip" in refused.err
+    assert "were not resolved by skip" in refused.err
     assert "use --how accept" in refused.err

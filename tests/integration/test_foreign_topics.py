@@ -186,6 +186,6 @@ def test_a_queue_of_an_application_gets_no_dead_letters(east: Kafka, west: Kafka
     refused = daemon.cli("mirror", "resolve", lab.flow, topic_name, "--how", "skip", "--yes")
 
     assert refused.returncode == 3
-    assert "is no dead-letter topic" in refused.stderr
+    assert "is not a dead-letter topic" in refused.stderr
     assert as_they_are(west, [queue]) == before
     assert daemon.mirror(topic_name)["reason"] == "record_too_large"

@@ -55,7 +55,7 @@ def test_two_flows_that_feed_each_other_come_to_rest(east: Kafka, west: Kafka, t
     assert_equal(east, west, topic_name, to=f"a.{topic_name}")
     assert_equal(west, east, f"{topic_name}-too", to=f"b.{topic_name}-too")
     wait_until("both tell what they leave out", lambda: left_out(forth) and left_out(back))
-    assert f"is a copy that flow {lab.flow}-forth makes" in left_out(back)[f"a.{topic_name}"]
+    assert f"is a copy made by flow {lab.flow}-forth" in left_out(back)[f"a.{topic_name}"]
     assert list(left_out(forth)) == [f"b.{topic_name}-too"]
 
     # Another topic, and two looks at all names: nothing more came of it.

@@ -94,7 +94,7 @@ def test_another_cluster_behind_the_address_of_the_source(
     section["bootstrap"] = rebuilt.bootstrap
     daemon.write()
     daemon.start(ready_seconds=0)
-    wait_until("it is said", lambda: "is another one than before" in (daemon.flow()["reason"] or ""))
+    wait_until("it is said", lambda: "is not the same one as before" in (daemon.flow()["reason"] or ""))
     assert daemon.flow()["mirrors"] == []
     assert daemon.cli("switch", "status", lab.flow).returncode == 0
 

@@ -34,12 +34,12 @@ OPTIONS: tuple[tuple[str, Fate, str], ...] = (
     (
         r"tasks\.max",
         Fate.BUILT_IN,
-        "a flow is copied at once; instead: shards, for several daemons",
+        "one daemon copies a whole flow; `shards` spread it over several",
     ),
     (
         r"offset-syncs\..*|emit\.offset-syncs\..*|offset\.lag\.max",
         Fate.BUILT_IN,
-        "offsets are the same on both sides, or exactly mapped on replicator.state: there is no such topic",
+        "offsets are the same on both sides, or mapped exactly in replicator.state: there is no such topic",
     ),
     (
         r"emit\.checkpoints\..*|checkpoints\..*",
@@ -64,12 +64,12 @@ OPTIONS: tuple[tuple[str, Fate, str], ...] = (
     (
         r"sync\.topic\.acls\.interval\.seconds",
         Fate.BUILT_IN,
-        "rules of the authorizer are followed while running, where acls.mirror is on",
+        "where acls.mirror is on, changes of ACLs are followed while running",
     ),
     (
         r"replication\.policy\.internal\.topic\.separator\.enabled",
         Fate.BUILT_IN,
-        "there are no such internal topics; those of MirrorMaker are copied by their full names only",
+        "there are no such internal topics; those of MirrorMaker are copied only if listed by full name",
     ),
     (
         r"(group|config\.property)\.filter\.class|forwarding\.admin\.class|add\.(source|target)\.alias\.to\.metrics",

@@ -364,7 +364,7 @@ def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluste
     if not found:
         raise Conflict(
             f"the source holds no copy of a switch of flow {flow.name!r} to {flow.target}: there is no way back",
-            why="" if target_cluster_id else f"which cluster {flow.target} is, is not known while it does not answer",
+            why="" if target_cluster_id else f"it is not known which cluster {flow.target} is while it does not answer",
             next_step="if the fence has not begun, `switch abort` undoes it once the target answers"
             if target_cluster_id
             else f"set clusters.{flow.target}.cluster_id in the flow file, and reload the daemon (SIGHUP)",
@@ -374,7 +374,7 @@ def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluste
     if len(flows) > 1:
         raise Conflict(
             f"the source holds copies of switches of {len(flows)} flows named {flow.name!r}",
-            why=f"their uids are {', '.join(sorted(flows))}; which of them goes to {flow.target}, nothing tells",
+            why=f"their uids are {', '.join(sorted(flows))}; nothing tells which of them goes to {flow.target}",
             next_step=f"bring {flow.target} back; then `switch abort` of that flow",
         )
     return flows.pop()

@@ -93,7 +93,7 @@ def what_they_left(records: Mapping[bytes, bytes], back: str, foreign: Iterable[
         places = ", ".join(f"{number} from {known.judged_from}" for number, known in sorted(mirror.maps.items()))
         told.append(
             f"topic {mirror.target_topic}, taken over by {_said(whose)}: it may hold that flow's records (partition "
-            f"{places}); what goes back stands by"
+            f"{places}); the way back stands by"
         )
     return told
 

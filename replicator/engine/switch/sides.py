@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from replicator.engine.switch.site import Copying, Site
     from replicator.model.switch import Journal, Switches
 
-_MANY = "partitions are not copied to where they ended"
+_MANY = "partitions are not copied up to their ends"
 
 
 class Sides:

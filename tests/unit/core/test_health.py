@@ -50,10 +50,10 @@ def test_what_is_not_copied_yet_is_counted_with_what_it_waits_for() -> None:
         part(4, WAITING, reason=Reason.WAITING_FOR_LEADER),
     )
     assert not_ready_because(seen) == (
-        "4 of 5 partitions of e2w not copied yet (waiting_for_leader x2, attaching x1, seeding x1)"
+        "4 of 5 partitions of e2w are not copied yet (waiting_for_leader x2, attaching x1, seeding x1)"
     )
     fresh = flow(mirrors=(MirrorStatus("orders", "orders", MirrorState.PENDING),))
-    assert not_ready_because(fresh) == "1 of 1 partitions of e2w not copied yet (attaching x1)"
+    assert not_ready_because(fresh) == "1 of 1 partitions of e2w are not copied yet (attaching x1)"
 
 
 @pytest.mark.parametrize("state", [FlowState.STARTING, FlowState.UNREACHABLE, FlowState.FAULTED])

@@ -193,7 +193,7 @@ def test_a_batch_behind_the_answers_end_is_read_again_before_it_is_doubted() -> 
     offer(copy, header(10), edges=Edges(12))
 
     assert copy.phase is Phase.SETTLING
-    assert copy.detail_of_doubt.endswith("a batch claims the offsets up to 14, the log ends at 12")
+    assert copy.detail_of_doubt.endswith("a batch claims offsets up to 14, but the log ends at 12")
 
 
 def test_answers_that_bring_nothing_are_not_asked_for_for_ever() -> None:

@@ -141,7 +141,7 @@ def test_a_failback_again() -> None:
     ],
 )
 def test_a_failback_of_the_wrong_flow(before: Switches, *, was_cut: bool, reverse_opened: bool) -> None:
-    """A way back stands by as promoted, though it was never switched; or its switch was come back from since."""
+    """A way back stands by as promoted, though it was never switched; or its switch was failed back since."""
     with pytest.raises(PreflightFailed) as refused:
         begin(before, order_back("a"), promoted=True, now_ms=1, was_cut=was_cut, reverse_opened=reverse_opened)
     assert "replicator failback back" in refused.value.next_step

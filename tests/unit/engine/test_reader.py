@@ -162,7 +162,7 @@ SPOILED = {
     "a little too high": (batch(102, FIVE), "no batch holds the offsets 100 to 101"),
     "below zero": (batch(-5, FIVE), "contradict each other"),
     "inside the batch before it": (batch(100, FIVE) + batch(103, FIVE), "contradict each other"),
-    "of an epoch to come": (batch(100, FIVE, leader_epoch=4000), "leader epoch 4000, its leader stands in 3"),
+    "of an epoch to come": (batch(100, FIVE, leader_epoch=4000), "leader epoch 4000, its leader is in 3"),
     "of offsets copied before": (batch(50, FIVE), "only batches below offset 100"),
 }
 

@@ -140,7 +140,7 @@ async def test_a_source_that_does_not_answer_tells_no_moment() -> None:
         (0, TranslationState.SOURCE_UNSEEN, False),
         (1, TranslationState.SOURCE_UNSEEN, False),
     ]
-    assert found[0].detail == "east cannot be asked for the time now: refused"
+    assert found[0].detail == "east cannot be asked now: refused"
     for question in (TimeQuestion("orders", 5, 2), TimeQuestion("dr.orders", 5)):
         with pytest.raises(UsageError):
             await translate_time.answers(question, pump, mirrors, team)

@@ -108,7 +108,7 @@ async def prove(target: Target) -> None:
 async def test_a_fence_is_begun_only_where_a_marker_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the first marker of a fence there is only forward, and it would be waited for for ever."""
     silent = Target(monkeypatch, (7, 8))
-    with pytest.raises(PreflightFailed, match="does not tell of a producer that wrote a marker"):
+    with pytest.raises(PreflightFailed, match="does not report a producer that wrote a marker"):
         await prove(silent)
     assert silent.written == 1
 

@@ -190,7 +190,7 @@ async def test_a_moment_is_asked_about(address: str, daemon: FakeDaemon) -> None
         ("east-to-west", TimeQuestion("orders.eu", 1_790_000_000_500)),
         ("east-to-west", TimeQuestion("orders.eu", 0, 0)),
     ]
-    with pytest.raises(UsageError, match="is no time"):
+    with pytest.raises(UsageError, match="is not a time"):
         await asyncio.to_thread(api.translate_time, address, "east-to-west", "orders.eu", -1)
 
 
