@@ -179,13 +179,17 @@ def _is_untold(slot: Slot, entry: Entry | None) -> bool:
     """
     if entry is not None and entry.last_sequence >= 0:
         return False
-    if not slot.untold and slot.copy.refused_at == slot.copy.acked_offset:
-        slot.untold = True
-        _log.warning(
-            "the target refuses a sequence but reports none (DescribeProducers): its log is relied on instead",
-            partition=str(slot.target),
-            offset=slot.copy.acked_offset,
-        )
+    if slot.copy.refused_at == slot.copy.acked_offset:
+        # One refusal tells once: it may have been another daemon's batch that a new leader lost. If what the log tells
+        # is refused as well, what the leader tells is believed again.
+        slot.copy.refused_at = -1
+        slot.untold = not slot.untold
+        if slot.untold:
+            _log.warning(
+                "the target refuses a sequence but reports none (DescribeProducers): its log is relied on instead",
+                partition=str(slot.target),
+                offset=slot.copy.acked_offset,
+            )
     return slot.untold
 
 

@@ -57,6 +57,18 @@ def test_a_broker_that_refuses_a_sequence_and_tells_of_none_is_gone_round() -> N
     assert attach._is_untold(slot, None), "once it is known, it is known"
 
 
+def test_what_is_told_counts_again_where_the_log_is_refused_too() -> None:
+    """The refused sequence may have met a batch of another daemon, which the next leader lost: a marker is left."""
+    slot = slot_at(120)
+    refuse(slot)
+    assert attach._is_untold(slot, Entry(1, -1, NOW))
+    assert attach._is_untold(slot, Entry(1, -1, NOW)), "one refusal tells once"
+    slot.copy.resume(Resume(120, 100, None))
+    refuse(slot)
+
+    assert not attach._is_untold(slot, Entry(1, -1, NOW))
+
+
 def test_the_sequence_then_follows_from_the_last_batch_not_from_the_offset() -> None:
     """20 of the offsets below the end are markers of a fill, which have no sequence of ours."""
     tail = Tail(99, 100, 0, 99, NOW, "record")
