@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from replicator.core.attach_facts import Role
@@ -16,9 +16,11 @@ from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import parse
 from replicator.model.switch import (
     PAST_MAX,
+    Away,
     Decision,
     Direction,
     Journal,
+    LeftOut,
     Order,
     Outcome,
     StepName,
@@ -59,6 +61,7 @@ def begin(
     was_cut: bool = False,
     reverse_opened: bool = False,
     target_closed: bool = False,
+    apart: Collection[str] = (),
 ) -> Begun:
     """Take an order to switch.
 
@@ -71,6 +74,7 @@ def begin(
         was_cut: Whether a switch that is not remembered any more left a cut of what is meant.
         reverse_opened: Whether the reverse flow took over from the last switch of this one, and was opened since.
         target_closed: Whether rules of the reverse flow's last switch keep this one's target closed.
+        apart: Source topics that were switched alone, and are not meant: they stay closed whatever becomes of this.
 
     Raises:
         Conflict: Another switch of this flow is running, or one of the reverse flow that a failback did not order.
@@ -91,7 +95,7 @@ def begin(
         if was_cut or any(_opened(one, order) for one in switches.all):
             return Begun(switches, already=True)
         _check_closed(order, target_closed=target_closed)
-    inherited, others = _standing(switches.current, order)
+    inherited, others = _standing(switches.current, order, apart)
     journal = Journal(
         id=order.id,
         verb=order.verb,
@@ -158,7 +162,20 @@ def _opened(journal: Journal, order: Order) -> bool:
     """Return whether a switch opened what an order is about, or some of it."""
     if journal.verb is Verb.FAILBACK or journal.outcome is not Outcome.DONE:
         return False
-    return not journal.topics or not order.topics or bool(set(journal.topics) & set(order.topics))
+    return not order.topics or any(topic in journal.scope for topic in order.topics)
+
+
+def not_selected_then(switches: Switches, topics: Collection[str] = ()) -> tuple[LeftOut, ...]:
+    """Return the mirrors that the last switch of the whole flow neither cut nor opened, as they were not selected.
+
+    Args:
+        switches: The flow's record.
+        topics: Source topics that are meant; none for the whole flow.
+    """
+    opened = [one for one in switches.all if not one.topics and one.verb is not Verb.FAILBACK]
+    last = next((one for one in reversed(opened) if one.outcome is Outcome.DONE), None)
+    left_out = last.left_out if last is not None else ()
+    return tuple(one for one in left_out if one.why is Away.NOT_SELECTED and (not topics or one.topic in topics))
 
 
 def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, promoted: bool) -> bool:
@@ -216,7 +233,7 @@ def _order_of(order: Order, topics: Iterable[str]) -> str:
     return " ".join([f"replicator {order.verb} {order.flow}", *(f"--topics {topic}" for topic in topics)])
 
 
-def _standing(last: Journal | None, order: Order) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _standing(last: Journal | None, order: Order, apart: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return locks of ours that may stand: those of what is switched now, and those of other topics.
 
     Of an aborted switch too, for a frozen executor may put them back late.
@@ -228,7 +245,9 @@ def _standing(last: Journal | None, order: Order) -> tuple[tuple[str, ...], tupl
     if order.topics and last.outcome is Outcome.DONE:
         others, ours = others | ours, set()
     mine = {lock for lock in others if not order.topics or parse(lock).name in order.topics}
-    return tuple(sorted(ours | mine)), tuple(sorted(others - mine))
+    mine |= ours
+    stays = {lock for lock in mine if apart and parse(lock).name in apart}
+    return tuple(sorted(mine - stays)), tuple(sorted((others - mine) | stays))
 
 
 def _beside(switches: Switches, running: Journal, order: Order, now_ms: int) -> Begun:

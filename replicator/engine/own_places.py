@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.admin.topics import TopicAdmin
+    from replicator.errors import KafkaError
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
     from replicator.wire.connection import Connection
@@ -66,7 +67,8 @@ class OwnPlaces:
         """Return where our own part of each log ends.
 
         Raises:
-            KafkaError: A log cannot be read, or not all of it now.
+            KafkaError: A log cannot be read, or not all of it now: a marker of the fence that its leader has appended
+                stands above the high watermark until the followers have it, and so may records of ours below it.
         """
         starts, _ = await starts_of(self._side, stretches)
 
@@ -100,7 +102,11 @@ class OwnPlaces:
         begin = floor
         if stretch.is_active:
             begin = await self._back(connection, where, floor, end, compacted=compacted)
-        return await self._from(connection, where, begin, start, end, compacted=compacted)
+        found = await self._from(connection, where, begin, start, end, compacted=compacted)
+        # Retention may have taken a marker that stands long since; else it must be there.
+        if not (found.is_fenced or compacted or self._ours.fence_epoch is None) and start <= (stretch.begin or 0):
+            raise _not_shown(connection, where, end)
+        return found
 
     async def _from(
         self, connection: Connection, where: TopicPartition, begin: int, start: int, end: int, *, compacted: bool
@@ -134,3 +140,14 @@ class OwnPlaces:
                 break
             upper, step = lower, min(_STEP_MAX, step * _STEP_FACTOR)
         return floor
+
+
+def _not_shown(connection: Connection, where: TopicPartition, end: int) -> KafkaError:
+    return BrokerRefused(
+        f"the marker of the fence is not below the high watermark {end} of {where} yet",
+        cluster=connection.cluster.alias,
+        code=0,
+        api="Fetch",
+        why="its followers do not have it yet; what was written before it may not be counted as missing",
+        retryable=True,
+    )

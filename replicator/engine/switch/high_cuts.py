@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.own_place import Ours
 from replicator.engine import state
-from replicator.engine.look import Side, batches_between, starts_of
+from replicator.engine.look import Side, batches_between
 from replicator.engine.maps import offset_block, restored
+from replicator.engine.switch.places import log_starts
 from replicator.engine.switch.records import cuts_in, put_cuts, put_switches, switches_of, unlooked_cuts
 from replicator.engine.take_over import taken_by
 from replicator.engine.verify import compacted_topics
 from replicator.model.names import TopicPartition
+from replicator.model.switch import Direction, StepName, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.state_log import Change
     from replicator.engine.switch.site import Site
-    from replicator.model.switch import Cut
+    from replicator.model.switch import Cut, Journal
 
 _NAMED_MAX = 10
 _LOOKS_AT_ONCE = 32
@@ -86,9 +88,13 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
     target = site.target
     cuts = [cut for cut in cuts_in(record) if not cut.mapped]
     topics = await target.existing({cut.target_topic for cut in cuts})
-    wheres = {TopicPartition(cut.target_topic, cut.partition): cut for cut in cuts if cut.target_topic in topics}
+    wheres = {
+        TopicPartition(cut.target_topic, cut.partition): cut
+        for cut in cuts
+        if cut.target_topic in topics and cut.partition in topics[cut.target_topic].leaders
+    }
     side = Side(target, target.topic_ids)
-    starts, _ = await starts_of(side, wheres)
+    starts = await log_starts(target, wheres)
     producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
     ours = Ours(producer_id, fence_epoch=record.epoch)
     cleaned = await compacted_topics(site.admins[1], topics)
@@ -98,7 +104,7 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
         async with room:
             connection = await target.leader_connection(where)
             below, compacted = cut.target, where.topic in cleaned
-            while below > starts.get(where, cut.target):
+            while below > starts[where]:
                 found = batches_between(side, connection, where, below - 1, below, committed=False, compacted=compacted)
                 header = await anext(((each) async for _, each, _ in found), None)
                 if header is None or not ours.is_fence(header) or header.next_offset != below:
@@ -112,7 +118,11 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
 def lowering(
     records: Mapping[bytes, bytes], uid: str, unlooked: Mapping[str, pb.CutRecord], high: Iterable[High]
 ) -> list[Change]:
-    """Return the change of the target's records: cuts that were looked at, and the last switch where it has ended."""
+    """Return the change of the target's records: cuts that were looked at, and the last switch.
+
+    One that is under way goes on from the true cuts: an earlier version may have recorded others, and ended before the
+    way back began at them, or while a failback waits for the operator.
+    """
     lowered = {one.cut: one.lowered for one in high}
     changes: list[Change] = []
     for topic, record in unlooked_cuts(records, uid).items():
@@ -121,16 +131,26 @@ def lowering(
             changes += put_cuts(uid, record.switch_id, record.epoch, cuts, record.at_ms)
     switches = switches_of(records, uid)
     current = switches.current
-    if current is not None and current.finished and lowered:
-        known = {(cut.topic, cut.partition, cut.source, cut.target): one.source for cut, one in lowered.items()}
-        cuts = []
-        for cut in current.cuts:
-            source = known.get((cut.topic, cut.partition, cut.source, cut.target), cut.source)
-            cuts.append(replace(cut, source=source, target=cut.target - (cut.source - source)))
-        after = replace(current, cuts=tuple(cuts), revision=current.revision + 1)
+    if current is not None and lowered:
+        after = _lowered(current, lowered)
         if after.cuts != current.cuts:
             changes.append(put_switches(uid, replace(switches, current=after)))
     return changes
+
+
+def _lowered(journal: Journal, lowered: Mapping[Cut, Cut]) -> Journal:
+    """Return the last switch with the true cuts; a failback that compared tails with others does so once more."""
+    known = {(cut.topic, cut.partition, cut.source, cut.target): one.source for cut, one in lowered.items()}
+    cuts = []
+    for cut in journal.cuts:
+        source = known.get((cut.topic, cut.partition, cut.source, cut.target), cut.source)
+        cuts.append(replace(cut, source=source, target=cut.target - (cut.source - source)))
+    after = replace(journal, cuts=tuple(cuts), revision=journal.revision + 1)
+    if journal.finished or journal.verb is not Verb.FAILBACK or journal.direction is not Direction.FORWARD:
+        return after
+    if journal.did(StepName.CONFIRM):
+        return journal  # what the operator agreed to is being done
+    return replace(after, reached=StepName.PROVE_QUIESCENCE, confirmed="")
 
 
 async def _lower_way_back(site: Site, high: Iterable[High]) -> None:

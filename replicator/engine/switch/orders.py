@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.switch_orders import Begun, begin, promoted
+from replicator.core.switch_orders import Begun, begin, not_selected_then, promoted
 from replicator.engine import state
-from replicator.engine.switch.records import copies_to, cuts_of
-from replicator.engine.switch.site import mirrors_in, switched_alone
+from replicator.engine.switch.records import copies_to, cuts_of, switches_of
+from replicator.engine.switch.site import mirrors_in, switched_alone, target_topics
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.acl import parse
 from replicator.model.switch import Away, Close, Decision, Journal, LeftOut, Order, Scope, Switches, Verb
@@ -51,6 +51,7 @@ class Orders:
 
         Raises:
             UsageError: It names what cannot be meant.
+            KafkaError: Whether the reverse flow copies, which a failback depends on, is not told now.
         """
         site, options = self._site, order.options
         order = replace(order, flow=site.flow.name)
@@ -65,20 +66,39 @@ class Orders:
                     next_step=f"add a flow with `reverse_of: {site.flow.name}`, and reload the daemon (SIGHUP)",
                 )
             options = replace(options, reverse_flow=site.reverse.name)
-        with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
+        try:
             await site.reach_source()
+        except ReplicatorError:  # the preflight tells why the source cannot be asked
+            return replace(order, options=options)
+        if order.verb is Verb.FAILBACK and (not only_looks or await site.has_source_log()):
+            # What is not known is not "no": a mirror that is copied to would be taken for an old source that came back.
+            options = replace(options, restored=await self._executor.turning.reverse_copies(order.topics))
+        with contextlib.suppress(ReplicatorError):
             order = replace(order, left_out=await self._left_out(order))
-            known = not only_looks or await site.has_source_log()
-            if known and options.way_back:
+            if options.way_back and (not only_looks or await site.has_source_log()):
                 options = replace(options, way_back=await self._executor.closing.offers_way_back())
-            if known and order.verb is Verb.FAILBACK:
-                options = replace(options, restored=await self._executor.turning.reverse_copies(order.topics))
         return replace(order, options=options)
 
     async def _left_out(self, order: Order) -> tuple[LeftOut, ...]:
         """Return which mirrors a switch of this flow cannot be about, and those that the order itself leaves out."""
-        found = await self._executor.closing.left_out(order.verb, Scope(order.topics, order.left_out))
-        return tuple(sorted({*order.left_out, *found}))
+        found = {one.topic: one for one in (*self._stayed(order), *order.left_out)}
+        scope = Scope(order.topics, tuple(found.values()))
+        found |= {one.topic: one for one in await self._executor.closing.left_out(order.verb, scope)}
+        return tuple(sorted(found.values()))
+
+    def _stayed(self, order: Order) -> tuple[LeftOut, ...]:
+        """Return which mirrors a failback cannot be about, as the switch that it comes back from left them out.
+
+        They were not cut, and a flow that selects them again changes nothing of it: nothing tells where they would
+        come back from.
+        """
+        if order.verb is not Verb.FAILBACK:
+            return ()
+        records, uid = self._site.log.records, self._site.uid
+        away = not_selected_then(switches_of(records, uid), order.topics)
+        there = target_topics(records, uid, [one.topic for one in away])
+        apart = switched_alone(records, uid)
+        return tuple(one for one in away if one.topic in there and there[one.topic] not in apart)
 
     async def other_side(self, order: Order, switches: Switches) -> OtherSide:
         """Return what a failback has to know of the other flow; asked for after all that depends on its role."""
@@ -107,7 +127,14 @@ class Orders:
             was_cut=bool(cuts_of(records, uid, meant)[0]),
             reverse_opened=other.opened,
             target_closed=bool(self.left_closed()),
+            apart=() if order.topics else self._apart(),
         )
+
+    def _apart(self) -> tuple[str, ...]:
+        """Return the source topics of the mirrors that were switched alone."""
+        records, uid = self._site.log.records, self._site.uid
+        alone = switched_alone(records, uid)
+        return tuple(sorted(one.source_topic for one in state.mirrors_of(records, uid) if one.target_topic in alone))
 
     def left_closed(self) -> tuple[Rule, ...]:
         """Return the rules that keep the target of a flow closed which was never begun; none for any other flow.
@@ -129,6 +156,4 @@ class Orders:
         topics = tuple(sorted(one.source_topic for one in mirrors_in(records, uid, journal.scope)))
         if journal.topics:
             return topics, ()
-        alone = switched_alone(records, uid)
-        apart = [one.source_topic for one in state.mirrors_of(records, uid) if one.target_topic in alone]
-        return topics, tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))
+        return topics, tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in self._apart())

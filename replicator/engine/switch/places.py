@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.offset_map import Place
 from replicator.engine import state
-from replicator.engine.look import ends_of
+from replicator.engine.look import Side, ends_of, starts_of
 from replicator.engine.maps import recorded_map
 from replicator.engine.own_places import Stretch
 from replicator.engine.positions import CopiedElsewhere
@@ -16,7 +16,7 @@ from replicator.model.switch import Cut
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from replicator.core.offset_map import OffsetMap
     from replicator.core.own_place import OwnPlace
@@ -32,20 +32,35 @@ async def log_ends(
     Raises:
         KafkaError: The cluster, or one of the leaders, cannot be asked.
     """
-    wanted = list(partitions)
-    ends, unseen = await ends_of(cluster, wanted, committed=committed)
-    if unseen:
-        where, why = next(iter(unseen.items()))
-        await cluster.refresh(sorted({one.topic for one in wanted}))
-        raise BrokerRefused(
-            f"the end of {where} on {cluster.spec.alias} is not known",
-            cluster=cluster.spec.alias,
-            code=0,
-            api="ListOffsets",
-            why=why,
-            retryable=True,
-        )
+    ends, unseen = await ends_of(cluster, partitions, committed=committed)
+    await _check_told(cluster, unseen, "end")
     return ends
+
+
+async def log_starts(cluster: Cluster, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return the start of every log.
+
+    Raises:
+        KafkaError: The cluster, or one of the leaders, cannot be asked.
+    """
+    starts, unseen = await starts_of(Side(cluster, cluster.topic_ids), partitions)
+    await _check_told(cluster, unseen, "start")
+    return starts
+
+
+async def _check_told(cluster: Cluster, unseen: Mapping[TopicPartition, str], what: str) -> None:
+    if not unseen:
+        return
+    where, why = next(iter(unseen.items()))
+    await cluster.refresh(sorted({one.topic for one in unseen}))
+    raise BrokerRefused(
+        f"the {what} of {where} on {cluster.spec.alias} is not known",
+        cluster=cluster.spec.alias,
+        code=0,
+        api="ListOffsets",
+        why=why,
+        retryable=True,
+    )
 
 
 class Observed:

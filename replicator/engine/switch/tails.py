@@ -16,9 +16,9 @@ from replicator.core import switch_steps as do
 from replicator.engine import state
 from replicator.engine.access import refused
 from replicator.engine.dead_letter import OFFSET_HEADER, origin_headers, payload_bytes
-from replicator.engine.look import Side, ends_of, records_between, starts_of
+from replicator.engine.look import Side, ends_of, records_between
 from replicator.engine.switch.high_cuts import lower_high_cuts
-from replicator.engine.switch.places import log_ends
+from replicator.engine.switch.places import log_ends, log_starts
 from replicator.engine.switch.records import cuts_of
 from replicator.engine.switch.site import mirrors_in
 from replicator.engine.verify import compacted_topics
@@ -123,17 +123,7 @@ class Tails:
         source = self._site.source
         await source.refresh([cuts[0].topic])
         wheres = [TopicPartition(cut.topic, cut.partition) for cut in cuts]
-        starts, unseen = await starts_of(Side(source, source.topic_ids), wheres)
-        if unseen:
-            where, why = next(iter(unseen.items()))
-            raise BrokerRefused(
-                f"the start of {where} on {source.spec.alias} is not known",
-                cluster=source.spec.alias,
-                code=0,
-                api="ListOffsets",
-                why=why,
-                retryable=True,
-            )
+        starts = await log_starts(source, wheres)
         left = []
         for cut, where in zip(cuts, wheres, strict=True):
             start = starts[where]

@@ -7,11 +7,24 @@ from dataclasses import replace
 import pytest
 
 from replicator.core.attach_facts import Role
-from replicator.core.switch import confirmation_digest
-from replicator.core.switch_orders import begin, confirmed, promoted
+from replicator.core.switch import Facts, confirmation_digest, next_step
+from replicator.core.switch_orders import aborted, begin, confirmed, not_selected_then, promoted
+from replicator.core.switch_steps import ReopenSource
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import Rule
-from replicator.model.switch import Cut, Journal, Options, Order, Outcome, StepName, StepRecord, Switches, Verb
+from replicator.model.switch import (
+    Away,
+    Cut,
+    Journal,
+    LeftOut,
+    Options,
+    Order,
+    Outcome,
+    StepName,
+    StepRecord,
+    Switches,
+    Verb,
+)
 
 COPYING, OPEN = Role.COPYING, Role.PROMOTED
 
@@ -92,6 +105,34 @@ def test_locks_of_other_topics_stand() -> None:
     assert (third.inherited_locks, third.other_locks) == ((lock("a"),), ())
     whole = begun(switches, order())
     assert (whole.inherited_locks, whole.other_locks) == ((lock("a"),), ())
+
+
+def test_what_was_switched_alone_stays_closed() -> None:
+    """Its old source is not opened where a switch of the rest is undone, nor handed on with it."""
+    switches = last(("a",), Outcome.DONE, locks=(lock("a"),))
+    taken = begin(switches, order(), promoted=False, now_ms=1, apart=("a",)).switches.current
+    assert taken is not None
+    assert (taken.inherited_locks, taken.other_locks) == ((), (lock("a"),))
+    closed = replace(taken, locks=(lock("b"),), reached=StepName.PLACE_LOCKS)
+    undone = replace(aborted(closed, "why", 2), reached=StepName.WITHDRAW_WAY_BACK)
+    assert next_step(undone, Facts(3)) == ReopenSource((lock("b"),))
+    failed = Switches(replace(closed, outcome=Outcome.DONE))
+    alone = begin(failed, replace(order(Verb.SWITCHOVER, "a"), id="third"), promoted=False, now_ms=1).switches.current
+    assert alone is not None
+    assert (alone.inherited_locks, alone.other_locks) == ((lock("a"),), (lock("b"),))
+
+
+def test_a_mirror_that_a_switch_left_out() -> None:
+    """It was neither cut nor opened, whatever the flow selects by now: nothing of it is done, or comes back."""
+    away = (LeftOut("gone", Away.SOURCE_GONE), LeftOut("x", Away.NOT_SELECTED), LeftOut("y", Away.SWITCHED_ALONE))
+    done = Journal("old", Verb.FAILOVER, outcome=Outcome.DONE, left_out=away)
+    back = Journal("later", Verb.FAILBACK, outcome=Outcome.ABORTED)
+    assert not_selected_then(Switches(back, (done,))) == (away[1],)
+    assert not_selected_then(Switches(done), ("z",)) == ()
+    assert not_selected_then(Switches(Journal("newer", Verb.FAILOVER, outcome=Outcome.DONE), (done,))) == ()
+    with pytest.raises(PreflightFailed):
+        begin(Switches(done), order(Verb.FAILOVER, "x"), promoted=True, now_ms=1)
+    assert begin(Switches(done), order(Verb.FAILOVER, "z"), promoted=True, now_ms=1).already
 
 
 def test_locks_of_an_aborted_switch_may_come_late() -> None:

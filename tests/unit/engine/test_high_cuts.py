@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
+
+import pytest
 
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.track import Track
 from replicator.engine import state
 from replicator.engine.maps import offset_block, restored
+from replicator.engine.switch import high_cuts
 from replicator.engine.switch.high_cuts import High, lowering, lowering_way_back
 from replicator.engine.switch.records import cuts_of, put_cuts, put_switches, switches_of, unlooked_cuts
-from replicator.model.switch import Cut, Journal, Outcome, Switches, Verb
+from replicator.errors import BrokerRefused
+from replicator.model.switch import Cut, Journal, Outcome, StepName, StepRecord, Switches, Verb
 from replicator.state_pb import state_pb2 as pb
 
 UID, BACK = "forth", "back"
@@ -56,6 +62,59 @@ def test_what_is_recorded_of_a_switch() -> None:
     assert (lowered.loss, lowered.tail) == (2, 2)
     assert not unlooked_cuts(after, UID)
     assert not lowering(after, UID, unlooked, [High(HIGH, 1)])
+
+
+@pytest.mark.parametrize(
+    ("verb", "done", "reached", "lowers"),
+    [
+        (Verb.SWITCHOVER, StepName.RECORD_CUT, StepName.RECORD_CUT, True),
+        (Verb.FAILBACK, StepName.EXPORT_TAILS, StepName.PROVE_QUIESCENCE, True),
+        (Verb.FAILBACK, StepName.CONFIRM, StepName.CONFIRM, False),
+    ],
+)
+def test_a_switch_under_way(verb: Verb, done: StepName, reached: StepName, *, lowers: bool) -> None:
+    """An earlier version had come as far: what follows goes by the true cut, unless the operator has agreed."""
+    before = old_records()
+    history = (StepRecord(StepName.PROVE_QUIESCENCE, 1), StepRecord(done, 2))
+    journal = Journal("s2", verb, cuts=(HIGH, RIGHT), revision=4, reached=done, history=history, confirmed="digest")
+    before = applied(before, [put_switches(UID, Switches(journal))])
+    after = switches_of(
+        applied(before, lowering(before, UID, unlooked_cuts(before, UID), [High(HIGH, 1)])), UID
+    ).current
+    assert after is not None
+    assert after.reached is reached
+    assert after.cuts == ((replace(HIGH, source=10, target=10) if lowers else HIGH), RIGHT)
+    assert after.revision == (5 if lowers else 4)
+
+
+async def test_a_log_that_does_not_tell_where_it_starts() -> None:
+    """Whether a marker stands below its cut is not known then: nothing is noted as looked at."""
+
+    class Cluster:
+        spec = SimpleNamespace(alias="west")
+        topic_ids: ClassVar[dict[str, bytes]] = {}
+        there: ClassVar[dict[int, int]] = {0: -1, 1: -1}
+
+        async def existing(self, _: object) -> dict[str, object]:
+            return {"t": SimpleNamespace(leaders=self.there)}
+
+        async def refresh(self, _: object) -> None:
+            pass
+
+        def leader(self, _: object) -> None:
+            pass
+
+    async def describe_configs(_: object) -> dict[str, object]:
+        return {}
+
+    admin = SimpleNamespace(describe_configs=describe_configs)
+    records = applied(old_records(), [state.put(state.writer_key(UID), pb.WriterRecord(producer_id=7))])
+    site = SimpleNamespace(target=Cluster(), admins=(admin, admin), log=SimpleNamespace(records=records), uid=UID)
+    (record,) = unlooked_cuts(records, UID).values()
+    with pytest.raises(BrokerRefused, match="the start of t-0 on west is not known"):
+        await high_cuts._high_in(cast("Any", site), record)
+    Cluster.there.clear()
+    assert await high_cuts._high_in(cast("Any", site), record) == []  # a topic of that name with fewer partitions
 
 
 def test_cuts_that_are_right() -> None:

@@ -7,9 +7,13 @@ from typing import Any, cast
 
 import pytest
 
+from replicator.engine import state
 from replicator.engine.switch import keeper
+from replicator.engine.switch.orders import Orders
+from replicator.engine.switch.records import put_switches
 from replicator.errors import BrokerRefused, Conflict
-from replicator.model.switch import Switches
+from replicator.model.switch import Away, Journal, LeftOut, Order, Outcome, Scope, Switches, Verb
+from replicator.state_pb import state_pb2 as pb
 
 
 def no_leader() -> BrokerRefused:
@@ -34,3 +38,52 @@ async def test_it_waits_for_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     refusals.append(Conflict("another switch is running"))
     with pytest.raises(Conflict):
         await keeper.SwitchKeeper._recorded(self, lambda one: one)
+
+
+class FailbackSide:
+    """A flow whose way back copies, and a source whose state topic refuses once."""
+
+    def __init__(self) -> None:
+        self.refusals = [no_leader()]
+        record = state.put(state.mirror_key("uid", "x"), pb.MirrorRecord(source_topic="x", target_topic="x"))
+        left = Journal("s1", Verb.FAILOVER, outcome=Outcome.DONE, left_out=(LeftOut("x", Away.NOT_SELECTED),))
+        records = dict([record, put_switches("uid", Switches(left))])
+        self.site = SimpleNamespace(
+            flow=SimpleNamespace(name="f"),
+            reverse=SimpleNamespace(name="b"),
+            log=SimpleNamespace(records=records),
+            uid="uid",
+            reach_source=self.reached,
+        )
+        self.executor = SimpleNamespace(closing=self, turning=self)
+
+    async def reached(self) -> None:
+        """Answer."""
+
+    async def reverse_copies(self, _: object) -> bool:
+        """Tell that it copies, once it can be told."""
+        if self.refusals:
+            raise self.refusals.pop()
+        return True
+
+    async def left_out(self, _verb: Verb, scope: Scope) -> tuple[LeftOut, ...]:
+        """Find nothing beside what is left out already."""
+        assert "x" not in scope
+        return ()
+
+    async def offers_way_back(self) -> bool:
+        """Offer it."""
+        return True
+
+
+async def test_whether_the_way_back_copies_is_asked_until_it_is_told() -> None:
+    """Taken for "no", a live mirror would be compared as an old source that came back, and closed for good."""
+    side = FailbackSide()
+    orders = Orders(cast("Any", side.site), cast("Any", side.executor))
+    order = Order("s2", Verb.FAILBACK)
+    with pytest.raises(BrokerRefused):
+        await orders.completed(order)
+    completed = await orders.completed(order)
+    assert completed.options.restored
+    # Selected again or not: the switch that it comes back from never opened it.
+    assert completed.left_out == (LeftOut("x", Away.NOT_SELECTED),)

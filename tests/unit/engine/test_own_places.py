@@ -122,3 +122,19 @@ def test_an_end_that_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BrokerRefused, match="gives nothing from offset 10 on"):
         found(Stretch(11, begin=8))
     assert found(Stretch(11, begin=8), policy="compact") == OwnPlace(10, 2)
+
+
+def test_a_marker_that_is_not_replicated_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its leader tells of it; records of ours below it may not be shown yet, either: nothing is cut before they are."""
+    Log(monkeypatch, [(10, batch(0, 10))])
+    for begin in (8, 10, None):
+        with pytest.raises(BrokerRefused, match="not below the high watermark 10") as caught:
+            found(Stretch(10, begin))
+        assert caught.value.retryable
+    assert found(Stretch(10, begin=8), epoch=None) == OwnPlace(10, 2)
+
+
+def test_a_marker_that_retention_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for."""
+    Log(monkeypatch, [(40, batch(12, 28, OTHER))], start=12)
+    assert found(Stretch(40, begin=10)).foreign == 28
