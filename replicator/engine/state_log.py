@@ -300,8 +300,8 @@ class StateLog:
     async def _connection(self, purpose: Purpose) -> Connection:
         leader = self._cluster.leader(_WHERE)
         if leader is None:
-            told = await self._cluster.refresh([STATE_TOPIC])
-            if self._topic_id is not None and told.get(STATE_TOPIC) == ErrorCode.unknown_topic_or_partition:
+            gone = await self._cluster.gone([STATE_TOPIC])  # a broker that has just started may not know it yet
+            if self._topic_id is not None and gone:
                 raise self._is_lost("it was deleted")
             leader = self._cluster.leader(_WHERE)
         self._check_topic()

@@ -13,7 +13,7 @@ from replicator.errors import BrokerRefused, CorruptRecords
 from replicator.model.batch import HEADER
 from replicator.model.names import STATE_TOPIC
 from replicator.wire import control
-from replicator.wire.cluster import NO_TOPIC_ID
+from replicator.wire.cluster import NO_TOPIC_ID, Purpose
 from replicator.wire.control import Answer
 from replicator.wire.fetch import Fetched
 from replicator.wire.frames import Frame
@@ -170,3 +170,25 @@ def test_a_topic_that_gets_its_id_only_now_is_still_the_same_one(topic: Topic) -
     topics[STATE_TOPIC] = cast("Any", SimpleNamespace(topic_id=b"b" * 16))
     with pytest.raises(BrokerRefused, match="is gone"):
         topic.log._check_topic()
+
+
+@pytest.mark.parametrize(("gone", "why"), [([STATE_TOPIC], "is gone"), ([], "has no leader")])
+async def test_a_topic_is_deleted_only_where_every_broker_says_so(topic: Topic, gone: list[str], why: str) -> None:
+    """A broker that has just started knows no topic yet; what an operator is told to do then costs the offsets."""
+    cluster: Any = topic.log._cluster
+    cluster.topics = {STATE_TOPIC: SimpleNamespace(topic_id=b"a" * 16)}
+    topic.log._check_topic()
+    cluster.topics = {}
+    cluster.leader = lambda _: None
+
+    async def told(names: list[str]) -> Any:
+        assert names == [STATE_TOPIC]
+        return gone
+
+    async def refresh(names: list[str]) -> dict[str, int]:
+        return dict.fromkeys(names, 3)
+
+    cluster.gone, cluster.refresh = told, refresh
+    with pytest.raises(BrokerRefused, match=why):
+        await topic.log._connection(Purpose.STATE)
+    assert (topic.log.lost is not None) == bool(gone)
