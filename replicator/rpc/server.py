@@ -169,6 +169,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         self._access = access
         self._stopping = stopping
         self._changing = asyncio.Lock()
+        self._forgetting = asyncio.Lock()
         self._answered: OrderedDict[tuple[str, str, int], bool] = OrderedDict()
 
     async def ListFlows(  # noqa: N802  # gRPC's name
@@ -261,7 +262,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             entry = replace(entry, reason=request.reason)
             entry = await self._identified(context, request.actor, entry, AccessRole.OPERATE)
             topic = request.topic or None
-            async with self._changing:
+            # It watches for signs of life for a minute and more, which no other order may wait for; and it needs no
+            # answer of another: each of its changes is judged by its own compare-and-set.
+            async with self._forgetting:
                 if request.dry_run:
                     return forgotten_to_wire(await self._control.forget(request.flow, topic, dry_run=True))
                 async with audited(self._audit, replace(entry, after="forgotten")) as change:

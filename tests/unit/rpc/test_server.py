@@ -30,6 +30,7 @@ from replicator.errors import (
 from replicator.model.access import AccessRole, AccessRule
 from replicator.model.audit import Phase
 from replicator.model.events import Desired
+from replicator.model.forget import Forgotten
 from replicator.model.resolution import How, Order
 from replicator.model.spec import TlsSpec
 from replicator.model.switch import Order as SwitchOrder
@@ -117,6 +118,35 @@ async def test_pause_is_done_once(address: str, daemon: FakeDaemon) -> None:
     assert not await call(address, lambda client: pause(client, "two"))
     assert await call(address, lambda client: pause(client, "one"))
     assert daemon.asked == [("east-to-west", Desired.PAUSED, "ann@ops", "patch")] * 2
+
+
+async def test_no_order_waits_while_something_is_forgotten() -> None:
+    """A flow is watched for signs of life before: a failover of another one must not time out over that."""
+
+    class Watching(FakeDaemon):
+        began, over = asyncio.Event(), asyncio.Event()
+
+        async def forget(self, flow: str, topic: str | None, *, dry_run: bool) -> Forgotten:
+            self.began.set()
+            await self.over.wait()
+            return await super().forget(flow, topic, dry_run=dry_run)
+
+    daemon = Watching()
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0)
+    address = f"127.0.0.1:{await server.start()}"
+    forgets = asyncio.create_task(
+        call(address, lambda client: client.forget("old", None, actor="ann", reason="", dry_run=True))
+    )
+    try:
+        await daemon.began.wait()
+        order = SwitchOrder("one", Verb.FAILOVER, "east-to-west", actor="ann")
+        async with asyncio.timeout(10.0):
+            await call(address, lambda client: client.plan_switch(order))
+        assert not forgets.done()
+    finally:
+        daemon.over.set()
+        await forgets
+        await server.stop(0.1)
 
 
 async def test_a_late_command_is_refused_by_its_epoch(address: str, daemon: FakeDaemon) -> None:
