@@ -345,6 +345,16 @@ def segments_of(
                 yield raw_key, pb.SegmentBlock.FromString(value)
 
 
+def segment_keys(records: Mapping[bytes, bytes], uid: str) -> dict[tuple[str, int], list[bytes]]:
+    """Return the keys of all blocks of a flow's offset maps, by target topic and partition: in one pass."""
+    found: dict[tuple[str, int], list[bytes]] = {}
+    for raw_key in records:
+        parsed = parse_key(raw_key)
+        if parsed is not None and parsed.kind == pb.KIND_SEGMENT and parsed.flow_uid == uid:
+            found.setdefault((parsed.topic, parsed.partition), []).append(raw_key)
+    return found
+
+
 def begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
     """Leave nothing of a mirror but its name, its owner and what was decided about it.
 
@@ -397,14 +407,16 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
         topics: Topic ids of the other cluster's topics, by name.
     """
     found: dict[str, str] = {}
+    flows = {
+        one.uid: writers_of(records, one.uid) for one in every_flow(records) if one.source_cluster_id == cluster_id
+    }
     for key, value in _of_kind(records, pb.KIND_MIRROR):
+        writers = flows.get(key.flow_uid)
+        if writers is None:
+            continue
         mirror = pb.MirrorRecord.FromString(value)
         topic_id = topics.get(mirror.source_topic)
         if topic_id is None or (any(topic_id) and topic_id != mirror.source_topic_id):
-            continue
-        flow = _get(records, flow_key(key.flow_uid), pb.FlowRecord())
-        writers = writers_of(records, key.flow_uid)
-        if flow is None or flow.source_cluster_id != cluster_id or writers is None:
             continue
         if writers.copies(mirror.target_topic):
             found[mirror.source_topic] = mirror.target_topic

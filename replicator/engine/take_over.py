@@ -87,6 +87,7 @@ async def take_over(
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
         changes: list[Change] = []
         writers = state.writers_of(records, uid)
+        blocks = state.segment_keys(records, uid)  # one pass: there may be thousands of partitions
         for topic in topics:
             key = state.mirror_key(uid, topic.target_topic)
             stored = state.get_mirror(records, uid, topic.target_topic)
@@ -98,11 +99,7 @@ async def take_over(
                     next_step="replicator flow status",
                 )
             changes.append(state.put(key, _record(records, uid, stored, topic, _resolution(now_ms, reason, actor))))
-            changes += [
-                (old, None)
-                for number in topic.places
-                for old, _ in state.segments_of(records, uid, topic.target_topic, number)
-            ]
+            changes += [(old, None) for number in topic.places for old in blocks.get((topic.target_topic, number), ())]
         if not changes:
             # Nothing is taken over, or it was: this may be late, and the flow switched again since. Either way it must
             # not copy (once more): the side it copies to may be the open one.

@@ -108,3 +108,29 @@ async def test_a_paused_flow_is_resumed() -> None:
     log.apply([state.put(state.flow_key(UID), paused)])
     await log.taken("failback one")
     assert state.get_flow(log.records, UID).desired == pb.DESIRED_PAUSED, "a late executor"
+
+
+async def test_blocks_of_an_earlier_map_are_dropped() -> None:
+    """Of what is taken over alone, whatever else the flow has recorded."""
+    log = Log()
+    log.apply([state.put(state.flow_key(UID), pb.FlowRecord(name="back"))])
+    log.apply([state.put(state.writer_key(UID), state.writer_record(STANDS_BY))])
+    keys = [state.segment_key(*one) for one in ((UID, "a", 0, 1), (UID, "a", 0, 2), (UID, "a", 1, 1), ("v", "a", 0, 1))]
+    log.apply([state.put(key, pb.SegmentBlock()) for key in [*keys, state.segment_key(UID, "b", 0, 1)]])
+    await log.taken("switchover one")
+    assert [key in log.records for key in keys] == [False, False, True, True]
+    assert state.segment_keys(log.records, UID) == {("a", 1): [keys[2]], ("b", 0): [state.segment_key(UID, "b", 0, 1)]}
+
+
+def test_what_is_copied_from_a_cluster() -> None:
+    """By flows from there that copy now, and by the topic's id where the cluster has ids."""
+    log = Log()
+    flows = {UID: ("there", Role.COPYING), "open": ("there", Role.PROMOTED), "other": ("elsewhere", Role.COPYING)}
+    for uid, (cluster, role) in flows.items():
+        log.apply([state.put(state.flow_key(uid), pb.FlowRecord(uid=uid, source_cluster_id=cluster))])
+        log.apply([state.put(state.writer_key(uid), state.writer_record(Writer(7, 0, role, 8, 0, 9)))])
+        for name in (f"{uid}.a", f"{uid}.b"):
+            mirror = pb.MirrorRecord(source_topic=name, source_topic_id=b"1" * 16, target_topic=f"m.{name}")
+            log.apply([state.put(state.mirror_key(uid, mirror.target_topic), mirror)])
+    ids = {f"{uid}.{name}": topic_id * 16 for uid in flows for name, topic_id in (("a", b"1"), ("b", b"2"))}
+    assert state.copied_from(log.records, "there", ids) == {"uid.a": "m.uid.a"}
