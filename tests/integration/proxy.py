@@ -39,6 +39,13 @@ class Action(enum.Enum):
 
 Plan = Callable[[int, bytes], Action]
 """Request kind (Kafka's API key) and the whole frame, to what happens to it."""
+Spoil = Callable[[int, bytes], bytes]
+"""Kind of the request that was answered and the whole frame of the answer, to the frame that arrives."""
+
+
+def spoil_nothing(_api: int, frame: bytes) -> bytes:
+    """Touch nothing."""
+    return frame
 
 
 def pass_all(_api: int, _frame: bytes) -> Action:
@@ -75,6 +82,7 @@ class FaultProxy:
 
     Attributes:
         plan: Asked for each request; may be exchanged at any time.
+        spoil: Asked for each answer; the same.
         late_seconds: How late a `LATE` request reaches the broker.
         distance_seconds: How long every answer is on its way.
         done: How often each action was taken.
@@ -82,6 +90,7 @@ class FaultProxy:
 
     def __init__(self, port: int, upstream_port: int, *, late_seconds: float = 1.0) -> None:
         self.plan: Plan = pass_all
+        self.spoil: Spoil = spoil_nothing
         self.late_seconds = late_seconds
         self.distance_seconds = 0.0
         self.done: Counter[Action] = Counter()
@@ -162,6 +171,7 @@ class _Link:
         self._from_client, self._to_client = client
         self._from_broker, self._to_broker = upstream
         self._lost: dict[int, Action] = {}
+        self._apis: dict[int, int] = {}
 
     async def run(self) -> None:
         """Forward until either side ends."""
@@ -178,6 +188,7 @@ class _Link:
             while True:
                 frame = await _frame(self._from_client)
                 api, _, correlation = _HEAD.unpack_from(frame, _SIZE.size)
+                self._apis[correlation] = api
                 action = self._proxy.plan(api, frame)
                 self._proxy.done[action] += 1
                 if action is Action.CUT_REQUEST:
@@ -202,6 +213,7 @@ class _Link:
                 frame = await _frame(self._from_broker)
                 (correlation,) = _SIZE.unpack_from(frame, _SIZE.size)
                 action = self._lost.pop(correlation, Action.PASS)
+                frame = self._proxy.spoil(self._apis.pop(correlation, -1), frame)
                 if action is Action.CUT_ANSWER:
                     return
                 if action is Action.PASS and self._proxy.distance_seconds:

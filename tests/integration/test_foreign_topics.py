@@ -6,6 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.harness import (
     Kafka,
     Lab,
@@ -101,6 +103,7 @@ def test_from_and_to_swapped_under_a_running_flow(east: Kafka, west: Kafka, topi
     assert as_they_are(east, (orders, idle)) == before
 
 
+@pytest.mark.long
 def test_two_topics_renamed_to_one(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The first one is copied, the second named and left out; neither holds up others, also not after a restart."""
     first, second, fine = (f"{topic_name}-{name}" for name in ("1.orders", "2.orders", "fine"))
@@ -154,6 +157,7 @@ def test_accepting_tells_what_it_changes(east: Kafka, west: Kafka, topic_name: s
     wait_until("all is copied", lambda: [end for _, end in bounds(west, topic_name).values()] == [60, 0, 0])
 
 
+@pytest.mark.long
 def test_mirrors_of_another_flow_are_left_alone(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Their settings stay those of the flow that feeds them, also after both were started again."""
     create(east, topic_name, 2, retention_ms="3600000")
@@ -171,6 +175,7 @@ def test_mirrors_of_another_flow_are_left_alone(east: Kafka, west: Kafka, topic_
     assert first.mirror(topic_name)["state"] == "ACTIVE"
 
 
+@pytest.mark.long
 def test_a_queue_of_an_application_gets_no_dead_letters(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """It has the name that records would be set aside under: nothing of it is changed, and nothing is given up."""
     create(east, topic_name, max_message_bytes="3000000")

@@ -65,6 +65,7 @@ def translated(daemon: Daemon, topic: str, offset: int) -> tuple[str, int | None
     return row["state"], row["target_offset"]
 
 
+@pytest.mark.long
 def test_a_hole_at_the_end_moves_no_offset(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """What another tool copied offset by offset is taken over as that; offsets below are told, and compared."""
     for cluster in (east, west):
@@ -81,6 +82,7 @@ def test_a_hole_at_the_end_moves_no_offset(east: Kafka, west: Kafka, topic_name:
     assert compared(daemon, lab.flow) == [(True, 45, 0)]
 
 
+@pytest.mark.long
 def test_a_topic_that_was_filled_again_is_not_copied_twice(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Some of what was there, and more: behind the records that the target holds already."""
     whole, part = f"{topic_name}-whole", f"{topic_name}-part"

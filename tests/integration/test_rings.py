@@ -6,6 +6,8 @@ import json
 import subprocess
 from typing import Any
 
+import pytest
+
 from tests.integration.harness import (
     REPLICATOR,
     Daemon,
@@ -40,6 +42,7 @@ def left_out(daemon: Daemon) -> dict[str, str]:
     return {one["topic"]: one["why"] for one in daemon.flow()["left_out"]}
 
 
+@pytest.mark.long
 def test_two_flows_that_feed_each_other_come_to_rest(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Each pattern matches what the other flow makes: it is left out by what is recorded, and told by name.
 

@@ -8,6 +8,7 @@ from tests.integration.harness import Kafka, Lab, assert_equal, bounds, create, 
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
 
 
+@pytest.mark.long
 def test_a_failback_of_the_wrong_flow(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The way back stands by, and was never begun: nothing is to come back by it, and the open side stays open."""
     create(east, topic_name, PARTITIONS)

@@ -147,6 +147,7 @@ def test_a_flow_that_never_came_up_is_not_well(
     assert "not up" in groups.stderr, groups
 
 
+@pytest.mark.long
 def test_a_stopped_partition_stands_for_itself(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """An idle partition that stops is looked at on: the flow's numbers do not jump to when it was last written to."""
     create(east, topic_name, partitions=2)
@@ -203,6 +204,7 @@ def test_a_flow_that_ends_by_itself_is_shown_with_its_reason(
     assert ask(daemon, f"/flows/{lab.flow}/healthy")[0] == 200
 
 
+@pytest.mark.long
 def test_ready_means_that_everything_is_copied(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """At the first moment at which the daemon calls itself ready, and not only that its topics were looked at."""
     create(east, topic_name, partitions=300)

@@ -43,6 +43,7 @@ def _checked(daemon: Daemon) -> str:
     return "; ".join(check["text"] for section in sections for check in section["checks"])
 
 
+@pytest.mark.long
 def test_a_flow_at_work_keeps_its_topic(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Nothing that is ordered of the second flow stops the first; once that ended, its record moves with its map."""
     create(east, topic_name)
