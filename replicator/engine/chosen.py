@@ -48,7 +48,7 @@ class Chosen:
         self._log = state_log
         self._provenance = Provenance(source) if asks_for_origins(flow) else None
         self._made: Mapping[str, Sequence[Made]] = {}
-        self._waits = False
+        self._waiting: frozenset[str] | None = None
         self._at_end: frozenset[bytes] | None = None
         self._announced: frozenset[str] = frozenset()
 
@@ -61,6 +61,8 @@ class Chosen:
             known: Topics that are mirrored already.
         """
         waiting: str | None = None
+        # Others describe the source, too: of what came since it is not known yet what flows made.
+        names = tuple(self._source.topics)
         if self._provenance is not None:
             try:
                 self._made = await self._provenance.learn()
@@ -68,11 +70,12 @@ class Chosen:
             except (KafkaError, TimedOut) as error:
                 waiting = f"waits until it is known whether it is a copy from {self._flow.target}: {error}"
                 self.unknown = f"whether topics of {self._flow.source} are copies is not known now: {error}"
-        self._waits = waiting is not None
-        before, made = self.choice, choose(self._flow, self._target.cluster_id, self._source.topics, self._made)
+        before, made = self.choice, choose(self._flow, self._target.cluster_id, names, self._made)
+        self._waiting = None
         if waiting is not None:
             new = {name: waiting for name in made.selected if name not in known}
             made = Choice(tuple(name for name in made.selected if name not in new), {**made.left_out, **new})
+            self._waiting = frozenset(new)
         self.choice = made
         told = before.left_out if before is not None else {}
         for name, why in made.left_out.items():
@@ -84,6 +87,16 @@ class Chosen:
     def selected(self) -> tuple[str, ...]:
         """The topics that are copied, as of the last look."""
         return self.choice.selected if self.choice is not None else ()
+
+    def meant(self) -> list[str]:
+        """Return the topics that the source has, as it was described last, and that are or may be copied.
+
+        Also those that came since the last look, or wait: whoever concludes that all is copied must not miss them.
+        """
+        choice, topics = self.choice or Choice(), self._source.topics
+        judged = {*choice.selected, *choice.left_out.keys()} - (self._waiting or frozenset())
+        fresh = choose(self._flow, None, (name for name in topics if name not in judged), {})
+        return [name for name in (*choice.selected, *fresh.selected) if name in topics]
 
     def left_out(self, topic: str) -> str | None:
         """Return why a topic is left out; None where it is not."""
@@ -104,7 +117,7 @@ class Chosen:
         Raises:
             KafkaError: The target does not take it; nothing may be begun before.
         """
-        if self._flow.start is not Start.LATEST or self._at_end is not None or self._waits:
+        if self._flow.start is not Start.LATEST or self._at_end is not None or self._waiting is not None:
             return
         digests = packed(_digest(self._source.topics[name]) for name in names)
 

@@ -92,7 +92,7 @@ class PumpPositions:
     def wanted(self, *, every: bool = False) -> Iterable[TopicPartition]:
         """See `Positions.wanted`."""
         topics, mirrors = self._pump.source.cluster.topics, self._sync.mirrors
-        names = [name for name in self._sync.selected() if every or not (name in mirrors and mirrors[name].is_refused)]
+        names = [name for name in self._sync.meant() if every or not (name in mirrors and mirrors[name].is_refused)]
         return [TopicPartition(name, number) for name in names for number in topics[name].leaders]
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:

@@ -204,14 +204,16 @@ class TopicSync:
         check_clusters(self._log.records, self._uid, self._flow, self._source, self._target)
 
     def selected(self) -> list[str]:
-        """Return the topics that the source has, as it was described last, and the flow means and copies."""
+        """Return the topics that the source has, as it was described last, and the last look found to be copied."""
+        return self._copied(name for name in self.chosen.selected if name in self._source.topics)
+
+    def meant(self) -> list[str]:
+        """Return the same with those that no look has judged yet: they may hold what has to be copied."""
+        return self._copied(self.chosen.meant())
+
+    def _copied(self, names: Iterable[str]) -> list[str]:
         flow, writers = self._flow, state.writers_of(self._log.records, self._uid)
-        return [
-            name
-            for name in self.chosen.selected
-            if name in self._source.topics
-            and (writers is None or writers.copies(selection.target_name(flow.rename, name)))
-        ]
+        return [name for name in names if writers is None or writers.copies(selection.target_name(flow.rename, name))]
 
     def look_again(self) -> bool:
         """Mark mirrors of which the last partition was seeded: their policy follows now, not with the next settings.

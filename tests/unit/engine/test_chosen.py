@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from replicator.core.attach_facts import Role, Writer
 from replicator.core.choice import Made, Origin
 from replicator.core.ownership import OwnedTopic, created
 from replicator.core.partition import PartitionCopy
@@ -17,6 +18,7 @@ from replicator.engine.lineup import Lineup
 from replicator.engine.mirror import Mirror
 from replicator.engine.owners import Owners
 from replicator.engine.ownership import Ownership
+from replicator.engine.positions import PumpPositions
 from replicator.engine.provenance import digest_of, unpacked
 from replicator.engine.slot import Slot
 from replicator.engine.target_topics import TargetTopics
@@ -31,6 +33,8 @@ from tests.shards import shard_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from google.protobuf.message import Message
 
     from replicator.admin.topics import TopicAdmin
     from replicator.core.partition_values import TargetLimits
@@ -61,6 +65,10 @@ class Log:
 
     async def read_to_end(self) -> None:
         """All is read."""
+
+    def apply(self, key: bytes, record: Message) -> None:
+        """Set a record."""
+        self.records[key] = record.SerializeToString()
 
 
 class Side(Cluster):
@@ -277,6 +285,47 @@ async def test_a_daemon_that_starts_while_the_source_does_not_tell_goes_on(monke
     record = state.get_mirror(log.records, UID, "t")
     assert record is not None
     assert [one.cluster_id for one in record.came_through] == ["SOUTH"]
+
+
+async def test_what_no_look_has_judged_yet_may_have_to_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switchover must not close over it: before the first look, what came since the last one, and what waits."""
+    log, source, told = Log(), Side("east"), Told(monkeypatch)
+    source.add("t", "__internal", "x-internal")
+    topics, _ = sync(log, source, Side("west"))
+    pump = cast("Pump", SimpleNamespace(source=SimpleNamespace(cluster=source)))
+    positions = PumpPositions(pump, topics, cast("StateLog", log), UID, 1)
+
+    def wanted() -> list[str]:
+        return [where.topic for where in positions.wanted(every=True)]
+
+    assert wanted() == ["t"]
+    await topics.run_pass(configs=True)
+    source.add("new")
+    assert wanted() == ["t", "new"]
+    told.silent = True
+    await topics.run_pass(configs=False)
+    assert wanted() == ["t", "new"]
+    told.silent = False
+    log.apply(state.writer_key(UID), state.writer_record(Writer(7, 0, Role.PROMOTED, 8, 0, 9)))
+    assert wanted() == [], "nothing is copied to an open side"
+
+
+async def test_a_topic_that_comes_while_the_look_is_under_way_is_judged_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another task describes the source meanwhile: what flows made was read before that topic was created."""
+    source = Side("east")
+    source.add("t")
+
+    async def learn(_found: object) -> dict[str, list[Made]]:
+        source.topics = dict(source.topics)
+        source.add("b.t")
+        return {}
+
+    monkeypatch.setattr(provenance.Provenance, "learn", learn)
+    found = chosen(Log(), source)
+    assert (await found.look(())).selected == ("t",)
+    assert found.meant() == ["t", "b.t"]
 
 
 async def test_what_a_killed_daemon_announced_is_taken_back_by_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class World:
         self.pump = SimpleNamespace(slots={HERE: slot}, target=nobody, source=source)
         self.positions = PumpPositions(
             cast("Pump", self.pump),
-            cast("TopicSync", SimpleNamespace(mirrors={"orders": self.mirror}, selected=lambda: ["orders", "a_b"])),
+            cast("TopicSync", SimpleNamespace(mirrors={"orders": self.mirror}, meant=lambda: ["orders", "a_b"])),
             cast("StateLog", self.log),
             UID,
             2,
