@@ -14,6 +14,8 @@ from replicator.errors import Conflict, KafkaError, PreflightFailed, ReplicatorE
 from replicator.model.switch import Outcome, Verb, back_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from replicator.model.switch_status import BothSides, SwitchStatus
     from replicator.rpc.client import ControlClient
 
@@ -117,6 +119,7 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> 
 
     Raises:
         PreflightFailed: It was undone: the target is still the open side.
+        Conflict: A failover took over from it.
         TimedOut: It is not done, or the other side does not follow, within the time-out.
     """
     shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
@@ -126,7 +129,7 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> 
         if sides is None:
             output.note(f"`replicator switch status {switch.reverse_flow}` shows how far its switchover has got")
             return
-        back = next((one for one in sides.reverse if one.id == back_id(switch.id)), None)
+        back = _found(sides.reverse, back_id(switch.id))
         if back is not None:
             shown.show(back)
             if back.finished:
@@ -198,17 +201,25 @@ def _now(client: ControlClient, switch: SwitchStatus) -> SwitchStatus:
     Raises:
         Conflict: A failover took over from it: it is no more.
     """
-    switches = client.switches(switch.flow)
+    return _found(client.switches(switch.flow), switch.id) or switch
+
+
+def _found(switches: Iterable[SwitchStatus], switch_id: str) -> SwitchStatus | None:
+    """Return the switch with this id, None where there is none.
+
+    Raises:
+        Conflict: A failover took over from it: it is no more.
+    """
     for one in switches:
-        if one.id == switch.id:
+        if one.id == switch_id:
             return one
-        if one.replaces == switch.id:
+        if one.replaces == switch_id:
             raise Conflict(
-                f"{switch.verb} {switch.id} of {switch.flow!r} was replaced by {one.verb} {one.id}",
+                f"switchover {switch_id} of {one.flow!r} was replaced by {one.verb} {one.id}",
                 why=f"{one.actor or 'somebody'} ordered it{f': {one.reason}' if one.reason else ''}",
-                next_step=f"replicator switch status {switch.flow}",
+                next_step=f"replicator switch status {one.flow}",
             )
-    return switch
+    return None
 
 
 def _look(client: ControlClient, switch: SwitchStatus, deadline: float) -> BothSides | None:

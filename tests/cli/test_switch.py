@@ -167,6 +167,16 @@ def test_the_way_back_is_followed_on_the_other_cluster(
     assert undone.code == PreflightFailed.exit_code
     assert "west is open" in undone.err
 
+    async def replaced(_flow: str, switch_id: str) -> BothSides:
+        taken = replace(SWITCH, id="f1", verb=Verb.FAILOVER, flow="west-to-east", replaces=f"{switch_id}-back")
+        return BothSides((taken,), SIDES.states, "east")
+
+    daemon.switched.clear()
+    monkeypatch.setattr(daemon, "both_sides", replaced)
+    gone = run("failback", FLOW, "--yes", "--timeout", "1s")
+    assert gone.code == Conflict.exit_code
+    assert "of 'west-to-east' was replaced by failover f1" in gone.err
+
 
 @pytest.mark.usefixtures("daemon")
 def test_an_agreement_is_not_waited_for(run: Run) -> None:
