@@ -8,7 +8,7 @@ from replicator.core.ownership import OwnedTopic, Standing, proven, recorded
 from replicator.engine import state
 from replicator.engine.look import ends_of, offsets_of
 from replicator.engine.state_log import StateLog
-from replicator.errors import AuthorizationFailed, KafkaError, NotOurs, TimedOut
+from replicator.errors import AuthorizationFailed, ConnectionFailed, KafkaError, NotOurs, TimedOut
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -103,16 +103,24 @@ class Ownership:
         ends, silent = await ends_of(self._target, wanted)
         written = {where.topic: (where.partition, end) for where, end in sorted(ends.items(), reverse=True) if end > 0}
         unseen: dict[str, KafkaError] = {}
+        dead: set[int] = set()
         for where in sorted(silent):
             if where.topic not in unseen and where.topic not in written:
-                unseen[where.topic] = await self._refusal(where, silent[where])
+                unseen[where.topic] = await self._refusal(where, silent[where], dead)
         return written, unseen
 
-    async def _refusal(self, where: TopicPartition, why: str) -> KafkaError:
-        """Return why a log's end is not known, in an operator's words: its leader is asked once more, alone."""
-        alias = self._target.spec.alias
+    async def _refusal(self, where: TopicPartition, why: str, dead: set[int]) -> KafkaError:
+        """Return why a log's end is not known, in an operator's words: its leader is asked once more, alone.
+
+        One that does not answer (`dead`) is asked for one topic, not for a thousand: each time-out holds up the pass.
+        """
+        alias, leader = self._target.spec.alias, self._target.leader(where)
         try:
-            await offsets_of(await self._target.leader_connection(where), [where], control.LATEST)
+            if leader is None or leader.node not in dead:
+                await offsets_of(await self._target.leader_connection(where), [where], control.LATEST)
+        except ConnectionFailed as error:
+            dead |= {leader.node} if leader is not None else set()
+            return error
         except KafkaError as error:
             return error
         return KafkaError(f"the end of {where} on {alias} was not known", cluster=alias, why=why, retryable=True)

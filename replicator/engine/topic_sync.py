@@ -231,8 +231,9 @@ class TopicSync:
 
     def _has_grown(self, name: str, target_name: str) -> bool:
         """Return whether names, ids or counts alone show that a topic has to be looked at."""
-        mirror, source, target = self.mirrors[name], self._source.topics[name], self._target.topics.get(target_name)
-        return (
+        mirror, source = self.mirrors[name], self._source.topics.get(name)
+        target = self._target.topics.get(target_name)
+        return source is not None and (
             source.partition_count != mirror.partitions
             or source.topic_id != mirror.source_id
             or target is None

@@ -222,7 +222,8 @@ class OpenedLook:
         for name, config in sorted(there.items()):
             mirror = by_name[name]
             policy = {key: value for key, value in effective_of(config).items() if key in _POLICIES}
-            same = self._source.topics[name].topic_id == mirror.source_topic_id
+            described = self._source.topics.get(name)  # others describe the source as well: it may be gone by now
+            same = described is not None and described.topic_id == mirror.source_topic_id
             if not same or "compact" not in policy.get(_POLICY, ""):
                 continue
             await self._admins[1].alter_configs(recorded(mirror.target_topic, mirror.target_topic_id), policy)
