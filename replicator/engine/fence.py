@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from replicator.core.attach_facts import Role
 from replicator.engine import state
-from replicator.engine.look import Side, read_batches
+from replicator.engine.look import Side, batches_between, offsets_of, read_batches
 from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import STATE_TOPIC, TopicPartition, data_transactional_id
 from replicator.obs.logs import get_logger
@@ -99,10 +99,11 @@ async def prove_markers_are_shown(target: Cluster, uid: str, identity: ProducerI
 
     Raises:
         PreflightFailed: A marker of ours stands on the state topic, and DescribeProducers does not tell of it.
-        KafkaError: The target cannot be asked.
+        KafkaError: The target cannot be asked, or the marker has not landed yet.
     """
     if await markers_are_shown(target, identity.producer_id) is not False:
         return
+    begin = await _state_end(target)
     try:
         await _empty_transaction(target, uid, identity)
     except (KafkaError, Conflict) as error:
@@ -112,6 +113,13 @@ async def prove_markers_are_shown(target: Cluster, uid: str, identity: ProducerI
         await asyncio.sleep(_LOOK_SECONDS_MAX)
         if await markers_are_shown(target, identity.producer_id) is not False:
             return
+    if not await _marker_stands(target, identity.producer_id, begin):
+        raise KafkaError(
+            f"a marker of producer {identity.producer_id} has not landed on {STATE_TOPIC} of {target.spec.alias}",
+            cluster=target.spec.alias,
+            why=f"its transaction ended {_SHOWN_LOOKS * _LOOK_SECONDS_MAX:g} s ago; the coordinator writes it later",
+            retryable=True,
+        )
     raise PreflightFailed(
         f"DescribeProducers of cluster {target.spec.alias!r} does not report a producer that wrote a marker",
         why=f"a marker of producer {identity.producer_id} was written to {STATE_TOPIC} and is not shown: "
@@ -134,6 +142,22 @@ async def markers_are_shown(target: Cluster, producer_id: int) -> bool | None:
     if code:
         raise refused(target.spec, "DescribeProducers", code, STATE_TOPIC)
     return any(one.producer_id == producer_id for one in producers)
+
+
+async def _state_end(target: Cluster) -> int:
+    where = TopicPartition(STATE_TOPIC, 0)
+    return (await offsets_of(await target.leader_connection(where), [where], control.LATEST))[where]
+
+
+async def _marker_stands(target: Cluster, producer_id: int, begin: int) -> bool:
+    """Return whether a marker of a producer stands on the state topic from an offset on."""
+    where = TopicPartition(STATE_TOPIC, 0)
+    connection, end = await target.leader_connection(where), await _state_end(target)
+    side = Side(target, target.topic_ids)
+    async for _, header, _ in batches_between(side, connection, where, begin, end, committed=False, compacted=True):
+        if header.is_control and header.producer_id == producer_id:
+            return True
+    return False
 
 
 async def _empty_transaction(target: Cluster, uid: str, identity: ProducerIdentity) -> None:

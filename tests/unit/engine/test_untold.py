@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Batch, TargetLimits
 from replicator.engine import attach, fence
 from replicator.engine.slot import Slot
-from replicator.errors import Conflict, PreflightFailed
+from replicator.errors import Conflict, KafkaError, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.wire import control
 from replicator.wire.control import ProducerEntry
@@ -90,9 +91,13 @@ class Target:
         self.written = 0
         self.spec = SimpleNamespace(alias="west")
         self.allowed = allowed
+        self.topic_ids: dict[str, bytes] = {}
+        self.lands = True
         monkeypatch.setattr(control, "describe_producers", self.describe)
         monkeypatch.setattr(fence, "_empty_transaction", self.write)
         monkeypatch.setattr(fence, "_LOOK_SECONDS_MAX", 0.0)
+        monkeypatch.setattr(fence, "offsets_of", self.end)
+        monkeypatch.setattr(fence, "batches_between", self.batches)
 
     async def leader_connection(self, where: TopicPartition) -> None:
         """Return whoever leads the state topic."""
@@ -104,6 +109,17 @@ class Target:
         if told is None:
             return None
         return {STATE: (0, tuple(ProducerEntry(number, 3, -1, NOW, -1) for number in told))}
+
+    async def end(self, *_: object) -> dict[TopicPartition, int]:
+        """Tell where the log ends."""
+        return {STATE: 7 + (self.written if self.lands else 0)}
+
+    async def batches(
+        self, _side: object, _connection: object, _where: object, begin: int, end: int, **_kept: object
+    ) -> AsyncIterator[tuple[None, Any, bool]]:
+        """Give the marker, once it has landed."""
+        for _number in range(begin, end):
+            yield None, SimpleNamespace(is_control=True, producer_id=100), False
 
     async def write(self, *_: object) -> None:
         """Write a marker."""
@@ -123,6 +139,15 @@ async def test_a_fence_is_begun_only_where_a_marker_is_seen(monkeypatch: pytest.
     with pytest.raises(PreflightFailed, match="does not report a producer that wrote a marker"):
         await prove(silent)
     assert silent.written == 1
+
+
+async def test_a_marker_that_lands_late_proves_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coordinator answers before its markers are written: while a leader moves, that may take long."""
+    target = Target(monkeypatch, (7, 8))
+    target.lands = False
+    with pytest.raises(KafkaError, match="has not landed") as caught:
+        await prove(target)
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize("told", [[(7, 100)], [(7,), (7,), (7, 100)], [None]])
