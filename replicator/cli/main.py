@@ -75,29 +75,29 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stderr.write(describe(error))
         if isinstance(error, BugError):
             _write_traceback()
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):  # which typer turns into an exit with 1
-            _leave_quietly()
-        raise
+            _leave(PIPE_CLOSED)
+        _leave(leaving.code)
     except Exception as error:  # noqa: BLE001  # the one place where the unexpected becomes an exit code
         sys.stderr.write(describe(BugError(f"unexpected {type(error).__name__}: {error}")))
         _write_traceback()
-        sys.exit(BugError.exit_code)
+        _leave(BugError.exit_code)
+    _leave(0)
+
+
+def _leave(code: str | int | None) -> NoReturn:
+    """End with a code; instead of 0 the one of SIGPIPE where nobody reads any more (`replicator ... | head -1`)."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _leave_quietly()
-    sys.exit(0)
-
-
-def _leave_quietly() -> NoReturn:
-    """End as whoever is told that nobody reads any more: `replicator ... | head -1` is no fault of anybody."""
-    # What is left in the buffer must not be written at the interpreter's end, which would complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-    sys.exit(PIPE_CLOSED)
+        # What is left in the buffer must not be written at the interpreter's end, which would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        code = code or PIPE_CLOSED
+    sys.exit(code)
 
 
 def describe(error: ReplicatorError) -> str:

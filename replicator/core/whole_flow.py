@@ -58,6 +58,9 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
     }
     every = [mine, *others]
     copying = [flow for flow in every if _works(flow)]
+    mirrors = tuple(_mirror(mirror, theirs) for mirror in mine.mirrors)
+    # Of a partition that nobody works on, or whose holder does not tell, nobody knows any figure.
+    untold = bool(silent) or any(one.reason in _NOT_OURS for mirror in mirrors for one in mirror.partitions)
     told = [flow.reason for flow in every if flow.reason]
     told += [f"daemon {name}, which copies a part of it, does not answer: {why}" for name, why in silent.items()]
     lags = [flow.lag_records for flow in copying]
@@ -67,11 +70,11 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
         reason="; ".join(dict.fromkeys(told)) or None,
         # A part is not the whole, and the flow is as safe as its least copied partition: what one does not tell is
         # unknown of all.
-        lag_records=None if silent or None in lags or not lags else sum(lag for lag in lags if lag is not None),
-        rpo_seconds=None if silent else worst_known([flow.rpo_seconds for flow in copying]),
-        source_seen_age_seconds=None if silent else worst_known([flow.source_seen_age_seconds for flow in copying]),
+        lag_records=None if untold or None in lags or not lags else sum(lag for lag in lags if lag is not None),
+        rpo_seconds=None if untold else worst_known([flow.rpo_seconds for flow in copying]),
+        source_seen_age_seconds=None if untold else worst_known([flow.source_seen_age_seconds for flow in copying]),
         totals=_sum([flow.totals for flow in every]),
-        mirrors=tuple(_mirror(mirror, theirs) for mirror in mine.mirrors),
+        mirrors=mirrors,
     )
 
 

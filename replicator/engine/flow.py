@@ -201,6 +201,7 @@ class FlowRunner:
         lost = self._state_log.lost if self._state_log is not None else None
         under_way = self._switches.under_way if self._switches is not None else None
         told = [lost, self._wrong_cluster, under_way, self._mix_ups, self._high_cuts, self._lost_role]
+        beside = len(told)  # none of these explains what the flow waits for
         told += [cluster.trouble for cluster in clusters]
         parts = self._parts
         if parts is not None:
@@ -208,7 +209,7 @@ class FlowRunner:
             troubles = sorted(parts.pump.present_trouble().items())
             told += [f"{place}: {why}" for place, why in troubles if not place.startswith(down)]
             told += [*parts.shards.troubles(), parts.acls.trouble]
-        if shown is not FlowState.UNREACHABLE and not any(told[4:]) and self.trouble != self._wrong_cluster:
+        if shown is not FlowState.UNREACHABLE and not any(told[beside:]) and self.trouble != self._wrong_cluster:
             told.append(self.trouble)
         return "; ".join(one for one in told if one) or None
 

@@ -70,6 +70,12 @@ def flow_status(
         _mirror(mirror, slots.get(name, ()), pump, paused=paused, silent=silent)
         for name, mirror in sorted(mirrors.items())
     )
+    # Of what nobody works on, or has begun with, no figure is known: then a part is not the whole.
+    untold = any(
+        one.phase is not None and one.source_end is None and one.reason is not Reason.FENCED
+        for picture in pictures
+        for one in picture.partitions
+    )
     # What changed hands is nobody's lag any more.
     everything = [slot for group in slots.values() for slot in group if slot.copy.reason is not Reason.FENCED]
     looked = chosen.choice if chosen else None
@@ -82,9 +88,9 @@ def flow_status(
         state=shown,
         reason=trouble,
         epoch=pump.writers.flow.producer_epoch if pump else None,
-        lag_records=_total_lag(everything, pump),
-        rpo_seconds=_rpo(everything, pump),
-        source_seen_age_seconds=_seen_age(everything, pump),
+        lag_records=None if untold else _total_lag(everything, pump),
+        rpo_seconds=None if untold else _rpo(everything, pump),
+        source_seen_age_seconds=None if untold else _seen_age(everything, pump),
         coordinator_answers=coordinator_answers,
         shards=pump.shards.status() if pump else (),
         clusters=clusters,

@@ -12,7 +12,7 @@ import pytest
 from replicator import __version__
 from replicator.cli import main, output, remote
 from replicator.cli.remote import WATCH_DEFAULT
-from replicator.errors import BugError, ConfigError, ReplicatorError
+from replicator.errors import BugError, ConfigError, PreflightFailed, ReplicatorError
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +113,25 @@ def test_numbers_as_people_read_them() -> None:
     spans = (None, 0.0, 3.24, 95, 7_380, 367_200)
     assert [output.age(span) for span in spans] == ["-", "0.0s", "3.2s", "1m35s", "2h03m", "4d06h"]
     assert [output.text(value) for value in (None, "", 0, "x")] == ["-", "-", "0", "x"]
+
+
+def test_an_error_is_told_without_a_complaint_of_a_closed_pipe() -> None:
+    """What was printed before it may have no reader any more; its own exit code is kept."""
+    program = (
+        "from replicator.cli import main; from replicator.errors import PreflightFailed\n"
+        "@main.app.command('tell')\n"
+        "def tell():\n"
+        "    print('a row')\n"
+        "    raise PreflightFailed('2 of 3 differ')\n"
+        "main.main(['tell'])"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, env=environ, cwd=ROOT, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (PreflightFailed.exit_code, b"error: 2 of 3 differ\n")
 
 
 @pytest.mark.parametrize("words", [("validate", "configs/minimal.yaml"), ("--help",)])

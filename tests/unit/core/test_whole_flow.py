@@ -69,6 +69,16 @@ def test_one_that_does_not_answer_is_named() -> None:
     assert whole.mirrors[0].reason is Reason.HELD_ELSEWHERE
 
 
+@pytest.mark.parametrize("others", [(), ("b",)])
+def test_of_what_nobody_tells_of_nothing_is_known(others: tuple[str, ...]) -> None:
+    """A shard that nobody works on, or whose holder has just started, is as old as nobody knows."""
+    nobodys = PartitionStatus(1, MirrorState.PENDING, Reason.WAITING_FOR_LEASE)
+    known = {"lag_records": 0, "rpo_seconds": 0.3, "source_seen_age_seconds": 0.1}
+    mine = flow(copied(0), held(1, "b") if others else nobodys, **known)
+    whole = merged(mine, [FlowStatus("f", "uid", "east", "west", FlowState.STARTING) for _ in others], {})
+    assert (whole.lag_records, whole.rpo_seconds, whole.source_seen_age_seconds) == (None, None, None)
+
+
 def test_whoever_copies_nothing_adds_no_unknown() -> None:
     """The figures are those of the daemons that copy; one whose figure is unknown makes the whole unknown."""
     idle = flow(held(0, "b"), held(1, "b"))
