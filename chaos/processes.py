@@ -35,11 +35,16 @@ class Child:
         self._guard: subprocess.Popen[bytes] | None = None
         self._process: ProcessRef | None = None
         self._cpu_before, self._cpu_now = 0.0, 0.0
+        self._log_bytes_at_start = 0
 
     @property
     def alive(self) -> bool:
         """Whether it runs, or is paused."""
         return self._process is not None and self._process.alive
+
+    def has_logged(self) -> bool:
+        """Return whether it has written anything since its last start: until then it may still be loading its code."""
+        return self.log.stat().st_size > self._log_bytes_at_start
 
     def start(self) -> None:
         """Start it.
@@ -50,6 +55,7 @@ class Child:
         if self.alive:
             raise ChaosError(f"{self._name} runs already")
         with self.log.open("ab") as out:
+            self._log_bytes_at_start = out.tell()
             child = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), "keep", *self._command],
                 stdin=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Position
 
 from chaos.clients import CALL_SECONDS_MAX
@@ -18,6 +18,7 @@ STALL_SECONDS_MAX = 30.0
 """Longest wait for the next record of a log that has one."""
 
 _AT_ONCE = 2000
+_PAUSE_SECONDS = 0.5
 
 Entry = tuple[int, Record]
 """Offset and record."""
@@ -63,9 +64,27 @@ class Reader:
         return sorted(self._consumer.list_topics(topic, timeout=CALL_SECONDS_MAX).topics[topic].partitions)
 
     def bounds(self, where: Where) -> Bounds:
-        """Return where a log begins and ends for this reader: for a committed one, before open transactions."""
-        start, end = self._consumer.get_watermark_offsets(Position(*where), timeout=CALL_SECONDS_MAX)
-        return Bounds(int(start), int(end))
+        """Return where a log begins and ends for this reader: for a committed one, before open transactions.
+
+        A leader that has just moved is asked for again: faults end moments before everything is compared.
+
+        Raises:
+            ChaosError: It could not be asked.
+        """
+        deadline = time.monotonic() + STALL_SECONDS_MAX
+        while True:
+            try:
+                start, end = self._consumer.get_watermark_offsets(Position(*where), timeout=CALL_SECONDS_MAX)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise ChaosError(
+                        f"{where} could not be asked for its ends in {STALL_SECONDS_MAX:.0f} s",
+                        why=str(error),
+                        next_step="read the broker's log",
+                    ) from error
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return Bounds(int(start), int(end))
 
     def read(self, where: Where) -> Iterator[Entry]:
         """Yield a partition from its start to where it ended when the call was made.

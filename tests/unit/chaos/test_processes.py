@@ -64,3 +64,14 @@ def test_it_starts_once(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert child.reap() == 3
+
+
+def test_a_process_that_has_not_logged_since_its_start(tmp_path: Path) -> None:
+    """What it wrote before an earlier end does not count."""
+    child = Child("speaker", ["/bin/sh", "-c", "sleep 0.2; echo here; sleep 60"], tmp_path / "log")
+    for said in ("here", "here\nhere"):
+        child.start()
+        assert not child.has_logged()
+        _wait_for_log(child, said)
+        assert child.has_logged()
+        assert child.stop() == 128 + signal.SIGTERM
