@@ -57,12 +57,14 @@ class _View(NamedTuple):
 
     `content` is the record that the target's last one is a copy of, `epoch` the leader epoch of the last batch before
     the place where the target ends, `unfilled` the offset of the first record that has to be copied and was not, though
-    the target goes on behind it.
+    the target goes on behind it. `cleaned` tells that a cleaner surely took the record that the content would be: its
+    batch is there without it, or the log ends in a hole there. No other history of a log looks like that.
     """
 
     content: object | None
     epoch: int
     unfilled: int | None
+    cleaned: bool = False
 
 
 async def read_facts(
@@ -113,7 +115,7 @@ async def read_facts(
                 epoch_end,
                 view.epoch,
                 view.unfilled,
-                compacted=slot.compacted,
+                compacted=slot.compacted or view.cleaned,
             ),
             mapping,
         )
@@ -328,6 +330,7 @@ async def _source_view(
         upper = place.source if mapped else max(place.source, log.end)
     begin, end = max(last, bounds.start), min(upper, bounds.high_watermark)
     content: object | None = None
+    cleaned = False
     epoch, reached = -1, begin
     # Up to what may be read: a copy that was made of uncommitted records may stand above what is committed.
     async for frame, header, aborted in batches_between(
@@ -338,13 +341,15 @@ async def _source_view(
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
             content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), content)
+            cleaned = content is None and header.magic == MAGIC_V2
         if header.next_offset > last + 1 and end > last + 1:
             spans = spans_of(header, last + 1, end, partial(open_batch, frame.view), given_up=slot.copy.given_up)
             first = next(spans, None)
             if first is not None:
-                return _View(content, epoch, first[0])
+                return _View(content, epoch, first[0], cleaned)
+    cleaned = cleaned or (content is None and reached <= last < min(end, bounds.end))
     # Of offsets that the cleaner took, nothing tells the epoch: it may be later than that of the batch before them.
-    return _View(content, epoch if reached >= end else -1, None)
+    return _View(content, epoch if reached >= end else -1, None, cleaned)
 
 
 def _believed_epoch(side: Side, where: TopicPartition, epoch: int) -> int:

@@ -97,7 +97,7 @@ class AttachLoop:
             self._bring_claimed_forward()
             if self._pump.now() - looked_at >= _TICK_SECONDS:
                 looked_at = self._pump.now()
-                self._pump.look_for_ends()
+                self._pump.end_looks.look()
                 self._prove_idle()
             self._pump.readers_kick()
             self._pump.writers_kick()

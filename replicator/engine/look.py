@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.doubt import Edges, Unseen, Verdict, judge, sound_length
+from replicator.core.doubt import Edges, Gaps, Unseen, Verdict, judge, sound_length
 from replicator.core.intake import Aborts
 from replicator.engine.access import refused
+from replicator.engine.holes import holds_nothing
 from replicator.errors import BrokerRefused, CorruptRecords, KafkaError, ProtocolError
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
@@ -225,7 +226,7 @@ async def batches_between(
 
     An empty answer below the end is no proof that nothing more is there: a remote tier that is slow answers so, and an
     open transaction hides what is behind it. Only the cleaner leaves a log without a batch at its end, and there is no
-    remote tier where it works.
+    remote tier where it works. Where it worked once, the leader's own answers have to prove it (`engine.holes`).
 
     Args:
         side: The cluster, with the ids of the topics that are meant.
@@ -234,7 +235,7 @@ async def batches_between(
         begin: The first offset that is wanted.
         end: The offset behind the last one.
         committed: Whether it is read as a reader of committed records does.
-        compacted: Whether the cleaner works, or has worked, on this log: then an empty answer is its end.
+        compacted: Whether the cleaner works on this log: then an empty answer is its end.
 
     Raises:
         KafkaError: The broker refuses, or does not give what is there; later.
@@ -251,7 +252,7 @@ async def batches_between(
                 left_out = side.chooser is not None and await side.chooser.leaves_out(_producer_of(header))
                 yield frame, header, aborted or left_out
         if not headers:
-            if compacted:
+            if compacted or await gives_nothing(side, where, position, end, committed=committed):
                 return
             raise nothing_from(connection, where, position, end)
         position = max(position + 1, headers[-1].next_offset)
@@ -286,6 +287,15 @@ async def records_between(
                 yield record
 
 
+async def gives_nothing(side: Side, where: TopicPartition, begin: int, end: int, *, committed: bool) -> bool:
+    """Return whether a log that has just answered with nothing surely ends in a hole; see `engine.holes`.
+
+    Raises:
+        KafkaError: Its leader refuses, or is another by now; later.
+    """
+    return await holds_nothing(side, where, begin, end, read_once, committed=committed)
+
+
 def nothing_from(connection: Connection, where: TopicPartition, offset: int, end: int) -> KafkaError:
     """Return the error of a log that gave nothing below its end: what is there is not known now."""
     return BrokerRefused(
@@ -293,7 +303,8 @@ def nothing_from(connection: Connection, where: TopicPartition, offset: int, end
         cluster=connection.cluster.alias,
         code=0,
         api="Fetch",
-        why="the answer was empty: a slow remote tier or an open transaction answers so",
+        why="the answer was empty: a slow remote tier or an open transaction answers so; "
+        "a hole is what the leader proves (it needs ListOffsets v8), or what ends with the next record",
         retryable=True,
     )
 
@@ -368,9 +379,18 @@ async def look_again(side: Side, where: TopicPartition, offset: int, looks: int 
         if not isinstance(verdict, Unseen):
             return verdict
         if not more:
+            if await gives_nothing(side, where, position, end, committed=False):
+                return _ended(headers, offset, position, end)
             break
         position = more[-1].next_offset
     raise nothing_from(connection, where, position, end)
+
+
+def _ended(headers: Sequence[BatchHeader], offset: int, position: int, end: int) -> Verdict:
+    """Return what a second look says that saw the last batches of a log which surely holds none from `position` on."""
+    if position > offset:  # the batch behind the doubted offset is the last: it has no neighbour, and needs none
+        return judge(headers, offset, Edges(position))
+    return Gaps(((offset, end),))
 
 
 async def read_once(

@@ -16,9 +16,10 @@ from replicator.core.attach_facts import Resume, Writers
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
+from replicator.engine.end_looks import EndLooks
 from replicator.engine.guard import Standing
 from replicator.engine.leaders import LeaderWatch
-from replicator.engine.look import Side, read_once
+from replicator.engine.look import Side
 from replicator.engine.reader import SourceReader
 from replicator.engine.seed import Seeder
 from replicator.engine.slot import Slot, release
@@ -27,7 +28,6 @@ from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
 from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
-from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
 from replicator.wire.frames import Frame, FramePool
 
@@ -108,6 +108,7 @@ class Pump:
         slots: The partitions, by source name.
         totals: Counters.
         outcomes: Answers by kind.
+        end_looks: Looks where the source's logs may end in holes.
         trouble: Present trouble by place, for status.
     """
 
@@ -145,7 +146,7 @@ class Pump:
         self._reader_of: dict[Slot, SourceReader] = {}
         self._writer_of: dict[Slot, TargetWriter] = {}
         self._attach_loop = AttachLoop(self)
-        self._looking: set[Slot] = set()
+        self.end_looks = EndLooks(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._seeder = Seeder(self)
         self._source_leaders = LeaderWatch(source.cluster, self._source_topics, self._leaders_changed)
@@ -473,47 +474,6 @@ class Pump:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("bug", exc_info=task.exception())
-
-    def look_for_end(self, slot: Slot) -> None:
-        """An answer held nothing of a partition that should have more: ask for it alone.
-
-        Only a cleaner leaves such an end. Of a log in tiered storage a broker answers with nothing when the remote
-        read is slow; such a log is never compacted.
-        """
-        if slot.surely_compacted and slot not in self._looking and slot.copy.idle:
-            self._looking.add(slot)
-            self.start_task(self._look_for_end(slot, slot.copy.episode, slot.copy.next_offset))
-
-    def look_for_ends(self) -> None:
-        """Look where a hole may be the end: a fetch session tells of an end that has not moved only once."""
-        for slot in self.slots.values():
-            end = slot.lag.observed_end
-            if slot.surely_compacted and slot.copy.is_copying() and end is not None and end > slot.copy.next_offset:
-                self.look_for_end(slot)
-
-    async def _look_for_end(self, slot: Slot, episode: int, position: int) -> None:
-        try:
-            leader = self.source.cluster.leader(slot.source)
-            if leader is None:
-                return
-            connection = await self.source.cluster.connection(leader.node, Purpose.CONTROL)
-            _, fetched = await read_once(
-                self.source, connection, slot.source, position, committed=self.committed_only, leader_epoch=leader.epoch
-            )
-        except KafkaError as error:
-            log.debug("the end of a log not looked at", partition=str(slot.source), why=str(error))
-            return
-        finally:
-            self._looking.discard(slot)
-        copy = slot.copy
-        if fetched.start == fetched.end and (copy.episode, copy.next_offset) == (episode, position):
-            end = fetched.last_stable_offset if self.committed_only else fetched.high_watermark
-            copy.end_of_log(end, leader.epoch)
-            if not copy.is_copying():
-                self.phase_changed(slot)
-                return
-            self.ready(slot)
-            self.writers_kick()
 
     # -- what the attach loop decides -------------------------------------------------------------------------------
 

@@ -380,7 +380,7 @@ class SourceReader:
         if copy.is_copying() and fetched.start != fetched.end:
             return self._offer(asked, fetched, frame, alone=alone)
         if copy.is_copying() and end > copy.next_offset:
-            self._pump.look_for_end(slot)
+            self._pump.end_looks.answered_empty(slot)
         return []
 
     def _offer(self, asked: Asked, fetched: Fetched, frame: Frame, *, alone: bool) -> list[Piece]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.offset_map import Place
 from replicator.core.resolution import Facts
-from replicator.engine.look import nothing_from, read_batches
+from replicator.engine.look import gives_nothing, nothing_from, read_batches
 from replicator.engine.proof import Found, begins_alike, behind_ours, common_end, copied_end, equal_from, settled
 from replicator.engine.walk import Log, open_log
 from replicator.errors import CorruptRecords
@@ -163,7 +163,11 @@ class FactFinder:
                 ):
                     return max(position, header.base_offset), max(position + 1, header.next_offset)
             if not headers:
-                if position >= there.end or there.compacted:
+                if (
+                    position >= there.end
+                    or there.compacted
+                    or await gives_nothing(there.side, there.where, position, there.end, committed=False)
+                ):
                     return _MENDED
                 raise nothing_from(there.connection, there.where, position, there.end)
             position = max(position + 1, headers[-1].next_offset)

@@ -36,6 +36,8 @@ class Purpose(enum.StrEnum):
     STATE = "state"
     FETCH = "fetch"
     PRODUCE = "produce"
+    LOOK = "look"
+    """A second opinion on what another connection answered."""
 
 
 @dataclass(frozen=True, slots=True)

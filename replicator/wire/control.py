@@ -16,6 +16,8 @@ from kio.schema.describe_producers.v0.response import DescribeProducersResponse
 from kio.schema.errors import ErrorCode
 from kio.schema.list_offsets.v6 import request as offsets_request
 from kio.schema.list_offsets.v6.response import ListOffsetsResponse
+from kio.schema.list_offsets.v8 import request as local_request
+from kio.schema.list_offsets.v8.response import ListOffsetsResponse as LocalOffsetsResponse
 from kio.schema.offset_for_leader_epoch.v4 import request as epoch_request
 from kio.schema.offset_for_leader_epoch.v4.response import OffsetForLeaderEpochResponse
 from kio.schema.types import BrokerId, TopicName
@@ -23,7 +25,7 @@ from kio.static.primitive import i8, i32, i32Timedelta, i64
 
 from replicator.model.names import TopicPartition
 from replicator.wire.faults import refused
-from replicator.wire.versions import DESCRIBE_PRODUCERS
+from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 EARLIEST = -2
 LATEST = -1
+_EARLIEST_LOCAL = -4
 _CLIENT = BrokerId(-1)
 
 
@@ -85,6 +88,35 @@ async def list_offsets(
         ),
     )
     answer = await connection.call(request, ListOffsetsResponse)
+    return {
+        TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
+        for topic in answer.topics
+        for item in topic.partitions
+    }
+
+
+async def local_starts(connection: Connection, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Answer]:
+    """Return where the part of each log begins that its leader keeps itself, not in a remote tier; what it tells of it.
+
+    Without a remote tier that is where the log starts. Nothing where the broker does not offer the request.
+    """
+    if not connection.versions.offers(LIST_OFFSETS, LIST_OFFSETS_LOCAL):
+        return {}
+    request = local_request.ListOffsetsRequest(
+        replica_id=_CLIENT,
+        isolation_level=i8(0),
+        topics=tuple(
+            local_request.ListOffsetsTopic(
+                name=TopicName(topic),
+                partitions=tuple(
+                    local_request.ListOffsetsPartition(partition_index=i32(index), timestamp=i64(_EARLIEST_LOCAL))
+                    for index in indexes
+                ),
+            )
+            for topic, indexes in _by_topic(partitions).items()
+        ),
+    )
+    answer = await connection.call(request, LocalOffsetsResponse)
     return {
         TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
         for topic in answer.topics

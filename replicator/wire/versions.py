@@ -24,17 +24,20 @@ if TYPE_CHECKING:
 
 PRODUCE: Final = 0
 FETCH: Final = 1
+LIST_OFFSETS: Final = 2
 DESCRIBE_PRODUCERS: Final = 61
 
 FETCH_BY_NAME: Final = 12
 FETCH_BY_ID: Final = 13
 PRODUCE_BY_NAME: Final = 9
 PRODUCE_BY_ID: Final = 13
+LIST_OFFSETS_LOCAL: Final = 8
+"""Tells where the part of a log begins that its leader keeps itself."""
 
 _NEEDED: Final = {
     FETCH: ("Fetch", FETCH_BY_NAME),
     PRODUCE: ("Produce", PRODUCE_BY_NAME),
-    2: ("ListOffsets", 6),
+    LIST_OFFSETS: ("ListOffsets", 6),
     3: ("Metadata", 10),
     22: ("InitProducerId", 4),
     23: ("OffsetForLeaderEpoch", 4),

@@ -503,7 +503,7 @@ class Daemon:
 
     def _offer(self, answer: FetchAnswer) -> None:
         if not answer.batches:
-            if self.world.compacted:  # as `Pump.look_for_end`
+            if self.world.compacted:  # as `engine.end_looks`
                 self.copy.end_of_log(answer.end, answer.epoch)
             return
         batches = {batch.header.base_offset: batch for batch in answer.batches}

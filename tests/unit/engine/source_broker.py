@@ -70,6 +70,10 @@ class SourceBroker:
         answer: What it answers to a fetch.
         fetches: Fetches it got, in order.
         garbage: What it answers instead, unless it is empty.
+        versions: What it offers of each request.
+        others: How it answers requests beyond those, by key: from the request and where its body begins.
+        leader_epoch: That of all partitions, as its metadata tell.
+        metadata_asked: How often it was asked for them.
     """
 
     def __init__(self, node: int, answer: Answer) -> None:
@@ -79,6 +83,10 @@ class SourceBroker:
         self.cluster: list[SourceBroker] = [self]
         self.fetches: list[FetchRequest] = []
         self.garbage = b""
+        self.versions = dict(_VERSIONS)
+        self.others: dict[int, Callable[[bytes, int], Any]] = {}
+        self.leader_epoch = 3
+        self.metadata_asked = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -104,18 +112,20 @@ class SourceBroker:
                 body = await self._answer(key, raw, _HEAD.size + name_bytes + 1)
                 head = struct.pack(">i", correlation) + (b"" if key == 18 else b"\x00")
                 writer.write(struct.pack(">i", len(head) + len(body)) + head + body)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # cancelled: the loop ends, and would complain of a handler that did not
         finally:
             writer.close()
 
     async def _answer(self, key: int, raw: bytes, at: int) -> bytes:
         if key == 18:
-            keys = tuple(
-                ApiVersion(api_key=i16(k), min_version=i16(a), max_version=i16(b)) for k, (a, b) in _VERSIONS.items()
-            )
+            offered = self.versions.items()
+            keys = tuple(ApiVersion(api_key=i16(k), min_version=i16(a), max_version=i16(b)) for k, (a, b) in offered)
             return _encoded(ApiVersionsResponse(error_code=ErrorCode.none, api_keys=keys, throttle_time=AT_ONCE))
+        if key in self.others:
+            return _encoded(self.others[key](raw, at))
         if key == 3:
+            self.metadata_asked += 1
             request, _ = entity_reader(MetadataRequest)(raw, at)
             return _encoded(self._metadata([str(topic.name) for topic in request.topics or ()]))
         assert key == 1
@@ -167,7 +177,7 @@ class SourceBroker:
             error_code=ErrorCode.none,
             partition_index=i32(number),
             leader_id=nodes[0],
-            leader_epoch=i32(3),
+            leader_epoch=i32(self.leader_epoch),
             replica_nodes=nodes,
             isr_nodes=nodes,
             offline_replicas=(),

@@ -23,7 +23,8 @@ from replicator.wire.records import NewRecord, encode
 
 WHERE = TopicPartition("t", 0)
 CONNECTION = cast("Connection", SimpleNamespace(cluster=SimpleNamespace(alias="east")))
-SIDE = Side(cast("Any", None), {})
+NOBODY = SimpleNamespace(leader=lambda _: None)
+SIDE = Side(cast("Any", NOBODY), {})
 
 
 def batch(offset: int, *values: bytes) -> bytes:
@@ -108,14 +109,22 @@ class SegmentedLog:
         self.end = end
         self.reads = 0
         cluster = SimpleNamespace(
-            leader_connection=self._nothing, refresh=self._nothing, leader=lambda _: SimpleNamespace(epoch=0)
+            leader_connection=self._nothing,
+            connection=self._nothing,
+            refresh=self._nothing,
+            leader=lambda _: SimpleNamespace(node=1, epoch=0),
         )
+        self.tells_local = False
+        monkeypatch.setattr(control, "local_starts", self._local_starts)
         self.side = Side(cast("Any", cluster), {})
         monkeypatch.setattr(look, "offsets_of", self._offsets_of)
         monkeypatch.setattr(look, "read_once", self._read_once)
 
     async def _nothing(self, *_: object) -> Connection:
         return CONNECTION
+
+    async def _local_starts(self, _: object, wanted: list[TopicPartition]) -> dict[TopicPartition, control.Answer]:
+        return dict.fromkeys(wanted, control.Answer(0, 0)) if self.tells_local else {}
 
     async def _offsets_of(self, _: object, wanted: list[TopicPartition], timestamp: int) -> dict[TopicPartition, int]:
         return dict.fromkeys(wanted, 0 if timestamp == control.EARLIEST else self.end)
@@ -156,4 +165,17 @@ def test_a_second_look_that_is_shown_nothing_comes_again(monkeypatch: pytest.Mon
     with pytest.raises(BrokerRefused, match="gives nothing from offset 50 on, below its end 100") as caught:
         asyncio.run(look_again(log.side, WHERE, 50))
     assert caught.value.retryable
-    assert log.reads == 2
+    assert log.reads == 3, "the batch before it, nothing, and nothing on another connection"
+
+
+@pytest.mark.parametrize(
+    ("segments", "verdict"),
+    [([[(0, 50)]], Gaps(((50, 100),))), ([[(0, 50)], [(60, 20)]], Gaps(((50, 60),)))],
+)
+def test_a_second_look_at_a_log_that_ends_in_a_hole(
+    monkeypatch: pytest.MonkeyPatch, segments: list[list[tuple[int, int]]], verdict: Verdict
+) -> None:
+    """Its leader proves that nothing comes, so a hole needs no batch behind it, and a batch no neighbour."""
+    log = SegmentedLog(monkeypatch, *segments)
+    log.tells_local = True
+    assert asyncio.run(look_again(log.side, WHERE, 50)) == verdict

@@ -72,7 +72,7 @@ def found(stretch: Stretch, *, policy: str = "delete", epoch: int | None = EPOCH
     async def describe_configs(_: object) -> object:
         return {"t": SimpleNamespace(effective={"cleanup.policy": SimpleNamespace(value=policy)})}
 
-    cluster = cast("Any", SimpleNamespace(topic_ids={}, leader_connection=leader_connection))
+    cluster = cast("Any", SimpleNamespace(topic_ids={}, leader=lambda _: None, leader_connection=leader_connection))
     admin = cast("Any", SimpleNamespace(describe_configs=describe_configs))
     places = OwnPlaces(cluster, admin, Ours(DATA, frozenset({FILLS}), epoch))
     return asyncio.run(places.find({WHERE: stretch}))[WHERE]

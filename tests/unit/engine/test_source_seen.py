@@ -52,7 +52,7 @@ class World:
             origins=None,
             source_works=nothing,
             writers_kick=nothing,
-            look_for_end=nothing,
+            end_looks=SimpleNamespace(answered_empty=nothing),
             _reader_of={},
             slots={},
         )

@@ -1,0 +1,127 @@
+"""Looks where the source's log may end in a hole: nothing else would ever tell that there is nothing more to come.
+
+A fetch session tells of an end that has not moved only once, and of a partition whose rest the cleaner took meanwhile
+not at all. So a partition that stands below an end that was seen is asked for alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicator.engine.look import gives_nothing, read_once
+from replicator.errors import KafkaError
+from replicator.obs.logs import get_logger
+from replicator.wire.cluster import Purpose
+
+if TYPE_CHECKING:
+    from replicator.engine.pump import Pump
+    from replicator.engine.slot import Slot
+
+_LOOKS_AT_ONCE = 8
+_IN_VAIN_MAX = 8
+"""Looks a second that may find records after all: of a partition that is only waiting for its turn."""
+_STANDS_SECONDS = 1.0
+
+log = get_logger(__name__)
+
+
+class _Stand(NamedTuple):
+    """Where a partition stands, and since when, or when it was last looked at there."""
+
+    episode: int
+    offset: int
+    since: float
+
+
+class EndLooks:
+    """The looks of one pump at the ends of its source's logs.
+
+    Args:
+        pump: Whose partitions.
+    """
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._stands: dict[Slot, _Stand] = {}
+        self._due: dict[Slot, None] = {}
+        self._looking: set[Slot] = set()
+        self._in_vain = 0
+
+    def answered_empty(self, slot: Slot) -> None:
+        """An answer held nothing of a partition that should have more.
+
+        Where the cleaner works that is likely its end. Elsewhere the answer was full, most often: then it is looked at
+        once the partition has stood there for a while.
+        """
+        if slot.surely_compacted:
+            self._due[slot] = None
+            self._begin()
+
+    def look(self) -> None:
+        """Look at those that stand below their end; to be called every second."""
+        now, stands = self._pump.now(), self._stands
+        standing: dict[Slot, _Stand] = {}
+        for slot in self._pump.slots.values():
+            copy, end = slot.copy, slot.lag.observed_end
+            if end is None or end <= copy.next_offset or not copy.is_copying() or not copy.idle:
+                continue
+            stand = stands.get(slot)
+            if stand is None or (stand.episode, stand.offset) != (copy.episode, copy.next_offset):
+                stand = _Stand(copy.episode, copy.next_offset, now)
+            standing[slot] = stand
+        self._stands = standing
+        due = [slot for slot, stand in standing.items() if now - stand.since >= _STANDS_SECONDS]
+        # Those that were not looked at for longest come first, and before all where holes are to be expected.
+        due.sort(key=lambda slot: (not slot.surely_compacted, standing[slot].since))
+        self._due = dict.fromkeys(due)
+        self._in_vain = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        while self._due and len(self._looking) < _LOOKS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:
+            slot = next(iter(self._due))
+            del self._due[slot]
+            if slot not in self._looking and slot.copy.is_copying() and slot.copy.idle:
+                self._looking.add(slot)
+                self._pump.start_task(self._look(slot, slot.copy.episode, slot.copy.next_offset))
+
+    async def _look(self, slot: Slot, episode: int, position: int) -> None:
+        self._stands[slot] = _Stand(episode, position, self._pump.now())
+        try:
+            hole = await self._hole(slot, position)
+        except KafkaError as error:
+            hole = None
+            log.debug("the end of a log not looked at", partition=str(slot.source), why=str(error))
+        finally:
+            self._looking.discard(slot)
+        copy = slot.copy
+        if hole is None:
+            self._in_vain += 1
+        elif (copy.episode, copy.next_offset) == (episode, position):
+            copy.end_of_log(*hole)
+            if copy.is_copying():
+                self._pump.ready(slot)
+                self._pump.writers_kick()
+            else:
+                self._pump.phase_changed(slot)
+        self._begin()
+
+    async def _hole(self, slot: Slot, position: int) -> tuple[int, int] | None:
+        """Return up to where the log holds nothing from a position on, and its leader's epoch; None if it may."""
+        pump, where = self._pump, slot.source
+        leader = pump.source.cluster.leader(where)
+        if leader is None:
+            return None
+        connection = await pump.source.cluster.connection(leader.node, Purpose.CONTROL)
+        _, fetched = await read_once(
+            pump.source, connection, where, position, committed=pump.committed_only, leader_epoch=leader.epoch
+        )
+        end = fetched.last_stable_offset if pump.committed_only else fetched.high_watermark
+        if fetched.start != fetched.end or end <= position:
+            return None
+        # Where no cleaner is known to work, a remote tier may be slow: the leader has to prove that it is none.
+        if not slot.surely_compacted and not await gives_nothing(
+            pump.source, where, position, end, committed=pump.committed_only
+        ):
+            return None
+        return end, leader.epoch
