@@ -80,7 +80,7 @@ _MEANING = {
     Reason.CONTENT_MISMATCH: "the last record on the target is not the source's record at that offset",
     Reason.RECORD_TOO_LARGE: "a batch is larger than the target allows",
     Reason.TOMBSTONES_MAY_BE_LOST: "the copy stood still for longer than the source keeps tombstones",
-    Reason.CORRUPT_BATCH: "the source delivers a damaged batch",
+    Reason.CORRUPT_BATCH: "a batch is damaged, or claims a place that it cannot have",
     Reason.UNSUPPORTED_BATCH: "a run of offsets without a record is longer than fill_limit",
     Reason.PARTITION_COUNT: "source and target have different numbers of partitions",
     Reason.TARGET_REFUSED: "the target refuses writes",

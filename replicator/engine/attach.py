@@ -12,6 +12,7 @@ from replicator.core.attach_facts import Entry, Fault, Mapping, Remap, SourceLog
 from replicator.core.offset_map import Place
 from replicator.core.pairing import spans_of
 from replicator.engine.access import refused
+from replicator.engine.damage import target_read
 from replicator.engine.look import Side, batches_between, last_data, offsets_of
 from replicator.engine.maps import last_source, mapping_of, stepped_back
 from replicator.engine.walk import Log, Walked, walk
@@ -98,7 +99,8 @@ async def read_facts(
         bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
         walked = await _walk(source, there, target, here, slot, log, bounds, committed=committed)
         if target.chooser is not None:
-            tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
+            with target_read(target, slot.target):
+                tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
             log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
         mapping = mapping_of(slot, log.end, walked.place, log.tail.last_offset if log.tail is not None else None)
         view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
@@ -167,7 +169,8 @@ async def _target_logs(
         entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
         untold = producers is None or _is_untold(slot, entry)
         looked_for = end > start and not others_write
-        tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
+        with target_read(side, where):
+            tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
         entry = None if untold else entry
         logs[slot] = TargetLog(start, end, entry, tail, entry_known=not untold, log_end=log_ends.get(where))
     return logs
@@ -368,12 +371,16 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
 
     Raises:
         KafkaError: The target cannot be read; later.
+        CorruptRecords: What it gives cannot be read.
     """
     connection = await target.cluster.leader_connection(slot.target)
     mapped = slot.copy.track is not None and slot.copy.track.mapped
     begin = slot.copy.target_end
-    async for _, header, _ in batches_between(target, connection, slot.target, begin, place.target, committed=False):
-        # Ours may be there too: of what was acknowledged after the episode had ended.
-        if not header.is_control and header.producer_id != writer.producer_id and header.base_offset < place.target:
-            return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
+    with target_read(target, slot.target):
+        async for _, header, _ in batches_between(
+            target, connection, slot.target, begin, place.target, committed=False
+        ):
+            # Ours may be there too: of what was acknowledged after the episode had ended.
+            if not header.is_control and header.producer_id != writer.producer_id and header.base_offset < place.target:
+                return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
     return displaced_by(None, place, mapped=mapped)

@@ -15,11 +15,11 @@ from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.engine.look import look_again
 from replicator.errors import (
+    AuthenticationFailed,
     AuthorizationFailed,
     BugError,
     ConnectionFailed,
     CorruptRecords,
-    KafkaError,
     ReplicatorError,
 )
 from replicator.model.spec import Offsets
@@ -39,6 +39,7 @@ _PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
 _TICK_SECONDS = 1.0
 _PROVEN_SECONDS = 3600.0
+_ANOTHER_REPLICA = "let another replica of it lead if this one's disk is bad"
 
 log = get_logger(__name__)
 
@@ -217,19 +218,30 @@ class AttachLoop:
                 self._spawn(half)
             return
         for slot in group:
-            if slot.copy.phase is not Phase.ATTACHING:
-                continue
-            if isinstance(error, BugError):
-                self._stop_for_bug(slot, error)
-                continue
-            if isinstance(error, CorruptRecords):
-                self._pump.fault(slot, Reason.CORRUPT_BATCH, str(error))
-                continue
-            denied = isinstance(error, AuthorizationFailed)
-            slot.copy.wait(Reason.WAITING_FOR_ACCESS if denied else Reason.WAITING_FOR_LEADER, str(error))
-            self.schedule(slot)
+            self._met(slot, error)
         self._pump.leaders_stale()
         self._pump.topics_stale()
+
+    def _met(self, slot: Slot, error: Exception, about: str = "") -> None:
+        """Take an error of one partition that is being attached: what cannot heal by itself stops it, by name.
+
+        Args:
+            slot: The partition.
+            error: What was met.
+            about: What was looked at, where that is not clear from the error.
+        """
+        text = f"{about}{error.with_next_step() if isinstance(error, ReplicatorError) else error}"
+        if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
+            self._stop_for_bug(slot, error)
+        elif slot.copy.phase is not Phase.ATTACHING:
+            return  # it was paused meanwhile
+        elif isinstance(error, CorruptRecords):
+            slot.copy.doubted = None
+            self._pump.fault(slot, Reason.CORRUPT_BATCH, text)
+        else:
+            denied = isinstance(error, AuthorizationFailed | AuthenticationFailed)
+            slot.copy.wait(Reason.WAITING_FOR_ACCESS if denied else Reason.WAITING_FOR_LEADER, text)
+            self.schedule(slot)
 
     def _stop_for_bug(self, slot: Slot, error: Exception) -> None:
         """Stop a partition whose attach met a mistake of ours: it would meet it again each time, in silence."""
@@ -289,9 +301,10 @@ class AttachLoop:
                 changed = True
             if changed:
                 copy.displaced = None  # only now: nothing else tells of it, should the state topic be out of reach
-        except BugError as error:
-            self._stop_for_bug(slot, error)
-        except ReplicatorError as error:
+        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
+            if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
+                self._stop_for_bug(slot, error)
+                return
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
             copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
         finally:
@@ -301,29 +314,19 @@ class AttachLoop:
     async def _look_at_doubted(self, slot: Slot, offset: int) -> None:
         """Have another look at what an answer of the source claimed, before anything else is read of its log."""
         pump, copy = self._pump, slot.copy
-        fault: str | None = None
         try:
             verdict = await look_again(pump.source, slot.source, offset, copy.looks)
-        except CorruptRecords as damage:
-            fault = str(damage)
-        except KafkaError as error:
-            if copy.phase is Phase.ATTACHING:
-                copy.wait(Reason.WAITING_FOR_LEADER, f"{copy.detail_of_doubt}; it cannot be looked at: {error}")
+        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
+            slot.attaching = False
+            self._met(slot, error, about=f"{copy.detail_of_doubt}; it cannot be looked at: ")
             pump.leaders_stale(target=False)
             pump.topics_stale()
-            self.schedule(slot)
             return
-        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
-            self._stop_for_bug(slot, error)
-            return
-        else:
-            # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
-            fault = copy.looked(verdict)
-        finally:
-            slot.attaching = False
+        slot.attaching = False
+        # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
+        fault = copy.looked(verdict)
         if fault is not None and copy.phase is Phase.ATTACHING:
-            copy.doubted = None
-            pump.fault(slot, Reason.CORRUPT_BATCH, f"{fault}; let another replica of it lead if this one's disk is bad")
+            pump.fault(slot, Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}")
             return
         self.schedule(slot)
 
@@ -333,13 +336,8 @@ class AttachLoop:
             decision = await what_displaced(self._pump.target, self._pump.writers.flow, slot, place)
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             slot.attaching = False
-            if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
-                self._stop_for_bug(slot, error)
-                return
-            if slot.copy.phase is Phase.ATTACHING:  # it may have been paused meanwhile
-                slot.copy.wait(Reason.WAITING_FOR_LEADER, str(error))
+            self._met(slot, error)
             self._pump.leaders_stale(source=False)
-            self.schedule(slot)
             return
         if decision is not None:
             await self._with_latest_map(slot, decision)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.engine.look import gives_nothing, read_once
-from replicator.errors import KafkaError
+from replicator.errors import CorruptRecords, KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
 
@@ -89,7 +89,7 @@ class EndLooks:
         self._stands[slot] = _Stand(episode, position, self._pump.now())
         try:
             hole = await self._hole(slot, position)
-        except KafkaError as error:
+        except (KafkaError, CorruptRecords) as error:  # what is damaged there the reader meets, too, and names
             hole = None
             log.debug("the end of a log not looked at", partition=str(slot.source), why=str(error))
         finally:

@@ -86,6 +86,9 @@ class Seeder:
                 pump.fault(slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}")
                 return
             await asyncio.sleep(1.0)
+        except Exception as error:  # noqa: BLE001 - a task of its own: the partition would be seeded for ever
+            pump.stop_over_bug(slot, error)
+            return
         finally:
             slot.seed_eta_seconds = None
         if slot.copy.phase is Phase.SEEDING:

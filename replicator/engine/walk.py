@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.pairing import Pairing, Ranges, Span, reading_from, spans_of
+from replicator.engine.damage import target_read
 from replicator.engine.look import Side, batches_between, offsets_of
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
@@ -123,8 +124,9 @@ async def _target_spans(log: Log, begin: int) -> AsyncIterator[Span]:
     if log.start > begin and log.side.chooser is None:
         # What retention took held a record at each offset: a mapped copy writes nothing else.
         yield begin, log.start - begin
-    async for span in _spans(log, max(begin, log.start)):
-        yield span
+    with target_read(log.side, log.where):
+        async for span in _spans(log, max(begin, log.start)):
+            yield span
 
 
 async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:

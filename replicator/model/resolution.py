@@ -31,7 +31,7 @@ ALLOWED: Mapping[Reason, frozenset[How]] = {
     Reason.CONTENT_MISMATCH: ANEW | {How.ACCEPT},
     Reason.RECORD_TOO_LARGE: frozenset({How.SKIP, How.ACCEPT}),
     Reason.TOMBSTONES_MAY_BE_LOST: ANEW | {How.ACCEPT},
-    Reason.CORRUPT_BATCH: frozenset({How.SKIP}),
+    Reason.CORRUPT_BATCH: ANEW | {How.SKIP},
     Reason.INTERNAL_ERROR: ANEW,
 }
 """What helps against which fault."""

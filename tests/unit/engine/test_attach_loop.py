@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 
+from replicator.core.attach_facts import Fault
 from replicator.core.offset_map import Place
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.pump import Pump
 from replicator.engine.slot import Slot
-from replicator.errors import BugError, ConnectionFailed
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, ConnectionFailed, CorruptRecords
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -135,4 +136,53 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
         await world.loop._look_at_doubted(slot, 5)
     else:
         await world.loop._look_at_displaced(slot, Place(5, 6))
+    assert (slot.attaching, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "reason"),
+    [
+        (CorruptRecords("a batch is damaged"), Phase.FAULTED, Reason.CORRUPT_BATCH),
+        (AuthorizationFailed("Read is missing", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_ACCESS),
+        (AuthenticationFailed("the password is wrong", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_ACCESS),
+        (ConnectionFailed("out of reach", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_LEADER),
+    ],
+)
+@pytest.mark.parametrize("name", ["look_again", "what_displaced", "read_facts"])
+async def test_what_cannot_heal_by_itself_is_no_wait(
+    name: str, error: Exception, phase: Phase, reason: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever look met it: a damaged batch stops its partition, and a right that is missing is named as one."""
+    world = World(BugError("unused"))
+    world.pump.maps.refresh = lambda _: False
+    slot = world.bad
+
+    async def stumbles(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"replicator.engine.attach_loop.{name}", stumbles)
+    slot.attaching = True
+    if name == "look_again":
+        await world.loop._look_at_doubted(slot, 5)
+    elif name == "what_displaced":
+        await world.loop._look_at_displaced(slot, Place(5, 6))
+    else:
+        await world.loop._attach([slot])
+
+    assert (slot.attaching, slot.copy.phase, slot.copy.reason) == (False, phase, reason)
+    assert str(error) in (slot.copy.detail or "")
+
+
+async def test_a_mistake_of_ours_in_recording_a_difference_stops_its_partition() -> None:
+    """It would be attached again at once, for ever, with nothing but a line in the log."""
+    world = World(BugError("unused"))
+    slot = world.bad
+
+    async def stumbles(_: Slot) -> bool:
+        raise KeyError("orders")
+
+    world.pump.maps.refresh_from_end = stumbles
+    slot.attaching = True
+    await world.loop._with_latest_map(slot, Fault(Reason.CONTENT_MISMATCH, "other records"))
+
     assert (slot.attaching, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)

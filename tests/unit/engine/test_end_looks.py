@@ -11,6 +11,7 @@ import pytest
 
 from replicator.core.attach_facts import Role, Writer, Writers
 from replicator.core.intake import Fill
+from replicator.core.offset_map import Place
 from replicator.core.partition_values import TargetLimits
 from replicator.engine.look import Side
 from replicator.engine.pump import Pump
@@ -205,3 +206,25 @@ async def test_looks_at_ends_are_bounded_and_come_round(worlds: list[World], mon
     assert waits.copy.head_fill is None
     assert ends.copy.head_fill == Fill(50, 50)
     assert len([where for where, _ in world.source.looks if where == ZERO]) <= 4
+
+
+def _flipped(raw: bytes) -> bytes:
+    """Return a batch one bit of whose records is another."""
+    return raw[:-2] + bytes([raw[-2] ^ 1]) + raw[-1:]
+
+
+async def test_a_damaged_target_stops_its_partition_and_says_what_helps(worlds: list[World]) -> None:
+    """Whether it is met at the end of the log, or where a batch landed behind something unknown."""
+    world = await opened(worlds)
+    source = Log([written(0, 100)], end=100)
+    at_end = world.add(ZERO, source, Log([_flipped(written(0, 100, producer_id=100))], end=100))
+    overlapping = [written(0, 60, producer_id=100), written(50, 50, producer_id=100)]
+    behind = world.add(ONE, source, Log(overlapping, end=100))
+    behind.copy.displaced = Place(90, 95)
+    world.run()
+    await world.until(lambda: at_end.copy.is_faulted() and behind.copy.is_faulted())
+
+    for slot in (at_end, behind):
+        assert slot.copy.reason is Reason.CORRUPT_BATCH
+        assert f"{slot.target} of the target west holds a damaged batch" in (slot.copy.detail or "")
+        assert "--how recreate" in (slot.copy.detail or "")
