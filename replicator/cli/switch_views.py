@@ -88,13 +88,13 @@ def headline(switch: SwitchStatus) -> str:
             Direction.ABORTING: "is being undone",
             Direction.BACK: "is being turned back",
         }
-        how = ways[switch.direction]
+        how = ways.get(switch.direction, f"is under way ({switch.direction})")
     else:
         how = {
             Outcome.DONE: "is done",
             Outcome.ABORTED: "was undone",
             Outcome.FAILED_FORWARD: "was turned back: the source is open again",
-        }[switch.outcome]
+        }.get(switch.outcome, f"has ended: {switch.outcome}")
     return f"{switch.verb} {switch.id} of {_meant(switch.flow, switch.topics)} {how}"
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicator.core import switch_steps as do
-from replicator.errors import BugError
+from replicator.errors import BugError, Conflict
 from replicator.model.switch import (
     Close,
     Cut,
@@ -95,6 +95,9 @@ NO_RETURN = {
 """Once this is recorded, what comes next cannot be undone. It is recorded before that is begun."""
 
 
+UNKNOWN_HELP = "let a daemon of that version go on with it: start one, or upgrade this one"
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the executor sees beside the journal.
@@ -133,13 +136,37 @@ def path_of(journal: Journal) -> tuple[StepName, ...]:
     if journal.verb is Verb.FAILBACK:
         left_out |= _RESTORING if options.restored else set()
         left_out |= set() if options.switch_back else {StepName.SWITCH_BACK}
-    path = _ABORT if journal.direction is Direction.ABORTING else _PATHS[journal.verb]
-    return tuple(step for step in path if step not in left_out)
+    return tuple(step for step in _whole_path(journal) if step not in left_out)
+
+
+def _whole_path(journal: Journal) -> tuple[StepName, ...]:
+    """Return the steps of a switch in its direction whatever was chosen; none of a verb of a newer version."""
+    if journal.direction is Direction.BACK:
+        return _BACK_ON_SOURCE if journal.is_copy else _BACK_ON_TARGET
+    return _ABORT if journal.direction is Direction.ABORTING else _PATHS.get(journal.verb, ())
+
+
+def check_known(journal: Journal) -> None:
+    """Return if this version knows all that a journal says.
+
+    Raises:
+        Conflict: A newer version wrote words into it that this one does not know: what they ask for would be left out.
+    """
+    words = journal.unknown_words
+    if words:
+        raise Conflict(unknown_text(journal), next_step=UNKNOWN_HELP)
+
+
+def unknown_text(journal: Journal) -> str:
+    """Return why a switch cannot be taken further by this version."""
+    words = ", ".join(repr(word) for word in journal.unknown_words)
+    return f"{journal.verb} {journal.id} was written by a newer version of the daemon: {words} is not known here"
 
 
 def may_be_undone(journal: Journal) -> bool:
     """Return whether all that was done so far can be undone."""
-    return not journal.did(NO_RETURN[journal.verb]) and journal.direction is not Direction.BACK
+    turn = NO_RETURN.get(journal.verb)
+    return turn is not None and not journal.did(turn) and journal.direction is not Direction.BACK
 
 
 def kept_locks(journal: Journal) -> frozenset[str]:
@@ -157,6 +184,8 @@ def kept_locks(journal: Journal) -> frozenset[str]:
 
 def next_step(journal: Journal, facts: Facts) -> do.Step:
     """Return what is to be done next. It depends on the journal alone, but for the time and what came unasked."""
+    if journal.unknown_words:
+        return do.Nothing(journal.outcome)
     if journal.finished:
         return _after_the_end(journal, facts)
     if journal.direction is Direction.FORWARD:
@@ -208,8 +237,12 @@ def next_name(journal: Journal) -> StepName | None:
     path = path_of(journal)
     if journal.reached is None:
         return path[0] if path else None
-    index = path.index(journal.reached) + 1
-    return path[index] if index < len(path) else None
+    order = _whole_path(journal)
+    if journal.reached not in order:
+        return None
+    # An earlier version may have reached a step that is left out here.
+    behind = order[order.index(journal.reached) + 1 :]
+    return next((step for step in behind if step in path), None)
 
 
 def restorations(journal: Journal) -> tuple[Restoration, ...]:

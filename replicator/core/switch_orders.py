@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from replicator.core.attach_facts import Role
-from replicator.core.switch import NO_RETURN, Facts, confirmation_digest, kept_locks, may_be_undone
+from replicator.core.switch import NO_RETURN, Facts, check_known, confirmation_digest, kept_locks, may_be_undone
 from replicator.core.switch_results import changed, turned
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import parse
@@ -86,6 +86,8 @@ def begin(
     running = switches.running
     if running is not None:
         return _beside(switches, running, order, now_ms)
+    if switches.current is not None:
+        check_known(switches.current)
     if order.verb is Verb.FAILBACK and _came_back(switches.current, order, reverse, promoted=promoted):
         return Begun(switches, already=True)
     _check_start(order, promoted=promoted)
@@ -254,6 +256,7 @@ def _beside(switches: Switches, running: Journal, order: Order, now_ms: int) -> 
     same = running.verb is order.verb and set(running.topics) == set(order.topics)
     if same and running.direction is Direction.FORWARD:
         return Begun(switches, already=True)
+    check_known(running)
     if order.verb is Verb.FAILOVER and running.verb is Verb.SWITCHOVER and set(running.topics) == set(order.topics):
         return Begun(replace(switches, current=escalated(running, order, now_ms)))
     raise Conflict(
@@ -295,6 +298,7 @@ def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
         return journal
     if journal.finished:
         raise Conflict(f"{journal.verb} {journal.id} has ended: {journal.outcome}")
+    check_known(journal)
     if not may_be_undone(journal):
         raise Conflict(
             f"{journal.verb} {journal.id} cannot be aborted any more",
@@ -317,6 +321,7 @@ def way_back(copy: Journal, why: str) -> Journal:
         raise Conflict(f"switch {copy.id} has no copy on the source to decide on", next_step="let it go on")
     if copy.decision is Decision.BACK:
         return copy
+    check_known(copy)
     if copy.decision is not Decision.UNDECIDED:
         raise Conflict(
             f"switch {copy.id} has no way back any more",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from replicator.core.switch import NO_RETURN, confirmation_digest, next_name, path_of, restorations
-from replicator.model.switch import AWAY, Close, Cut, Journal, LeftOut, Restore, StepName, Verb, by_topic
+from replicator.core.switch import NO_RETURN, confirmation_digest, next_name, path_of, restorations, unknown_text
+from replicator.model.switch import Close, Cut, Journal, LeftOut, Restore, StepName, Verb, away_text, by_topic
 from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 
 _TEXTS = {
@@ -92,12 +92,15 @@ def plan_of(
 
 
 def _away(left_out: Iterable[LeftOut]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((one.topic, AWAY[one.why]) for one in set(left_out)))
+    return tuple(sorted((one.topic, away_text(one.why)) for one in set(left_out)))
 
 
 def _words(step: StepName, journal: Journal, names: tuple[str, str]) -> str:
     source, target = names
-    return _TEXTS[step].format(source=source, target=target, reverse=journal.options.reverse_flow)
+    text = _TEXTS.get(step)
+    if text is None:
+        return f"{step} (a step of a newer version)"
+    return text.format(source=source, target=target, reverse=journal.options.reverse_flow)
 
 
 def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None = None) -> SwitchStatus:
@@ -110,7 +113,9 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
     """
     done = [StepStatus(one.step, _words(one.step, journal, names), one.at_ms) for one in journal.history]
     left: list[StepStatus] = []
-    if not journal.finished:
+    if not journal.finished and journal.unknown_words:
+        waits_for = unknown_text(journal)
+    elif not journal.finished:
         path = path_of(journal)
         ahead = next_name(journal)
         left = [StepStatus(one, _words(one, journal, names)) for one in path[path.index(ahead) :]] if ahead else []

@@ -6,6 +6,7 @@ from replicator.core.attach_facts import Role
 from replicator.model.states import FlowState
 from replicator.model.switch import Direction, Journal, Outcome, StepName, Switches, Verb
 
+# A switch of a newer version, whose verb is not known here, counts as between its sides.
 _OPEN = {Verb.SWITCHOVER: FlowState.SWITCHED_OVER, Verb.FAILOVER: FlowState.FAILED_OVER}
 
 
@@ -24,14 +25,14 @@ def flow_state(switches: Switches, role: Role, *, paused: bool) -> FlowState:
     last = _last_opened(switches)
     if last is None or role is Role.FENCING:
         return FlowState.FENCED
-    return _OPEN[last.verb]
+    return _OPEN.get(last.verb, FlowState.FENCED)
 
 
 def _while_running(journal: Journal, role: Role) -> FlowState | None:
     if journal.verb is Verb.FAILBACK:
         return FlowState.FAILING_BACK
     if journal.did(StepName.OPEN_TARGET):
-        return _OPEN[journal.verb]
+        return _OPEN.get(journal.verb, FlowState.FENCED)
     if role is not Role.COPYING:
         return FlowState.FENCED
     closed = journal.verb is Verb.SWITCHOVER and journal.did(StepName.PREFLIGHT)

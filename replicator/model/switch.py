@@ -5,12 +5,32 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 PAST_MAX = 50
 """Finished switches that a flow's journal keeps, without what they noted of each partition."""
 
 
-class Verb(enum.StrEnum):
+class Word(enum.StrEnum):
+    """A word of a journal, which daemons of several versions read and write."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Return a word as it was written; one of a newer version is kept as it is, and equals no member."""
+        try:
+            return cls(text)
+        except ValueError:
+            word = str.__new__(cls, text)
+            word._name_ = word._value_ = text
+            return word
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version has it."""
+        return self._value_ in type(self)._value2member_map_
+
+
+class Verb(Word):
     """What was ordered."""
 
     SWITCHOVER = "switchover"
@@ -18,7 +38,7 @@ class Verb(enum.StrEnum):
     FAILBACK = "failback"
 
 
-class Outcome(enum.StrEnum):
+class Outcome(Word):
     """How a switch ended, or that it has not.
 
     FAILED_FORWARD: the fence had begun, the target was never opened, and the source was opened again (the way back).
@@ -30,7 +50,7 @@ class Outcome(enum.StrEnum):
     FAILED_FORWARD = "failed_forward"
 
 
-class Direction(enum.StrEnum):
+class Direction(Word):
     """Where a running switch is heading."""
 
     FORWARD = "forward"
@@ -38,7 +58,7 @@ class Direction(enum.StrEnum):
     BACK = "back"
 
 
-class Decision(enum.StrEnum):
+class Decision(Word):
     """Which side opens, as decided on the source: whoever comes second abides by it.
 
     The journal lies on the target, which may be dead; so the one question that the source must be able to answer
@@ -51,14 +71,14 @@ class Decision(enum.StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-class Close(enum.StrEnum):
+class Close(Word):
     """What keeps applications from writing to the source."""
 
     LOCK = "lock"
     STATED = "stated"
 
 
-class Restore(enum.StrEnum):
+class Restore(Word):
     """How a topic of the old source becomes a mirror of the new primary."""
 
     RESUME = "resume"
@@ -66,7 +86,7 @@ class Restore(enum.StrEnum):
     APPEND = "append"
 
 
-class StepName(enum.StrEnum):
+class StepName(Word):
     """The steps of all switches; a journal's `reached` is the last one that is recorded as done."""
 
     PREFLIGHT = "preflight"
@@ -131,7 +151,7 @@ class Options:
     restored: bool = False
 
 
-class Away(enum.StrEnum):
+class Away(Word):
     """Why a mirror takes no part in a switch of its flow.
 
     SWITCHED_ALONE: it goes on being copied, under a role of its own, whatever becomes of the flow. The others are not
@@ -149,6 +169,11 @@ AWAY = {
     Away.SOURCE_GONE: "was deleted on its source",
 }
 """The same in words, behind the name of a topic."""
+
+
+def away_text(why: Away) -> str:
+    """Return why a mirror takes no part, behind the name of its topic."""
+    return AWAY.get(why, f"is left out ({why!s}: a word of a newer version)")
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -330,6 +355,7 @@ class Journal:
         history: Steps in the order in which they were done.
         executor: Who wrote last. Told to the operator; nothing depends on it.
         target_cluster_id: On the source's copy: of the flow's target; empty where an older version wrote it.
+        rest: What a newer version noted beside, as it stands in the record: it is written again.
     """
 
     id: str
@@ -363,6 +389,26 @@ class Journal:
     history: tuple[StepRecord, ...] = ()
     executor: str = ""
     target_cluster_id: str = ""
+    rest: bytes = b""
+
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """Words of a newer version: whoever does not know them can neither carry the switch out nor change it.
+
+        Why mirrors are left out matters only while the switch runs.
+        """
+        steps = (*(one.step for one in self.history), *((self.reached,) if self.reached is not None else ()))
+        decision = (self.decision,) if self.decision is not None else ()
+        words: tuple[Word, ...] = (
+            self.verb,
+            self.outcome,
+            self.direction,
+            self.options.close,
+            *decision,
+            *steps,
+            *(one.why for one in self.left_out if not self.finished),
+        )
+        return tuple(sorted({str(word) for word in words if not word.is_known}))
 
     @property
     def finished(self) -> bool:

@@ -142,9 +142,9 @@ def switch_from_wire(message: pb.Switch) -> SwitchStatus:
     return read(
         SwitchStatus,
         message,
-        verb=name_of(Verb, message.verb),
-        outcome=name_of(Outcome, message.outcome),
-        direction=name_of(Direction, message.direction),
+        verb=Verb.read(message.verb),
+        outcome=Outcome.read(message.outcome),
+        direction=Direction.read(message.direction),
         topics=tuple(message.topics),
         left_out=tuple((one.topic, one.why) for one in message.left_out),
         groups_detail=tuple(message.groups_detail),

@@ -583,6 +583,21 @@ class SwitchLeftOut(_message.Message):
     why: str
     def __init__(self, topic: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
 
+class LeftOutRecord(_message.Message):
+    __slots__ = ("switches",)
+    class Switch(_message.Message):
+        __slots__ = ("id", "started_ms", "left_out")
+        ID_FIELD_NUMBER: _ClassVar[int]
+        STARTED_MS_FIELD_NUMBER: _ClassVar[int]
+        LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+        id: str
+        started_ms: int
+        left_out: _containers.RepeatedCompositeFieldContainer[SwitchLeftOut]
+        def __init__(self, id: _Optional[str] = ..., started_ms: _Optional[int] = ..., left_out: _Optional[_Iterable[_Union[SwitchLeftOut, _Mapping]]] = ...) -> None: ...
+    SWITCHES_FIELD_NUMBER: _ClassVar[int]
+    switches: _containers.RepeatedCompositeFieldContainer[LeftOutRecord.Switch]
+    def __init__(self, switches: _Optional[_Iterable[_Union[LeftOutRecord.Switch, _Mapping]]] = ...) -> None: ...
+
 class JournalRecord(_message.Message):
     __slots__ = ("current", "past")
     CURRENT_FIELD_NUMBER: _ClassVar[int]

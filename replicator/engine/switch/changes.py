@@ -25,7 +25,7 @@ async def change_switches(log: StateLog, uid: str, change: Callable[[Switches], 
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
         before = switches_of(records, uid)
         after = change(before)
-        return [] if after == before else [put_switches(uid, after)]
+        return [] if after == before else put_switches(uid, after)
 
     return switches_of(await log.change(uid, decide), uid)
 

@@ -12,7 +12,7 @@ from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.site import mirrors_in
 from replicator.errors import AuthorizationFailed, KafkaError, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.names import TopicPartition
-from replicator.model.switch import AWAY, Away, Cut, End, GroupsNote, Journal, LeftOut, Scope, Verb, by_place
+from replicator.model.switch import Away, Cut, End, GroupsNote, Journal, LeftOut, Scope, Verb, away_text, by_place
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Closing:
         if journal.topics:
             known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, Scope(journal.topics))}
             found += [f"the flow mirrors no topic {name!r}" for name in journal.topics if name not in known]
-            found += [f"{one.topic} {AWAY[one.why]}: leave it out" for one in journal.left_out]
+            found += [f"{one.topic} {away_text(one.why)}: leave it out" for one in journal.left_out]
         if journal.verb is Verb.FAILOVER:
             return found
         if not journal.topics and not self._mirrors(journal):
@@ -226,7 +226,7 @@ class Closing:
         found = [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
         found += [LeftOut(name, Away.SOURCE_GONE) for name in gone]
         if found:
-            return do.SourceMoved(f"{found[0].topic} {AWAY[found[0].why]}: it is left out", tuple(found))
+            return do.SourceMoved(f"{found[0].topic} {away_text(found[0].why)}: it is left out", tuple(found))
         unknown = sorted(set(missing) - set(gone))
         return do.NotYet(f"{site.flow.source} does not describe {unknown[0]} now") if unknown else None
 
@@ -272,7 +272,7 @@ class Closing:
         if not gone:
             return None
         left_out = tuple(LeftOut(name, Away.SOURCE_GONE) for name in gone)
-        return do.SourceMoved(f"{gone[0]} {AWAY[Away.SOURCE_GONE]}: it is left out", left_out)
+        return do.SourceMoved(f"{gone[0]} {away_text(Away.SOURCE_GONE)}: it is left out", left_out)
 
     async def clamp_groups(self, journal: Journal) -> do.Result:
         """See `do.ClampGroups`. Where the flow is not up here, what was committed before stands: never too much."""

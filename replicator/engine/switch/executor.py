@@ -13,14 +13,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicator.core import switch_steps as do
-from replicator.core.switch import Facts, next_step
+from replicator.core.switch import UNKNOWN_HELP, Facts, next_step, unknown_text
 from replicator.core.switch_results import applied
 from replicator.engine.held_back import put_held_back
 from replicator.engine.switch.closing import Closing
 from replicator.engine.switch.fencing import Fencing
+from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.opening import Opening
-from replicator.engine.switch.records import journal_key, put_switches, switches_of
+from replicator.engine.switch.records import journal_key, lost_left_out, put_switches, switches_of
 from replicator.engine.switch.restoring import Restoring
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX
 from replicator.engine.switch.tails import Tails
@@ -66,7 +67,18 @@ class Executor:
         raw = self._site.log.records.get(self._key)
         if raw is not self._parsed[0]:
             self._parsed = raw, switches_of(self._site.log.records, self._site.uid)
+            self._tell_lost()
         return self._parsed[1]
+
+    def _tell_lost(self) -> None:
+        lost = lost_left_out(self._site.log.records, self._site.uid)
+        if lost:
+            log.warning(
+                "a daemon of an earlier version carries the switch out as well",
+                flow=self._site.flow.name,
+                why=f"it took {len(lost)} topics that are left out, {lost[0].topic} among them, for a part of it",
+                next="end that daemon, or upgrade it: what is left out is kept beside the journal",
+            )
 
     async def advance(self) -> str | None:
         """Do the next step, and record it; return what it waits for, "" if it went on, None if nothing is to be done.
@@ -80,6 +92,8 @@ class Executor:
         journal = self.switches().current
         if journal is None:
             return None
+        if journal.unknown_words:
+            return None if journal.finished else f"{unknown_text(journal)}; {UNKNOWN_HELP}"
         facts = await self._facts(journal)
         step = next_step(journal, facts)
         if isinstance(step, do.Nothing):
@@ -151,7 +165,7 @@ class Executor:
             after = applied(current, step, told, revision=journal.revision, facts=facts, executor=site.me)
             if after == current:
                 return []
-            return [*effects, put_switches(site.uid, replace(switches, current=after))]
+            return [*effects, *put_switches(site.uid, replace(switches, current=after))]
 
         after = switches_of(await site.log.change(site.uid, change), site.uid).current
         if after is None:
@@ -181,6 +195,12 @@ class Executor:
         if do.NAMES[type(step)] in do.ON_STATE:
             return do.Ok()  # the change that records it does it
         return await self._doers[type(step)](journal, step)
+
+    async def _start_reverse(self, journal: Journal, step: do.StartReverse) -> do.Result:
+        # An executor of an earlier version may have recorded the cuts: the way back begins at the true ones.
+        if await lower_high_cuts(self._site) is not None:
+            raise Conflict(f"cuts of switch {journal.id} were too high")
+        return await self.turning.start_reverse(journal, step.locks)
 
     async def _open_target(self, journal: Journal, step: do.OpenTarget) -> do.Result:
         await self.fencing.forget_groups(step.scope)
@@ -213,7 +233,7 @@ class Executor:
             do.VerifyFence: fencing.verify,
             do.OpenTarget: self._open_target,
             do.PrepareReverse: lambda *_: turning.prepare_reverse(),
-            do.StartReverse: lambda journal, step: turning.start_reverse(journal, step.locks),
+            do.StartReverse: self._start_reverse,
             do.ReopenSource: locks.remove,
             do.FindTails: tails.find,
             do.MeasureTails: lambda _, step: tails.measure(step),

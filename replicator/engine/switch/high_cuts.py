@@ -134,7 +134,7 @@ def lowering(
     if current is not None and lowered:
         after = _lowered(current, lowered)
         if after.cuts != current.cuts:
-            changes.append(put_switches(uid, replace(switches, current=after)))
+            changes += put_switches(uid, replace(switches, current=after))
     return changes
 
 

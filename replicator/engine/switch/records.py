@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from replicator.engine import state
 from replicator.model.acl import Rule, parse
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 _UNKNOWN = -1
 _COPY = "copy"
+_LEFT_OUT = "left_out"
+_OBSERVED_ANEW = (StepName.VERIFY_FENCE, StepName.PROMOTE, StepName.CLAMP_GROUPS)
+"""Steps that are done once more where an earlier version told what the fence's partitions show."""
 
 
 def journal_key(uid: str) -> bytes:
@@ -46,21 +52,41 @@ def copy_key(uid: str) -> bytes:
 
 
 def switches_of(records: Mapping[bytes, bytes], uid: str) -> Switches:
-    """Return the switches of a flow."""
+    """Return the switches of a flow, with what an earlier version lost of them or observed wrongly made good."""
     raw = records.get(journal_key(uid))
     if raw is None:
         return Switches()
     record = pb.JournalRecord.FromString(raw)
-    current = _journal(record.current) if record.HasField("current") else None
-    return Switches(current, tuple(_journal(one) for one in record.past))
+    known = _known_left_out(records, uid)
+    current = _whole(record.current, known) if record.HasField("current") else None
+    return Switches(current, tuple(_whole(one, known) for one in record.past))
 
 
-def put_switches(uid: str, switches: Switches) -> Change:
-    """Return the change that stores them."""
+def put_switches(uid: str, switches: Switches) -> list[Change]:
+    """Return the changes that store them."""
     record = pb.JournalRecord(past=[_record(one) for one in switches.past])
     if switches.current is not None:
         record.current.CopyFrom(_record(switches.current))
-    return state.put(journal_key(uid), record)
+    some = [
+        pb.LeftOutRecord.Switch(id=one.id, started_ms=one.started_ms, left_out=_left_out_records(one))
+        for one in switches.all
+        if one.left_out
+    ]
+    changes = [state.put(journal_key(uid), record)]
+    if some:
+        changes.append(state.put(state.key(pb.KIND_JOURNAL, uid, _LEFT_OUT), pb.LeftOutRecord(switches=some)))
+    return changes
+
+
+def lost_left_out(records: Mapping[bytes, bytes], uid: str) -> tuple[LeftOut, ...]:
+    """Return what the running switch leaves out and its journal does not say: an earlier version wrote it last."""
+    raw = records.get(journal_key(uid))
+    record = pb.JournalRecord.FromString(raw) if raw is not None else pb.JournalRecord()
+    running = switches_of(records, uid).running
+    if running is None:
+        return ()
+    said = {one.topic for one in record.current.left_out}
+    return tuple(one for one in running.left_out if one.topic not in said)
 
 
 def locks_of_switch(records: Mapping[bytes, bytes], uid: str) -> list[Rule]:
@@ -135,7 +161,74 @@ def cuts_of(records: Mapping[bytes, bytes], uid: str, target_topics: Collection[
     return tuple(sorted(found)), epoch
 
 
+# -- what earlier versions lose, or observed wrongly -------------------------------------------------------------------
+
+
+def _known_left_out(records: Mapping[bytes, bytes], uid: str) -> list[pb.LeftOutRecord.Switch]:
+    raw = records.get(state.key(pb.KIND_JOURNAL, uid, _LEFT_OUT))
+    return list(pb.LeftOutRecord.FromString(raw).switches) if raw is not None else []
+
+
+def _whole(record: pb.SwitchRecord, known: Iterable[pb.LeftOutRecord.Switch]) -> Journal:
+    """Return a switch as this version would have it, whichever version wrote its journal last."""
+    journal = _journal(record)
+    if _saw_cuts_too_high(record, journal):
+        history = tuple(one for one in journal.history if one.step not in _OBSERVED_ANEW)
+        journal = replace(journal, reached=StepName.FENCE, history=history, cuts=())
+    said = {one.topic for one in journal.left_out}
+    for one in known:
+        # A failover that takes over from a switchover has its time, and another id.
+        if one.started_ms == journal.started_ms and (one.id == journal.id or journal.escalated):
+            said_there = _left_out(one.left_out)
+            lost = [each for each in said_there if each.topic not in said]
+            if lost:
+                journal = _without(replace(journal, left_out=tuple(sorted((*journal.left_out, *lost)))))
+    return journal
+
+
+def _saw_cuts_too_high(record: pb.SwitchRecord, journal: Journal) -> bool:
+    """Return whether an earlier version told what a fence's partitions show, and nobody has gone by it yet.
+
+    It may have counted the marker of the fence. A version that does not, says what others wrote below it.
+    """
+    return (
+        not journal.finished
+        and journal.direction is Direction.FORWARD
+        and journal.did(StepName.VERIFY_FENCE)
+        and not journal.did(StepName.RECORD_CUT)
+        and any(one.partitions and not one.foreign for one in record.cuts)
+    )
+
+
+def _without(journal: Journal) -> Journal:
+    """Return a journal without what was noted of topics that it leaves out."""
+    scope = journal.scope
+    return replace(
+        journal,
+        ends=tuple(end for end in journal.ends if end.topic in scope),
+        cuts=tuple(cut for cut in journal.cuts if cut.topic in scope),
+    )
+
+
 # -- one switch --------------------------------------------------------------------------------------------------------
+
+
+def _left_out_records(journal: Journal) -> list[pb.SwitchLeftOut]:
+    return [pb.SwitchLeftOut(topic=one.topic, why=one.why) for one in journal.left_out]
+
+
+def _left_out(records: Iterable[pb.SwitchLeftOut]) -> tuple[LeftOut, ...]:
+    return tuple(LeftOut(one.topic, Away.read(one.why)) for one in records)
+
+
+def _rest(record: pb.SwitchRecord) -> bytes:
+    """Return the fields of a record that this version does not know."""
+    if not len(UnknownFieldSet(record)):
+        return b""
+    rest = pb.SwitchRecord.FromString(record.SerializeToString())
+    for field in rest.DESCRIPTOR.fields:
+        rest.ClearField(field.name)
+    return rest.SerializeToString(deterministic=True)
 
 
 def _record(journal: Journal) -> pb.SwitchRecord:
@@ -145,7 +238,7 @@ def _record(journal: Journal) -> pb.SwitchRecord:
         verb=journal.verb,
         flow=journal.flow,
         topics=journal.topics,
-        left_out=[pb.SwitchLeftOut(topic=one.topic, why=one.why) for one in journal.left_out],
+        left_out=_left_out_records(journal),
         options=pb.SwitchOptions(
             close=options.close,
             reverse_flow=options.reverse_flow,
@@ -185,6 +278,7 @@ def _record(journal: Journal) -> pb.SwitchRecord:
     )
     for one in journal.history:
         record.history.add(step=one.step, at_ms=one.at_ms, executor=one.executor)
+    record.MergeFromString(journal.rest)
     return record
 
 
@@ -192,12 +286,12 @@ def _journal(record: pb.SwitchRecord) -> Journal:
     options = record.options
     return Journal(
         id=record.id,
-        verb=Verb(record.verb),
+        verb=Verb.read(record.verb),
         flow=record.flow,
         topics=tuple(record.topics),
-        left_out=tuple(LeftOut(one.topic, Away(one.why)) for one in record.left_out),
+        left_out=_left_out(record.left_out),
         options=Options(
-            close=Close(options.close),
+            close=Close.read(options.close),
             reverse_flow=options.reverse_flow,
             way_back=options.way_back,
             groups_exact=options.groups_exact,
@@ -211,9 +305,9 @@ def _journal(record: pb.SwitchRecord) -> Journal:
         started_ms=record.started_ms,
         ended_ms=record.ended_ms if record.HasField("ended_ms") else None,
         revision=record.revision,
-        reached=StepName(record.reached) if record.reached else None,
-        direction=Direction(record.direction),
-        outcome=Outcome(record.outcome),
+        reached=StepName.read(record.reached) if record.reached else None,
+        direction=Direction.read(record.direction),
+        outcome=Outcome.read(record.outcome),
         stopped_by=record.stopped_by,
         escalated=record.escalated,
         locks=tuple(record.locks),
@@ -225,12 +319,13 @@ def _journal(record: pb.SwitchRecord) -> Journal:
         cuts=tuple(sorted(_cuts(record.cuts))),
         topic_ids=tuple(sorted(record.topic_ids.items())),
         confirmed=record.confirmed,
-        decision=Decision(record.decision) if record.decision else None,
+        decision=Decision.read(record.decision) if record.decision else None,
         is_copy=record.is_copy,
         replaces=record.replaces,
-        history=tuple(StepRecord(StepName(one.step), one.at_ms, one.executor) for one in record.history),
+        history=tuple(StepRecord(StepName.read(one.step), one.at_ms, one.executor) for one in record.history),
         executor=record.executor,
         target_cluster_id=record.target_cluster_id,
+        rest=_rest(record),
     )
 
 

@@ -101,7 +101,7 @@ async def test_what_is_not_ours_is_refused() -> None:
 async def test_not_while_a_switch_is_under_way() -> None:
     """It may be about that very mirror."""
     log = Log()
-    log.apply([put_switches(UID, Switches(Journal("s", Verb.SWITCHOVER)))])
+    log.apply(put_switches(UID, Switches(Journal("s", Verb.SWITCHOVER))))
     with pytest.raises(Conflict):
         await log.forget("a")
 

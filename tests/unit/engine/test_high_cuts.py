@@ -43,7 +43,7 @@ def old_records() -> dict[bytes, bytes]:
     changes = [
         (key, record.SerializeToString(deterministic=True)),
         state.put(state.mirror_key(UID, "t"), pb.MirrorRecord(source_topic="t", target_topic="t")),
-        put_switches(UID, Switches(journal)),
+        *put_switches(UID, Switches(journal)),
     ]
     return applied({}, changes)
 
@@ -77,7 +77,7 @@ def test_a_switch_under_way(verb: Verb, done: StepName, reached: StepName, *, lo
     before = old_records()
     history = (StepRecord(StepName.PROVE_QUIESCENCE, 1), StepRecord(done, 2))
     journal = Journal("s2", verb, cuts=(HIGH, RIGHT), revision=4, reached=done, history=history, confirmed="digest")
-    before = applied(before, [put_switches(UID, Switches(journal))])
+    before = applied(before, put_switches(UID, Switches(journal)))
     after = switches_of(
         applied(before, lowering(before, UID, unlooked_cuts(before, UID), [High(HIGH, 1)])), UID
     ).current

@@ -30,7 +30,7 @@ def records(*changes: Change) -> dict[bytes, bytes]:
 
 def forth(writer: Writer, switches: Switches) -> dict[bytes, bytes]:
     """Return what is recorded of the flow that was opened."""
-    return records(state.put(state.writer_key(FORTH), state.writer_record(writer)), put_switches(FORTH, switches))
+    return records(state.put(state.writer_key(FORTH), state.writer_record(writer)), *put_switches(FORTH, switches))
 
 
 COPYING = Writer(7, 4, Role.COPYING, 8, 0, 9)
@@ -63,7 +63,7 @@ def test_any_other_flow_is_left_alone(writer: Writer, switches: Switches) -> Non
 
 def test_only_where_nothing_can_have_come_back() -> None:
     """A way back that ever had a mirror may have brought it back; one that was not failed back took nothing."""
-    failed_back = records(put_switches(BACK, Switches(FAILED_BACK)))
+    failed_back = records(*put_switches(BACK, Switches(FAILED_BACK)))
     assert only_failed_back(failed_back, BACK)
     assert not only_failed_back({}, BACK)
     mirror = state.put(state.mirror_key(BACK, "a"), pb.MirrorRecord(source_topic="a", target_topic="a"))

@@ -47,7 +47,7 @@ class FailbackSide:
         self.refusals = [no_leader()]
         record = state.put(state.mirror_key("uid", "x"), pb.MirrorRecord(source_topic="x", target_topic="x"))
         left = Journal("s1", Verb.FAILOVER, outcome=Outcome.DONE, left_out=(LeftOut("x", Away.NOT_SELECTED),))
-        records = dict([record, put_switches("uid", Switches(left))])
+        records = dict([record, *put_switches("uid", Switches(left))])
         self.site = SimpleNamespace(
             flow=SimpleNamespace(name="f"),
             reverse=SimpleNamespace(name="b"),

@@ -112,7 +112,7 @@ async def test_switches_of_another_flow_are_undone() -> None:
     """A way back that another flow's switch began stands by again; one that its own switch began goes on."""
     switch = Journal("s1", Verb.SWITCHOVER, flow=NAME)
     target = _records(OTHER_SITES)
-    target.update({key: value for key, value in [put_switches("other", Switches(switch))] if value is not None})
+    target.update({key: value for key, value in put_switches("other", Switches(switch)) if value is not None})
     (foreign,) = foreign_switches(target, "mine", NAME, "site b")
     assert foreign_switches(target, "other", NAME, "site a") == []
 

@@ -50,6 +50,7 @@ JOURNALS = st.from_type(Journal).flatmap(
         options=st.builds(replace, st.from_type(Options), timeout_ms=OFFSET),
         topic_ids=st.dictionaries(TEXT, TEXT, max_size=3).map(lambda ids: tuple(sorted(ids.items()))),
         history=st.just(tuple(replace(one, at_ms=5) for one in journal.history)),
+        rest=st.just(b""),  # of a newer version
     )
 )
 
@@ -58,11 +59,11 @@ JOURNALS = st.from_type(Journal).flatmap(
 @given(JOURNALS, st.lists(JOURNALS, max_size=2))
 def test_journals(current: Journal, past: list[Journal]) -> None:
     """Every field, whatever it holds."""
+    current, *past = (replace(one, id=f"{at}", started_ms=at) for at, one in enumerate((current, *past)))
     switches = Switches(current, tuple(past))
-    key, value = records.put_switches("uid", switches)
-    assert value is not None
-    assert records.switches_of({key: value}, "uid") == switches
-    assert records.switches_of({key: value}, "other") == Switches()
+    stored = {key: value for key, value in records.put_switches("uid", switches) if value is not None}
+    assert records.switches_of(stored, "uid") == switches
+    assert records.switches_of(stored, "other") == Switches()
     key, value = records.put_copy("uid", current)
     assert value is not None
     assert records.copy_of({key: value}, "uid") == current
@@ -87,7 +88,7 @@ def test_every_field_of_a_journal_is_stored() -> None:
     """One that is added and forgotten would be lost with the executor that noted it."""
     stored = {"groups": "groups_exact"}
     known = {field.name for field in pb.SwitchRecord.DESCRIPTOR.fields}
-    assert {stored.get(field.name, field.name) for field in fields(Journal)} <= known
+    assert {stored.get(field.name, field.name) for field in fields(Journal) if field.name != "rest"} <= known
     assert {field.name for field in fields(Options)} == {field.name for field in pb.SwitchOptions.DESCRIPTOR.fields}
 
 
