@@ -39,6 +39,8 @@ _PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
 _TICK_SECONDS = 1.0
 _PROVEN_SECONDS = 3600.0
+_LOOKS_AT_ONCE = 4
+"""Partitions of one cluster in which a place is looked at closely at a time: each look may read many megabytes."""
 _ANOTHER_REPLICA = "let another replica of it lead if this one's disk is bad"
 
 log = get_logger(__name__)
@@ -56,6 +58,8 @@ class AttachLoop:
         self._pump = pump
         self._apart: set[Slot] = set()
         self._wake = asyncio.Event()
+        self._room_on_source = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._room_on_target = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     def add(self, slot: Slot) -> None:
         """This partition is not copied now."""
@@ -315,7 +319,8 @@ class AttachLoop:
         """Have another look at what an answer of the source claimed, before anything else is read of its log."""
         pump, copy = self._pump, slot.copy
         try:
-            verdict = await look_again(pump.source, slot.source, offset, copy.looks)
+            async with self._room_on_source:
+                verdict = await look_again(pump.source, slot.source, offset, copy.looks)
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             slot.attaching = False
             self._met(slot, error, about=f"{copy.detail_of_doubt}; it cannot be looked at: ")
@@ -333,7 +338,8 @@ class AttachLoop:
     async def _look_at_displaced(self, slot: Slot, place: Place) -> None:
         """Find out what stands before a batch that landed further on than it had to."""
         try:
-            decision = await what_displaced(self._pump.target, self._pump.writers.flow, slot, place)
+            async with self._room_on_target:
+                decision = await what_displaced(self._pump.target, self._pump.writers.flow, slot, place)
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             slot.attaching = False
             self._met(slot, error)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
 
+_ASKED_AT_ONCE = 500
+_ANSWER_SECONDS_MAX = 5.0
+
 log = get_logger(__name__)
 
 
@@ -97,7 +100,15 @@ class LogStarts:
 
 async def _read(side: Side, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
     """Return what the brokers tell; of what they do not, the next look may."""
-    starts, unseen = await starts_of(side, wanted)
+    starts: dict[TopicPartition, int] = {}
+    unseen: dict[TopicPartition, str] = {}
+    silent: set[int] = set()
+    for first in range(0, len(wanted), _ASKED_AT_ONCE):
+        told, untold = await starts_of(
+            side, wanted[first : first + _ASKED_AT_ONCE], timeout_seconds=_ANSWER_SECONDS_MAX, silent=silent
+        )
+        starts |= told
+        unseen |= untold
     if unseen:
         where, why = next(iter(unseen.items()))
         log.debug("starts not read", cluster=side.cluster.spec.alias, partitions=len(unseen), first=str(where), why=why)

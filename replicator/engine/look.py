@@ -12,7 +12,7 @@ from replicator.core.doubt import Edges, Gaps, Unseen, Verdict, judge, sound_len
 from replicator.core.intake import Aborts
 from replicator.engine.access import refused
 from replicator.engine.holes import holds_nothing
-from replicator.errors import BrokerRefused, CorruptRecords, KafkaError, ProtocolError
+from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
 from replicator.wire.batch import scan
@@ -85,7 +85,11 @@ async def offsets_of(
 
 
 async def starts_of(
-    side: Side, wanted: Iterable[TopicPartition], *, timeout_seconds: float | None = None
+    side: Side,
+    wanted: Iterable[TopicPartition],
+    *,
+    timeout_seconds: float | None = None,
+    silent: set[int] | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
     """Return where logs start, each asked of its leader, and of those that did not tell it why.
 
@@ -93,8 +97,9 @@ async def starts_of(
         side: Whose logs.
         wanted: Which partitions.
         timeout_seconds: How long each broker may take; None: as long as any request.
+        silent: Brokers that are not asked, as they did not answer before; those that do not answer now are added.
     """
-    return await _told_by_leaders(side.cluster, wanted, control.EARLIEST, timeout_seconds)
+    return await _told_by_leaders(side.cluster, wanted, control.EARLIEST, timeout_seconds, silent=silent)
 
 
 async def ends_of(
@@ -103,6 +108,7 @@ async def ends_of(
     *,
     committed: bool = False,
     timeout_seconds: float | None = None,
+    silent: set[int] | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
     """Return the ends of logs, each asked of its leader, and of those that did not tell it why.
 
@@ -111,8 +117,9 @@ async def ends_of(
         wanted: Which partitions.
         committed: Whether last stable offsets are meant, not high watermarks.
         timeout_seconds: How long each broker may take; None: as long as any request.
+        silent: Brokers that are not asked, as they did not answer before; those that do not answer now are added.
     """
-    return await _told_by_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed)
+    return await _told_by_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed, silent=silent)
 
 
 async def at_time(
@@ -145,13 +152,17 @@ async def _told_by_leaders(
     timeout_seconds: float | None,
     *,
     committed: bool = False,
+    silent: set[int] | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+    silent = set() if silent is None else silent
     by_leader: dict[int, list[TopicPartition]] = defaultdict(list)
     unseen: dict[TopicPartition, str] = {}
     for where in wanted:
         leader = cluster.leader(where)
         if leader is None:
             unseen[where] = "it has no leader now"
+        elif leader.node in silent:
+            unseen[where] = f"broker {leader.node} does not answer"
         else:
             by_leader[leader.node].append(where)
     told: dict[TopicPartition, int] = {}
@@ -162,7 +173,9 @@ async def _told_by_leaders(
                 connection = await cluster.connection(node, Purpose.CONTROL)
                 answers = await control.list_offsets(connection, parts, timestamp, committed=committed)
         except (KafkaError, TimeoutError) as error:
-            unseen.update(dict.fromkeys(parts, str(error) or "no answer in time"))
+            if isinstance(error, ConnectionFailed | TimeoutError):
+                silent.add(node)
+            unseen.update(dict.fromkeys(parts, str(error) or f"no answer of broker {node} in time"))
             return
         for where in parts:
             answer = answers.get(where)

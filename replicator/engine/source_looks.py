@@ -35,15 +35,18 @@ class SourceLooks:
         self._pump = pump
 
     async def look(self) -> None:
-        """Ask for the ends of those that were not seen lately; what cannot be asked for stays as it was, and ages."""
+        """Ask for the ends of those that were not seen lately; what cannot be asked for stays as it was, and ages.
+
+        A broker that does not answer is waited for once, and keeps nobody's partitions from being asked for but its
+        own.
+        """
         now = self._pump.now()
         due = [slot for slot in self._pump.slots.values() if self._is_due(slot, now)]
+        silent: set[int] = set()
         for first in range(0, len(due), _PARTITIONS_PER_REQUEST):
-            if not await self._ask(due[first : first + _PARTITIONS_PER_REQUEST]):
-                return  # nobody answers: the next look tries again
+            await self._ask(due[first : first + _PARTITIONS_PER_REQUEST], silent)
 
-    async def _ask(self, slots: list[Slot]) -> bool:
-        """Ask for the ends of some partitions; return whether any was told."""
+    async def _ask(self, slots: list[Slot], silent: set[int]) -> None:
         pump = self._pump
         asked_at = pump.now()
         told, unseen = await ends_of(
@@ -51,6 +54,7 @@ class SourceLooks:
             [slot.source for slot in slots],
             committed=pump.committed_only,
             timeout_seconds=_ANSWER_SECONDS_MAX,
+            silent=silent,
         )
         for slot in slots:
             if slot.source in told and pump.slots.get(slot.source) is slot:
@@ -59,7 +63,6 @@ class SourceLooks:
         if unseen:
             where, why = next(iter(unseen.items()))
             log.debug("ends not looked at", partitions=len(unseen), first=str(where), why=why)
-        return bool(told)
 
     def _is_due(self, slot: Slot, now: float) -> bool:
         pump = self._pump

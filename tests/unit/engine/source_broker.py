@@ -74,6 +74,7 @@ class SourceBroker:
         others: How it answers requests beyond those, by key: from the request and where its body begins.
         leader_epoch: That of all partitions, as its metadata tell.
         metadata_asked: How often it was asked for them.
+        frozen: Whether it keeps its connections open and answers nothing.
     """
 
     def __init__(self, node: int, answer: Answer) -> None:
@@ -87,6 +88,7 @@ class SourceBroker:
         self.others: dict[int, Callable[[bytes, int], Any]] = {}
         self.leader_epoch = 3
         self.metadata_asked = 0
+        self.frozen = False
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -118,6 +120,8 @@ class SourceBroker:
             writer.close()
 
     async def _answer(self, key: int, raw: bytes, at: int) -> bytes:
+        if self.frozen:
+            await asyncio.Event().wait()
         if key == 18:
             offered = self.versions.items()
             keys = tuple(ApiVersion(api_key=i16(k), min_version=i16(a), max_version=i16(b)) for k, (a, b) in offered)

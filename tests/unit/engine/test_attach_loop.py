@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from replicator.core.attach_facts import Fault
+from replicator.core.doubt import Doubt
 from replicator.core.offset_map import Place
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Phase, TargetLimits
@@ -186,3 +187,34 @@ async def test_a_mistake_of_ours_in_recording_a_difference_stops_its_partition()
     await world.loop._with_latest_map(slot, Fault(Reason.CONTENT_MISMATCH, "other records"))
 
     assert (slot.attaching, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
+
+
+@pytest.mark.parametrize("name", ["look_again", "what_displaced"])
+async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of leaders may raise a thousand doubts at once, and each look reads up to 32 MiB an answer."""
+    world = World(BugError("unused"))
+    slots = [world._slot(number) for number in range(40)]
+    looking: set[Slot] = set()
+    most = looked = 0
+
+    async def look(*given: Any) -> None:
+        nonlocal most, looked
+        slot = next(slot for slot in slots if slot.source in given or slot in given)
+        looking.add(slot)
+        most = max(most, len(looking))
+        await asyncio.sleep(0.001)
+        looking.discard(slot)
+        looked += 1
+
+    monkeypatch.setattr(f"replicator.engine.attach_loop.{name}", look)
+    for slot in slots:
+        if name == "look_again":
+            slot.copy.doubted = Doubt(5, "a batch claims too much", 1)
+        else:
+            slot.copy.displaced = Place(5, 6)
+        world.loop.add(slot)
+    world.loop._attach_due()
+    await asyncio.gather(*world.tasks)
+
+    assert (most, looked) == (4, 40)
+    assert not any(slot.attaching or slot.copy.doubted or slot.copy.displaced for slot in slots)

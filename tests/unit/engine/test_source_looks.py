@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from replicator.engine.pump import Pump
 
-Ends = list[TopicPartition]
 IDS = {"a": b"a" * 16, "b": b"b" * 16}
 
 
@@ -68,26 +67,3 @@ async def test_what_nothing_tells_of_is_asked_for(monkeypatch: pytest.MonkeyPatc
     assert asked == [paused.source, gone.source]
     assert (paused.lag.observed_end, paused.lag.observed_at, paused.lag.lag_records()) == (25, 100.0, 25)
     assert (seen.lag.observed_end, gone.lag.observed_end, recreated.lag.observed_end) == (10, None, None)
-
-
-async def test_a_source_that_does_not_answer_is_not_asked_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many partitions are asked for in pieces; the first that nobody answers is the last of this look."""
-    slots = {one.source: one for one in (slot("a", number) for number in range(7))}
-    pump = SimpleNamespace(
-        now=lambda: 100.0,
-        slots=slots,
-        committed_only=False,
-        take_silence=lambda _: None,
-        source=SimpleNamespace(cluster=SimpleNamespace(topics={}), topic_ids={}),
-    )
-    pieces: list[int] = []
-
-    async def ends_of(_: object, wanted: Ends, **__: Any) -> tuple[dict[Any, int], dict[Any, str]]:
-        pieces.append(len(wanted))
-        return ({}, dict.fromkeys(wanted, "no answer")) if len(pieces) == 2 else (dict.fromkeys(wanted, 1), {})
-
-    monkeypatch.setattr(source_looks, "ends_of", ends_of)
-    monkeypatch.setattr(source_looks, "_PARTITIONS_PER_REQUEST", 3)
-    await SourceLooks(cast("Pump", pump)).look()
-    assert pieces == [3, 3]
-    assert sum(one.lag.observed_end == 1 for one in slots.values()) == 3

@@ -1,0 +1,134 @@
+"""Looks at many partitions while one of their brokers keeps its connections open and answers nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from replicator.core.attach_facts import Resume
+from replicator.core.partition import PartitionCopy
+from replicator.core.partition_values import TargetLimits
+from replicator.engine.log_starts import LogStarts
+from replicator.engine.look import Side
+from replicator.engine.slot import Slot
+from replicator.engine.source_looks import SourceLooks
+from replicator.engine.target_ends import TargetEnds
+from replicator.model.names import TopicPartition
+from replicator.model.security import ClusterSpec
+from replicator.wire.cluster import Cluster, Purpose
+from tests.unit.engine.log_broker import Log, LogBroker
+
+ME = "me"
+SECONDS_MAX = 0.3
+
+
+class World:
+    """A cluster of three brokers, one of which freezes; every third partition is its own."""
+
+    def __init__(self) -> None:
+        self.brokers = [LogBroker(node) for node in (1, 2, 3)]
+        self.settled: list[Slot] = []
+        self.pump: Any = None
+
+    async def begin(self) -> None:
+        """Listen, and make the partitions."""
+        for broker in self.brokers:
+            broker.cluster = [*self.brokers]
+            await broker.open()
+        cluster = Cluster(ClusterSpec("west", (("127.0.0.1", self.brokers[0].port),)))
+        await cluster.open()
+        await cluster.refresh([f"orders-{broker.node}" for broker in self.brokers])
+        side = Side(cluster, cluster.topic_ids)
+        slots = {}
+        for number in range(4):
+            for broker in self.brokers:
+                slot = _slot(TopicPartition(f"orders-{broker.node}", number))
+                slots[slot.source] = slot
+                broker.logs[slot.source] = Log(end=20, start=3)
+        self.pump = SimpleNamespace(
+            now=asyncio.get_running_loop().time,
+            slots=slots,
+            source=side,
+            target=side,
+            committed_only=False,
+            take_silence=lambda _: None,
+            trouble={},
+            settle=lambda slot, _: self.settled.append(slot),
+        )
+        for broker in self.brokers:  # while all answer: a connection that is open stays open
+            await cluster.connection(broker.node, Purpose.CONTROL)
+        self.brokers[0].frozen = True
+
+    @property
+    def sound(self) -> set[Slot]:
+        """The partitions whose broker answers."""
+        return {slot for slot in self.pump.slots.values() if slot.source.topic != "orders-1"}
+
+    def close(self) -> None:
+        """Stop."""
+        self.pump.source.cluster.close()
+        for broker in self.brokers:
+            broker.close()
+
+
+def _slot(where: TopicPartition) -> Slot:
+    copy = PartitionCopy(where, TargetLimits(1 << 20, 0))
+    copy.resume(Resume(10, 10, None))
+    shard = SimpleNamespace(works=True, claim=SimpleNamespace(holder=ME))
+    return Slot(where, where, copy, cast("Any", shard), active=True)
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A world in which answers are waited for briefly, and few partitions are asked for at once."""
+    for module, pieces in (
+        ("source_looks", "_PARTITIONS_PER_REQUEST"),
+        ("target_ends", "_ASKED_AT_ONCE"),
+        ("log_starts", "_ASKED_AT_ONCE"),
+    ):
+        monkeypatch.setattr(f"replicator.engine.{module}.{pieces}", 2)
+        monkeypatch.setattr(f"replicator.engine.{module}._ANSWER_SECONDS_MAX", SECONDS_MAX)
+    one = World()
+    await one.begin()
+    yield one
+    one.close()
+
+
+async def test_ends_of_the_source(world: World) -> None:
+    """The first piece that nobody answered ended the look, and the next look began with it again."""
+    async with asyncio.timeout(2 * SECONDS_MAX):
+        await SourceLooks(cast("Any", world.pump)).look()
+
+    seen = {slot for slot in world.pump.slots.values() if slot.lag.observed_end == 20}
+    assert seen == world.sound
+
+
+async def test_ends_of_the_target(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They had no bound but that of any request; now what is not known is told once it has lasted."""
+    ends = TargetEnds(cast("Any", world.pump), ME)
+    async with asyncio.timeout(2 * SECONDS_MAX):
+        await ends.look()
+    assert set(world.settled) == world.sound
+    assert not world.pump.trouble, "a leader may have moved"
+
+    monkeypatch.setattr("replicator.engine.target_ends._UNKNOWN_SECONDS", 0.0)
+    await ends.look()
+    told = world.pump.trouble["west ends of idle mirrors"]
+    assert "whether somebody else writes to 4 idle partitions is unknown: the end of orders-1-" in told
+
+    world.pump.slots.clear()
+    await ends.look()
+    assert not world.pump.trouble
+
+
+async def test_starts_of_logs(world: World) -> None:
+    """Neither those."""
+    flow = SimpleNamespace(follow_log_start=False)
+    async with asyncio.timeout(4 * SECONDS_MAX):
+        await LogStarts(cast("Any", flow), cast("Any", world.pump)).look()
+
+    assert {slot for slot in world.pump.slots.values() if slot.target_start == 3} == world.sound
