@@ -16,11 +16,12 @@ from replicator.engine.group_records import GroupRecords
 from replicator.engine.look import ends_of
 from replicator.engine.own_places import OwnPlaces
 from replicator.engine.switch.places import Observed, log_ends
-from replicator.engine.switch.records import put_cuts
+from replicator.engine.switch.records import put_cuts, switches_of
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
-from replicator.errors import KafkaError, PreflightFailed, TimedOut
+from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, fill_route_transactional_id
 from replicator.model.switch import Away, Cut, Journal, Verb
+from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.transactions import ProducerIdentity, init_producer_id
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _FENCE_SECONDS = 15.0
 
 Effect = tuple[do.Result, list["Change"]]
+
+log = get_logger(__name__)
 
 
 def _ours(records: Mapping[bytes, bytes], uid: str, epoch: int | None) -> Ours:
@@ -151,10 +154,38 @@ class Fencing:
     async def verify(self, journal: Journal, step: do.VerifyFence) -> do.Result:
         """See `do.VerifyFence`."""
         scope = await self._scope(step.scope)
-        missing, unseen = await self._fence(step.epoch).missing(list(scope))
-        if missing or unseen:
-            return do.NotYet(f"{min([*missing, *unseen])} does not show epoch {step.epoch}")
+        fence = self._fence(step.epoch)
+        missing, unseen = await fence.missing(list(scope))
+        if missing:
+            # Brokers forget a producer that was idle for a day: they would take its writes again, so a marker in the
+            # log is no fence any more. A partition may also have come behind the fence.
+            await self._check_still_meant(journal)
+            log.warning(
+                "the fence is raised once more",
+                flow=self._site.flow.name,
+                switch=journal.id,
+                why=f"{len(missing)} partitions do not show epoch {step.epoch} (any more), {min(missing)} among them",
+            )
+            try:
+                await fence.stand(list(scope), _FENCE_SECONDS)
+            except TimedOut as error:
+                return do.NotYet(str(error))
+        elif unseen:
+            return do.NotYet(f"{min(unseen)} does not show epoch {step.epoch}: no leader, or it does not answer")
         return do.FenceVerified(await self.cuts(journal, scope, step.epoch))
+
+    async def _check_still_meant(self, journal: Journal) -> None:
+        """Return if the switch stands where it stood when the step began: an open target gets no marker of a late one.
+
+        Raises:
+            Conflict: Somebody else has taken it further.
+            KafkaError: The state topic cannot be read.
+        """
+        site = self._site
+        await site.log.read_to_end()
+        current = switches_of(site.log.records, site.uid).current
+        if current is None or (current.id, current.revision) != (journal.id, journal.revision):
+            raise Conflict(f"switch {journal.id} was taken further by somebody else", next_step="read it again")
 
     async def cuts(
         self, journal: Journal, scope: Mapping[TopicPartition, pb.MirrorRecord], epoch: int | None
