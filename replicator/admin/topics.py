@@ -217,7 +217,7 @@ class TopicAdmin:
             raise NotOurs(
                 f"cluster {alias}: topic {topic.name} was left as it is",
                 cluster=alias,
-                why="it is gone" if now is None else "it was deleted and created again since it was proven ours",
+                why=topic.why_not(now),
                 next_step="replicator mirror list",
             )
 

@@ -61,7 +61,7 @@ class OwnedTopic:
 
     Attributes:
         name: Its name.
-        topic_id: 16 bytes, `NO_TOPIC_ID` where the cluster has none: the proof is about this topic alone.
+        topic_id: 16 bytes, `NO_TOPIC_ID` where the cluster tells none: the proof is about this topic alone.
         because: Why it is ours.
     """
 
@@ -70,12 +70,25 @@ class OwnedTopic:
     because: Because
 
     def is_still(self, topic_id: bytes | None) -> bool:
-        """Return whether the topic that has its name now is the one that was proven.
+        """Return whether the topic that has its name now is surely the one that was proven.
+
+        Where the proof, or the cluster now, tells no id, that is only so where neither does: an id that is not known
+        equals none.
 
         Args:
             topic_id: Of the topic that has this name now, None where there is none.
         """
-        return topic_id is not None and (not any(topic_id) or not any(self.topic_id) or topic_id == self.topic_id)
+        return topic_id == self.topic_id
+
+    def why_not(self, topic_id: bytes | None) -> str:
+        """Return why a topic that `is_still` denies was left as it is."""
+        if topic_id is None:
+            return "it is gone"
+        if not any(topic_id):
+            return "its cluster does not tell its topic id now"
+        if not any(self.topic_id):
+            return "it was proven ours while its cluster told no topic ids, and now it does"
+        return "it was deleted and created again since it was proven ours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +99,11 @@ class Standing:
         name: Its name.
         topic_id: Its id now.
         is_recorded: Whether a record of this flow says that it is a mirror.
-        recorded_id: The id in that record.
+        recorded_id: The id in that record; without one, it says nothing of a topic that has one.
         owner: Name of another flow whose record says that it feeds this topic, None for none.
         source_of: Topic of our own source that is recorded as a mirror of this very topic, None for none.
         written: A partition that has held records, and where it ends; None where none has.
+        ends_with_ours: Whether a log of it ends with a batch of this flow's own producers, and none with another one.
         shared: Whether others write to the target as well, and the flow only adds to it (`loop_guard: origin`).
     """
 
@@ -100,37 +114,60 @@ class Standing:
     owner: str | None = None
     source_of: str | None = None
     written: tuple[int, int] | None = None
+    ends_with_ours: bool = False
     shared: bool = False
 
 
 def proven(standing: Standing) -> OwnedTopic | Fault:
     """Return the proof that a topic on the target is ours, or why it is not."""
-    name, topic_id = standing.name, standing.topic_id
     if standing.is_recorded:
-        owned = recorded(name, standing.recorded_id)
-        if owned.is_still(topic_id):
+        owned = recorded(standing.name, standing.recorded_id)
+        if owned.is_still(standing.topic_id):
             return owned
-        return Fault(
-            Reason.TARGET_RECREATED,
-            f"the target topic {name} was deleted and created again: it is not the one that is recorded as ours",
-        )
-    if standing.owner is not None and not standing.shared:
+        if any(standing.recorded_id):
+            return Fault(
+                Reason.TARGET_RECREATED,
+                f"the target topic {standing.name} was deleted and created again: it is not the one that is recorded "
+                "as ours",
+            )
+    if standing.shared:
+        return OwnedTopic(standing.name, standing.topic_id, _why_unrecorded(standing))
+    return _of_others(standing) or OwnedTopic(standing.name, standing.topic_id, _why_unrecorded(standing))
+
+
+def _why_unrecorded(standing: Standing) -> Because:
+    if standing.is_recorded:  # from when its cluster told no ids; what it holds is ours
+        return Because.RECORDED
+    return Because.SHARED if standing.shared else Because.NEVER_WRITTEN
+
+
+def _of_others(standing: Standing) -> Fault | None:
+    """Return why a topic whose id no record of this flow names is not ours, None where nothing says so."""
+    name = standing.name
+    if standing.owner is not None:
         return Fault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {standing.owner}")
-    if standing.source_of is not None and not standing.shared:
+    if standing.source_of is not None:
         return Fault(
             Reason.TARGET_TAKEN,
             f"{name} on the target is itself the source of {standing.source_of} on the source: copying it back would "
             "go in a circle; are `from` and `to` swapped?",
         )
-    if standing.written is not None and not standing.shared:
-        partition, end = standing.written
-        return Fault(
-            Reason.FOREIGN_WRITER,
-            f"{name} already exists on the target and is not a mirror of this flow: "
-            f"partition {partition} ends at {end}. If it was one, and {STATE_TOPIC} was lost, `mirror resolve --how "
-            "accept` takes it up where it ends",
+    if standing.written is not None and not (standing.is_recorded and standing.ends_with_ours):
+        return Fault(Reason.FOREIGN_WRITER, _foreign(standing, *standing.written))
+    return None
+
+
+def _foreign(standing: Standing, partition: int, end: int) -> str:
+    there = f"partition {partition} ends at {end}"
+    if standing.is_recorded:
+        return (
+            f"{standing.name} is recorded as a mirror of this flow without a topic id, and the target tells one now: "
+            f"what it holds does not show that it is ours, {there}; `mirror resolve --how accept` takes it up there"
         )
-    return OwnedTopic(name, topic_id, Because.SHARED if standing.shared else Because.NEVER_WRITTEN)
+    return (
+        f"{standing.name} already exists on the target and is not a mirror of this flow: {there}. If it was one, and "
+        f"{STATE_TOPIC} was lost, `mirror resolve --how accept` takes it up where it ends"
+    )
 
 
 def merged_names(targets: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -153,7 +190,7 @@ def recorded(name: str, topic_id: bytes) -> OwnedTopic:
     """
     if not name:
         raise BugError("a record of no topic proves nothing")
-    return OwnedTopic(name, topic_id, Because.RECORDED)
+    return OwnedTopic(name, topic_id or NO_TOPIC_ID, Because.RECORDED)
 
 
 def created(name: str, topic_id: bytes) -> OwnedTopic:

@@ -34,8 +34,9 @@ _ALLOWED_BESIDE_OTHERS: Mapping[Reason, frozenset[How]] = {
     Reason.TARGET_MISSING: ANEW,
 }
 """The same where others write to the target topic too: nothing deletes it."""
-_BY_OTHERS = frozenset({Reason.FOREIGN_WRITER, Reason.OTHER_OWNER})
-_UNLIKE = _BY_OTHERS | {Reason.SOURCE_RECREATED, Reason.CONTENT_MISMATCH, Reason.TARGET_RECREATED}
+OF_OTHERS = frozenset({Reason.FOREIGN_WRITER, Reason.OTHER_OWNER})
+"""Faults of a topic that somebody else has written to, or owns."""
+_UNLIKE = OF_OTHERS | {Reason.SOURCE_RECREATED, Reason.CONTENT_MISMATCH, Reason.TARGET_RECREATED}
 """Faults that say that the target may hold other records than the source at the same offsets."""
 _RETOLD = frozenset({Reason.OVERTAKEN_BY_RETENTION, Reason.TARGET_RECREATED})
 
@@ -296,7 +297,7 @@ def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[L
         place = one.place.source if one.place is not None else 0
         return Retry(one.partition, tombstones=True), [Loss(one.partition, place, one.source_end or place, text)]
     where = f"{topic}-{one.partition}"
-    if not one.target_end and one.reason in _BY_OTHERS and not others_write:
+    if not one.target_end and one.reason in OF_OTHERS and not others_write:
         return Retry(one.partition), []  # nothing was ever written there: it begins like any other
     found = _found(where, one, others_write=others_write)
     mapped = others_write or found.source != found.target

@@ -149,11 +149,11 @@ class AttachLoop:
                 slot.copy.attach_again()
             if slot.copy.doubted is not None:
                 slot.attaching = True
-                pump.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset))
+                pump.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset), slot)
                 continue
             if slot.copy.displaced is not None:
                 slot.attaching = True
-                pump.start_task(self._look_at_displaced(slot, slot.copy.displaced))
+                pump.start_task(self._look_at_displaced(slot, slot.copy.displaced), slot)
                 continue
             there, here = pump.leaders_of(slot)
             if there is None or here is None:
@@ -170,7 +170,7 @@ class AttachLoop:
     def _spawn(self, group: list[Slot]) -> None:
         for slot in group:
             slot.attaching = True
-        self._pump.start_task(self._attach(group))
+        self._pump.start_task(self._attach(group), *group)
 
     async def _attach(self, group: list[Slot]) -> None:
         pump = self._pump
@@ -196,7 +196,7 @@ class AttachLoop:
                 try:
                     self._take_facts(slot, facts[slot], began)
                 except Exception as error:  # noqa: BLE001 - it ends this partition, and nobody else's
-                    self._stop_for_bug(slot, error)
+                    self._pump.stop_over_bug(slot, error)
             elif slot.copy.phase is Phase.ATTACHING:
                 self.schedule(slot)
         pump.readers_kick()
@@ -236,7 +236,7 @@ class AttachLoop:
         """
         text = f"{about}{error.with_next_step() if isinstance(error, ReplicatorError) else error}"
         if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
-            self._stop_for_bug(slot, error)
+            self._pump.stop_over_bug(slot, error)
         elif slot.copy.phase is not Phase.ATTACHING:
             return  # it was paused meanwhile
         elif isinstance(error, CorruptRecords):
@@ -246,12 +246,6 @@ class AttachLoop:
             denied = isinstance(error, AuthorizationFailed | AuthenticationFailed)
             slot.copy.wait(Reason.WAITING_FOR_ACCESS if denied else Reason.WAITING_FOR_LEADER, text)
             self.schedule(slot)
-
-    def _stop_for_bug(self, slot: Slot, error: Exception) -> None:
-        """Stop a partition whose attach met a mistake of ours: it would meet it again each time, in silence."""
-        slot.attaching = False
-        slot.copy.displaced = None
-        self._pump.stop_over_bug(slot, error)
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
         pump = self._pump
@@ -287,7 +281,7 @@ class AttachLoop:
             self._pump.seed(slot, decision.offset)
         else:
             slot.attaching = True
-            self._pump.start_task(self._with_latest_map(slot, decision))
+            self._pump.start_task(self._with_latest_map(slot, decision), slot)
 
     async def _with_latest_map(self, slot: Slot, decision: Fault | Remap) -> None:
         """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
@@ -307,7 +301,7 @@ class AttachLoop:
                 copy.displaced = None  # only now: nothing else tells of it, should the state topic be out of reach
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
-                self._stop_for_bug(slot, error)
+                self._pump.stop_over_bug(slot, error)
                 return
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
             copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")

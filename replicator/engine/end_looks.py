@@ -83,7 +83,7 @@ class EndLooks:
             del self._due[slot]
             if slot not in self._looking and slot.copy.is_copying() and slot.copy.idle:
                 self._looking.add(slot)
-                self._pump.start_task(self._look(slot, slot.copy.episode, slot.copy.next_offset))
+                self._pump.start_task(self._look(slot, slot.copy.episode, slot.copy.next_offset), slot)
 
     async def _look(self, slot: Slot, episode: int, position: int) -> None:
         self._stands[slot] = _Stand(episode, position, self._pump.now())

@@ -47,6 +47,7 @@ class Filler:
         self.node = node
         self._pump = pump
         self._due: dict[Slot, None] = {}
+        self._suspects: set[Slot] = set()
         self._busy = False
 
     def add(self, slot: Slot) -> None:
@@ -72,6 +73,7 @@ class Filler:
         shard = next(iter(self._due)).shard
         number, route = shard.claim.number, shard.fill_route
         work: _Round = {}
+        gathered: list[Slot] = []
         try:
             if _is_ours(shard, number):
                 await route.prepare(number)
@@ -79,6 +81,7 @@ class Filler:
             slow = route.is_slow(number)
             async with route.turn(slow=slow):
                 work = self._gather(shard, number, route.length_max(slow=slow))  # now: the claim may go in any wait
+                gathered = list(work)
                 if work:
                     await self._write(connection, shard, number, work, slow=slow)
         except AuthorizationFailed as error:
@@ -86,32 +89,43 @@ class Filler:
         except _PASSING as error:
             self._failed(work, str(error))
             pump.report_target(self.node, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of one partition, of whatever kind
+            self._met_bug(gathered, shard, error)
             self._failed(work, repr(error))  # or their answers would be waited for for ever
-            raise
+        else:
+            self._suspects.difference_update(gathered)
 
     def _gather(self, shard: Shard, number: int, length_max: int) -> _Round:
         """Take what may be filled now under that claim, up to a request's size; what may not is let go of."""
-        pump = self._pump
         due, self._due = self._due, {}
         work: _Round = {}
         left = _MARKERS_MAX
         for slot in due:
-            if slot.copy.fill_due() is None:
-                continue
-            if slot.shard is not shard:  # its markers carry another claim's number: in the next round
-                self._due[slot] = None
-            elif not _is_ours(shard, number) or not shard.guard.may_fill(slot):
-                pump.wait_to_fill(slot)
-            elif slot.verified_at < shard.fill_route.prepared_at:
-                pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
-            elif left:
-                fill = slot.copy.begin_fill(min(left, length_max))
-                left -= fill.length
-                work[slot] = (fill, slot.copy.episode)
-            else:
-                self._due[slot] = None
+            try:
+                left -= self._gather_one(slot, shard, number, min(left, length_max), work)
+            except Exception as bug:  # noqa: BLE001 - of this partition, of whatever kind
+                self._pump.stop_over_bug(slot, bug)
         return work
+
+    def _gather_one(self, slot: Slot, shard: Shard, number: int, length_max: int, work: _Round) -> int:
+        """Take what may be filled of one partition; return how many offsets that is."""
+        pump = self._pump
+        if slot.copy.fill_due() is None:
+            return 0
+        alone = slot in self._suspects or not self._suspects.isdisjoint(work)
+        if slot.shard is not shard:  # its markers carry another claim's number: in the next round
+            self._due[slot] = None
+        elif not _is_ours(shard, number) or not shard.guard.may_fill(slot):
+            pump.wait_to_fill(slot)
+        elif slot.verified_at < shard.fill_route.prepared_at:
+            pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
+        elif length_max and not (work and alone):
+            fill = slot.copy.begin_fill(length_max)
+            work[slot] = (fill, slot.copy.episode)
+            return fill.length
+        else:
+            self._due[slot] = None
+        return 0
 
     async def _write(self, connection: Connection, shard: Shard, number: int, work: _Round, *, slow: bool) -> None:
         pump = self._pump
@@ -178,6 +192,17 @@ class Filler:
                 pump.after_answer(slot, ProduceOutcome.MOVED)
             else:
                 pump.after_answer(slot, ProduceOutcome.DENIED)
+
+    def _met_bug(self, gathered: list[Slot], shard: Shard, bug: Exception) -> None:
+        """Stop the partition that an error of this software belongs to: those of a round are tried alone after it."""
+        if len(gathered) > 1:
+            log.error("bug", partitions=len(gathered), exc_info=bug)
+            self._suspects.update(gathered)
+            return
+        for slot in gathered or [one for one in self._due if one.shard is shard]:
+            self._due.pop(slot, None)
+            self._suspects.discard(slot)
+            self._pump.stop_over_bug(slot, bug)
 
     def _failed(self, work: _Round, why: str) -> None:
         due, self._due = self._due, {}

@@ -11,7 +11,7 @@ import asyncio
 import enum
 from typing import TYPE_CHECKING, Protocol
 
-from replicator.errors import KafkaError
+from replicator.errors import ReplicatorError
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -155,8 +155,11 @@ class Guard:
                 self._alone_at = began
             else:
                 self._crowded_at = began
-        except KafkaError as error:
+        except ReplicatorError as error:
             log.debug("others not known", why=str(error))
+            self._crowded_at = began
+        except Exception:  # a task of its own: who waits for its answer would wait for ever
+            log.exception("bug")
             self._crowded_at = began
         finally:
             self._asking = None

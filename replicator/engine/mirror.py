@@ -99,6 +99,11 @@ class Mirror:
         for partition, offset in record.seeded.items():
             self.seeded[partition] = max(offset, self.seeded.get(partition, 0))
 
+    def _phase(self) -> pb.MirrorPhase:
+        if not self.partitions:
+            return pb.MIRROR_PHASE_PENDING  # no look has seen its topics yet
+        return pb.MIRROR_PHASE_ACTIVE if len(self.active) >= self.partitions else pb.MIRROR_PHASE_SEEDING
+
     def as_record(self, owner: tuple[str, str], stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
         """Return what is to be recorded of it, on top of what is stored.
 
@@ -123,7 +128,7 @@ class Mirror:
         self.learn(record)
         del record.active_partitions[:]
         record.active_partitions.extend(sorted(self.active))
-        record.phase = pb.MIRROR_PHASE_ACTIVE if len(self.active) >= self.partitions else pb.MIRROR_PHASE_SEEDING
+        record.phase = self._phase()
         del record.leader_epochs[:]
         record.leader_epochs.extend(
             pb.LeaderEpoch(partition=partition, epoch=epoch) for partition, epoch in sorted(self.epochs.items())

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core.ownership import OwnedTopic, Standing, proven, recorded
 from replicator.engine import state
-from replicator.engine.look import ends_of, offsets_of
+from replicator.engine.look import Side, ends_of, offsets_of, read_batches
 from replicator.engine.state_log import StateLog
-from replicator.errors import AuthorizationFailed, ConnectionFailed, KafkaError, NotOurs, TimedOut
+from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, KafkaError, NotOurs, TimedOut
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from replicator.core.topic_plan import Fault
-    from replicator.engine.look import Side
     from replicator.engine.slot import Slot
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster, Topic
@@ -63,10 +62,12 @@ class Ownership:
         if not unknown:
             return proofs
         written: dict[str, tuple[int, int]] = {}
+        ending_with_ours: frozenset[str] = frozenset()
         circles: dict[str, str] = {}
         unseen: dict[str, KafkaError] = {}
         if not self._flow.both_ways:
             written, unseen = await self._written(unknown)
+            ending_with_ours = await self._ending_with_ours([one for one in unknown if self._is_recorded(one)])
             try:
                 circles = await self._circles(unknown)
             except (KafkaError, TimedOut) as error:
@@ -79,9 +80,11 @@ class Ownership:
             standing = Standing(
                 one.name,
                 one.topic_id,
+                is_recorded=self._is_recorded(one),
                 owner=self._name_of(owners.get(one.name), one.name),
                 source_of=circles.get(one.name),
                 written=written.get(one.name),
+                ends_with_ours=one.name in ending_with_ours,
                 shared=self._flow.both_ways,
             )
             proofs[one.name] = self._recorded(one) or unseen.get(one.name) or proven(standing)
@@ -91,11 +94,42 @@ class Ownership:
         record = state.get_mirror(self._log.records, owner, topic) if owner is not None else None
         return owner if record is None else record.owner_flow_name or owner
 
-    def _recorded(self, topic: Topic) -> OwnedTopic | Fault | None:
+    def _is_recorded(self, topic: Topic) -> bool:
+        record = state.get_mirror(self._log.records, self._uid, topic.name)
+        return record is not None and state.names_its_topic(record)
+
+    def _recorded(self, topic: Topic) -> OwnedTopic | Fault | KafkaError | None:
+        """Return what the record of a mirror says of a topic; None where it says nothing of this very one."""
         record = state.get_mirror(self._log.records, self._uid, topic.name)
         if record is None or not state.names_its_topic(record):
             return None
+        is_told, is_known = any(topic.topic_id), any(record.target_topic_id)
+        if is_told and not is_known:
+            return None  # recorded while the cluster told no ids: what the topic holds has to show that it is ours
+        if is_known and not is_told:
+            alias = self._target.spec.alias
+            why = f"{alias} told one before; its brokers are being upgraded, perhaps"
+            return KafkaError(f"the topic id of {topic.name} is not told", cluster=alias, why=why, retryable=True)
         return proven(Standing(topic.name, topic.topic_id, recorded_id=record.target_topic_id, is_recorded=True))
+
+    async def _ending_with_ours(self, topics: Collection[Topic]) -> frozenset[str]:
+        """Return those of which a log ends with a batch of this flow, and none with a batch of anybody else."""
+        writer = state.get_writer(self._log.records, self._uid)
+        if writer is None:
+            return frozenset()
+        ours = {writer.producer_id, writer.filler_id, writer.fill_id}
+        side = Side(self._target, self._target.topic_ids)
+        found = set()
+        for one in topics:
+            try:
+                last = [await _last_producer(side, TopicPartition(one.name, number)) for number in one.leaders]
+            except (KafkaError, CorruptRecords) as error:
+                log.warning("whose a topic is, its records do not tell", topic=one.name, why=str(error))
+                continue
+            ids = set(last) - {None}
+            if ids and ids <= ours:
+                found.add(one.name)
+        return frozenset(found)
 
     async def _written(self, topics: Collection[Topic]) -> tuple[dict[str, tuple[int, int]], dict[str, KafkaError]]:
         """Return one partition with its end for each topic that ever held a record, and the topics that do not tell."""
@@ -146,6 +180,17 @@ class Ownership:
         )
 
 
+async def _last_producer(side: Side, where: TopicPartition) -> int | None:
+    """Return the producer of a log's last batch; None where it holds none."""
+    connection = await side.cluster.leader_connection(where)
+    end = (await offsets_of(connection, [where], control.LATEST))[where]
+    start = (await offsets_of(connection, [where], control.EARLIEST))[where]
+    if end <= start:
+        return None
+    _, headers = await read_batches(side, connection, where, end - 1)
+    return headers[-1].producer_id if headers else -1
+
+
 def of_slot(side: Side, slot: Slot) -> OwnedTopic:
     """Return the topic that a partition is copied to, as its mirror's record names it: nothing else is copied to."""
     return recorded(slot.target.topic, side.topic_ids[slot.target.topic])
@@ -163,6 +208,6 @@ async def confirm(cluster: Cluster, topic: OwnedTopic) -> None:
         raise NotOurs(
             f"{topic.name} was left as it is",
             cluster=cluster.spec.alias,
-            why="it is gone" if now is None else "it was deleted and created again since it was proven ours",
+            why=topic.why_not(None if now is None else now.topic_id),
             next_step="replicator mirror list",
         )

@@ -32,7 +32,7 @@ from replicator.wire.faults import error_name
 from replicator.wire.frames import Frame, FramePool
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable
+    from collections.abc import Collection, Coroutine, Iterable, Sequence
 
     from replicator.engine.maps import OffsetMaps
     from replicator.engine.origins import Origins
@@ -207,6 +207,8 @@ class Pump:
     def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
         """Stop one partition over an error of this software; the others go on."""
         log.error("bug", partition=str(slot.source), exc_info=bug)
+        slot.attaching = False
+        slot.copy.displaced = None
         self.fault(slot, Reason.INTERNAL_ERROR, f"{type(bug).__name__}: {bug}")
 
     def settle(self, slot: Slot, detail: str) -> None:
@@ -464,16 +466,23 @@ class Pump:
             await asyncio.sleep(0.005)
         return True
 
-    def start_task(self, work: Coroutine[None, None, None]) -> None:
-        """Run a coroutine beside the loop; an unexpected error is logged as the bug it is."""
+    def start_task(self, work: Coroutine[None, None, None], *slots: Slot) -> None:
+        """Run a coroutine beside the loop; an unexpected error stops the partitions that it works for, by name."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._task_done)
+        task.add_done_callback(lambda done: self._task_done(done, slots))
 
-    def _task_done(self, task: asyncio.Task[None]) -> None:
+    def _task_done(self, task: asyncio.Task[None], slots: Sequence[Slot]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("bug", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if not isinstance(error, Exception) or not slots:
+            log.error("bug", exc_info=error)
+            return
+        for slot in slots:
+            if self.slots.get(slot.source) is slot:
+                self.stop_over_bug(slot, error)
 
     # -- what the attach loop decides -------------------------------------------------------------------------------
 

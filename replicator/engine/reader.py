@@ -440,7 +440,7 @@ class SourceReader:
         if not unknown:
             return headers
         self._asking_whose.add(slot)
-        self._pump.start_task(self._learn_whose(slot, unknown, origins))
+        self._pump.start_task(self._learn_whose(slot, unknown, origins), slot)
         first = next(at for at, header in enumerate(headers) if header.producer_id in unknown)
         return headers[:first]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.core.owner import check_adoption
 from replicator.core.resolution import (
+    OF_OTHERS,
     GiveUp,
     GoOn,
     Plan,
@@ -138,6 +139,8 @@ class Resolver:
             if owner is not None and adopted is not None:
                 check_adoption(owner, self._owners.look(owner), mirror.target_topic)  # a daemon may have begun since
                 handed_over = adopted.hand_over(records, record, self._source_now(mirror))
+            if OF_OTHERS.intersection(plan.reasons):
+                # Also where nothing of it is to be done: a record without an id would prove any topic of that name.
                 record.target_topic_id = doomed
             self._apply(record, mirror, plan, order, doomed, adopted)
             return [state.put(key, record), *handed_over, *self._outdated(record, mirror)]

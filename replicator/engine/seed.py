@@ -70,7 +70,7 @@ class Seeder:
         before = slot.copy.phase
         slot.copy.seed()
         self._pump.note(slot, before, f"seeding to offset {offset}")
-        self._pump.start_task(self._run(slot, offset))
+        self._pump.start_task(self._run(slot, offset), slot)
 
     async def _run(self, slot: Slot, offset: int) -> None:
         pump = self._pump

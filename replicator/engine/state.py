@@ -285,11 +285,14 @@ def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRe
 
 
 def names_its_topic(record: pb.MirrorRecord) -> bool:
-    """Return whether a mirror's record says which topic of the target is ours: not while it begins anew."""
-    return any(record.target_topic_id) or record.phase not in {
-        pb.MIRROR_PHASE_UNSPECIFIED,
-        pb.MIRROR_PHASE_PENDING,
-    }
+    """Return whether a mirror's record says which topic of the target is ours: not while it begins anew.
+
+    Without an id, as of a cluster that tells none, it does once the topic was seen with its partitions.
+    """
+    if any(record.target_topic_id):
+        return True
+    begun = record.phase not in {pb.MIRROR_PHASE_UNSPECIFIED, pb.MIRROR_PHASE_PENDING}
+    return begun and bool(record.source_partitions or record.active_partitions)
 
 
 def cuts_made(records: Mapping[bytes, bytes], uid: str) -> dict[str, int]:
@@ -416,8 +419,9 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
             continue
         mirror = pb.MirrorRecord.FromString(value)
         topic_id = topics.get(mirror.source_topic)
-        if topic_id is None or (any(topic_id) and topic_id != mirror.source_topic_id):
-            continue
+        meant = mirror.source_topic_id
+        if topic_id is None or (any(topic_id) and any(meant) and topic_id != meant):
+            continue  # an id that is not known denies nothing: it may be this topic
         if writers.copies(mirror.target_topic):
             found[mirror.source_topic] = mirror.target_topic
     return found

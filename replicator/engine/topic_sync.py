@@ -343,7 +343,9 @@ class TopicSync:
             return
         mirror.fault = None
         mirror.notes = plan.notes
-        mirror.source_id, mirror.target_id = found.source.topic_id, target.topic_id
+        mirror.target_id = target.topic_id
+        if any(found.source.topic_id):  # a broker in the middle of an upgrade may tell none: what is known stays
+            mirror.source_id = found.source.topic_id
         mirror.partitions = found.source.partition_count
         if self.chosen.unknown is None:  # else what is recorded stays: others tell by it where a ring ends
             mirror.came_through = self.chosen.trail(mirror.topic)
@@ -375,7 +377,7 @@ class TopicSync:
             raise NotOurs(
                 f"{owned.name} was left as it is",
                 cluster=self._target.spec.alias,
-                why="it was deleted and created again since it was proven ours",
+                why=owned.why_not(target.topic_id),
             )
         return target
 

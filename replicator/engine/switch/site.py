@@ -13,7 +13,7 @@ from replicator.engine.identity import ensure_state_topic
 from replicator.engine.state_log import StateLog
 from replicator.engine.switch.records import switches_of
 from replicator.engine.take_over import taken_by
-from replicator.errors import BrokerRefused, ConnectionFailed, PreflightFailed
+from replicator.errors import BrokerRefused, ConnectionFailed, NotOurs, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.switch import Outcome, Verb
 from replicator.state_pb import state_pb2 as pb
@@ -250,8 +250,17 @@ async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> 
     found: dict[TopicPartition, pb.MirrorRecord] = {}
     for name, topic in topics.items():
         mirror = by_name[name]
-        if not recorded(name, mirror.target_topic_id).is_still(topic.topic_id):
-            continue
+        known = any(mirror.target_topic_id) or not mirror.doomed_topic_id
+        owned = recorded(name, mirror.target_topic_id if known else mirror.doomed_topic_id)
+        if not owned.is_still(topic.topic_id):
+            if (any(owned.topic_id) and any(topic.topic_id)) or not state.names_its_topic(mirror):
+                continue
+            raise NotOurs(
+                f"whether {name} is the mirror that is recorded is not known",
+                cluster=target.spec.alias,
+                why=owned.why_not(topic.topic_id),
+                next_step="replicator mirror list",
+            )
         untold = set(mirror.active_partitions) - topic.leaders.keys()
         if untold:
             raise BrokerRefused(

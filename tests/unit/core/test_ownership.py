@@ -39,6 +39,8 @@ ORDERS = TopicPartition("orders", 0)
         (Standing("t", ONE, is_recorded=True, recorded_id=ONE), Because.RECORDED),
         (Standing("t", ONE, is_recorded=True, recorded_id=ONE, written=(0, 9), owner="other"), Because.RECORDED),
         (Standing("t", NO_TOPIC_ID, is_recorded=True, written=(0, 9)), Because.RECORDED),
+        (Standing("t", ONE, is_recorded=True), Because.RECORDED),
+        (Standing("t", ONE, is_recorded=True, written=(0, 9), ends_with_ours=True), Because.RECORDED),
         (Standing("t", ONE), Because.NEVER_WRITTEN),
         (Standing("t", ONE, written=(0, 9), shared=True), Because.SHARED),
     ],
@@ -56,6 +58,8 @@ def test_what_is_ours(standing: Standing, because: Because) -> None:
     [
         (Standing("t", OTHER, is_recorded=True, recorded_id=ONE), Reason.TARGET_RECREATED, "created again"),
         (Standing("t", ONE, written=(2, 9)), Reason.FOREIGN_WRITER, "partition 2 ends at 9"),
+        (Standing("t", ONE, is_recorded=True, written=(2, 9)), Reason.FOREIGN_WRITER, "without a topic id"),
+        (Standing("t", ONE, is_recorded=True, owner="e2w", ends_with_ours=True), Reason.OTHER_OWNER, "flow e2w"),
         (Standing("t", ONE, owner="e2w"), Reason.OTHER_OWNER, "flow e2w"),
         (Standing("t", ONE, source_of="there"), Reason.TARGET_TAKEN, "swapped"),
         (Standing("t", ONE, source_of="there", written=(0, 1)), Reason.TARGET_TAKEN, "swapped"),
@@ -73,8 +77,10 @@ def test_a_proof_is_about_one_topic() -> None:
     """Not about whatever has its name later; where a cluster has no ids, the name is all there is."""
     assert not recorded("t", ONE).is_still(OTHER)
     assert not given_up("t", ONE).is_still(None)
-    assert recorded("t", NO_TOPIC_ID).is_still(OTHER)
-    assert recorded("t", ONE).is_still(NO_TOPIC_ID)
+    assert recorded("t", NO_TOPIC_ID).is_still(NO_TOPIC_ID)
+    for before, now in ((NO_TOPIC_ID, OTHER), (ONE, NO_TOPIC_ID)):
+        assert not recorded("t", before).is_still(now), "an id that is not known equals none"
+        assert "id" in recorded("t", before).why_not(now)
 
 
 def test_rules_and_commits_that_are_not_recorded_are_not_touched() -> None:

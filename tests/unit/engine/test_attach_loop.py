@@ -40,7 +40,7 @@ class World:
             writers=SimpleNamespace(flow=None),
             committed_only=True,
             offsets=Offsets.IDENTICAL,
-            start_task=lambda work: self.tasks.append(asyncio.create_task(work)),
+            start_task=lambda work, *_: self.tasks.append(asyncio.create_task(work)),
             fault=lambda slot, reason, detail: slot.copy.fault(reason, detail),
             stop_over_bug=lambda slot, bug: Pump.stop_over_bug(cast("Pump", self.pump), slot, bug),
             readers_kick=nothing,

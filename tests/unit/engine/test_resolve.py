@@ -1,0 +1,216 @@
+"""What an operator's decision leaves on the state topic, and what that proves afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from replicator.core.attach_facts import Role, Writer
+from replicator.core.ownership import Because, OwnedTopic
+from replicator.core.topic_plan import Fault
+from replicator.engine import ownership, resolve_facts, state
+from replicator.engine.owners import Owners
+from replicator.engine.ownership import Ownership
+from replicator.engine.proof import Found
+from replicator.engine.resolve import Resolver
+from replicator.engine.walk import Log as Walked
+from replicator.errors import KafkaError
+from replicator.model.names import TopicPartition
+from replicator.model.resolution import How, Order
+from replicator.model.states import Reason
+from replicator.state_pb import state_pb2 as pb
+from tests.unit.engine.test_chosen import FLOW, UID, Log, Side, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.engine.pump import Pump
+    from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.topic_sync import TopicSync
+    from replicator.wire.cluster import Cluster
+
+OLD_ID, NEW_ID, NO_ID = bytes([1] * 16), bytes([2] * 16), bytes(16)
+OURS = Writer(7, 0, Role.COPYING, 8, 0, 9)
+
+
+class Table(Log):
+    """A state topic that takes deletions, and tells how far it was read."""
+
+    position = 0
+
+    async def change(self, _uid: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]) -> Mapping[bytes, bytes]:
+        """Compare and set."""
+        for key, value in decide(self.records):
+            self.position += 1
+            if value is None:
+                self.records.pop(key, None)
+            else:
+                self.records[key] = value
+        return self.records
+
+
+class World:
+    """A source with topic t, a target, and a flow of which one daemon keeps topics in step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log, self.source, self.target = Table(), Side("east"), Side("west")
+        self.source.add("t")
+        self.ends: dict[str, int] = {}
+        self.producers: dict[TopicPartition, int | None] = {}
+        self.log.apply(state.writer_key(UID), state.writer_record(OURS))
+        monkeypatch.setattr(resolve_facts, "open_log", self.open_log)
+        monkeypatch.setattr(resolve_facts, "settled", self.settled)
+        monkeypatch.setattr(resolve_facts, "copied_end", self.copied_end)
+        monkeypatch.setattr(ownership, "ends_of", self.ends_of)
+        monkeypatch.setattr(ownership, "_last_producer", self.last_producer)
+        for side in (self.source, self.target):
+            monkeypatch.setattr(side, "describe", self.describe(side))
+
+    def describe(self, side: Side) -> object:
+        """Return the answer to the question what a topic is."""
+
+        async def describe(name: str) -> object:
+            return side.topics.get(name)
+
+        return describe
+
+    async def open_log(self, side: SimpleNamespace, where: TopicPartition, **_: object) -> Walked | None:
+        """Open an empty log of a topic that is there."""
+        if where.topic not in side.cluster.topics:
+            return None
+        return cast("Walked", SimpleNamespace(where=where, start=0, end=0, committed=False, compacted=False))
+
+    async def settled(self, log: Walked) -> Walked:
+        """No transaction is open."""
+        return log
+
+    async def copied_end(self, *_: object) -> Found:
+        """An empty log proves no place."""
+        return Found(None, "it holds no record")
+
+    async def ends_of(
+        self, _cluster: Cluster, wanted: Iterable[TopicPartition]
+    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+        """Tell where logs of the target end."""
+        return {where: self.ends.get(where.topic, 0) for where in wanted}, {}
+
+    async def last_producer(self, _side: object, where: TopicPartition) -> int | None:
+        """Tell who wrote last."""
+        return self.producers.get(where)
+
+    def put(self, name: str, topic_id: bytes, *, end: int = 0) -> None:
+        """Create a topic on the target, or another one of its name."""
+        self.target.topics.pop(name, None)
+        self.target.add(name)
+        self.target.topics[name] = replace(self.target.topics[name], topic_id=topic_id)
+        self.ends[name] = end
+
+    def daemon(self) -> TopicSync:
+        """Return what a daemon that has just started knows."""
+        return sync(self.log, self.source, self.target)[0]
+
+    def resolver(self, topics: TopicSync) -> Resolver:
+        """Return who resolves its faults."""
+        sides = [SimpleNamespace(cluster=side, topic_ids={}) for side in (self.source, self.target)]
+        pump = SimpleNamespace(source=sides[0], target=sides[1], slots={}, origins=None, committed_only=True)
+        owners = Owners(FLOW, UID, cast("StateLog", self.log), 30.0, lambda: 0.0)
+        log = cast("StateLog", self.log)
+        return Resolver(UID, topics, cast("Pump", pump), log, cast("TopicAdmin", None), owners)
+
+    async def proof(self) -> OwnedTopic | Fault | KafkaError:
+        """Return whose target topic t is."""
+        asked = Ownership(FLOW, UID, self.source, self.target, cast("StateLog", self.log))
+        return (await asked.prove([self.target.topics["t"]]))["t"]
+
+    def record(self, topic_id: bytes) -> None:
+        """Record t as a mirror that was copied to."""
+        record = pb.MirrorRecord(
+            source_topic="t",
+            target_topic="t",
+            target_topic_id=topic_id,
+            phase=pb.MIRROR_PHASE_ACTIVE,
+            source_partitions=1,
+            active_partitions=[0],
+        )
+        self.log.apply(state.mirror_key(UID, "t"), record)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world."""
+    return World(monkeypatch)
+
+
+async def test_what_is_accepted_empty_proves_that_topic_alone(world: World) -> None:
+    """Nothing is to be done to any partition, and yet the record names the topic: not any one of its name."""
+    world.put("t", OLD_ID, end=4)
+    topics = world.daemon()
+    await topics.run_pass(configs=True)
+    fault = topics.mirrors["t"].fault
+    assert fault is not None
+    assert fault.reason is Reason.FOREIGN_WRITER
+    world.put("t", OLD_ID)
+    done = await world.resolver(topics).carry_out(Order("t", How.ACCEPT))
+    assert done is not None
+    record = state.get_mirror(world.log.records, UID, "t")
+    assert record is not None
+    assert (record.target_topic_id, record.phase) == (OLD_ID, pb.MIRROR_PHASE_PENDING)
+
+    world.put("t", NEW_ID, end=9)
+    proof = await world.proof()
+    assert isinstance(proof, Fault)
+    assert proof.reason is Reason.TARGET_RECREATED
+
+
+@pytest.mark.parametrize(
+    ("last", "ours"), [(7, True), (9, True), (4711, False), (None, False)], ids=["data", "fill", "stranger", "emptied"]
+)
+async def test_a_record_without_an_id_proves_nothing_by_itself(world: World, last: int | None, *, ours: bool) -> None:
+    """The cluster told none when it was written, and does now: what the topic holds has to show whose it is."""
+    world.record(NO_ID)
+    world.put("t", NEW_ID, end=9)
+    world.producers[TopicPartition("t", 0)] = last
+    proof = await world.proof()
+    if ours:
+        assert isinstance(proof, OwnedTopic)
+        assert (proof.because, proof.topic_id) == (Because.RECORDED, NEW_ID)
+        return
+    assert isinstance(proof, Fault)
+    assert proof.reason is Reason.FOREIGN_WRITER
+    assert "--how accept" in proof.text
+
+
+async def test_an_id_that_is_not_told_now_neither_proves_nor_denies(world: World) -> None:
+    """In the middle of an upgrade some brokers tell none: the next look asks again."""
+    world.record(OLD_ID)
+    world.put("t", NO_ID, end=9)
+    proof = await world.proof()
+    assert isinstance(proof, KafkaError)
+    assert proof.retryable
+
+
+async def test_where_a_cluster_tells_no_ids_the_name_is_all_there_is(world: World) -> None:
+    """But only of a topic that was seen: the first record of one that never was proves nothing."""
+    world.record(NO_ID)
+    world.put("t", NO_ID, end=9)
+    assert isinstance(await world.proof(), OwnedTopic)
+    world.log.apply(
+        state.mirror_key(UID, "t"),
+        pb.MirrorRecord(source_topic="t", target_topic="t", phase=pb.MIRROR_PHASE_ACTIVE),
+    )
+    assert isinstance(await world.proof(), Fault)
+
+
+async def test_a_source_that_tells_no_id_for_a_moment_leaves_the_known_one(world: World) -> None:
+    """Else a topic that is created again after that would pass for the one that was copied."""
+    topics = world.daemon()
+    await topics.run_pass(configs=True)
+    known = topics.mirrors["t"].source_id
+    assert any(known)
+    world.source.topics["t"] = replace(world.source.topics["t"], topic_id=NO_ID)
+    await topics.run_pass(configs=True)
+    assert topics.mirrors["t"].source_id == known
