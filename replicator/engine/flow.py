@@ -129,6 +129,7 @@ class FlowRunner:
         self._mix_ups: str | None = None
         self._wrong_cluster: str | None = None
         self._high_cuts: str | None = None
+        self._opened: OpenedLook | None = None
         self._lost_role: str | None = None
         self._between = Between(flow, self._source, self._target, store)
         self._admins = (TopicAdmin(source), TopicAdmin(target))
@@ -201,6 +202,7 @@ class FlowRunner:
         lost = self._state_log.lost if self._state_log is not None else None
         under_way = self._switches.under_way if self._switches is not None else None
         told = [lost, self._wrong_cluster, under_way, self._mix_ups, self._high_cuts, self._lost_role]
+        told.append(self._opened.untold if self._opened is not None else None)
         beside = len(told)  # none of these explains what the flow waits for
         told += [cluster.trouble for cluster in clusters]
         parts = self._parts
@@ -709,7 +711,7 @@ class FlowRunner:
 
     async def _sync_topics(self, parts: Parts) -> None:
         loop = asyncio.get_running_loop()
-        opened = OpenedLook(parts.identity.uid, self._source, self._admins, parts.state_log)
+        self._opened = opened = OpenedLook(parts.identity.uid, self._source, self._admins, parts.state_log)
         configs_at = 0.0
         while True:
             configs = loop.time() >= configs_at or self._stale

@@ -38,6 +38,7 @@ class Mirror:
         active: Partitions that the record holds as ACTIVE.
         epochs: Stored source leader epochs.
         generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
+        tells_policy: Whether its record names the cleanup policy where that is held back.
         seeded: Per partition, the offset below which the target may hold fillers.
         recorded: Whether its record says that the target topic is ours: nothing is copied to one that is not recorded.
         fault: Why the whole mirror stands still.
@@ -68,6 +69,7 @@ class Mirror:
     notes: tuple[str, ...] = ()
     managed: dict[str, str] = field(default_factory=dict)
     held_back: dict[str, str] = field(default_factory=dict)
+    tells_policy: bool = False
 
     @property
     def is_refused(self) -> bool:
@@ -88,6 +90,7 @@ class Mirror:
         self.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
         self.managed = dict(record.managed)
         self.held_back = dict(record.held_back)
+        self.tells_policy = record.tells_policy
         self.seeded = dict(record.seeded)
         self.tombstones_ok_ms = dict(record.tombstones_ok_ms)
 
@@ -139,4 +142,5 @@ class Mirror:
         record.managed.update(self.managed)
         record.held_back.clear()
         record.held_back.update(self.held_back)
+        record.tells_policy = self.tells_policy
         return record

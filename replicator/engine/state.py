@@ -284,6 +284,12 @@ def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRe
             yield pb.MirrorRecord.FromString(value)
 
 
+def every_mirror(records: Mapping[bytes, bytes]) -> Iterator[pb.MirrorRecord]:
+    """Return the mirrors of all flows."""
+    for _, raw in _of_kind(records, pb.KIND_MIRROR):
+        yield pb.MirrorRecord.FromString(raw)
+
+
 def names_its_topic(record: pb.MirrorRecord) -> bool:
     """Return whether a mirror's record says which topic of the target is ours: not while it begins anew.
 

@@ -352,7 +352,7 @@ class TopicSync:
         if mirror.begin_at_end and not mirror.begin_at_end_partitions:
             mirror.begin_at_end_partitions = mirror.partitions
         mirror.managed = dict(plan.managed)
-        mirror.held_back = dict(plan.held_back)
+        mirror.held_back, mirror.tells_policy = dict(plan.held_back), True
         limit = plan.managed.get(MAX_BYTES) or effective_of(found.target_config).get(MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else MAX_BYTES_DEFAULT
 

@@ -100,6 +100,7 @@ async def forget_policy(east: Kafka, west: Kafka, flow: str, topic: str) -> None
             record = state.get_mirror(records, uid, topic)
             assert record is not None
             record.held_back.clear()
+            record.tells_policy = False
             record.managed.update(SEEDED)
             return [state.put(state.mirror_key(uid, topic), record)]
 

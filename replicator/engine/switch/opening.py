@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 from replicator.core.attach_facts import Role
 from replicator.core.ownership import recorded
-from replicator.core.topic_configs import Desired, at_promotion, desired_configs, opened_uncompacted
+from replicator.core.topic_configs import LONG_MAX, Desired, at_promotion, desired_configs, opened_uncompacted
 from replicator.engine import state
+from replicator.engine.state_log import StateLog
 from replicator.engine.switch.records import switches_of
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in
 from replicator.engine.topic_facts import effective_of
 from replicator.errors import KafkaError, NotOurs
+from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin, TopicConfig
-    from replicator.engine.state_log import StateLog
     from replicator.engine.switch.site import Site
     from replicator.model.switch import Scope
     from replicator.state_pb import state_pb2 as pb
@@ -29,6 +30,9 @@ _CONFIGS_AT_ONCE = 16
 _ROUNDS_MAX = 3
 """Another daemon of the flow may still be setting what a mirror needs: a pass that began before the fence."""
 _ROUND_SECONDS = 0.5
+_NAMED_MAX = 10
+_AGAIN_SECONDS = 30.0
+"""How often it is asked whether somebody has decided about topics of which nothing tells."""
 _POLICY = "cleanup.policy"
 _POLICIES = (_POLICY, "retention.ms", "retention.bytes")
 
@@ -160,7 +164,11 @@ class OpenedLook:
     """Looks once, after a start or a switch, at how opened mirrors stand.
 
     An earlier version did not record the cleanup policy that it held back, and opened a compacted topic as one that
-    keeps everything. Where the old source still tells that it is compacted, that is made good.
+    keeps everything. Where the old source still tells that it is compacted, that is made good. Where a way back has
+    given it the settings of the open side meanwhile, nothing tells any more: such topics are named, with what to do.
+
+    Attributes:
+        untold: Those topics in words, None for none.
 
     Args:
         uid: The flow's.
@@ -170,10 +178,14 @@ class OpenedLook:
     """
 
     def __init__(self, uid: str, source: Cluster, admins: tuple[TopicAdmin, TopicAdmin], state_log: StateLog) -> None:
+        self.untold: str | None = None
         self._uid = uid
         self._source = source
         self._admins = admins
         self._log = state_log
+        self._source_log: StateLog | None = None
+        self._unknown: set[str] = set()
+        self._again_at = 0.0
         self._judged: set[tuple[str, int]] = set()
         self._roles: object = None
 
@@ -190,8 +202,10 @@ class OpenedLook:
         if writers is None or switches_of(records, self._uid).running is not None:
             return
         roles = (writers.flow, tuple(sorted(writers.own.items())))
-        if roles == self._roles:
+        now = asyncio.get_running_loop().time()
+        if roles == self._roles and not (self._unknown and now >= self._again_at):
             return
+        self._again_at = now + _AGAIN_SECONDS
         is_open = any(writer.role is Role.PROMOTED for writer in (writers.flow, *writers.own.values()))
         mirrors = {
             one.target_topic: one
@@ -199,35 +213,74 @@ class OpenedLook:
             if writers.of(one.target_topic).role is Role.PROMOTED
         }
         opened = {(name, writers.of(name).producer_epoch) for name in mirrors}
-        self._judged &= opened
+        self._judged = {one for one in self._judged & opened if one[0] not in self._unknown}
         fresh = sorted(name for name, _ in opened - self._judged)
+        self._unknown &= mirrors.keys() - set(fresh)
         present = await self._admins[1].describe_configs(fresh) if fresh else {}
         for name, config in present.items():
             _report_held_back(mirrors[name], config)
         suspects = [
             mirrors[name]
             for name, config in present.items()
-            if opened_uncompacted(mirrors[name].managed, mirrors[name].held_back, config.dynamic)
+            if not mirrors[name].tells_policy
+            and opened_uncompacted(mirrors[name].managed, mirrors[name].held_back, config.dynamic)
         ]
         if suspects:
-            await self._compact(suspects)
+            self._unknown |= await self._compact(suspects)
+        self._tell_unknown()
         self._judged |= opened
         self._roles = roles
 
-    async def _compact(self, suspects: list[pb.MirrorRecord]) -> None:
-        """Give those the cleanup policy of their old source of which that still tells that they are compacted."""
+    def _tell_unknown(self) -> None:
+        names = sorted(self._unknown)
+        if not names:
+            self.untold = None
+            return
+        more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+        compact = _command(names[0], {_POLICY: "compact"}, ())
+        keep = _command(names[0], {"retention.bytes": LONG_MAX}, ())
+        text = (
+            f"it is not known whether {', '.join(names[:_NAMED_MAX])}{more} should be compacted: an earlier version "
+            "opened such topics with `cleanup.policy=delete`, and the way back took that over; if it should: "
+            f"`{compact}`; if it should keep everything: `{keep}`, which is the same and is not asked about"
+        )
+        if text != self.untold:
+            log.warning("opened topics may have lost their cleanup policy", why=text, next=compact)
+        self.untold = text
+
+    async def _given_away(self) -> frozenset[str]:
+        """Return the topics of the old source to which a flow has given what a mirror has until it is seeded."""
+        if await self._source.describe(STATE_TOPIC) is None:
+            return frozenset()
+        if self._source_log is None:
+            self._source_log = StateLog(self._source)
+        await self._source_log.read_to_end()
+        mirrors = state.every_mirror(self._source_log.records)
+        return frozenset(one.target_topic for one in mirrors if opened_uncompacted(one.managed, {}, one.managed))
+
+    async def _compact(self, suspects: list[pb.MirrorRecord]) -> set[str]:
+        """Give those the cleanup policy of their old source of which that still tells that they are compacted.
+
+        Returns:
+            The target topics of which nothing tells whether they should be.
+        """
         by_name = {one.source_topic: one for one in suspects}
         await self._source.refresh(sorted(by_name))
         there = await self._admins[0].describe_configs([name for name in by_name if name in self._source.topics])
+        given_away = await self._given_away()
+        told = set()
         for name, config in sorted(there.items()):
             mirror = by_name[name]
             policy = {key: value for key, value in effective_of(config).items() if key in _POLICIES}
             described = self._source.topics.get(name)  # others describe the source as well: it may be gone by now
             same = described is not None and described.topic_id == mirror.source_topic_id
+            if same and ("compact" in policy.get(_POLICY, "") or name not in given_away):
+                told.add(name)
             if not same or "compact" not in policy.get(_POLICY, ""):
                 continue
             await self._admins[1].alter_configs(recorded(mirror.target_topic, mirror.target_topic_id), policy)
             log.warning("topic was opened before it was compacted, made good", topic=mirror.target_topic, set=policy)
+        return {mirror.target_topic for name, mirror in by_name.items() if name not in told}
 
 
 def _report_held_back(mirror: pb.MirrorRecord, config: TopicConfig) -> None:
