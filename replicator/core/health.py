@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from replicator.model.states import FlowState, MirrorState, PartitionPhase
+from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +26,16 @@ def phases(flow: FlowStatus) -> dict[PartitionPhase, int]:
 
 
 def stopped(flow: FlowStatus) -> str | None:
-    """Return what stands still without getting in the way of readiness, as words; None for nothing."""
+    """Return what stands still without getting in the way of readiness, as words; None for nothing.
+
+    Of a flow that has ended the flow's own reason tells more.
+    """
+    if flow.state is FlowState.FAULTED:
+        return None
     reasons = Counter(why for phase, why in _partitions(flow) if phase is PartitionPhase.STOPPED)
     if not reasons:
         return None
-    return f"{_of(reasons.total(), flow)} stopped ({_counted(reasons)})"
+    return f"{_of(reasons.total(), flow)} stopped: {_counted(reasons)}"
 
 
 def not_ready_because(flow: FlowStatus) -> str | None:
@@ -44,7 +49,18 @@ def not_ready_because(flow: FlowStatus) -> str | None:
     )
     if not under_way:
         return None
-    return f"{_of(under_way.total(), flow)} of {flow.flow} are not copied yet ({_counted(under_way)})"
+    waits = f"{_of(under_way.total(), flow)} of {flow.flow} are not copied now: {_counted(under_way)}"
+    return "; ".join([waits, *_troubles(flow)])
+
+
+def beside(flow: FlowStatus) -> list[str]:
+    """Return what an operator should know beside readiness: what stands still, and who does not answer."""
+    still = stopped(flow)
+    return ([] if still is None else [still]) + ([] if flow.remote else _troubles(flow))
+
+
+def _troubles(flow: FlowStatus) -> list[str]:
+    return [cluster.trouble for cluster in flow.clusters if cluster.trouble is not None]
 
 
 def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:
@@ -56,9 +72,9 @@ def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | 
         return "another daemon runs this flow"
     if flow.state is not FlowState.ACTIVE:
         return f"the flow is {_with_reason(flow) if flow.state in _NOT_UP else flow.state}"
-    silent = next((cluster.trouble for cluster in flow.clusters if cluster.trouble is not None), None)
-    if silent is not None:
-        return silent
+    silent = _troubles(flow)
+    if silent:
+        return "; ".join(silent)
     still = next((why for mirror in flow.mirrors if (why := _still_because(mirror)) is not None), None)
     if still is not None:
         return still
@@ -81,7 +97,8 @@ def _still_because(mirror: MirrorStatus) -> str | None:
     if MirrorState.FAULTED in {mirror.state, *(partition.state for partition in mirror.partitions)}:
         return f"{mirror.topic} is {MirrorState.FAULTED}"
     for one in mirror.partitions:
-        if one.phase is PartitionPhase.STOPPED and one.state not in {MirrorState.PAUSED, MirrorState.STOPPED}:
+        stands = one.phase is PartitionPhase.STOPPED and one.state not in {MirrorState.PAUSED, MirrorState.STOPPED}
+        if stands or one.reason is Reason.WAITING_FOR_LEASE:
             return f"{mirror.topic} stands still: {_why(one)}"
     return None
 
@@ -111,4 +128,4 @@ def _of(count: int, flow: FlowStatus) -> str:
 
 def _counted(reasons: Counter[str]) -> str:
     often_first = sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))
-    return ", ".join(f"{reason} x{count}" for reason, count in often_first)
+    return ", ".join(f"{reason} {count:,}" for reason, count in often_first)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.model.status import ClusterStatus
+from replicator.model.status import BrokerStatus, ClusterStatus
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 SILENT_SECONDS = 10.0
 """A broker in use that has not answered for this long is called silent: the other places add less than 5 s."""
@@ -51,14 +51,20 @@ class ClusterSeen:
 
     _brokers: dict[int, BrokerSeen] = field(default_factory=dict)
     _watched: dict[int, float] = field(default_factory=dict)
+    _leaderless: dict[str, float] = field(default_factory=dict)
 
     def broker(self, node: int) -> BrokerSeen:
         """Return the record of a broker; it lives as long as the cluster's."""
         return self._brokers.setdefault(node, BrokerSeen())
 
-    def watch(self, nodes: Collection[int], now: float) -> None:
-        """Take which brokers are in use, each of which is asked something every few seconds from now on."""
+    def watch(self, nodes: Collection[int], now: float, leaderless: Collection[str] = ()) -> None:
+        """Take which brokers are in use, each of which is asked something every few seconds from now on.
+
+        Those that the cluster does not list any more cannot be asked; they are in use as long as nobody else leads what
+        they led (`leaderless`).
+        """
         self._watched = {node: self._watched.get(node, now) for node in nodes}
+        self._leaderless = {where: self._leaderless.get(where, now) for where in leaderless}
 
     def silent(self, now: float) -> dict[int, str]:
         """Return the brokers in use that do not answer, in order; for how long and why, as the end of a sentence."""
@@ -69,6 +75,10 @@ class ClusterSeen:
             if now - heard_at >= SILENT_SECONDS:
                 found[node] = _silence([seen], now)
         return found
+
+    def leaderless(self, now: float) -> list[str]:
+        """Return the partitions in use that have had no leader for a while, in order."""
+        return sorted(where for where, since in self._leaderless.items() if now - since >= SILENT_SECONDS)
 
     def up(self, now: float) -> bool | None:
         """Return whether any broker answers; None while that is not known."""
@@ -81,12 +91,25 @@ class ClusterSeen:
         """Return what an operator is shown."""
         up = self.up(now)
         heard_at = _latest(seen.answered_at for seen in self._brokers.values())
-        trouble = None
+        silent = self.silent(now)
         if up is False:
-            trouble = f"{alias} does not answer{_silence(self._brokers.values(), now)}"
-        elif silent := self.silent(now):
-            trouble = "; ".join(f"{alias} broker {node} does not answer{why}" for node, why in silent.items())
-        return ClusterStatus(alias, up, None if heard_at is None else round(now - heard_at, 3), trouble)
+            told = [f"{alias} does not answer{_silence(self._brokers.values(), now)}"]
+        else:
+            told = [f"{alias} broker {node} does not answer{why}" for node, why in silent.items()]
+            if leaderless := self.leaderless(now):
+                more = f" and {len(leaderless) - 1:,} more partitions" if len(leaderless) > 1 else ""
+                told.append(f"{alias} has no leader for {leaderless[0]}{more}")
+        return ClusterStatus(
+            alias,
+            up,
+            None if heard_at is None else round(now - heard_at, 3),
+            "; ".join(told) or None,
+            tuple(BrokerStatus(node, self._answers(node, silent)) for node in sorted(self._watched)),
+        )
+
+    def _answers(self, node: int, silent: Mapping[int, str]) -> bool | None:
+        """Return whether a broker in use answers; None where it did not yet, and still has time to."""
+        return False if node in silent else None if self.broker(node).answered_at is None else True
 
 
 def _silence(brokers: Collection[BrokerSeen], now: float) -> str:

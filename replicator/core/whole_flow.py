@@ -31,6 +31,11 @@ def worst_of(partitions: Sequence[PartitionStatus]) -> tuple[MirrorState, Reason
     return (state, telling.reason, telling.detail) if telling is not None else (state, None, None)
 
 
+def has_parts_elsewhere(flow: FlowStatus) -> bool:
+    """Return whether another daemon copies a part of this picture's flow, known by name or not."""
+    return any(one.reason is Reason.HELD_ELSEWHERE for mirror in flow.mirrors for one in mirror.partitions)
+
+
 def elsewhere(flow: FlowStatus) -> set[str]:
     """Return the daemons that copy what this picture's daemon does not."""
     return {
@@ -70,7 +75,7 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
         reason="; ".join(dict.fromkeys(told)) or None,
         # A part is not the whole, and the flow is as safe as its least copied partition: what one does not tell is
         # unknown of all.
-        lag_records=None if untold or None in lags or not lags else sum(lag for lag in lags if lag is not None),
+        lag_records=None if untold else total_known(lags),
         rpo_seconds=None if untold else worst_known([flow.rpo_seconds for flow in copying]),
         source_seen_age_seconds=None if untold else worst_known([flow.source_seen_age_seconds for flow in copying]),
         totals=_sum([flow.totals for flow in every]),
@@ -128,6 +133,12 @@ def _state(mine: FlowStatus, others: Sequence[FlowStatus]) -> FlowState:
     """Return what the flow shows: one that does not answer where a part of it is copied does not answer."""
     unreachable = any(flow.state is FlowState.UNREACHABLE for flow in others)
     return FlowState.UNREACHABLE if unreachable and mine.state is FlowState.ACTIVE else mine.state
+
+
+def total_known(figures: Sequence[int | None]) -> int | None:
+    """Return the sum; None as soon as one is unknown, since a part is not the sum, and where there is none."""
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known and len(known) == len(figures) else None
 
 
 def worst_known(figures: Sequence[float | None]) -> float | None:

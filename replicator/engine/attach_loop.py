@@ -157,8 +157,8 @@ class AttachLoop:
                 continue
             there, here = pump.leaders_of(slot)
             if there is None or here is None:
-                side = pump.source if there is None else pump.target
-                slot.copy.wait(Reason.WAITING_FOR_LEADER, f"{side.cluster.spec.alias} has no leader for it now")
+                side, where = (pump.source, slot.source) if there is None else (pump.target, slot.target)
+                slot.copy.wait(Reason.WAITING_FOR_LEADER, side.cluster.leaderless_because(where))
                 pump.leaders_stale(source=there is None, target=here is None)
                 self.schedule(slot)
                 continue

@@ -18,6 +18,7 @@ from replicator.wire.versions import negotiate
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
 
 _LOOK_EVERY_SECONDS = 1.0
@@ -37,15 +38,22 @@ class ClusterWatch:
         cluster: The cluster.
         in_use: Returns the brokers that the flow cannot do without now; none before it is up.
         lost: Called when a broker in use could not be asked: somebody else may lead its partitions by now.
+        leaderless: Returns the partitions that the flow cannot do without and nobody leads now.
     """
 
     def __init__(
-        self, flow: str, cluster: Cluster, in_use: Callable[[], Collection[int]], lost: Callable[[], None]
+        self,
+        flow: str,
+        cluster: Cluster,
+        in_use: Callable[[], Collection[int]],
+        lost: Callable[[], None],
+        leaderless: Callable[[], Collection[TopicPartition]] = tuple,
     ) -> None:
         self._flow = flow
         self._cluster = cluster
         self._in_use = in_use
         self._lost = lost
+        self._leaderless = leaderless
         self._asking: dict[int, asyncio.Task[None]] = {}
         self._trouble: str | None = None
         self._loop = asyncio.get_running_loop()
@@ -63,9 +71,14 @@ class ClusterWatch:
     def look(self) -> None:
         """Ask each broker in use that said nothing lately; never a second time before the first has ended."""
         cluster, now = self._cluster, self._loop.time()
-        nodes = [node for node in self._in_use() if node in cluster.brokers]
+        in_use, leaderless = set(self._in_use()), self._leaderless()
+        nodes = [node for node in in_use if node in cluster.brokers]
         nodes = nodes or sorted(cluster.brokers)[:_BROKERS_MAX]
-        cluster.seen.watch(nodes, now)
+        if in_use.difference(cluster.brokers):
+            self._lost()  # the cluster has dropped it: somebody else leads by now, or nobody
+        # A dead broker is dropped after some seconds; one without which a partition has no leader is not forgotten.
+        away = {node for where in leaderless for node in cluster.away(where) or ()}
+        cluster.seen.watch(in_use | away | set(nodes), now, [str(where) for where in leaderless])
         for node in nodes:
             answered_at = cluster.seen.broker(node).answered_at
             if node not in self._asking and (answered_at is None or now - answered_at >= _QUIET_SECONDS):

@@ -13,7 +13,7 @@ from replicator.core import selection
 from replicator.core.partition_values import Phase
 from replicator.core.producer_memory import SETTINGS, ProducerMemory, producer_memory, spread
 from replicator.core.resolution import described
-from replicator.core.whole_flow import elsewhere, merged, who_resolves
+from replicator.core.whole_flow import elsewhere, has_parts_elsewhere, merged, who_resolves
 from replicator.engine import state, translate, translate_time
 from replicator.engine.between import Between
 from replicator.engine.chores import Chores
@@ -243,7 +243,7 @@ class FlowRunner:
         mine = self.status()
         names = sorted(elsewhere(mine) - {self._me.instance})
         parts = self._parts
-        if parts is None or not names:
+        if parts is None or not has_parts_elsewhere(mine):
             return mine
         asked = await asyncio.gather(
             *(self._peers.status(parts.presence.address(name), self._asked(parts)) for name in names),
@@ -453,17 +453,22 @@ class FlowRunner:
 
     def _watch(self, cluster: Cluster, side: int) -> ClusterWatch:
         """Return the watch over the source (0) or the target (1)."""
+        kept = TopicPartition(STATE_TOPIC, 0)
 
         def in_use() -> Collection[int]:
             nodes = self._parts.pump.nodes_in_use()[side] if self._parts is not None else set()
-            keeper = cluster.leader(TopicPartition(STATE_TOPIC, 0)) if cluster is self._target else None
+            keeper = cluster.leader(kept) if cluster is self._target else None
             return nodes | {keeper.node} if keeper is not None else nodes
+
+        def leaderless() -> Collection[TopicPartition]:
+            parts = self._parts.pump.leaderless()[side] if self._parts is not None else []
+            return [*parts, kept] if cluster is self._target and cluster.away(kept) is not None else parts
 
         def lost() -> None:
             if self._parts is not None:
                 self._parts.pump.leaders_stale(source=side == 0, target=side == 1)
 
-        return ClusterWatch(self.flow.name, cluster, in_use, lost)
+        return ClusterWatch(self.flow.name, cluster, in_use, lost, leaderless)
 
     async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what a flow starts with, again and again while a cluster cannot be reached."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import StateLog
 
 _FORGET_SECONDS = 600.0
+_UNHEARD_SECONDS = 6.0
+"""Without a read for longer than this the state topic is not followed: a poll of it ends after 5 s at the latest."""
 
 log = get_logger(__name__)
 
@@ -129,6 +131,21 @@ class Presence:
             for instance, seen in self._on(shard)
             if now - seen.at < self._timing.ttl_seconds and instance != self._known_dead
         )
+
+    def last_heard(self, shard: int) -> str | None:
+        """Return who was at work on a shard when the state topic was last read; None for nobody."""
+        read_at = self._now() - self._log.unread_seconds()
+        there = [
+            (seen.epoch, instance)
+            for instance, seen in self._on(shard)
+            if read_at - seen.at < self._timing.ttl_seconds and instance != self._known_dead
+        ]
+        return max(there)[1] if there else None
+
+    def unheard_seconds(self) -> float | None:
+        """Return for how long the state topic was not read, None while it is: who is at work now shows nowhere else."""
+        unread = self._log.unread_seconds()
+        return unread if unread >= _UNHEARD_SECONDS else None
 
     def address(self, instance: str) -> str:
         """Return where another daemon answers, empty where it has not told."""

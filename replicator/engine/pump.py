@@ -562,6 +562,16 @@ class Pump:
         used |= {f"{self.target.cluster.spec.alias} broker {node}" for node in here}
         return {place: why for place, why in self.trouble.items() if " broker " not in place or place in used}
 
+    def leaderless(self) -> tuple[list[TopicPartition], list[TopicPartition]]:
+        """Return the partitions that nobody leads, on the source and on the target, of what the flow copies."""
+        # Those that are copied had a leader a moment ago; once theirs is gone they are copied no more.
+        apart = [slot for slot in self._attach_loop.apart() if slot.copy.reason is not Reason.FENCED]
+        there, here = self.source.cluster, self.target.cluster
+        return (
+            [slot.source for slot in apart if there.away(slot.source) is not None],
+            [slot.target for slot in apart if here.away(slot.target) is not None],
+        )
+
     def nodes_in_use(self) -> tuple[set[int], set[int]]:
         """Return the brokers that lead the flow's partitions, on the source and on the target, as far as is known."""
         # Of those that are copied the readers and writers know; a thousand of them are a handful of brokers.

@@ -133,6 +133,14 @@ class Shards:
         signs = self._presence.signs(shard.number)
         return max(signs, key=lambda sign: sign.epoch).instance if signs else None
 
+    def last_holder(self, shard: Shard) -> str | None:
+        """Return who worked on a shard when other daemons could be heard last."""
+        return self._presence.last_heard(shard.number)
+
+    def unheard_seconds(self) -> float | None:
+        """Return for how long other daemons could not be heard; None while they can."""
+        return self._presence.unheard_seconds()
+
     def status(self) -> tuple[ShardStatus, ...]:
         """Return the picture of each shard."""
         leases = self._leases

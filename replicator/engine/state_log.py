@@ -111,6 +111,10 @@ class StateLog:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
+    def unread_seconds(self) -> float:
+        """Return how long ago the topic was read last."""
+        return self._read_at.passed_seconds()
+
     async def read_to_end(self) -> None:
         """Read everything that is committed now.
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from replicator.core.answers import ProduceOutcome
 from replicator.core.intake import FILL_AHEAD_MAX
 from replicator.core.partition_values import Phase
-from replicator.core.whole_flow import worst_known, worst_of
+from replicator.core.whole_flow import total_known, worst_known, worst_of
 from replicator.model.names import TopicPartition
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import ClusterStatus, FlowStatus, FlowTotals, LeftOut, MirrorStatus, PartitionStatus
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from replicator.engine.chosen import Chosen
     from replicator.engine.mirror import Mirror
@@ -70,14 +70,14 @@ def flow_status(
         _mirror(mirror, slots.get(name, ()), pump, paused=paused, silent=silent)
         for name, mirror in sorted(mirrors.items())
     )
-    # Of what nobody works on, or has begun with, no figure is known: then a part is not the whole.
-    untold = any(
-        one.phase is not None and one.source_end is None and one.reason is not Reason.FENCED
+    # What changed hands is nobody's lag any more, and what another daemon copies is told by that one. Of what nobody
+    # works on, or has begun with, no figure is known: then a part is not the whole.
+    counted = [
+        one
         for picture in pictures
         for one in picture.partitions
-    )
-    # What changed hands is nobody's lag any more.
-    everything = [slot for group in slots.values() for slot in group if slot.copy.reason is not Reason.FENCED]
+        if one.reason is not Reason.FENCED and one.phase is not None
+    ]
     looked = chosen.choice if chosen else None
     left_out = looked.left_out if looked else {}
     return FlowStatus(
@@ -88,9 +88,9 @@ def flow_status(
         state=shown,
         reason=trouble,
         epoch=pump.writers.flow.producer_epoch if pump else None,
-        lag_records=None if untold else _total_lag(everything, pump),
-        rpo_seconds=None if untold else _rpo(everything, pump),
-        source_seen_age_seconds=None if untold else _seen_age(everything, pump),
+        lag_records=total_known([one.lag_records for one in counted]),
+        rpo_seconds=worst_known([one.rpo_seconds for one in counted]),
+        source_seen_age_seconds=worst_known([one.source_seen_age_seconds for one in counted]),
         coordinator_answers=coordinator_answers,
         shards=pump.shards.status() if pump else (),
         clusters=clusters,
@@ -103,19 +103,31 @@ def flow_status(
 
 
 def at_rest(picture: FlowStatus) -> FlowStatus:
-    """Return the picture of a flow that has ended: nothing of it is copied or held any more."""
-    mirrors = tuple(
-        replace(
-            mirror,
-            state=_rested(mirror.state),
-            partitions=tuple(
-                replace(one, state=_rested(one.state), phase=PartitionPhase.STOPPED) for one in mirror.partitions
-            ),
-        )
-        for mirror in picture.mirrors
+    """Return the picture of a flow that has ended here: nothing of it is copied, held or looked at by this daemon.
+
+    What another daemon copies is as it was last heard of; whether anybody works on what nobody did is not known.
+    """
+    mirrors = tuple(_mirror_at_rest(mirror) for mirror in picture.mirrors)
+    shards = tuple(
+        replace(shard, held=False, holder=None, epoch=None) if shard.held else shard for shard in picture.shards
     )
-    shards = tuple(replace(shard, held=False, holder=None) if shard.held else shard for shard in picture.shards)
-    return replace(picture, mirrors=mirrors, shards=shards)
+    return replace(picture, mirrors=mirrors, shards=shards, coordinator_answers=None)
+
+
+def _mirror_at_rest(mirror: MirrorStatus) -> MirrorStatus:
+    partitions = tuple(_partition_at_rest(one) for one in mirror.partitions)
+    ours = not partitions or any(one.phase is PartitionPhase.STOPPED for one in partitions)
+    return replace(mirror, state=_rested(mirror.state) if ours else mirror.state, partitions=partitions)
+
+
+def _partition_at_rest(one: PartitionStatus) -> PartitionStatus:
+    if one.reason is Reason.HELD_ELSEWHERE:
+        return one
+    if one.reason is Reason.WAITING_FOR_LEASE:
+        return replace(one, reason=Reason.HELD_ELSEWHERE, detail="not known who works on it now", phase=None)
+    return replace(
+        one, state=_rested(one.state), phase=PartitionPhase.STOPPED, holder=None, open_transaction_seconds=None
+    )
 
 
 def _rested(state: MirrorState) -> MirrorState:
@@ -165,13 +177,22 @@ def _elsewhere(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> Iterator[Pa
         if pump.shards.works_on(where):  # ours, and not begun with yet
             yield PartitionStatus(partition, MirrorState.PENDING, holder=holder, phase=PartitionPhase.ATTACHING)
             continue
+        detail = f"copied by {holder}" if holder else f"nobody works on shard {shard.number} now"
+        unheard = None if holder else pump.shards.unheard_seconds()
+        if holder is None:  # where nobody can be heard, whoever worked on it may still do so
+            holder = pump.shards.last_holder(shard)
+            if holder is not None:
+                detail = f"copied by {holder} when other daemons were last heard"
+            if unheard is not None:
+                detail = f"{detail if holder else 'not known who works on it'}: nothing for {format_age(unheard)}"
+        somebody = holder is not None or unheard is not None
         yield PartitionStatus(
             partition=partition,
             state=MirrorState.ACTIVE if holder and partition in mirror.active else MirrorState.PENDING,
-            reason=Reason.HELD_ELSEWHERE if holder else Reason.WAITING_FOR_LEASE,
-            detail=f"copied by {holder}" if holder else f"nobody works on shard {shard.number} now",
+            reason=Reason.HELD_ELSEWHERE if somebody else Reason.WAITING_FOR_LEASE,
+            detail=detail,
             holder=holder,
-            phase=None if holder else PartitionPhase.WAITING,
+            phase=None if somebody else PartitionPhase.WAITING,
         )
 
 
@@ -179,11 +200,12 @@ def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStat
     copy = slot.copy
     state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.active else MirrorState.PENDING)
     reason, detail = _reason(slot)
-    unanswered = _unanswered(slot, pump, silent) if copy.is_copying() else None
-    if unanswered is not None:
+    unanswered = _unanswered(slot, pump, silent)
+    if unanswered is not None and (copy.is_copying() or reason in {None, Reason.WAITING_FOR_LEADER}):
         reason, detail = Reason.WAITING_FOR_LEADER, unanswered
     known = copy.episode > 0
     now, now_ms = pump.now(), time.time_ns() // 1_000_000
+    lag = slot.lag.lag_records_at(now) if known else None
     return PartitionStatus(
         partition=slot.source.partition,
         state=state,
@@ -193,7 +215,8 @@ def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStat
         source_end=slot.lag.observed_end,
         target_start=slot.target_start,
         target_end=copy.target_end if known else None,
-        lag_records=slot.lag.lag_records_at(now) if known else None,
+        # Where nobody answers for one of its logs, nothing tells that both hold the same.
+        lag_records=None if lag == 0 and unanswered is not None else lag,
         offsets=_offsets(slot),
         guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
         holder=pump.shards.holder(slot.shard),
@@ -218,12 +241,16 @@ def _phase(slot: Slot, reason: Reason | None) -> PartitionPhase:
 
 
 def _unanswered(slot: Slot, pump: Pump, silent: Silent) -> str | None:
-    """Return which of the brokers that a partition is copied between does not answer."""
-    if not silent.source and not silent.target:
-        return None
+    """Return which of the brokers that a partition is copied between does not answer, or that there is none."""
     there, here = pump.leaders_of(slot)
-    for side, leader, why in ((pump.source, there, silent.source), (pump.target, here, silent.target)):
-        if leader is not None and leader.node in why:
+    for side, where, leader, why in (
+        (pump.source, slot.source, there, silent.source),
+        (pump.target, slot.target, here, silent.target),
+    ):
+        if leader is None:
+            if side.cluster.away(where) is not None:
+                return side.cluster.leaderless_because(where)
+        elif leader.node in why:
             return f"{side.cluster.spec.alias} broker {leader.node}, its leader, does not answer{why[leader.node]}"
     return None
 
@@ -265,40 +292,17 @@ def _reason(slot: Slot) -> tuple[Reason | None, str | None]:
 
 
 def _open_seconds(slot: Slot, pump: Pump) -> float | None:
+    """Return for how long a transaction was *seen* to be open: while the source is unseen, nobody knows."""
     if slot.open_since is None or slot.held_up_by is None:
         return None
-    return round(pump.now() - slot.open_since, 3)
+    seen_at = slot.lag.observed_at
+    until = pump.now() if seen_at is None else min(pump.now(), max(seen_at, slot.open_since))
+    return round(until - slot.open_since, 3)
 
 
 def _verified_age(slot: Slot, pump: Pump) -> float | None:
     age = slot.verified.age_seconds(pump.now()) if slot.verified is not None else None
     return None if age is None else round(age, 3)
-
-
-def _total_lag(slots: Iterable[Slot], pump: Pump | None) -> int | None:
-    """Return the sum; unknown as soon as one is, since a part is not the sum."""
-    if pump is None:
-        return None
-    now = pump.now()
-    lags = [slot.lag.lag_records_at(now) if slot.copy.episode > 0 else None for slot in slots]
-    known = [lag for lag in lags if lag is not None]
-    return sum(known) if known and len(known) == len(lags) else None
-
-
-def _rpo(slots: Iterable[Slot], pump: Pump | None) -> float | None:
-    """Return the worst partition's figure: the flow is as safe as its least copied partition."""
-    if pump is None:
-        return None
-    now = pump.now()
-    return _rounded(worst_known([slot.lag.rpo_seconds(now) for slot in slots]))
-
-
-def _seen_age(slots: Iterable[Slot], pump: Pump | None) -> float | None:
-    """Return the age of the oldest observation; unknown where one was never made."""
-    if pump is None:
-        return None
-    now = pump.now()
-    return _rounded(worst_known([_age(slot.lag.observed_at, now) for slot in slots]))
 
 
 def _totals(pump: Pump | None) -> FlowTotals:

@@ -75,17 +75,30 @@ class ShardStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """A broker that a flow cannot do without now: it leads partitions of it, or was the last to.
+
+    `up` is whether it answers, None while that is not known.
+    """
+
+    broker: int
+    up: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """One cluster of a flow, as the asked daemon sees it.
 
     `up` is whether any broker answers, None while that is not known, or not looked at; `answered_age_seconds` is the
-    age of the last answer of any of them. `trouble` says which brokers in use do not answer, and why.
+    age of the last answer of any of them. `trouble` says which brokers in use do not answer, and why, and what has no
+    leader. `brokers` are those in use.
     """
 
     cluster: str
     up: bool | None
     answered_age_seconds: float | None = None
     trouble: str | None = None
+    brokers: tuple[BrokerStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,13 @@ class Metric(enum.Enum):
         ("cluster",),
         "1 while any broker of the cluster answers, 0 once none has for 10 s; absent until it is known.",
     )
+    BROKER_UP = MetricSpec(
+        "broker_up",
+        "gauge",
+        ("cluster", "broker"),
+        "1 while a broker that leads partitions of a flow answers, 0 once it has not for 10 s, also where nobody else "
+        "took over what it led; absent for brokers that no flow needs now.",
+    )
     CONFIG_RELOAD_SUCCESS = MetricSpec(
         "config_reload_success", "gauge", (), "1 if the flow file was loaded the last time it was read, else 0."
     )
@@ -130,7 +137,12 @@ class Metric(enum.Enum):
         "lease_epoch", "gauge", ("flow", "shard"), "Epoch of this daemon's lease; it rises with each change of holder."
     )
     COORDINATOR_UP = MetricSpec("coordinator_up", "gauge", ("flow",), "1 while a coordinator answers, else 0.")
-    FLOW_PAUSED = MetricSpec("flow_paused", "gauge", ("flow",), "1 while an operator has paused the flow.")
+    FLOW_PAUSED = MetricSpec(
+        "flow_paused",
+        "gauge",
+        ("flow",),
+        "1 while an operator has paused the flow; absent while that is not known: before it is up, once it has ended.",
+    )
     FLOW_STATE = MetricSpec(
         "flow_state",
         "gauge",
@@ -225,14 +237,20 @@ def _family(spec: MetricSpec) -> CounterMetricFamily | GaugeMetricFamily:
 
 
 def _clusters(families: _Families, status: DaemonStatus) -> None:
-    """Add one sample per cluster: several flows may look at the same one, and it answers if it answers any of them."""
-    seen: dict[str, set[bool]] = {}
+    """Add one sample per cluster, and per broker in use: it answers if it answers any of the flows that look at it."""
+    clusters: dict[str, set[bool]] = {}
+    brokers: dict[tuple[str, int], set[bool]] = {}
     for flow in status.flows:
         for cluster in flow.clusters if not flow.remote else ():
             if cluster.up is not None:
-                seen.setdefault(cluster.cluster, set()).add(cluster.up)
-    for name, answers in seen.items():
+                clusters.setdefault(cluster.cluster, set()).add(cluster.up)
+            for one in cluster.brokers:
+                if one.up is not None:
+                    brokers.setdefault((cluster.cluster, one.broker), set()).add(one.up)
+    for name, answers in clusters.items():
         families.add(Metric.CLUSTER_UP, True in answers, name)
+    for (name, broker), answers in sorted(brokers.items()):
+        families.add(Metric.BROKER_UP, True in answers, name, str(broker))
 
 
 def _flow(families: _Families, flow: FlowStatus) -> None:
@@ -258,7 +276,9 @@ def _flow(families: _Families, flow: FlowStatus) -> None:
         families.add(Metric.LEASE_HELD, shard.held, name, str(shard.shard))
         families.add(Metric.LEASE_EPOCH, shard.epoch, name, str(shard.shard))
     families.add(Metric.COORDINATOR_UP, flow.coordinator_answers, name)
-    families.add(Metric.FLOW_PAUSED, flow.state is FlowState.PAUSED, name)
+    paused = flow.state is FlowState.PAUSED
+    if paused or (flow.flow_uid is not None and flow.state is not FlowState.FAULTED):
+        families.add(Metric.FLOW_PAUSED, paused, name)
     for state in FlowState:
         families.add(Metric.FLOW_STATE, flow.state is state, name, state)
     if flow.flow_uid is not None:  # before it is up nothing is known of its partitions

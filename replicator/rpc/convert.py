@@ -23,6 +23,7 @@ from replicator.model.report import Check, Level, Report, Section
 from replicator.model.resolution import How, Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import (
+    BrokerStatus,
     ClusterStatus,
     DaemonStatus,
     FlowStatus,
@@ -53,7 +54,7 @@ def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
         flows=[
             pb.FlowStatus(
                 **shallow(flow, "totals", "mirrors", "shards", "clusters", "left_out"),
-                clusters=[pb.ClusterStatus(**shallow(cluster)) for cluster in flow.clusters],
+                clusters=[_cluster_to_wire(cluster) for cluster in flow.clusters],
                 left_out=[pb.LeftOut(**shallow(one)) for one in flow.left_out],
                 shards=[pb.ShardStatus(**shallow(shard)) for shard in flow.shards],
                 totals=pb.FlowTotals(**shallow(flow.totals)),
@@ -150,6 +151,12 @@ def desired_from_wire(number: pb.Desired) -> Desired:
     return desired
 
 
+def _cluster_to_wire(cluster: ClusterStatus) -> pb.ClusterStatus:
+    return pb.ClusterStatus(
+        **shallow(cluster, "brokers"), brokers=[pb.BrokerStatus(**shallow(broker)) for broker in cluster.brokers]
+    )
+
+
 def _mirror_to_wire(mirror: MirrorStatus) -> pb.MirrorStatus:
     return pb.MirrorStatus(
         **shallow(mirror, "partitions"),
@@ -164,7 +171,10 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
         state=name_of(FlowState, message.state),
         totals=read(FlowTotals, message.totals),
         shards=tuple(read(ShardStatus, shard) for shard in message.shards),
-        clusters=tuple(read(ClusterStatus, cluster) for cluster in message.clusters),
+        clusters=tuple(
+            read(ClusterStatus, cluster, brokers=tuple(read(BrokerStatus, broker) for broker in cluster.brokers))
+            for cluster in message.clusters
+        ),
         left_out=tuple(read(LeftOut, one) for one in message.left_out),
         mirrors=tuple(
             read(

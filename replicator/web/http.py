@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from replicator.core.health import stopped, unhealthy_because
+from replicator.core.health import beside, unhealthy_because
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.groups import GroupStatus
 from replicator.model.status import to_json
@@ -42,10 +42,9 @@ def app(control: ControlPort) -> Starlette:
 
     def readyz(_: Request) -> Response:
         status = control.snapshot()
-        if status.ready:
-            still = [f"{flow.flow}: {why}" for flow in status.flows if (why := stopped(flow)) is not None]
-            return PlainTextResponse("\n".join(["ready", *still]) + "\n")
-        return PlainTextResponse(f"{status.not_ready_because or 'starting'}\n", status_code=503)
+        verdict = "ready" if status.ready else status.not_ready_because or "starting"
+        told = [f"{flow.flow}: {why}" for flow in status.flows for why in beside(flow) if why not in verdict]
+        return PlainTextResponse("\n".join([verdict, *told]) + "\n", status_code=200 if status.ready else 503)
 
     def status(_: Request) -> Response:
         return JSONResponse(to_json(control.snapshot()))

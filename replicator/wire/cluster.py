@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
@@ -50,13 +50,18 @@ class Leader:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as the cluster last described it; `in_sync_min` is the smallest number of replicas in sync."""
+    """One topic as the cluster last described it.
+
+    `in_sync_min` is the smallest number of replicas in sync; `leaderless` has the brokers with a replica of each
+    partition that nobody leads.
+    """
 
     name: str
     topic_id: bytes
     leaders: Mapping[int, Leader]
     replication_factor: int
     in_sync_min: int = 0
+    leaderless: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def partition_count(self) -> int:
@@ -115,6 +120,25 @@ class Cluster:
         leader = topic.leaders.get(where.partition) if topic else None
         return leader if leader is not None and leader.node in self.brokers else None
 
+    def away(self, where: TopicPartition) -> tuple[int, ...] | None:
+        """Return the brokers with a replica of a partition that nobody leads which the cluster does not list now.
+
+        None where somebody leads it, or nothing is known of it.
+        """
+        topic = self.topics.get(where.topic)
+        known = topic.leaders.get(where.partition) if topic else None
+        if topic is None or known is None or self.leader(where) is not None:
+            return None
+        replicas = topic.leaderless.get(where.partition, (known.node,))
+        return tuple(sorted(node for node in replicas if node not in self.brokers))
+
+    def leaderless_because(self, where: TopicPartition) -> str:
+        """Return that nobody leads a partition now, with the brokers that might and are away."""
+        away = self.away(where) or ()
+        told = "broker {} is away" if len(away) == 1 else "brokers {} are away"
+        why = f": {told.format(', '.join(map(str, away)))}" if away else ""
+        return f"{self.spec.alias} has no leader for it now{why}"
+
     async def refresh(self, topics: Iterable[str] | None) -> dict[str, int]:
         """Ask for brokers and topics anew.
 
@@ -153,6 +177,11 @@ class Cluster:
                 {index: Leader(int(item.leader_id), int(item.leader_epoch)) for index, item in partitions.items()},
                 len(answer.partitions[0].replica_nodes) if answer.partitions else 0,
                 min((len(item.isr_nodes) for item in answer.partitions), default=0),
+                {
+                    index: tuple(map(int, item.replica_nodes))
+                    for index, item in partitions.items()
+                    if int(item.leader_id) not in self.brokers
+                },
             )
             self.topic_ids[name] = self.topics[name].topic_id
         return failed

@@ -88,17 +88,27 @@ class ShardStatus(_message.Message):
     epoch: int
     def __init__(self, shard: _Optional[int] = ..., holder: _Optional[str] = ..., held: _Optional[bool] = ..., epoch: _Optional[int] = ...) -> None: ...
 
+class BrokerStatus(_message.Message):
+    __slots__ = ("broker", "up")
+    BROKER_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    broker: int
+    up: bool
+    def __init__(self, broker: _Optional[int] = ..., up: _Optional[bool] = ...) -> None: ...
+
 class ClusterStatus(_message.Message):
-    __slots__ = ("cluster", "up", "answered_age_seconds", "trouble")
+    __slots__ = ("cluster", "up", "answered_age_seconds", "trouble", "brokers")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     UP_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    BROKERS_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     up: bool
     answered_age_seconds: float
     trouble: str
-    def __init__(self, cluster: _Optional[str] = ..., up: _Optional[bool] = ..., answered_age_seconds: _Optional[float] = ..., trouble: _Optional[str] = ...) -> None: ...
+    brokers: _containers.RepeatedCompositeFieldContainer[BrokerStatus]
+    def __init__(self, cluster: _Optional[str] = ..., up: _Optional[bool] = ..., answered_age_seconds: _Optional[float] = ..., trouble: _Optional[str] = ..., brokers: _Optional[_Iterable[_Union[BrokerStatus, _Mapping]]] = ...) -> None: ...
 
 class FlowTotals(_message.Message):
     __slots__ = ("records_total", "bytes_total", "batches_total", "appends_accepted_total", "appends_duplicate_total", "appends_refused_total", "appends_fenced_total", "appends_unknown_total", "reattach_total", "last_progress_ms", "filled_offsets_total")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicator.core.health import not_ready_because, phases, stopped, unhealthy_because
+from replicator.core.health import beside, not_ready_because, phases, stopped, unhealthy_because
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import ClusterStatus, FlowStatus, MirrorStatus, PartitionStatus
 
@@ -36,7 +36,7 @@ def test_ready_means_that_every_partition_is_copied_or_stopped_by_name() -> None
         part(3, STOPPED, reason=Reason.WAITING_FOR_ACCESS),
     )
     assert not_ready_because(seen) is None
-    assert stopped(seen) == "2 of 3 partitions stopped (foreign_writer x1, waiting_for_access x1)"
+    assert stopped(seen) == "2 of 3 partitions stopped: foreign_writer 1, waiting_for_access 1"
     assert phases(seen) == {ATTACHING: 0, COPYING: 1, WAITING: 0, STOPPED: 2}
 
 
@@ -50,10 +50,10 @@ def test_what_is_not_copied_yet_is_counted_with_what_it_waits_for() -> None:
         part(4, WAITING, reason=Reason.WAITING_FOR_LEADER),
     )
     assert not_ready_because(seen) == (
-        "4 of 5 partitions of e2w are not copied yet (waiting_for_leader x2, attaching x1, seeding x1)"
+        "4 of 5 partitions of e2w are not copied now: waiting_for_leader 2, attaching 1, seeding 1"
     )
     fresh = flow(mirrors=(MirrorStatus("orders", "orders", MirrorState.PENDING),))
-    assert not_ready_because(fresh) == "1 of 1 partitions of e2w are not copied yet (attaching x1)"
+    assert not_ready_because(fresh) == "1 of 1 partitions of e2w are not copied now: attaching 1"
 
 
 @pytest.mark.parametrize("state", [FlowState.STARTING, FlowState.UNREACHABLE, FlowState.FAULTED])
@@ -74,7 +74,7 @@ def test_a_paused_flow_is_ready_and_not_healthy() -> None:
     """It does what it was told to."""
     seen = flow(part(0, STOPPED, MirrorState.PAUSED), state=FlowState.PAUSED)
     assert not_ready_because(seen) is None
-    assert stopped(seen) == "1 of 1 partitions stopped (paused x1)"
+    assert stopped(seen) == "1 of 1 partitions stopped: paused 1"
     assert unhealthy_because(seen, None) == "the flow is PAUSED"
 
 
@@ -82,7 +82,25 @@ def test_one_broker_that_does_not_answer_makes_a_flow_unhealthy() -> None:
     """Though the cluster is up."""
     trouble = "west broker 2 does not answer, last heard 12.0s ago"
     clusters = (ClusterStatus("east", up=True), ClusterStatus("west", up=True, trouble=trouble))
-    assert unhealthy_because(flow(part(0, COPYING), clusters=clusters), None) == trouble
+    seen = flow(part(0, COPYING), clusters=clusters)
+    assert unhealthy_because(seen, None) == trouble
+    assert (not_ready_because(seen), beside(seen)) == (None, [trouble])
+    waits = flow(part(0, COPYING), part(1, WAITING, reason=Reason.WAITING_FOR_LEADER), clusters=clusters)
+    told = f"1 of 2 partitions of e2w are not copied now: waiting_for_leader 1; {trouble}"
+    assert not_ready_because(waits) == told
+
+
+def test_what_nobody_works_on_is_not_healthy() -> None:
+    """Nobody may ever do."""
+    seen = flow(part(0, COPYING), part(1, WAITING, reason=Reason.WAITING_FOR_LEASE))
+    assert unhealthy_because(seen, None) == "orders stands still: waiting_for_lease"
+
+
+def test_a_flow_that_has_ended_says_so_once() -> None:
+    """Its partitions stand still for no reason of their own."""
+    seen = flow(part(0, STOPPED, MirrorState.PENDING), state=FlowState.FAULTED, reason="would feed itself")
+    assert (stopped(seen), beside(seen)) == (None, [])
+    assert not_ready_because(seen) == "e2w is FAULTED: would feed itself"
 
 
 def test_a_topic_that_lacks_a_right_is_not_healthy() -> None:

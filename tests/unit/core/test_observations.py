@@ -57,3 +57,28 @@ def test_a_broker_that_comes_into_use_gets_its_time_to_answer() -> None:
     assert set(seen.silent(100.0 + SILENT_SECONDS)) == {1, 2}
     seen.watch({1}, 111.0)
     assert set(seen.silent(111.0)) == {1}
+
+
+def test_the_brokers_in_use_are_told_one_by_one() -> None:
+    """One that did not answer yet, and still has time to, is neither; whoever is not in use is nobody's business."""
+    seen = ClusterSeen()
+    seen.watch({1, 2, 3}, 20.0)
+    seen.broker(1).answered_at = 29.0
+    seen.broker(2).answered_at = 10.0
+    seen.broker(4).answered_at = 1.0
+    told = {one.broker: one.up for one in seen.status("west", 29.5).brokers}
+    assert told == {1: True, 2: True, 3: None}
+    told = {one.broker: one.up for one in seen.status("west", 30.0).brokers}
+    assert told == {1: True, 2: False, 3: False}
+
+
+def test_a_partition_that_nobody_leads_for_a_while_is_named() -> None:
+    """A new leader takes a moment; no broker need be silent."""
+    seen = ClusterSeen()
+    seen.broker(1).answered_at = 29.0
+    seen.watch({1}, 10.0, ["orders-1", "orders-0"])
+    seen.watch({1}, 19.0, ["orders-1", "orders-0", "orders-2"])
+    assert seen.status("west", 19.9).trouble is None
+    assert seen.status("west", 20.0).trouble == "west has no leader for orders-0 and 1 more partitions"
+    seen.watch({1}, 21.0)
+    assert seen.status("west", 22.0).trouble is None

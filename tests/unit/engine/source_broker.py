@@ -75,6 +75,7 @@ class SourceBroker:
         leader_epoch: That of all partitions, as its metadata tell.
         metadata_asked: How often it was asked for them.
         frozen: Whether it keeps its connections open and answers nothing.
+        away: Brokers that the cluster has dropped; shared by all of them.
     """
 
     def __init__(self, node: int, answer: Answer) -> None:
@@ -89,6 +90,7 @@ class SourceBroker:
         self.leader_epoch = 3
         self.metadata_asked = 0
         self.frozen = False
+        self.away: set[int] = set()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -131,7 +133,9 @@ class SourceBroker:
         if key == 3:
             self.metadata_asked += 1
             request, _ = entity_reader(MetadataRequest)(raw, at)
-            return _encoded(self._metadata([str(topic.name) for topic in request.topics or ()]))
+            everything = [f"orders-{each.node}" for each in self.cluster]
+            names = everything if request.topics is None else [str(topic.name) for topic in request.topics]
+            return _encoded(self._metadata(names))
         assert key == 1
         fetch, _ = entity_reader(FetchRequest)(raw, at)
         self.fetches.append(fetch)
@@ -160,6 +164,7 @@ class SourceBroker:
             brokers=tuple(
                 MetadataResponseBroker(node_id=BrokerId(each.node), host="127.0.0.1", port=i32(each.port), rack=None)
                 for each in self.cluster
+                if each.node not in self.away
             ),
             cluster_id="source",
             controller_id=BrokerId(self.node),
@@ -177,14 +182,15 @@ class SourceBroker:
 
     def _partition(self, number: int, node: int) -> MetadataResponsePartition:
         nodes = (BrokerId(node),)
+        led = node not in self.away
         return MetadataResponsePartition(
             error_code=ErrorCode.none,
             partition_index=i32(number),
-            leader_id=nodes[0],
+            leader_id=nodes[0] if led else BrokerId(-1),
             leader_epoch=i32(self.leader_epoch),
             replica_nodes=nodes,
             isr_nodes=nodes,
-            offline_replicas=(),
+            offline_replicas=() if led else nodes,
         )
 
 

@@ -38,7 +38,7 @@ class Bench:
     def __init__(self, *brokers: SourceBroker) -> None:
         self.brokers = brokers
         for broker in brokers:
-            broker.cluster = list(brokers)
+            broker.cluster, broker.away = list(brokers), brokers[0].away
         self.landed: list[tuple[Slot, int, int]] = []
 
     async def begin(self, topics: list[str]) -> None:

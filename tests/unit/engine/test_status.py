@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach_facts import Resume
+from replicator.core.health import phases
 from replicator.core.intake import FILL_AHEAD_MAX, Fill
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import TargetLimits
@@ -16,30 +18,71 @@ from replicator.engine.filler import Filler
 from replicator.engine.mirror import Mirror
 from replicator.engine.pump import Totals
 from replicator.engine.slot import OpenTransaction, Slot
-from replicator.engine.status import Silent, _mirror, _partition, _rpo, _seen_age, _total_lag, _totals, at_rest
+from replicator.engine.status import Silent, _mirror, _partition, _totals, at_rest, flow_status
 from replicator.model.names import TopicPartition
+from replicator.model.security import ClusterSpec
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
-from replicator.model.status import FlowStatus, MirrorStatus, ShardStatus
-from replicator.wire.cluster import Leader
+from replicator.model.status import FlowStatus, ShardStatus
+from replicator.wire.cluster import Cluster, Leader, Topic
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
     from replicator.engine.pump import Pump
 
-PUMP = cast(
-    "Pump",
-    SimpleNamespace(
-        shards=SimpleNamespace(
-            holder=lambda shard: f"daemon {shard.number}" if shard.number < 8 else None,
-            of=lambda where: shard_with(None, where.partition),
-            works_on=lambda where: where.partition == 7,
-        ),
+FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
+
+
+def cluster(alias: str, node: int) -> Cluster:
+    """Return a cluster of brokers 1 to 3, of which one leads all of a topic."""
+    made = Cluster(ClusterSpec(alias, (("127.0.0.1", 1),)))
+    made.brokers = {number: ("127.0.0.1", number) for number in (1, 2, 3)}
+    made.topics["orders"] = Topic("orders", bytes(16), {number: Leader(node, 0) for number in range(10)}, 1)
+    return made
+
+
+def pump_of(*slots: Slot, source: Cluster | None = None, target: Cluster | None = None, **shards: Any) -> Pump:
+    """Return a pump of these partitions, as far as status asks for it."""
+    there, here = source or cluster("east", 1), target or cluster("west", 2)
+    asked = {
+        "holder": lambda shard: f"daemon {shard.number}" if shard.number < 8 else None,
+        "of": lambda where: shard_with(None, where.partition),
+        "works_on": lambda where: where.partition == 7,
+        "unheard_seconds": lambda: None,
+        "last_holder": lambda _: None,
+        "status": tuple,
+    }
+    made = SimpleNamespace(
+        slots={one.source: one for one in slots},
+        take_silence=lambda _: None,
+        writers=SimpleNamespace(flow=SimpleNamespace(producer_epoch=1)),
+        totals=Totals(),
+        outcomes=dict.fromkeys(ProduceOutcome, 0),
+        shards=SimpleNamespace(**asked | shards),
         now=lambda: 100.0,
-        leaders_of=lambda _: (Leader(1, 0), Leader(2, 0)),
-        source=SimpleNamespace(cluster=SimpleNamespace(spec=SimpleNamespace(alias="east"))),
-        target=SimpleNamespace(cluster=SimpleNamespace(spec=SimpleNamespace(alias="west"))),
-    ),
-)
+        leaders_of=lambda one: (there.leader(one.source), here.leader(one.target)),
+        source=SimpleNamespace(cluster=there),
+        target=SimpleNamespace(cluster=here),
+    )
+    return cast("Pump", made)
+
+
+PUMP = pump_of()
+
+
+def whole(*slots: Slot, silent: Silent | None = None, partitions: int = 0, pump: Pump | None = None) -> FlowStatus:
+    """Return the picture of a flow that copies these partitions of one topic."""
+    mirrors = {"orders": Mirror("orders", "orders", partitions=partitions or len(slots))}
+    return flow_status(
+        FlowState.ACTIVE,
+        FLOW,
+        uid="uid",
+        mirrors=mirrors,
+        pump=pump or pump_of(*slots),
+        paused=False,
+        trouble=None,
+        silent=silent or Silent(),
+    )
 
 
 def slot(partition: int) -> Slot:
@@ -190,11 +233,11 @@ def test_a_sum_with_an_unknown_part_is_unknown() -> None:
     known, fresh, old = copied(0), slot(1), copied(2)
     known.lag.observe(17, 95.0)
     known.lag.reach(10)
-    assert _total_lag([known], PUMP) == 7
-    assert _total_lag([known, fresh], PUMP) is None
+    assert whole(known).lag_records == 7
+    assert whole(known, fresh).lag_records is None
     old.lag.reach(10)
     old.lag.observe(10, 60.0)
-    assert (_total_lag([known, old], PUMP), _partition(old, PUMP).lag_records) == (None, None)
+    assert (whole(known, old).lag_records, _partition(old, PUMP).lag_records) == (None, None)
 
 
 def test_a_flow_is_as_safe_as_its_least_copied_partition() -> None:
@@ -207,20 +250,91 @@ def test_a_flow_is_as_safe_as_its_least_copied_partition() -> None:
     two.lag.observe(15, 98.0)
     assert [_partition(each, PUMP).rpo_seconds for each in (one, two)] == [1.0, 40.0]
     assert [_partition(each, PUMP).source_seen_age_seconds for each in (one, two)] == [1.0, 2.0]
-    assert (_rpo([one, two], PUMP), _seen_age([one, two], PUMP)) == (40.0, 2.0)
-    assert (_rpo([one, copied(2)], PUMP), _seen_age([one, copied(2)], PUMP)) == (None, None)
+    both, more = whole(one, two), whole(one, copied(2))
+    assert (both.rpo_seconds, both.source_seen_age_seconds) == (40.0, 2.0)
+    assert (more.rpo_seconds, more.source_seen_age_seconds) == (None, None)
+
+
+def test_a_partition_without_a_leader_waits_for_the_broker_that_is_away() -> None:
+    """The cluster has dropped it from its list by then, so its silence shows nowhere else; also before the attach."""
+    one = copied(0)
+    one.lag.reach(10)
+    one.lag.observe(10, 99.0)
+    assert _partition(one, PUMP).lag_records == 0
+    target = cluster("west", 2)
+    del target.brokers[2]
+    target.topics["orders"] = Topic("orders", bytes(16), {0: Leader(-1, 0)}, 1, leaderless={0: (2,)})
+    for waits in (one, slot(0)):
+        found = _partition(waits, pump_of(waits, target=target))
+        assert (found.phase, found.reason) == (PartitionPhase.WAITING, Reason.WAITING_FOR_LEADER)
+        assert found.detail == "west has no leader for it now: broker 2 is away"
+        assert found.lag_records is None
+
+
+def test_nothing_is_level_with_a_broker_that_does_not_answer() -> None:
+    """What is surely behind still is."""
+    level, behind = copied(0), copied(1)
+    for one, end in ((level, 10), (behind, 14)):
+        one.lag.reach(10)
+        one.lag.observe(end, 99.0)
+    silent = Silent(source={1: ", last heard 12s ago"})
+    found = [_partition(one, PUMP, silent) for one in (level, behind)]
+    assert [one.lag_records for one in found] == [None, 4]
+    assert whole(level, behind, silent=silent).lag_records is None
+
+
+def test_an_open_transaction_is_as_long_as_the_source_was_seen() -> None:
+    """Once it is unseen, nobody knows whether it is open still."""
+    made = held_up(copied(0), 60.0)
+    made.lag.observe(10, 70.0)
+    assert shown(made)[2] == 30.0
+
+
+def test_whoever_worked_on_a_partition_may_still_do_so_where_nobody_can_be_heard() -> None:
+    """An old sign of life is no sign of an end: the state topic was not read since."""
+    deaf: dict[str, Any] = {"holder": lambda _: None, "unheard_seconds": lambda: 42.0}
+    known = pump_of(**deaf, last_holder=lambda shard: f"daemon {shard.number}")
+    found = _mirror(Mirror("orders", "orders", partitions=1, active={0}), [], known, paused=False).partitions[0]
+    assert (found.state, found.reason, found.holder) == (MirrorState.ACTIVE, Reason.HELD_ELSEWHERE, "daemon 0")
+    assert found.detail == "copied by daemon 0 when other daemons were last heard: nothing for 42.0s"
+    assert found.phase is None
+    nobody = _mirror(Mirror("orders", "orders", partitions=1), [], pump_of(**deaf), paused=False).partitions[0]
+    assert (nobody.reason, nobody.holder, nobody.phase) == (Reason.HELD_ELSEWHERE, None, None)
+    assert nobody.detail == "not known who works on it: nothing for 42.0s"
 
 
 def test_nothing_of_a_flow_that_has_ended_is_copied_or_held() -> None:
     """Whatever its machines stood at; what was stopped before stays what it was."""
-    parts = (_partition(copied(0), PUMP), _partition(slot(1), PUMP))
-    faulted = copied(2)
+    faulted, open_one = copied(2), held_up(copied(0), 12.0)
     faulted.copy.fault(Reason.FOREIGN_WRITER, "someone")
-    mirror = MirrorStatus("orders", "orders", MirrorState.ACTIVE, partitions=(*parts, _partition(faulted, PUMP)))
     shards = (ShardStatus(0, "me", held=True, epoch=3), ShardStatus(1, "other", held=False, epoch=None))
-    before = FlowStatus("f", "uid", "east", "west", FlowState.FAULTED, shards=shards, mirrors=(mirror,))
+    before = replace(whole(open_one, slot(1), faulted), shards=shards, coordinator_answers=True)
     after = at_rest(before)
-    assert [(one.held, one.holder) for one in after.shards] == [(False, None), (False, "other")]
-    assert {one.phase for one in after.mirrors[0].partitions} == {PartitionPhase.STOPPED}
-    states = [after.mirrors[0].state, *(one.state for one in after.mirrors[0].partitions)]
-    assert states == [MirrorState.PENDING, MirrorState.PENDING, MirrorState.PENDING, MirrorState.FAULTED]
+    assert [(one.held, one.holder, one.epoch) for one in after.shards] == [(False, None, None), (False, "other", None)]
+    parts = after.mirrors[0].partitions
+    assert {one.phase for one in parts} == {PartitionPhase.STOPPED}
+    assert {(one.holder, one.open_transaction_seconds) for one in parts} == {(None, None)}
+    states = [after.mirrors[0].state, *(one.state for one in parts)]
+    assert states == [MirrorState.FAULTED, MirrorState.PENDING, MirrorState.PENDING, MirrorState.FAULTED]
+    assert after.coordinator_answers is None
+
+
+def test_what_another_daemon_copies_does_not_rest_with_the_flow_that_ended_here() -> None:
+    """It is held by that one, as it was last heard; of what nobody worked on nobody knows by now."""
+    ours = copied(0)
+    mirrors = {"orders": Mirror("orders", "orders", partitions=9, active={1})}
+    picture = flow_status(
+        FlowState.FAULTED, FLOW, uid="uid", mirrors=mirrors, pump=pump_of(ours), paused=False, trouble="ended"
+    )
+    after = at_rest(picture)
+    parts = after.mirrors[0].partitions
+    assert (parts[1].state, parts[1].reason, parts[1].holder) == (MirrorState.ACTIVE, Reason.HELD_ELSEWHERE, "daemon 1")
+    assert (parts[8].reason, parts[8].holder, parts[8].phase) == (Reason.HELD_ELSEWHERE, None, None)
+    assert phases(after) == {
+        PartitionPhase.ATTACHING: 0,
+        PartitionPhase.COPYING: 0,
+        PartitionPhase.WAITING: 0,
+        PartitionPhase.STOPPED: 2,  # the one that was copied, and one of ours that was not begun with
+    }
+    elsewhere = replace(picture.mirrors[0], partitions=picture.mirrors[0].partitions[1:3], state=MirrorState.ACTIVE)
+    assert at_rest(replace(picture, mirrors=(elsewhere,))).mirrors[0].state is MirrorState.ACTIVE

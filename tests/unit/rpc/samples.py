@@ -14,6 +14,7 @@ from replicator.model.report import Report, Section, ok, warn
 from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import (
+    BrokerStatus,
     ClusterStatus,
     DaemonStatus,
     FlowStatus,
@@ -97,7 +98,9 @@ EAST = FlowStatus(
     shards=(ShardStatus(0, "west-1", held=True, epoch=3), ShardStatus(1, "west-2", held=False, epoch=None)),
     clusters=(
         ClusterStatus("east", up=True, answered_age_seconds=0.4),
-        ClusterStatus("west", up=True, answered_age_seconds=1.5),
+        ClusterStatus(
+            "west", up=True, answered_age_seconds=1.5, brokers=(BrokerStatus(1, up=True), BrokerStatus(7, None))
+        ),
     ),
     totals=FlowTotals(
         records_total=1_204_519,

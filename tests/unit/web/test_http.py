@@ -12,9 +12,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from replicator.core.health import not_ready_because
 from replicator.errors import ReplicatorError
 from replicator.model.states import PartitionPhase
-from replicator.model.status import to_json
+from replicator.model.status import ClusterStatus, to_json
 from replicator.web.http import app, serve
 from tests.unit.rpc.samples import AUDIT, DAEMON, EAST, ORDERS, FakeDaemon
 
@@ -46,7 +47,8 @@ async def test_readyz_says_what_is_missing(http: httpx.AsyncClient, daemon: Fake
     daemon.status = replace(DAEMON, ready=False, not_ready_because="seeding orders.eu")
     answer = await http.get("/readyz")
 
-    assert (answer.status_code, answer.text) == (503, "seeding orders.eu\n")
+    told = "seeding orders.eu\nnorth-to-west: west does not answer: refused\n"
+    assert (answer.status_code, answer.text) == (503, told)
 
 
 async def test_readyz_counts_what_stands_still_by_name(http: httpx.AsyncClient, daemon: FakeDaemon) -> None:
@@ -56,8 +58,26 @@ async def test_readyz_counts_what_stands_still_by_name(http: httpx.AsyncClient, 
     answer = await http.get("/readyz")
     assert (answer.status_code, answer.text) == (
         200,
-        "ready\neast-to-west: 1 of 3 partitions stopped (overtaken_by_retention x1)\n",
+        "ready\neast-to-west: 1 of 3 partitions stopped: overtaken_by_retention 1\n",
     )
+
+
+async def test_readyz_counts_what_stands_still_also_while_something_is_waited_for(
+    http: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
+    """And names the broker that does not answer, once."""
+    silent = "west broker 2 does not answer, last heard 12.0s ago"
+    audit = replace(AUDIT, partitions=tuple(replace(one, phase=PartitionPhase.STOPPED) for one in AUDIT.partitions))
+    clusters = (ClusterStatus("west", up=True, trouble=silent),)
+    flow = replace(EAST, mirrors=(ORDERS, audit), clusters=clusters)
+    why = not_ready_because(flow)
+    daemon.status = replace(DAEMON, ready=False, not_ready_because=why, flows=(flow,))
+    answer = await http.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.text.splitlines() == [
+        f"1 of 3 partitions of east-to-west are not copied now: waiting_for_doubt 1; {silent}",
+        "east-to-west: 1 of 3 partitions stopped: overtaken_by_retention 1",
+    ]
 
 
 async def test_status_is_the_json_of_the_contract(http: httpx.AsyncClient) -> None:
