@@ -28,10 +28,20 @@ class Edges(NamedTuple):
     Attributes:
         end: The log's own end, from the same answer: its high watermark.
         leader_epoch: That of the leader that answered, -1 where it is unknown.
+        epochs_unproven: Offset below which an operator let leader epochs above that be ignored.
     """
 
     end: int = OFFSET_MAX
     leader_epoch: int = -1
+    epochs_unproven: int = 0
+
+    def epoch_is_above(self, header: BatchHeader) -> bool:
+        """Return whether a batch claims a leader epoch that its leader does not know of."""
+        return 0 <= self.leader_epoch < header.leader_epoch
+
+    def ignores_epoch(self, header: BatchHeader) -> bool:
+        """Return whether that is to be taken as an unknown one."""
+        return header.next_offset <= self.epochs_unproven
 
 
 class Doubt(NamedTuple):
@@ -119,9 +129,9 @@ def _beyond(header: BatchHeader, edges: Edges) -> Lie | None:
             f"the source's log holds a batch that claims offsets {header.base_offset} to {header.next_offset - 1}, "
             f"and ends at {edges.end}"
         )
-    if 0 <= edges.leader_epoch < header.leader_epoch:
+    if edges.epoch_is_above(header) and not edges.ignores_epoch(header):
         return Lie(
             f"the source's batch at offset {header.base_offset} claims leader epoch {header.leader_epoch}, "
-            f"its leader is in {edges.leader_epoch}"
+            f"its leader is in {edges.leader_epoch}; `--how skip` takes it without that, and loses nothing"
         )
     return None

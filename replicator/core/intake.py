@@ -314,7 +314,7 @@ class Intake:
             raise CorruptRecords(f"the batch at offset {header.base_offset} ends before it begins")
         if header.magic == MAGIC_V2 and header.next_offset <= self.expected:
             return True
-        if not self._ends_within(header) or not self._take_epoch(header.leader_epoch):
+        if not self._ends_within(header) or not self._take_epoch(header):
             return False
         if header.magic != MAGIC_V2 and not self._is_given_up(header):
             return self._encode(header)
@@ -338,11 +338,15 @@ class Intake:
         self.doubt = f"a batch claims offsets up to {header.next_offset - 1}, but the log ends at {self._edges.end}"
         return False
 
-    def _take_epoch(self, epoch: int) -> bool:
+    def _take_epoch(self, header: BatchHeader) -> bool:
         """Take a batch's leader epoch, which may be another than that of the one before; return whether to go on."""
+        epoch = header.leader_epoch
         if epoch in {self.epoch, -1}:
             return True
-        if 0 <= self._edges.leader_epoch < epoch:
+        if self._edges.epoch_is_above(header):
+            if self._edges.ignores_epoch(header):
+                self.epoch = -1
+                return True
             return self._stop_in_doubt(
                 f"a batch claims leader epoch {epoch}, its leader is in {self._edges.leader_epoch}"
             )

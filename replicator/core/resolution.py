@@ -56,6 +56,8 @@ class Facts:
         batch: The source's batch that cannot be copied: its first offset and its end.
         compacted: Whether the source's cleaner takes records away.
         mended: Whether the source's log was read again, and no batch of it is damaged any more.
+        epochs_end: Where the source's log ends that holds batches which claim leader epochs above their leader's, and
+            nothing else is wrong with; 0 where it holds none.
     """
 
     partition: int
@@ -71,6 +73,7 @@ class Facts:
     batch: tuple[int, int] | None = None
     compacted: bool = False
     mended: bool = False
+    epochs_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,14 @@ class GoOn:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Let the partition try again; `tombstones`: whatever was cleaned away until now."""
+    """Let the partition try again; `tombstones`: whatever was cleaned away until now.
+
+    `epochs_unproven`: leader epochs above the leader's are ignored in the source's batches below that offset.
+    """
 
     partition: int
     tombstones: bool = False
+    epochs_unproven: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +171,12 @@ def _sentence(step: Step, topic: str) -> str:
                 f"{topic}-{partition} goes on with the source's offset {place.source} at {place.target} of the target: "
                 f"offsets are {offsets}"
             )
-        case Retry(partition):
-            return f"{topic}-{partition} tries again"
+        case Retry(partition, epochs_unproven=end):
+            epochs = (
+                f", and takes leader epochs above their leader's as unknown below offset {end} of the source; "
+                "the records are copied"
+            )
+            return f"{topic}-{partition} tries again{epochs if end else ''}"
         case TakeSource():
             return f"the source topic {topic} of today is the one that is meant"
         case Adopt(owner):
@@ -274,6 +285,8 @@ def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
         first, end = one.place.source, one.source_start
         text = "the source's records, deleted by retention before they were copied"
         return GiveUp(one.partition, first, end), [Loss(one.partition, first, end, text)]
+    if one.epochs_end:
+        return Retry(one.partition, epochs_unproven=one.epochs_end), []
     if one.mended:
         return Retry(one.partition), []
     if one.batch is None:

@@ -72,6 +72,7 @@ class Adopted:
             for number, given_up in old.given_up.items():
                 record.given_up[number].CopyFrom(given_up)
             record.tombstones_ok_ms.update(old.tombstones_ok_ms)
+            record.epochs_unproven.update(old.epochs_unproven)
         record.resolutions.extend(old.resolutions)
         blocks = [
             (key, None)

@@ -314,7 +314,7 @@ class AttachLoop:
         pump, copy = self._pump, slot.copy
         try:
             async with self._room_on_source:
-                verdict = await look_again(pump.source, slot.source, offset, copy.looks)
+                verdict = await look_again(pump.source, slot.source, offset, copy.looks, slot.epochs_unproven)
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             slot.attaching = False
             self._met(slot, error, about=f"{copy.detail_of_doubt}; it cannot be looked at: ")

@@ -81,6 +81,7 @@ class Lineup:
         slot.level_ms = self._source_ends.level_ms(where)
         slot.seeded_to = mirror.seeded.get(partition, 0)
         slot.stored_epoch = mirror.epochs.get(partition, -1)
+        slot.epochs_unproven = mirror.epochs_unproven.get(partition, 0)
         if where in self._doubts:
             slot.copy.doubtful, slot.doubt_until = True, self._doubts.pop(where)
         _set_cleaning(slot, mirror)

@@ -8,7 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.doubt import Edges, Gaps, Unseen, Verdict, judge, sound_length
+from kio.schema.errors import ErrorCode
+
+from replicator.core.doubt import Edges, Gaps, Lie, Unseen, Verdict, judge, sound_length
 from replicator.core.intake import Aborts
 from replicator.engine.access import refused
 from replicator.engine.holes import holds_nothing
@@ -353,7 +355,9 @@ def batches_of(frame: Frame, fetched: Fetched) -> list[BatchHeader]:
     return headers
 
 
-async def look_again(side: Side, where: TopicPartition, offset: int, looks: int = 0) -> Verdict | None:
+async def look_again(
+    side: Side, where: TopicPartition, offset: int, looks: int = 0, epochs_unproven: int = 0
+) -> Verdict | None:
     """Look at an offset at which an answer was not believed; None where the log begins behind it, or ends before it.
 
     It is read with the batch before it and without a session; the log's end and leader epoch are read after it, too.
@@ -363,6 +367,7 @@ async def look_again(side: Side, where: TopicPartition, offset: int, looks: int 
         where: Which partition.
         offset: The doubted offset.
         looks: How often before such a look proved offsets without a batch: where there are many, more is read at once.
+        epochs_unproven: Offset below which leader epochs above the leader's are ignored.
 
     Raises:
         KafkaError: The broker refuses, or does not give what is there; later.
@@ -388,7 +393,10 @@ async def look_again(side: Side, where: TopicPartition, offset: int, looks: int 
         leader = cluster.leader(where)
         # Both ends: an unclean election may have taken in between what was read.
         end = max(end, (await offsets_of(connection, [where], control.LATEST))[where])
-        verdict = judge(headers, offset, Edges(end, leader.epoch if leader is not None else -1))
+        edges = Edges(end, leader.epoch if leader is not None else -1, epochs_unproven)
+        verdict = judge(headers, offset, edges)
+        if isinstance(verdict, Lie):
+            await _confirm_epoch(side, connection, where, headers, offset, edges)
         if not isinstance(verdict, Unseen):
             return verdict
         if not more:
@@ -397,6 +405,37 @@ async def look_again(side: Side, where: TopicPartition, offset: int, looks: int 
             break
         position = more[-1].next_offset
     raise nothing_from(connection, where, position, end)
+
+
+async def _confirm_epoch(
+    side: Side, connection: Connection, where: TopicPartition, headers: Sequence[BatchHeader], offset: int, edges: Edges
+) -> None:
+    """Let the leader itself say that it is in no such leader epoch as a batch claims: metadata may be old.
+
+    A broker tells them from what it heard last, and whoever answers need not be the leader; only the leader knows in
+    which epoch it is.
+
+    Raises:
+        KafkaError: It is in that epoch, or in a later one, or refuses; later.
+    """
+    claims = next((header for header in headers if header.next_offset > offset), None)
+    if claims is None or not edges.epoch_is_above(claims):
+        return
+    try:
+        await read_once(side, connection, where, claims.base_offset, leader_epoch=claims.leader_epoch, read_bytes=1)
+    except BrokerRefused as error:
+        if error.code == ErrorCode.unknown_leader_epoch:
+            return
+        if error.code != ErrorCode.fenced_leader_epoch:
+            raise
+    raise BrokerRefused(
+        f"{where} is led in epoch {claims.leader_epoch} by now, and metadata still tell {edges.leader_epoch}",
+        cluster=side.cluster.spec.alias,
+        code=0,
+        api="Metadata",
+        why="the broker that told them has not heard of it yet",
+        retryable=True,
+    )
 
 
 def _ended(headers: Sequence[BatchHeader], offset: int, position: int, end: int) -> Verdict:

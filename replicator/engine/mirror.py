@@ -35,6 +35,7 @@ class Mirror:
         only_compacted: Whether nothing else takes records away.
         delete_retention_ms: How long the source keeps tombstones, None where that is not known.
         tombstones_ok_ms: Per partition, up to when lost tombstones were accepted.
+        epochs_unproven: Per partition, the source offset below which leader epochs above the leader's are ignored.
         active: Partitions that the record holds as ACTIVE.
         epochs: Stored source leader epochs.
         generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
@@ -60,6 +61,7 @@ class Mirror:
     only_compacted: bool = False
     delete_retention_ms: int | None = None
     tombstones_ok_ms: dict[int, int] = field(default_factory=dict)
+    epochs_unproven: dict[int, int] = field(default_factory=dict)
     generation: int = 0
     active: set[int] = field(default_factory=set)
     epochs: dict[int, int] = field(default_factory=dict)
@@ -93,6 +95,7 @@ class Mirror:
         self.tells_policy = record.tells_policy
         self.seeded = dict(record.seeded)
         self.tombstones_ok_ms = dict(record.tombstones_ok_ms)
+        self.epochs_unproven = dict(record.epochs_unproven)
 
     def learn(self, record: pb.MirrorRecord) -> None:
         """Take what other daemons recorded of their partitions; all of it only grows within a generation."""

@@ -399,7 +399,7 @@ class SourceReader:
             pieces, dropped = copy.offer(
                 headers,
                 fetched.aborted or (),
-                Edges(fetched.high_watermark, asked.leader_epoch),
+                Edges(fetched.high_watermark, asked.leader_epoch, slot.epochs_unproven),
                 lambda header: open_batch(frame.view, header),
                 lambda header: prove(frame.view, header),
             )

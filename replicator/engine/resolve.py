@@ -210,6 +210,7 @@ class Resolver:
                 record.source_topic_id = topic.topic_id if topic is not None else bytes(16)
                 del record.leader_epochs[:]
                 record.given_up.clear()
+                record.epochs_unproven.clear()
             elif isinstance(step, GiveUp):
                 ranges = record.given_up[step.partition].ranges
                 ranges.append(pb.OffsetRange(first=step.first, end=step.end))
@@ -219,6 +220,8 @@ class Resolver:
                 self._go_on(record, mirror, step, adopted, anew=Reason.SOURCE_RECREATED in plan.reasons)
             elif isinstance(step, Retry) and step.tombstones:
                 record.tombstones_ok_ms[step.partition] = now_ms
+            elif isinstance(step, Retry) and step.epochs_unproven:
+                record.epochs_unproven[step.partition] = step.epochs_unproven
         record.resolutions.append(
             pb.Resolution(
                 at_ms=now_ms,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicator.core.doubt import Edges
 from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.offset_map import Place
 from replicator.core.resolution import Facts
@@ -19,7 +20,7 @@ from replicator.obs.logs import get_logger
 from replicator.wire.recode import open_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _READS_MAX = 64
 """Fetches of 1 MiB in which a batch that cannot be copied is looked for: more than one answer can hold."""
 _MENDED = (-1, -1)
+_EPOCH = -2
+"""In place of a first offset: nothing is wrong with the batch but its leader epoch."""
 _BY_BATCH = frozenset({Reason.RECORD_TOO_LARGE, Reason.CORRUPT_BATCH})
 
 log = get_logger(__name__)
@@ -72,6 +75,7 @@ class FactFinder:
         if how is How.ACCEPT and there is not None and here is not None:
             found, equal = await self._proven(mirror, slot, reason, there, here)
         batch = await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None
+        only_epoch = batch is not None and batch[0] == _EPOCH
         return Facts(
             number,
             reason,
@@ -83,9 +87,10 @@ class FactFinder:
             found=found.place,
             unproven=found.why if found.place is None else "",
             equal_from=equal,
-            batch=None if batch is _MENDED else batch,
+            batch=None if batch is _MENDED or only_epoch else batch,
             compacted=mirror.compacted,
             mended=batch is _MENDED and reason is Reason.CORRUPT_BATCH,
+            epochs_end=batch[1] if batch is not None and only_epoch else 0,
         )
 
     def _place(self, slot: Slot | None, here: Log | None, *, ours: bool) -> Place | None:
@@ -145,11 +150,14 @@ class FactFinder:
 
         It need not stand at that place: what comes before it in one answer is dropped with it. `_MENDED` where every
         batch that can have been in that answer is sound by now: another replica leads, or the answer alone was spoiled.
+        `_EPOCH` and an offset, where the first one that is not sound claims a leader epoch above its leader's and is
+        whole: what is in the log up to there may do so.
         """
         if slot is None or there is None:
             return None
         position = max(slot.copy.acked_offset, there.start)
-        large = slot.copy.reason is Reason.RECORD_TOO_LARGE
+        leader = there.side.cluster.leader(there.where)
+        edges = Edges(there.end, leader.epoch if leader is not None else -1, slot.epochs_unproven)
         for _ in range(_READS_MAX):
             try:
                 frame, headers = await read_batches(there.side, there.connection, there.where, position)
@@ -157,11 +165,9 @@ class FactFinder:
                 return None
             if headers and headers[-1].base_offset > there.end:
                 return None  # it cannot be there, and what cannot be is not stepped over
-            for header in headers:
-                if _is_meant(slot, header, position) and (
-                    header.size > slot.copy.limits.batch_bytes_max if large else _is_damaged(frame, header)
-                ):
-                    return max(position, header.base_offset), max(position + 1, header.next_offset)
+            found = _first_unsound(slot, frame, headers, position, edges)
+            if found is not None:
+                return found
             if not headers:
                 if (
                     position >= there.end
@@ -172,6 +178,21 @@ class FactFinder:
                 raise nothing_from(there.connection, there.where, position, there.end)
             position = max(position + 1, headers[-1].next_offset)
         return _MENDED
+
+
+def _first_unsound(
+    slot: Slot, frame: Frame, headers: Sequence[BatchHeader], position: int, edges: Edges
+) -> tuple[int, int] | None:
+    """Return the first batch of an answer that cannot be copied, as `FactFinder._batch` does; None for none."""
+    large = slot.copy.reason is Reason.RECORD_TOO_LARGE
+    for header in headers:
+        if not _is_meant(slot, header, position):
+            continue
+        if header.size > slot.copy.limits.batch_bytes_max if large else _is_damaged(frame, header):
+            return max(position, header.base_offset), max(position + 1, header.next_offset)
+        if not large and edges.epoch_is_above(header) and not edges.ignores_epoch(header):
+            return _EPOCH, max(edges.end, header.next_offset)
+    return None
 
 
 def _is_meant(slot: Slot, header: BatchHeader, position: int) -> bool:

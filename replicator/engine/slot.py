@@ -58,6 +58,7 @@ class Slot:
         given_up: Source offsets that an operator gave up, from and to, in order.
         seeded_to: Offset below which the target may hold fillers, as recorded; 0 for none.
         stored_epoch: Last source leader epoch known, from the state topic or from what was read; -1 for none.
+        epochs_unproven: Source offset below which batches may claim leader epochs above the leader's: they are ignored.
         due: Monotonic time of the next attach attempt.
         attempts: Attaches since the last accepted batch, for the back-off.
         attaching: Whether a task is reading its facts now.
@@ -94,6 +95,7 @@ class Slot:
     given_up: tuple[tuple[int, int], ...] = ()
     seeded_to: int = 0
     stored_epoch: int = -1
+    epochs_unproven: int = 0
     due: float = 0.0
     attempts: int = 0
     attaching: bool = False

@@ -385,6 +385,7 @@ def begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
         record.maps,
         record.given_up,
         record.tombstones_ok_ms,
+        record.epochs_unproven,
     ):
         field.clear()
 

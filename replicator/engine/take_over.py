@@ -168,8 +168,8 @@ def _record(
     record.active_partitions.extend(sorted(topic.places))
     del record.leader_epochs[:]
     # What stands there was set by applications: nothing of what we set, or held back, when it was a mirror before.
-    of_before = (record.managed, record.held_back, record.seeded, record.maps, record.given_up, record.tombstones_ok_ms)
-    for field_of_before in of_before:
+    decided_before = (record.given_up, record.tombstones_ok_ms, record.epochs_unproven)
+    for field_of_before in (record.managed, record.held_back, record.seeded, record.maps, *decided_before):
         field_of_before.clear()
     for number, place in topic.places.items():
         record.map_generation += 1

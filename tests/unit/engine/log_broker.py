@@ -34,7 +34,7 @@ from tests.unit.engine.source_broker import AT_ONCE, SourceBroker, partition
 _HEADER_AT = struct.Struct(">q")
 
 
-def written(base: int, count: int, *, producer_id: int = -1, times: int = 1_700_000_000_000) -> bytes:
+def written(base: int, count: int, *, producer_id: int = -1, times: int = 1_700_000_000_000, epoch: int = 3) -> bytes:
     """Return a batch of records as a log holds it, of a producer whose sequence is its offset."""
     ours = producer_id >= 0
     raw = bytearray(
@@ -46,7 +46,7 @@ def written(base: int, count: int, *, producer_id: int = -1, times: int = 1_700_
         )
     )
     fields = list(HEADER.unpack_from(raw))
-    fields[0], fields[2] = base, 3
+    fields[0], fields[2] = base, epoch
     HEADER.pack_into(raw, 0, *fields)
     return bytes(raw)
 
@@ -98,6 +98,7 @@ class LogBroker(SourceBroker):
     Attributes:
         logs: Its logs, by partition.
         looks: Fetches without a session, by partition.
+        present_epoch: The leader epoch that it leads in, whatever its metadata tell: none later is answered for.
     """
 
     def __init__(self, node: int, *, tells_local: bool = True) -> None:
@@ -106,6 +107,7 @@ class LogBroker(SourceBroker):
         self.looks: list[tuple[TopicPartition, int]] = []
         self.versions[2] = (6, 8 if tells_local else 7)
         self.others = {2: self._offsets, 23: self._epochs}
+        self.present_epoch = 3
         self._reading: dict[TopicPartition, int] = {}
 
     async def _fetched(self, _broker: SourceBroker, fetch: FetchRequest) -> Mapping[TopicPartition, PartitionData]:
@@ -116,6 +118,8 @@ class LogBroker(SourceBroker):
         }
         if fetch.session_epoch < 0:
             self.looks += asked.items()
+            if any(one.current_leader_epoch > self.present_epoch for topic in fetch.topics for one in topic.partitions):
+                return {where: _refused(where) for where in asked}
             return {where: self._answer_of(where, offset) for where, offset in asked.items()}
         if fetch.session_epoch == 0:
             self._reading.clear()
@@ -185,6 +189,18 @@ class LogBroker(SourceBroker):
                 for topic in request.topics
             ),
         )
+
+
+def _refused(where: TopicPartition) -> PartitionData:
+    return PartitionData(
+        partition_index=i32(where.partition),
+        error_code=ErrorCode.unknown_leader_epoch,
+        high_watermark=i64(-1),
+        last_stable_offset=i64(-1),
+        log_start_offset=i64(-1),
+        aborted_transactions=(),
+        records=None,
+    )
 
 
 def _with_stable(made: PartitionData, stable: int) -> PartitionData:
