@@ -98,8 +98,9 @@ def assert_each_once(east: Kafka, west: Kafka, topic: str, loads: tuple[Load, Lo
         assert contents(theirs_here[number]) == contents(theirs[number])
 
 
+@pytest.mark.parametrize("rounds", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_both_sides_are_written_to_and_no_record_comes_back(
-    east: Kafka, west: Kafka, topic_name: str, lab: Lab
+    east: Kafka, west: Kafka, topic_name: str, lab: Lab, rounds: int
 ) -> None:
     """Each side had records of its own before; daemons are killed under load from both sides."""
     for cluster, name, count in ((east, b"east", 40), (west, b"west", 70)):
@@ -114,7 +115,7 @@ def test_both_sides_are_written_to_and_no_record_comes_back(
         )
         for daemon in daemons:
             daemon.start()
-        for daemon in (*daemons, *daemons):
+        for daemon in daemons * rounds:
             wait_until("it copies under load", functools.partial(is_active, daemon), 60)
             daemon.kill()
             daemon.start()

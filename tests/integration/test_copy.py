@@ -22,6 +22,7 @@ from tests.integration.harness import (
 QUICK = {"request_timeout": "2s", "doubt_margin": "500ms"}
 
 
+@pytest.mark.long
 def test_a_log_that_begins_far_above_zero(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The mirror is seeded up to the source's start; a daemon killed on the way there is no harm."""
     create(east, topic_name, 2)

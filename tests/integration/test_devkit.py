@@ -49,6 +49,7 @@ def test_the_shared_pair_serves(east: Cluster, west: Cluster) -> None:
     assert east.cluster_id != west.cluster_id
 
 
+@pytest.mark.long
 def test_a_killed_broker_comes_back_as_the_same_cluster(make_cluster: MakeCluster) -> None:
     """After SIGKILL nothing runs; after a start the old data serves again."""
     cluster = make_cluster()
@@ -66,6 +67,7 @@ def test_a_killed_broker_comes_back_as_the_same_cluster(make_cluster: MakeCluste
     assert before == cluster.cluster_id == metadata.cluster_id
 
 
+@pytest.mark.long
 def test_a_paused_broker_keeps_its_process_and_answers_nothing(make_cluster: MakeCluster) -> None:
     """SIGSTOP and SIGCONT."""
     cluster = make_cluster()
@@ -103,6 +105,7 @@ def test_a_broker_that_cannot_start_shows_its_log(make_cluster: MakeCluster) -> 
     assert "num.io.threads" in caught.value.why
 
 
+@pytest.mark.long
 def test_brokers_die_with_a_killed_parent(clusters_dir: Path) -> None:
     """SIGKILL leaves the parent no time to clean up."""
     program = (
@@ -181,6 +184,7 @@ def test_the_repl_listener_advertises_the_proxy(secured: Cluster) -> None:
     assert serving_brokers(HOST, secured.config.ports(1).repl) == {1: 12345}
 
 
+@pytest.mark.long
 def test_client_certificates_are_demanded(make_cluster: MakeCluster, authority: Authority) -> None:
     """MTLS: with a certificate of the authority one gets in, without one not."""
     server, client = authority.issue("mtls-broker"), authority.issue("mtls-client")
@@ -263,7 +267,10 @@ def test_dev_up_is_repeatable_and_down_ends_it(tmp_path: Path) -> None:
     assert _dev("down", *options) == "already_down\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGTERM, signal.SIGKILL))],
+)
 def test_an_interrupted_dev_up_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """Whenever it ends early, in whatever way, so do its brokers."""
     command = [*_DEV, "up", "--dir", str(tmp_path), "--clusters", "east", "--base-port", str(free_base_port(1))]

@@ -215,6 +215,7 @@ def _codes(frame: bytes, answer: bytes) -> set[int]:
     return {int(part.error_code) for topic in told.responses for part in topic.partition_responses}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("route", ROUTES)
 def test_whoever_begins_it_may_die(east: Kafka, west: Kafka, topic_name: str, lab: Lab, route: str) -> None:
     """A partition that was left out is found; another executor goes on, to the same epoch; two at once agree."""

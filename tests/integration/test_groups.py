@@ -255,6 +255,7 @@ def test_groups_of_every_protocol_follow_both_ways(east: Kafka, west: Kafka, top
     assert next_record(west, classic, here, "consumer", 0) == there[0][1].value
 
 
+@pytest.mark.long
 def test_mapped_offsets_and_log_starts(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Commits are written where the copy of the next record stands, and never below the target's log start."""
     create(east, topic_name)

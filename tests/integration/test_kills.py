@@ -43,6 +43,7 @@ def kill_in_a_produce(daemon: Daemon, chance: random.Random, copied: int = 1500)
     shutil.rmtree(daemon.state_dir, ignore_errors=True)
 
 
+@pytest.mark.long
 def test_the_daemon_is_killed(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Twice, on three replicas."""
     _kill_daemon(east, west, topic_name, lab, kills=2)

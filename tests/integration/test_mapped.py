@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import subprocess
 
+import pytest
+
 from tests.integration.corpus.transactional import transactions
 from tests.integration.harness import (
     REPLICATOR,
@@ -83,6 +85,7 @@ def test_a_mapped_flow_leaves_markers_and_aborted_records_out(
     assert verify(daemon, lab.flow).returncode == 1
 
 
+@pytest.mark.long
 def test_a_hole_beyond_the_limit_turns_to_mapped_offsets(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Identical up to there, then mapped; `offsets: identical` would have stopped."""
     create(east, topic_name)

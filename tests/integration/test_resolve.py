@@ -130,6 +130,7 @@ def test_a_source_that_was_created_again(east: Kafka, west: Kafka, topic_name: s
     assert values(west, appended)[10:] == values(east, appended)
 
 
+@pytest.mark.long
 def test_a_target_that_is_gone_is_filled_again(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Never by itself: its consumers may not notice."""
     create(east, topic_name)
@@ -145,6 +146,7 @@ def test_a_target_that_is_gone_is_filled_again(east: Kafka, west: Kafka, topic_n
     assert_equal(east, west, topic_name)
 
 
+@pytest.mark.long
 def test_a_foreign_record_is_kept(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The copy goes on behind it, with mapped offsets, and exactly once."""
     create(east, topic_name)
@@ -202,6 +204,7 @@ def test_a_topic_that_another_tool_filled_is_taken_over(east: Kafka, west: Kafka
         assert same_content(read_all(west, filled)[partition]) == same_content(records[10:])
 
 
+@pytest.mark.long
 def test_records_too_large_are_set_aside(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """With their origin, in a topic of their own that takes them; everything else keeps its offset."""
     create(east, topic_name, max_message_bytes="3000000")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.harness import (
     Daemon,
     Kafka,
@@ -28,6 +30,7 @@ def _named_alike(lab: Lab, east: Kafka, west: Kafka, topic: str) -> tuple[Daemon
     return first, other
 
 
+@pytest.mark.long
 def test_a_source_that_never_answered_is_unknown(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """A daemon that cannot know whose flow it runs takes no part in switches of the only flow of that name."""
     first, other = _named_alike(lab, east, west, topic_name)

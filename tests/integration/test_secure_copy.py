@@ -175,6 +175,7 @@ def _waits(daemon: Daemon, *words: str) -> None:
     assert daemon.stop() == 0
 
 
+@pytest.mark.long
 def test_markers_are_written_without_a_right_on_the_cluster(secured: Secured, topic_name: str, lab: Lab) -> None:
     """By empty transactions then, one at a time; with the right in bulk."""
     refusals = [
@@ -195,6 +196,7 @@ def test_markers_are_written_without_a_right_on_the_cluster(secured: Secured, to
     same_records(secured.source, secured.target, topic_name)
 
 
+@pytest.mark.long
 def test_a_group_is_translated_once_it_may_be_described(secured: Secured, topic_name: str, lab: Lab) -> None:
     """Without the right the copy goes on, and the refusal names the right, the group and the command."""
     _add(secured.target, *EVERYTHING)
@@ -219,6 +221,7 @@ def test_a_group_is_translated_once_it_may_be_described(secured: Secured, topic_
     assert (row["source_offset"], row["target_offset"]) == (7, 7)
 
 
+@pytest.mark.long
 def test_a_group_follows_once_it_may_be_written(secured: Secured, topic_name: str, lab: Lab) -> None:
     """Without Read on it the copy goes on, and the group names the right and the command."""
     group = f"{topic_name}-group"

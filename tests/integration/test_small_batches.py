@@ -56,6 +56,7 @@ def test_a_backlog_of_single_records_arrives_in_few_batches(
     assert daemon.mirror(topic_name)["state"] == "ACTIVE"
 
 
+@pytest.mark.long
 def test_merged_batches_fit_the_target(east: Cluster, west: Cluster, topic_name: str, lab: Lab) -> None:
     """A topic that takes little on both sides: its batches are merged less."""
     create(east, topic_name, max_message_bytes="2000")

@@ -137,6 +137,7 @@ def test_closed_by_rules(secured: Cluster, west: Kafka, topic_name: str, lab: La
     assert_equal(secured, west, topic_name)
 
 
+@pytest.mark.long
 def test_no_authorizer_is_told(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Without rules only the operator's word keeps producers off."""
     create(east, topic_name)

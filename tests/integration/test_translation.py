@@ -113,6 +113,7 @@ def test_offsets_and_groups_are_translated_both_ways(east: Kafka, west: Kafka, t
             api.translate(rpc, lab.flow, topic, partition, 1)
 
 
+@pytest.mark.long
 def test_a_daemon_that_never_looked_says_so(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Started while its flow is paused."""
     create(east, topic_name)

@@ -62,6 +62,7 @@ def ages(daemon: Daemon, topic: str) -> list[float | None]:
     return [part["verified_age_seconds"] for part in daemon.mirror(topic)["partitions"]]
 
 
+@pytest.mark.long
 def test_the_daemon_verifies_to_the_end_and_finds_a_planted_difference(
     east: Kafka, west: Kafka, topic_name: str, lab: Lab
 ) -> None:
