@@ -48,6 +48,9 @@ _FRAMES_AHEAD = 2
 _QUEUED_BYTES_MAX = 1 << 20
 """A partition with more than this unsent is not read: one that is stuck must not hold all frames."""
 _FRAME_BYTES_MIN = 256 << 10
+_POLL_MS = 500
+_SHORT_POLL_MS = (10, 50)
+"""Each poll holds a frame. With fewer than readers, every broker is asked within twice this time, plus the work."""
 
 log = get_logger(__name__)
 
@@ -301,6 +304,15 @@ class Pump:
         if frame is not None:
             del line[reader]
         return frame
+
+    @property
+    def poll_ms(self) -> int:
+        """How long a broker may wait for something to answer with: meanwhile it holds a frame that others may need."""
+        readers, frames = len(self._readers), self.frames.frames_max
+        if frames >= readers + _FRAMES_AHEAD:
+            return _POLL_MS
+        shortest, each = _SHORT_POLL_MS
+        return max(shortest, each * frames // max(frames, readers))
 
     def leave_line(self, reader: SourceReader) -> None:
         """This reader has no use for a frame now."""

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
     from replicator.wire.stream import Buffer
 
-_LONG_POLL_MS = 500
 _PARTITION_BYTES_MAX = 2 << 20
 _PARTITION_BYTES_MIN = 128 << 10
 _ANSWER_SLACK_BYTES = 64 << 20
@@ -202,7 +201,9 @@ class SourceReader:
         everything = self._wanted if session.is_new else changed
         bytes_max = frame_payload_bytes(self._pump.frames.frame_bytes)
         try:
-            body = session.request_changes(everything, gone, wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=bytes_max)
+            body = session.request_changes(
+                everything, gone, wait_ms=self._pump.poll_ms, bytes_min=1, bytes_max=bytes_max
+            )
         except Exception:
             self._stop_who_cannot_be_asked_for(session, everything)
             # None of it was told: a session goes on with what it knows, so the next request has to say it.
@@ -223,7 +224,7 @@ class SourceReader:
         """Stop the partitions that no request can be made for; the others are asked for with the next one."""
         for where, want in wanted.items():
             try:
-                session.request_changes({where: want}, (), wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=1)
+                session.request_changes({where: want}, (), wait_ms=0, bytes_min=1, bytes_max=1)
             except Exception as bug:  # noqa: BLE001 - of whatever kind: the request cannot be made
                 self._pump.stop_over_bug(self._slots[where], bug)
 
@@ -237,7 +238,7 @@ class SourceReader:
             connection.versions.fetch, int(self._pump.committed_only), self._pump.source.topic_ids, ask_anew=True
         )
         wanted = Wanted(slot.copy.next_offset, known.epoch, slot.copy.last_epoch, bytes_max)
-        body = session.request({slot.source: wanted}, wait_ms=_LONG_POLL_MS, bytes_min=1, bytes_max=bytes_max)
+        body = session.request({slot.source: wanted}, wait_ms=self._pump.poll_ms, bytes_min=1, bytes_max=bytes_max)
         self._asked = True
         asked = {slot.source: Asked(slot, slot.copy.episode, known.epoch)}
         self._send(connection, body, session, asked, frame)

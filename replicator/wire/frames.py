@@ -61,11 +61,15 @@ class FramePool:
     Args:
         frames_max: How many frames exist at most.
         frame_bytes: Their usual size; one that had to grow, or is of an earlier size, is not kept.
+
+    Attributes:
+        frames_max: As given, or as divided since.
+        frame_bytes: The same.
     """
 
     def __init__(self, frames_max: int, frame_bytes: int) -> None:
         self.frame_bytes = frame_bytes
-        self._frames_max = frames_max
+        self.frames_max = frames_max
         self._made = 0
         self._made_bytes = 0
         self._free: deque[Frame] = deque()
@@ -77,14 +81,14 @@ class FramePool:
             for frame in self._free:
                 self._give_up(frame)
             self._free.clear()
-        self._frames_max = frames_max
+        self.frames_max = frames_max
 
     def take(self) -> Frame | None:
         """Return a free frame held once, or None where all are in use."""
         size = self.frame_bytes
         if self._free:
             frame = self._free.pop()
-        elif self._made < self._frames_max and self._made_bytes + size <= self._frames_max * size:
+        elif self._made < self.frames_max and self._made_bytes + size <= self.frames_max * size:
             self._made += 1
             self._made_bytes += size
             frame = Frame(size, self)

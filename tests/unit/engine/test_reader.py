@@ -369,3 +369,42 @@ async def test_a_frame_that_becomes_free_goes_to_who_waits_longest(bench: list[B
     grown = [len(broker.fetches) - first for broker, first in zip(brokers, before, strict=True)]
 
     assert max(grown) <= 2 * min(grown) + 2
+
+
+async def test_idle_brokers_do_not_keep_frames_from_busy_ones(bench: list[Bench]) -> None:
+    """Ten frames for twelve brokers, of which two are busy: each long poll held one of them for half a second."""
+    polls = dict.fromkeys(range(1, 13), 0)
+    busy_ones = (1, 7)
+
+    async def answer(broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        polls[broker.node] += 1
+        if broker.node not in busy_ones:
+            await asyncio.sleep(fetch.max_wait.total_seconds())
+            return {}
+        await asyncio.sleep(0.002)
+        where = TopicPartition(f"orders-{broker.node}", 0)
+        offset = one.pump.slots[where].copy.next_offset
+        return {where: partition(where, batch(offset, FIVE), end=1 << 40)}
+
+    one = await opened(bench, *(SourceBroker(node, answer) for node in polls))
+    one.pump._in_flight_bytes = 10 * (256 << 10)
+    slots = [one.read(TopicPartition(f"orders-{node}", 0), 100) for node in polls]
+    assert one.pump.frames.frames_max == 10
+    await one.until(lambda: all(polls.values()))
+    polls.update(dict.fromkeys(polls, 0))
+    began = one.pump.now()
+    await one.until(lambda: min(polls.values()) >= 20)
+
+    assert one.pump.now() - began < 5.0, "20 times 0.1 s it takes at most, beside the work; it was 20 times 0.6 s"
+    assert max(polls.values()) <= 4 * min(polls.values())
+    assert all(slots[node - 1].copy.acked_offset > 100 for node in busy_ones)
+
+
+async def test_polls_are_long_where_frames_are_enough(bench: list[Bench]) -> None:
+    """An idle broker is then asked twice a second, however many there are."""
+    one = await opened(bench, *(SourceBroker(node, nothing) for node in range(1, 41)))
+    for broker in one.brokers:
+        one.read(TopicPartition(f"orders-{broker.node}", 0), 100)
+    assert one.pump.poll_ms == 500
+    one.pump.frames.divide(3, 256 << 10)
+    assert one.pump.poll_ms == 10

@@ -46,6 +46,7 @@ class World:
             frames=SimpleNamespace(frame_bytes=1 << 20),
             take_frame=lambda _reader: frames.take(),
             leave_line=lambda _reader: None,
+            poll_ms=500,
             line_kick=lambda: None,
             queued_bytes_max=1 << 20,
             committed_only=False,
