@@ -80,7 +80,8 @@ if TYPE_CHECKING:
 _NAMES_EVERY_SECONDS = 5.0
 _CONFIGS_EVERY_SECONDS = 30.0
 _STALE_PAUSE_SECONDS = 0.5
-_START_PAUSE_SECONDS = (0.2, 10.0)
+_START_PAUSE_SECONDS = (0.2, 4.0)
+"""The longest is well below `SILENT_SECONDS`: nothing else is asked of a target that was not opened yet."""
 _GUARD_MARGIN_MS = 3_600_000
 _DRAIN_SECONDS = 5.0
 _FOREIGN_SECONDS_MAX = 15.0

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from replicator.engine.switch.site import Copying, Site
     from replicator.model.switch import Journal, Switches
 
+_ASKED_MAX = 16
+"""Switches whose ends are remembered: those that somebody waits for, at most a few at a time."""
 _MANY = "partitions are not copied up to their ends"
 
 
@@ -40,7 +42,7 @@ class Sides:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._ends: tuple[str, str, dict[TopicPartition, int]] = ("", "", {})
+        self._ends: dict[tuple[str, str], dict[TopicPartition, int]] = {}
 
     async def look(self, switches: Switches, switch_id: str, other: Copying | None) -> BothSides:
         """Return how a switch left both sides; asked again, whether the other side has come to where it was first.
@@ -124,12 +126,17 @@ class Sides:
         """Return what is not copied yet of what the open side held when this was asked first; nothing for none."""
         site = self._site
         cluster = site.source if side == site.flow.source else site.target
-        if self._ends[:2] != (journal.id, side):
+        asked = (journal.id, side)
+        ends = self._ends.pop(asked, None)
+        if ends is None:
             await cluster.refresh(sorted(topics))
             there = [topic for topic in topics if topic in cluster.topics]
             wanted = [TopicPartition(topic, number) for topic in there for number in cluster.topics[topic].leaders]
-            self._ends = (journal.id, side, await log_ends(cluster, wanted))
-        ends = self._ends[2]
+            ends = await log_ends(cluster, wanted)
+        # Who asks for another switch in between must not let the ends of this one be read anew: they would be moving.
+        self._ends[asked] = ends
+        while len(self._ends) > _ASKED_MAX:
+            del self._ends[next(iter(self._ends))]
         behind = copying.behind(ends) if copying is not None else _recorded_behind(Observed(log, uid), ends)
         if not behind:
             return ""
