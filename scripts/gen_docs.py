@@ -60,7 +60,10 @@ def readme(text: str, results: dict[str, dict[str, str]]) -> str:
 
 
 def _copied(result: dict[str, str]) -> str:
-    return f"{result['shapes']} shapes" if result.get("copy") == "yes" else "not run"
+    """Return how many shapes were copied; what failed is told as that, and not as what was never tried."""
+    if not result:
+        return "not run"
+    return f"{result['shapes']} shapes" if result["copy"] == "yes" else result["copy"]
 
 
 def _of_both(there: dict[str, str], here: dict[str, str], name: str) -> str:

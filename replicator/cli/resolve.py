@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import sys
+import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from replicator.cli import output, remote
-from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption, TimeoutOption, WaitOption
+from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption, WaitOption
 from replicator.cli.output import Column, Format
 from replicator.errors import DaemonUnreachable, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.resolution import How, Order
@@ -38,11 +39,14 @@ PartitionOption = Annotated[
     list[int] | None,
     typer.Option("--partition", "-p", help="Only this partition; repeat for more. Default: all that stand still."),
 ]
-
-
+TimeoutOption = Annotated[
+    str,
+    typer.Option("--timeout", metavar="DURATION", help="Longest wait (--wait), for all topics of a pattern together."),
+]
 _PATTERN = frozenset("*?[")
 """None of these stands in the name of a topic."""
 _REFUSALS_SHOWN_MAX = 5
+_POLL_SECONDS = 0.5
 
 
 def resolve(
@@ -90,7 +94,7 @@ def resolve(
             _confirm(flow, topic, told)
         done = client.resolve(flow, replace(order, digest=told.digest), dry_run=False, expected_epoch=now.epoch)
         if timeout_seconds is not None:
-            _wait(client, flow, topic, timeout_seconds)
+            _wait(client, flow, [topic], timeout_seconds)
     outcome = "resolved" if done.reasons else "already_resolved"
     if asked and form is Format.TABLE:  # all of it stands above the question
         output.line(f"{topic}: {outcome.replace('_', ' ')}")
@@ -131,8 +135,12 @@ class _Many:
         done = [(topic, one) for topic, plan in told.items() if (one := self._asked(topic, plan.digest)) is not None]
         self._show([(topic, one, "resolved" if one.reasons else "already_resolved") for topic, one in done])
         if self.timeout_seconds is not None:
-            for topic in told.keys() - self.refused.keys():
-                _wait(self.client, flow, topic, self.timeout_seconds)
+            try:
+                _wait(self.client, flow, [topic for topic, _ in done], self.timeout_seconds)
+            except TimedOut:
+                for topic, error in self.refused.items():
+                    output.note(f"{topic} was not resolved: {error}")
+                raise
         self._judge(len(still))
 
     def _show(self, rows: Sequence[tuple[str, Resolution, str]]) -> None:
@@ -191,19 +199,27 @@ def _ask(flow: str, what: str, told: Mapping[str, Resolution]) -> None:
         raise PreflightFailed("nothing was done", next_step="`replicator mirror describe` shows the fault")
 
 
-def _wait(client: ControlClient, flow: str, topic: str, timeout_seconds: float) -> None:
-    def state() -> MirrorState:
-        mirror = next((one for one in client.status(flow).flows[0].mirrors if one.topic == topic), None)
-        return mirror.state if mirror is not None else MirrorState.PENDING
+def _wait(client: ControlClient, flow: str, topics: Sequence[str], timeout_seconds: float) -> None:
+    """Return once all of them are copied again.
 
-    remote.wait_until(
-        MirrorState.ACTIVE,
-        state,
-        timeout_seconds,
-        what=topic,
-        why="the resolution is recorded and goes on",
-        next_step=f"replicator mirror describe {flow} {topic} --events",
-    )
+    Raises:
+        TimedOut: Some are not within the time, which counts for all of them together.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        states = {one.topic: one.state for one in client.status(flow).flows[0].mirrors}
+        left = [topic for topic in topics if states.get(topic) is not MirrorState.ACTIVE]
+        if not left:
+            return
+        if time.monotonic() >= deadline:
+            first, state = left[0], states.get(left[0], MirrorState.PENDING)
+            of_many = f"{len(left)} of {len(topics)} topics are not yet {MirrorState.ACTIVE}: " if len(topics) > 1 else ""
+            raise TimedOut(
+                f"{of_many}{first} is {state}, not yet {MirrorState.ACTIVE}, after {output.age(timeout_seconds)}",
+                why="the resolution is recorded and goes on",
+                next_step=f"replicator mirror describe {flow} {first} --events",
+            )
+        time.sleep(_POLL_SECONDS)
 
 
 def _show(flow: str, topic: str, resolution: Resolution, form: Format, outcome: str) -> None:

@@ -33,6 +33,7 @@ class Owner:
         standing: What it does with the topic.
         same_name: Whether it has the name of the flow that asks: then that flow had another source before.
         same_source: Whether it copies from the cluster that the asking flow copies from: perhaps that was renamed.
+        source_topic: The topic of its source that it copies, or copied, to it.
     """
 
     uid: str
@@ -42,6 +43,7 @@ class Owner:
     standing: Standing
     same_name: bool = False
     same_source: bool = False
+    source_topic: str = ""
 
     def __str__(self) -> str:
         """Return who it is: `flow a-to-c (from a, cluster X)`."""
@@ -70,6 +72,32 @@ class Owner:
         }[self.standing]
         renamed = self.same_source and self.standing is Standing.COPIES
         return f"{what}; was that flow renamed?" if renamed else what
+
+    def next_step(self, flow: str) -> str:
+        """Return what helps a mirror of another flow whose target topic is this flow's.
+
+        Args:
+            flow: Name of the flow that asks.
+        """
+        accept = f"`replicator mirror resolve {flow} TOPIC --how accept`"
+        if self.standing is Standing.SWITCHES:
+            return f"wait for it (`replicator switch status {self.name}`)"
+        if self.standing is not Standing.COPIES:
+            return f"{accept} adopts it; or exclude it here, or mirror it under another name (rename)"
+        keep = "to keep both, exclude it here, or mirror it under another name (rename)"
+        adopt = f"once no daemon runs that flow any more, {accept} adopts it with its offset map"
+        if self.same_name:
+            return f"{keep}; {adopt}"
+        # While its daemons run, they are at work, whatever they leave out: their signs never end.
+        return f"{keep}; to have it here while flow {self.name} goes on: {self.hand_over(accept)}; {adopt}"
+
+    def hand_over(self, then: str) -> str:
+        """Return how the topic is given up by this flow while its daemons go on; `then` is what is done behind that."""
+        topic = self.source_topic or "TOPIC"
+        return (
+            f"take {topic} out of flow {self.name} (topics.exclude, and restart its daemons), "
+            f"`replicator mirror forget {self.name} {topic}`, then {then}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +137,7 @@ def check_adoption(owner: Owner, seen: Seen, topic: str) -> None:
     raise Conflict(
         f"{topic} is not taken from {owner}",
         why=f"daemons of that flow are at work: their signs of life changed {format_age(seen.quiet_seconds)} ago",
-        next_step="to keep both, exclude it from one of the two flows, or mirror it under another name (rename); to "
-        f"adopt it here, stop the daemons of {owner.name}, or exclude {topic} there and wait {format_age(left)}",
+        next_step=f"to keep both, exclude it from one of the two flows, or mirror it under another name (rename); to "
+        f"adopt it here, stop the daemons of {owner.name} and wait {format_age(left)}, or "
+        f"{owner.hand_over('repeat this command')}",
     )

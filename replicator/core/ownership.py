@@ -20,6 +20,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from replicator.core.group_sync import Ours
 from replicator.core.topic_plan import Fault
@@ -91,6 +92,13 @@ class OwnedTopic:
         return "it was deleted and created again since it was proven ours"
 
 
+class Copied(NamedTuple):
+    """A mirror on a flow's own source that is fed from a topic of its target: its name, and whose mirror it is."""
+
+    mirror: str
+    flow: str
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What is known of a topic that stands on the target under the name of a mirror.
@@ -101,7 +109,8 @@ class Standing:
         is_recorded: Whether a record of this flow says that it is a mirror.
         recorded_id: The id in that record; without one, it says nothing of a topic that has one.
         owner: Name of another flow whose record says that it feeds this topic, None for none.
-        source_of: Topic of our own source that is recorded as a mirror of this very topic, None for none.
+        source_of: Mirror on our own source that is recorded as fed from this very topic, None for none.
+        flow: Name of the flow that asks, for messages.
         written: A partition that has held records, and where it ends; None where none has.
         ends_with_ours: Whether a log of it ends with a batch of this flow's own producers, and none with another one.
         shared: Whether others write to the target as well, and the flow only adds to it (`loop_guard: origin`).
@@ -112,7 +121,8 @@ class Standing:
     is_recorded: bool = False
     recorded_id: bytes = NO_TOPIC_ID
     owner: str | None = None
-    source_of: str | None = None
+    source_of: Copied | None = None
+    flow: str = "FLOW"
     written: tuple[int, int] | None = None
     ends_with_ours: bool = False
     shared: bool = False
@@ -149,12 +159,29 @@ def _of_others(standing: Standing) -> Fault | None:
     if standing.source_of is not None:
         return Fault(
             Reason.TARGET_TAKEN,
-            f"{name} on the target is itself the source of {standing.source_of} on the source: copying it back would "
-            "go in a circle; are `from` and `to` swapped?",
+            f"{circle_text(name, standing.source_of)}; next: {circle_step(name, standing.source_of, standing.flow)}",
         )
     if standing.written is not None and not (standing.is_recorded and standing.ends_with_ours):
         return Fault(Reason.FOREIGN_WRITER, _foreign(standing, *standing.written))
     return None
+
+
+def circle_text(topic: str, copied: Copied) -> str:
+    """Return why a topic of the target is no mirror: it is copied to the source now."""
+    return (
+        f"{topic} on the target is itself the source of {copied.mirror} on the source, a mirror of flow {copied.flow}: "
+        "copying it back would go in a circle"
+    )
+
+
+def circle_step(topic: str, copied: Copied, flow: str) -> str:
+    """Return what helps then; `flow` is the one that asks."""
+    return (
+        f"correct `from` and `to` if they are swapped; else rename the mirrors (topics.rename), or exclude it; if flow "
+        f"{copied.flow} is not to copy it any more, take {topic} out of that flow (topics.exclude, and restart its "
+        f"daemons), `replicator mirror forget {copied.flow} {topic}`, and if the topic holds records, "
+        f"`replicator mirror resolve {flow} TOPIC --how accept`"
+    )
 
 
 def _foreign(standing: Standing, partition: int, end: int) -> str:

@@ -17,14 +17,16 @@ from replicator.model.states import Reason
 _ELSEWHERE = {
     Reason.UNSUPPORTED_BATCH: "raise fill_limit, or set `offsets: auto`, in the flow file",
     Reason.NOT_MAPPABLE: "copy compacted topics in a flow of their own, with `offsets: auto`",
-    Reason.SOURCE_MISSING: "nothing is to be done: the target keeps what was copied",
-    Reason.TARGET_TAKEN: "exclude one of the two topics, or rename it apart; if `from` and `to` are swapped, correct "
-    "that",
-    Reason.PARTITION_COUNT: "delete the target topic by hand, or rename it away",
+    Reason.SOURCE_MISSING: "nothing is to be done: the target keeps what was copied; `replicator mirror forget` "
+    "removes the mirror's records",
+    Reason.TARGET_TAKEN: "do what its text in `replicator mirror describe` says: it names the other topic, or flow",
+    Reason.PARTITION_COUNT: "give the source topic as many partitions, or mirror it under another name (topics.rename)",
     Reason.TARGET_REFUSED: "mend what the target refuses; the copy goes on by itself, or after a restart",
+    Reason.LEFT_OUT: "list it in topics.include by its full name to copy it all the same, or exclude it",
     Reason.INTERNAL_ERROR: "it is a bug of this software: report what the log says; a restart tries again",
-    Reason.FENCED: "the target was promoted: nothing is copied to it any more",
+    Reason.FENCED: "the target was opened, and nothing is copied to it: `replicator failback` brings the flow back",
 }
+"""What helps where nothing is resolved; all other reasons are waits."""
 
 
 _ALLOWED_BESIDE_OTHERS: Mapping[Reason, frozenset[How]] = {
@@ -227,7 +229,7 @@ def plan_resolution(
 
 def _check(topic: str, reason: Reason, how: How, by_reason: Mapping[Reason, frozenset[How]]) -> None:
     allowed = by_reason.get(reason)
-    if allowed is None:
+    if not allowed:
         raise UsageError(
             f"{topic} stands still with {reason}, which is not resolved here",
             next_step=_ELSEWHERE.get(reason, "it goes on by itself"),

@@ -88,4 +88,5 @@ def owner_of(records: Mapping[bytes, bytes], asking: tuple[str, str], uid: str, 
         standing,
         same_name=name == asking[0],
         same_source=flow is not None and flow.source_cluster_id == asking[1],
+        source_topic=mirror.source_topic if mirror is not None else "",
     )

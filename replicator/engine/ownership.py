@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.ownership import OwnedTopic, Standing, proven, recorded
+from replicator.core.ownership import Copied, OwnedTopic, Standing, proven, recorded
 from replicator.engine import state
 from replicator.engine.look import Side, ends_of, offsets_of, read_batches
 from replicator.engine.state_log import StateLog
@@ -63,7 +63,7 @@ class Ownership:
             return proofs
         written: dict[str, tuple[int, int]] = {}
         ending_with_ours: frozenset[str] = frozenset()
-        circles: dict[str, str] = {}
+        circles: dict[str, Copied] = {}
         unseen: dict[str, KafkaError] = {}
         if not self._flow.both_ways:
             written, unseen = await self._written(unknown)
@@ -86,6 +86,7 @@ class Ownership:
                 written=written.get(one.name),
                 ends_with_ours=one.name in ending_with_ours,
                 shared=self._flow.both_ways,
+                flow=self._flow.name,
             )
             proofs[one.name] = self._recorded(one) or unseen.get(one.name) or proven(standing)
         return proofs
@@ -159,7 +160,7 @@ class Ownership:
             return error
         return KafkaError(f"the end of {where} on {alias} was not known", cluster=alias, why=why, retryable=True)
 
-    async def _circles(self, topics: Collection[Topic]) -> dict[str, str]:
+    async def _circles(self, topics: Collection[Topic]) -> dict[str, Copied]:
         """Return the mirror on our own source that is fed from each of these topics of the target.
 
         Where `from` and `to` are swapped by mistake, all that the flow would copy is such a mirror.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core import selection
-from replicator.core.ownership import merged_names
+from replicator.core.ownership import circle_step, circle_text, merged_names
 from replicator.core.producer_memory import SETTINGS, ProducerMemory, producer_memory
 from replicator.core.rights import REQUIRED_ON_SOURCE_GROUP, REQUIRED_ON_TARGET_GROUP
 from replicator.core.topic_plan import (
@@ -99,7 +99,7 @@ class _Flow:
     memory: ProducerMemory = field(default_factory=lambda: ProducerMemory({}))
     to_fill: set[str] = field(default_factory=set)
     compacted: list[str] = field(default_factory=list)
-    circles: dict[str, str] = field(default_factory=dict)
+    circles: dict[str, Copied] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
 
     def target_name(self, topic: str) -> str:
@@ -376,16 +376,15 @@ def _foreign(flow: _Flow, name: str, *, known: bool, losing: list[str]) -> list[
     if new in flow.owners:
         source_id = flow.source.cluster.cluster_id or ""
         owner = owner_of(flow.records, (flow.spec.name, source_id), flow.owners[new], new)
-        return [owned(owner, new, flow.source.spec.alias, source_id)]
+        return [owned(owner, new, flow.spec.name, flow.source.spec.alias, source_id)]
     if known:
         return []
     if new in flow.circles:
         return [
             fail(
                 "mirrors",
-                f"{new} on {flow.target.spec.alias} is itself the source of {flow.circles[new]} on "
-                f"{flow.source.spec.alias}: it would stop as target_taken",
-                "if from and to are swapped, correct them; else rename the mirrors (topics.rename), or exclude it",
+                f"{circle_text(new, flow.circles[new])}: it would stop as target_taken",
+                circle_step(new, flow.circles[new], flow.spec.name),
             )
         ]
     end = max((found.offset for where, found in flow.target_ends.items() if where.topic == new), default=0)

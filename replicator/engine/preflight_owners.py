@@ -51,18 +51,18 @@ def known_flows(named: Sequence[pb.FlowRecord], source_id: str, target_id: str) 
     return checks
 
 
-def owned(owner: Owner, topic: str, source: str, source_id: str) -> Check:
+def owned(owner: Owner, topic: str, flow: str, source: str, source_id: str) -> Check:
     """Say whose mirror a target topic is, where it is another flow's.
 
     Args:
         owner: That flow.
         topic: On the target.
+        flow: Name of the flow that is judged.
         source: Alias of the source of the flow that is judged.
         source_id: Its cluster id.
     """
     return fail(
         "mirrors",
         f"{owner.text(topic, source, source_id)}: it would stop as other_owner",
-        "exclude it from one of the two flows, or mirror it under another name (rename); once that flow has ended, "
-        "`replicator mirror resolve FLOW TOPIC --how accept` adopts it",
+        owner.next_step(flow),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from replicator.core.attach_facts import Role, Writer, Writers
+from replicator.core.ownership import Copied
 from replicator.errors import BugError
 from replicator.state_pb import state_pb2 as pb
 
@@ -408,7 +409,7 @@ def foreign_owners(records: Mapping[bytes, bytes], uid: str) -> dict[str, str]:
     return {found.topic: found.flow_uid for found, _ in _of_kind(records, pb.KIND_MIRROR) if found.flow_uid != uid}
 
 
-def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping[str, bytes]) -> dict[str, str]:
+def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping[str, bytes]) -> dict[str, Copied]:
     """Return which of these topics of another cluster are copied to this one now, each with its mirror here.
 
     Args:
@@ -416,10 +417,9 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
         cluster_id: The other cluster's.
         topics: Topic ids of the other cluster's topics, by name.
     """
-    found: dict[str, str] = {}
-    flows = {
-        one.uid: writers_of(records, one.uid) for one in every_flow(records) if one.source_cluster_id == cluster_id
-    }
+    found: dict[str, Copied] = {}
+    names = {one.uid: one.name for one in every_flow(records) if one.source_cluster_id == cluster_id}
+    flows = {uid: writers_of(records, uid) for uid in names}
     for key, value in _of_kind(records, pb.KIND_MIRROR):
         writers = flows.get(key.flow_uid)
         if writers is None:
@@ -430,7 +430,7 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
         if topic_id is None or (any(topic_id) and any(meant) and topic_id != meant):
             continue  # an id that is not known denies nothing: it may be this topic
         if writers.copies(mirror.target_topic):
-            found[mirror.source_topic] = mirror.target_topic
+            found[mirror.source_topic] = Copied(mirror.target_topic, names[key.flow_uid])
     return found
 
 

@@ -62,10 +62,12 @@ class TargetProof:
         self._facts = facts
         self._from_record = from_record
         self._feeders: dict[str, str] = {}
+        self._selected: frozenset[str] = frozenset()
 
     def selected(self, targets: Mapping[str, str]) -> None:
         """Take what this pass copies: target topic by source topic."""
         self._feeders = _first_of(targets)
+        self._selected = frozenset(targets)
 
     async def prove(self, found: Mapping[str, Found]) -> dict[str, Proof]:
         """Return by source topic the proof that its target topic is ours, or why it is not, or why that is not known.
@@ -137,10 +139,19 @@ class TargetProof:
         feeder = record.source_topic if record is not None else self._feeders.get(target_name, name)
         if feeder == name:
             return None
+        if feeder in self._selected:
+            told, step = f"is copied to {target_name} already", "exclude one of them, or rename it apart"
+        else:
+            told = f"was copied to {target_name}"
+            flow = self._flow.name
+            step = (
+                f"rename {name} apart; or, if {target_name} is to hold {name} from now on, `replicator mirror forget "
+                f"{flow} {feeder}`, then `replicator mirror resolve {flow} {name} --how recreate` (`accept` where it "
+                "holds the same records)"
+            )
         return Fault(
             Reason.TARGET_TAKEN,
-            f"topic {feeder} of this flow is copied to {target_name} already, and two topics are never merged into "
-            "one; next: exclude one of them, or rename it apart",
+            f"topic {feeder} of this flow {told}, and two topics are never merged into one; next: {step}",
         )
 
     def _target_name(self, name: str) -> str:
@@ -158,7 +169,7 @@ class TargetProof:
             return None
         self._owners.look(owner)  # so that it is known by the time that somebody wants to adopt it
         text = owner.text(target_name, self._flow.source, self._source.cluster_id or "")
-        return Fault(Reason.OTHER_OWNER, text)
+        return Fault(Reason.OTHER_OWNER, f"{text}; next: {owner.next_step(self._flow.name)}")
 
 
 def _first_of(targets: Mapping[str, str]) -> dict[str, str]:

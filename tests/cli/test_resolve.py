@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 
 import pytest
 
-from replicator.errors import PreflightFailed, UsageError
+from replicator.errors import PreflightFailed, TimedOut, UsageError
 from replicator.model.resolution import How
 from replicator.model.states import MirrorState
 from tests.cli.conftest import Run
@@ -98,3 +100,17 @@ def test_a_pattern_means_all_that_stand_still(run: Run, daemon: FakeDaemon) -> N
     assert refused.code == PreflightFailed.exit_code
     assert "were not resolved by skip" in refused.err
     assert "use --how accept" in refused.err
+
+
+def test_one_time_out_counts_for_all_topics_of_a_pattern(run: Run, daemon: FakeDaemon) -> None:
+    """Not one after the other for each of them: none of these is ever copied again."""
+    still = [mirror for mirror in daemon.status.flows[0].mirrors if mirror.state is MirrorState.FAULTED]
+    many = tuple(replace(still[0], topic=f"{still[0].topic}-{number}") for number in range(20))
+    flow = replace(daemon.status.flows[0], mirrors=many)
+    daemon.status = replace(daemon.status, flows=(flow, *daemon.status.flows[1:]))
+    began = time.monotonic()
+    late = run("mirror", "resolve", flow.flow, "*", "--how", "skip", "--yes", "--wait", "--timeout", "600ms")
+    assert late.code == TimedOut.exit_code
+    assert "20 of 20 topics are not yet ACTIVE" in late.err
+    assert time.monotonic() - began < 20 * 0.6
+    assert "for all topics" in " ".join(run("mirror", "resolve", "--help").out.split())

@@ -80,6 +80,9 @@ def test_there_and_back(make_cluster: MakeCluster, topic_name: str, lab: Lab, pa
 
     there_and_back(daemon, source, target, moves, lab.flow)
     wait_until("every shape is copied again", lambda: states_of(daemon, lab.flow) == {"ACTIVE"})
+    again = same_shapes(source, target, shapes, seconds=120)
+    lasting = [topic for topic, shape in shapes.items() if not shape.cleaned]
+    assert {topic: again[topic] for topic in lasting} == {topic: found[topic] for topic in lasting}
     assert positions(source, group, moves, PARTITIONS) == [60] * PARTITIONS
     for cluster in (source, target):
         settings = config_of(cluster, kept)

@@ -42,5 +42,7 @@ def test_what_was_not_run_is_said_as_that() -> None:
     row = " | ".join(f"{what} (as source)" for what in ("yes", "not offered", "yes", "yes"))
     assert f"| 2.8.2 | 7 shapes | not run | {row} |" in table
     assert "| 4.3.1 | 7 shapes | 7 shapes | yes | yes | yes | yes |" in table
+    failed = made.readme(page, {"2.8.2 to 4.3.1": {**told, "copy": "no"}})
+    assert "| 2.8.2 | no | not run |" in failed
     assert table.startswith("a\n")
     assert table.endswith("b\n")

@@ -12,6 +12,7 @@ from replicator.core.group_sync import Ours
 from replicator.core.ownership import (
     NO_TOPIC_ID,
     Because,
+    Copied,
     OwnedTopic,
     Standing,
     given_up,
@@ -61,8 +62,8 @@ def test_what_is_ours(standing: Standing, because: Because) -> None:
         (Standing("t", ONE, is_recorded=True, written=(2, 9)), Reason.FOREIGN_WRITER, "without a topic id"),
         (Standing("t", ONE, is_recorded=True, owner="e2w", ends_with_ours=True), Reason.OTHER_OWNER, "flow e2w"),
         (Standing("t", ONE, owner="e2w"), Reason.OTHER_OWNER, "flow e2w"),
-        (Standing("t", ONE, source_of="there"), Reason.TARGET_TAKEN, "swapped"),
-        (Standing("t", ONE, source_of="there", written=(0, 1)), Reason.TARGET_TAKEN, "swapped"),
+        (Standing("t", ONE, source_of=Copied("there", "w2e")), Reason.TARGET_TAKEN, "swapped"),
+        (Standing("t", ONE, source_of=Copied("there", "w2e"), written=(0, 1)), Reason.TARGET_TAKEN, "swapped"),
     ],
 )
 def test_what_is_not_ours(standing: Standing, reason: Reason, word: str) -> None:

@@ -106,6 +106,20 @@ def test_the_own_name_tells_of_another_source() -> None:
     assert renamed.endswith("was that flow renamed?")
 
 
+@pytest.mark.parametrize(
+    ("role", "step"),
+    [
+        (Role.COPYING, "`replicator mirror forget a-to-c t`, then `replicator mirror resolve b-to-c TOPIC --how accept`"),
+        (Role.FENCING, "`replicator switch status a-to-c`"),
+        (Role.PROMOTED, "`replicator mirror resolve b-to-c TOPIC --how accept` adopts it"),
+        (None, "`replicator mirror resolve b-to-c TOPIC --how accept` adopts it"),
+    ],
+)
+def test_what_helps_depends_on_what_the_owner_does(role: Role | None, step: str) -> None:
+    """A flow that goes on shows signs of life whatever it leaves out: its record has to be forgotten there first."""
+    assert step in owner_of(_log(role).records, ("b-to-c", "B"), "old", "t").next_step("b-to-c")
+
+
 def test_a_flow_at_work_keeps_its_topic() -> None:
     """It is adopted once nothing was seen of that flow's daemons for long enough, or they said that they ended."""
     log, now = _log(), [0.0]
@@ -116,8 +130,9 @@ def test_a_flow_at_work_keeps_its_topic() -> None:
     assert owners.of("u") is None
     for at in (0.0, 29.0):
         now[0] = at
-        with pytest.raises(Conflict, match="at work"):
+        with pytest.raises(Conflict, match="at work") as refused:
             check_adoption(owner, owners.look(owner), "t")
+        assert "`replicator mirror forget a-to-c t`" in refused.value.next_step, "its daemons stay at work otherwise"
     log.apply([state.put(state.renewal_key("old", 0), pb.RenewalRecord(renewal=1))])
     now[0] = 31.0
     with pytest.raises(Conflict, match="at work"):

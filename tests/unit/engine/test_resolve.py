@@ -214,3 +214,37 @@ async def test_a_source_that_tells_no_id_for_a_moment_leaves_the_known_one(world
     world.source.topics["t"] = replace(world.source.topics["t"], topic_id=NO_ID)
     await topics.run_pass(configs=True)
     assert topics.mirrors["t"].source_id == known
+
+
+def other_flow(name: str, *, mirror: str, source: Topic) -> dict[bytes, bytes]:
+    """Return what a flow from the target's cluster records on the source's of its mirror of a topic."""
+    record = pb.MirrorRecord(
+        source_topic=source.name, target_topic=mirror, source_topic_id=source.topic_id, source_partitions=1
+    )
+    changes = [
+        state.put(state.flow_key("there"), pb.FlowRecord(uid="there", name=name, source_cluster_id="WEST")),
+        state.put(state.writer_key("there"), state.writer_record(OURS)),
+        state.put(state.mirror_key("there", mirror), record),
+    ]
+    return {key: value for key, value in changes if value is not None}
+
+
+async def test_a_topic_whose_direction_is_changed_by_hand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step that is told helps: once the other flow's record is forgotten, the topic can be accepted here."""
+    world.put("t", OLD_ID, end=4)
+    there = SimpleNamespace(records=other_flow("w2e", mirror="a.t", source=world.target.topics["t"]))
+
+    async def read(_: object) -> dict[bytes, bytes]:
+        return there.records
+
+    world.knows_of_the_source(read, monkeypatch)
+    proof = await world.proof()
+    assert isinstance(proof, Fault)
+    assert proof.reason is Reason.TARGET_TAKEN
+    assert "`replicator mirror forget w2e t`" in proof.text
+    assert "`replicator mirror resolve f TOPIC --how accept`" in proof.text
+    del there.records[state.mirror_key("there", "a.t")]
+    proof = await world.proof()
+    assert isinstance(proof, Fault)
+    assert proof.reason is Reason.FOREIGN_WRITER
+    assert How.ACCEPT in ALLOWED[proof.reason]
