@@ -213,7 +213,9 @@ def _wait(client: ControlClient, flow: str, topics: Sequence[str], timeout_secon
             return
         if time.monotonic() >= deadline:
             first, state = left[0], states.get(left[0], MirrorState.PENDING)
-            of_many = f"{len(left)} of {len(topics)} topics are not yet {MirrorState.ACTIVE}: " if len(topics) > 1 else ""
+            of_many = (
+                f"{len(left)} of {len(topics)} topics are not yet {MirrorState.ACTIVE}: " if len(topics) > 1 else ""
+            )
             raise TimedOut(
                 f"{of_many}{first} is {state}, not yet {MirrorState.ACTIVE}, after {output.age(timeout_seconds)}",
                 why="the resolution is recorded and goes on",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from replicator.core.choice import Made, Origin
+    from replicator.engine.source_state import SourceState
     from replicator.engine.state_log import Change, StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster, Topic
@@ -29,24 +30,24 @@ class Chosen:
     Args:
         flow: Its policy.
         uid: Who it is.
-        source: Where the topics are.
+        there: What is recorded where the topics are.
         target: Where they are copied to.
         state_log: The target's `replicator.state`.
 
     Attributes:
         choice: As of the last look; None before the first.
-        unknown: Why it is not known which topics are copies of the target's own; None where it is.
     """
 
-    def __init__(self, flow: FlowSpec, uid: str, source: Cluster, target: Cluster, state_log: StateLog) -> None:
+    def __init__(self, flow: FlowSpec, uid: str, there: SourceState, target: Cluster, state_log: StateLog) -> None:
         self.choice: Choice | None = None
-        self.unknown: str | None = None
+        self._unknown: str | None = None
         self._flow = flow
         self._uid = uid
-        self._source = source
+        self._there = there
+        self._source = there.cluster
         self._target = target
         self._log = state_log
-        self._provenance = Provenance(source) if asks_for_origins(flow) else None
+        self._provenance = Provenance(there) if asks_for_origins(flow) else None
         self._made: Mapping[str, Sequence[Made]] = {}
         self._waiting: frozenset[str] | None = None
         self._at_end: frozenset[bytes] | None = None
@@ -66,10 +67,10 @@ class Chosen:
         if self._provenance is not None:
             try:
                 self._made = await self._provenance.learn()
-                self.unknown = self._provenance.unknown
+                self._unknown = self._provenance.unknown
             except (KafkaError, TimedOut) as error:
                 waiting = f"waits until it is known whether it is a copy from {self._flow.target}: {error}"
-                self.unknown = f"whether topics of {self._flow.source} are copies is not known now: {error}"
+                self._unknown = f"whether topics of {self._flow.source} are copies is not known now: {error}"
         before, made = self.choice, choose(self._flow, self._target.cluster_id, names, self._made)
         self._waiting = None
         if waiting is not None:
@@ -82,6 +83,11 @@ class Chosen:
             if told.get(name) != why and name not in known:
                 log.info("topic left out", flow=self._flow.name, topic=name, why=why)
         return made
+
+    @property
+    def unknown(self) -> str | None:
+        """Why it is not known which topics are copies of the target's own; None where it is, or nobody had to ask."""
+        return self._unknown or self._there.unknown
 
     @property
     def selected(self) -> tuple[str, ...]:

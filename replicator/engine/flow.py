@@ -29,12 +29,10 @@ from replicator.engine.parts import Ground, Parts, assemble, silence_seconds
 from replicator.engine.rehearse import rehearse
 from replicator.engine.resolve import Resolver
 from replicator.engine.source_ends import intact_below
+from replicator.engine.start_findings import StartFindings
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import Silent, at_rest, flow_status
-from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
-from replicator.engine.switch.lost_roles import give_back_role
-from replicator.engine.switch.mix_ups import undo_mix_ups
 from replicator.engine.switch.opening import OpenedLook
 from replicator.engine.switch.site import Site
 from replicator.engine.translate_team import TranslatingTeam
@@ -127,11 +125,8 @@ class FlowRunner:
         self.ended_because: str | None = None
         self._source = Cluster(source)
         self._target = Cluster(target)
-        self._mix_ups: str | None = None
-        self._wrong_cluster: str | None = None
-        self._high_cuts: str | None = None
+        self._found = StartFindings(flow.name)
         self._opened: OpenedLook | None = None
-        self._lost_role: str | None = None
         self._between = Between(flow, self._source, self._target, store)
         self._admins = (TopicAdmin(source), TopicAdmin(target))
         self._coordinator = coordinator
@@ -202,7 +197,7 @@ class FlowRunner:
             return self.ended_because
         lost = self._state_log.lost if self._state_log is not None else None
         under_way = self._switches.under_way if self._switches is not None else None
-        told = [lost, self._wrong_cluster, under_way, self._mix_ups, self._high_cuts, self._lost_role]
+        told = [lost, *self._found.texts(), under_way]
         told.append(self._opened.untold if self._opened is not None else None)
         beside = len(told)  # none of these explains what the flow waits for
         told += [cluster.trouble for cluster in clusters]
@@ -212,7 +207,7 @@ class FlowRunner:
             troubles = sorted(parts.pump.present_trouble().items())
             told += [f"{place}: {why}" for place, why in troubles if not place.startswith(down)]
             told += [*parts.shards.troubles(), parts.acls.trouble]
-        if shown is not FlowState.UNREACHABLE and not any(told[beside:]) and self.trouble != self._wrong_cluster:
+        if shown is not FlowState.UNREACHABLE and not any(told[beside:]) and self.trouble != self._found.wrong_cluster:
             told.append(self.trouble)
         return "; ".join(one for one in told if one) or None
 
@@ -480,7 +475,7 @@ class FlowRunner:
             except (KafkaError, TimedOut, Conflict) as error:
                 if isinstance(error, KafkaError) and not error.retryable and not self._is_of_source(error):
                     raise
-                self._met(error)
+                self.trouble = self._found.met(error)
                 log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 return
@@ -575,7 +570,9 @@ class FlowRunner:
         state_log = self._log()
         await state_log.read_to_end()
         self._between.check_source(state_log.records)
-        await self._give_back_role()
+        known = self._known_uid()
+        if known is not None:
+            await self._found.look_at_role(self._site(state_log, known))
         identity = await establish(self.flow, self._source.cluster_id or "", self._target, state_log, self._me.instance)
         silence = silence_seconds(self._coordinator, self._target.spec)
         await agree_on_shards(self.flow, identity.uid, self._target, state_log, silence, self._tell_waiting)
@@ -601,41 +598,14 @@ class FlowRunner:
             self._look.set,
         )
         self._between.note()
-        await self._undo_mix_ups(identity.uid)
-        await self._lower_high_cuts(identity.uid)
+        await self._found.look_at_switches(self._site(state_log, identity.uid))
         self._parts = parts
         state_log.listen(self._on_record)
         self._follow_desired()
-        self.trouble = self._wrong_cluster = None
+        self.trouble = self._found.wrong_cluster = None
         log.info(
             "flow up", flow=self.flow.name, uid=identity.uid, fresh=identity.fresh, shards=len(parts.shards.shards)
         )
-
-    async def _give_back_role(self) -> None:
-        uid = self._known_uid()
-        if uid is None:
-            return
-        try:
-            self._lost_role = await give_back_role(self._site(self._log(), uid))
-        except ReplicatorError as error:  # the next start looks again; what copies to an open side is refused anyway
-            log.warning("not known whether the flow's role was taken", flow=self.flow.name, why=str(error))
-
-    async def _undo_mix_ups(self, uid: str) -> None:
-        try:
-            self._mix_ups = await undo_mix_ups(self._site(self._log(), uid))
-        except ReplicatorError as error:  # the next start looks again; copying needs none of it
-            log.warning("not known whether switches of another flow were carried out here", why=str(error))
-
-    def _met(self, error: ReplicatorError) -> None:
-        """Keep what the flow waits for; that another cluster answers than before is said before all else."""
-        self.trouble = _with_next(error)
-        self._wrong_cluster = self.trouble if isinstance(error, WrongCluster) else None
-
-    async def _lower_high_cuts(self, uid: str) -> None:
-        try:
-            self._high_cuts = await lower_high_cuts(self._site(self._log(), uid))
-        except ReplicatorError as error:  # whoever needs the cuts looks again; copying does not
-            log.warning("not known whether an earlier version cut too high", flow=self.flow.name, why=str(error))
 
     def _tell_waiting(self, why: str) -> None:
         if self.trouble != why:
@@ -737,10 +707,10 @@ class FlowRunner:
                     self._line_up(parts)
                 self._passed_once = True
             except ReplicatorError as error:
-                self._met(error)
+                self.trouble = self._found.met(error)
                 log.warning("topics not in step", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
-                self.trouble = self._wrong_cluster = None
+                self.trouble = self._found.wrong_cluster = None
             await self._until_stale()
 
     async def _until_stale(self) -> None:
@@ -849,8 +819,3 @@ class FlowRunner:
                 parts.pump.pause(slot)
             elif slot.copy.phase is Phase.PAUSED:
                 parts.pump.resume(slot)
-
-
-def _with_next(error: ReplicatorError) -> str:
-    """Return an error with what helps: its text is all that status keeps of it."""
-    return f"{error}; next: {error.next_step}" if error.next_step else str(error)

@@ -11,13 +11,11 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.engine import state
-from replicator.engine.state_log import StateLog
-from replicator.model.names import STATE_TOPIC
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from replicator.wire.cluster import Cluster
+    from replicator.engine.source_state import SourceState
 
 _STRANGERS_MAX = 1_000_000
 """Producer ids that are known not to be ours. An application takes a new one at each start."""
@@ -45,16 +43,15 @@ class Origins:
     """The producers of a source cluster: those of flows that write there, and all others.
 
     Args:
-        source: The cluster.
+        there: What is recorded on the cluster.
 
     Attributes:
         flows: Producer ids of flows; it grows.
     """
 
-    def __init__(self, source: Cluster) -> None:
+    def __init__(self, there: SourceState) -> None:
         self.flows: set[int] = set()
-        self._source = source
-        self._log = StateLog(source)
+        self._there = there
         self._strangers: set[int] = set()
         self._reading = asyncio.Lock()
 
@@ -72,15 +69,13 @@ class Origins:
         each id once.
 
         Raises:
-            KafkaError: The state topic of the source cannot be read; whose they are stays unknown.
+            KafkaError: The state topic of the source cannot be read, or was deleted; whose they are stays unknown.
         """
         async with self._reading:
             unknown = self.unknown(producer_ids)
             if not unknown:
                 return
-            if await self._source.describe(STATE_TOPIC) is not None:
-                await self._log.read_to_end()
-                self.flows |= state.producer_ids(self._log.records)
+            self.flows |= state.producer_ids(await self._there.read())
             if len(self._strangers) + len(unknown) > _STRANGERS_MAX:
                 self._strangers.clear()
             self._strangers |= unknown - self.flows

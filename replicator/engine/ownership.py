@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from replicator.core.ownership import Copied, OwnedTopic, Standing, proven, recorded
 from replicator.engine import state
 from replicator.engine.look import Side, ends_of, offsets_of, read_batches
-from replicator.engine.state_log import StateLog
 from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, KafkaError, NotOurs, TimedOut
-from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
     from replicator.core.topic_plan import Fault
     from replicator.engine.slot import Slot
+    from replicator.engine.source_state import SourceState
+    from replicator.engine.state_log import StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster, Topic
 
@@ -30,19 +31,17 @@ class Ownership:
     Args:
         flow: Its policy.
         uid: The flow's.
-        source: Its source: its state topic tells which of its topics are mirrors of topics of the target.
+        there: What is recorded on its source: which topics there are mirrors of topics of the target.
         target: Where the topics stand.
         state_log: The state topic of the target.
     """
 
-    def __init__(self, flow: FlowSpec, uid: str, source: Cluster, target: Cluster, state_log: StateLog) -> None:
+    def __init__(self, flow: FlowSpec, uid: str, there: SourceState, target: Cluster, state_log: StateLog) -> None:
         self._flow = flow
         self._uid = uid
-        self._source = source
+        self._there = there
         self._target = target
         self._log = state_log
-        self._source_log: StateLog | None = None
-        self._told = False
 
     async def prove(self, topics: Collection[Topic]) -> dict[str, OwnedTopic | Fault | KafkaError]:
         """Return the proof for each topic of the target, why it is none of ours, or why that cannot be told; by name.
@@ -71,7 +70,7 @@ class Ownership:
             try:
                 circles = await self._circles(unknown)
             except (KafkaError, TimedOut) as error:
-                alias = self._source.spec.alias
+                alias = self._flow.source
                 why = KafkaError(f"mirrors on {alias} are not known", cluster=alias, why=str(error), retryable=True)
                 unseen = {one.name: why for one in unknown}
         await self._log.read_to_end()
@@ -166,19 +165,11 @@ class Ownership:
         Where `from` and `to` are swapped by mistake, all that the flow would copy is such a mirror.
         """
         try:
-            if await self._source.describe(STATE_TOPIC) is None:
-                return {}
-            if self._source_log is None:
-                self._source_log = StateLog(self._source)
-            await self._source_log.read_to_end()
-        except AuthorizationFailed as error:
-            if not self._told:
-                self._told = True
-                log.warning("mirrors on the source are not known", flow=self._flow.name, why=str(error))
-            return {}
-        return state.copied_from(
-            self._source_log.records, self._target.cluster_id or "", {one.name: one.topic_id for one in topics}
-        )
+            records = await self._there.read()
+        except AuthorizationFailed:
+            return {}  # told by status as long as it is so
+        ids = {one.name: one.topic_id for one in topics}
+        return state.copied_from(records, self._target.cluster_id or "", ids)
 
 
 async def _last_producer(side: Side, where: TopicPartition) -> int | None:

@@ -27,6 +27,7 @@ from replicator.engine.presence import Presence
 from replicator.engine.pump import Pump, Watcher
 from replicator.engine.shards import OnShard, Shard, Shards
 from replicator.engine.source_ends import SourceEnds
+from replicator.engine.source_state import SourceState
 from replicator.engine.topic_sync import TopicSync
 from replicator.model.lease import Caller
 from replicator.model.names import fill_route_transactional_id
@@ -142,7 +143,8 @@ def assemble(
             shards.kick()
 
     ground.state_log.listen(on_record)
-    origins = Origins(ground.source) if flow.both_ways else None
+    there = SourceState(ground.source)
+    origins = Origins(there) if flow.both_ways else None
     pump = Pump(
         flow,
         Side(ground.source, {}, origins),
@@ -166,7 +168,8 @@ def assemble(
         silence_seconds(ground.coordinator, ground.target.spec),
         asyncio.get_running_loop().time,
     )
-    sync = TopicSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log, owners, doubted=doubted)
+    sides = ground.source, ground.target, ground.admins
+    sync = TopicSync(flow, uid, *sides, ground.state_log, owners, there=there, doubted=doubted)
     first = shards.shards[0]
 
     def may_write() -> bool:

@@ -35,6 +35,7 @@ from replicator.engine.fence import markers_are_shown
 from replicator.engine.owners import owner_of
 from replicator.engine.preflight_owners import known_flows, owned
 from replicator.engine.provenance import topics_of
+from replicator.engine.source_state import SourceState
 from replicator.engine.state_log import StateLog
 from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
@@ -47,6 +48,7 @@ from replicator.wire.rights_probe import may_write_markers
 
 if TYPE_CHECKING:
     from replicator.admin.topics import TopicConfig
+    from replicator.core.ownership import Copied
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
     from replicator.state_pb import state_pb2 as pb
@@ -100,6 +102,7 @@ class _Flow:
     to_fill: set[str] = field(default_factory=set)
     compacted: list[str] = field(default_factory=list)
     circles: dict[str, Copied] = field(default_factory=dict)
+    copies_unknown: bool = False
     owners: Mapping[str, str] = field(default_factory=dict)
 
     def target_name(self, topic: str) -> str:
@@ -239,7 +242,7 @@ async def _topics(flow: _Flow) -> None:
     source = flow.source
     await source.cluster.refresh(None)
     choice, unknown = await topics_of(flow.spec, source.cluster, flow.target.cluster.cluster_id)
-    flow.names = list(choice.selected)
+    flow.names, flow.copies_unknown = list(choice.selected), unknown is not None
     parts = _partitions(source.cluster, flow.names)
     flow.starts = await ask.offsets_at(source.cluster, parts, _START)
     flow.ends = await ask.offsets_at(source.cluster, parts, _END)
@@ -350,17 +353,17 @@ async def _fillers(flow: _Flow) -> None:
 
 async def _circles(flow: _Flow, topics: list[Topic]) -> None:
     """Find out which target topics are themselves copied to the source now."""
-    source = flow.source.cluster
-    if flow.spec.both_ways or not topics or STATE_TOPIC not in source.topics:
+    if flow.spec.both_ways or flow.copies_unknown:
         return
-    log = StateLog(source)
     try:
-        await log.read_to_end()
+        records = await SourceState(flow.source.cluster).read()
     except AuthorizationFailed as error:
-        flow.checks.append(warn("mirrors", f"whether from and to are swapped cannot be told: {error}", error.next_step))
+        # Also where none of them is there yet: one that somebody makes before the flow does would be taken unseen.
+        text = f"{error}: if from and to were swapped, an empty topic that is copied there would be taken for a new one"
+        flow.checks.append(warn("copies", text, error.next_step))
         return
     ids = {topic.name: topic.topic_id for topic in topics}
-    flow.circles = state.copied_from(log.records, flow.target.cluster.cluster_id or "", ids)
+    flow.circles = state.copied_from(records, flow.target.cluster.cluster_id or "", ids)
 
 
 def _losing(plan: TopicPlan, config: TopicConfig | None) -> list[str]:

@@ -13,30 +13,26 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
-from kio.schema.errors import ErrorCode
 
 from replicator.core.attach_facts import Role
 from replicator.core.choice import Choice, Made, Origin, asks_for_origins, choose
-from replicator.core.rights import Operation, acl_command, on_topic
 from replicator.engine import state
 from replicator.engine.dead_letter import SUFFIX
-from replicator.engine.state_log import StateLog
+from replicator.engine.source_state import SourceState
 from replicator.errors import AuthorizationFailed
 from replicator.model.names import STATE_TOPIC
 from replicator.model.resolution import How
 from replicator.model.states import Reason
-from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from replicator.model.spec import FlowSpec
+    from replicator.state_pb import state_pb2 as pb
     from replicator.wire.cluster import Cluster, Topic
 
 _DIGEST_BYTES = 16
 _EXPORTED = re.compile(r"(?P<topic>.+)\.divergent\.(?P<epoch>[0-9]{1,10})", re.ASCII)
-_KINDS = frozenset({pb.KIND_FLOW, pb.KIND_WRITER, pb.KIND_MIRROR, pb.KIND_CUT, pb.KIND_MAKING})
-"""Records that tell what flows made; all others come and go without a look."""
 
 
 def digest_of(name: str) -> bytes:
@@ -139,7 +135,7 @@ async def topics_of(flow: FlowSpec, source: Cluster, target_id: str | None) -> t
     if not asks_for_origins(flow):
         return choose(flow, target_id, source.topics, {}), None
     names = set(source.topics)
-    provenance = Provenance(source)
+    provenance = Provenance(SourceState(source))
     made = await provenance.learn()
     return choose(flow, target_id, names, made), provenance.unknown
 
@@ -148,18 +144,16 @@ class Provenance:
     """What flows made on one cluster, as it is known now.
 
     Args:
-        cluster: The one that is read from; its topics were described before.
+        there: What is recorded on it; its topics were described before.
 
     Attributes:
         unknown: Why it is not known which topics are copies, with what helps; None where it is known.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, there: SourceState) -> None:
         self.unknown: str | None = None
-        self._cluster = cluster
-        self._log = StateLog(cluster)
-        self._log.listen(self._on_record)
-        self._stale = True
+        self._there = there
+        self._version = -1
         self._seen: frozenset[str] = frozenset()
         self._made: Mapping[str, Sequence[Made]] = {}
 
@@ -167,54 +161,32 @@ class Provenance:
         """Return what flows made of the topics that the cluster has, as it was described last.
 
         Where this user may not read that, nothing is known to be a copy, and `unknown` says so. What was known before a
-        right was taken away, or the state topic was deleted, stays known: else a ring would begin to turn.
+        right was taken away stays known: else a ring would begin to turn.
 
         Raises:
-            KafkaError: The cluster does not answer, or not now.
+            KafkaError: The cluster does not answer, or not now; or its state topic was deleted.
             TimedOut: A transaction stays open on its state topic.
         """
-        topics = self._cluster.topics
-        if STATE_TOPIC not in topics:
-            await self._look_closer()
-            return self._made
+        cluster = self._there.cluster
+        topics = cluster.topics
         try:
-            await self._log.read_to_end()
+            records = await self._there.read()
         except AuthorizationFailed:
-            self._refuse(Operation.READ)
+            self.unknown = self._there.unknown
             return self._made
         self.unknown = None
-        names = frozenset(topics)
-        if self._stale or names != self._seen:
-            self._stale, self._seen = False, names
+        names, version = frozenset(topics), self._there.version
+        if version != self._version or names != self._seen:
             try:
                 # Beside the event loop: it takes tens of microseconds for each mirror.
-                self._made = await asyncio.to_thread(made_there, dict(self._log.records), dict(topics))
+                self._made = await asyncio.to_thread(made_there, dict(records), dict(topics))
             except DecodeError as error:
                 # Until somebody writes that record anew, nobody can tell: this flow must not end for it.
-                self._stale, alias = True, self._cluster.spec.alias
+                alias = cluster.spec.alias
                 self.unknown = (
                     f"whether topics of {alias} are copies that flows made is not known: {STATE_TOPIC} there holds a "
                     f"record that cannot be read ({error}); next: replicator validate FILE --connect"
                 )
+            else:
+                self._version, self._seen = version, names
         return self._made
-
-    def _on_record(self, key: bytes) -> None:
-        parsed = state.parse_key(key)
-        if parsed is not None and parsed.kind in _KINDS:
-            self._stale = True
-
-    async def _look_closer(self) -> None:
-        """Tell a cluster without a state topic from one that does not show it."""
-        failed = await self._cluster.refresh([STATE_TOPIC])
-        if failed.get(STATE_TOPIC) == ErrorCode.topic_authorization_failed:
-            self._refuse(Operation.READ, Operation.DESCRIBE)
-        else:
-            self.unknown = None
-
-    def _refuse(self, *operations: Operation) -> None:
-        spec = self._cluster.spec
-        command = acl_command(on_topic(STATE_TOPIC, *operations), spec)
-        self.unknown = (
-            f"whether topics of {spec.alias} are copies that flows made is not known: this user may not read "
-            f"{STATE_TOPIC} there; next: {command}"
-        )

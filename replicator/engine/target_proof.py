@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.mirror import Mirror
     from replicator.engine.owners import Owners
+    from replicator.engine.source_state import SourceState
     from replicator.engine.state_log import Change, StateLog
     from replicator.engine.topic_facts import Found, TopicFacts
     from replicator.model.spec import FlowSpec
@@ -34,7 +35,7 @@ class TargetProof:
     Args:
         flow: Its policy.
         uid: The flow's.
-        source: Where topics are found.
+        there: What is recorded where topics are found.
         target: Where their mirrors stand.
         state_log: The state topic of the target.
         owners: Which other flows feed topics of the target.
@@ -46,17 +47,17 @@ class TargetProof:
         self,
         flow: FlowSpec,
         uid: str,
-        source: Cluster,
+        there: SourceState,
         target: Cluster,
         state_log: StateLog,
         owners: Owners,
         facts: TopicFacts,
         from_record: Callable[[str, str], Mirror],
     ) -> None:
-        self._ownership = Ownership(flow, uid, source, target, state_log)
+        self._ownership = Ownership(flow, uid, there, target, state_log)
         self._flow = flow
         self._uid = uid
-        self._source = source
+        self._source = there.cluster
         self._log = state_log
         self._owners = owners
         self._facts = facts

@@ -19,6 +19,7 @@ from replicator.engine.between import check_clusters
 from replicator.engine.chosen import Chosen
 from replicator.engine.fence import role_text
 from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
+from replicator.engine.source_state import SourceState
 from replicator.engine.target_proof import TargetProof
 from replicator.engine.target_topics import TargetTopics
 from replicator.engine.topic_facts import DELETE_RETENTION, MAX_BYTES, POLICY, TopicFacts, effective_of
@@ -51,6 +52,7 @@ class TopicSync:
         target: Where their mirrors stand.
         admins: Of both.
         state_log: The state topic of the target.
+        there: What is recorded on the source, for all who ask; None: read for this alone.
         doubted: Returns why the mirror of a source topic may hold what is not ours, None where nothing says so.
 
     Attributes:
@@ -69,16 +71,18 @@ class TopicSync:
         state_log: StateLog,
         owners: Owners,
         *,
+        there: SourceState | None = None,
         doubted: Callable[[str], Reason | None] = lambda _: None,
     ) -> None:
+        there = SourceState(source) if there is None else there
         self.mirrors: dict[str, Mirror] = {}
-        self.chosen = Chosen(flow, uid, source, target, state_log)
+        self.chosen = Chosen(flow, uid, there, target, state_log)
         self._flow = flow
         self._uid = uid
         self._source = source
         self._target = target
         self.facts = TopicFacts(flow, uid, source, target, admins, state_log)
-        self._proof = TargetProof(flow, uid, source, target, state_log, owners, self.facts, self._from_record)
+        self._proof = TargetProof(flow, uid, there, target, state_log, owners, self.facts, self._from_record)
         self._topics = TargetTopics(target, admins[1])
         self._doubted = doubted
         self._outrun: set[str] = set()

@@ -10,6 +10,7 @@ from replicator.engine import state
 from replicator.engine.look import Side
 from replicator.engine.maps import compared_from, given_up_of, recorded_map
 from replicator.engine.origins import OnlyOurs, Origins
+from replicator.engine.source_state import SourceState
 from replicator.engine.state_log import StateLog
 from replicator.engine.walk import Log, holds_more, open_log, paired, walk
 from replicator.model.names import STATE_TOPIC, TopicPartition
@@ -45,7 +46,7 @@ async def map_views(flow: FlowSpec, source: ClusterSpec, target: ClusterSpec) ->
             return {}
         writer = state.get_writer(log.records, found.uid)
         if flow.both_ways and writer is not None:
-            ours: tuple[Chooser | None, Chooser | None] = Origins(there), OnlyOurs(writer.producer_id)
+            ours: tuple[Chooser | None, Chooser | None] = Origins(SourceState(there)), OnlyOurs(writer.producer_id)
         else:
             ours = None, None
         sides = Side(there, there.topic_ids, ours[0]), Side(here, here.topic_ids, ours[1])

@@ -16,6 +16,7 @@ from replicator.core.topic_plan import Fault
 from replicator.engine import state
 from replicator.engine.identity import ensure_state_topic
 from replicator.engine.ownership import Ownership
+from replicator.engine.source_state import SourceState
 from replicator.engine.state_log import Change, StateLog
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
@@ -38,7 +39,7 @@ class World:
         self.east, self.west = east, west
         self.uid, self.other = uuid.uuid4().hex[:12], uuid.uuid4().hex[:12]
         self.log = StateLog(west)
-        self.ownership = Ownership(FLOW, self.uid, east, west, self.log)
+        self.ownership = Ownership(FLOW, self.uid, SourceState(east), west, self.log)
 
     async def record(self, on: Cluster, uid: str, topic: Topic, *, source_id: bytes = bytes(16)) -> None:
         """Record a mirror of a flow, as another daemon does: through a state log of its own."""

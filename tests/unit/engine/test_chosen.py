@@ -21,6 +21,7 @@ from replicator.engine.ownership import Ownership
 from replicator.engine.positions import PumpPositions
 from replicator.engine.provenance import digest_of, unpacked
 from replicator.engine.slot import Slot
+from replicator.engine.source_state import SourceState
 from replicator.engine.target_topics import TargetTopics
 from replicator.engine.topic_sync import TopicSync
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, ReplicatorError, TimedOut
@@ -114,7 +115,7 @@ class Admin:
 
 def chosen(log: Log, source: Cluster, flow: FlowSpec = FLOW) -> Chosen:
     """Return the topics of a flow, as one daemon of it sees them."""
-    return Chosen(flow, UID, source, Side("west"), cast("StateLog", log))
+    return Chosen(flow, UID, SourceState(source), Side("west"), cast("StateLog", log))
 
 
 def sync(

@@ -9,13 +9,14 @@ import pytest
 
 from replicator.core.attach_facts import Role, Writer
 from replicator.engine import origins as under_test
-from replicator.engine import state
+from replicator.engine import source_state, state
 from replicator.engine.origins import OnlyOurs, Origins
+from replicator.engine.source_state import SourceState
 from replicator.engine.state_log import StateLog
-from replicator.errors import ConnectionFailed
+from replicator.errors import BrokerRefused, ConnectionFailed
 from replicator.model.security import ClusterSpec
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Cluster
+from replicator.wire.cluster import Cluster, Topic
 
 
 class _Topic(StateLog):
@@ -41,9 +42,9 @@ class _Source(Cluster):
 
     has_one = True
 
-    async def describe(self, name: str) -> object:  # type: ignore[override]  # only whether there is one is asked
-        """Return something where there is one."""
-        return name if self.has_one else None
+    async def describe(self, name: str) -> Topic | None:
+        """Return it where there is one."""
+        return Topic(name, bytes([1] * 16), {}, 1, 1) if self.has_one else None
 
 
 def _registered(uid: str, producer_id: int, filler_id: int) -> dict[bytes, bytes]:
@@ -62,8 +63,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[Origins, _Topic,
     def make() -> tuple[Origins, _Topic, _Source]:
         source = _Source(ClusterSpec("east", (("127.0.0.1", 1),)))
         topic = _Topic(source)
-        monkeypatch.setattr(under_test, "StateLog", lambda _: topic)
-        return Origins(source), topic, source
+        monkeypatch.setattr(source_state, "_Log", lambda _: topic)
+        return Origins(SourceState(source)), topic, source
 
     return make
 
@@ -103,6 +104,20 @@ async def test_a_cluster_that_no_flow_writes_to_has_strangers_only(
     source.has_one = False
     assert not await origins.leaves_out(7)
     assert topic.reads == 0
+
+
+async def test_a_state_topic_that_is_gone_makes_no_strangers(
+    made: Callable[[], tuple[Origins, _Topic, _Source]],
+) -> None:
+    """What a flow registered in it is not known any more: whose records are seen now is not guessed."""
+    origins, topic, source = made()
+    topic.there = _registered("a", 7, 8)
+    assert await origins.leaves_out(7)
+    source.has_one = False
+    with pytest.raises(BrokerRefused):
+        await origins.leaves_out(9)
+    assert origins.unknown((7, 9)) == {9}
+    assert await origins.leaves_out(7)
 
 
 async def test_many_that_ask_at_once_read_once(made: Callable[[], tuple[Origins, _Topic, _Source]]) -> None:

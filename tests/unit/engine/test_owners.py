@@ -109,7 +109,10 @@ def test_the_own_name_tells_of_another_source() -> None:
 @pytest.mark.parametrize(
     ("role", "step"),
     [
-        (Role.COPYING, "`replicator mirror forget a-to-c t`, then `replicator mirror resolve b-to-c TOPIC --how accept`"),
+        (
+            Role.COPYING,
+            "`replicator mirror forget a-to-c t`, then `replicator mirror resolve b-to-c TOPIC --how accept`",
+        ),
         (Role.FENCING, "`replicator switch status a-to-c`"),
         (Role.PROMOTED, "`replicator mirror resolve b-to-c TOPIC --how accept` adopts it"),
         (None, "`replicator mirror resolve b-to-c TOPIC --how accept` adopts it"),

@@ -8,6 +8,7 @@ import pytest
 
 from replicator.engine import ownership
 from replicator.engine.ownership import Ownership
+from replicator.engine.source_state import SourceState
 from replicator.errors import ConnectionFailed, KafkaError
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -63,7 +64,7 @@ async def test_a_frozen_broker_is_waited_for_once_not_for_each_topic(monkeypatch
     for number in range(1000):
         name = f"t{number}"
         target.topics[name] = Topic(name, bytes([1] * 16), {0: Leader(1, 0)}, 1, 1)
-    owner = Ownership(FLOW, "uid", _Frozen("east"), target, cast("StateLog", _Log()))
+    owner = Ownership(FLOW, "uid", SourceState(_Frozen("east")), target, cast("StateLog", _Log()))
     proofs = await owner.prove(target.topics.values())
     assert target.asked == 1
     assert len(proofs) == 1000

@@ -11,8 +11,9 @@ from replicator.core.attach_facts import Role, Writer
 from replicator.core.choice import Made, Origin
 from replicator.engine import state
 from replicator.engine.provenance import Provenance, digest_of, made_there, packed
+from replicator.engine.source_state import SourceState
 from replicator.engine.state_log import StateLog
-from replicator.errors import AuthorizationFailed
+from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
 from replicator.state_pb import state_pb2 as pb
@@ -97,13 +98,50 @@ def test_topics_with_records_set_aside_are_known_by_what_is_recorded() -> None:
 
 
 class _Source(Cluster):
-    """A cluster that answers about its state topic with one code."""
+    """A cluster that answers about its state topic with one code, or has it."""
 
     code = 3
 
     async def refresh(self, names: Iterable[str] | None) -> dict[str, int]:
         """Return what could not be described."""
-        return dict.fromkeys(names or (), self.code)
+        return {name: self.code for name in names or () if self.code or name not in self.topics}
+
+
+class There:
+    """A source with a state topic, which may be refused, deleted and made again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.refused, self.records = False, recorded(mirror())
+        self.source = _Source(ClusterSpec("east", (("e", 1),)))
+        self.make(b"1" * 16)
+        there = self
+
+        async def read_to_end(log: StateLog) -> None:
+            if there.refused:
+                raise AuthorizationFailed("no", cluster="east")
+            log.records |= there.records
+            for listener in log._listeners:
+                listener(state.flow_key(UID))
+
+        monkeypatch.setattr(StateLog, "read_to_end", read_to_end)
+        self.state = SourceState(self.source)
+        self.found = Provenance(self.state)
+
+    def make(self, topic_id: bytes) -> None:
+        """Create the state topic."""
+        self.source.code = 0
+        self.source.topics = topics("a.t", "b.t") | {STATE_TOPIC: Topic(STATE_TOPIC, topic_id, {}, 1, 1)}
+
+    def delete(self) -> None:
+        """Delete it."""
+        self.source.code, self.records = 3, {}
+        del self.source.topics[STATE_TOPIC]
+
+
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch) -> There:
+    """A source."""
+    return There(monkeypatch)
 
 
 @pytest.mark.parametrize(("code", "unknown"), [(3, False), (29, True)])
@@ -111,64 +149,73 @@ async def test_a_state_topic_that_is_not_shown_is_not_one_that_is_absent(code: i
     """Without the right to describe it nothing is known, and the right is named."""
     source = _Source(ClusterSpec("east", (("e", 1),)))
     source.code, source.topics = code, topics("t")
-    found = Provenance(source)
+    found = Provenance(SourceState(source))
     assert await found.learn() == {}
     assert (found.unknown is not None) is unknown
     assert not unknown or "--operation Read --operation Describe --topic replicator.state" in str(found.unknown)
 
 
-async def test_a_state_topic_that_may_not_be_read_is_unknown_until_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_state_topic_that_may_not_be_read_is_unknown_until_it_may(there: There) -> None:
     """A right that is granted heals it."""
-    refused = True
-
-    async def read_to_end(log: StateLog) -> None:
-        if refused:
-            raise AuthorizationFailed("no", cluster="east")
-        for key, value in recorded(mirror()).items():
-            log.records[key] = value
-
-    monkeypatch.setattr(StateLog, "read_to_end", read_to_end)
-    source = _Source(ClusterSpec("east", (("e", 1),)))
-    source.topics = topics("a.t", STATE_TOPIC)
-    found = Provenance(source)
-    assert await found.learn() == {}
-    assert "may not read replicator.state" in str(found.unknown)
-    refused = False
-    assert list(await found.learn()) == ["a.t"]
-    assert found.unknown is None
+    there.refused = True
+    assert await there.found.learn() == {}
+    assert "may not read replicator.state" in str(there.found.unknown)
+    there.refused = False
+    assert list(await there.found.learn()) == ["a.t"]
+    assert there.found.unknown is None
 
 
-async def test_what_was_known_stays_known_when_it_may_not_be_read_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A right that is taken away, and a state topic that is deleted, make no copy an original."""
-    refused = False
-
-    async def read_to_end(log: StateLog) -> None:
-        if refused:
-            raise AuthorizationFailed("no", cluster="east")
-        for key, value in recorded(mirror()).items():
-            log.records[key] = value
-
-    monkeypatch.setattr(StateLog, "read_to_end", read_to_end)
-    source = _Source(ClusterSpec("east", (("e", 1),)))
-    source.topics = topics("a.t", STATE_TOPIC)
-    found = Provenance(source)
-    await found.learn()
-    refused = True
-    assert list(await found.learn()) == ["a.t"]
-    assert found.unknown is not None
-    source.topics = topics("a.t")
-    assert list(await found.learn()) == ["a.t"]
+async def test_what_was_known_stays_known_when_it_may_not_be_read_any_more(there: There) -> None:
+    """A right that is taken away makes no copy an original."""
+    await there.found.learn()
+    there.refused = True
+    assert list(await there.found.learn()) == ["a.t"]
+    assert there.found.unknown is not None
 
 
-async def test_a_damaged_record_makes_it_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_state_topic_is_gone_nothing_is_known(there: There) -> None:
+    """Neither that a topic is a copy nor that it is none: whoever asks waits, and is told what helps."""
+    await there.found.learn()
+    there.delete()
+    for _ in range(2):
+        with pytest.raises(BrokerRefused, match="not known now") as refused:
+            await there.found.learn()
+        assert refused.value.retryable
+    assert "restart the daemons of the flows that copy to east" in str(there.state.unknown)
+
+
+async def test_a_state_topic_that_is_made_again_is_read_from_its_start(there: There) -> None:
+    """Without a restart; what was a copy before is one still, unless the new one says otherwise."""
+    await there.found.learn()
+    there.delete()
+    there.make(b"2" * 16)
+    new = mirror(source_topic="u", target_topic="b.t", target_topic_id=b"i" * 16)
+    there.records = recorded(new)
+    assert set(await there.found.learn()) == {"a.t", "b.t"}
+    assert there.state.unknown is None
+
+    own = state.put(state.writer_key(UID, "a.t"), pb.WriterRecord(role=pb.WRITER_ROLE_PROMOTED, epoch=1))
+    assert own[1] is not None
+    there.records = {**recorded(mirror()), own[0]: own[1]}
+    assert set(await there.found.learn()) == {"b.t"}, "it was opened since"
+
+
+async def test_a_state_topic_that_gets_its_id_late_is_the_same_one(there: There) -> None:
+    """In the middle of an upgrade: what was read is not read again."""
+    there.make(bytes(16))
+    await there.found.learn()
+    first = there.state._log
+    for told in (b"1" * 16, bytes(16)):
+        there.make(told)
+        await there.found.learn()
+    assert there.state._log is first
+    there.make(b"2" * 16)
+    await there.found.learn()
+    assert there.state._log is not first
+
+
+async def test_a_damaged_record_makes_it_unknown(there: There) -> None:
     """Somebody else's state must not end this flow."""
-
-    async def read_to_end(log: StateLog) -> None:
-        log.records |= recorded(mirror()) | {state.mirror_key(UID, "x"): b"\xff\xff"}
-
-    monkeypatch.setattr(StateLog, "read_to_end", read_to_end)
-    source = _Source(ClusterSpec("east", (("e", 1),)))
-    source.topics = topics("a.t", STATE_TOPIC)
-    found = Provenance(source)
-    assert await found.learn() == {}
-    assert "a record that cannot be read" in str(found.unknown)
+    there.records = recorded(mirror()) | {state.mirror_key(UID, "x"): b"\xff\xff"}
+    assert await there.found.learn() == {}
+    assert "a record that cannot be read" in str(there.found.unknown)

@@ -16,10 +16,11 @@ from replicator.engine.owners import Owners
 from replicator.engine.ownership import Ownership
 from replicator.engine.proof import Found
 from replicator.engine.resolve import Resolver
+from replicator.engine.source_state import SourceState
 from replicator.engine.walk import Log as Walked
 from replicator.errors import KafkaError
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import How, Order
+from replicator.model.resolution import ALLOWED, How, Order
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from tests.unit.engine.test_chosen import FLOW, UID, Log, Side, sync
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from replicator.engine.pump import Pump
     from replicator.engine.state_log import Change, StateLog
     from replicator.engine.topic_sync import TopicSync
-    from replicator.wire.cluster import Cluster
+    from replicator.wire.cluster import Cluster, Topic
 
 OLD_ID, NEW_ID, NO_ID = bytes([1] * 16), bytes([2] * 16), bytes(16)
 OURS = Writer(7, 0, Role.COPYING, 8, 0, 9)
@@ -59,6 +60,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log, self.source, self.target = Table(), Side("east"), Side("west")
         self.source.add("t")
+        self.there = SourceState(self.source)
         self.ends: dict[str, int] = {}
         self.producers: dict[TopicPartition, int | None] = {}
         self.log.apply(state.writer_key(UID), state.writer_record(OURS))
@@ -123,7 +125,7 @@ class World:
 
     async def proof(self) -> OwnedTopic | Fault | KafkaError:
         """Return whose target topic t is."""
-        asked = Ownership(FLOW, UID, self.source, self.target, cast("StateLog", self.log))
+        asked = Ownership(FLOW, UID, self.there, self.target, cast("StateLog", self.log))
         return (await asked.prove([self.target.topics["t"]]))["t"]
 
     def record(self, topic_id: bytes) -> None:
@@ -226,24 +228,28 @@ def other_flow(name: str, *, mirror: str, source: Topic) -> dict[bytes, bytes]:
         state.put(state.writer_key("there"), state.writer_record(OURS)),
         state.put(state.mirror_key("there", mirror), record),
     ]
-    return {key: value for key, value in changes if value is not None}
+    made: dict[bytes, bytes] = {}
+    for key, value in changes:
+        assert value is not None
+        made[key] = value
+    return made
 
 
 async def test_a_topic_whose_direction_is_changed_by_hand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step that is told helps: once the other flow's record is forgotten, the topic can be accepted here."""
     world.put("t", OLD_ID, end=4)
-    there = SimpleNamespace(records=other_flow("w2e", mirror="a.t", source=world.target.topics["t"]))
+    records = other_flow("w2e", mirror="a.t", source=world.target.topics["t"])
 
-    async def read(_: object) -> dict[bytes, bytes]:
-        return there.records
+    async def read() -> dict[bytes, bytes]:
+        return records
 
-    world.knows_of_the_source(read, monkeypatch)
+    monkeypatch.setattr(world.there, "read", read)
     proof = await world.proof()
     assert isinstance(proof, Fault)
     assert proof.reason is Reason.TARGET_TAKEN
     assert "`replicator mirror forget w2e t`" in proof.text
     assert "`replicator mirror resolve f TOPIC --how accept`" in proof.text
-    del there.records[state.mirror_key("there", "a.t")]
+    del records[state.mirror_key("there", "a.t")]
     proof = await world.proof()
     assert isinstance(proof, Fault)
     assert proof.reason is Reason.FOREIGN_WRITER

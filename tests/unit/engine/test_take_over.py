@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from replicator.core.attach_facts import Role, Writer
 from replicator.core.offset_map import Place
+from replicator.core.ownership import Copied
 from replicator.engine import fence, state
 from replicator.engine.take_over import Takeover, take_over
 from replicator.state_pb import state_pb2 as pb
@@ -127,10 +128,12 @@ def test_what_is_copied_from_a_cluster() -> None:
     log = Log()
     flows = {UID: ("there", Role.COPYING), "open": ("there", Role.PROMOTED), "other": ("elsewhere", Role.COPYING)}
     for uid, (cluster, role) in flows.items():
-        log.apply([state.put(state.flow_key(uid), pb.FlowRecord(uid=uid, source_cluster_id=cluster))])
+        log.apply([state.put(state.flow_key(uid), pb.FlowRecord(uid=uid, name=f"f-{uid}", source_cluster_id=cluster))])
         log.apply([state.put(state.writer_key(uid), state.writer_record(Writer(7, 0, role, 8, 0, 9)))])
         for name in (f"{uid}.a", f"{uid}.b"):
             mirror = pb.MirrorRecord(source_topic=name, source_topic_id=b"1" * 16, target_topic=f"m.{name}")
             log.apply([state.put(state.mirror_key(uid, mirror.target_topic), mirror)])
     ids = {f"{uid}.{name}": topic_id * 16 for uid in flows for name, topic_id in (("a", b"1"), ("b", b"2"))}
-    assert state.copied_from(log.records, "there", ids) == {"uid.a": "m.uid.a"}
+    assert state.copied_from(log.records, "there", ids) == {"uid.a": Copied("m.uid.a", "f-uid")}
+    unknown = dict.fromkeys(ids, bytes(16))
+    assert set(state.copied_from(log.records, "there", unknown)) == {"uid.a", "uid.b"}, "it denies nothing"
