@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chaos.compare import Verdict, compare
+from chaos.compare import Verdict, compare, find_unplaced
 from chaos.compare_transactions import TransactionCheck
 from chaos.ledger import Ledger, TransactionLedger, Where
 from chaos.reader import Reader
@@ -37,6 +37,7 @@ class Checker:
         with _reader(self._source) as source, _reader(self._target) as target:
             for where in self._partitions(source, target, transactional=False):
                 compare(where, source.read(where), target.read(where), ledger, self._run, self.verdict)
+        find_unplaced(ledger, self.verdict)
 
     def transactional(self, ledger: TransactionLedger) -> None:
         """Compare the topics whose records are in transactions.

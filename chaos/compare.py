@@ -6,6 +6,7 @@ Words for what is wrong, after Jepsen's: *lost* (acknowledged, and not there), *
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ class Verdict:
         value_bytes: Sizes of their values, together.
         deleted: How many of them the source has deleted since: they were compared with the ledger alone.
         unknown_found: How many records of unknown outcome stand in the logs.
+        placed: Number that was acknowledged without an offset to how often it was found.
         filled: How many offsets of the target hold no record, where none may be.
         problems: What is wrong, at most a few of each partition.
     """
@@ -33,6 +35,7 @@ class Verdict:
     value_bytes: int = 0
     deleted: int = 0
     unknown_found: int = 0
+    placed: Counter[int] = field(default_factory=Counter)
     filled: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -78,15 +81,30 @@ def compare(
     verdict.problems += [f"{where[0]}[{where[1]}] {problem}" for problem in found]
 
 
+def find_unplaced(ledger: Ledger, verdict: Verdict) -> None:
+    """Judge, once all partitions were compared, what was acknowledged without an offset: each stands there once."""
+    for number, where in sorted(ledger.unplaced.items()):
+        found = verdict.placed[number]
+        if found != 1:
+            what = "doubled" if found else "lost"
+            verdict.problems.append(
+                f"{where[0]}[{where[1]}] {what}: number {number} was acknowledged, without an offset, and is there "
+                f"{found} times"
+            )
+
+
 def _against_ledger(
     where: Where, offset: int, record: Record, ledger: Ledger, run: Run, verdict: Verdict
 ) -> Iterator[str]:
     number = ledger.at(where, offset)
     if number is None:
         number = number_of(record.value)
-        if number is None or number not in ledger.unknown:
+        if number is not None and ledger.unplaced.get(number) == where:
+            verdict.placed[number] += 1
+        elif number is not None and number in ledger.unknown:
+            verdict.unknown_found += 1
+        else:
             yield f"phantom at {offset}: {record}"
             return
-        verdict.unknown_found += 1
     if run.topic_of(number).name != where[0] or run.record(number) != record:
         yield f"different at {offset}: sent was number {number}, {run.record(number)}, target {record}"

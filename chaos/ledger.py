@@ -26,12 +26,14 @@ class Ledger:
     Attributes:
         acked: Per partition, the number at each offset; -1 where nothing was acknowledged.
         unknown: Numbers whose delivery failed, and why.
+        unplaced: Numbers that were acknowledged without an offset, and the partition; they are somewhere in it.
         records: How many were acknowledged.
         value_bytes: Sizes of their values, together.
     """
 
     acked: dict[Where, array[int]] = field(default_factory=dict)
     unknown: dict[int, str] = field(default_factory=dict)
+    unplaced: dict[int, Where] = field(default_factory=dict)
     records: int = 0
     value_bytes: int = 0
 
@@ -46,6 +48,15 @@ class Ledger:
         if numbers[offset] not in {_NONE, number}:
             raise ChaosError(f"the source acknowledged two records at {where} offset {offset}")
         numbers[offset] = number
+        self.records += 1
+
+    def note_unplaced(self, where: Where, number: int) -> None:
+        """Note an acknowledgement that does not tell the offset.
+
+        A batch that is sent again once its answer was lost may be older than the few that a broker remembers of each
+        producer. It is then answered with DUPLICATE_SEQUENCE_NUMBER: the records are there, and nobody knows where.
+        """
+        self.unplaced[number] = where
         self.records += 1
 
     def at(self, where: Where, offset: int) -> int | None:

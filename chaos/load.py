@@ -87,14 +87,18 @@ class Load(Background):
                 self.ledger.unknown[number] = str(error)
                 return
             offset, partition = message.offset(), message.partition()
-            if offset is None or partition is None:
-                self.problems.append(f"number {number} was acknowledged without a place")
+            if partition is None:
+                self.problems.append(f"number {number} was acknowledged without a partition")
+                return
+            where = str(message.topic()), partition
+            self.ledger.value_bytes += size
+            if offset is None:
+                self.ledger.note_unplaced(where, number)
                 return
             try:
-                self.ledger.note((str(message.topic()), partition), offset, number)
+                self.ledger.note(where, offset, number)
             except ChaosError as doubled:
                 self.problems.append(str(doubled))
-            self.ledger.value_bytes += size
 
         return on_delivery
 

@@ -36,6 +36,7 @@ class Result:
         checked: Compared on the target.
         deleted: Of these, deleted on the source since.
         unknown: Whose delivery to the source failed.
+        untold: Acknowledged without an offset; where they stand was read.
         unknown_found: Records of unknown fate that stand on the target, those of transactions included.
         filled: Offsets of the target that hold no record, where none may be.
         transactions: Outcome to how many transactions ended so.
@@ -62,6 +63,7 @@ class Result:
     checked: int = 0
     deleted: int = 0
     unknown: int = 0
+    untold: int = 0
     unknown_found: int = 0
     filled: int = 0
     transactions: dict[str, int] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class Result:
         """Add what one of the loads has sent."""
         self.records += ledger.records
         self.unknown += len(ledger.unknown)
+        self.untold += len(ledger.unplaced)
         self.megabytes = round(self.megabytes + ledger.value_bytes / 1e6, 1)
         if isinstance(ledger, TransactionLedger):
             self.transactions = {str(outcome): ledger.count(outcome) for outcome in Outcome}
@@ -137,6 +140,7 @@ def _totals(result: Result) -> dict[str, Any]:
         "records compared": f"{result.checked}, of which {result.deleted} were deleted on the source meanwhile",
         "deliveries of unknown fate": result.unknown,
         "of unknown fate, but there": result.unknown_found,
+        "acknowledged without offset": result.untold,
         "transactions": ", ".join(f"{count} {name}" for name, count in result.transactions.items()) or "none",
         "offsets without a record": result.filled,
         "MB": f"{result.megabytes:.1f}",

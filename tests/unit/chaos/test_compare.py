@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from chaos.compare import Verdict, compare
+import chaos.load
+from chaos.compare import Verdict, compare, find_unplaced
 from chaos.errors import ChaosError
 from chaos.ledger import Ledger
+from chaos.load import Load
 from chaos.reader import Entry
 from chaos.records import TOPICS, Record, Run
 
@@ -113,6 +117,43 @@ def test_an_unknown_outcome_may_be_either() -> None:
     known.unknown[NUMBERS[-1]] = "timed out"
     assert judge(log(), log(), known).equal
     assert judge(log(), log(), known).unknown_found == 1
+
+
+def test_an_acknowledgement_without_an_offset() -> None:
+    """A producer is told so of a batch that it sent twice: the record is read, and stands there once."""
+    known = Ledger()
+    for offset, number in enumerate(NUMBERS):
+        if offset != 5:
+            known.note(WHERE, offset, number)
+    known.note_unplaced(WHERE, NUMBERS[5])
+    assert known.records == len(NUMBERS)
+
+    def judged(source: list[Entry], target: list[Entry]) -> Verdict:
+        verdict = judge(source, target, known)
+        find_unplaced(known, verdict)
+        return verdict
+
+    assert judged(log(), log()).equal
+    lost = [entry for entry in log() if entry[0] != 5]
+    assert any("lost: number" in text for text in judged(lost, lost).problems)
+    doubled = [*log(), (len(NUMBERS), RUN.record(NUMBERS[5]))]
+    assert any("doubled: number" in text for text in judged(doubled, doubled).problems)
+    other = log()
+    other[5] = (5, RUN.record(NUMBERS[6]))
+    assert not judged(other, other).equal
+    known.unplaced[NUMBERS[5]] = (WHERE[0], 1)
+    assert not judged(log(), log()).equal, "it was acknowledged in another partition"
+
+
+def test_a_delivery_report_without_an_offset_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client reports success, and no offset, where the broker answers DUPLICATE_SEQUENCE_NUMBER."""
+    monkeypatch.setattr(chaos.load, "Producer", lambda _: None)
+    load = Load("nowhere:1", RUN)
+    message: Any = SimpleNamespace(topic=lambda: WHERE[0], partition=lambda: 0, offset=lambda: None)
+    load._delivery_of(NUMBERS[0], 7)(None, message)
+
+    assert not load.problems
+    assert (load.ledger.unplaced, load.ledger.records, load.ledger.value_bytes) == ({NUMBERS[0]: WHERE}, 1, 7)
 
 
 def test_a_source_that_acknowledges_twice_is_not_sound() -> None:
