@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.attach import decide
 from replicator.core.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
+from replicator.core.doubt import Sound
 from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.engine.look import look_again
@@ -322,6 +323,8 @@ class AttachLoop:
             pump.topics_stale()
             return
         slot.attaching = False
+        if isinstance(verdict, Sound):
+            log.warning("an answer of the source was spoiled", partition=str(slot.source), why=copy.detail_of_doubt)
         # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
         fault = copy.looked(verdict)
         if fault is not None and copy.phase is Phase.ATTACHING:

@@ -180,6 +180,7 @@ def test_the_loss_is_the_tail(west: Kafka, topic_name: str, lab: Lab, make_clust
     create(source, topic_name, PARTITIONS)
     daemon = both_ways(lab, source, west, topic_name).start(ready_seconds=0)
     with Load(source, {topic_name: PARTITIONS}, per_second=4000) as load:
+        wait_until("the flow copies", lambda: flow_of(daemon, lab.flow)["totals"]["records_total"] > 0)
         time.sleep(chance.uniform(6.0, 12.0))
         if seed % 2:
             daemon.freeze()

@@ -125,6 +125,7 @@ def test_no_spoiled_answer_loses_moves_or_fills_anything(
     assert bounds(west, topic_name) == bounds(spoiled.cluster, topic_name)
     assert daemon.mirror(topic_name)["state"] == "ACTIVE"
     assert daemon.metric("replicator_filled_offsets_total") == 0
+    assert "an answer of the source was spoiled" in daemon.log_tail()
 
 
 @pytest.mark.long
@@ -150,4 +151,5 @@ def test_a_topic_that_was_compacted_once_is_copied_though_nothing_says_so(
 
     assert_equal(east, west, topic_name)
     assert daemon.mirror(topic_name)["state"] == "ACTIVE"
-    assert "is not believed" in daemon.log_tail()
+    assert daemon.metric("replicator_filled_offsets_total") > 0
+    assert daemon.metric("replicator_reattach_total") > PARTITIONS, "no hole was looked at a second time"
