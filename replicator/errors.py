@@ -147,6 +147,10 @@ class AuthorizationFailed(KafkaError):
     """The cluster refuses this right to this user."""
 
 
+class MarkersNotShown(KafkaError):
+    """The cluster takes control markers and does not show them: nothing may be filled there."""
+
+
 class NotOurs(KafkaError):
     """The topic of that name is not the one that was proven ours, or is gone: nothing of it was changed.
 

@@ -80,6 +80,8 @@ class ReadinessFacts:
         groups_wait_for: What holds all of them back; None for nothing.
         both_ways: Whether both sides are open, so that there is nothing to move.
         foreign: Where somebody else wrote to the mirrors: source topic, partition, offsets; None where it is not known.
+        markers_shown: Whether the target shows a marker of the flow, as a fence has to be seen; None where it is not
+            known.
     """
 
     objectives: Objectives
@@ -93,6 +95,7 @@ class ReadinessFacts:
     groups_wait_for: str | None = None
     both_ways: bool = False
     foreign: tuple[tuple[str, int, int], ...] | None = ()
+    markers_shown: bool | None = True
 
 
 def judge(facts: ReadinessFacts) -> Section:
@@ -108,6 +111,7 @@ def judge(facts: ReadinessFacts) -> Section:
         *_transactions(facts.status),
         *_replication(facts.topics),
         *_fence(facts.target),
+        *_shown(facts),
         *facts.reverse_rights,
         *facts.parity,
         *_groups(facts),
@@ -328,6 +332,21 @@ def _fence(target: SideFacts) -> Iterable[Check]:
     else:
         yield warn("fence", f"{target.alias} takes no markers in bulk: the fence goes by transactions, one for all "
                    "partitions", "grant ClusterAction on the cluster for the faster way")  # fmt: skip
+
+
+def _shown(facts: ReadinessFacts) -> Iterable[Check]:
+    if facts.target.unreachable is not None:
+        return
+    alias = facts.target.alias
+    if facts.markers_shown is None:
+        yield warn("fence", f"unknown whether {alias} shows markers of this flow: a fence is seen by them",
+                   "rehearse again once the flow copies; the switch itself proves it before its fence")  # fmt: skip
+    elif facts.markers_shown:
+        yield ok("fence", f"{alias} shows a marker of this flow on replicator.state")
+    else:
+        yield fail("fence", f"{alias} does not report a producer of ours that wrote a marker (DescribeProducers): "
+                   "whether a fence stands could not be seen",
+                   "ask its operator for what Kafka's own brokers report: no switch can begin")  # fmt: skip
 
 
 def _groups(facts: ReadinessFacts) -> Iterable[Check]:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from replicator.core.attach_facts import Role
 from replicator.engine import state
-from replicator.engine.look import Side, batches_between, offsets_of, read_batches
+from replicator.engine.look import Side, read_batches
+from replicator.engine.shown_markers import empty_transaction, known_to_coordinator
 from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
-from replicator.model.names import STATE_TOPIC, TopicPartition, data_transactional_id
+from replicator.model.names import TopicPartition, data_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.faults import refused
 from replicator.wire.markers import write_markers
 from replicator.wire.rights_probe import Verdict, may_write_markers
 from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
@@ -43,8 +43,6 @@ _EPOCH_MAX = 32_766
 _PARTITIONS_PER_REQUEST = 500
 _LOOK_SECONDS = 0.05
 _LOOK_SECONDS_MAX = 1.0
-_SHOWN_LOOKS = 10
-"""Once a second, after a marker was written: a coordinator answers before its markers stand."""
 _ALIVE_EVERY_MS = 24 * 3_600_000
 R = TypeVar("R")
 
@@ -84,86 +82,6 @@ async def coordinator_epoch(target: Cluster, uid: str, producer_id: int) -> int 
             next_step=f"grant ClusterAction on cluster {target.spec.alias}: a fence in bulk needs no id",
         )
     return identity.producer_epoch
-
-
-async def prove_markers_are_shown(target: Cluster, uid: str, identity: ProducerIdentity) -> None:
-    """Prove on the state topic that the target tells of a producer that wrote a marker: it is how a fence is seen.
-
-    A fence counts once every partition shows its epoch, and from its first marker on there is only forward. Where the
-    data id may not be used for an empty transaction, nothing is proven and nothing refused.
-
-    Args:
-        target: The target.
-        uid: The flow.
-        identity: Of the data id, as the transaction coordinator knows it.
-
-    Raises:
-        PreflightFailed: A marker of ours stands on the state topic, and DescribeProducers does not tell of it.
-        KafkaError: The target cannot be asked, or the marker has not landed yet.
-    """
-    if await markers_are_shown(target, identity.producer_id) is not False:
-        return
-    begin = await _state_end(target)
-    try:
-        await _empty_transaction(target, uid, identity)
-    except (KafkaError, Conflict) as error:
-        log.debug("whether markers are shown is not proven", why=str(error))
-        return
-    for _ in range(_SHOWN_LOOKS):
-        await asyncio.sleep(_LOOK_SECONDS_MAX)
-        if await markers_are_shown(target, identity.producer_id) is not False:
-            return
-    if not await _marker_stands(target, identity.producer_id, begin):
-        raise KafkaError(
-            f"a marker of producer {identity.producer_id} has not landed on {STATE_TOPIC} of {target.spec.alias}",
-            cluster=target.spec.alias,
-            why=f"its transaction ended {_SHOWN_LOOKS * _LOOK_SECONDS_MAX:g} s ago; the coordinator writes it later",
-            retryable=True,
-        )
-    raise PreflightFailed(
-        f"DescribeProducers of cluster {target.spec.alias!r} does not report a producer that wrote a marker",
-        why=f"a marker of producer {identity.producer_id} was written to {STATE_TOPIC} and is not shown: "
-        "whether a fence stands could not be seen",
-        next_step="this target cannot be fenced; stop the applications of the source, and promote the target by hand",
-    )
-
-
-async def markers_are_shown(target: Cluster, producer_id: int) -> bool | None:
-    """Return whether the leader of the state topic tells of a producer; None where it does not offer to.
-
-    Raises:
-        KafkaError: It refuses, or cannot be reached.
-    """
-    where = TopicPartition(STATE_TOPIC, 0)
-    told = await control.describe_producers(await target.leader_connection(where), [where])
-    if told is None:
-        return None
-    code, producers = told[where]
-    if code:
-        raise refused(target.spec, "DescribeProducers", code, STATE_TOPIC)
-    return any(one.producer_id == producer_id for one in producers)
-
-
-async def _state_end(target: Cluster) -> int:
-    where = TopicPartition(STATE_TOPIC, 0)
-    return (await offsets_of(await target.leader_connection(where), [where], control.LATEST))[where]
-
-
-async def _marker_stands(target: Cluster, producer_id: int, begin: int) -> bool:
-    """Return whether a marker of a producer stands on the state topic from an offset on."""
-    where = TopicPartition(STATE_TOPIC, 0)
-    connection, end = await target.leader_connection(where), await _state_end(target)
-    side = Side(target, target.topic_ids)
-    async for _, header, _ in batches_between(side, connection, where, begin, end, committed=False, compacted=True):
-        if header.is_control and header.producer_id == producer_id:
-            return True
-    return False
-
-
-async def _empty_transaction(target: Cluster, uid: str, identity: ProducerIdentity) -> None:
-    transaction = Transaction(target, data_transactional_id(uid), identity)
-    await transaction.add(TopicPartition(STATE_TOPIC, 0))
-    await transaction.end(commit=False)
 
 
 class _Writers:
@@ -497,7 +415,8 @@ async def keep_data_id_alive(target: Cluster, state_log: StateLog, uid: str, now
     record = state.get_writer_record(state_log.records, uid)
     if not is_due(record.kept_alive_ms, now_ms):
         return False
-    await _empty_transaction(target, uid, ProducerIdentity(record.producer_id, known_to_coordinator(record)))
+    identity = ProducerIdentity(record.producer_id, known_to_coordinator(record))
+    await empty_transaction(target, data_transactional_id(uid), identity)
 
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
         now = state.get_writer_record(records, uid)
@@ -506,11 +425,6 @@ async def keep_data_id_alive(target: Cluster, state_log: StateLog, uid: str, now
 
     await state_log.change(uid, decide)
     return True
-
-
-def known_to_coordinator(record: pb.WriterRecord) -> int:
-    """Return the epoch of the data id that its transaction coordinator knows: a fence in bulk does not tell it."""
-    return record.coordinator_epoch if record.HasField("coordinator_epoch") else record.epoch
 
 
 def is_due(last_ms: int, now_ms: int) -> bool:

@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from replicator.errors import Conflict, ReplicatorError
+from replicator.engine.shown_markers import Shown, not_shown, prove_fills
+from replicator.errors import Conflict, MarkersNotShown, ReplicatorError
 from replicator.obs.logs import get_logger
 from replicator.wire.control import LATEST, Answer, list_offsets
 from replicator.wire.markers import WRITE_TXN_MARKERS, write_markers
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
     from replicator.wire.connection import Connection
+    from replicator.wire.transactions import ProducerIdentity
 
 _BULK_MARKERS_MAX = 5_000
 """Per partition and request."""
@@ -34,6 +36,7 @@ _EPOCHS = 1 << 15
 _LANDED_SECONDS_MAX = 10.0
 _LOOK_SECONDS = 0.01
 _NOT_LANDED = -1
+_PROVE_AGAIN_SECONDS = 600.0
 
 log = get_logger(__name__)
 
@@ -60,6 +63,9 @@ class FillRoute:
         self._prepared_for = 0
         self._one_transaction = asyncio.Lock()
         self._slow_until = 0.0
+        self._proven = False
+        self._not_shown: MarkersNotShown | None = None
+        self._prove_again_at = 0.0
 
     def is_slow(self, claim_number: int) -> bool:
         """Return whether markers go by transactions now: a round asks once, and keeps to it."""
@@ -81,14 +87,37 @@ class FillRoute:
         """End what an earlier holder of the claim, or a lost answer, may have left open; once the claim is effective.
 
         Raises:
+            MarkersNotShown: The target's logs do not show markers: nothing may be filled.
             KafkaError: The target refuses.
+            Conflict: Another daemon has taken the route over.
         """
         async with self._one_transaction:
             if self._prepared_for == claim_number:
                 return
-            await init_producer_id(self._cluster, self._id)
+            identity = await init_producer_id(self._cluster, self._id)
+            await self._prove(identity)
             self._prepared_for = claim_number
             self.prepared_at = self._now()
+
+    async def _prove(self, identity: ProducerIdentity) -> None:
+        """Prove once, before the first fill, that the target shows markers: on the state topic, not on a mirror."""
+        if self._not_shown is not None and self._now() < self._prove_again_at:
+            raise self._not_shown
+        if self._proven:
+            return
+        try:
+            shown = await prove_fills(self._cluster, self._id, identity)
+        except MarkersNotShown as error:
+            self._not_shown, self._prove_again_at = error, self._now() + _PROVE_AGAIN_SECONDS
+            raise
+        self._proven = True
+        if shown is Shown.NO:
+            log.warning(
+                "this target cannot be fenced: no switch of the flow will begin",
+                cluster=self._cluster.spec.alias,
+                why=not_shown(self._cluster.spec.alias),
+                next="ask its operator for what Kafka's own brokers report; what is copied is right all the same",
+            )
 
     async def in_bulk(
         self, connection: Connection, lengths: Mapping[TopicPartition, int], claim_number: int

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome
 from replicator.engine.slot import Slot, release
-from replicator.errors import AuthorizationFailed, Conflict, KafkaError, TimedOut
+from replicator.errors import AuthorizationFailed, Conflict, KafkaError, MarkersNotShown, TimedOut
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
@@ -84,7 +84,7 @@ class Filler:
                 gathered = list(work)
                 if work:
                     await self._write(connection, shard, number, work, slow=slow)
-        except AuthorizationFailed as error:
+        except (AuthorizationFailed, MarkersNotShown) as error:
             self._denied(work, error)
         except _PASSING as error:
             self._failed(work, str(error))
@@ -175,8 +175,8 @@ class Filler:
         if doubtful:
             self._pump.leaders_stale(source=False)
 
-    def _denied(self, work: _Round, error: AuthorizationFailed) -> None:
-        """Neither route is allowed: nothing was appended."""
+    def _denied(self, work: _Round, error: KafkaError) -> None:
+        """Neither route is allowed, or markers would not be shown: nothing was appended."""
         pump = self._pump
         due, self._due = self._due, {}
         text = f"offsets without a record have to be filled with markers: {error}"

@@ -28,6 +28,7 @@ from replicator.engine.identity import agree_on_shards, ensure_state_topic, esta
 from replicator.engine.parts import Ground, Parts, assemble, silence_seconds
 from replicator.engine.rehearse import rehearse
 from replicator.engine.resolve import Resolver
+from replicator.engine.shown_markers import Shown, shown_after_one
 from replicator.engine.source_ends import intact_below
 from replicator.engine.start_findings import StartFindings
 from replicator.engine.state_log import StateLog
@@ -277,7 +278,20 @@ class FlowRunner:
             self.known_groups(),
             ours=ours,
             foreign=foreign,
+            shown=await self._markers_shown(),
         )
+
+    async def _markers_shown(self) -> Shown:
+        """Return whether the target shows markers of ours: where none is, one is written to the state topic."""
+        uid = self._known_uid()
+        if uid is None:
+            return Shown.UNKNOWN
+        try:
+            async with asyncio.timeout(_FOREIGN_SECONDS_MAX):
+                return await shown_after_one(self._target, self._log().records, uid)
+        except (ReplicatorError, TimeoutError) as error:
+            log.debug("not known whether markers are shown", flow=self.flow.name, why=str(error))
+            return Shown.UNKNOWN
 
     async def _foreign(self) -> tuple[tuple[str, int, int], ...] | None:
         """Return where somebody else wrote to the mirrors, None where that cannot be told now."""

@@ -31,10 +31,10 @@ from replicator.core.topic_plan import (
 from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
 from replicator.engine import state
-from replicator.engine.fence import markers_are_shown
 from replicator.engine.owners import owner_of
 from replicator.engine.preflight_owners import known_flows, owned
 from replicator.engine.provenance import topics_of
+from replicator.engine.shown_markers import Shown, shown_by_now
 from replicator.engine.source_state import SourceState
 from replicator.engine.state_log import StateLog
 from replicator.errors import AuthorizationFailed, ReplicatorError
@@ -505,20 +505,23 @@ async def _guard(flow: _Flow) -> None:
     flow.checks.append(judge.guard(flow.memory, target.spec))
     connection = await target.cluster.any_connection()
     offered = ask.offers_producers(connection)
-    shown = await _marker_shown(flow) if offered else None
-    flow.checks.append(judge.producers(target.spec, offered=offered, shown=shown))
+    shown, in_log = await _marker_shown(flow) if offered else (Shown.NOT_OFFERED, False)
+    flow.checks.append(judge.producers(target.spec, shown, in_log=in_log))
     await _old_backlog(flow)
 
 
-async def _marker_shown(flow: _Flow) -> bool | None:
-    """Return whether the target tells of our data id, which wrote a marker to the state topic lately; None if not."""
+async def _marker_shown(flow: _Flow) -> tuple[Shown, bool]:
+    """Return whether the target tells of our data id, which wrote a marker to the state topic lately, and has that.
+
+    Nothing is written.
+    """
     if flow.record is None:
-        return None
+        return Shown.UNKNOWN, False
     writer = state.get_writer_record(flow.records, flow.record.uid)
     age_ms = time.time_ns() // 1_000_000 - writer.kept_alive_ms
     if not writer.HasField("producer_id") or age_ms >= flow.memory.shortest_ms - judge.GUARD_MARGIN_MS:
-        return None
-    return await markers_are_shown(flow.target.cluster, writer.producer_id)
+        return Shown.UNKNOWN, False
+    return await shown_by_now(flow.target.cluster, writer.producer_id)
 
 
 async def _old_backlog(flow: _Flow) -> None:

@@ -26,6 +26,7 @@ from replicator.core.rights import (
 )
 from replicator.core.topic_plan import creation_advice
 from replicator.engine.preflight_ask import Found, Refusal
+from replicator.engine.shown_markers import Shown
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
 from replicator.model.security import ClusterSpec
@@ -454,25 +455,33 @@ def transactional_id(cluster: ClusterSpec, *, allowed: bool) -> Sequence[Check]:
     )
 
 
-def producers(cluster: ClusterSpec, *, offered: bool, shown: bool | None = None) -> Check:
-    """Say whether the brokers tell which producers they remember.
+def producers(cluster: ClusterSpec, shown: Shown, *, in_log: bool = False) -> Check:
+    """Say whether the brokers tell which producers they remember, one that wrote a marker among them.
 
     Args:
         cluster: The target.
-        offered: Whether they offer to.
-        shown: Whether a producer of ours is told of that wrote a marker to the state topic; None where none surely did.
+        shown: Whether they do.
+        in_log: Whether a marker of ours was read from the state topic's log.
     """
-    if offered and shown is False:
+    if shown is Shown.NOT_OFFERED:
+        return warn(
+            "producers",
+            f"{cluster.alias} does not offer DescribeProducers: after a crash the copy goes by the log alone, and "
+            "cannot see writes that are still on their way",
+        )
+    if shown is Shown.NO:
         return fail(
             "producers",
             f"DescribeProducers of {cluster.alias} does not report a producer of ours that wrote a marker to "
             f"{STATE_TOPIC}: a fence could not be seen, so this flow cannot be switched over",
             "ask its operator for what Kafka's own brokers report",
         )
-    if offered:
-        return ok("producers", f"{cluster.alias} tells what it remembers of our producer (DescribeProducers)")
-    return warn(
-        "producers",
-        f"{cluster.alias} does not offer DescribeProducers: after a crash the copy goes by the log alone, and "
-        "cannot see writes that are still on their way",
-    )
+    if shown is Shown.UNKNOWN:
+        return warn(
+            "producers",
+            f"unknown whether {cluster.alias} shows markers of ours (DescribeProducers, and in the log): no marker of "
+            f"the last hours stands on its {STATE_TOPIC}; proven at the first start, before a partition is filled",
+            "start the flow, and repeat this command",
+        )
+    where = "DescribeProducers, and in the log" if in_log else "DescribeProducers; its log holds none now"
+    return ok("producers", f"{cluster.alias} shows our producer's marker on {STATE_TOPIC} ({where})")

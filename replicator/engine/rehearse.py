@@ -16,6 +16,7 @@ from replicator.core.readiness import ReadinessFacts, SideFacts, TopicFacts, jud
 from replicator.core.rights import Operation, acl_command, lacking, on_topic
 from replicator.engine.authorizer import AuthorizerOf
 from replicator.engine.preflight_ask import topic_operations
+from replicator.engine.shown_markers import Shown
 from replicator.errors import ReplicatorError
 from replicator.model.report import Check, Report, ok, warn
 from replicator.wire.clock import controller_time_ms, tells_time
@@ -60,6 +61,7 @@ async def rehearse(
     *,
     ours: tuple[Rule, ...] = (),
     foreign: tuple[tuple[str, int, int], ...] | None = None,
+    shown: Shown = Shown.UNKNOWN,
 ) -> Report:
     """Look whether a flow could be moved now. Raises nothing a cluster could cause.
 
@@ -72,6 +74,7 @@ async def rehearse(
         ours: Rules on the target that are ours, or become ours once it is opened.
         recorded_ids: Cluster ids of source and target as the flow's record has them.
         foreign: Where somebody else wrote to the mirrors: source topic, partition, offsets; None where it is not known.
+        shown: Whether the target shows markers of the flow.
     """
     names = [mirror.topic for mirror in status.mirrors]
     target_names = [mirror.target_topic for mirror in status.mirrors]
@@ -92,6 +95,7 @@ async def rehearse(
             groups_wait_for=groups[1],
             both_ways=flow.both_ways,
             foreign=foreign,
+            markers_shown=None if shown is Shown.UNKNOWN else shown is not Shown.NO,
         )
     finally:
         there.cluster.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.core import selection
 from replicator.core import switch_steps as do
 from replicator.engine import state
+from replicator.engine.shown_markers import Shown, not_shown, shown_after_one
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.site import mirrors_in
 from replicator.errors import AuthorizationFailed, KafkaError, PreflightFailed, ReplicatorError, TimedOut
@@ -59,6 +60,8 @@ class Closing:
             known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, Scope(journal.topics))}
             found += [f"the flow mirrors no topic {name!r}" for name in journal.topics if name not in known]
             found += [f"{one.topic} {away_text(one.why)}: leave it out" for one in journal.left_out]
+        if journal.verb is not Verb.FAILBACK:
+            found += await self._marker_problems()
         if journal.verb is Verb.FAILOVER:
             return found
         if not journal.topics and not self._mirrors(journal):
@@ -75,6 +78,24 @@ class Closing:
         elif opened := await self.source_opened(journal):
             found.append(opened)
         return found
+
+    async def _marker_problems(self) -> list[str]:
+        """Return why no fence could be seen on the target: behind the first marker of one there is only forward.
+
+        Raises:
+            KafkaError: The target cannot be asked.
+        """
+        site = self._site
+        try:
+            shown = await shown_after_one(site.target, site.log.records, site.uid)
+        except KafkaError as error:
+            if not error.retryable:
+                raise
+            return []  # proven before the fence, and waited for
+        if shown is not Shown.NO:
+            return []
+        helps = "stop the applications of the source, and open the target by hand"
+        return [f"{not_shown(site.flow.target)}: whether a fence stands could not be seen; {helps}"]
 
     async def source_opened(self, journal: Journal) -> str:
         """Return why the old source of a failback is not the passive side any more; nothing if it is.

@@ -15,6 +15,7 @@ from replicator.engine.fence import Fence
 from replicator.engine.group_records import GroupRecords
 from replicator.engine.look import ends_of
 from replicator.engine.own_places import OwnPlaces
+from replicator.engine.shown_markers import known_to_coordinator, prove_markers_are_shown
 from replicator.engine.switch.places import Observed, log_ends
 from replicator.engine.switch.records import put_cuts, switches_of
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
@@ -77,9 +78,9 @@ class Fencing:
         if not writer.HasField("producer_id"):
             raise PreflightFailed(f"flow {site.flow.name!r} has no producer to fence")
         at_least = await fencing.coordinator_epoch(site.target, site.uid, writer.producer_id)
-        epoch = fencing.known_to_coordinator(writer) if at_least is None else at_least
+        epoch = known_to_coordinator(writer) if at_least is None else at_least
         identity = ProducerIdentity(writer.producer_id, epoch)
-        await fencing.prove_markers_are_shown(site.target, site.uid, identity)
+        await prove_markers_are_shown(site.target, site.uid, identity)
         return at_least
 
     def begin(self, records: Mapping[bytes, bytes], step: do.BeginFence, at_least: int | None) -> Effect:

@@ -80,6 +80,8 @@ def test_somebody_else_writes_to_a_mirror() -> None:
         (replace(FACTS, target=replace(FACTS.target, cluster_id="X")), [("fail", "cluster id")]),
         (replace(FACTS, target=replace(FACTS.target, markers_allowed=False)), [("warn", "fence")]),
         (replace(FACTS, target=replace(FACTS.target, markers_allowed=None)), [("warn", "fence")]),
+        (replace(FACTS, markers_shown=None), [("warn", "fence")]),
+        (replace(FACTS, markers_shown=False), [("fail", "fence")]),
         (replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=-9.0)), [("warn", "clocks")]),
         (replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=None)), [("warn", "clocks")]),
         (

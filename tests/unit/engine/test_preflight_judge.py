@@ -8,6 +8,7 @@ from replicator.core.producer_memory import EXPIRATION, EXPIRATION_BEFORE_3_4, P
 from replicator.core.rights import Operation
 from replicator.engine import preflight_judge as judge
 from replicator.engine.preflight_ask import Found, Refusal
+from replicator.engine.shown_markers import Shown
 from replicator.model.names import TopicPartition
 from replicator.model.report import Level, Report, Section, fail, ok, to_json, warn
 from replicator.model.security import ClusterSpec
@@ -165,8 +166,18 @@ def test_records_ahead_of_our_clock_are_told() -> None:
 
 def test_without_describe_producers_it_is_yellow() -> None:
     """It works, by the log alone."""
-    assert judge.producers(WEST, offered=False).level is Level.WARN
-    assert judge.producers(WEST, offered=True).level is Level.OK
+    assert judge.producers(WEST, Shown.NOT_OFFERED).level is Level.WARN
+    assert judge.producers(WEST, Shown.YES).level is Level.OK
+    assert "and in the log" in judge.producers(WEST, Shown.YES, in_log=True).text
+
+
+def test_whether_markers_are_shown_is_not_known_before_one_was_written() -> None:
+    """It said ok before the first start, whatever the target was."""
+    unknown = judge.producers(WEST, Shown.UNKNOWN)
+    assert unknown.level is Level.WARN
+    assert "unknown whether" in unknown.text
+    assert "proven at the first start, before a partition is filled" in unknown.text
+    assert judge.producers(WEST, Shown.NO).level is Level.FAIL
 
 
 def test_one_red_finding_refuses() -> None:

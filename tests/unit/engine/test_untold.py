@@ -13,7 +13,7 @@ from replicator.core.attach import decide
 from replicator.core.attach_facts import Entry, Resume, Role, SourceLog, Tail, TargetLog, Writer
 from replicator.core.partition import PartitionCopy
 from replicator.core.partition_values import Batch, TargetLimits
-from replicator.engine import attach, fence
+from replicator.engine import attach, shown_markers
 from replicator.engine.slot import Slot
 from replicator.errors import Conflict, KafkaError, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
@@ -94,10 +94,10 @@ class Target:
         self.topic_ids: dict[str, bytes] = {}
         self.lands = True
         monkeypatch.setattr(control, "describe_producers", self.describe)
-        monkeypatch.setattr(fence, "_empty_transaction", self.write)
-        monkeypatch.setattr(fence, "_LOOK_SECONDS_MAX", 0.0)
-        monkeypatch.setattr(fence, "offsets_of", self.end)
-        monkeypatch.setattr(fence, "batches_between", self.batches)
+        monkeypatch.setattr(shown_markers, "empty_transaction", self.write)
+        monkeypatch.setattr(shown_markers, "_LOOK_SECONDS_MAX", 0.0)
+        monkeypatch.setattr(shown_markers, "offsets_of", self.end)
+        monkeypatch.setattr(shown_markers, "batches_between", self.batches)
 
     async def leader_connection(self, where: TopicPartition) -> None:
         """Return whoever leads the state topic."""
@@ -130,7 +130,7 @@ class Target:
 
 async def prove(target: Target) -> None:
     """Prove it."""
-    await fence.prove_markers_are_shown(cast("Any", target), "uid", ProducerIdentity(100, 3))
+    await shown_markers.prove_markers_are_shown(cast("Any", target), "uid", ProducerIdentity(100, 3))
 
 
 async def test_a_fence_is_begun_only_where_a_marker_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
