@@ -99,6 +99,7 @@ class _Writers:
         self._before = state.get_writer_record(records, uid), state.own_writers(records, uid)
         self._uid = uid
         self._topics = topics
+        self._records = records
 
     def scope(self) -> list[pb.WriterRecord]:
         """Return what is changed, each with the role and the epoch that hold for it."""
@@ -111,7 +112,12 @@ class _Writers:
 
     def join(self, left_out: Mapping[str, bool]) -> None:
         """Let mirrors that copy with the flow be fenced with it: from then on its epoch is theirs."""
-        joins = [topic for topic, mine in self.own.items() if mine.role in COPIES_WITH_THE_FLOW]
+        # Of a mirror that was forgotten the epoch alone is left: its partitions are not fenced now.
+        joins = [
+            topic
+            for topic, mine in self.own.items()
+            if mine.role in COPIES_WITH_THE_FLOW and state.mirror_key(self._uid, topic) in self._records
+        ]
         for topic in set(joins) - left_out.keys():
             del self.own[topic]
         for topic in [topic for topic, copies in left_out.items() if copies]:

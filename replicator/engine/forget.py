@@ -78,9 +78,11 @@ async def forget_mirror(
             return []
         running = switches_of(records, uid).running
         check_mirror(flow, topic, owner=mirror.owner_flow_uid, selected=selected, there=there, running=running)
-        keys = [key for key in _keys_of(records, uid) if _is_about(key, mirror.target_topic)]
+        kept = _kept_epoch(records, uid, mirror.target_topic)
+        spared = {key for key, _ in kept}
+        keys = [key for key in _keys_of(records, uid) if _is_about(key, mirror.target_topic) and key not in spared]
         told = Forgotten(len(keys), _removed(keys), _left_of_mirror(records, uid, mirror))
-        return [] if dry_run else [(key, None) for key in keys]
+        return [] if dry_run else [*((key, None) for key in keys), *kept]
 
     await state_log.read_to_end()
     if dry_run:
@@ -202,6 +204,21 @@ async def _at_work(
             named = {found[0] for key in fresh if (found := state.presence_of(key, uid)) is not None}
             return tuple(sorted(named)) or ("a daemon",), first
     return (), first
+
+
+def _kept_epoch(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> list[Change]:
+    """Return the change that leaves of a mirror's own writer the epoch alone, where that is not the flow's.
+
+    Its partitions were fenced with it, and their brokers may remember: should the flow ever mirror the topic again, no
+    epoch is used a second time, nor a lower one that is refused.
+    """
+    own = state.own_writers(records, uid).get(target_topic)
+    if own is None:
+        return []
+    epoch = max(own.epoch, own.fence_epoch)
+    if epoch == state.get_writer_record(records, uid).epoch:
+        return []
+    return [state.put(state.writer_key(uid, target_topic), pb.WriterRecord(epoch=epoch))]
 
 
 def _keys_of(records: Mapping[bytes, bytes], uid: str) -> list[bytes]:

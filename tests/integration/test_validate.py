@@ -451,7 +451,10 @@ def test_a_topic_of_somebody_else_is_red_and_an_empty_one_is_not(
 def test_every_shape_of_log_is_green_where_markers_may_be_written(
     allowed: Pair, validate: Validate, topic_name: str
 ) -> None:
-    """Nothing is yellow: all of it is copied at full speed; nothing is said of a log that starts inside a batch."""
+    """All of it is copied at full speed; nothing is said of a log that starts inside a batch.
+
+    Yellow is only what nothing can tell before the first start: whether markers are shown.
+    """
     east = allowed.east
     create(east, f"{topic_name}.compacted", cleanup_policy="compact")
     create(east, f"{topic_name}.stamped", message_timestamp_type="LogAppendTime")
@@ -463,7 +466,8 @@ def test_every_shape_of_log_is_green_where_markers_may_be_written(
     delete_below(east, f"{topic_name}.inside", 5)
     code, checks, _ = validate(allowed.file("shapes", f'"{topic_name}.*"'))
     assert code == 0, of(checks, "fail")
-    assert of(checks, "warn") == ""
+    assert [check["name"] for check in checks if check["level"] == "warn"] == ["producers"]
+    assert "unknown whether west shows markers" in of(checks, "warn")
     green = of(checks, "ok")
     to_fill = f"{topic_name}.compacted, {topic_name}.transactions: "
     assert f"fills: by WriteTxnMarkers, which west allows; {to_fill}" in green

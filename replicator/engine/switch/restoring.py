@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
 from replicator.core.switch_orders import begin
-from replicator.engine import state
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.places import Observed, log_ends
 from replicator.engine.switch.site import mirrors_in, partitions_of, switched_alone, target_topics
@@ -17,7 +16,6 @@ from replicator.model.names import TopicPartition
 from replicator.model.switch import Away, Cut, Journal, LeftOut, Options, Order, Restore, Verb, by_topic
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import StateLog
     from replicator.engine.switch.site import Site
     from replicator.engine.switch.turning import Turning
 
@@ -80,7 +78,7 @@ class Restoring:
             Verb.SWITCHOVER,
             flow=step.flow,
             topics=tuple(named[topic] for topic in journal.topics if topic in journal.scope),
-            left_out=() if journal.topics else self._stays(log, uid, journal),
+            left_out=() if journal.topics else self._stays(journal),
             options=Options(
                 close=options.close,
                 reverse_flow=site.flow.name,
@@ -98,16 +96,16 @@ class Restoring:
         self._wanted.pop(journal.id, None)
         return do.Ok()
 
-    def _stays(self, log: StateLog, uid: str, journal: Journal) -> tuple[LeftOut, ...]:
-        """Return what the reverse flow copies and goes on copying: the failback was not about it.
+    def _stays(self, journal: Journal) -> tuple[LeftOut, ...]:
+        """Return what the failback was not about: whatever the reverse flow makes of it, it goes on with that.
 
-        Topics that were switched alone are still written to on the side that the rest comes back from.
+        Topics that were switched alone are still written to on the side that the rest comes back from. The reverse
+        flow may select such a topic without having a mirror of it: it would be waited for as one that came just now.
         """
         records, own = self._site.log.records, self._site.uid
         apart = switched_alone(records, own)
         apart |= set(target_topics(records, own, [one.topic for one in journal.left_out]).values())
-        copied = {one.source_topic for one in state.mirrors_of(log.records, uid)}
-        return tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart & copied))
+        return tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))
 
 
 def _goes_on_at(cut: Cut, how: Restore) -> Cut:

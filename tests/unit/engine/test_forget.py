@@ -9,7 +9,7 @@ import pytest
 
 from replicator.core.attach_facts import Role, Writer
 from replicator.core.forgetting import check_flow
-from replicator.engine import state
+from replicator.engine import fence, state
 from replicator.engine.forget import forget_mirror
 from replicator.engine.switch.records import put_cuts, put_switches
 from replicator.errors import Conflict, PreflightFailed
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 UID = "uid"
 FLOW = ("orders-dr", UID)
+PROMOTED = pb.WRITER_ROLE_PROMOTED
 
 
 class Log:
@@ -71,11 +72,39 @@ async def test_all_of_a_mirror_and_nothing_else() -> None:
     told = await log.forget("a", dry_run=True)
     assert log.records == before
     assert await log.forget("a") == told
-    assert told.records == 5
+    assert told.records == 4
     gone = [state.parse_key(key) for key in before.keys() - log.records.keys()]
     assert {(one.flow_uid, one.topic) for one in gone if one is not None} == {(UID, "east.a")}
     assert "topic east.a on west, with its records and settings" in told.left_behind
     assert await log.forget("a") == Forgotten()
+
+
+async def test_no_epoch_is_used_again() -> None:
+    """Partitions of a mirror that was switched alone were fenced with its own: should it come back, that counts."""
+    log = Log()
+    log.apply([state.put(state.writer_key(UID, "east.a"), pb.WriterRecord(role=PROMOTED, epoch=2, fence_epoch=3))])
+    await log.forget("a")
+    writers = state.writers_of(log.records, UID)
+    assert writers is not None
+    assert (writers.of("east.a").producer_epoch, writers.of("east.a").role) == (3, Role.COPYING)
+
+    epoch, changes = fence.begun(log.records, UID, None)
+    log.apply(changes)
+    assert epoch == 4
+    log.apply(fence.promoted(log.records, UID, epoch))
+    log.apply(fence.copying(log.records, UID, epoch, alone=False))
+    writers = state.writers_of(log.records, UID)
+    assert writers is not None
+    assert writers.of("east.a").producer_epoch == 3, "it was no part of that fence"
+    assert writers.of("east.b").producer_epoch == 4
+
+
+async def test_what_says_no_more_than_the_flow_goes() -> None:
+    """Nothing is left of a mirror whose epoch is the flow's."""
+    log = Log()
+    log.apply([state.put(state.writer_key(UID, "east.a"), pb.WriterRecord(role=PROMOTED, epoch=0))])
+    assert (await log.forget("a")).records == 5
+    assert not state.own_writers(log.records, UID)
 
 
 @pytest.mark.parametrize(("selected", "there"), [(True, True), (True, None)])
