@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.attach import decide
 from replicator.core.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
-from replicator.core.doubt import Sound
+from replicator.core.doubt import DOUBTS_MAX, Sound
 from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.engine.look import look_again
@@ -230,6 +230,8 @@ class AttachLoop:
     def _met(self, slot: Slot, error: Exception, about: str = "") -> None:
         """Take an error of one partition that is being attached: what cannot heal by itself stops it, by name.
 
+        Damage is believed once `DOUBTS_MAX` looks in a row have met it.
+
         Args:
             slot: The partition.
             error: What was met.
@@ -240,16 +242,20 @@ class AttachLoop:
             self._pump.stop_over_bug(slot, error)
         elif slot.copy.phase is not Phase.ATTACHING:
             return  # it was paused meanwhile
-        elif isinstance(error, CorruptRecords):
+        elif isinstance(error, CorruptRecords) and slot.damaged + 1 >= DOUBTS_MAX:
+            slot.damaged = 0
             slot.copy.doubted = None
             self._pump.fault(slot, Reason.CORRUPT_BATCH, text)
         else:
+            # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
+            slot.damaged = slot.damaged + 1 if isinstance(error, CorruptRecords) else 0
             denied = isinstance(error, AuthorizationFailed | AuthenticationFailed)
             slot.copy.wait(Reason.WAITING_FOR_ACCESS if denied else Reason.WAITING_FOR_LEADER, text)
             self.schedule(slot)
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
         pump = self._pump
+        slot.damaged = 0
         slot.source_start, slot.target_start = facts.source.start, facts.target.start
         slot.lag.observe(facts.source.end, began)
         copy = slot.copy
@@ -322,7 +328,7 @@ class AttachLoop:
             pump.leaders_stale(target=False)
             pump.topics_stale()
             return
-        slot.attaching = False
+        slot.attaching, slot.damaged = False, 0
         if isinstance(verdict, Sound):
             log.warning("an answer of the source was spoiled", partition=str(slot.source), why=copy.detail_of_doubt)
         # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.

@@ -61,6 +61,7 @@ class Slot:
         epochs_unproven: Source offset below which batches may claim leader epochs above the leader's: they are ignored.
         due: Monotonic time of the next attach attempt.
         attempts: Attaches since the last accepted batch, for the back-off.
+        damaged: How many looks at its logs in a row met damage.
         attaching: Whether a task is reading its facts now.
         begins_again: Whether it is to be attached once no answer is outstanding (after a pause or a fault).
         doubt_until: Monotonic time before which unguarded work must not begin.
@@ -98,6 +99,7 @@ class Slot:
     epochs_unproven: int = 0
     due: float = 0.0
     attempts: int = 0
+    damaged: int = 0
     attaching: bool = False
     begins_again: bool = False
     doubt_until: float = 0.0
