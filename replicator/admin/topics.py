@@ -31,7 +31,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from confluent_kafka.admin import AdminClient
 
@@ -234,9 +234,22 @@ class TopicAdmin:
         )
 
     async def create_topic(
-        self, name: str, partitions: int, replication_factor: int, configs: Mapping[str, str]
+        self,
+        name: str,
+        partitions: int,
+        replication_factor: int,
+        configs: Mapping[str, str],
+        *,
+        before: Collection[bytes] = (),
     ) -> OwnedTopic:
         """Create one topic, wait until the controller has, and return it: it is ours.
+
+        Args:
+            name: Its name.
+            partitions: How many.
+            replication_factor: Of each.
+            configs: Its settings.
+            before: Ids of topics of that name that brokers may tell of still, though they are deleted.
 
         Raises:
             BrokerRefused: It exists already, a policy refuses it, too many replicas, or a bad setting.
@@ -251,10 +264,11 @@ class TopicAdmin:
         )
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
-        while (topic_id := await self.topic_id(name)) is None:  # not every broker knows it at once
+        # Not every broker knows it at once, nor that one of its name is gone.
+        while (topic_id := await self.topic_id(name)) is None or (any(topic_id) and topic_id in before):
             if loop.time() >= deadline:
                 alias = self._connection.cluster.alias
-                raise NotOurs(f"cluster {alias}: topic {name} was created and is not there", cluster=alias)
+                raise NotOurs(f"cluster {alias}: topic {name} was created and is not told of", cluster=alias)
             await asyncio.sleep(_POLL_SECONDS)
         return created(name, topic_id)
 

@@ -74,6 +74,8 @@ class Adopted:
             record.tombstones_ok_ms.update(old.tombstones_ok_ms)
             record.epochs_unproven.update(old.epochs_unproven)
         record.resolutions.extend(old.resolutions)
+        record.has_dead_letter |= old.has_dead_letter
+        record.dead_letter_topic_id = record.dead_letter_topic_id or old.dead_letter_topic_id
         blocks = [
             (key, None)
             for number in range(max(old.source_partitions, max(old.maps, default=-1) + 1))

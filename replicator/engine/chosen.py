@@ -13,13 +13,16 @@ from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from replicator.core.choice import Made, Origin
     from replicator.engine.source_state import SourceState
     from replicator.engine.state_log import Change, StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster, Topic
+
+_LEFT_SECONDS = 600.0
+"""How long an announcement stands that no topic followed: a pass over thousands of topics takes minutes."""
 
 log = get_logger(__name__)
 
@@ -52,6 +55,8 @@ class Chosen:
         self._waiting: frozenset[str] | None = None
         self._at_end: frozenset[bytes] | None = None
         self._announced: frozenset[str] = frozenset()
+        self._left: dict[bytes, float] = {}
+        self._over: frozenset[bytes] = frozenset()
 
     async def look(self, known: Collection[str]) -> Choice:
         """Decide about all topics of the source, as it was described last.
@@ -149,11 +154,32 @@ class Chosen:
         Raises:
             KafkaError: The target does not take it.
         """
-        new = frozenset(target_topics) - self._announced
-        if new:
-            digests = frozenset(map(digest_of, new))
+        if not target_topics:
+            return
+        standing = unpacked(state.get_making(self._log.records, self._uid))
+        digests = frozenset(map(digest_of, target_topics))
+        if not digests <= standing:
             await self._log.change(self._uid, lambda records: self._making(records, digests, frozenset()))
-            self._announced |= new
+        self._announced |= frozenset(target_topics)
+
+    def note_left(self, wanted: Iterable[str], now: float) -> bool:
+        """Note announcements that nothing followed: their source topic is gone, or is not meant any more.
+
+        Another daemon of the flow, with another file, may be about to create such a topic: it announces anew what was
+        taken back meanwhile.
+
+        Args:
+            wanted: Target topics of all that this daemon copies, or would.
+            now: Monotonic time.
+
+        Returns:
+            Whether any has been left for so long that it is taken back with the next change.
+        """
+        announced = unpacked(state.get_making(self._log.records, self._uid))
+        left = announced - frozenset(map(digest_of, wanted)) if announced else announced
+        self._left = {digest: self._left.get(digest, now) for digest in left}
+        self._over = frozenset(digest for digest, since in self._left.items() if now - since >= _LEFT_SECONDS)
+        return bool(self._over)
 
     def settled(
         self, records: Mapping[bytes, bytes], mirrored: Collection[str], others: Collection[str]
@@ -168,7 +194,8 @@ class Chosen:
         """
         announced = unpacked(state.get_making(records, self._uid))
         over = [*mirrored, *(self._announced & frozenset(others))] if announced else []
-        return self._making(records, frozenset(), frozenset(map(digest_of, over))) if over else []
+        digests = frozenset(map(digest_of, over)) | (self._over if announced else frozenset())
+        return self._making(records, frozenset(), digests) if digests else []
 
     def forget(self, done: Collection[str]) -> None:
         """Forget announcements that were taken back."""

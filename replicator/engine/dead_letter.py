@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from replicator.core.ownership import holding_only_ours
+from replicator.core.ownership import holding_only_ours, recorded
 from replicator.engine.access import refused
 from replicator.engine.look import Side, offsets_of, read_batches
 from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed
@@ -16,7 +16,7 @@ from replicator.wire.records import NewRecord, decode, encode
 from replicator.wire.transactions import patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from replicator.admin.topics import TopicAdmin
     from replicator.core.ownership import OwnedTopic
@@ -40,10 +40,22 @@ async def set_aside(
     records: Sequence[Record],
     *,
     replicas: int,
+    known: bytes,
+    record_id: Callable[[bytes], Awaitable[None]],
 ) -> None:
     """Write records of `origin` to a partition of a dead-letter topic, each a batch of its own.
 
     A repeat writes them again: who reads them tells by the origin.
+
+    Args:
+        cluster: The target.
+        admin: Of the target.
+        origin: Where they stand on the source.
+        where: The partition of the dead-letter topic.
+        records: What is set aside.
+        replicas: Of a topic that is created for it.
+        known: Id of the topic that is recorded as the one where records of this mirror were set aside; empty for none.
+        record_id: Records the id, before anything is changed of the topic or written to it.
 
     Raises:
         PreflightFailed: A topic of that name is there and holds what is not ours.
@@ -51,7 +63,7 @@ async def set_aside(
         TimedOut: It cannot be written to for long.
     """
     largest = max(payload_bytes(record) for record in records) + _OVERHEAD_BYTES
-    await _ensure(cluster, admin, origin, where, replicas, largest)
+    await _ensure(cluster, admin, origin, where, replicas, largest, known, record_id)
     for record in records:
         headers = (*record.headers, *origin_headers(origin, record))
         batch = encode([NewRecord(record.timestamp, record.key, record.value, headers)])
@@ -67,20 +79,32 @@ async def _write(cluster: Cluster, where: TopicPartition, batch: bytes) -> None:
 
 
 async def _ensure(
-    cluster: Cluster, admin: TopicAdmin, origin: TopicPartition, where: TopicPartition, replicas: int, largest: int
+    cluster: Cluster,
+    admin: TopicAdmin,
+    origin: TopicPartition,
+    where: TopicPartition,
+    replicas: int,
+    largest: int,
+    known: bytes,
+    record_id: Callable[[bytes], Awaitable[None]],
 ) -> None:
     limit = {"max.message.bytes": str(max(_SMALLEST_LIMIT_BYTES, largest)), "retention.ms": "-1"}
     topic = await cluster.describe(where.topic)
     if topic is None:
         try:
-            await admin.create_topic(where.topic, where.partition + 1, replicas, limit)
+            made = await admin.create_topic(where.topic, where.partition + 1, replicas, limit)
         except BrokerRefused as error:
             if error.code != _TOPIC_ALREADY_EXISTS:
                 raise
             topic = await cluster.describe(where.topic)
+        else:
+            await record_id(made.topic_id)
     if topic is None:
         return
-    owned = await _proven(cluster, topic, origin)
+    owned = recorded(topic.name, known)
+    if not any(known) or not owned.is_still(topic.topic_id):
+        owned = await _proven(cluster, topic, origin)
+        await record_id(owned.topic_id)
     if topic.partition_count <= where.partition:
         await admin.create_partitions(owned, where.partition + 1)
     await admin.alter_configs(owned, {"max.message.bytes": limit["max.message.bytes"]})
@@ -90,7 +114,7 @@ async def _proven(cluster: Cluster, topic: Topic, origin: TopicPartition) -> Own
     """Return the proof that a topic of that name is where records of this mirror were set aside before.
 
     An application may have a dead-letter queue of its own under this name. So what each log ends with has to carry our
-    headers; a topic that never held a record is taken.
+    headers; a topic that never held a record is taken. One that was emptied since shows nothing: only its record does.
 
     Raises:
         PreflightFailed: It holds what is not ours.

@@ -121,7 +121,7 @@ class Resolver:
             )
         for step in plan.steps:
             if isinstance(step, GiveUp) and step.dead_letter:
-                await self._set_aside(mirror, step)
+                before = await self._set_aside(mirror, step, before)
         target = self._pump.target.cluster.topics.get(mirror.target_topic)
         doomed = target.topic_id if target is not None else b""
         owner = self._owner(mirror)
@@ -129,11 +129,7 @@ class Resolver:
 
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if records.get(key) != before:
-                raise Conflict(
-                    f"the record of mirror {order.topic} changed meanwhile",
-                    why="another daemon or operator was faster",
-                    next_step="look at `replicator mirror describe` and decide again",
-                )
+                raise _changed_meanwhile(order.topic)
             record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             handed_over = []
             if owner is not None and adopted is not None:
@@ -169,11 +165,12 @@ class Resolver:
         topic = cluster.topics.get(mirror.topic)
         return cluster.cluster_id or "", topic.topic_id if topic is not None else bytes(16)
 
-    async def _set_aside(self, mirror: Mirror, step: GiveUp) -> None:
+    async def _set_aside(self, mirror: Mirror, step: GiveUp, before: bytes | None) -> bytes | None:
+        """Write aside what is given up; return the mirror's record as it is then: it names the dead-letter topic."""
         origin = TopicPartition(mirror.topic, step.partition)
         there = await open_log(self._pump.source, origin, committed=self._pump.committed_only)
         if there is None:
-            return
+            return before
         committed, compacted = there.committed, mirror.compacted
         records = [
             record
@@ -182,12 +179,43 @@ class Resolver:
             )
         ]
         if not records:
-            return
+            return before
         where = TopicPartition(mirror.target_topic + SUFFIX, step.partition)
         target = self._pump.target.cluster.topics.get(mirror.target_topic)
         replicas = target.replication_factor if target is not None else 1
-        await set_aside(self._pump.target.cluster, self._admin, origin, where, records, replicas=replicas)
+        stored = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
+
+        async def record_id(topic_id: bytes) -> None:
+            nonlocal before
+            before = await self._record_dead_letter(mirror, topic_id, before)
+
+        await set_aside(
+            self._pump.target.cluster,
+            self._admin,
+            origin,
+            where,
+            records,
+            replicas=replicas,
+            known=stored.dead_letter_topic_id if stored is not None else b"",
+            record_id=record_id,
+        )
         log.warning("records set aside", partition=str(origin), topic=where.topic, records=len(records))
+        return before
+
+    async def _record_dead_letter(self, mirror: Mirror, topic_id: bytes, before: bytes | None) -> bytes | None:
+        """Record which topic records of a mirror are set aside in; return the mirror's record with that."""
+        key = state.mirror_key(self._uid, mirror.target_topic)
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            if records.get(key) != before:
+                raise _changed_meanwhile(mirror.topic)
+            record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
+            if record.dead_letter_topic_id == topic_id:
+                return []
+            record.has_dead_letter, record.dead_letter_topic_id = True, topic_id
+            return [state.put(key, record)]
+
+        return (await self._log.change(self._uid, decide)).get(key)
 
     # -- the record ---------------------------------------------------------------------------------------------
 
@@ -277,6 +305,14 @@ class Resolver:
             for key, block in state.segments_of(self._log.records, self._uid, mirror.target_topic, number)
             if number not in record.maps or record.maps[number].generation != block.generation
         ]
+
+
+def _changed_meanwhile(topic: str) -> Conflict:
+    return Conflict(
+        f"the record of mirror {topic} changed meanwhile",
+        why="another daemon or operator was faster",
+        next_step="look at `replicator mirror describe` and decide again",
+    )
 
 
 def _until(slot: Slot | None, place: Place) -> OffsetMap:

@@ -11,6 +11,8 @@ from replicator.errors import BrokerRefused
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from replicator.admin.topics import TopicAdmin
     from replicator.core.ownership import OwnedTopic
     from replicator.core.topic_plan import CreateTopic
@@ -31,6 +33,15 @@ class TargetTopics:
     def __init__(self, cluster: Cluster, admin: TopicAdmin) -> None:
         self._cluster = cluster
         self._admin = admin
+        self._before: dict[str, frozenset[bytes]] = {}
+
+    async def look_before(self, names: Collection[str]) -> None:
+        """Note which topics brokers still tell of under names that are going to be created: those are others.
+
+        Raises:
+            KafkaError: A broker refuses.
+        """
+        self._before = await self._cluster.ids_shown(names)
 
     async def create(self, step: CreateTopic) -> OwnedTopic | None:
         """Create a topic; None where somebody else was faster: whose it is has to be proven then.
@@ -39,7 +50,13 @@ class TargetTopics:
             KafkaError: The target refuses, or cannot be asked.
         """
         try:
-            made = await self._admin.create_topic(step.name, step.partitions, step.replication_factor, step.configs)
+            made = await self._admin.create_topic(
+                step.name,
+                step.partitions,
+                step.replication_factor,
+                step.configs,
+                before=self._before.get(step.name, frozenset()),
+            )
         except BrokerRefused as error:
             if error.code != _TOPIC_ALREADY_EXISTS:
                 raise
@@ -70,13 +87,16 @@ class TargetTopics:
         topic = await self._cluster.describe(step.name)
         return topic is not None and topic.partition_count >= step.total
 
-    async def await_leaders(self, name: str, partitions: int) -> Topic | None:
-        """Wait for a new topic, or new partitions, to be known with leaders; None where it takes too long."""
+    async def await_leaders(self, owned: OwnedTopic, partitions: int) -> Topic | None:
+        """Wait for a new topic, or new partitions, to be known with leaders; None where it takes too long.
+
+        A broker that lags behind may tell of a deleted topic of that name: that is waited out.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LEADERS_SECONDS_MAX
         while loop.time() < deadline:
-            topic = await self._cluster.describe(name)
-            if topic is not None and topic.partition_count >= partitions:
+            topic = await self._cluster.describe(owned.name)
+            if topic is not None and owned.is_still(topic.topic_id) and topic.partition_count >= partitions:
                 nodes = {leader.node for leader in topic.leaders.values()}
                 if nodes <= self._cluster.brokers.keys():
                     return topic
@@ -92,6 +112,7 @@ class TargetTopics:
         """
         await self._admin.delete_topic(topic)
         log.warning("topic deleted", topic=topic.name, id=state.uuid_text(topic.topic_id))
+        self._before[topic.name] = self._before.get(topic.name, frozenset()) | {topic.topic_id}
         await self._await_gone(topic.name, topic.topic_id)
 
     async def _await_gone(self, name: str, doomed: bytes) -> None:

@@ -6,6 +6,7 @@ mirror. A topic that cannot be handled faults alone; the pass goes on with the o
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -176,7 +177,8 @@ class TopicSync:
         outrun = await self._look_at(looked_at, targets)
         if outrun:  # somebody else created those in the same moment: whose they are is proven like that of any other
             await self._look_at(outrun, targets)
-        if looked_at:
+        left = self.chosen.note_left(targets.values(), asyncio.get_running_loop().time())
+        if looked_at or left:
             await self._record()
         if looked_at and self.facts.known_configs is None:
             # What was created got what every version knows; its own settings tell what else this one does.
@@ -193,7 +195,9 @@ class TopicSync:
         absent = await self._target.refresh(sorted({targets[name] for name in names}))
         found = await self.facts.of(names, targets)
         proofs = await self._proof.prove(found)
-        await self.chosen.announce([targets[name] for name, facts in found.items() if facts.target is None])
+        new = [targets[name] for name, facts in found.items() if facts.target is None]
+        await self.chosen.announce(new)
+        await self._topics.look_before(new)
         self._outrun.clear()
         for name, facts in found.items():
             await self._handle(name, targets[name], facts, absent.get(targets[name]), proofs.get(name))
@@ -376,7 +380,7 @@ class TopicSync:
         if owned is None or not self._may_change(mirror):
             return None  # somebody else was faster, or it was opened meanwhile: the next look tells whose it is
         if plan.steps and (target is None or target.partition_count != partitions):
-            target = await self._topics.await_leaders(owned.name, partitions)
+            target = await self._topics.await_leaders(owned, partitions)
         if target is not None and not owned.is_still(target.topic_id):
             raise NotOurs(
                 f"{owned.name} was left as it is",

@@ -249,7 +249,7 @@ class Resolution(_message.Message):
     def __init__(self, at_ms: _Optional[int] = ..., actor: _Optional[str] = ..., why: _Optional[str] = ..., reason: _Optional[str] = ..., how: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[Resolution.Loss, _Mapping]]] = ...) -> None: ...
 
 class MirrorRecord(_message.Message):
-    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions", "generation", "map_generation", "doomed_topic_id", "tombstones_ok_ms", "epochs_unproven", "held_back", "came_through", "has_dead_letter", "begin_at_end_partitions", "tells_policy")
+    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions", "generation", "map_generation", "doomed_topic_id", "tombstones_ok_ms", "epochs_unproven", "held_back", "came_through", "has_dead_letter", "dead_letter_topic_id", "begin_at_end_partitions", "tells_policy")
     class ManagedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -324,6 +324,7 @@ class MirrorRecord(_message.Message):
     HELD_BACK_FIELD_NUMBER: _ClassVar[int]
     CAME_THROUGH_FIELD_NUMBER: _ClassVar[int]
     HAS_DEAD_LETTER_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTER_TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
     BEGIN_AT_END_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     TELLS_POLICY_FIELD_NUMBER: _ClassVar[int]
     owner_flow_uid: str
@@ -351,9 +352,10 @@ class MirrorRecord(_message.Message):
     held_back: _containers.ScalarMap[str, str]
     came_through: _containers.RepeatedCompositeFieldContainer[Origin]
     has_dead_letter: bool
+    dead_letter_topic_id: bytes
     begin_at_end_partitions: int
     tells_policy: bool
-    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ..., generation: _Optional[int] = ..., map_generation: _Optional[int] = ..., doomed_topic_id: _Optional[bytes] = ..., tombstones_ok_ms: _Optional[_Mapping[int, int]] = ..., epochs_unproven: _Optional[_Mapping[int, int]] = ..., held_back: _Optional[_Mapping[str, str]] = ..., came_through: _Optional[_Iterable[_Union[Origin, _Mapping]]] = ..., has_dead_letter: _Optional[bool] = ..., begin_at_end_partitions: _Optional[int] = ..., tells_policy: _Optional[bool] = ...) -> None: ...
+    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ..., generation: _Optional[int] = ..., map_generation: _Optional[int] = ..., doomed_topic_id: _Optional[bytes] = ..., tombstones_ok_ms: _Optional[_Mapping[int, int]] = ..., epochs_unproven: _Optional[_Mapping[int, int]] = ..., held_back: _Optional[_Mapping[str, str]] = ..., came_through: _Optional[_Iterable[_Union[Origin, _Mapping]]] = ..., has_dead_letter: _Optional[bool] = ..., dead_letter_topic_id: _Optional[bytes] = ..., begin_at_end_partitions: _Optional[int] = ..., tells_policy: _Optional[bool] = ...) -> None: ...
 
 class Origin(_message.Message):
     __slots__ = ("cluster_id", "topic")

@@ -255,6 +255,29 @@ class Cluster:
             }
         return unknown
 
+    async def ids_shown(self, names: Iterable[str]) -> dict[str, frozenset[bytes]]:
+        """Return the topic ids that brokers tell for these names now: one that lags behind tells of a deleted topic.
+
+        Raises:
+            KafkaError: A broker refuses.
+        """
+        wanted = sorted(set(names))
+        shown: dict[str, set[bytes]] = {}
+
+        async def ask(node: int) -> None:
+            try:
+                connection = await self.connection(node, Purpose.CONTROL)
+                answer = await connection.call(_metadata_request(wanted), MetadataResponse)
+            except ConnectionFailed:
+                return
+            for one in answer.topics:
+                if one.error_code is not ErrorCode.unknown_topic_or_partition and one.topic_id:
+                    shown.setdefault(str(one.name), set()).add(one.topic_id.bytes)
+
+        if wanted:
+            await asyncio.gather(*(ask(node) for node in sorted(self.brokers)))
+        return {name: frozenset(ids) for name, ids in shown.items()}
+
     async def connection(self, node: int, purpose: Purpose) -> Connection:
         """Return the open connection to a broker for a purpose, making it where there is none.
 

@@ -12,6 +12,7 @@ from replicator.core.attach_facts import Role, Writer
 from replicator.core.choice import Made, Origin
 from replicator.core.ownership import OwnedTopic, created
 from replicator.core.partition import PartitionCopy
+from replicator.engine import chosen as chosen_module
 from replicator.engine import provenance, state
 from replicator.engine.chosen import Chosen
 from replicator.engine.lineup import Lineup
@@ -78,6 +79,11 @@ class Side(Cluster):
     def __init__(self, alias: str) -> None:
         super().__init__(ClusterSpec(alias, ((alias, 1),)))
         self.cluster_id, self.brokers = alias.upper(), {1: (alias, 1)}
+        self.shown: dict[str, frozenset[bytes]] = {}
+
+    async def ids_shown(self, names: Iterable[str]) -> dict[str, frozenset[bytes]]:
+        """Return what a broker that lags behind tells."""
+        return {name: ids for name, ids in self.shown.items() if name in names}
 
     def add(self, *names: str, partitions: int = 1) -> None:
         """Create topics."""
@@ -95,6 +101,7 @@ class Admin:
 
     def __init__(self, side: Side, log: Log) -> None:
         self.busy = False
+        self.before: dict[str, frozenset[bytes]] = {}
         self._side, self._log = side, log
 
     async def describe_configs(self, _names: Iterable[str], _refused: object = None) -> dict[str, object]:
@@ -104,8 +111,9 @@ class Admin:
     async def alter_configs(self, _topic: object, _values: object, _delete: object) -> None:
         """Take settings."""
 
-    async def create_topic(self, name: str, *_: object) -> OwnedTopic:
+    async def create_topic(self, name: str, *_: object, before: frozenset[bytes] = frozenset()) -> OwnedTopic:
         """Create it, unless it is not announced yet."""
+        self.before[name] = before
         assert digest_of(name) in unpacked(state.get_making(self._log.records, UID)), "announced before it is created"
         if self.busy:
             raise BrokerRefused("not now", cluster="west", code=7, api="CreateTopics", retryable=True)
@@ -370,3 +378,40 @@ async def test_a_topic_that_waits_for_its_leaders_stays_announced(monkeypatch: p
         slow.setattr(TargetTopics, "await_leaders", no_leaders)
         await topics.run_pass(configs=True)
     assert unpacked(state.get_making(log.records, UID)) == {digest_of("t")}
+
+
+async def test_an_announcement_that_nothing_followed_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source topic was deleted before the target topic could be created: whoever makes one of that name is free."""
+    log, source, target = Log(), Side("east"), Side("west")
+    Told(monkeypatch)
+    source.add("t", "u")
+    first, _ = sync(log, source, target, busy=True)
+    await first.run_pass(configs=True)
+    assert unpacked(state.get_making(log.records, UID)) == {digest_of("t"), digest_of("u")}
+    del source.topics["t"]
+    later, admin = sync(log, source, target, busy=True)
+    await later.run_pass(configs=True)
+    assert unpacked(state.get_making(log.records, UID)) == {digest_of("t"), digest_of("u")}, "another may be about to"
+    monkeypatch.setattr(chosen_module, "_LEFT_SECONDS", 0.0)
+    await later.run_pass(configs=False)
+    assert unpacked(state.get_making(log.records, UID)) == {digest_of("u")}, "this one is still tried"
+
+    source.add("t")
+    admin.busy = False
+    await first.run_pass(configs=True)  # it announced t before, and that was taken back: it is announced anew
+    await later.run_pass(configs=True)
+    assert set(target.topics) == {"t", "u"}
+    assert state.get_making(log.records, UID) == b""
+
+
+async def test_a_topic_that_brokers_still_tell_of_is_not_the_one_that_is_created(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its id would be recorded as ours: one broker is behind the deletion."""
+    log, source, target = Log(), Side("east"), Side("west")
+    Told(monkeypatch)
+    source.add("t")
+    target.shown = {"t": frozenset({b"old" * 5 + b"!"}), "other": frozenset({b"x" * 16})}
+    topics, admin = sync(log, source, target)
+    await topics.run_pass(configs=True)
+    assert admin.before == {"t": target.shown["t"]}

@@ -45,7 +45,9 @@ class Settings:
             if name in self._side.topics or name == STATE_TOPIC
         }
 
-    async def create_topic(self, name: str, partitions: int, _replicas: int, configs: Mapping[str, str]) -> OwnedTopic:
+    async def create_topic(
+        self, name: str, partitions: int, _replicas: int, configs: Mapping[str, str], **_: object
+    ) -> OwnedTopic:
         """Create it, if every name is known."""
         assert configs.keys() <= {*self._known, "message.timestamp.type"}, "an unknown name refuses the topic"
         self.topics[name] = dict(configs)
