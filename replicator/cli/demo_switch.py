@@ -53,7 +53,12 @@ def turn(address: str, flow: str, verb: Verb, say: Say, check: Callable[[], None
         done = _follow(client, flow, order.id, say, began + _SECONDS_MAX)
         if verb is Verb.FAILBACK:
             done = _follow(client, done.reverse_flow, f"{order.id}-back", say, began + _SECONDS_MAX)
-    return Turned(time.monotonic() - began, done.known_loss, done.groups_exact, done.groups_inexact)
+    lost, exact, inexact = done.known_loss, done.groups_exact, done.groups_inexact
+    if lost is None or exact is None or inexact is None:
+        raise ReplicatorError(
+            f"{verb} {done.id} does not tell what it cost", next_step=f"replicator switch status {flow}"
+        )
+    return Turned(time.monotonic() - began, lost, exact, inexact)
 
 
 def _begin(client: ControlClient, order: Order, deadline: float, check: Callable[[], None]) -> None:

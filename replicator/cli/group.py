@@ -105,6 +105,11 @@ def describe(
         remote.show(client, flow, watch, view)
 
 
+def _applied(group: GroupStatus) -> str:
+    age = group.checkpoint_age_seconds
+    return "nothing applied that is known" if age is None else f"applied as of {output.age(age)} ago"
+
+
 def _group_row(group: GroupStatus) -> Sequence[str]:
     return (
         group.group,
@@ -144,7 +149,7 @@ def _describe_text(group: GroupStatus, *, wide: bool) -> None:
         f"source {output.text(group.source_state)}",
         f"target {output.text(group.target_state)}",
         f"would read again {output.number(group.reread_records)}",
-        f"applied as of {output.age(group.checkpoint_age_seconds)} ago",
+        _applied(group),
     ]
     output.line("  ".join(parts))
     if group.partitions:

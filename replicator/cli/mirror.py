@@ -48,7 +48,7 @@ def list_mirrors(
             case Format.TABLE | Format.WIDE if found:
                 _mirror_table(found, with_flow=flow is None, wide=form is Format.WIDE)
             case _:
-                output.note("there are no mirrors")
+                output.note(views.no_mirrors(status))
 
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         remote.show(client, flow, watch, view)

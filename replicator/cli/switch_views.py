@@ -66,7 +66,11 @@ def losses(found: SwitchPlan) -> None:
     if found.known_loss is None:
         return
     age = f", as seen {output.age(found.observed_age_seconds)} ago" if found.observed_age_seconds is not None else ""
-    output.line(f"loss if it were done now: {found.known_loss:,} offsets{age}")
+    if found.observed_age_seconds is None and found.unseen:
+        output.line("loss if it were done now: not known")
+    else:
+        least = "at least " if found.unseen else ""
+        output.line(f"loss if it were done now: {least}{found.known_loss:,} offsets{age}")
     for topic, partition, offsets in found.lossy[:_LOSSES_SHOWN_MAX]:
         output.line(f"  {topic}-{partition}: {offsets:,}")
     if len(found.lossy) > _LOSSES_SHOWN_MAX:
@@ -147,7 +151,7 @@ def outcome(switch: SwitchStatus) -> None:
     """Show what a switch cost, and what it was not about."""
     left_out(switch.left_out)
     if switch.groups_exact or switch.groups_inexact:
-        output.line(f"consumer groups: {switch.groups_exact} exact, {switch.groups_inexact} not")
+        output.line(f"consumer groups: {switch.groups_exact or 0} exact, {switch.groups_inexact or 0} not")
     for text in switch.groups_detail:
         output.line(f"  {text}")
     if not switch.cuts:
@@ -161,7 +165,13 @@ def outcome(switch: SwitchStatus) -> None:
     else:
         age = switch.observed_age_seconds
         seen = f", the source as seen {output.age(age)} before" if age is not None else ""
-        output.line(f"cut: {partitions}, {switch.known_loss:,} offsets are lost as far as is known{seen}")
+        # A daemon of an older version does not send a loss of 0; then the cuts tell.
+        losses = [cut.loss for cut in switch.cuts if cut.loss is not None]
+        known = sum(losses) if switch.known_loss is None and losses else switch.known_loss
+        lost = "how much is lost is not known"
+        if known is not None:
+            lost = f"{known:,} offsets are lost as far as is known{seen}"
+        output.line(f"cut: {partitions}, {lost}")
         if switch.unknown_losses:
             output.line(f"  of {switch.unknown_losses} partitions the source was never seen")
         tail = "not known until the source returns" if switch.known_tail is None else f"{switch.known_tail:,} offsets"

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from replicator.cli import output
 from replicator.cli.output import Column, age, number, text
+from replicator.core.whole_flow import total_known
 from replicator.model.events import Event
 from replicator.model.resolution import ALLOWED, How
-from replicator.model.states import MirrorState, Reason
-from replicator.model.status import FlowStatus, MirrorStatus, PartitionStatus
+from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus, PartitionStatus
 
 FLOW_COLUMNS = (
     Column("FLOW", folds=True),
@@ -94,6 +95,7 @@ _MEANING = {
 }
 _WAITS_FOR_SOMEBODY = frozenset({Reason.WAITING_FOR_ACCESS, Reason.OPEN_TRANSACTION})
 """Waits that somebody may have to end; their detail names the next step."""
+_SHOULD_COPY = frozenset({FlowState.ACTIVE, FlowState.UNREACHABLE, FlowState.PAUSED})
 _LEFT_OUT_SHOWN = 5
 _FILLS = frozenset({Reason.FILLING})
 
@@ -102,6 +104,8 @@ def flow_row(flow: FlowStatus) -> Sequence[str]:
     """Return the cells of FLOW_COLUMNS."""
     active = sum(mirror.state is MirrorState.ACTIVE for mirror in flow.mirrors)
     here = not flow.remote
+    known = here and (flow.flow_uid is not None or bool(flow.mirrors))  # before it is up nobody knows its topics
+    totals = flow.totals
     return (
         flow.flow,
         flow.source,
@@ -110,29 +114,43 @@ def flow_row(flow: FlowStatus) -> Sequence[str]:
         number(flow.lag_records),
         age(flow.rpo_seconds),
         age(flow.source_seen_age_seconds),
-        f"{active}/{len(flow.mirrors)}" if here else output.UNKNOWN,
-        number(sum(1 for _ in faults(flow))) if here else output.UNKNOWN,
+        f"{active}/{len(flow.mirrors)}" if known else output.UNKNOWN,
+        number(sum(1 for _ in faults(flow))) if known else output.UNKNOWN,
         text(flow.reason),
         text(flow.epoch),
-        number(flow.totals.records_total) if here else output.UNKNOWN,
-        number(flow.totals.bytes_total) if here else output.UNKNOWN,
+        number(totals.records_total) if here and totals is not None else output.UNKNOWN,
+        number(totals.bytes_total) if here and totals is not None else output.UNKNOWN,
         text(flow.flow_uid),
     )
 
 
 def flow_headline(flow: FlowStatus) -> str:
-    """Return one line about a flow; what is unknown is left out."""
-    parts = [f"{flow.flow}: {flow.source} -> {flow.target}", flow.state]
+    """Return one line about a flow. Of one that should copy, unknown figures are named, too: their lack is news."""
+    name = f"{flow.flow}: {flow.source} -> {flow.target}"
     if flow.remote:
-        return "  ".join([*parts, "run by another daemon"])
-    known = (
-        (flow.reason, f"({flow.reason})"),
-        (flow.lag_records, f"lag {number(flow.lag_records)}"),
-        (flow.rpo_seconds, f"rpo {age(flow.rpo_seconds)}"),
-        (flow.source_seen_age_seconds, f"source seen {age(flow.source_seen_age_seconds)} ago"),
-        (flow.epoch, f"epoch {flow.epoch}"),
+        return f"{name}  run by another daemon"
+    figures = (
+        (flow.lag_records, f"lag {number(flow.lag_records)}", "lag unknown"),
+        (flow.rpo_seconds, f"rpo {age(flow.rpo_seconds)}", "rpo unknown"),
+        (
+            flow.source_seen_age_seconds,
+            f"source seen {age(flow.source_seen_age_seconds)} ago",
+            "source not seen as a whole",
+        ),
     )
-    return "  ".join([*parts, *(shown for value, shown in known if value is not None)])
+    wanted = flow.state in _SHOULD_COPY and bool(flow.mirrors)
+    told = [shown if value is not None else unknown for value, shown, unknown in figures if wanted or value is not None]
+    reason = [f"({flow.reason})"] if flow.reason is not None else []
+    epoch = [f"epoch {flow.epoch}"] if flow.epoch is not None else []
+    return "  ".join([name, flow.state, *reason, *told, *epoch])
+
+
+def no_mirrors(status: DaemonStatus) -> str:
+    """Return why no mirror is listed: there is none, or nobody can tell."""
+    unknown = [flow.flow for flow in status.flows if flow.flow_uid is None]
+    if not unknown:
+        return "there are no mirrors"
+    return f"which topics {', '.join(unknown)} mirrors is not known here; `replicator flow status` says why"
 
 
 def mirror_row(mirror: MirrorStatus) -> Sequence[str]:
@@ -144,7 +162,7 @@ def mirror_row(mirror: MirrorStatus) -> Sequence[str]:
         mirror.target_topic,
         mirror.state,
         text(mirror.reason),
-        f"{active}/{len(mirror.partitions)}",
+        f"{active}/{len(mirror.partitions)}" if mirror.partitions else output.UNKNOWN,
         number(mirror_lag(mirror)),
         ",".join(offsets) or output.UNKNOWN,
         age(mirror.seed_eta_seconds),
@@ -153,9 +171,7 @@ def mirror_row(mirror: MirrorStatus) -> Sequence[str]:
 
 def mirror_lag(mirror: MirrorStatus) -> int | None:
     """Return the records behind over all partitions; unknown as soon as one is, since a part is not the sum."""
-    lags = [partition.lag_records for partition in mirror.partitions]
-    known = [lag for lag in lags if lag is not None]
-    return sum(known) if known and len(known) == len(lags) else None
+    return total_known([partition.lag_records for partition in mirror.partitions])
 
 
 def partition_row(partition: PartitionStatus) -> Sequence[str]:

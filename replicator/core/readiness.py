@@ -164,7 +164,9 @@ def _leases(status: FlowStatus) -> Iterable[Check]:
     nobody = [str(shard.shard) for shard in status.shards if shard.holder is None]
     if nobody:
         yield fail("leases", f"nobody works on shards {_some(nobody)}", "start a daemon of this flow")
-    elif status.shards:
+    elif not status.shards:
+        yield warn("leases", "who works on the flow is not known", f"replicator flow status {status.flow}")
+    else:
         holders = {shard.holder for shard in status.shards}
         yield ok("leases", f"{len(status.shards)} of {len(status.shards)} shards are worked on, by {len(holders)} "
                  f"{'daemon' if len(holders) == 1 else 'daemons'}")  # fmt: skip
@@ -184,7 +186,9 @@ def _mirrors(status: FlowStatus) -> Iterable[Check]:
     for mirror in status.mirrors:
         if mirror.reason is not Reason.SOURCE_MISSING:
             by_state.setdefault(mirror.state, []).append(mirror.topic)
-    if not status.mirrors:
+    if status.flow_uid is None:
+        yield warn("mirrors", "which topics the flow mirrors is not known", f"replicator flow status {status.flow}")
+    elif not status.mirrors:
         yield warn("mirrors", "the flow mirrors no topic", "look at topics.include in the flow file")
     if gone:
         yield warn(
@@ -239,7 +243,9 @@ def _freshness(status: FlowStatus, objectives: Objectives, *, source_seen: bool)
         yield fail("lag", f"{lag:,} records behind, wanted are at most {objectives.lag_records:,}", wait)
     else:
         yield ok("lag", f"{lag:,} records behind, at most {objectives.lag_records:,} are wanted")
-    if seen is not None and seen > _SEEN_SECONDS_MAX:
+    if seen is None:
+        yield warn("source seen", "not all of the source's ends were seen", f"replicator flow status {status.flow}")
+    elif seen > _SEEN_SECONDS_MAX:
         why = "" if source_seen else ": the loss of a failover is at least what was seen then"
         yield warn("source seen", f"the source's ends were last seen {format_age(seen)} ago{why}", "look at the source")
 
@@ -258,12 +264,16 @@ def _transactions(status: FlowStatus) -> Iterable[Check]:
             "leave out what is behind it",
             f"replicator flow status {status.flow} names the producer and the command that ends it",
         )
+    elif status.source_seen_age_seconds is None or status.source_seen_age_seconds > _SEEN_SECONDS_MAX:
+        yield warn("transactions", "it is not known whether one holds records up: the source is not seen")
     else:
         yield ok("transactions", "none holds records up")
 
 
 def _replication(topics: Iterable[TopicFacts]) -> Iterable[Check]:
+    topics = tuple(topics)
     known = [topic for topic in topics if topic.target_replicas is not None]
+    unknown = [topic.topic for topic in topics if _is_unknown(topic)]
     bad = [
         *_leaderless(known),
         *_blocked(known),
@@ -281,8 +291,23 @@ def _replication(topics: Iterable[TopicFacts]) -> Iterable[Check]:
         ),
     ]
     yield from bad
-    if known and not bad:
+    if unknown:
+        yield warn(
+            "replicas", f"{_some(unknown)}: it could not be asked whether the target has the replicas of the source"
+        )
+    elif known and not bad:
         yield ok("replicas", f"{len(known):,} topics have the replicas and min.insync.replicas of the source")
+
+
+def _is_unknown(topic: TopicFacts) -> bool:
+    """Return whether any of what is compared was not told."""
+    return None in {
+        topic.source_replicas,
+        topic.target_replicas,
+        topic.target_in_sync,
+        topic.source_min_in_sync,
+        topic.target_min_in_sync,
+    }
 
 
 def _leaderless(topics: Iterable[TopicFacts]) -> Iterable[Check]:

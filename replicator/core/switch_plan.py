@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from replicator.core.switch import NO_RETURN, confirmation_digest, next_name, path_of, restorations, unknown_text
-from replicator.model.switch import Close, Cut, Journal, LeftOut, Restore, StepName, Verb, away_text, by_topic
+from replicator.model.switch import (
+    Close,
+    Cut,
+    GroupsNote,
+    Journal,
+    LeftOut,
+    Restore,
+    StepName,
+    Verb,
+    away_text,
+    by_topic,
+)
 from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 
 _TEXTS = {
@@ -123,6 +134,7 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
     cut_ms = next((one.at_ms for one in journal.history if one.step is StepName.VERIFY_FENCE), None)
     tails = [cut.tail for cut in journal.cuts]
     found = journal.did(StepName.FIND_TAILS)
+    carried = journal.groups != GroupsNote() or journal.did(StepName.SYNC_GROUPS) or journal.did(StepName.CLAMP_GROUPS)
     return SwitchStatus(
         id=journal.id,
         flow=journal.flow,
@@ -143,10 +155,10 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
         waits_for=waits_for,
         executor=journal.executor,
         steps=(*done, *left),
-        groups_exact=journal.groups.exact,
-        groups_inexact=journal.groups.inexact_count,
+        groups_exact=journal.groups.exact if carried else None,
+        groups_inexact=journal.groups.inexact_count if carried else None,
         groups_detail=journal.groups.inexact,
-        known_loss=journal.known_loss if journal.verb is not Verb.FAILBACK else 0,
+        known_loss=journal.known_loss,
         unknown_losses=journal.unknown_losses if journal.verb is not Verb.FAILBACK else 0,
         observed_age_seconds=max(0.0, (cut_ms - min(seen)) / 1000) if seen and cut_ms is not None else None,
         known_tail=sum(tail or 0 for tail in tails) if tails and None not in tails else None,

@@ -78,7 +78,7 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
         lag_records=None if untold else total_known(lags),
         rpo_seconds=None if untold else worst_known([flow.rpo_seconds for flow in copying]),
         source_seen_age_seconds=None if untold else worst_known([flow.source_seen_age_seconds for flow in copying]),
-        totals=_sum([flow.totals for flow in every]),
+        totals=_sum([flow.totals for flow in every]) if not silent else None,
         mirrors=mirrors,
     )
 
@@ -147,10 +147,14 @@ def worst_known(figures: Sequence[float | None]) -> float | None:
     return max(known) if known and len(known) == len(figures) else None
 
 
-def _sum(every: Sequence[FlowTotals]) -> FlowTotals:
+def _sum(every: Sequence[FlowTotals | None]) -> FlowTotals | None:
+    """Return the sum of all counters; None where one of them is not known."""
+    known = [totals for totals in every if totals is not None]
+    if len(known) < len(every):
+        return None
     names = [field.name for field in fields(FlowTotals) if field.name != "last_progress_ms"]
-    progress = [totals.last_progress_ms for totals in every if totals.last_progress_ms is not None]
+    progress = [totals.last_progress_ms for totals in known if totals.last_progress_ms is not None]
     return FlowTotals(
-        **{name: sum(getattr(totals, name) for totals in every) for name in names},
+        **{name: sum(getattr(totals, name) for totals in known) for name in names},
         last_progress_ms=max(progress, default=None),
     )

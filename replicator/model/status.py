@@ -6,7 +6,7 @@ One snapshot is taken per reader; metrics, HTTP, gRPC and the command line all r
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
@@ -134,7 +134,8 @@ class FlowStatus:
     """One flow, with all its mirrors.
 
     `rpo_seconds` is now less the latest time at which the source end observed *then* had been reached on the
-    target; it grows while the source is unseen. `remote` is True where another daemon runs the flow.
+    target; it grows while the source is unseen. `remote` is True where another daemon runs the flow: of its state, too,
+    nothing is known then. `totals` is None where not all daemons that copy it told theirs.
     `coordinator_answers` is None before the first call. `left_out` has the first of `left_out_total` topics (None
     before the first look), and `origins_unknown` says why it is not known which topics are copies, where it is not.
     """
@@ -153,7 +154,7 @@ class FlowStatus:
     coordinator_answers: bool | None = None
     shards: tuple[ShardStatus, ...] = ()
     clusters: tuple[ClusterStatus, ...] = ()
-    totals: FlowTotals = field(default_factory=FlowTotals)
+    totals: FlowTotals | None = None
     mirrors: tuple[MirrorStatus, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     left_out_total: int | None = None

@@ -421,9 +421,15 @@ class Journal:
         return Scope(self.topics, self.left_out)
 
     @property
-    def known_loss(self) -> int:
-        """Offsets known to be lost at least, of all partitions whose source was seen."""
-        return sum(cut.loss or 0 for cut in self.cuts)
+    def known_loss(self) -> int | None:
+        """Offsets known to be lost at least, of all partitions whose source was seen; None before the cut, or for none.
+
+        A failback loses nothing.
+        """
+        losses = [cut.loss for cut in self.cuts if cut.loss is not None]
+        if self.verb is Verb.FAILBACK or (not losses and (self.cuts or not self.did(StepName.RECORD_CUT))):
+            return None
+        return sum(losses)
 
     @property
     def unknown_losses(self) -> int:

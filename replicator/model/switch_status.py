@@ -96,6 +96,11 @@ class SwitchStatus:
         replaces: Id of the switchover that a failover took over from.
         steps: Those that were done, then those that follow.
         waits_for: What holds it up now, as the daemon that was asked knows; None for nothing.
+        groups_exact: Groups that stand exactly where they did; None before they were carried over.
+        groups_inexact: Those that do not.
+        known_loss: Offsets known to be lost at least; None before the cut, where the source was never seen, and of a
+            failback.
+        unknown_losses: Partitions of which nothing tells how much was lost.
         observed_age_seconds: Age of the oldest end that the loss stands on, at the time of the cut.
         confirm: What has to be agreed to, to go on; empty for nothing.
     """
@@ -119,10 +124,10 @@ class SwitchStatus:
     waits_for: str | None = None
     executor: str = ""
     steps: tuple[StepStatus, ...] = ()
-    groups_exact: int = 0
-    groups_inexact: int = 0
+    groups_exact: int | None = None
+    groups_inexact: int | None = None
     groups_detail: tuple[str, ...] = ()
-    known_loss: int = 0
+    known_loss: int | None = None
     unknown_losses: int = 0
     observed_age_seconds: float | None = None
     known_tail: int | None = None

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from replicator.core.health import phases
 from replicator.model.groups import GroupState, GroupStatus
 from replicator.model.states import FlowState, MirrorState
-from replicator.model.status import DaemonStatus, FlowStatus
+from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals
 
 PREFIX = "replicator_"
 _FOLLOWING = frozenset({GroupState.IN_STEP, GroupState.WAITING})
@@ -254,7 +254,7 @@ def _clusters(families: _Families, status: DaemonStatus) -> None:
 
 
 def _flow(families: _Families, flow: FlowStatus) -> None:
-    name, totals = flow.flow, flow.totals
+    name, totals = flow.flow, flow.totals or FlowTotals()
     families.add(Metric.RECORDS, totals.records_total, name)
     families.add(Metric.BYTES, totals.bytes_total, name)
     families.add(Metric.BATCHES, totals.batches_total, name)

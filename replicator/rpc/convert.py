@@ -57,7 +57,7 @@ def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
                 clusters=[_cluster_to_wire(cluster) for cluster in flow.clusters],
                 left_out=[pb.LeftOut(**shallow(one)) for one in flow.left_out],
                 shards=[pb.ShardStatus(**shallow(shard)) for shard in flow.shards],
-                totals=pb.FlowTotals(**shallow(flow.totals)),
+                totals=pb.FlowTotals(**shallow(flow.totals)) if flow.totals is not None else None,
                 mirrors=[_mirror_to_wire(mirror) for mirror in flow.mirrors],
             )
             for flow in status.flows
@@ -169,7 +169,7 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
         FlowStatus,
         message,
         state=name_of(FlowState, message.state),
-        totals=read(FlowTotals, message.totals),
+        totals=read(FlowTotals, message.totals) if message.HasField("totals") else None,
         shards=tuple(read(ShardStatus, shard) for shard in message.shards),
         clusters=tuple(
             read(ClusterStatus, cluster, brokers=tuple(read(BrokerStatus, broker) for broker in cluster.brokers))

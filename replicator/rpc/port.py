@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from replicator.errors import Conflict, UsageError
+from replicator.errors import Conflict, ReplicatorError, UsageError
 from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
@@ -194,10 +194,17 @@ def find_mirror(flow: FlowStatus, topic: str) -> MirrorStatus:
 
     Raises:
         UsageError: No such mirror; the nearest name is offered.
+        ReplicatorError: Which mirrors there are is unknown: the flow is not up, or another daemon runs it.
     """
     for mirror in flow.mirrors:
         if mirror.topic == topic:
             return mirror
+    if flow.flow_uid is None:
+        raise ReplicatorError(
+            f"which topics flow {flow.flow!r} mirrors is not known here",
+            why=flow.reason or "it is not up",
+            next_step=f"replicator flow status {flow.flow}",
+        )
     raise UsageError(
         f"flow {flow.flow!r} mirrors no topic named {topic!r}",
         next_step=_suggestion(topic, (mirror.topic for mirror in flow.mirrors), f"replicator mirror list {flow.flow}"),

@@ -37,18 +37,18 @@ left out: 3 topics that a pattern in topics.include matches; to copy one, list i
 
 north-to-west: north -> west  PAUSED  (maintenance)
 
-west-to-east: west -> east  ACTIVE  run by another daemon
+west-to-east: west -> east  run by another daemon
 """
 LIST_80 = """\
 FLOW           SOURCE  TARGET  STATE   LAG   RPO  SEEN  MIRRORS  FAULTED
 east-to-west   east    west    ACTIVE  812  3.2s  0.4s      1/2        1
-north-to-west  north   west    PAUSED    -     -     -      0/0        0
+north-to-west  north   west    PAUSED    -     -     -        -        -
 west-to-east   west    east    REMOTE    -     -     -        -        -
 """
 LIST_140 = """\
 FLOW           SOURCE  TARGET  STATE   LAG   RPO  SEEN  MIRRORS  FAULTED  REASON
 east-to-west   east    west    ACTIVE  812  3.2s  0.4s      1/2        1  -
-north-to-west  north   west    PAUSED    -     -     -      0/0        0  maintenance
+north-to-west  north   west    PAUSED    -     -     -        -        -  maintenance
 west-to-east   west    east    REMOTE    -     -     -        -        -  -
 """
 MIRRORS_140 = """\
@@ -64,7 +64,7 @@ PART  STATE    REASON             SRC START    SRC END  TGT START    TGT END  LA
    1  PENDING  waiting_for_doubt          -          -          -          -    -  -          -      -
 """
 WAITING_80 = """\
-east-to-west: east -> west  ACTIVE
+east-to-west: east -> west  ACTIVE  lag unknown  rpo unknown  source not seen as a whole
 TOPIC      TARGET TOPIC  STATE   REASON              PARTITIONS  LAG  OFFSETS
 orders.eu  orders.eu     ACTIVE  waiting_for_access         2/2    -  -
 orders.eu-0 ACTIVE: waiting_for_access
@@ -295,3 +295,26 @@ def test_a_long_name_does_not_widen_a_table(
     assert name not in shown
     assert name in "".join(run("mirror", "list", "-o", "json").out.split())
     assert columns is not None or name in run("mirror", "list", "-o", "wide").out
+
+
+def test_topics_of_a_flow_that_is_not_up_are_not_none(run: Run, daemon: FakeDaemon) -> None:
+    """Nobody knows which there are: neither "there are none" nor "no such topic"."""
+    daemon.status = replace(DAEMON, flows=(NORTH,))
+    told = "which topics north-to-west mirrors is not known here; `replicator flow status` says why\n"
+    assert run("mirror", "list").err == told
+    described = run("mirror", "describe", "north-to-west", "orders")
+    assert described.code != 0
+    assert "which topics flow 'north-to-west' mirrors is not known here" in described.err
+    assert "maintenance" in described.err
+    daemon.status = replace(DAEMON, flows=(replace(NORTH, flow_uid="6f1c2a"),))
+    assert run("mirror", "list").err == "there are no mirrors\n"
+
+
+def test_totals_that_not_all_daemons_told_are_unknown(run: Run, daemon: FakeDaemon) -> None:
+    """A part of a sum is no sum."""
+    assert "1,204,519" in run("flow", "list", "-o", "wide").out
+    flows = tuple(replace(flow, totals=None) for flow in DAEMON.flows)
+    daemon.status = replace(DAEMON, flows=flows)
+    shown = run("flow", "list", "-o", "wide").out
+    assert "1,204,519" not in shown
+    assert json.loads(run("flow", "status", "-o", "json").out)["flows"][0]["totals"] is None

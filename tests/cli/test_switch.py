@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from replicator.cli import switch_views
 from replicator.errors import Conflict, ConnectionFailed, PreflightFailed, TimedOut, UsageError
 from replicator.model.switch import Close, Outcome, Verb
-from replicator.model.switch_status import BothSides, StepStatus, SwitchStatus
+from replicator.model.switch import Order as SwitchOrder
+from replicator.model.switch_status import BothSides, CutStatus, StepStatus, SwitchPlan, SwitchStatus
 from tests.cli.conftest import Run
 from tests.unit.rpc.samples import SIDES, SWITCH, FakeDaemon
 
@@ -22,7 +24,7 @@ def test_a_dry_run_tells_and_orders_nothing(run: Run, daemon: FakeDaemon) -> Non
     assert told.code == 0
     assert "1. look whether it can be carried through" in told.out
     assert "up to here" in told.out
-    assert "loss if it were done now: 5 offsets, as seen 2.5s ago" in told.out
+    assert "loss if it were done now: at least 5 offsets, as seen 2.5s ago" in told.out
     assert "orders-1: 2" in told.out
     assert "of 1 partitions the source's end was never seen" in told.out
     assert "topics (2): orders, payments" in told.out
@@ -33,6 +35,28 @@ def test_a_dry_run_tells_and_orders_nothing(run: Run, daemon: FakeDaemon) -> Non
     assert document["status"] == "would_switchover"
     assert document["plan"]["lossy"][0] == {"topic": "orders", "partition": 0, "offsets": 3}
     assert daemon.switched == []
+
+
+def test_a_loss_that_nobody_knows_is_not_none(run: Run, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of no partition the source's end was seen, before the switch and at its cut."""
+
+    async def plan(_flow: str, order: SwitchOrder) -> SwitchPlan:
+        return SwitchPlan(order.verb, known_loss=0, unseen=4)
+
+    monkeypatch.setattr(daemon, "plan_switch", plan)
+    told = run("failover", FLOW, "--dry-run").out
+    assert "loss if it were done now: not known\n" in told
+    assert "of 4 partitions the source's end was never seen" in told
+    monkeypatch.undo()
+
+
+def test_a_cut_without_a_view_of_the_source_tells_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    """One that was seen counts, also where a daemon of an older version does not send a 0."""
+    lost = replace(SWITCH, verb=Verb.FAILOVER, known_loss=None)
+    switch_views.outcome(replace(lost, cuts=(CutStatus("orders", "orders", 0, 100, 101),)))
+    assert "cut: 1 partitions, how much is lost is not known\n" in capsys.readouterr().out
+    switch_views.outcome(replace(lost, cuts=(CutStatus("orders", "orders", 0, 100, 101, 100, 0),)))
+    assert "cut: 1 partitions, 0 offsets are lost as far as is known" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

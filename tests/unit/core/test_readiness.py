@@ -102,7 +102,12 @@ def test_somebody_else_writes_to_a_mirror() -> None:
         (status(rpo_seconds=None), [("warn", "rpo")]),
         (status(lag_records=50_001), [("fail", "lag")]),
         (status(lag_records=None), [("warn", "lag")]),
-        (status(source_seen_age_seconds=99.0), [("warn", "source seen")]),
+        (status(source_seen_age_seconds=99.0), [("warn", "source seen"), ("warn", "transactions")]),
+        (status(source_seen_age_seconds=None), [("warn", "source seen"), ("warn", "transactions")]),
+        (status(flow_uid=None, mirrors=(), shards=()), [("warn", "leases"), ("warn", "mirrors")]),
+        (replace(FACTS, topics=(TOPIC, replace(TOPIC, source_replicas=None))), [("warn", "replicas")]),
+        (replace(FACTS, topics=(TopicFacts("t", 3, None, None, 2, None),)), [("warn", "replicas")]),
+        (replace(FACTS, topics=(replace(TOPIC, target_min_in_sync=None),)), [("warn", "replicas")]),
         (partition(open_transaction_seconds=61.0), [("fail", "transactions")]),
         (partition(open_transaction_seconds=59.0), []),
         (partition(reason=Reason.HELD_ELSEWHERE, holder="b"), [("warn", "daemons")]),
@@ -147,7 +152,7 @@ def test_consumer_groups() -> None:
 def test_a_source_that_is_gone_is_said_with_the_age_of_what_was_seen() -> None:
     """A failover's loss is stated by it."""
     facts = replace(status(source_seen_age_seconds=99.0), source=replace(FACTS.source, unreachable="down"))
-    assert found(facts) == [("warn", "reachable"), ("warn", "source seen")]
+    assert found(facts) == [("warn", "reachable"), ("warn", "source seen"), ("warn", "transactions")]
     [check] = [check for check in judge(facts).checks if check.name == "source seen"]
     assert "at least" in check.text
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from replicator.core import switch_steps as do
 from replicator.core.switch import Facts, next_step
 from replicator.core.switch_orders import begin
+from replicator.core.switch_plan import status_of
 from replicator.core.switch_results import applied
 from replicator.errors import BugError
 from replicator.model.switch import (
@@ -66,3 +69,16 @@ def test_every_path_is_walked_to_its_end(verb: Verb, close: Close, before: tuple
     done = walked(ordered)
     assert done.outcome is Outcome.DONE
     assert set(before) <= {*done.locks, *done.inherited_locks}
+
+
+def test_what_a_switch_costs_is_unknown_until_it_was_found_out() -> None:
+    """Before the groups were carried over, and before the cut; a source that was never seen tells nothing of it."""
+    journal = begin(Switches(), Order("new", Verb.FAILOVER), promoted=False, now_ms=0).switches.current
+    assert journal is not None
+    shown = status_of(journal, names=("east", "west"))
+    assert (shown.groups_exact, shown.groups_inexact, shown.known_loss) == (None, None, None)
+    shown = status_of(walked(journal), names=("east", "west"))
+    assert (shown.groups_exact, shown.groups_inexact, shown.known_loss, shown.unknown_losses) == (0, 0, 0, 0)
+    blind = replace(walked(journal), cuts=(Cut("t", 0, 5, 5, "t"),))
+    shown = status_of(blind, names=("east", "west"))
+    assert (shown.known_loss, shown.unknown_losses) == (None, 1)

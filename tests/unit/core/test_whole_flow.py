@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicator.core.whole_flow import elsewhere, merged, who_resolves
+from replicator.core.whole_flow import elsewhere, has_parts_elsewhere, merged, who_resolves
 from replicator.errors import Conflict
 from replicator.model.resolution import How, Order
 from replicator.model.states import FlowState, MirrorState, Reason
@@ -47,7 +47,10 @@ def test_each_partition_is_told_by_who_copies_it() -> None:
     whole = merged(mine, [other], {})
     assert [one.lag_records for one in whole.mirrors[0].partitions] == [3, 4]
     assert (whole.lag_records, whole.rpo_seconds, whole.reason) == (7, 2.5, None)
+    assert whole.totals is not None
     assert (whole.totals.records_total, whole.totals.last_progress_ms) == (15, 9)
+    assert merged(mine, [], {"b": "no daemon answers"}).totals is None
+    assert merged(mine, [replace(other, totals=None)], {}).totals is None
     assert whole.mirrors[0].reason is None
 
 
@@ -95,6 +98,15 @@ def test_a_part_that_reaches_a_cluster_no_more_is_the_flows() -> None:
     away = replace(flow(held(0, "a"), copied(1)), state=FlowState.UNREACHABLE, reason="west does not answer")
     whole = merged(flow(copied(0), held(1, "b")), [away], {})
     assert (whole.state, whole.reason) == (FlowState.UNREACHABLE, "west does not answer")
+
+
+def test_a_part_that_nobody_knows_the_holder_of_is_no_part_of_the_figures() -> None:
+    """Nobody can be asked for it, and what this daemon copies is not the whole."""
+    nobody = PartitionStatus(1, MirrorState.PENDING, Reason.HELD_ELSEWHERE, "not known who works on it")
+    mine = flow(copied(0), nobody, lag_records=0, rpo_seconds=0.1, source_seen_age_seconds=0.1)
+    assert (has_parts_elsewhere(mine), elsewhere(mine)) == (True, set())
+    whole = merged(mine, [], {})
+    assert (whole.lag_records, whole.rpo_seconds, whole.source_seen_age_seconds) == (None, None, None)
 
 
 def test_a_paused_mirror_stays_paused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import get_args, get_type_hints
 
 import pytest
 from google.protobuf.message import Message
@@ -10,8 +11,18 @@ from google.protobuf.message import Message
 from replicator import errors
 from replicator.model.events import Desired, Event
 from replicator.model.groups import GroupPartition, GroupStatus
-from replicator.model.states import Reason
-from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.states import MirrorState, Reason
+from replicator.model.status import (
+    BrokerStatus,
+    ClusterStatus,
+    DaemonStatus,
+    FlowStatus,
+    FlowTotals,
+    LeftOut,
+    MirrorStatus,
+    PartitionStatus,
+    ShardStatus,
+)
 from replicator.model.switch import Verb
 from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, Translation
@@ -19,30 +30,53 @@ from replicator.rpc import convert, convert_switch, faults
 from replicator.rpc.v1 import control_pb2 as pb
 from tests.unit.rpc.samples import BILLING, DAEMON, EVENTS, PLAN, SHIPPING, SWITCH, TRANSLATIONS
 
+MIRRORED = [
+    (PartitionStatus, pb.PartitionStatus),
+    (MirrorStatus, pb.MirrorStatus),
+    (FlowTotals, pb.FlowTotals),
+    (BrokerStatus, pb.BrokerStatus),
+    (ClusterStatus, pb.ClusterStatus),
+    (ShardStatus, pb.ShardStatus),
+    (LeftOut, pb.LeftOut),
+    (FlowStatus, pb.FlowStatus),
+    (DaemonStatus, pb.DaemonStatus),
+    (Event, pb.Event),
+    (OffsetQuestion, pb.OffsetQuestion),
+    (Translation, pb.Translation),
+    (GroupStatus, pb.GroupStatus),
+    (GroupPartition, pb.GroupPartition),
+    (SwitchPlan, pb.SwitchPlan),
+    (SwitchStatus, pb.Switch),
+    (StepStatus, pb.Switch.Step),
+    (CutStatus, pb.Switch.Cut),
+    (RestorationStatus, pb.Switch.Restoration),
+]
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (PartitionStatus, pb.PartitionStatus),
-        (MirrorStatus, pb.MirrorStatus),
-        (FlowTotals, pb.FlowTotals),
-        (FlowStatus, pb.FlowStatus),
-        (DaemonStatus, pb.DaemonStatus),
-        (Event, pb.Event),
-        (OffsetQuestion, pb.OffsetQuestion),
-        (Translation, pb.Translation),
-        (GroupStatus, pb.GroupStatus),
-        (GroupPartition, pb.GroupPartition),
-        (SwitchPlan, pb.SwitchPlan),
-        (SwitchStatus, pb.Switch),
-        (StepStatus, pb.Switch.Step),
-        (CutStatus, pb.Switch.Cut),
-        (RestorationStatus, pb.Switch.Restoration),
-    ],
-)
+
+@pytest.mark.parametrize(("model", "message"), MIRRORED)
 def test_messages_have_exactly_the_fields_of_the_model(model: type, message: type[Message]) -> None:
     """A field added to one side only would be lost silently."""
     assert set(message.DESCRIPTOR.fields_by_name) == {field.name for field in fields(model)}
+
+
+@pytest.mark.parametrize(("model", "message"), MIRRORED)
+def test_whatever_may_be_unknown_can_be_absent_on_the_wire(model: type, message: type[Message]) -> None:
+    """Without presence an unknown number would arrive as 0, and an unknown word as an empty one."""
+    hints = get_type_hints(model)
+    unknowable = {name for name, hint in hints.items() if type(None) in get_args(hint)}
+    described = message.DESCRIPTOR.fields_by_name
+    assert {name for name in unknowable if not described[name].has_presence} == set()
+
+
+def test_a_daemon_of_an_older_version_leaves_unknown_what_it_does_not_tell() -> None:
+    """It sends none of what was added since."""
+    first = pb.FlowStatus(flow="f", source="east", target="west", state="ACTIVE")
+    first.mirrors.append(pb.MirrorStatus(topic="t", target_topic="t", state="ACTIVE"))
+    first.mirrors[0].partitions.append(pb.PartitionStatus(partition=0, state="ACTIVE"))
+    (flow,) = convert.status_from_wire(pb.DaemonStatus(flows=[first])).flows
+    assert (flow.lag_records, flow.rpo_seconds, flow.totals, flow.left_out_total) == (None, None, None, None)
+    (one,) = flow.mirrors[0].partitions
+    assert {getattr(one, each.name) for each in fields(one)} == {0, MirrorState.ACTIVE, None}
 
 
 def test_switches_survive_the_wire() -> None:
@@ -50,7 +84,13 @@ def test_switches_survive_the_wire() -> None:
     for plan in (PLAN, SwitchPlan(Verb.FAILBACK)):
         sent = convert_switch.plan_to_wire(plan).SerializeToString()
         assert convert_switch.plan_from_wire(pb.SwitchPlan.FromString(sent)) == plan
-    for switch in (SWITCH, replace(SWITCH, ended_ms=None, epoch=None, known_tail=None, observed_age_seconds=None)):
+    known = {"groups_exact": 0, "groups_inexact": 0, "known_loss": 0}
+    unknown = {"ended_ms": None, "epoch": None, "known_tail": None, "observed_age_seconds": None}
+    for switch in (
+        SWITCH,
+        replace(SWITCH, **unknown, **known),
+        replace(SWITCH, **unknown | dict.fromkeys(known)),
+    ):
         data = convert_switch.switch_to_wire(switch).SerializeToString()
         assert convert_switch.switch_from_wire(pb.Switch.FromString(data)) == switch
 
