@@ -196,7 +196,7 @@ def _ask(flow: str, what: str, told: Mapping[str, Resolution]) -> None:
             output.line(f"{topic}:")
         _text(plan)
     if not typer.confirm("Do it?"):
-        raise PreflightFailed("nothing was done", next_step="`replicator mirror describe` shows the fault")
+        raise PreflightFailed("nothing was done", next_step="`replicator mirror describe FLOW TOPIC` shows the fault")
 
 
 def _wait(client: ControlClient, flow: str, topics: Sequence[str], timeout_seconds: float) -> None:

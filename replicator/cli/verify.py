@@ -294,7 +294,8 @@ def _judge(result: VerifyResult, wait: str) -> None:
             f"{len(bad)} of {len(result.topics)} topics differ, {output.number(total)} records",
             why=bad[0].problem
             or (f"{bad[0].topic}-{first.partition}@{first.offset} {first.kind}: {first.detail}" if first else ""),
-            next_step="`replicator mirror describe` tells the mirror's history; `mirror resolve` repairs it",
+            next_step=f"`replicator mirror describe FLOW {bad[0].topic} --events` tells the mirror's history; "
+            "`mirror resolve` repairs it",
         )
     if result.behind:
         raise TimedOut(

@@ -201,7 +201,8 @@ def _judge(result: DigestResult, wait: str) -> None:
         raise Unequal(
             f"{len(bad)} of {len(result.topics)} topics differ, in {output.number(ranges)} ranges",
             why=bad[0].problem or "",
-            next_step="`replicator verify` without --digest names the records, where both sides can be read",
+            next_step="`replicator verify FLOW -c FILE` without --digest names the records, "
+            "where both sides can be read",
         )
     if result.behind:
         raise TimedOut(
@@ -213,5 +214,5 @@ def _judge(result: DigestResult, wait: str) -> None:
         raise Undecided(
             f"ranges differ, and whether they may {CANNOT_BE_TOLD}",
             why="each cluster's cleaner removes superseded records when it likes",
-            next_step="run `replicator verify --digest --topic NAME` where both sides can be read",
+            next_step="run `replicator verify FLOW -c FILE --digest --topic NAME` where both sides can be read",
         )

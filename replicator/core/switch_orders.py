@@ -262,7 +262,7 @@ def _beside(switches: Switches, running: Journal, order: Order, now_ms: int) -> 
     raise Conflict(
         f"{running.verb} {running.id} of this flow is running",
         why=f"it has reached {running.reached or 'nothing yet'}, {running.direction}",
-        next_step="replicator switch status; or `switch abort`",
+        next_step=f"replicator switch status {order.flow}; or `switch abort`",
     )
 
 

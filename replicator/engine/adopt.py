@@ -55,7 +55,7 @@ class Adopted:
             raise Conflict(
                 f"the record of mirror {self._topic} changed meanwhile",
                 why="the flow that owns it is at work, or somebody else was faster",
-                next_step="look at `replicator mirror describe` and decide again",
+                next_step=f"look at `replicator mirror describe FLOW {self._topic}` and decide again",
             )
         old = pb.MirrorRecord.FromString(self._before)
         flow = state.stored_flow(records, self._uid)

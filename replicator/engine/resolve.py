@@ -117,7 +117,7 @@ class Resolver:
             raise Conflict(
                 f"what stands still of {order.topic} is not what was confirmed",
                 why="the facts changed meanwhile",
-                next_step=f"look at it again: replicator mirror resolve ... {order.topic} --how {order.how} --dry-run",
+                next_step=f"look at it again: replicator mirror resolve FLOW {order.topic} --how {order.how} --dry-run",
             )
         for step in plan.steps:
             if isinstance(step, GiveUp) and step.dead_letter:
@@ -311,7 +311,7 @@ def _changed_meanwhile(topic: str) -> Conflict:
     return Conflict(
         f"the record of mirror {topic} changed meanwhile",
         why="another daemon or operator was faster",
-        next_step="look at `replicator mirror describe` and decide again",
+        next_step=f"look at `replicator mirror describe FLOW {topic}` and decide again",
     )
 
 

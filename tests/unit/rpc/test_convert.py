@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from google.protobuf.message import Message
@@ -84,8 +84,8 @@ def test_switches_survive_the_wire() -> None:
     for plan in (PLAN, SwitchPlan(Verb.FAILBACK)):
         sent = convert_switch.plan_to_wire(plan).SerializeToString()
         assert convert_switch.plan_from_wire(pb.SwitchPlan.FromString(sent)) == plan
-    known = {"groups_exact": 0, "groups_inexact": 0, "known_loss": 0}
-    unknown = {"ended_ms": None, "epoch": None, "known_tail": None, "observed_age_seconds": None}
+    known: dict[str, Any] = {"groups_exact": 0, "groups_inexact": 0, "known_loss": 0}
+    unknown: dict[str, Any] = {"ended_ms": None, "epoch": None, "known_tail": None, "observed_age_seconds": None}
     for switch in (
         SWITCH,
         replace(SWITCH, **unknown, **known),
