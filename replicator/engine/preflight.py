@@ -110,8 +110,9 @@ class _Flow:
         return selection.target_name(self.spec.rename, topic)
 
     def mirror(self, topic: str) -> pb.MirrorRecord | None:
-        """Return the record of a mirror of this flow."""
-        return state.get_mirror(self.records, self.record.uid, self.target_name(topic)) if self.record else None
+        """Return the record of a mirror of this flow; not that of another topic which is copied to the same name."""
+        found = state.get_mirror(self.records, self.record.uid, self.target_name(topic)) if self.record else None
+        return found if found is not None and found.source_topic == topic else None
 
 
 async def preflight(spec: Spec) -> Report:

@@ -63,7 +63,7 @@ class Restoring:
         where = min(behind)
         return do.NotYet(
             f"flow {site.reversed().name!r} has not caught up in {len(behind)} partitions: {where} is copied up to "
-            f"{behind[where]} of {wanted[where]}"
+            f"{behind[where]} of {wanted[where]}; what holds it up: replicator mirror list {site.reversed().name}"
         )
 
     async def switch_back(self, journal: Journal, step: do.SwitchBack) -> do.Result:
