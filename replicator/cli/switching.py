@@ -204,7 +204,9 @@ def _carry_out(client: ControlClient, order: Order, manner: Manner) -> None:
         switch_views.plan(order, plan)
     if plan.problems:
         raise PreflightFailed(
-            f"{order.verb} of {order.flow!r} cannot begin", why="; ".join(plan.problems), next_step="see what helps"
+            f"{order.verb} of {order.flow!r} cannot begin",
+            why="; ".join(plan.problems),
+            next_step="correct that, then repeat the command",
         )
     if manner.dry_run:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replicator.core.switch_helps import beside
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.switch import Journal
 
@@ -70,5 +71,5 @@ def _check_switch(name: str, running: Journal | None) -> None:
     if running is not None:
         raise Conflict(
             f"{running.verb} {running.id} of flow {name!r} is under way",
-            next_step=f"replicator switch status {name}; or `switch abort`",
+            next_step=beside(running),
         )

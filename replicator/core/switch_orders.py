@@ -6,11 +6,12 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from replicator.core.attach_facts import Role
 from replicator.core.switch import NO_RETURN, Facts, check_known, confirmation_digest, kept_locks, may_be_undone
+from replicator.core.switch_helps import after_the_end, beside, command, instead_of_abort, status_command
 from replicator.core.switch_results import changed, turned
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import parse
@@ -62,6 +63,7 @@ def begin(
     reverse_opened: bool = False,
     target_closed: bool = False,
     apart: Collection[str] = (),
+    other: str = "",
 ) -> Begun:
     """Take an order to switch.
 
@@ -75,6 +77,7 @@ def begin(
         reverse_opened: Whether the reverse flow took over from the last switch of this one, and was opened since.
         target_closed: Whether rules of the reverse flow's last switch keep this one's target closed.
         apart: Source topics that were switched alone, and are not meant: they stay closed whatever becomes of this.
+        other: Name of the flow that goes back, if there is one.
 
     Raises:
         Conflict: Another switch of this flow is running, or one of the reverse flow that a failback did not order.
@@ -96,7 +99,7 @@ def begin(
     if order.verb is not Verb.FAILBACK and promoted:
         if was_cut or any(_opened(one, order) for one in switches.all):
             return Begun(switches, already=True)
-        _check_closed(order, target_closed=target_closed)
+        _check_closed(order, other, target_closed=target_closed)
     inherited, others = _standing(switches.current, order, apart)
     journal = Journal(
         id=order.id,
@@ -119,11 +122,14 @@ def _check_start(order: Order, *, promoted: bool) -> None:
         return
     if not order.options.reverse_flow:
         raise UsageError(
-            "a failback needs a flow with both clusters swapped", next_step="add one to the flow file, and name it"
+            "a failback needs a flow with both clusters swapped",
+            next_step=f"add a flow with `reverse_of: {order.flow}` to the flow file, and reload the daemon (SIGHUP)",
         )
     if not promoted:
         raise PreflightFailed(
-            "this flow still copies: there is nothing to come back from", next_step="replicator flow status"
+            f"flow {order.flow!r} still copies: there is nothing to come back from",
+            next_step=f"to see where it was moved before: replicator switch history {order.flow}; to move it now: "
+            f"{command(Verb.SWITCHOVER, order.flow, order.topics)}",
         )
 
 
@@ -137,17 +143,17 @@ def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse
         raise PreflightFailed(
             f"flow {order.flow!r} was never switched: there is nothing to come back from",
             why="it stands by because its target is the open side, and none of its topics was ever cut",
-            next_step=f"if flow {other!r} is the one that was switched: replicator failback {other}",
+            next_step=f"if flow {other!r} is the one that was switched: {command(Verb.FAILBACK, other)}",
         )
     if reverse_opened:
         raise PreflightFailed(
             f"flow {order.flow!r} has been failed back already: its target is the passive side",
             why=f"flow {other!r} took over after its last switch, and has been opened since",
-            next_step=f"replicator failback {other}",
+            next_step=command(Verb.FAILBACK, other),
         )
 
 
-def _check_closed(order: Order, *, target_closed: bool) -> None:
+def _check_closed(order: Order, other: str, *, target_closed: bool) -> None:
     """Return if a flow that never copied can open its target all the same: by taking rules away that we placed."""
     if order.verb is Verb.FAILOVER and target_closed and not order.topics:
         return
@@ -155,8 +161,8 @@ def _check_closed(order: Order, *, target_closed: bool) -> None:
         f"flow {order.flow!r} was never begun and has copied nothing: it has nothing to open",
         why="its target is the old source of the other flow, holds what it held when that was switched, and is open "
         "as far as this flow is concerned",
-        next_step="if the open side is lost, point the applications at the old source: no rule of ours keeps them off; "
-        "once the lost side is back, `failback` of the other flow",
+        next_step="if the other side is lost, point the applications at this one: no rule of ours keeps them off; "
+        f"while it is up, and once it is back: {command(Verb.FAILBACK, other or 'OTHER-FLOW')}",
     )
 
 
@@ -195,7 +201,7 @@ def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, p
     raise Conflict(
         f"{reverse.verb} {reverse.id} of flow {reverse.flow!r} is running",
         why="it decides which side is open",
-        next_step=f"replicator switch status {reverse.flow}",
+        next_step=status_command(reverse.flow),
     )
 
 
@@ -216,7 +222,7 @@ def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
     if opened and left:
         raise PreflightFailed(
             f"{opened[0]} was switched already, and {left[0]} was not",
-            next_step=_order_of(order, opened if order.verb is Verb.FAILBACK else left),
+            next_step=command(order.verb, order.flow, opened if order.verb is Verb.FAILBACK else left),
         )
     if named:
         return bool(opened)
@@ -226,13 +232,9 @@ def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
         raise PreflightFailed(
             f"of flow {order.flow!r} only topics that were switched alone can be meant, {apart[0]} among them",
             why=f"the rest of it is {'still copied' if order.verb is Verb.FAILBACK else 'on the other side'}",
-            next_step=_order_of(order, apart),
+            next_step=command(order.verb, order.flow, apart),
         )
     return flow is Role.PROMOTED
-
-
-def _order_of(order: Order, topics: Iterable[str]) -> str:
-    return " ".join([f"replicator {order.verb} {order.flow}", *(f"--topics {topic}" for topic in topics)])
 
 
 def _standing(last: Journal | None, order: Order, apart: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -262,7 +264,7 @@ def _beside(switches: Switches, running: Journal, order: Order, now_ms: int) -> 
     raise Conflict(
         f"{running.verb} {running.id} of this flow is running",
         why=f"it has reached {running.reached or 'nothing yet'}, {running.direction}",
-        next_step=f"replicator switch status {order.flow}; or `switch abort`",
+        next_step=beside(running),
     )
 
 
@@ -297,13 +299,13 @@ def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
     if journal.outcome is Outcome.ABORTED or journal.direction is Direction.ABORTING:
         return journal
     if journal.finished:
-        raise Conflict(f"{journal.verb} {journal.id} has ended: {journal.outcome}")
+        raise Conflict(f"{journal.verb} {journal.id} has ended: {journal.outcome}", next_step=after_the_end(journal))
     check_known(journal)
     if not may_be_undone(journal):
         raise Conflict(
             f"{journal.verb} {journal.id} cannot be aborted any more",
             why=f"{NO_RETURN[journal.verb]} was recorded, and what follows it cannot be undone",
-            next_step="let it go on; if its target has died, `switch abort --target-lost` opens the source again",
+            next_step=instead_of_abort(journal),
         )
     return changed(turned(journal, Direction.ABORTING, why), Facts(now_ms))
 
@@ -318,15 +320,18 @@ def way_back(copy: Journal, why: str) -> Journal:
         Conflict: The target was opened, or may be any moment.
     """
     if not copy.is_copy:
-        raise Conflict(f"switch {copy.id} has no copy on the source to decide on", next_step="let it go on")
+        raise Conflict(f"switch {copy.id} has no copy on the source to decide on", next_step=status_command(copy.flow))
     if copy.decision is Decision.BACK:
         return copy
     check_known(copy)
+    shown = status_command(copy.flow)
     if copy.decision is not Decision.UNDECIDED:
         raise Conflict(
             f"switch {copy.id} has no way back any more",
             why=f"{copy.decision} was decided on the source",
-            next_step="let it go on; then `failback`",
+            next_step=f"let it go on ({shown}), then {command(Verb.FAILBACK, copy.flow, copy.topics)}"
+            if copy.decision is Decision.FORWARD
+            else f"it is being undone, or was: {shown}",
         )
     return replace(turned(copy, Direction.BACK, why), decision=Decision.BACK, revision=copy.revision + 1)
 
@@ -358,11 +363,13 @@ def confirmed(journal: Journal, digest: str) -> Journal:
     if journal.confirmed == digest and digest:
         return journal
     if journal.finished or not journal.did(StepName.EXPORT_TAILS) or journal.did(StepName.CONFIRM):
-        raise UsageError(f"{journal.verb} {journal.id} does not wait for a confirmation")
+        raise UsageError(
+            f"{journal.verb} {journal.id} does not wait for a confirmation", next_step=status_command(journal.flow)
+        )
     if digest != confirmation_digest(journal):
         raise PreflightFailed(
             "what was confirmed is not what was found since",
-            next_step="look at `switch status` again, and confirm what it shows",
+            next_step=f"{status_command(journal.flow)} shows it anew, with the command that agrees to it",
         )
     return replace(journal, confirmed=digest, revision=journal.revision + 1)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from replicator.core import switch_steps as do
 from replicator.core.switch import ENDS, Facts, next_name, next_step, path_of
+from replicator.core.switch_helps import command, source_was_written_to, status_command
 from replicator.errors import BugError, Conflict, PreflightFailed
 from replicator.model.switch import (
     Cut,
     Decision,
     Direction,
-    End,
     Journal,
     Outcome,
     StepName,
@@ -141,6 +141,7 @@ def _drained(journal: Journal, step: do.Drain, result: do.Drained) -> Journal:
         raise PreflightFailed(
             f"{len(behind)} partitions of the target do not hold all of the source",
             why=f"{behind[0].topic}-{behind[0].partition} has to reach {behind[0].source}",
+            next_step=f"replicator mirror describe {journal.flow} {behind[0].topic}",
         )
     return journal
 
@@ -151,7 +152,8 @@ def _groups(journal: Journal, step: do.SyncGroups | do.ClampGroups, result: do.G
         raise PreflightFailed(
             f"{groups.inexact_count} groups cannot be carried over exactly",
             why="; ".join(groups.inexact[:3]),
-            next_step="stop their members on the target, or `switch abort` and order it without exact groups",
+            next_step=f"stop their members on the target (replicator group list {journal.flow}); or replicator switch "
+            f"abort {journal.flow}, and {command(Verb.SWITCHOVER, journal.flow, journal.topics)} --inexact-groups",
         )
     return replace(journal, groups=replace(groups, inexact=groups.inexact[:GROUPS_LISTED_MAX]))
 
@@ -166,27 +168,27 @@ def _verified(journal: Journal, _step: do.VerifyFence, result: do.FenceVerified)
     if journal.direction is Direction.BACK:
         return journal
     if journal.verb is Verb.SWITCHOVER:
-        _check_whole(journal.ends, result.cuts)
+        _check_whole(journal, result.cuts)
     return replace(journal, cuts=tuple(sorted(result.cuts)))
 
 
-def _check_whole(ends: Iterable[End], cuts: Iterable[Cut]) -> None:
+def _check_whole(journal: Journal, cuts: Iterable[Cut]) -> None:
     """Refuse a cut that is not where the source was proven quiet, or a source that was written to since."""
     seen = {(cut.topic, cut.partition): cut for cut in cuts}
-    for end in ends:
+    for end in journal.ends:
         cut = seen.pop((end.topic, end.partition), None)
         if cut is None or cut.source < end.source or (cut.observed_end or 0) > end.source:
-            _refuse_late(f"{end.topic}-{end.partition}")
+            _refuse_late(journal, f"{end.topic}-{end.partition}")
     for cut in seen.values():
         if cut.source or cut.observed_end:
-            _refuse_late(f"{cut.topic}-{cut.partition}")
+            _refuse_late(journal, f"{cut.topic}-{cut.partition}")
 
 
-def _refuse_late(where: str) -> None:
+def _refuse_late(journal: Journal, where: str) -> None:
     raise PreflightFailed(
         f"{where} of the source goes beyond what was proven to be on the target",
         why="somebody wrote to it after it was closed",
-        next_step="take the way back (`switch abort --target-lost`), or `failover`, which states what is lost",
+        next_step=source_was_written_to(journal),
     )
 
 
@@ -195,7 +197,8 @@ def _decided(journal: Journal, step: do.Step, result: do.Decided) -> Journal:
     if result.decision is not wanted:
         raise PreflightFailed(
             f"the source's copy of switch {journal.id} says {result.decision}, where {wanted} has to stand",
-            next_step="look at `switch status` of both sides",
+            next_step=f"{status_command(journal.flow)}; if it does not go on: "
+            f"{command(Verb.FAILOVER, journal.flow, journal.topics)}, which asks nothing of the source",
         )
     return replace(journal, decision=result.decision)
 
@@ -207,6 +210,8 @@ def _tails(journal: Journal, step: do.FindTails, result: do.TailsFound) -> Journ
             raise PreflightFailed(
                 f"the tail of {end.topic}-{end.partition} is not known up to where the old source ends",
                 why="it has no recorded cut, or was written to after it was closed",
+                next_step=f"replicator switch abort {journal.flow}, then "
+                f"{command(Verb.FAILBACK, journal.flow, journal.topics)} again",
             )
     return replace(journal, cuts=tuple(sorted(result.cuts)), topic_ids=tuple(sorted(result.topic_ids)))
 
@@ -215,7 +220,7 @@ def _agreed(journal: Journal, step: do.Confirm, _result: do.Ok) -> Journal:
     if step.digest != journal.confirmed:
         raise PreflightFailed(
             "nobody agreed to what becomes of the topics with a tail",
-            next_step="look at `switch status`, and confirm what it shows",
+            next_step=f"{status_command(journal.flow)} shows it, with the command that agrees to it",
         )
     return journal
 

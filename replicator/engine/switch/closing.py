@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core import selection
 from replicator.core import switch_steps as do
+from replicator.core.switch_helps import command, status_command
 from replicator.engine import state
 from replicator.engine.shown_markers import Shown, not_shown, shown_after_one
 from replicator.engine.switch.places import log_ends
@@ -58,18 +59,22 @@ class Closing:
             return ["both sides of it are open (`loop_guard: origin`): move the clients, there is nothing to switch"]
         if journal.topics:
             known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, Scope(journal.topics))}
-            found += [f"the flow mirrors no topic {name!r}" for name in journal.topics if name not in known]
+            every = f"replicator mirror list {site.flow.name}"
+            found += [f"the flow mirrors no topic {name!r} (`{every}`)" for name in journal.topics if name not in known]
             found += [f"{one.topic} {away_text(one.why)}: leave it out" for one in journal.left_out]
         if journal.verb is not Verb.FAILBACK:
             found += await self._marker_problems()
         if journal.verb is Verb.FAILOVER:
             return found
         if not journal.topics and not self._mirrors(journal):
-            found.append("no mirror of the flow is left that could be switched")
+            found.append(
+                f"no mirror of the flow is left that could be switched (`replicator mirror list {site.flow.name}`)"
+            )
         try:
             await site.reach_source()
         except KafkaError as error:
-            helps = "a failover asks nothing of the source" if journal.verb is Verb.SWITCHOVER else "wait for it"
+            failover = command(Verb.FAILOVER, site.flow.name, journal.topics)
+            helps = f"`{failover}` asks nothing of it" if journal.verb is Verb.SWITCHOVER else "wait for it"
             return [*found, f"the source cannot be reached ({error}): {helps}"]
         found += await self._locks.problems(journal)
         found += self._reverse_problems(journal)
@@ -94,7 +99,8 @@ class Closing:
             return []  # proven before the fence, and waited for
         if shown is not Shown.NO:
             return []
-        helps = "stop the applications of the source, and open the target by hand"
+        pause = f"`replicator flow pause {site.flow.name}`"
+        helps = f"stop the applications of the source, then {pause}, and start them on the target"
         return [f"{not_shown(site.flow.target)}: whether a fence stands could not be seen; {helps}"]
 
     async def source_opened(self, journal: Journal) -> str:
@@ -107,7 +113,8 @@ class Closing:
         # In this order: a switch of the other flow that ends in between has let this one copy again by then.
         running = await site.reverse_switch()
         if running is not None:
-            return f"{running.verb} {running.id} of flow {running.flow!r} decides which side is open"
+            shown = status_command(running.flow)
+            return f"{running.verb} {running.id} of flow {running.flow!r} decides which side is open (`{shown}`)"
         await site.log.read_to_end()
         writers = state.writers_of(site.log.records, site.uid)
         again = [name for name, one in self._mirrors(journal).items() if writers and writers.copies(one.target_topic)]
@@ -116,7 +123,7 @@ class Closing:
     async def _copying_problems(self, journal: Journal) -> list[str]:
         copying = self._site.copying()
         if copying is None:
-            return ["the flow is not up in this daemon: see `replicator flow status`"]
+            return [f"the flow is not up in this daemon: see `replicator flow status {self._site.flow.name}`"]
         if copying.paused():
             return [f"the flow is paused: `replicator flow resume {self._site.flow.name}` lets it drain"]
         every = await copying.stopped()
@@ -142,12 +149,16 @@ class Closing:
             return []
         reverse = self._site.reverse
         if reverse is None or reverse.name != wanted:
-            return [f"flow {wanted!r} is not the way back of {self._site.flow.name!r} in the flow file"]
+            name = self._site.flow.name
+            helps = f"give it `reverse_of: {name}`, and reload the daemon (SIGHUP)"
+            return [f"flow {wanted!r} is not the way back of {name!r} in the flow file: {helps}"]
         found = []
         for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope):
             leads_to = selection.target_name(reverse.rename, one.target_topic)
             if leads_to != one.source_topic or not selection.matches(reverse.topics, one.target_topic):
-                found.append(f"flow {wanted!r} does not lead {one.target_topic} back to {one.source_topic}")
+                found.append(
+                    f"flow {wanted!r} does not lead {one.target_topic} back to {one.source_topic}: correct its `topics`"
+                )
         return found[:_NAMED_MAX]
 
     async def preflight(self, journal: Journal) -> do.Result:
@@ -314,7 +325,9 @@ class Closing:
     def _up(self) -> Copying:
         copying = self._site.copying()
         if copying is None:
-            raise PreflightFailed("the flow is not up in this daemon", next_step="replicator flow status")
+            raise PreflightFailed(
+                "the flow is not up in this daemon", next_step=f"replicator flow status {self._site.flow.name}"
+            )
         return copying
 
 

@@ -210,7 +210,10 @@ class Executor:
 
     async def _confirm(self, journal: Journal, step: do.Confirm) -> do.Result:
         if journal.confirmed != step.digest:
-            return do.NotYet("an operator has to agree to what becomes of topics that hold more than was copied")
+            agree = f"`replicator failback {self._site.flow.name} --confirm {step.digest}`"
+            return do.NotYet(
+                f"an operator has to agree to what becomes of topics that hold more than was copied: {agree}"
+            )
         opened = await self.closing.source_opened(journal)
         return do.NotYet(f"{opened}: `replicator switch abort {self._site.flow.name}`") if opened else do.Ok()
 

@@ -76,7 +76,10 @@ class Fencing:
         site = self._site
         writer = state.get_writer_record(site.log.records, site.uid)
         if not writer.HasField("producer_id"):
-            raise PreflightFailed(f"flow {site.flow.name!r} has no producer to fence")
+            raise PreflightFailed(
+                f"flow {site.flow.name!r} has no producer to fence: it was never begun",
+                next_step=f"replicator flow status {site.flow.name}",
+            )
         at_least = await fencing.coordinator_epoch(site.target, site.uid, writer.producer_id)
         epoch = known_to_coordinator(writer) if at_least is None else at_least
         identity = ProducerIdentity(writer.producer_id, epoch)
@@ -123,7 +126,10 @@ class Fencing:
         named = {topic for topic in scope.topics if topic in scope}
         found = target_topics(records, self._site.uid, named)
         if named - found.keys():
-            raise PreflightFailed(f"flow {self._site.flow.name!r} mirrors no topic {min(named - found.keys())!r}")
+            raise PreflightFailed(
+                f"flow {self._site.flow.name!r} mirrors no topic {min(named - found.keys())!r} (any more)",
+                next_step=f"replicator switch abort {self._site.flow.name}",
+            )
         return sorted(found.values())
 
     def _left_out(self, records: Mapping[bytes, bytes], scope: Scope) -> dict[str, bool]:

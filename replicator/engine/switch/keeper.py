@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.attach_facts import Role
 from replicator.core.switch import Facts, next_step
+from replicator.core.switch_helps import status_command
 from replicator.core.switch_orders import aborted, confirmed
 from replicator.core.switch_plan import plan_of, status_of
 from replicator.core.switch_state import flow_state
@@ -269,7 +270,10 @@ class SwitchKeeper:
 
         def change(switches: Switches) -> Switches:
             if switches.current is None:
-                raise UsageError(f"flow {self._site.flow.name!r} was never switched")
+                raise UsageError(
+                    f"flow {self._site.flow.name!r} was never switched: there is nothing to undo",
+                    next_step=f"replicator flow status {self._site.flow.name}",
+                )
             return replace(switches, current=aborted(switches.current, why, _now_ms()))
 
         journal = await self._changed(change)
@@ -310,7 +314,10 @@ class SwitchKeeper:
 
         def change(switches: Switches) -> Switches:
             if switches.current is None:
-                raise UsageError(f"no switch of flow {self._site.flow.name!r} waits for a confirmation")
+                raise UsageError(
+                    f"no switch of flow {self._site.flow.name!r} waits for a confirmation",
+                    next_step=status_command(self._site.flow.name),
+                )
             return replace(switches, current=confirmed(switches.current, digest))
 
         return await self._changed(change)
@@ -350,7 +357,8 @@ async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> Sw
         copy = await record_on_copy(state_log, uid, step, result, asked=copy, facts=facts, executor=site.me)
         if asyncio.get_running_loop().time() >= deadline:
             raise TimedOut(
-                f"the way back of switch {copy.id} is not complete yet", next_step="order it again: it goes on"
+                f"the way back of switch {copy.id} is not complete yet",
+                next_step=f"the same command again goes on with it: replicator switch abort {flow} --target-lost",
             )
     return status_of(copy, names=(site.flow.source, site.flow.target))
 
@@ -365,7 +373,8 @@ def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluste
         raise Conflict(
             f"the source holds no copy of a switch of flow {flow.name!r} to {flow.target}: there is no way back",
             why="" if target_cluster_id else f"it is not known which cluster {flow.target} is while it does not answer",
-            next_step="if the fence has not begun, `switch abort` undoes it once the target answers"
+            next_step=f"once {flow.target} answers: replicator switch abort {flow.name}; if it is lost for good, "
+            f"remove the Deny rules with which the switch closed topics of {flow.source} (kafka-acls --list shows them)"
             if target_cluster_id
             else f"set clusters.{flow.target}.cluster_id in the flow file, and reload the daemon (SIGHUP)",
         )
@@ -375,7 +384,7 @@ def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluste
         raise Conflict(
             f"the source holds copies of switches of {len(flows)} flows named {flow.name!r}",
             why=f"their uids are {', '.join(sorted(flows))}; nothing tells which of them goes to {flow.target}",
-            next_step=f"bring {flow.target} back; then `switch abort` of that flow",
+            next_step=f"bring {flow.target} back, then replicator switch abort {flow.name}",
         )
     return flows.pop()
 

@@ -128,6 +128,7 @@ class Orders:
             reverse_opened=other.opened,
             target_closed=bool(self.left_closed()),
             apart=() if order.topics else self._apart(),
+            other=self._site.reverse.name if self._site.reverse is not None else "",
         )
 
     def _apart(self) -> tuple[str, ...]:

@@ -59,7 +59,10 @@ class Sides:
         site = self._site
         journal = next((one for one in switches.all if one.id == switch_id), None)
         if journal is None:
-            raise UsageError(f"flow {site.flow.name!r} has no switch {switch_id}")
+            raise UsageError(
+                f"flow {site.flow.name!r} has no switch {switch_id}",
+                next_step=f"replicator switch history {site.flow.name}",
+            )
         await site.log.read_to_end()
         records, uid = await site.reverse_records()
         theirs = switches_of(records, uid) if uid is not None else None

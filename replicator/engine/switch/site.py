@@ -140,7 +140,10 @@ class Site:
         reverse = self.reversed()
         found = state.find_flow(log.records, reverse.name, self.target.cluster_id, self.source.cluster_id)
         if found is None:
-            raise PreflightFailed(f"flow {reverse.name!r} was never begun on {self.flow.source}")
+            raise PreflightFailed(
+                f"flow {reverse.name!r} was never begun on {self.flow.source}",
+                next_step=f"start a daemon that runs it: replicator flow status {reverse.name}",
+            )
         return found.uid
 
     async def reverse_records(self) -> tuple[Mapping[bytes, bytes], str | None]:
@@ -192,7 +195,8 @@ class Site:
         if self.reverse is None:
             raise PreflightFailed(
                 f"no flow goes back from {self.flow.target} to {self.flow.source}",
-                next_step=f"add a flow with `reverse_of: {self.flow.name}` to the flow file",
+                next_step=f"add a flow with `reverse_of: {self.flow.name}` to the flow file, and reload the daemon "
+                "(SIGHUP)",
             )
         return self.reverse
 

@@ -77,7 +77,8 @@ class Tails:
             raise PreflightFailed(
                 f"{unfound[0].topic}-{unfound[0].partition} was not seen when the old source was closed",
                 why="it could not be described then",
-                next_step=f"`replicator switch abort {self._site.flow.name}`, and order the failback again",
+                next_step=f"replicator switch abort {self._site.flow.name}, then replicator failback "
+                f"{self._site.flow.name}",
             )
         ids = tuple((name, state.uuid_text(topic.topic_id) or "") for name, topic in sorted(topics.items()))
         return do.TailsFound(tuple(found), ids)

@@ -227,7 +227,9 @@ async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:
 
     def change(copy: Journal | None) -> Journal:
         if copy is None:
-            raise Conflict("the source holds no copy of a running switch: there is no way back", next_step="failover")
+            raise Conflict(
+                "the source holds no copy of a running switch: there is no way back", next_step="replicator flow status"
+            )
         return way_back(copy, why)
 
     return await change_copy(log, uid, change)
