@@ -26,6 +26,7 @@ from replicator.obs.metrics import CONTENT_TYPE, render
 from replicator.rpc.port import ControlPort, find_flow
 
 _CONNECTIONS_MAX = 64
+_ORDERS = "this is about copying alone: the daemon takes orders, a failover too; route them by /healthz"
 _KEEP_ALIVE_SECONDS = 5
 _GRACE_SECONDS = 2
 _BACKLOG = 64
@@ -44,6 +45,8 @@ def app(control: ControlPort) -> Starlette:
         status = control.snapshot()
         verdict = "ready" if status.ready else status.not_ready_because or "starting"
         told = [f"{flow.flow}: {why}" for flow in status.flows for why in beside(flow) if why not in verdict]
+        if not status.ready:
+            told.append(_ORDERS)
         return PlainTextResponse("\n".join([verdict, *told]) + "\n", status_code=200 if status.ready else 503)
 
     def status(_: Request) -> Response:

@@ -14,10 +14,12 @@ import pytest_asyncio
 
 from replicator.core.health import not_ready_because
 from replicator.errors import ReplicatorError
-from replicator.model.states import PartitionPhase
+from replicator.model.states import FlowState, PartitionPhase
 from replicator.model.status import ClusterStatus, to_json
 from replicator.web.http import app, serve
 from tests.unit.rpc.samples import AUDIT, DAEMON, EAST, ORDERS, FakeDaemon
+
+ROUTE = "this is about copying alone: the daemon takes orders, a failover too; route them by /healthz"
 
 
 @pytest.fixture
@@ -47,8 +49,8 @@ async def test_readyz_says_what_is_missing(http: httpx.AsyncClient, daemon: Fake
     daemon.status = replace(DAEMON, ready=False, not_ready_because="seeding orders.eu")
     answer = await http.get("/readyz")
 
-    told = "seeding orders.eu\nnorth-to-west: west does not answer: refused\n"
-    assert (answer.status_code, answer.text) == (503, told)
+    told = ["seeding orders.eu", "north-to-west: west does not answer: refused", ROUTE]
+    assert (answer.status_code, answer.text.splitlines()) == (503, told)
 
 
 async def test_readyz_counts_what_stands_still_by_name(http: httpx.AsyncClient, daemon: FakeDaemon) -> None:
@@ -77,7 +79,23 @@ async def test_readyz_counts_what_stands_still_also_while_something_is_waited_fo
     assert answer.text.splitlines() == [
         f"1 of 3 partitions of east-to-west are not copied now: waiting_for_doubt 1; {silent}",
         "east-to-west: 1 of 3 partitions stopped: overtaken_by_retention 1",
+        ROUTE,
     ]
+
+
+async def test_a_cluster_that_is_away_makes_a_daemon_no_worse_for_orders(
+    http: httpx.AsyncClient, daemon: FakeDaemon
+) -> None:
+    """Who routed orders by /readyz lost the daemon just when a failover was needed: it says by what to route."""
+    away = (ClusterStatus("east", up=False, trouble="east does not answer: refused"),)
+    flow = replace(EAST, state=FlowState.UNREACHABLE, reason="east does not answer: refused", clusters=away)
+    daemon.status = replace(DAEMON, ready=False, not_ready_because=not_ready_because(flow), flows=(flow,))
+    answer = await http.get("/readyz")
+    assert (answer.status_code, answer.text.splitlines()) == (
+        503,
+        ["east-to-west is UNREACHABLE: east does not answer: refused", ROUTE],
+    )
+    assert (await http.get("/healthz")).status_code == 200
 
 
 async def test_status_is_the_json_of_the_contract(http: httpx.AsyncClient) -> None:
