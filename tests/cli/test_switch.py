@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.cli import switch_views
+from replicator.cli import switch_follow, switch_views
+from replicator.core.switch_orders import begin
+from replicator.core.switch_plan import status_of
 from replicator.errors import Conflict, ConnectionFailed, PreflightFailed, TimedOut, UsageError
-from replicator.model.switch import Close, Outcome, Verb
+from replicator.model.switch import Close, Outcome, Switches, Verb
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import BothSides, CutStatus, StepStatus, SwitchPlan, SwitchStatus
 from tests.cli.conftest import Run
@@ -131,6 +133,16 @@ def test_a_switch_that_was_replaced_is_not_waited_for(
     assert waited.code == Conflict.exit_code
     assert "was replaced by failover f1" in waited.err
     assert "ann ordered it: fire" in waited.err
+
+
+def test_a_failover_that_takes_over_tells_from_which_switchover() -> None:
+    """By the journal itself: whoever waits for the switchover finds it there."""
+    running = begin(Switches(), SwitchOrder("s1", Verb.SWITCHOVER), promoted=False, now_ms=0).switches
+    over = begin(running, SwitchOrder("f1", Verb.FAILOVER, actor="ann"), promoted=False, now_ms=1).switches
+    shown = [status_of(journal, names=("east", "west")) for journal in over.all]
+    assert [(one.id, one.replaces) for one in shown] == [("f1", "s1")]
+    with pytest.raises(Conflict, match=r"switchover s1 of .* was replaced by failover f1"):
+        switch_follow._found(shown, "s1")
 
 
 def test_the_other_side_is_waited_for(run: Run, daemon: FakeDaemon) -> None:

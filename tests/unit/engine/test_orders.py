@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from replicator.core.switch_orders import begin
 from replicator.engine import state
 from replicator.engine.switch import keeper
 from replicator.engine.switch.orders import Orders
-from replicator.engine.switch.records import put_switches
+from replicator.engine.switch.records import put_switches, switches_of
 from replicator.errors import BrokerRefused, Conflict
 from replicator.model.switch import Away, Journal, LeftOut, Order, Outcome, Scope, Switches, Verb
 from replicator.state_pb import state_pb2 as pb
+from tests.lease_world import Topic, View
 
 
 def no_leader() -> BrokerRefused:
@@ -38,6 +41,40 @@ async def test_it_waits_for_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     refusals.append(Conflict("another switch is running"))
     with pytest.raises(Conflict):
         await keeper.SwitchKeeper._recorded(self, lambda one: one)
+
+
+class Dying(View):
+    """A state topic whose leader has just died: it refuses once, and once it writes and its answer is lost."""
+
+    def __init__(self) -> None:
+        super().__init__(Topic())
+        self.refusals = [no_leader(), no_leader()]
+
+    async def change(
+        self, uid: str, decide: Callable[[Mapping[bytes, bytes]], list[tuple[bytes, bytes | None]]]
+    ) -> Mapping[bytes, bytes]:
+        """Change it, once another broker leads."""
+        if len(self.refusals) > 1:
+            raise self.refusals.pop()
+        records = await super().change(uid, decide)
+        if self.refusals:
+            raise self.refusals.pop()
+        return records
+
+
+async def test_an_order_whose_answer_is_lost_is_given_once() -> None:
+    """It is repeated, and what stands there already is the same order."""
+    log = Dying()
+    self = cast("keeper.SwitchKeeper", SimpleNamespace(_site=SimpleNamespace(log=log, uid="uid")))
+    order = Order("f1", Verb.FAILOVER, flow="f")
+
+    def change(switches: Switches) -> Switches:
+        return begin(switches, order, promoted=False, now_ms=7).switches
+
+    recorded = await keeper.SwitchKeeper._recorded(self, change)
+    assert log.refusals == []
+    assert [(one.id, one.verb) for one in recorded.all] == [("f1", Verb.FAILOVER)]
+    assert recorded == switches_of(log.records, "uid")
 
 
 class FailbackSide:
