@@ -88,7 +88,7 @@ def plan_of(
     return SwitchPlan(
         journal.verb,
         tuple(steps),
-        path.index(turn) if turn in path else len(path),
+        (path.index(turn) if turn in path else len(path)) + len(steps) - len(path),
         problems,
         sum(cut.loss or 0 for cut in cuts) if journal.verb is Verb.FAILOVER and not nothing_copied else None,
         tuple((cut.topic, cut.partition, cut.loss) for cut in cuts if cut.loss),
