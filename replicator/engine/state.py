@@ -285,10 +285,13 @@ def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRe
             yield pb.MirrorRecord.FromString(value)
 
 
-def every_mirror(records: Mapping[bytes, bytes]) -> Iterator[pb.MirrorRecord]:
-    """Return the mirrors of all flows."""
-    for _, raw in _of_kind(records, pb.KIND_MIRROR):
-        yield pb.MirrorRecord.FromString(raw)
+def every_mirror(records: Mapping[bytes, bytes]) -> Iterator[tuple[str, pb.MirrorRecord | None]]:
+    """Return the mirrors of all flows, each with its target topic; None for a record that is damaged."""
+    for found, raw in _of_kind(records, pb.KIND_MIRROR):
+        try:
+            yield found.topic, pb.MirrorRecord.FromString(raw)
+        except DecodeError:
+            yield found.topic, None
 
 
 def names_its_topic(record: pb.MirrorRecord) -> bool:

@@ -249,14 +249,17 @@ class OpenedLook:
         self.untold = text
 
     async def _given_away(self) -> frozenset[str]:
-        """Return the topics of the old source to which a flow has given what a mirror has until it is seeded."""
+        """Return the topics of the old source to which a flow gave, or may have given, what a mirror has for a seed."""
         if await self._source.describe(STATE_TOPIC) is None:
             return frozenset()
         if self._source_log is None:
             self._source_log = StateLog(self._source)
         await self._source_log.read_to_end()
-        mirrors = state.every_mirror(self._source_log.records)
-        return frozenset(one.target_topic for one in mirrors if opened_uncompacted(one.managed, {}, one.managed))
+        return frozenset(
+            topic
+            for topic, one in state.every_mirror(self._source_log.records)
+            if one is None or opened_uncompacted(one.managed, {}, one.managed)
+        )
 
     async def _compact(self, suspects: list[pb.MirrorRecord]) -> set[str]:
         """Give those the cleanup policy of their old source of which that still tells that they are compacted.

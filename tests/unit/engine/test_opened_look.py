@@ -135,6 +135,13 @@ async def test_an_old_source_that_a_way_back_has_overwritten(
     assert await shown(world) == ""
 
 
+async def test_a_damaged_record_of_a_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had given is not known; it ends nothing."""
+    world = World(monkeypatch, Side(SEEDED, SOURCE_ID))
+    world.theirs[state.mirror_key(BACK, "t")] = b"\xff"
+    assert "t should be compacted" in await shown(world)
+
+
 async def test_an_old_source_that_is_another_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it says is about that one."""
     world = World(monkeypatch, Side(SEEDED | {"cleanup.policy": "compact"}, bytes([9] * 16)))
