@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from google.protobuf.message import DecodeError
+
 from replicator.engine import state
 
 if TYPE_CHECKING:
@@ -75,7 +77,10 @@ class Origins:
             unknown = self.unknown(producer_ids)
             if not unknown:
                 return
-            self.flows |= state.producer_ids(await self._there.read())
+            try:
+                self.flows |= state.producer_ids(await self._there.read())
+            except DecodeError as error:
+                raise self._there.damaged(error) from error
             if len(self._strangers) + len(unknown) > _STRANGERS_MAX:
                 self._strangers.clear()
             self._strangers |= unknown - self.flows

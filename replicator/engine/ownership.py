@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
+
 from replicator.core.ownership import Copied, OwnedTopic, Standing, proven, recorded
 from replicator.engine import state
 from replicator.engine.look import Side, ends_of, offsets_of, read_batches
+from replicator.engine.provenance import digest_of, on_their_way
 from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, KafkaError, NotOurs, TimedOut
 from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from replicator.core.topic_plan import Fault
     from replicator.engine.slot import Slot
@@ -43,11 +46,17 @@ class Ownership:
         self._target = target
         self._log = state_log
 
-    async def prove(self, topics: Collection[Topic]) -> dict[str, OwnedTopic | Fault | KafkaError]:
+    async def prove(
+        self, topics: Collection[Topic], sources: Mapping[str, str] | None = None
+    ) -> dict[str, OwnedTopic | Fault | KafkaError]:
         """Return the proof for each topic of the target, why it is none of ours, or why that cannot be told; by name.
 
         The order matters: another daemon of this flow records a topic before it writes to it. So where a log has ever
         held a record, the state topic is read to its end behind that, and our own record is there by then.
+
+        Args:
+            topics: Of the target.
+            sources: The topic of the source that each of them would be a mirror of, by name.
 
         Raises:
             KafkaError: A state topic cannot be read.
@@ -68,7 +77,8 @@ class Ownership:
             written, unseen = await self._written(unknown)
             ending_with_ours = await self._ending_with_ours([one for one in unknown if self._is_recorded(one)])
             try:
-                circles = await self._circles(unknown)
+                circles, coming = await self._circles(unknown, sources or {})
+                unseen = coming | unseen
             except (KafkaError, TimedOut) as error:
                 alias = self._flow.source
                 why = KafkaError(f"mirrors on {alias} are not known", cluster=alias, why=str(error), retryable=True)
@@ -159,17 +169,37 @@ class Ownership:
             return error
         return KafkaError(f"the end of {where} on {alias} was not known", cluster=alias, why=why, retryable=True)
 
-    async def _circles(self, topics: Collection[Topic]) -> dict[str, Copied]:
-        """Return the mirror on our own source that is fed from each of these topics of the target.
+    async def _circles(
+        self, topics: Collection[Topic], sources: Mapping[str, str]
+    ) -> tuple[dict[str, Copied], dict[str, KafkaError]]:
+        """Return the mirror on our own source that is fed from each of these topics, and those that may be soon.
 
-        Where `from` and `to` are swapped by mistake, all that the flow would copy is such a mirror.
+        Where `from` and `to` are swapped by mistake, all that the flow would copy is such a mirror: or a flow is about
+        to create it, and has not recorded yet what it is copied from.
+
+        Raises:
+            KafkaError: That is not known now.
+            TimedOut: A transaction stays open on the source's state topic.
         """
+        target_id, alias = self._target.cluster_id or "", self._flow.source
         try:
             records = await self._there.read()
+            ids = {one.name: one.topic_id for one in topics}
+            circles, coming = state.copied_from(records, target_id, ids), on_their_way(records, target_id)
         except AuthorizationFailed:
-            return {}  # told by status as long as it is so
-        ids = {one.name: one.topic_id for one in topics}
-        return state.copied_from(records, self._target.cluster_id or "", ids)
+            return {}, {}  # told by status as long as it is so
+        except DecodeError as error:
+            raise self._there.damaged(error) from error
+        waits: dict[str, KafkaError] = {}
+        for one in topics if coming else ():
+            name = sources.get(one.name, one.name)
+            flow = coming.get(digest_of(name))
+            if flow is not None:
+                what = f"whether {name} on {alias} is a copy from {self._flow.target} is not known yet"
+                waits[one.name] = KafkaError(
+                    what, cluster=alias, why=f"flow {flow} is about to create it", retryable=True
+                )
+        return circles, waits
 
 
 async def _last_producer(side: Side, where: TopicPartition) -> int | None:

@@ -20,7 +20,6 @@ from replicator.engine import state
 from replicator.engine.dead_letter import SUFFIX
 from replicator.engine.source_state import SourceState
 from replicator.errors import AuthorizationFailed
-from replicator.model.names import STATE_TOPIC
 from replicator.model.resolution import How
 from replicator.model.states import Reason
 
@@ -73,16 +72,25 @@ def made_there(records: Mapping[bytes, bytes], topics: Mapping[str, Topic]) -> d
                 made[record.target_topic].append(Made(flow.name, trail))
         for name in _exported(state.cuts_made(records, flow.uid), topics):
             made[name].append(Made(flow.name))
-        announced = _announced(records, flow.uid) if writers is None or writers.any_copies else frozenset()
+        announced = _announced(records, flow.uid)
         for name in topics if announced else ():
             if name not in made and digest_of(name) in announced:
                 made[name].append(Made(flow.name, begun=False))
     return made
 
 
+def on_their_way(records: Mapping[bytes, bytes], source_id: str) -> dict[bytes, str]:
+    """Return the digests of topics that flows from a cluster are about to create on this one, with the flow's name."""
+    flows = (one for one in state.every_flow(records) if one.source_cluster_id == source_id)
+    return {digest: flow.name for flow in flows for digest in _announced(records, flow.uid)}
+
+
 def _announced(records: Mapping[bytes, bytes], uid: str) -> frozenset[bytes]:
     """Return what a flow is about to create; not what a daemon announced that was killed, and another one recorded."""
     making = unpacked(state.get_making(records, uid))
+    writers = state.writers_of(records, uid) if making else None
+    if writers is not None and not writers.any_copies:
+        return frozenset()
     begun = (one.target_topic for one in state.mirrors_of(records, uid) if state.names_its_topic(one))
     return making - frozenset(map(digest_of, begun)) if making else making
 
@@ -181,12 +189,9 @@ class Provenance:
                 # Beside the event loop: it takes tens of microseconds for each mirror.
                 self._made = await asyncio.to_thread(made_there, dict(records), dict(topics))
             except DecodeError as error:
-                # Until somebody writes that record anew, nobody can tell: this flow must not end for it.
-                alias = cluster.spec.alias
-                self.unknown = (
-                    f"whether topics of {alias} are copies that flows made is not known: {STATE_TOPIC} there holds a "
-                    f"record that cannot be read ({error}); next: replicator validate FILE --connect"
-                )
+                # Somebody else's record must not end this flow.
+                damage = self._there.damaged(error)
+                self.unknown = f"{damage}; next: {damage.next_step}"
             else:
                 self._version, self._seen = version, names
         return self._made

@@ -14,7 +14,7 @@ from kio.schema.errors import ErrorCode
 from replicator.core.rights import Operation, acl_command, on_topic
 from replicator.engine import state
 from replicator.engine.state_log import StateLog
-from replicator.errors import AuthorizationFailed, BrokerRefused
+from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
 from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -22,6 +22,8 @@ from replicator.wire.cluster import NO_TOPIC_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from google.protobuf.message import DecodeError
 
     from replicator.wire.cluster import Cluster
 
@@ -135,6 +137,17 @@ class SourceState:
             log.warning("what flows made is not known", cluster=spec.alias, why=str(error), next=command)
         self.unknown = f"{told}; next: {command}"
         return told
+
+    def damaged(self, error: DecodeError) -> KafkaError:
+        """Return what a record that cannot be read means: until somebody writes it anew, nobody can tell."""
+        alias = self.cluster.spec.alias
+        return KafkaError(
+            f"whether topics of {alias} are copies that flows made is not known",
+            cluster=alias,
+            why=f"{STATE_TOPIC} there holds a record that cannot be read ({error})",
+            next_step="replicator validate FILE --connect",
+            retryable=True,
+        )
 
 
 def _unknown_now(cluster: Cluster, why: str) -> BrokerRefused:

@@ -86,7 +86,8 @@ class TargetProof:
                 proofs[name] = taken
             elif facts.target is not None and not self._is_given_up(facts.target):
                 candidates[name] = facts.target
-        told = await self._ownership.prove(candidates.values())
+        sources = {topic.name: name for name, topic in candidates.items()}
+        told = await self._ownership.prove(candidates.values(), sources)
         adopted: dict[str, Topic] = {}
         for name, topic in candidates.items():
             proof = told[topic.name]

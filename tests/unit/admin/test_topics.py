@@ -16,8 +16,8 @@ OLD, NEW, NONE = bytes([1] * 16), bytes([2] * 16), bytes(16)
 class Admin(TopicAdmin):
     """An administrator whose broker is told of changes late."""
 
-    def __init__(self, *told: bytes | None) -> None:
-        super().__init__(ClusterSpec("west", (("w", 1),), request_timeout_seconds=0.05))
+    def __init__(self, *told: bytes | None, seconds: float = 30.0) -> None:
+        super().__init__(ClusterSpec("west", (("w", 1),), request_timeout_seconds=seconds))
         self.told = list(told)
 
     async def topic_id(self, name: str) -> bytes | None:
@@ -57,4 +57,4 @@ async def test_the_id_is_that_of_the_topic_that_was_created(
 async def test_a_topic_that_is_never_told_of_is_not_taken_for_ours() -> None:
     """Somebody may have deleted it at once."""
     with pytest.raises(NotOurs):
-        await Admin(OLD).create_topic("t", 1, 1, {}, before={OLD})
+        await Admin(OLD, seconds=0.05).create_topic("t", 1, 1, {}, before={OLD})

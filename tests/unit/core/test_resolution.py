@@ -6,6 +6,7 @@ import pytest
 
 from replicator.core.offset_map import Place
 from replicator.core.resolution import (
+    _ELSEWHERE,
     Adopt,
     Facts,
     GiveUp,
@@ -52,6 +53,19 @@ def test_only_what_helps_is_allowed(reason: Reason, how: How) -> None:
     with pytest.raises(UsageError) as caught:
         plan_resolution("orders", how, [facts(reason)])
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize("reason", list(Reason)[: list(Reason).index(Reason.HELD_ELSEWHERE)])
+def test_every_reason_that_stops_tells_what_helps(reason: Reason) -> None:
+    """It is resolved, or it is said what is done instead: nothing that stops goes on by itself."""
+    assert reason in ALLOWED or reason in _ELSEWHERE
+
+
+def test_where_nothing_of_it_is_allowed_it_is_said_what_is_done_instead() -> None:
+    """Beside others nothing is copied anew: `use --how` with nothing behind it helps nobody."""
+    with pytest.raises(UsageError) as caught:
+        plan_resolution("orders", How.RECREATE, [facts(Reason.INTERNAL_ERROR)], others_write=True)
+    assert "restart" in caught.value.next_step
 
 
 def test_skipping_tells_what_retention_took() -> None:

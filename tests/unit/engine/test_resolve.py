@@ -15,6 +15,7 @@ from replicator.engine import ownership, resolve_facts, state
 from replicator.engine.owners import Owners
 from replicator.engine.ownership import Ownership
 from replicator.engine.proof import Found
+from replicator.engine.provenance import digest_of, packed
 from replicator.engine.resolve import Resolver
 from replicator.engine.source_state import SourceState
 from replicator.engine.walk import Log as Walked
@@ -23,6 +24,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.resolution import ALLOWED, How, Order
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
+from replicator.wire.cluster import Topic
 from tests.unit.engine.test_chosen import FLOW, UID, Log, Side, sync
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from replicator.engine.pump import Pump
     from replicator.engine.state_log import Change, StateLog
     from replicator.engine.topic_sync import TopicSync
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
 
 OLD_ID, NEW_ID, NO_ID = bytes([1] * 16), bytes([2] * 16), bytes(16)
 OURS = Writer(7, 0, Role.COPYING, 8, 0, 9)
@@ -254,3 +256,34 @@ async def test_a_topic_whose_direction_is_changed_by_hand(world: World, monkeypa
     assert isinstance(proof, Fault)
     assert proof.reason is Reason.FOREIGN_WRITER
     assert How.ACCEPT in ALLOWED[proof.reason]
+
+
+async def test_a_source_that_is_about_to_become_a_copy_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `from` and `to` swapped: the other flow has created its mirror, and not recorded yet what it is fed from."""
+    world.put("t", OLD_ID)
+    records = other_flow("w2e", mirror="x", source=Topic("x", NEW_ID, {}, 1, 1))
+    making = pb.MakingRecord(topics=packed([digest_of("t")]))
+
+    async def read() -> dict[bytes, bytes]:
+        return {**records, state.making_key("there"): making.SerializeToString()}
+
+    monkeypatch.setattr(world.there, "read", read)
+    assert isinstance(await world.proof(), KafkaError)
+    making.Clear()
+    assert isinstance(await world.proof(), OwnedTopic)
+
+
+async def test_a_damaged_record_of_the_source_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else wrote it: whether a topic is a copy is not known until it is written anew."""
+    world.put("t", OLD_ID)
+
+    async def read() -> dict[bytes, bytes]:
+        flows = other_flow("w2e", mirror="x", source=Topic("x", NEW_ID, {}, 1, 1))
+        return {**flows, state.mirror_key("there", "y"): b"\xff\xff"}
+
+    monkeypatch.setattr(world.there, "read", read)
+    proof = await world.proof()
+    assert isinstance(proof, KafkaError)
+    assert "cannot be read" in str(proof.why)
