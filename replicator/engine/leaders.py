@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _PACE_SECONDS = 0.1
 _PACE_SECONDS_MAX = 2.0
+_ANSWER_SECONDS_MAX = 5.0
+"""Whoever is asked may have just frozen: who leads must not be unknown for as long as any request may take."""
 
 log = get_logger(__name__)
 
@@ -49,9 +51,10 @@ class LeaderWatch:
         await asyncio.sleep(self._pause_seconds)
         self._pause_seconds = min(_PACE_SECONDS_MAX, max(_PACE_SECONDS, self._pause_seconds * 2))
         try:
-            await self._cluster.refresh(self._topics())
-        except KafkaError as error:
-            log.debug("no metadata", cluster=self._cluster.spec.alias, why=str(error))
+            async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+                await self._cluster.refresh(self._topics())
+        except (KafkaError, TimeoutError) as error:
+            log.debug("no metadata", cluster=self._cluster.spec.alias, why=str(error) or "no answer in time")
             return
         self._changed()
         asyncio.get_running_loop().call_later(_PACE_SECONDS_MAX, self._calm)

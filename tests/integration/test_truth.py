@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import Daemon, create, numbered, produce, wait_copied, wait_until
+from tests.integration.harness import Daemon, admin, create, numbered, produce, wait_copied, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeCluster
@@ -218,3 +218,52 @@ def test_ready_means_that_everything_is_copied(east: Kafka, west: Kafka, topic_n
     (mirror,) = status["flows"][0]["mirrors"]
     phases = [part["phase"] for part in mirror["partitions"]]
     assert phases == ["copying"] * 300
+
+
+@pytest.mark.long
+def test_one_frozen_broker_of_three_is_named_on_an_idle_flow(
+    east: Kafka, topic_name: str, make_cluster: MakeCluster, lab: Lab
+) -> None:
+    """Though the cluster is up: within 15 s, and still once the cluster has dropped it and nobody leads what it led."""
+    target = make_cluster(brokers=3)
+    create(east, topic_name, partitions=6)
+    for partition in range(6):
+        produce(east, topic_name, numbered(5, partition=partition))
+    create(target, topic_name, partitions=6)
+    daemon = lab.daemon(east, target, topic_name).start()
+    wait_copied(east, target, topic_name)
+    until_all_well(daemon)
+    described = admin(target).list_topics(timeout=10).topics
+    (keeper,) = (part.leader for part in described["replicator.state"].partitions.values())
+    led = {number: part.leader for number, part in described[topic_name].partitions.items()}
+    frozen = next(node for node in led.values() if node != keeper)
+    waits = {number for number, node in led.items() if node == frozen}
+    broker = {"broker": str(frozen), "cluster": "west"}
+    assert metric(daemon, "replicator_broker_up", **broker) == 1
+
+    def named() -> dict[str, Any]:
+        seen = shown(daemon)
+        bad = (seen["ready"], seen["healthy"], seen["state"]) == (503, 503, "ACTIVE")
+        return seen if bad and metric(daemon, "replicator_broker_up", **broker) == 0 else {}
+
+    def check(seen: dict[str, Any]) -> None:
+        for text in ("why", "because", "reason"):
+            assert f"west broker {frozen} does not answer" in seen[text], seen
+        assert f"{len(waits)} of 6 partitions of {lab.flow} are not copied now: waiting_for_leader" in seen["why"]
+        assert seen["lag"] is None
+        parts = daemon.mirror(topic_name)["partitions"]
+        assert {one["partition"] for one in parts if one["phase"] == "waiting"} == waits
+        assert all(one["lag_records"] is None for one in parts if one["partition"] in waits)
+        assert f"west broker {frozen} does not answer" in daemon.cli("flow", "status", lab.flow).stdout
+        assert metric(daemon, "replicator_cluster_up", cluster="west") == 1
+
+    target.pause_broker(frozen)
+    try:
+        check(wait_until("the frozen broker is named", named, _NAMED_WITHIN_SECONDS))
+        leaderless = f"west has no leader for {topic_name}-{min(waits)}"
+        wait_until("the cluster has dropped it", lambda: leaderless in (shown(daemon)["reason"] or ""), 60)
+        check(named())
+    finally:
+        target.resume_broker(frozen)
+    until_all_well(daemon)
+    assert metric(daemon, "replicator_broker_up", **broker) == 1

@@ -13,14 +13,14 @@ import pytest
 
 from replicator.core import observations
 from replicator.core.health import not_ready_because, unhealthy_because
-from replicator.engine import cluster_watch
+from replicator.engine import cluster_watch, leaders
 from replicator.engine.cluster_watch import ClusterWatch
 from replicator.engine.mirror import Mirror
 from replicator.engine.status import Silent, flow_status
 from replicator.model.names import TopicPartition
 from replicator.model.states import FlowState, PartitionPhase, Reason
 from replicator.model.status import BrokerStatus, FlowStatus, PartitionStatus
-from replicator.wire.cluster import Cluster
+from replicator.wire.cluster import Cluster, Purpose
 from tests.unit.engine.source_broker import SourceBroker
 from tests.unit.engine.test_reader import FLOW, Bench, nothing
 
@@ -76,6 +76,7 @@ async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(observations, "SILENT_SECONDS", _SILENT_SECONDS)
     for name, seconds in (("_LOOK_EVERY_SECONDS", 0.02), ("_QUIET_SECONDS", 0.05), ("_ANSWER_SECONDS_MAX", 0.1)):
         monkeypatch.setattr(cluster_watch, name, seconds)
+    monkeypatch.setattr(leaders, "_ANSWER_SECONDS_MAX", 0.1)
     bench = Bench(SourceBroker(1, nothing), SourceBroker(2, nothing))
     await bench.begin([ONE.topic, TWO.topic])
     bench.pump.shards = cast(
@@ -156,3 +157,17 @@ async def test_a_broker_that_its_cluster_drops_is_not_forgotten(world: World) ->
     assert unhealthy_because(world.shown(), None) is not None
     assert world.shown().clusters[0].brokers == (BrokerStatus(1, up=True), BrokerStatus(2, up=False))
     world.bench.brokers[1].frozen = False
+
+
+async def test_a_question_that_met_the_frozen_broker_is_put_to_another_one(world: World) -> None:
+    """It answered a moment ago, so it is as good as any; whoever leads by now must not wait for it to time out."""
+    cluster, frozen = world.cluster, world.bench.brokers[1]
+    one = await cluster.connection(1, Purpose.CONTROL)
+    two = await cluster.connection(2, Purpose.CONTROL)
+    frozen.frozen = True
+    two.seen.answered_at = (one.seen.answered_at or 0.0) + 0.2
+    assert await cluster.any_connection() is two
+    frozen.away.add(2)
+    world.bench.pump.leaders_stale()
+    async with asyncio.timeout(10):
+        await world.until(lambda: world.bench.pump.leaderless()[world.side] == [TWO])
