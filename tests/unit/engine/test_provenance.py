@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from replicator.core.attach_facts import Role, Writer
 from replicator.core.choice import Made, Origin
 from replicator.engine import state
+from replicator.engine.chosen import Chosen
 from replicator.engine.provenance import Provenance, digest_of, made_there, packed
 from replicator.engine.source_state import SourceState
 from replicator.engine.state_log import StateLog
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
+from replicator.model.spec import Pattern, PatternKind, Selection
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster, Topic
+from tests.unit.engine.test_chosen import FLOW, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,6 +175,17 @@ async def test_what_was_known_stays_known_when_it_may_not_be_read_any_more(there
     there.refused = True
     assert list(await there.found.learn()) == ["a.t"]
     assert there.found.unknown is not None
+
+
+async def test_status_says_so_also_of_a_flow_that_names_each_topic(there: There) -> None:
+    """It asks for no origins; whether a target topic is itself copied to the source is asked for all the same."""
+    named = replace(FLOW, topics=Selection((Pattern(PatternKind.GLOB, "t"),)))
+    chosen = Chosen(named, UID, there.state, Side("west"), cast("StateLog", None))
+    assert chosen.unknown is None
+    there.refused = True
+    with pytest.raises(AuthorizationFailed):
+        await there.state.read()
+    assert "--operation Read --operation Describe --topic replicator.state" in str(chosen.unknown)
 
 
 async def test_while_the_state_topic_is_gone_nothing_is_known(there: There) -> None:
