@@ -9,6 +9,7 @@ from replicator.core.group_sync import Place, Verdict, reread, worst
 from replicator.engine.group_sides import SideView
 from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupPartition, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
+from replicator.model.units import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +52,17 @@ class Picture:
         if self.checkpoint is None or self.bare.state not in _OURS:
             return self.bare
         return replace(self.bare, checkpoint_age_seconds=round(now - self.checkpoint, 3))
+
+
+def as_last_seen(status: GroupStatus, age_seconds: float | None) -> GroupStatus:
+    """Return what is left of a status that is too old for now: what would be read again by now is unknown."""
+    seen = "not seen on both sides yet" if age_seconds is None else f"as seen {format_age(age_seconds)} ago"
+    return replace(
+        status,
+        reread_records=None,
+        detail=seen if status.detail is None else f"{status.detail}; {seen}",
+        partitions=tuple(replace(one, reread_records=None) for one in status.partitions),
+    )
 
 
 @dataclass(frozen=True, slots=True)

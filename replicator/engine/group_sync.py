@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.group_sync import Barrier, Facts, Place, Reading, Verdict, decide, recorded
+from replicator.core.lag import FRESH_SECONDS
 from replicator.core.ownership import recorded_commits
 from replicator.core.selection import matches_group
 from replicator.engine.group_places import MirrorNames, places_of
 from replicator.engine.group_records import GroupRecords
 from replicator.engine.group_sides import GroupSide, SideView, other_kind
-from replicator.engine.group_status import Picture, Seen, Sides, outcome, picture
+from replicator.engine.group_status import Picture, Seen, Sides, as_last_seen, outcome, picture
 from replicator.engine.look import ends_of
 from replicator.errors import Conflict, KafkaError, ReplicatorError, TimedOut
 from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupState, GroupStatus
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 _CHECK_SECONDS = 0.1
 _GROUPS_AT_ONCE = 8
+_ROUNDS_FRESH = 3
+"""For how many rounds a look at both sides stands for now."""
 _GROUPS_PER_TURN = 20
 _NAMED_MAX = 3
 _REFUSED = frozenset({GroupState.REFUSED, GroupState.UNSUPPORTED})
@@ -100,6 +103,8 @@ class GroupSync:
         self._may_write = may_write
         self._barrier = Barrier()
         self._there = SideView()
+        self._there_at: float | None = None
+        self._looked_at = 0.0
         self._applied = _Applied()
         self._checkpoints: dict[str, float] = {}
         self._refused: dict[str, str | None] = {}
@@ -112,7 +117,12 @@ class GroupSync:
     def statuses(self) -> tuple[GroupStatus, ...]:
         """Return how far each group has followed, by name; cheap."""
         now = self._now()
-        return tuple(self._pictures[name].status(now) for name in sorted(self._pictures))
+        seen_at = None if self._there_at is None else min(self._there_at, self._looked_at)
+        stale = seen_at is None or now - seen_at > max(
+            FRESH_SECONDS, _ROUNDS_FRESH * self._flow.group_sync.every_seconds
+        )
+        known = [self._pictures[name].status(now) for name in sorted(self._pictures)]
+        return tuple(as_last_seen(one, None if seen_at is None else now - seen_at) if stale else one for one in known)
 
     async def final_sync(
         self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float
@@ -226,7 +236,7 @@ class GroupSync:
                 f"the end of {where} on {cluster.spec.alias} is not known", cluster=cluster.spec.alias, why=why
             )
         barrier.offer(reading, ends, ends_began)
-        self._there = view
+        self._there, self._there_at = view, began
 
     def _behind(self, barrier: Barrier, topics: Collection[str] | None = None) -> dict[TopicPartition, str]:
         """Return what the reading that waits still waits for, of some topics or all; nothing where none waits."""
@@ -370,6 +380,7 @@ class GroupSync:
 
     async def _look(self, mirrors: Mapping[str, MirrorName], here: SideView | None = None) -> None:
         """Make the pictures that others are shown, of what stands on the target; without `here` it is looked at."""
+        began = self._now()
         records, there = self._records.groups, self._there
         kinds = self._known() | _kinds(there)
         here = here or await self._target.look(kinds)
@@ -392,8 +403,8 @@ class GroupSync:
                 )
                 pictures[name] = picture(self._flow.name, name, seen, sides)
             await _breathe(turn)
-        self._pictures = pictures
-        self.looked = True
+        self._pictures, self._looked_at = pictures, began
+        self.looked = self._there_at is not None  # else only those are known that were written before
         self._tell_refusals()
 
     def _tell_refusals(self) -> None:
