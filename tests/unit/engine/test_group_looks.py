@@ -35,11 +35,12 @@ class World:
             listed={GROUP: Listed(GroupKind.CLASSIC, "Empty")}, commits={GROUP: {ORDERS: Committed(50)}}
         )
         here = SideView(commits={GROUP: {COPY: Committed(50 - MARKERS - 2)}})
-        clusters = [Cluster(ClusterSpec(alias, (("127.0.0.1", 1),))) for alias in ("east", "west")]
+        east, west = (Cluster(ClusterSpec(alias, (("127.0.0.1", 1),))) for alias in ("east", "west"))
         self.sync = GroupSync(
             FLOW,
             "uid",
-            *clusters,
+            east,
+            west,
             cast("Any", FakePositions()),
             state_log=cast("StateLog", View(Topic())),
             may_write=lambda: False,
@@ -58,7 +59,7 @@ class World:
 
         monkeypatch.setattr(self.sync._source, "read", read)
         monkeypatch.setattr(self.sync._target, "look", look)
-        monkeypatch.setattr(clusters[0], "refresh", nothing)
+        monkeypatch.setattr(east, "refresh", nothing)
         monkeypatch.setattr("replicator.engine.group_sync.ends_of", nothing)
         monkeypatch.setattr(self.sync, "_now", lambda: self.now)
 
