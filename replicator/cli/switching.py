@@ -145,7 +145,18 @@ def failback(
     """
     manner = Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
+        if confirm is not None and dry_run:
+            raise UsageError(
+                "--confirm is the agreement itself: it cannot be tried out",
+                next_step=f"to see what is agreed to: replicator switch status {flow}",
+            )
         if confirm is not None:
+            if append or stay or inexact_groups or topics:
+                raise UsageError(
+                    "--confirm agrees to what was ordered: it takes no --append, --stay, --inexact-groups or --topics",
+                    next_step=f"to see what is agreed to: replicator switch status {flow}; to order something else: "
+                    f"replicator switch abort {flow}, then replicator failback {flow} with what you want",
+                )
             running = client.confirm_switch(flow, confirm, actor=remote.actor())
             if manner.wait:
                 follow(client, running, manner)

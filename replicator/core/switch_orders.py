@@ -18,6 +18,7 @@ from replicator.model.acl import parse
 from replicator.model.switch import (
     PAST_MAX,
     Away,
+    Close,
     Decision,
     Direction,
     Journal,
@@ -64,6 +65,7 @@ def begin(
     target_closed: bool = False,
     apart: Collection[str] = (),
     other: str = "",
+    as_it_runs: bool = False,
 ) -> Begun:
     """Take an order to switch.
 
@@ -78,9 +80,11 @@ def begin(
         target_closed: Whether rules of the reverse flow's last switch keep this one's target closed.
         apart: Source topics that were switched alone, and are not meant: they stay closed whatever becomes of this.
         other: Name of the flow that goes back, if there is one.
+        as_it_runs: Whether one of the same kind that is running will do, however it was ordered.
 
     Raises:
-        Conflict: Another switch of this flow is running, or one of the reverse flow that a failback did not order.
+        Conflict: Another switch of this flow is running, or the same with other options, or one of the reverse flow
+            that a failback did not order.
         PreflightFailed: The flow is not where such a switch begins.
         UsageError: The order contradicts itself.
     """
@@ -88,7 +92,7 @@ def begin(
         return Begun(switches, already=True)
     running = switches.running
     if running is not None:
-        return _beside(switches, running, order, now_ms)
+        return _beside(switches, running, order, now_ms, as_it_runs=as_it_runs)
     if switches.current is not None:
         check_known(switches.current)
     if order.verb is Verb.FAILBACK and _came_back(switches.current, order, reverse, promoted=promoted):
@@ -254,10 +258,17 @@ def _standing(last: Journal | None, order: Order, apart: Collection[str]) -> tup
     return tuple(sorted(mine - stays)), tuple(sorted((others - mine) | stays))
 
 
-def _beside(switches: Switches, running: Journal, order: Order, now_ms: int) -> Begun:
+def _beside(switches: Switches, running: Journal, order: Order, now_ms: int, *, as_it_runs: bool) -> Begun:
     same = running.verb is order.verb and set(running.topics) == set(order.topics)
     if same and running.direction is Direction.FORWARD:
-        return Begun(switches, already=True)
+        differs = None if as_it_runs else _other_option(running, order)
+        if differs is None:
+            return Begun(switches, already=True)
+        raise Conflict(
+            f"{running.verb} {running.id} of this flow is running, and was ordered {differs}",
+            why="what an order said cannot be changed any more",
+            next_step=beside(running),
+        )
     check_known(running)
     if order.verb is Verb.FAILOVER and running.verb is Verb.SWITCHOVER and set(running.topics) == set(order.topics):
         return Begun(replace(switches, current=escalated(running, order, now_ms)))
@@ -265,6 +276,26 @@ def _beside(switches: Switches, running: Journal, order: Order, now_ms: int) -> 
         f"{running.verb} {running.id} of this flow is running",
         why=f"it has reached {running.reached or 'nothing yet'}, {running.direction}",
         next_step=beside(running),
+    )
+
+
+def _other_option(running: Journal, order: Order) -> str | None:
+    """Return how a running switch was ordered otherwise than it is now; None where it was ordered the same way.
+
+    Who orders it anew, and agrees to what is shown, would agree to something else than he named.
+    """
+    was, wanted = running.options, order.options
+    options = {
+        "--append": (was.append, wanted.append),
+        "--stay": (not was.switch_back, not wanted.switch_back),
+        "--inexact-groups": (not was.groups_exact, not wanted.groups_exact),
+        "--producers-stopped": (was.close is Close.STATED, wanted.close is Close.STATED),
+        "--reverse": (bool(was.reverse_flow), bool(wanted.reverse_flow)),
+    }
+    if order.verb is Verb.FAILOVER:  # it has none of these; one that took over from a switchover keeps its options
+        return None
+    return next(
+        (f"{'with' if had else 'without'} {name}" for name, (had, wants) in options.items() if had != wants), None
     )
 
 

@@ -214,6 +214,15 @@ def test_the_way_back_is_followed_on_the_other_cluster(
     assert "of 'west-to-east' was replaced by failover f1" in gone.err
 
 
+@pytest.mark.parametrize("beside", ["--dry-run", "--append", "--stay", "--inexact-groups", "--topics=orders"])
+def test_an_agreement_stands_alone(run: Run, daemon: FakeDaemon, beside: str) -> None:
+    """It cannot be tried out, and changes nothing of what was ordered: a tail that was to stay would be deleted."""
+    refused = run("failback", FLOW, "--confirm", "digest", beside)
+    assert refused.code == UsageError.exit_code
+    assert f"replicator switch status {FLOW}" in refused.err
+    assert daemon.switched == []
+
+
 @pytest.mark.usefixtures("daemon")
 def test_an_agreement_is_not_waited_for(run: Run) -> None:
     """With the option it returns as soon as it was given, as any other order."""

@@ -91,7 +91,11 @@ class Restoring:
         )
 
         await change_switches(
-            log, uid, lambda before: begin(before, order, promoted=False, now_ms=time.time_ns() // 1_000_000).switches
+            log,
+            uid,
+            lambda before: (
+                begin(before, order, promoted=False, now_ms=time.time_ns() // 1_000_000, as_it_runs=True).switches
+            ),
         )
         self._wanted.pop(journal.id, None)
         return do.Ok()

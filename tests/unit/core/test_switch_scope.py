@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import Rule
 from replicator.model.switch import (
     Away,
+    Close,
     Cut,
     Journal,
     LeftOut,
@@ -149,6 +151,31 @@ def test_one_switch_of_a_flow_at_a_time() -> None:
         begin(running, order(Verb.SWITCHOVER, "b"), promoted=False, now_ms=1)
     with pytest.raises(Conflict):
         begin(running, order(), promoted=False, now_ms=1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "other", "named"),
+    [
+        (Verb.FAILBACK, {"append": True}, "without --append"),
+        (Verb.FAILBACK, {"switch_back": False}, "without --stay"),
+        (Verb.SWITCHOVER, {"groups_exact": False}, "without --inexact-groups"),
+        (Verb.SWITCHOVER, {"close": Close.STATED}, "without --producers-stopped"),
+        (Verb.SWITCHOVER, {"reverse_flow": ""}, "with --reverse"),
+    ],
+)
+def test_a_running_switch_is_not_taken_for_one_that_was_ordered_otherwise(
+    verb: Verb, other: dict[str, Any], named: str
+) -> None:
+    """Who agrees to it afterwards would lose what he meant to keep; which option it is, is told."""
+    options = Options(reverse_flow="back", timeout_ms=1)
+    running = Switches(Journal("old", verb, flow="f", options=options, reached=StepName.PREFLIGHT))
+    meant = replace(options, **other)
+    with pytest.raises(Conflict, match=named) as refused:
+        begin(running, Order("new", verb, flow="f", options=meant), promoted=False, now_ms=1)
+    assert "replicator switch abort f" in refused.value.next_step
+    same = Order("new", verb, flow="f", options=replace(options, timeout_ms=2))
+    assert begin(running, same, promoted=False, now_ms=1).already
+    assert begin(running, replace(same, options=meant), promoted=False, now_ms=1, as_it_runs=True).already
 
 
 def came_back(topics: tuple[str, ...] = (), *, stays: bool = False) -> Switches:
