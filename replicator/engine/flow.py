@@ -210,7 +210,8 @@ class FlowRunner:
             told += [*parts.shards.troubles(), parts.acls.trouble]
         if shown is not FlowState.UNREACHABLE and not any(told[beside:]) and self.trouble != self._found.wrong_cluster:
             told.append(self.trouble)
-        return "; ".join(one for one in told if one) or None
+        texts = list(dict.fromkeys(one for one in told if one))
+        return "; ".join(one for one in texts if not any(one in other for other in texts if other != one)) or None
 
     @property
     def switches(self) -> SwitchKeeper:

@@ -568,8 +568,8 @@ class Pump:
             slot.lag.confirm(at)
 
     def present_trouble(self) -> dict[str, str]:
-        """Return trouble by place, without that of brokers that lead nothing of the flow any more."""
-        there, here = self.nodes_in_use()
+        """Return trouble by place, without that of brokers that lead nothing any more which the flow would copy."""
+        there, here = self._nodes(slot for slot in self._attach_loop.apart() if slot.copy.reason is not Reason.FENCED)
         used = {f"{self.source.cluster.spec.alias} broker {node}" for node in there}
         used |= {f"{self.target.cluster.spec.alias} broker {node}" for node in here}
         return {place: why for place, why in self.trouble.items() if " broker " not in place or place in used}
@@ -586,8 +586,11 @@ class Pump:
 
     def nodes_in_use(self) -> tuple[set[int], set[int]]:
         """Return the brokers that lead the flow's partitions, on the source and on the target, as far as is known."""
+        return self._nodes(self._attach_loop.apart())
+
+    def _nodes(self, slots: Iterable[Slot]) -> tuple[set[int], set[int]]:
         # Of those that are copied the readers and writers know; a thousand of them are a handful of brokers.
-        apart = [self.leaders_of(slot) for slot in self._attach_loop.apart()]
+        apart = [self.leaders_of(slot) for slot in slots]
         return (
             {reader.node for reader in set(self._reader_of.values())} | {there.node for there, _ in apart if there},
             {writer.node for writer in set(self._writer_of.values())} | {here.node for _, here in apart if here},

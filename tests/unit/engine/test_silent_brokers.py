@@ -171,3 +171,13 @@ async def test_a_question_that_met_the_frozen_broker_is_put_to_another_one(world
     world.bench.pump.leaders_stale()
     async with asyncio.timeout(10):
         await world.until(lambda: world.bench.pump.leaderless()[world.side] == [TWO])
+
+
+async def test_trouble_of_a_broker_does_not_outlive_a_fence(world: World) -> None:
+    """Nothing is asked of it any more, and so nothing would ever take the word back that it does not answer."""
+    pump = world.bench.pump
+    alias = world.cluster.spec.alias
+    pump.trouble |= {f"{alias} broker 1": "does not answer", f"{alias} broker 2": "does not answer"}
+    assert len(pump.present_trouble()) == 2
+    pump.fault(pump.slots[ONE], Reason.FENCED, "a switch is under way")
+    await world.until(lambda: pump.present_trouble() == {f"{alias} broker 2": "does not answer"})
