@@ -82,7 +82,8 @@ def _show(flow: str, topic: str | None, told: Forgotten, form: Format, outcome: 
         case Format.TABLE | Format.WIDE:
             if told.records:
                 _text(told, "removed" if outcome == "forgotten" else "would be removed")
-            output.line(f"{topic or flow}: {outcome.replace('_', ' ')}")
+            beside = ", or never known: nothing is recorded of it" if outcome == "already_forgotten" else ""
+            output.line(f"{topic or flow}: {outcome.replace('_', ' ')}{beside}")
 
 
 def _text(told: Forgotten, done: str) -> None:

@@ -44,6 +44,8 @@ _WORDS = {
     pb.KIND_GROUP: "what was committed for consumer groups",
     pb.KIND_CUT: "where switches cut",
     pb.KIND_JOURNAL: "its switches",
+    pb.KIND_MAKING: "what it was about to create",
+    pb.KIND_START: "which topics its first start met",
 }
 
 log = get_logger(__name__)
@@ -231,8 +233,9 @@ def _is_about(key: bytes, target_topic: str) -> bool:
 
 
 def _removed(keys: Iterable[bytes]) -> tuple[str, ...]:
-    kinds = Counter(parsed.kind for key in keys if (parsed := state.parse_key(key)) is not None)
-    return tuple(f"{_WORDS.get(kind, 'other')} ({count:,})" for kind, count in sorted(kinds.items()))
+    kinds = sorted(parsed.kind for key in keys if (parsed := state.parse_key(key)) is not None)
+    words = Counter(_WORDS.get(kind, "other") for kind in kinds)
+    return tuple(f"{word} ({count:,})" for word, count in words.items())
 
 
 def _left_of_mirror(records: Mapping[bytes, bytes], uid: str, mirror: pb.MirrorRecord) -> tuple[str, ...]:
