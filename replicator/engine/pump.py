@@ -568,8 +568,12 @@ class Pump:
             slot.lag.confirm(at)
 
     def present_trouble(self) -> dict[str, str]:
-        """Return trouble by place, without that of brokers that lead nothing any more which the flow would copy."""
-        there, here = self._nodes(slot for slot in self._attach_loop.apart() if slot.copy.reason is not Reason.FENCED)
+        """Return trouble by place, without that of brokers which nothing is asked of any more.
+
+        What has stopped asks for nothing, so nothing would take the word back once the broker answers again.
+        """
+        goes_on = {Phase.ATTACHING, Phase.SETTLING, Phase.SEEDING}
+        there, here = self._nodes(slot for slot in self._attach_loop.apart() if slot.copy.phase in goes_on)
         used = {f"{self.source.cluster.spec.alias} broker {node}" for node in there}
         used |= {f"{self.target.cluster.spec.alias} broker {node}" for node in here}
         return {place: why for place, why in self.trouble.items() if " broker " not in place or place in used}

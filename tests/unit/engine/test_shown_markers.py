@@ -209,7 +209,7 @@ async def test_a_switch_does_not_begin_where_no_fence_could_be_seen(target: Targ
         target=target,
         uid="uid",
         log=SimpleNamespace(records=records()),
-        flow=SimpleNamespace(both_ways=False, target="west"),
+        flow=SimpleNamespace(name="f", both_ways=False, target="west"),
     )
     closing = Closing(cast("Any", site), cast("Any", None), cast("Any", None))
     assert await closing.problems(Journal("f", Verb.FAILOVER)) == []
