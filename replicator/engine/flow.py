@@ -490,8 +490,9 @@ class FlowRunner:
             except (KafkaError, TimedOut, Conflict) as error:
                 if isinstance(error, KafkaError) and not error.retryable and not self._is_of_source(error):
                     raise
-                self.trouble = self._found.met(error)
-                log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
+                before, self.trouble = self.trouble, self._found.met(error)
+                if self.trouble != before:
+                    log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 return
             await asyncio.sleep(pause)
@@ -722,8 +723,9 @@ class FlowRunner:
                     self._line_up(parts)
                 self._passed_once = True
             except ReplicatorError as error:
-                self.trouble = self._found.met(error)
-                log.warning("topics not in step", flow=self.flow.name, why=str(error), next=error.next_step)
+                before, self.trouble = self.trouble, self._found.met(error)
+                if self.trouble != before:
+                    log.warning("topics not in step", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 self.trouble = self._found.wrong_cluster = None
             await self._until_stale()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LEFT_OUT_MAX = 100
 """Topics that are named of those left out."""
+
+_NOBODYS = frozenset({Reason.FENCED, Reason.SOURCE_MISSING})
 _STATES = {
     Phase.SEEDING: MirrorState.SEEDING,
     Phase.COPYING: MirrorState.ACTIVE,
@@ -70,13 +72,14 @@ def flow_status(
         _mirror(mirror, slots.get(name, ()), pump, paused=paused, silent=silent)
         for name, mirror in sorted(mirrors.items())
     )
-    # What changed hands is nobody's lag any more, and what another daemon copies is told by that one. Of what nobody
-    # works on, or has begun with, no figure is known: then a part is not the whole.
+    # What changed hands is nobody's lag any more, of a topic that was deleted nothing is at risk, and what another daemon
+    # copies is told by that one. Of what nobody works on, or has begun with, no figure is known: then a part is not the
+    # whole.
     counted = [
         one
         for picture in pictures
         for one in picture.partitions
-        if one.reason is not Reason.FENCED and one.phase is not None
+        if one.reason not in _NOBODYS and one.phase is not None
     ]
     looked = chosen.choice if chosen else None
     left_out = looked.left_out if looked else {}
@@ -203,7 +206,7 @@ def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStat
     unanswered = _unanswered(slot, pump, silent)
     if unanswered is not None and (copy.is_copying() or reason in {None, Reason.WAITING_FOR_LEADER}):
         reason, detail = Reason.WAITING_FOR_LEADER, unanswered
-    known = copy.episode > 0
+    known = copy.episode > 0 and reason is not Reason.FENCED  # what it was at the fence is not what it is
     now, now_ms = pump.now(), time.time_ns() // 1_000_000
     lag = slot.lag.lag_records_at(now) if known else None
     return PartitionStatus(
@@ -212,7 +215,7 @@ def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStat
         reason=reason,
         detail=detail,
         source_start=slot.source_start,
-        source_end=slot.lag.observed_end,
+        source_end=None if reason is Reason.FENCED else slot.lag.observed_end,
         target_start=slot.target_start,
         target_end=copy.target_end if known else None,
         # Where nobody answers for one of its logs, nothing tells that both hold the same.

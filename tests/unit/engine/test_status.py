@@ -255,6 +255,31 @@ def test_a_flow_is_as_safe_as_its_least_copied_partition() -> None:
     assert (more.rpo_seconds, more.source_seen_age_seconds) == (None, None)
 
 
+@pytest.mark.parametrize("reason", [Reason.SOURCE_MISSING, Reason.FENCED])
+def test_what_is_nobodys_to_copy_makes_no_figure_of_the_flow_unknown(reason: Reason) -> None:
+    """A topic that was deleted is not seen again, and one that changed hands is not looked at: nothing is at risk."""
+    level, gone = slot(0), slot(1)
+    for one, seen_at in ((level, 99.0), (gone, 10.0)):
+        one.lag.observe(7, seen_at)
+        one.lag.reach(7)
+        one.copy.episode = 1
+    assert whole(level, gone).source_seen_age_seconds == 90.0
+    gone.copy.fault(reason, "why")
+    assert whole(level, gone).source_seen_age_seconds == 1.0
+    assert whole(level, gone).rpo_seconds == whole(level).rpo_seconds
+
+
+def test_a_fenced_partition_shows_no_figure_of_before_the_fence() -> None:
+    """The target is written to by others since, and the source perhaps, too."""
+    fenced = slot(0)
+    fenced.lag.observe(10, 50.0)
+    fenced.lag.reach(7)
+    fenced.copy.episode = 1
+    fenced.copy.fault(Reason.FENCED, "a switch")
+    shown = _partition(fenced, PUMP)
+    assert (shown.source_end, shown.target_end, shown.lag_records) == (None, None, None)
+
+
 def test_a_partition_without_a_leader_waits_for_the_broker_that_is_away() -> None:
     """The cluster has dropped it from its list by then, so its silence shows nowhere else; also before the attach."""
     one = copied(0)
