@@ -72,9 +72,9 @@ def flow_status(
         _mirror(mirror, slots.get(name, ()), pump, paused=paused, silent=silent)
         for name, mirror in sorted(mirrors.items())
     )
-    # What changed hands is nobody's lag any more, of a topic that was deleted nothing is at risk, and what another daemon
-    # copies is told by that one. Of what nobody works on, or has begun with, no figure is known: then a part is not the
-    # whole.
+    # What changed hands is nobody's lag any more, of a topic that was deleted nothing is at risk, and what another
+    # daemon copies is told by that one. Of what nobody works on, or has begun with, no figure is known: then a part is
+    # not the whole.
     counted = [
         one
         for picture in pictures
