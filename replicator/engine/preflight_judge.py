@@ -481,7 +481,7 @@ def producers(cluster: ClusterSpec, shown: Shown, *, in_log: bool = False) -> Ch
             "producers",
             f"unknown whether {cluster.alias} shows markers of ours (DescribeProducers, and in the log): no marker of "
             f"the last hours stands on its {STATE_TOPIC}; proven at the first start, before a partition is filled",
-            "start the flow, and repeat this command",
+            "once the flow runs, `replicator failover FLOW --rehearse` proves it with one marker",
         )
     where = "DescribeProducers, and in the log" if in_log else "DescribeProducers; its log holds none now"
     return ok("producers", f"{cluster.alias} shows our producer's marker on {STATE_TOPIC} ({where})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -9,8 +10,10 @@ from typing import Any
 
 import grpc.aio
 
-from replicator.errors import BugError, ReplicatorError
+from replicator.errors import BugError, ReplicatorError, TimedOut
 from replicator.rpc import faults
+
+_SHARE_OF_TIME = 0.9
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +22,8 @@ _log = logging.getLogger(__name__)
 async def errors_cross(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
     """Send any error of the block to the caller, in full if it is one of ours."""
     try:
-        yield
+        async with _in_time(context):
+            yield
     except ReplicatorError as error:
         await _abort(context, error)
     except Exception:  # noqa: BLE001  # the one place where the unexpected becomes an answer
@@ -29,6 +33,29 @@ async def errors_cross(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIter
             context,
             BugError("the daemon failed to answer; this is a bug", next_step="see the daemon's log"),
         )
+
+
+@contextlib.asynccontextmanager
+async def _in_time(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    """End the block a little before the caller stops waiting: he would be told only that nobody answered.
+
+    Raises:
+        TimedOut: The block was ended.
+    """
+    remaining_seconds: float | None = context.time_remaining()  # None without a deadline; its stubs do not say so
+    seconds = None if remaining_seconds is None else remaining_seconds * _SHARE_OF_TIME
+    try:
+        async with asyncio.timeout(seconds) as bound:
+            yield
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        raise TimedOut(
+            f"the daemon has no answer after {seconds or 0.0:.0f} s",
+            why="most likely it waits for a cluster; whether an order took effect is not known, and the same order is "
+            "safe to repeat",
+            next_step="see which cluster does not answer: replicator flow status",
+        ) from error
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: ReplicatorError) -> None:

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -25,6 +25,7 @@ from replicator.errors import (
     DaemonUnreachable,
     PreflightFailed,
     ReplicatorError,
+    TimedOut,
     UsageError,
 )
 from replicator.model.access import AccessRole, AccessRule
@@ -146,6 +147,31 @@ async def test_no_order_waits_while_something_is_forgotten() -> None:
     finally:
         daemon.over.set()
         await forgets
+        await server.stop(0.1)
+
+
+async def test_a_daemon_that_waits_for_a_cluster_says_so_in_time() -> None:
+    """The caller would only be told that nobody answered, and to look at a log that says nothing of it."""
+
+    class Waiting(FakeDaemon):
+        async def set_desired(self, *_: Any, **__: Any) -> bool:
+            await asyncio.Event().wait()
+            return True
+
+    daemon = Waiting()
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0)
+    endpoint = Endpoint(f"127.0.0.1:{await server.start()}", timeout_seconds=1.0)
+
+    def pause() -> None:
+        with ControlClient(endpoint) as client:
+            client.set_desired("east-to-west", Desired.PAUSED, actor="a", reason="")
+
+    try:
+        with pytest.raises(TimedOut, match="the daemon has no answer after 1 s") as told:
+            await asyncio.to_thread(pause)
+        assert "replicator flow status" in told.value.next_step
+        assert "whether an order took effect is not known" in told.value.why
+    finally:
         await server.stop(0.1)
 
 
