@@ -228,7 +228,9 @@ def _why_behind(slot: Slot, known: Known, behind: int, *, reverse: bool) -> str:
     text = f"{behind:,} records behind, copied is what lies below {end.source}"
     if seen is not None and end.source + behind > seen:
         text += f", and the source ended at {seen} when it was last seen"
-    if copy.phase in {Phase.PAUSED, Phase.FAULTED}:
+    if copy.reason is Reason.FENCED:
+        text += "; a switch fenced it: what lies beyond is the other direction's to copy"
+    elif copy.phase in {Phase.PAUSED, Phase.FAULTED}:
         text += f"; the partition is {copy.phase.name}" + (f" ({copy.reason})" if copy.reason else "")
     return text
 
