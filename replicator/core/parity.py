@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from replicator.core.acl_locks import Authorizer, locks
 from replicator.core.acl_mirror import mirrored
 from replicator.model.acl import Rule
 from replicator.model.report import Check, ok, warn
@@ -26,6 +27,7 @@ class SideParity:
         us: As whom it knows us; None where the flow file does not tell.
         unread: Why what is None could not be asked.
         not_offered: Findings (`users`, `quotas`) that its version of Kafka cannot be asked for.
+        allows_everyone: False where surely nobody may do anything to what has no rule; None where it does not show.
     """
 
     rules: tuple[Rule, ...] | None = None
@@ -35,6 +37,7 @@ class SideParity:
     us: str | None = None
     unread: str = ""
     not_offered: frozenset[str] = frozenset()
+    allows_everyone: bool | None = None
 
 
 def compared(
@@ -50,6 +53,26 @@ def compared(
         ours: Rules on the target that we made, or place once it is opened.
     """
     return [*_rules(flow, topics, there, here, ours), _users(there, here), _quotas(there, here)]
+
+
+def closable(flow: FlowSpec, topics: Iterable[str], there: SideParity) -> list[Check]:
+    """Return whether a switchover could close the source by rules; nothing where it has none, or they are not known.
+
+    Args:
+        flow: The flow.
+        topics: Of the source.
+        there: The source.
+    """
+    if flow.both_ways or there.rules is None or not there.has_authorizer:
+        return []
+    stated = "stop its producers, and state it with --producers-stopped"
+    problems = locks(Authorizer(there.rules, there.allows_everyone, there.us), topics).problems
+    if not problems:
+        return [ok("closing", f"a switchover can close {flow.source} by rules of its authorizer")]
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    text = f"a switchover may not be able to close {flow.source} by rules: {problems[0]}{more}"
+    dry_run = f"`replicator switchover {flow.name} --dry-run` tries it out"
+    return [warn("closing", text, f"{dry_run}; where it refuses, {stated}")]
 
 
 def _rules(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.acl_locks import Authorizer, LockPlan, locks
 from replicator.core.ownership import probe_rule
-from replicator.core.rights import principal
+from replicator.core.rights import Operation, acl_command, on_cluster, principal
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, Rule
 from replicator.wire.group_rights import may_do_anything_to
@@ -70,6 +70,31 @@ class AuthorizerOf:
         theirs = set(authorizer.rules) - ours
         return replace(plan, rules=tuple(rule for rule in plan.rules if rule not in theirs))
 
+    async def check_placing(self) -> None:
+        """Return if we may place rules, as far as the cluster tells.
+
+        Raises:
+            AuthorizationFailed: We may not.
+            KafkaError: It cannot be asked.
+        """
+        operations = (await self._admin.describe_cluster()).operations
+        if operations is None or operations & {"ALTER", "ALL"}:
+            return
+        raise AuthorizationFailed(
+            "rules of its authorizer cannot be placed",
+            cluster=self._cluster.spec.alias,
+            why="Alter on the cluster is not allowed",
+            next_step=acl_command(on_cluster(Operation.ALTER), self._cluster.spec),
+        )
+
+    async def nobody_is_allowed(self) -> bool:
+        """Return whether surely nobody may do anything where no rule is found; nothing is changed for the answer.
+
+        Raises:
+            KafkaError: The cluster cannot be asked.
+        """
+        return not await may_do_anything_to(self._cluster, _made_up_group())
+
     async def everyone_is_allowed(self) -> bool | None:
         """Return whether everyone may do everything where no rule is found; None where that cannot be told.
 
@@ -80,7 +105,7 @@ class AuthorizerOf:
         Raises:
             KafkaError: The cluster refuses.
         """
-        group = f"replicator.probe.{uuid.uuid4().hex[:12]}"
+        group = _made_up_group()
         before = await may_do_anything_to(self._cluster, group)
         if not before:
             return False
@@ -92,3 +117,8 @@ class AuthorizerOf:
         finally:
             await self.acls.delete(rule)
         return None if kept else True
+
+
+def _made_up_group() -> str:
+    """Return the name of a group that nobody has, and no rule is about by its name."""
+    return f"replicator.probe.{uuid.uuid4().hex[:12]}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.parity import SideParity, compared
+from replicator.core.parity import SideParity, closable, compared
 from replicator.core.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
 from replicator.core.rights import Operation, acl_command, lacking, on_topic
 from replicator.engine.authorizer import AuthorizerOf
@@ -142,7 +142,7 @@ async def _fill_in(side: _Side, admin: TopicAdmin, names: list[str]) -> None:
 async def _parity(flow: FlowSpec, status: FlowStatus, there: _Side, here: _Side, ours: tuple[Rule, ...]) -> list[Check]:
     topics = {mirror.topic: mirror.target_topic for mirror in status.mirrors}
     east, west = await asyncio.gather(_side_parity(there), _side_parity(here))
-    return compared(flow, topics, east, west, ours)
+    return [*compared(flow, topics, east, west, ours), *closable(flow, topics, east)]
 
 
 async def _side_parity(side: _Side) -> SideParity:
@@ -161,6 +161,7 @@ async def _side_parity(side: _Side) -> SideParity:
                 rules=authorizer.rules if authorizer is not None else (),
                 has_authorizer=authorizer is not None,
                 us=authorizer.us if authorizer is not None else None,
+                allows_everyone=False if authorizer is not None and await reader.nobody_is_allowed() else None,
             )
             connection = await side.cluster.any_connection()
             offered = {"users": offers_scram_users(connection), "quotas": offers_quotas(connection)}

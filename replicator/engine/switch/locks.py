@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core import switch_steps as do
-from replicator.core.acl_locks import locks
 from replicator.core.ownership import recorded_rules
 from replicator.engine.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
 from replicator.engine.held_back import HeldBack, held_back_of, put_held_back
@@ -46,14 +45,17 @@ class SourceLocks:
             return []
         source = self._site.flow.source
         helps = "stop its producers, and state it with --producers-stopped"
+        ours = frozenset(_noted(journal))
         try:
             authorizer = await self._source.read()
+            if authorizer is None:
+                return [f"{source} has no authorizer, so it cannot be closed by rules: {helps}"]
+            # All that the step itself will ask: what it could not find out later, nobody would ever answer it.
+            plan = await self._source.lock_plan(authorizer, self._topics(journal.scope), ours)
+            if plan.rules and not plan.problems:
+                await self._source.check_placing()
         except AuthorizationFailed as error:
-            return [f"rules of {source} cannot be read ({error}): {error.next_step}; or {helps}"]
-        if authorizer is None:
-            return [f"{source} has no authorizer, so it cannot be closed by rules: {helps}"]
-        ours = frozenset(_noted(journal))
-        plan = locks(replace(authorizer, allows_everyone=True), self._topics(journal.scope), ours)
+            return [f"{source} cannot be closed by rules ({error}): {error.next_step}; or {helps}"]
         return [f"{source} cannot be closed: {problem}; {helps}" for problem in plan.problems]
 
     def _topics(self, scope: Scope) -> list[str]:

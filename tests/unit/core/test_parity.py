@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replicator.core.parity import SideParity, compared
+from replicator.core.parity import SideParity, closable, compared
 from replicator.model.acl import Rule
 from replicator.model.spec import AclPolicy, FlowSpec, Pattern, PatternKind, Selection
 
@@ -70,3 +70,18 @@ def test_what_a_version_does_not_list_is_said_as_that() -> None:
     assert "not offered by the version of Kafka that the source runs" in found["users"][1]
     assert found["quotas"][0] == "ok"
     assert "could not be read: no right" in told(replace(SIDE, users=None, unread="no right"), SIDE)["users"][1]
+
+
+def test_whether_the_source_can_be_closed() -> None:
+    """A topic without rules makes it yellow, unless surely nobody may write to it then."""
+    writer = replace(SIDE, rules=(WRITE,))
+    bare = replace(SIDE, rules=(), allows_everyone=None)
+    (green,) = closable(FLOW, ["orders"], writer)
+    assert green.level == "ok"
+    (yellow,) = closable(FLOW, ["orders", "payments"], bare)
+    assert yellow.level == "warn"
+    assert "everyone may write to orders, which has no rules, cannot be told, and 1 more" in yellow.text
+    assert "replicator switchover f --dry-run" in yellow.fix
+    assert [one.level for one in closable(FLOW, ["orders"], replace(bare, allows_everyone=False))] == ["ok"]
+    assert closable(FLOW, ["orders"], SideParity(unread="east does not say")) == []
+    assert closable(FLOW, ["orders"], replace(bare, has_authorizer=False)) == []
