@@ -152,13 +152,15 @@ class Transaction:
             connection = await coordinator(self._cluster, self._id)
             answer = await connection.call(request, AddPartitionsToTxnResponse)
             codes = [
-                partition.partition_error_code
+                (partition.partition_error_code, str(topic.name))
                 for topic in answer.results_by_topic_v3_and_below
                 for partition in topic.results_by_partition
             ]
             # Beside the one that is refused, the others are told that nothing was attempted.
-            said = [code for code in codes if code not in {ErrorCode.none, ErrorCode.operation_not_attempted}]
-            self._check("AddPartitionsToTxn", next(iter(said or codes)))
+            said = [each for each in codes if each[0] not in {ErrorCode.none, ErrorCode.operation_not_attempted}]
+            code, topic = next(iter(said or codes))
+            # A right on a topic is missing on that topic, whatever the id is called.
+            self._check("AddPartitionsToTxn", code, topic if code is ErrorCode.topic_authorization_failed else self._id)
 
         await patiently(once, f"AddPartitionsToTxn of {self._id}")
 
@@ -174,12 +176,12 @@ class Transaction:
             )
             connection = await coordinator(self._cluster, self._id)
             answer = await connection.call(request, EndTxnResponse)
-            self._check("EndTxn", answer.error_code)
+            self._check("EndTxn", answer.error_code, self._id)
 
         await patiently(once, f"EndTxn of {self._id}")
 
-    def _check(self, api: str, code: ErrorCode) -> None:
+    def _check(self, api: str, code: ErrorCode, what: str) -> None:
         if code in _FENCED:
             raise Conflict(f"{self._id} was taken over by a newer epoch", why=f"{api} answers {code.name.upper()}")
         if code is not ErrorCode.none:
-            raise refused(self._cluster.spec, api, int(code), self._id)
+            raise refused(self._cluster.spec, api, int(code), what)
