@@ -11,7 +11,10 @@ import contextlib
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.message import DecodeError
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core import selection
@@ -33,6 +36,15 @@ from replicator.engine import preflight_judge as judge
 from replicator.engine import state
 from replicator.engine.owners import owner_of
 from replicator.engine.preflight_owners import known_flows, owned
+from replicator.engine.preflight_reverse import (
+    StandBy,
+    back_step,
+    counterpart_of,
+    standby_of,
+    standing_by,
+    stands_by,
+    strange,
+)
 from replicator.engine.provenance import topics_of
 from replicator.engine.shown_markers import Shown, shown_by_now
 from replicator.engine.source_state import SourceState
@@ -83,7 +95,7 @@ class _Side:
         await self.admin.close()
 
 
-@dataclass(slots=True)
+@dataclass
 class _Flow:
     """One flow: what was found, and the facts that several questions share."""
 
@@ -104,6 +116,8 @@ class _Flow:
     circles: dict[str, Copied] = field(default_factory=dict)
     copies_unknown: bool = False
     owners: Mapping[str, str] = field(default_factory=dict)
+    counterpart: FlowSpec | None = None
+    standby: StandBy = field(default_factory=StandBy)
 
     def target_name(self, topic: str) -> str:
         """Return how a topic is called on the target."""
@@ -114,6 +128,14 @@ class _Flow:
         found = state.get_mirror(self.records, self.record.uid, self.target_name(topic)) if self.record else None
         return found if found is not None and found.source_topic == topic else None
 
+    @cached_property
+    def standing(self) -> frozenset[str]:
+        """Topics that are not copied before a switch: their targets are the open side."""
+        if self.spec.both_ways:
+            return frozenset()
+        writers = state.writers_of(self.records, self.record.uid) if self.record else None
+        return frozenset(name for name in self.names if stands_by(self.spec, writers, self.target_name(name)))
+
 
 async def preflight(spec: Spec) -> Report:
     """Look at every cluster that a flow of the file uses, then at every flow. Raises nothing a cluster could cause."""
@@ -121,7 +143,10 @@ async def preflight(spec: Spec) -> Report:
     sides = {alias: _side(spec.cluster(alias)) for alias in aliases}
     try:
         await asyncio.gather(*map(_reach, sides.values()))
-        flows = [_Flow(flow, sides[flow.source], sides[flow.target]) for flow in spec.flows]
+        flows = [
+            _Flow(flow, sides[flow.source], sides[flow.target], counterpart=counterpart_of(flow, spec.flows))
+            for flow in spec.flows
+        ]
         for flow in flows:
             await _look_at(flow)
     finally:
@@ -301,7 +326,11 @@ async def _mirrors(flow: _Flow) -> None:
     settings = await _known_settings(flow, configs)
     plans = {name: _plan(flow, name, configs, settings) for name in flow.names}
     known = [name for name in there if (record := flow.mirror(name)) is not None and record.source_topic == name]
-    await _circles(flow, [topic for name, topic in there.items() if name not in known])
+    records = await _circles(flow, [topic for name, topic in there.items() if name not in known])
+    waiting = {name: topic for name, topic in there.items() if name in flow.standing}
+    flow.standby = await standby_of(flow.counterpart, (flow.source.cluster, target.cluster), waiting, known, records)
+    flow.checks += standing_by(flow.standby, target.spec.alias)
+    known = [name for name in known if name not in flow.standby.judged_there]
     flow.checks += judge.merged(merged_names({name: flow.target_name(name) for name in flow.names}))
     if known:
         flow.checks.append(ok("mirrors", f"{judge.count(len(known), 'topic')} copied by this flow already"))
@@ -309,8 +338,13 @@ async def _mirrors(flow: _Flow) -> None:
         flow.owners = state.foreign_owners(flow.records, flow.record.uid if flow.record else "")
     for name, topic in there.items():
         flow.checks += _foreign(flow, name, known=name in known, losing=_losing(plans[name], configs.get(topic.name)))
-    for plan in plans.values():
-        if plan.fault is not None:
+    for name, plan in plans.items():
+        if plan.fault is None or name in flow.standby.judged_there:
+            continue
+        if name in flow.standing:
+            text = f"stands by; as it is now, it would stop as {plan.fault.reason} once it is copied again"
+            flow.checks.append(warn("mirrors", plan.fault.text, text))
+        else:
             flow.checks.append(fail("mirrors", plan.fault.text, f"would stop as {plan.fault.reason}"))
     for note in sorted({note for plan in plans.values() for note in plan.notes}):
         flow.checks.append(warn("mirrors", note))
@@ -352,19 +386,27 @@ async def _fillers(flow: _Flow) -> None:
     flow.checks += judge.visible_fillers(visible, flow.target.spec)
 
 
-async def _circles(flow: _Flow, topics: list[Topic]) -> None:
-    """Find out which target topics are themselves copied to the source now."""
+async def _circles(flow: _Flow, topics: list[Topic]) -> Mapping[bytes, bytes] | None:
+    """Find out which target topics are themselves copied to the source now.
+
+    Returns:
+        What is recorded on the source; None where that does not matter, or may not be read.
+    """
     if flow.spec.both_ways or flow.copies_unknown:
-        return
+        return None
+    there = SourceState(flow.source.cluster)
+    ids = {topic.name: topic.topic_id for topic in topics}
     try:
-        records = await SourceState(flow.source.cluster).read()
+        records = await there.read()
+        flow.circles = state.copied_from(records, flow.target.cluster.cluster_id or "", ids)
     except AuthorizationFailed as error:
         # Also where none of them is there yet: one that somebody makes before the flow does would be taken unseen.
         text = f"{error}: if from and to were swapped, an empty topic that is copied there would be taken for a new one"
         flow.checks.append(warn("copies", text, error.next_step))
-        return
-    ids = {topic.name: topic.topic_id for topic in topics}
-    flow.circles = state.copied_from(records, flow.target.cluster.cluster_id or "", ids)
+        return None
+    except DecodeError as error:
+        raise there.damaged(error) from error
+    return records
 
 
 def _losing(plan: TopicPlan, config: TopicConfig | None) -> list[str]:
@@ -381,32 +423,31 @@ def _foreign(flow: _Flow, name: str, *, known: bool, losing: list[str]) -> list[
         source_id = flow.source.cluster.cluster_id or ""
         owner = owner_of(flow.records, (flow.spec.name, source_id), flow.owners[new], new)
         return [owned(owner, new, flow.spec.name, flow.source.spec.alias, source_id)]
-    if known:
+    if known or name in flow.standby.judged_there:
         return []
+    return [_stranger(flow, name, losing)]
+
+
+def _stranger(flow: _Flow, name: str, losing: list[str]) -> Check:
+    """Say what a target topic is that no record of this flow, or of its counterpart, names."""
+    new = flow.target_name(name)
     if new in flow.circles:
-        return [
-            fail(
-                "mirrors",
-                f"{circle_text(new, flow.circles[new])}: it would stop as target_taken",
-                circle_step(new, flow.circles[new], flow.spec.name),
-            )
-        ]
+        copied = flow.circles[new]
+        step = back_step(copied, new, flow.standby, circle_step(new, copied, flow.spec.name))
+        return fail("mirrors", f"{circle_text(new, copied)}: it would stop as target_taken", step)
     end = max((found.offset for where, found in flow.target_ends.items() if where.topic == new), default=0)
     if end <= 0:
         told = f"{new} is there already, and empty: it will be used"
         keep = "keep one with topic_configs.exclude, or set it with topic_configs.override"
         changed = f"{told}, with settings as on the source: {', '.join(losing)}"
-        return [warn("mirrors", changed, keep) if losing else ok("mirrors", told)]
+        return warn("mirrors", changed, keep) if losing else ok("mirrors", told)
     if flow.spec.both_ways:
-        return [ok("mirrors", f"{new} is there already, with records of others up to offset {end:,}: ours are added")]
-    return [
-        fail(
-            "mirrors",
-            f"{new} is on {flow.target.spec.alias} already, holds records up to offset {end:,} and is no mirror of "
-            "this flow: it would stop as foreign_writer",
-            "rename the mirrors (topics.rename), exclude the topic, or delete it on the target if it is not needed",
-        )
-    ]
+        return ok("mirrors", f"{new} is there already, with records of others up to offset {end:,}: ours are added")
+    if name in flow.standing:
+        return strange(flow.standby, new, end, flow.spec)
+    text = f"{new} is on {flow.target.spec.alias} already, holds records up to offset {end:,} and is no mirror of this"
+    helps = "rename the mirrors (topics.rename), exclude the topic, or delete it on the target if it is not needed"
+    return fail("mirrors", f"{text} flow: it would stop as foreign_writer", helps)
 
 
 async def _known_settings(flow: _Flow, configs: Mapping[str, TopicConfig]) -> frozenset[str] | None:
@@ -527,7 +568,9 @@ async def _marker_shown(flow: _Flow) -> tuple[Shown, bool]:
 
 async def _old_backlog(flow: _Flow) -> None:
     now_ms = time.time_ns() // 1_000_000
-    positions = {where: max(start.offset, _copied(flow, where)) for where, start in flow.starts.items()}
+    # Where a flow that stands by will go on is known at the switch only, and then little is left to copy.
+    starts = {where: start for where, start in flow.starts.items() if where.topic not in flow.standing}
+    positions = {where: max(start.offset, _copied(flow, where)) for where, start in starts.items()}
     cut_ms = now_ms - max(0, flow.memory.shortest_ms - judge.GUARD_MARGIN_MS)
     cut = await ask.offsets_at(flow.source.cluster, positions, cut_ms)
     older = judge.older_than_guard(positions, flow.ends, cut)

@@ -287,3 +287,20 @@ async def test_a_damaged_record_of_the_source_ends_nothing(world: World, monkeyp
     proof = await world.proof()
     assert isinstance(proof, KafkaError)
     assert "cannot be read" in str(proof.why)
+
+
+async def test_a_flow_that_was_switched_over_makes_no_circle(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it mirrored, and what it was about to, is copied back by the flow that takes its place."""
+    world.put("t", OLD_ID)
+    records = other_flow("w2e", mirror="t", source=world.target.topics["t"])
+    making = pb.MakingRecord(topics=packed([digest_of("t")]))
+
+    async def read() -> dict[bytes, bytes]:
+        return {**records, state.making_key("there"): making.SerializeToString()}
+
+    monkeypatch.setattr(world.there, "read", read)
+    proof = await world.proof()
+    assert isinstance(proof, Fault | KafkaError)
+    promoted = state.writer_record(replace(OURS, role=Role.PROMOTED))
+    records[state.writer_key("there")] = promoted.SerializeToString()
+    assert isinstance(await world.proof(), OwnedTopic)
