@@ -150,11 +150,10 @@ def delete_below(cluster: Kafka, topic: str, offset: int, partition: int = 0) ->
 def commit(cluster: Kafka, group: str, topic: str, offsets: dict[int, int]) -> None:
     """Commit offsets of a group, with metadata."""
     made = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": group, **QUIET})
+    positions = [Position(topic, number, offset, "as Streams does") for number, offset in offsets.items()]
     try:
-        made.commit(
-            offsets=[Position(topic, number, offset, "as Streams does") for number, offset in offsets.items()],
-            asynchronous=False,
-        )
+        # The coordinator of a cluster that has just started may still be loading.
+        wait_until("offsets are committed", lambda: made.commit(offsets=positions, asynchronous=False), 30)
     finally:
         made.close()
 
