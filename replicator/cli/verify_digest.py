@@ -160,7 +160,6 @@ def _print(result: DigestResult, form: Format) -> None:
 
 
 def _row(topic: TopicDigestVerdict) -> tuple[str, ...]:
-    outcome = topic.problem or {True: "equal", False: "DIFFERENT", None: CANNOT_BE_TOLD}[topic.equal]
     return (
         topic.topic,
         topic.target_topic,
@@ -168,7 +167,7 @@ def _row(topic: TopicDigestVerdict) -> tuple[str, ...]:
         output.number(topic.equal_ranges),
         output.number(topic.different_ranges),
         output.number(topic.behind),
-        "behind" if topic.equal and topic.behind else outcome,
+        topic.outcome,
     )
 
 

@@ -38,6 +38,20 @@ class MapView:
             return offset
         return self.offsets.to_source(offset) if self.mapped else self.offsets.straight_to_source(offset)
 
+    def log_start(self, of_target: int, of_source: int) -> int:
+        """Return the source offset at which the target's log begins.
+
+        Where that is below what the map tells of, it took nothing of the source away: what the source has below the map
+        is not compared for another reason.
+
+        Args:
+            of_target: Where the target's log begins.
+            of_source: Where the source's does.
+        """
+        if self.offsets is not None and self.mapped and of_target < self.offsets.begin.target:
+            return min(of_source, self.offsets.begin.source)
+        return self.to_source(of_target)
+
     def to_target(self, offset: int) -> int:
         """Return the target offset at which a source offset stands."""
         if self.offsets is None:

@@ -159,7 +159,7 @@ async def survey(
             source=here,
             target=there,
             source_start=source_starts[here],
-            target_start=views.get(there, IDENTICAL).to_source(target_starts[there]),
+            target_start=views.get(there, IDENTICAL).log_start(target_starts[there], source_starts[here]),
             source_end=source_ends[here],
             target_end=target_ends[there],
             compacted=here.topic in compacted or there.topic in compacted_there,

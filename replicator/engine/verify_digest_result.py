@@ -58,6 +58,17 @@ class TopicDigestVerdict:
         return None if any(part.untold for part in self.partitions) else True
 
     @property
+    def outcome(self) -> str:
+        """What came of it, in a few words."""
+        if self.problem is not None or not self.equal:
+            return self.problem or (CANNOT_BE_TOLD if self.equal is None else "DIFFERENT")
+        if self.behind:
+            return "behind"
+        unseen = any(part.not_comparable or part.not_covered for part in self.partitions)
+        seen = any(part.equal_ranges or part.excused for part in self.partitions)
+        return "not compared" if unseen and not seen else "equal"
+
+    @property
     def equal_ranges(self) -> int:
         """Ranges with equal digests."""
         return sum(part.equal_ranges for part in self.partitions)
@@ -79,7 +90,7 @@ class TopicDigestVerdict:
         beyond = sum(part.not_covered for part in self.partitions)
         excused = sum(part.excused for part in self.partitions)
         said = (
-            (below, f"not compared: {below} offsets below a log start of one side, or below the cut of a takeover"),
+            (below, f"not compared: {below} offsets below a log start of one side, or below the place of a takeover"),
             (beyond, f"not compared: {beyond} offsets of the target above what the file covers"),
             (excused, f"{excused} ranges differ by what compaction explains"),
         )

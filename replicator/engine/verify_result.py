@@ -91,9 +91,11 @@ class TopicVerdict:
             return self.problem or "DIFFERENT"
         if self.behind:
             return "behind"
-        if not self.taken_over:
-            return "equal"
-        return "equal above the cut" if self.records else "not compared"
+        if not self.records and any(
+            part.source_only or part.target_only or part.taken_over for part in self.partitions
+        ):
+            return "not compared"
+        return "equal above the cut" if self.taken_over else "equal"
 
     @property
     def not_comparable(self) -> str | None:
@@ -105,7 +107,7 @@ class TopicVerdict:
             parts.append(f"{below} offsets of the target are below the source's log start")
         said = [f"not comparable: {' and '.join(parts)}"] if parts else []
         if self.taken_over:
-            said.append(f"not compared: {self.taken_over} offsets below the cut at which the mirror was taken over")
+            said.append(f"not compared: {self.taken_over} offsets below the place where the mirror was taken over")
         return "; ".join(said) or None
 
 

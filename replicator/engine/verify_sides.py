@@ -86,13 +86,13 @@ class TwoSides:
         return self._right.at_end
 
     def starts(self) -> tuple[int, int]:
-        """Return the log starts of source and target, as they are now.
+        """Return the log starts of source and target, as they are now; what is compared may begin above both.
 
         Raises:
             KafkaError: A cluster refuses, or does not answer.
         """
-        target = self._view.to_source(self._right.log_start(self._target))
-        return self._left.log_start(self._source), max(target, self._view.floor)
+        source = self._left.log_start(self._source)
+        return source, self._view.log_start(self._right.log_start(self._target), source)
 
     def high_watermark(self) -> int:
         """Return the higher of both log ends, as they are now.

@@ -45,3 +45,11 @@ def test_what_was_given_up_is_not_missed() -> None:
     view = MapView(given_up=((3, 5), (9, 10)))
 
     assert [at for at in range(12) if view.may_lack(at)] == [3, 4, 9]
+
+
+def test_a_log_that_begins_below_its_map() -> None:
+    """What the source has below the map was not taken away by retention of the target."""
+    view = MapView(OffsetMap.of(Place(12, 20), [Run(12, 20, 5)]), mapped=True, judged_from=20)
+    assert (view.log_start(0, 0), view.log_start(7, 3), view.log_start(0, 15)) == (0, 3, 12)
+    assert view.log_start(22, 0) == 14, "this start took offsets of the map away"
+    assert IDENTICAL.log_start(7, 0) == 7

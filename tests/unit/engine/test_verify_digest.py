@@ -52,6 +52,17 @@ def test_equal_sides() -> None:
     assert (verdict.start, verdict.end, verdict.records) == (0, 35, 35)
 
 
+def test_nothing_is_called_equal_that_was_not_compared() -> None:
+    """Where the log start of one side is above all that the other has, no range is."""
+    for verdict, outcome in (
+        (judged(side(0, 35), side(0, 35)), "equal"),
+        (judged(side(35, 35), side(0, 35)), "not compared"),
+        (judged(side(0, 0), side(0, 0)), "equal"),
+        (judged(side(0, 35), side(0, 35, flipped=3)), "DIFFERENT"),
+    ):
+        assert TopicDigestVerdict("t", "t", (verdict,)).outcome == outcome
+
+
 def test_one_record_is_found_in_its_range() -> None:
     """And nowhere else."""
     verdict = judged(side(0, 35), side(0, 35, flipped=17))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.engine.verify_partition import Task
+from replicator.core.map_view import MapView
+from replicator.core.offset_map import OffsetMap, Place
+from replicator.engine.verify_partition import Comparison, Meter, Task
 from replicator.engine.verify_result import PartitionVerdict, TopicVerdict, VerifyResult, to_json
 from replicator.model.names import TopicPartition
+
+if TYPE_CHECKING:
+    from replicator.admin.reader import PartitionReader
 
 WHERE = TopicPartition("t", 0)
 EQUAL = PartitionVerdict(0, 90, 100, records=10, bytes=80, digest="d")
@@ -20,6 +27,10 @@ EQUAL = PartitionVerdict(0, 90, 100, records=10, bytes=80, digest="d")
         (EQUAL, "equal"),
         (replace(EQUAL, taken_over=90), "equal above the cut"),
         (replace(EQUAL, taken_over=90, records=0), "not compared"),
+        (replace(EQUAL, source_only=90, records=0), "not compared"),
+        (replace(EQUAL, target_only=90, records=0), "not compared"),
+        (replace(EQUAL, source_only=90), "equal"),
+        (replace(EQUAL, records=0), "equal"),
         (replace(EQUAL, taken_over=90, behind=3), "behind"),
         (replace(EQUAL, taken_over=90, differences=1), "DIFFERENT"),
     ],
@@ -34,7 +45,7 @@ def test_told() -> None:
     topic = TopicVerdict("t", "t", (replace(EQUAL, taken_over=90, source_only=5),))
     assert topic.not_comparable == (
         "not comparable: 5 offsets of the source are below the target's log start; "
-        "not compared: 90 offsets below the cut at which the mirror was taken over"
+        "not compared: 90 offsets below the place where the mirror was taken over"
     )
     document = to_json(VerifyResult((topic,), 1.0))
     assert (document["not_compared"], document["topics"][0]["not_compared"]) == (90, 90)
@@ -45,3 +56,16 @@ def test_where_it_begins() -> None:
     """At the highest of both log starts and the cut."""
     task = Task("t", WHERE, WHERE, 10, 20, 100, 100, compacted=False, floor=60)
     assert (task.start, replace(task, floor=0).start) == (60, 20)
+
+
+def test_a_source_that_was_accepted_after_it_was_made_again() -> None:
+    """Nothing was compared: its records lie below the place from which on it is mapped, not below a log start."""
+    view = MapView(OffsetMap.of(Place(12, 20), []), mapped=True, judged_from=20)
+    start = view.log_start(0, 0)
+    task = Task("t", WHERE, WHERE, 0, start, 12, 12, compacted=False, view=view, floor=view.floor)
+    nobody = cast("PartitionReader", None)
+    verdict = Comparison(task, nobody, nobody, Meter(), first_max=1).run(threading.Event())
+    assert (verdict.source_only, verdict.target_only, verdict.taken_over, verdict.records) == (0, 0, 12, 0)
+    topic = TopicVerdict("t", "t", (verdict,))
+    assert topic.outcome == "not compared"
+    assert topic.not_comparable == "not compared: 12 offsets below the place where the mirror was taken over"
