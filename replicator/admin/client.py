@@ -17,7 +17,7 @@ from replicator.core.rights import Operation, on_cluster
 from replicator.errors import AuthorizationFailed, BrokerRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Mapping
     from concurrent.futures import Future
 
     from replicator.core.rights import Grant
@@ -34,6 +34,9 @@ class Connection:
     """An admin client that is made at first use and answers in the terms of `replicator.errors`.
 
     Calls may come from several tasks at once. A cancelled call leaves its thread to end within the time-out.
+
+    Attributes:
+        before: Awaited before each call, which is not made if it raises; None for nothing.
     """
 
     def __init__(self, cluster: ClusterSpec) -> None:
@@ -41,6 +44,7 @@ class Connection:
         self._client: AdminClient | None = None
         self._making = threading.Lock()
         self._seen: Code | None = None
+        self.before: Callable[[], Awaitable[None]] | None = None
 
     async def call(
         self,
@@ -66,6 +70,8 @@ class Connection:
         Raises:
             KafkaError: The first part that failed, in the terms of our tree.
         """
+        if self.before is not None:
+            await self.before()
         return await asyncio.to_thread(self._call, start, doing, api, right, absent, refused)
 
     async def close(self) -> None:

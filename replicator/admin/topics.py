@@ -31,7 +31,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from confluent_kafka.admin import AdminClient
 
@@ -95,6 +95,10 @@ class TopicAdmin:
         self._timeout = cluster.request_timeout_seconds
         self._connection = Connection(cluster)
         self.acls = Acls(self._connection)
+
+    def prove_with(self, prove: Callable[[], Awaitable[None]]) -> None:
+        """Let each call, those about rules too, be preceded by a proof that this is the cluster that is meant."""
+        self._connection.before = prove
 
     async def close(self) -> None:
         """Let go of the connections."""

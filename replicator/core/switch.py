@@ -107,12 +107,14 @@ class Facts:
         decision: What the source's copy says now; None if that was not read, or cannot be.
         standing_locks: Locks found on the source, of those that the journal names.
         source_seen: Whether the source answers.
+        another_source: That another cluster answers as the source, in words; empty where none was met.
     """
 
     now_ms: int
     decision: Decision | None = None
     standing_locks: frozenset[str] = frozenset()
     source_seen: bool = False
+    another_source: str = ""
 
 
 def path_of(journal: Journal) -> tuple[StepName, ...]:
@@ -193,8 +195,9 @@ def next_step(journal: Journal, facts: Facts) -> do.Step:
             return do.Nothing(journal.outcome)
         if facts.decision is Decision.BACK and not _opening(journal):
             return do.TurnBack()
-        if journal.verb is Verb.SWITCHOVER and may_be_undone(journal) and _overdue(journal, facts.now_ms):
-            return do.Abort("it was not ready for the fence within its time")
+        why = _ends_because(journal, facts)
+        if why:
+            return do.Abort(why)
     name = next_name(journal)
     if name is None:
         raise BugError(f"switch {journal.id} is running, and has nothing left to do")
@@ -226,6 +229,16 @@ def _undecided_on_the_source(journal: Journal) -> bool:
 def _opening(journal: Journal) -> bool:
     """Return whether the target may have been opened, or its opening was decided."""
     return journal.decision is Decision.FORWARD or journal.verb is Verb.FAILOVER
+
+
+def _ends_because(journal: Journal, facts: Facts) -> str:
+    """Return why a switch undoes itself; empty while it goes on."""
+    if journal.verb is Verb.FAILBACK:
+        # Whatever it has done is on the cluster that is gone; the target is the open side, and stays it.
+        return facts.another_source
+    if journal.verb is Verb.SWITCHOVER and may_be_undone(journal) and _overdue(journal, facts.now_ms):
+        return "it was not ready for the fence within its time"
+    return ""
 
 
 def _overdue(journal: Journal, now_ms: int) -> bool:

@@ -22,6 +22,7 @@ from replicator.errors import (
     ConnectionFailed,
     CorruptRecords,
     ReplicatorError,
+    WrongCluster,
 )
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -217,7 +218,7 @@ class AttachLoop:
 
     def _failed(self, group: list[Slot], error: ReplicatorError) -> None:
         """One refused topic must not hold up the others: halve the group until the culprit stands alone."""
-        if len(group) > 1 and not isinstance(error, ConnectionFailed):
+        if len(group) > 1 and not isinstance(error, ConnectionFailed | WrongCluster):
             middle = len(group) // 2
             for half in (group[:middle], group[middle:]):
                 self._spawn(half)

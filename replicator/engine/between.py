@@ -7,6 +7,7 @@ daemon was told when it ran the flow before; else it is unknown, and an unknown 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.engine import state
@@ -42,6 +43,7 @@ class Between:
         self._source = source
         self._target = target
         self._store = store
+        self._unproven: set[str] = set()
         self._noted = {cluster.spec.alias: self._read(cluster) for cluster in (source, target)}
 
     def _read(self, cluster: Cluster) -> str | None:
@@ -90,7 +92,22 @@ class Between:
             return  # the operator's word; that it is this one is checked whenever it is opened
         before = self._noted_source(records)
         if before is not None and before != self._source.cluster_id:
-            raise changed(self._flow, self._source, before)
+            raise changed(self._flow, before, self._source.cluster_id)
+
+    def hold_source(self, records: Mapping[bytes, bytes], uid: str) -> None:
+        """Let nothing be asked of another cluster than the one that a flow copies from, as it is recorded."""
+        known = state.stored_flow(records, uid)
+        if known is None:
+            return
+        if known.source_cluster_id:
+            self._source.mean(known.source_cluster_id, partial(changed, self._flow, known.source_cluster_id))
+        elif uid not in self._unproven:
+            self._unproven.add(uid)
+            log.warning(
+                "which cluster the flow copies from is not recorded, so one that was rebuilt would not be told apart",
+                flow=self._flow.name,
+                next=f"set clusters.{self._flow.source}.cluster_id",
+            )
 
     def unknown(self, records: Mapping[bytes, bytes]) -> ReplicatorError | None:
         """Return why nobody knows which flow this is while its source is out of reach; None where that is known."""
@@ -124,7 +141,7 @@ def check_clusters(records: Mapping[bytes, bytes], uid: str, flow: FlowSpec, sou
     if known is None:
         return
     if source.cluster_id != known.source_cluster_id:
-        raise changed(flow, source, known.source_cluster_id)
+        raise changed(flow, known.source_cluster_id, source.cluster_id)
     if target.cluster_id != known.target_cluster_id:
         raise WrongCluster(
             f"cluster {flow.target!r} is not the same one as before: flow {flow.name!r} copies to "
@@ -135,14 +152,24 @@ def check_clusters(records: Mapping[bytes, bytes], uid: str, flow: FlowSpec, sou
         )
 
 
-def changed(flow: FlowSpec, source: Cluster, before: str) -> WrongCluster:
+def changed(flow: FlowSpec, before: str, now: str | None) -> WrongCluster:
     """Return what is wrong where another cluster answers as the source of a flow that was made for one before."""
-    alias = source.spec.alias
+    alias = flow.source
     return WrongCluster(
-        f"cluster {alias!r} is not the same one as before: flow {flow.name!r} copies from {before}, and "
-        f"{source.cluster_id} answers now",
+        f"cluster {alias!r} is not the same one as before: flow {flow.name!r} copies from {before}, and {now} answers "
+        "now",
         cluster=alias,
         why=f"it was rebuilt, or its address leads elsewhere; {flow.target} may hold the last copy",
         next_step=f"correct clusters.{alias}.bootstrap; where {alias} is lost, open {flow.target} (replicator failover "
-        f'{flow.name}); to copy from the new one, set clusters.{alias}.cluster_id: "{source.cluster_id}"',
+        f'{flow.name}); to copy from the new one, set clusters.{alias}.cluster_id: "{now}"',
+    )
+
+
+def begin_anew(flow: FlowSpec) -> str:
+    """Return what helps a flow whose target is the open side, and whose source will not come back."""
+    alias, target = flow.source, flow.target
+    return (
+        f"if the old {alias} is still there, correct clusters.{alias}.bootstrap; if it is lost, begin anew from "
+        f"{target}: in the flow file put a flow of a new name from {target} to {alias}, without `reverse_of`, in place "
+        f"of {flow.name!r} and of its way back, and reload the daemon (SIGHUP)"
     )

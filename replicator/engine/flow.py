@@ -130,6 +130,7 @@ class FlowRunner:
         self._opened: OpenedLook | None = None
         self._between = Between(flow, self._source, self._target, store)
         self._admins = (TopicAdmin(source), TopicAdmin(target))
+        self._admins[0].prove_with(self._source.prove)
         self._coordinator = coordinator
         self._me = me
         self._leases = leases
@@ -528,6 +529,7 @@ class FlowRunner:
         await self._switches.run()
 
     def _site(self, state_log: StateLog, uid: str) -> Site:
+        self._between.hold_source(state_log.records, uid)
         return Site(
             self.flow,
             self._reverse,

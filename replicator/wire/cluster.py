@@ -20,7 +20,7 @@ from replicator.wire.connection import Connection, open_connection
 from replicator.wire.faults import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from replicator.model.security import ClusterSpec
 
@@ -76,6 +76,7 @@ class Cluster:
 
     Attributes:
         seen: When its brokers last answered.
+        another: That another cluster answers than the one that is meant, None while none does.
     """
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -89,6 +90,48 @@ class Cluster:
         self._connections: dict[tuple[int, Purpose], Connection] = {}
         self._locks: dict[tuple[int, Purpose], asyncio.Lock] = {}
         self._bootstrap: Connection | None = None
+        self.another: WrongCluster | None = None
+        self._meant: str | None = None
+        self._wrong: Callable[[str], WrongCluster] | None = None
+
+    def mean(self, cluster_id: str, wrong: Callable[[str], WrongCluster]) -> None:
+        """Use no connection to another cluster from now on: each new one is asked for its cluster before anything else.
+
+        A cluster that was rebuilt takes the address of the one before within seconds, between any two requests. What is
+        read there, or changed, is never of the one that is meant.
+
+        Args:
+            cluster_id: Of the one that is meant.
+            wrong: Returns the error for the id of another one.
+        """
+        if self._meant == cluster_id:
+            return
+        self._meant, self._wrong, self.another = cluster_id, wrong, None
+        if self.cluster_id not in {None, cluster_id}:
+            self.close()
+
+    async def prove(self) -> None:
+        """Return if the cluster that is meant answers, or none in particular is meant.
+
+        Raises:
+            WrongCluster: Another one answers.
+            KafkaError: None answers.
+        """
+        if self._meant is not None:
+            await self.refresh([])
+
+    def _check(self, cluster_id: str | None) -> None:
+        """Return if this is the cluster that is meant.
+
+        Raises:
+            WrongCluster: It is not.
+        """
+        if self._meant is None or self._wrong is None:
+            return
+        if cluster_id != self._meant:
+            self.another = self._wrong(cluster_id or "an unknown one")
+            raise self.another
+        self.another = None
 
     async def open(self) -> None:
         """Reach the cluster and check that it is the one that was meant.
@@ -150,10 +193,12 @@ class Cluster:
             The names that could not be described, with Kafka's error code.
 
         Raises:
+            WrongCluster: Another cluster answers than the one that is meant.
             KafkaError: No broker answers.
         """
         names = None if topics is None else tuple(topics)
         answer = await (await self.any_connection()).call(_metadata_request(names), MetadataResponse)
+        self._check(answer.cluster_id)
         self.brokers = {int(broker.node_id): (broker.host, int(broker.port)) for broker in answer.brokers}
         self.controller_id = int(answer.controller_id)
         self.cluster_id = answer.cluster_id
@@ -302,12 +347,23 @@ class Cluster:
         seen, loop = self.seen.broker(node), asyncio.get_running_loop()
         try:
             connection = await open_connection(self.spec, *address, node=name)
+            await self._prove(connection)
         except KafkaError as error:
             seen.failed(loop.time(), error.with_next_step())
             raise
         connection.seen = seen
         seen.answered_at = loop.time()
         return connection
+
+    async def _prove(self, connection: Connection) -> None:
+        """Return if a new connection leads to the cluster that is meant; one that does not is closed."""
+        if self._meant is None:
+            return
+        try:
+            self._check((await connection.call(_metadata_request(()), MetadataResponse)).cluster_id)
+        except BaseException:
+            connection.close()
+            raise
 
     async def leader_connection(self, where: TopicPartition, purpose: Purpose = Purpose.CONTROL) -> Connection:
         """Return the open connection to who leads a partition; where nobody is known to, it is described anew.

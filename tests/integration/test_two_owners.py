@@ -24,6 +24,7 @@ from tests.integration.harness import (
 )
 from tests.integration.test_resolve import resolve
 from tests.integration.test_resolve_alike import compared, translated
+from tests.integration.test_switchover import both_ways, flow_of
 
 
 def _second(lab: Lab, first: Daemon, name: str) -> Daemon:
@@ -142,3 +143,53 @@ def test_a_source_that_is_rebuilt_while_the_flow_runs(
         told = daemon.cli("mirror", "resolve", lab.flow, topic_name, "--how", how, "--yes")
         assert "resolved" not in told.stdout.replace("already resolved", ""), told.stdout
     assert len(read_all(west, topic_name)[0]) == 20
+
+
+@pytest.mark.long
+def test_a_rebuilt_source_is_not_failed_back_to(
+    west: Kafka, topic_name: str, lab: Lab, make_cluster: MakeCluster
+) -> None:
+    """Its records are not the old source's tail: none is counted, exported or deleted; and one can begin anew."""
+    source = make_cluster()
+    other = f"{topic_name}-other"
+    for topic in (topic_name, other):
+        create(source, topic)
+        produce(source, topic, numbered(20))
+    daemon = both_ways(lab, source, west, f"{topic_name}*").start()
+    for topic in (topic_name, other):
+        wait_copied(source, west, topic)
+    source.kill()
+    rebuilt = make_cluster(base_port=source.config.base_port)
+    create(rebuilt, topic_name)
+    produce(rebuilt, topic_name, numbered(43, 1000))
+    named = f"copies from {source.cluster_id}, and {rebuilt.cluster_id} answers now"
+    wait_until("it is said", lambda: named in (daemon.flow()["reason"] or ""), 90)
+    assert daemon.mirror(topic_name)["state"] != "FAULTED", daemon.mirror(topic_name)
+
+    told = daemon.cli("failover", lab.flow, "--dry-run", "-o", "json")
+    plan = json.loads(told.stdout)["plan"]
+    assert (plan["known_loss"], plan["unseen"]) == (0, 0), told.stdout
+    assert plan["observed_age_seconds"] > 2, told.stdout
+    told = daemon.cli("failover", lab.flow, "--confirm", lab.flow)
+    assert told.returncode == 0, told.stderr
+    wait_until("why no tail is measured", lambda: named in daemon.cli("switch", "status", lab.flow).stdout, 60)
+    shown = daemon.cli("switch", "status", lab.flow).stdout
+    assert "tail of the old source (the exact loss): not known" in shown, shown
+
+    for dry_run in (("--dry-run",), ("--yes",)):
+        told = daemon.cli("failback", lab.flow, "--producers-stopped", *dry_run)
+        assert told.returncode, told.stdout
+        assert named in told.stdout + told.stderr, told.stdout + told.stderr
+        assert "without `reverse_of`" in told.stdout + told.stderr, told.stdout + told.stderr
+    assert [record.value for record in read_all(rebuilt, topic_name)[0]] == [one["value"] for one in numbered(43, 1000)]
+
+    anew = f"{lab.flow}-anew"
+    forth = daemon.document["flows"][lab.flow]
+    daemon.document["flows"] = {anew: forth | {"from": "west", "to": "east"}}
+    daemon.write()
+    daemon.reload()
+    wait_until("it runs", lambda: [flow["flow"] for flow in daemon.status()["flows"]] == [anew])
+    assert flow_of(daemon, anew)["target"] == "east"
+    assert_equal(west, rebuilt, other)
+    daemon.wait_state(topic_name, "FAULTED", "foreign_writer")
+    assert len(read_all(rebuilt, topic_name)[0]) == 43

@@ -9,10 +9,18 @@ from replicator.core import selection
 from replicator.core import switch_steps as do
 from replicator.core.switch_helps import command, status_command
 from replicator.engine import state
+from replicator.engine.between import begin_anew
 from replicator.engine.shown_markers import Shown, not_shown, shown_after_one
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.site import mirrors_in
-from replicator.errors import AuthorizationFailed, KafkaError, PreflightFailed, ReplicatorError, TimedOut
+from replicator.errors import (
+    AuthorizationFailed,
+    KafkaError,
+    PreflightFailed,
+    ReplicatorError,
+    TimedOut,
+    WrongCluster,
+)
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Away, Cut, End, GroupsNote, Journal, LeftOut, Scope, Verb, away_text, by_place
 from replicator.wire.rights_probe import Verdict, may_write_markers
@@ -72,6 +80,9 @@ class Closing:
             )
         try:
             await site.reach_source()
+        except WrongCluster as error:
+            helps = begin_anew(site.flow) if journal.verb is Verb.FAILBACK else error.next_step
+            return [*found, f"{error}; nothing of it is read or changed; {helps}"]
         except KafkaError as error:
             failover = command(Verb.FAILOVER, site.flow.name, journal.topics)
             helps = f"`{failover}` asks nothing of it" if journal.verb is Verb.SWITCHOVER else "wait for it"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicator.core import switch_steps as do
 from replicator.core.switch import UNKNOWN_HELP, Facts, next_step, unknown_text
 from replicator.core.switch_results import applied
+from replicator.engine.between import begin_anew
 from replicator.engine.held_back import put_held_back
 from replicator.engine.switch.closing import Closing
 from replicator.engine.switch.fencing import Fencing
@@ -26,7 +27,7 @@ from replicator.engine.switch.restoring import Restoring
 from replicator.engine.switch.site import SOURCE_SECONDS_MAX
 from replicator.engine.switch.tails import Tails
 from replicator.engine.switch.turning import Turning
-from replicator.errors import BugError, Conflict, KafkaError
+from replicator.errors import BugError, Conflict, KafkaError, WrongCluster
 from replicator.model.switch import Decision, Direction, Journal, StepName, Switches, Verb
 from replicator.obs.logs import get_logger
 
@@ -98,7 +99,16 @@ class Executor:
         step = next_step(journal, facts)
         if isinstance(step, do.Nothing):
             return None
-        result = await self._do(journal, step)
+        try:
+            result = await self._do(journal, step)
+        except WrongCluster as error:
+            if error is not self._site.source.another:
+                raise
+            facts = replace(facts, another_source=f"{error}; {begin_anew(self._site.flow)}")
+            step = next_step(journal, facts)
+            if not isinstance(step, do.Abort):
+                raise
+            result = do.Ok()
         after = await self._record(journal, step, result, facts)
         if isinstance(result, do.NotYet):
             return result.why

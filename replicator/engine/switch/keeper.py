@@ -21,6 +21,7 @@ from replicator.core.switch_plan import plan_of, status_of
 from replicator.core.switch_state import flow_state
 from replicator.core.switch_steps import MarkSource, ReopenSource
 from replicator.engine import state
+from replicator.engine.between import begin_anew
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.orders import Orders
@@ -28,7 +29,7 @@ from replicator.engine.switch.records import copies_to, journal_key
 from replicator.engine.switch.sides import Sides
 from replicator.engine.switch.turning import record_on_copy, take_way_back, with_locks
 from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
-from replicator.model.switch import Journal, Order, Switches, Verb
+from replicator.model.switch import Journal, Order, Outcome, Switches, Verb
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import patiently
 
@@ -300,8 +301,18 @@ class SwitchKeeper:
     def status_of(self, journal: Journal) -> SwitchStatus:
         """Return a switch as an operator is shown it."""
         running = self.switches().running
-        waits_for = self.trouble if running is not None and running.id == journal.id else None
+        waits_for = self.trouble if running is not None and running.id == journal.id else self._unmeasured(journal)
         return status_of(journal, names=self._names(), waits_for=waits_for)
+
+    def _unmeasured(self, journal: Journal) -> str | None:
+        """Return why the tail of a failover's old source cannot be measured though its address answers."""
+        another, current = self._site.source.another, self.switches().current
+        waits = journal.outcome is Outcome.DONE and any(cut.tail_end is None for cut in journal.cuts)
+        if another is None or journal.verb is not Verb.FAILOVER or not waits:
+            return None
+        if current is None or current.id != journal.id:
+            return None
+        return f"the old source, to measure its tail: {another}; {begin_anew(self._site.flow)}"
 
     async def confirm(self, digest: str) -> Journal:
         """Agree to what a failback found.

@@ -76,6 +76,7 @@ class SourceBroker:
         metadata_asked: How often it was asked for them.
         frozen: Whether it keeps its connections open and answers nothing.
         away: Brokers that the cluster has dropped; shared by all of them.
+        cluster_id: Of its cluster.
     """
 
     def __init__(self, node: int, answer: Answer) -> None:
@@ -91,12 +92,13 @@ class SourceBroker:
         self.metadata_asked = 0
         self.frozen = False
         self.away: set[int] = set()
+        self.cluster_id = "source"
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def open(self) -> None:
-        """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def open(self, port: int = 0) -> None:
+        """Listen, at this port or at any."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
@@ -166,7 +168,7 @@ class SourceBroker:
                 for each in self.cluster
                 if each.node not in self.away
             ),
-            cluster_id="source",
+            cluster_id=self.cluster_id,
             controller_id=BrokerId(self.node),
             topics=tuple(
                 MetadataResponseTopic(
