@@ -19,7 +19,7 @@ from tests.property.histories import first_violation, run_history
 from tests.property.model_broker import ALIEN_RECORD
 from tests.property.model_rules import Rules
 
-_SHORT = range(700)
+_SHORT = range(350)
 _LONG = range(100_000, 125_000)
 _SEEDS = range(4000)
 

@@ -143,7 +143,7 @@ def _mend(daemon: Daemon) -> None:
 
 
 TestLeases = Leases.TestCase
-TestLeases.settings = settings(max_examples=150, stateful_step_count=25, deadline=None, derandomize=True)
+TestLeases.settings = settings(max_examples=50, stateful_step_count=25, deadline=None, derandomize=True)
 
 
 class MoreLeases(Leases):

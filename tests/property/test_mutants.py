@@ -428,12 +428,12 @@ def test_a_tail_that_stays_uncommitted_is_caught_and_the_true_log_end_helps() ->
     """With the guard off, the high watermark alone does not show what was appended: the limit of the doubt time."""
     assert first_violation(SOUND, _SEEDS, backlog=True, tail_may_stay=True) is not None
     known = replace(SOUND, log_end_known=True)
-    assert first_violation(known, range(1500), backlog=True, tail_may_stay=True) is None
+    assert first_violation(known, range(500), backlog=True, tail_may_stay=True) is None
 
 
 def test_a_leader_that_moved_is_no_hidden_danger() -> None:
     """Its refusal may come after the append, but a new leader tells no end before its tail is committed (KIP-207)."""
-    assert first_violation(replace(SOUND, moved_is_doubt=False), range(1500), backlog=True) is None
+    assert first_violation(replace(SOUND, moved_is_doubt=False), range(500), backlog=True) is None
 
 
 # -- histories too rare to be met by chance ----------------------------------------------------------------------

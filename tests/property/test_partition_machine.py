@@ -12,7 +12,7 @@ from tests.property.histories import EVENTS, MORE, MORE_EVENTS, RARE, USUAL, cal
 from tests.property.model_rules import Rules
 from tests.property.model_world import World
 
-_SHORT = {Offsets.IDENTICAL: range(1500), Offsets.AUTO: range(700), Offsets.MAPPED: range(700)}
+_SHORT = {Offsets.IDENTICAL: range(700), Offsets.AUTO: range(400), Offsets.MAPPED: range(400)}
 _LONG = range(100_000, 125_000)
 
 
@@ -78,7 +78,7 @@ class TwoDaemons(RuleBasedStateMachine):
 
 TestTwoDaemons = TwoDaemons.TestCase
 TestTwoDaemons.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -96,7 +96,7 @@ def test_seeded_histories_keep_the_copy_exact(*, offsets: Offsets, backlog: bool
 @pytest.mark.parametrize("offsets", Offsets)
 def test_seeded_histories_with_spoiled_answers_keep_the_copy_exact(offsets: Offsets) -> None:
     """The same where batches claim what is not so, and answers come for partitions that began anew meanwhile."""
-    for seed in range(500):
+    for seed in range(300):
         run_history(seed, Rules(), offsets=offsets, doubtful=True)
 
 

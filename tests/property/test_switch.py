@@ -52,7 +52,7 @@ QUICK = {
     "two at once": switchover(executors=TWO, writes_left=0, commit=(1, 0), group=(1, 0)),
     "somebody writes to the target": switchover(strangers_left=1, writes_left=0),
     "a failover, and somebody writes to the target": World(
-        started(Verb.FAILOVER), orders_left=orders("source dies"), strangers_left=2
+        started(Verb.FAILOVER), orders_left=orders("source dies"), strangers_left=1
     ),
     "failover": World(started(Verb.FAILOVER), orders_left=orders("source dies"), writes_left=0),
     "a topic vanishes": of_three(started(Verb.SWITCHOVER), orders_left=VANISHES, commit=(1, 0), group=(1, 0)),
@@ -69,6 +69,9 @@ QUICK = {
     "a failback of the wrong flow": switchover(orders_left=orders("wrong failback"), writes_left=0),
 }
 LONG = {
+    "a failover, and more is written to the target": World(
+        started(Verb.FAILOVER), orders_left=orders("source dies"), strangers_left=2
+    ),
     "abort or too late": switchover(orders_left=orders("abort", "time passes"), crashes_left=1),
     "two at once, and an abort": switchover(orders_left=orders("abort"), executors=TWO, writes_left=0),
     "the way back": switchover(
