@@ -109,6 +109,16 @@ class Between:
                 next=f"set clusters.{self._flow.source}.cluster_id",
             )
 
+    def check_noted_source(self) -> None:
+        """Return if the source that answers may be the one that this daemon ran the flow from; the target is not asked.
+
+        Raises:
+            WrongCluster: It is another one, and the flow file does not say that it is meant.
+        """
+        noted = self._noted[self._source.spec.alias]
+        if self._source.spec.cluster_id is None and noted is not None and noted != self._source.cluster_id:
+            raise changed(self._flow, noted, self._source.cluster_id)
+
     def unknown(self, records: Mapping[bytes, bytes]) -> ReplicatorError | None:
         """Return why nobody knows which flow this is while its source is out of reach; None where that is known."""
         if self._source_id(records) is not None:

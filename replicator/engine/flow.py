@@ -235,6 +235,7 @@ class FlowRunner:
     async def way_back(self, why: str) -> SwitchStatus:
         """Open the closed source again, whose target is lost (`way_back_of`)."""
         await self._source.open()
+        self._between.check_noted_source()
         return await way_back_of(self._site(StateLog(self._target), ""), self._between.target_id(), why)
 
     async def whole_status(self) -> FlowStatus:

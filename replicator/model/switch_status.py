@@ -95,7 +95,8 @@ class SwitchStatus:
         left_out: Mirrors that take no part in it: source topic, and why.
         replaces: Id of the switchover that a failover took over from.
         steps: Those that were done, then those that follow.
-        waits_for: What holds it up now, as the daemon that was asked knows; None for nothing.
+        waits_for: What holds it up now, as the daemon that was asked knows, or, once a failover has ended, why the tail
+            of its old source is not measured though something answers there; None for nothing.
         groups_exact: Groups that stand exactly where they did; None before they were carried over.
         groups_inexact: Those that do not.
         known_loss: Offsets known to be lost at least; None before the cut, where the source was never seen, and of a

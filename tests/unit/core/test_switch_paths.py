@@ -82,3 +82,21 @@ def test_what_a_switch_costs_is_unknown_until_it_was_found_out() -> None:
     blind = replace(walked(journal), cuts=(Cut("t", 0, 5, 5, "t"),))
     shown = status_of(blind, names=("east", "west"))
     assert (shown.known_loss, shown.unknown_losses) == (None, 1)
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_another_cluster_as_the_source_ends_a_failback_wherever_it_stands(verb: Verb) -> None:
+    """Also behind the agreement: what follows it would be done to another cluster. The other verbs wait."""
+    options = Options(reverse_flow="back" if verb is Verb.FAILBACK else "")
+    order = Order("new", verb, options=options)
+    journal = begin(Switches(), order, promoted=verb is Verb.FAILBACK, now_ms=0, was_cut=True).switches.current
+    facts = replace(FACTS, another_source="it is another one")
+    while journal is not None and not journal.finished:
+        step = next_step(journal, facts)
+        assert (step == do.Abort("it is another one")) is (verb is Verb.FAILBACK)
+        if verb is Verb.FAILBACK:
+            ended = applied(journal, step, do.Ok(), revision=journal.revision, facts=facts)
+            assert (ended.outcome, ended.stopped_by) == (Outcome.ABORTED, "it is another one")
+            assert isinstance(next_step(ended, facts), do.Nothing)
+        step = next_step(journal, FACTS)
+        journal = applied(journal, step, RESULTS.get(type(step), do.Ok()), revision=journal.revision, facts=FACTS)

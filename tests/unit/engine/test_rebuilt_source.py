@@ -16,6 +16,8 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core import switch_steps as do
 from replicator.engine import state
 from replicator.engine.between import Between
+from replicator.engine.flow import FlowRunner
+from replicator.engine.parts import Me
 from replicator.engine.switch.closing import Closing
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.fencing import Fencing
@@ -27,7 +29,7 @@ from replicator.engine.switch.site import Site
 from replicator.engine.switch.tails import Tails
 from replicator.errors import KafkaError, WrongCluster
 from replicator.model.security import ClusterSpec
-from replicator.model.spec import FlowSpec
+from replicator.model.spec import CoordinatorSpec, FlowSpec
 from replicator.model.switch import (
     Close,
     Cut,
@@ -286,3 +288,24 @@ async def test_a_partition_waits_for_its_cluster_and_is_not_called_truncated(
     assert not slot.copy.is_faulted()
     assert (rebuilt.looks, rebuilt.fetches) == ([], [])
     assert world.pump.present_trouble()["east broker 1"].startswith(NAMED)
+
+
+async def test_whatever_a_flow_carries_switches_out_with_is_held_to_its_source(region: Region) -> None:
+    """The wire's connections and librdkafka's client alike, from the first look at the flow's record on."""
+    await region.rebuild()
+    runner = FlowRunner(
+        FLOW,
+        region.source.spec,
+        region.target.spec,
+        CoordinatorSpec(3.0, 1.0, "memory"),
+        Me("me", "127.0.0.1:0"),
+        MemoryStore(),
+        cast("Any", None),
+        cast("Any", None),
+    )
+    assert runner._admins[0]._connection.before == runner._source.prove
+    await runner._source.open()
+    site = runner._site(cast("Any", region.log), UID)
+    assert str(await refused(site.reach_source())).startswith(NAMED)
+    assert str(await refused(site.admins[0].acls.rules())).startswith(NAMED)
+    runner._source.close()

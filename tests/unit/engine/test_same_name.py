@@ -90,7 +90,13 @@ def test_a_rebuilt_source_is_not_taken_for_the_one_before() -> None:
     assert 'clusters.east.cluster_id: "new"' in told.value.next_step
     assert rebuilt.record(records) == OTHER_SITES, "so that the target can still be opened"
 
+    with pytest.raises(WrongCluster, match="copies from site a, and new answers now"):
+        rebuilt.check_noted_source()  # where the target is lost, too, and nothing else tells
+    _between(store, answers="site a").check_noted_source()
+    _between(MemoryStore(), answers="new").check_noted_source()
+
     agreed = _between(store, answers="new", said="new")
+    agreed.check_noted_source()
     agreed.check_source(records)
     assert agreed.record(records) is None
     rebuilt.check_source({})  # a target that knows of no flow is asked nothing
