@@ -193,6 +193,10 @@ class BrokerRefused(KafkaError):
         self.api = api
 
 
+class StateLost(BrokerRefused):
+    """The topic on which a flow records what it does was deleted: only an operator can go on from there."""
+
+
 class MirrorFault(ReplicatorError):
     """One partition, or one mirror, stops with a named reason of CONTRACTS section 3.
 

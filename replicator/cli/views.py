@@ -89,11 +89,12 @@ _MEANING = {
     Reason.INTERNAL_ERROR: "a bug of this software: please report what the log says",
     Reason.FENCED: "the target was promoted, or another writer took over",
     Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted the copy goes on by itself",
+    Reason.STATE_LOST: "the topic on which the flow records what it does is gone from the target",
     Reason.OPEN_TRANSACTION: "a transaction on the source has not ended; once it has the copy goes on by itself",
     Reason.WAITING_FOR_LEASE: "no daemon works on its shard now",
     Reason.FILLING: "the source holds no record at many offsets; they are filled before the copy goes on",
 }
-_WAITS_FOR_SOMEBODY = frozenset({Reason.WAITING_FOR_ACCESS, Reason.OPEN_TRANSACTION})
+_WAITS_FOR_SOMEBODY = frozenset({Reason.WAITING_FOR_ACCESS, Reason.STATE_LOST, Reason.OPEN_TRANSACTION})
 """Waits that somebody may have to end; their detail names the next step."""
 _SHOULD_COPY = frozenset({FlowState.ACTIVE, FlowState.UNREACHABLE, FlowState.PAUSED})
 _LEFT_OUT_SHOWN = 5

@@ -22,6 +22,7 @@ from replicator.errors import (
     ConnectionFailed,
     CorruptRecords,
     ReplicatorError,
+    StateLost,
     WrongCluster,
 )
 from replicator.model.spec import Offsets
@@ -218,7 +219,7 @@ class AttachLoop:
 
     def _failed(self, group: list[Slot], error: ReplicatorError) -> None:
         """One refused topic must not hold up the others: halve the group until the culprit stands alone."""
-        if len(group) > 1 and not isinstance(error, ConnectionFailed | WrongCluster):
+        if len(group) > 1 and not isinstance(error, ConnectionFailed | StateLost | WrongCluster):
             middle = len(group) // 2
             for half in (group[:middle], group[middle:]):
                 self._spawn(half)
@@ -250,8 +251,7 @@ class AttachLoop:
         else:
             # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
             slot.damaged = slot.damaged + 1 if isinstance(error, CorruptRecords) else 0
-            denied = isinstance(error, AuthorizationFailed | AuthenticationFailed)
-            slot.copy.wait(Reason.WAITING_FOR_ACCESS if denied else Reason.WAITING_FOR_LEADER, text)
+            slot.copy.wait(_waits_for(error), text)
             self.schedule(slot)
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
@@ -312,7 +312,7 @@ class AttachLoop:
                 self._pump.stop_over_bug(slot, error)
                 return
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
-            copy.say(Reason.WAITING_FOR_LEADER, f"the state topic cannot be used: {error}")
+            copy.say(_waits_for(error), f"the state topic cannot be used: {error.with_next_step()}")
         finally:
             slot.attaching = False
         self.schedule(slot)
@@ -367,6 +367,13 @@ class AttachLoop:
             return
         if not pump.begin_copying(slot, decision, source_epoch):
             self.schedule(slot)
+
+
+def _waits_for(error: ReplicatorError) -> Reason:
+    """Return what a partition waits for that met this error while it was attached."""
+    if isinstance(error, AuthorizationFailed | AuthenticationFailed):
+        return Reason.WAITING_FOR_ACCESS
+    return Reason.STATE_LOST if isinstance(error, StateLost) else Reason.WAITING_FOR_LEADER
 
 
 def _as_bug(error: Exception) -> BugError:

@@ -32,7 +32,7 @@ from replicator.engine.shown_markers import Shown, shown_after_one
 from replicator.engine.source_ends import intact_below
 from replicator.engine.start_findings import StartFindings
 from replicator.engine.state_log import StateLog
-from replicator.engine.status import Silent, at_rest, flow_status
+from replicator.engine.status import Silent, at_rest, flow_status, told_once
 from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
 from replicator.engine.switch.opening import OpenedLook
 from replicator.engine.switch.site import Site
@@ -211,8 +211,7 @@ class FlowRunner:
             told += [*parts.shards.troubles(), parts.acls.trouble]
         if shown is not FlowState.UNREACHABLE and not any(told[beside:]) and self.trouble != self._found.wrong_cluster:
             told.append(self.trouble)
-        texts = list(dict.fromkeys(one for one in told if one))
-        return "; ".join(one for one in texts if not any(one in other for other in texts if other != one)) or None
+        return told_once(told, lost, self._state_log.is_gone if self._state_log is not None else "")
 
     @property
     def switches(self) -> SwitchKeeper:

@@ -14,7 +14,7 @@ from kio.schema.errors import ErrorCode
 from replicator.core.rights import Operation, acl_command, on_topic
 from replicator.engine import state
 from replicator.engine.state_log import StateLog
-from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
+from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, StateLost
 from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -150,9 +150,9 @@ class SourceState:
         )
 
 
-def _unknown_now(cluster: Cluster, why: str) -> BrokerRefused:
+def _unknown_now(cluster: Cluster, why: str) -> StateLost:
     alias = cluster.spec.alias
-    return BrokerRefused(
+    return StateLost(
         f"whether topics of {alias} are copies that flows made is not known now",
         cluster=alias,
         code=int(ErrorCode.unknown_topic_or_partition),

@@ -24,7 +24,7 @@ from kio.schema.errors import ErrorCode
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.intake import Aborts
 from replicator.engine.look import Side, batches_of, read_once
-from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, TimedOut
+from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, StateLost, TimedOut
 from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -342,10 +342,15 @@ class StateLog:
             raise self._is_lost("it was deleted and created again")
         self.lost = None
 
+    @property
+    def is_gone(self) -> str:
+        """What every text about the loss of this topic says."""
+        return f"{STATE_TOPIC} of cluster {self._cluster.spec.alias!r} is gone"
+
     def _is_lost(self, why: str) -> BrokerRefused:
         alias = self._cluster.spec.alias
-        error = BrokerRefused(
-            f"{STATE_TOPIC} of cluster {alias!r} is gone",
+        error = StateLost(
+            self.is_gone,
             cluster=alias,
             code=int(ErrorCode.unknown_topic_or_partition),
             api="Metadata",

@@ -17,7 +17,7 @@ from replicator.model.status import ClusterStatus, FlowStatus, FlowTotals, LeftO
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from replicator.engine.chosen import Chosen
     from replicator.engine.mirror import Mirror
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _LEFT_OUT_MAX = 100
 """Topics that are named of those left out."""
 
+_WAITS = frozenset({Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_LEADER, Reason.STATE_LOST})
+"""Reasons of partitions that are shown as waiting, whatever phase their machine is in."""
 _NOBODYS = frozenset({Reason.FENCED, Reason.SOURCE_MISSING})
 _STATES = {
     Phase.SEEDING: MirrorState.SEEDING,
@@ -238,7 +240,7 @@ def _phase(slot: Slot, reason: Reason | None) -> PartitionPhase:
     phase = slot.copy.phase
     if phase in {Phase.FAULTED, Phase.PAUSED} or reason is Reason.WAITING_FOR_ACCESS:
         return PartitionPhase.STOPPED
-    if phase is Phase.COPYING and reason not in {Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_LEADER}:
+    if phase is Phase.COPYING and reason not in _WAITS:
         return PartitionPhase.COPYING
     return PartitionPhase.ATTACHING if reason is None else PartitionPhase.WAITING
 
@@ -337,3 +339,17 @@ def _totals(pump: Pump | None) -> FlowTotals:
         last_progress_ms=progress_ms,
         filled_offsets_total=totals.filled,
     )
+
+
+def told_once(texts: Iterable[str | None], lost: str | None, gone: str) -> str | None:
+    """Return the troubles of a flow as one text, None where there is none: none of them is told twice.
+
+    Args:
+        texts: What there is to tell, the most important first.
+        lost: That the state topic is lost, with what helps; None while it is not.
+        gone: What each text says that is about this loss.
+    """
+    told = list(dict.fromkeys(one for one in texts if one))
+    if lost is not None:  # who cannot use it tells the same in words of its own
+        told = [one for one in told if one == lost or gone not in one]
+    return "; ".join(one for one in told if not any(one in other for other in told if other != one)) or None

@@ -83,6 +83,7 @@ class Reason(enum.StrEnum):
     WAITING_FOR_TAIL = "waiting_for_tail"
     WAITING_FOR_LEADER = "waiting_for_leader"
     WAITING_FOR_ACCESS = "waiting_for_access"
+    STATE_LOST = "state_lost"
     OPEN_TRANSACTION = "open_transaction"
     FILLING = "filling"
 

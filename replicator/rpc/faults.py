@@ -80,7 +80,7 @@ def from_wire(data: bytes) -> errors.ReplicatorError:
         fields["cluster"] = detail.cluster
         if kind not in {errors.ConnectionFailed, errors.NotOurs}:  # always retryable, they do not ask
             fields["retryable"] = detail.retryable
-    if kind is errors.BrokerRefused:
+    if issubclass(kind, errors.BrokerRefused):
         fields |= {"code": detail.code, "api": detail.api}
     return kind(what, **fields)
 

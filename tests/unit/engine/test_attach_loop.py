@@ -16,7 +16,14 @@ from replicator.core.partition_values import Phase, TargetLimits
 from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.pump import Pump
 from replicator.engine.slot import Slot
-from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, ConnectionFailed, CorruptRecords
+from replicator.errors import (
+    AuthenticationFailed,
+    AuthorizationFailed,
+    BugError,
+    ConnectionFailed,
+    CorruptRecords,
+    StateLost,
+)
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -147,6 +154,7 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
         (AuthorizationFailed("Read is missing", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_ACCESS),
         (AuthenticationFailed("the password is wrong", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_ACCESS),
         (ConnectionFailed("out of reach", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_LEADER),
+        (StateLost("it is gone", cluster="west", code=3, api="Metadata"), Phase.ATTACHING, Reason.STATE_LOST),
     ],
 )
 @pytest.mark.parametrize("name", ["look_again", "what_displaced", "read_facts"])

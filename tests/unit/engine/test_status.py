@@ -18,7 +18,8 @@ from replicator.engine.filler import Filler
 from replicator.engine.mirror import Mirror
 from replicator.engine.pump import Totals
 from replicator.engine.slot import OpenTransaction, Slot
-from replicator.engine.status import Silent, _mirror, _partition, _totals, at_rest, flow_status
+from replicator.engine.state_log import StateLog
+from replicator.engine.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
@@ -363,3 +364,29 @@ def test_what_another_daemon_copies_does_not_rest_with_the_flow_that_ended_here(
     }
     elsewhere = replace(picture.mirrors[0], partitions=picture.mirrors[0].partitions[1:3], state=MirrorState.ACTIVE)
     assert at_rest(replace(picture, mirrors=(elsewhere,))).mirrors[0].state is MirrorState.ACTIVE
+
+
+def test_the_loss_of_the_state_topic_is_told_once() -> None:
+    """Whoever cannot use it says so in words of its own; what is about something else stays."""
+    log = StateLog(Cluster(ClusterSpec("west", (("w", 1),))))
+    before = log._is_lost("it was deleted").with_next_step()
+    claim = f"the claim of shard 0 is not held: {before}"
+    log._is_lost("it was deleted and created again")
+    assert log.lost is not None
+    assert log.lost != before
+    told = told_once([log.lost, "rules: one is missing", before, claim, None], log.lost, log.is_gone)
+    assert told == f"{log.lost}; rules: one is missing"
+    assert told_once(["a", "b: a", None, "b: a"], None, log.is_gone) == "b: a"
+    assert told_once([None], None, "") is None
+
+
+def test_a_partition_that_waits_for_the_state_topic_says_so() -> None:
+    """That is no leader to be looked for."""
+    waits = slot(0)
+    waits.copy.wait(Reason.STATE_LOST, "replicator.state is gone")
+    found = _partition(waits, PUMP)
+    assert (found.phase, found.reason, found.detail) == (
+        PartitionPhase.WAITING,
+        Reason.STATE_LOST,
+        "replicator.state is gone",
+    )

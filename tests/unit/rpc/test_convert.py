@@ -152,6 +152,7 @@ def test_desired_has_a_number_each_and_zero_is_refused() -> None:
         errors.TimedOut("what"),
         errors.ConnectionFailed("what", cluster="east"),
         errors.BrokerRefused("what", cluster="east", code=29, api="Produce", retryable=True),
+        errors.StateLost("what", cluster="west", code=3, api="Metadata", next_step="next", retryable=True),
         errors.MirrorFault(Reason.SOURCE_TRUNCATED, "what"),
         errors.AuthorizationFailed("what", cluster="east"),
         errors.NotAvailable("what"),
