@@ -20,6 +20,8 @@ def command(
     """Run the flows of a file until SIGTERM; SIGHUP reads the file again."""
     # The daemon's packages are loaded here only: every other command starts without them.
     import asyncio
+    import os
+    import sys
 
     from replicator.daemon.daemon import Daemon
 
@@ -28,7 +30,13 @@ def command(
     async def main() -> None:
         await Daemon(spec).run()
 
-    asyncio.run(main())
+    with asyncio.Runner() as runner:
+        runner.run(main())
+        # All that is to be kept was written and closed. What is left are threads that wait for brokers, some of them
+        # for half a minute and longer: whoever sent SIGTERM would kill us before they are joined.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def prepared(file: Path, log_level: str) -> Spec:
