@@ -33,6 +33,9 @@ _import_structlog_without_rich()
 
 import structlog  # noqa: E402  # only now, see above
 
+# Until it is set up, what a command line logs goes beside its output, never into it: that may be JSON somebody reads.
+structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
 _MASK = "***"
 _SECRET_WORDS = ("password", "secret", "token", "credential", "private_key")
 _DEPTH_MAX = 6

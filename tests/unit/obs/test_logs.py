@@ -112,3 +112,11 @@ def test_structlog_comes_without_rich() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_what_a_command_line_logs_is_no_part_of_its_output() -> None:
+    """A warning before JSON would make it none."""
+    code = "from replicator.obs.logs import get_logger; get_logger('x').warning('seen'); print('{}')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{}\n"
+    assert "seen" in done.stderr
