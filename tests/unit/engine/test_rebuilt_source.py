@@ -258,7 +258,7 @@ async def test_a_flow_record_without_the_id_proves_nothing_and_it_is_said(capsys
         await made.source.refresh([])
     await made.source.refresh(["orders-1"])
     assert await log_ends(made.source, [ZERO]) == {ZERO: 43}
-    assert capsys.readouterr().out.count("is not recorded") == 1
+    assert capsys.readouterr().err.count("is not recorded") == 1
     made.close()
 
 

@@ -138,10 +138,10 @@ async def test_a_target_that_cannot_be_fenced_is_filled(target: Target, capsys: 
     """The copy needs no more than the log; that it cannot be switched is said at the first start."""
     target.tells_of_producers = False
     await target.route().prepare(1)
-    assert "this target cannot be fenced" in capsys.readouterr().out
+    assert "this target cannot be fenced" in capsys.readouterr().err
     target.tells_of_producers = None
     await target.route().prepare(1)
-    assert "this target cannot be fenced" not in capsys.readouterr().out
+    assert "this target cannot be fenced" not in capsys.readouterr().err
 
 
 async def test_partitions_go_over_to_mapped_offsets_there(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
