@@ -325,7 +325,7 @@ async def _mirrors(flow: _Flow) -> None:
     configs = await target.admin.describe_configs(sorted(topic.name for topic in there.values()))
     settings = await _known_settings(flow, configs)
     plans = {name: _plan(flow, name, configs, settings) for name in flow.names}
-    known = [name for name in there if (record := flow.mirror(name)) is not None and record.source_topic == name]
+    known = [name for name in there if flow.mirror(name) is not None]
     records = await _circles(flow, [topic for name, topic in there.items() if name not in known])
     waiting = {name: topic for name, topic in there.items() if name in flow.standing}
     flow.standby = await standby_of(flow.counterpart, (flow.source.cluster, target.cluster), waiting, known, records)

@@ -66,6 +66,14 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[int]]:
     return grouped
 
 
+def _offsets(answer: ListOffsetsResponse | LocalOffsetsResponse) -> dict[TopicPartition, Answer]:
+    return {
+        TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
+        for topic in answer.topics
+        for item in topic.partitions
+    }
+
+
 async def list_offsets(
     connection: Connection, partitions: Iterable[TopicPartition], timestamp: int, *, committed: bool
 ) -> dict[TopicPartition, Answer]:
@@ -87,12 +95,7 @@ async def list_offsets(
             for topic, indexes in _by_topic(partitions).items()
         ),
     )
-    answer = await connection.call(request, ListOffsetsResponse)
-    return {
-        TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
-        for topic in answer.topics
-        for item in topic.partitions
-    }
+    return _offsets(await connection.call(request, ListOffsetsResponse))
 
 
 async def local_starts(connection: Connection, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Answer]:
@@ -116,12 +119,7 @@ async def local_starts(connection: Connection, partitions: Iterable[TopicPartiti
             for topic, indexes in _by_topic(partitions).items()
         ),
     )
-    answer = await connection.call(request, LocalOffsetsResponse)
-    return {
-        TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
-        for topic in answer.topics
-        for item in topic.partitions
-    }
+    return _offsets(await connection.call(request, LocalOffsetsResponse))
 
 
 async def describe_producers(
