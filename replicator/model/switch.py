@@ -166,7 +166,7 @@ class Away(Word):
 AWAY = {
     Away.SWITCHED_ALONE: "was switched alone",
     Away.NOT_SELECTED: "is no longer selected by the flow",
-    Away.SOURCE_GONE: "was deleted on its source (a flow back copies again what is left of it: delete or exclude that)",
+    Away.SOURCE_GONE: "was deleted on its source (the way back copies what is left of it: delete or exclude that)",
 }
 """The same in words, behind the name of a topic."""
 
