@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from replicator.cli import output, remote
-from replicator.errors import TimedOut, Unequal, UsageError
+from replicator.errors import TimedOut, Undecided, Unequal, UsageError
 from replicator.model.spec import SideName
 
 if TYPE_CHECKING:
@@ -285,9 +285,10 @@ def _judge(result: VerifyResult, wait: str) -> None:
     Raises:
         Unequal: Records differ, or a topic cannot be compared.
         TimedOut: All that was compared is equal, and the target has not got everything yet.
+        Undecided: There are records, and none could be compared.
     """
-    if not result.equal:
-        bad = [topic for topic in result.topics if not topic.equal]
+    if result.equal is False:
+        bad = [topic for topic in result.topics if topic.equal is False]
         total = sum(topic.differences for topic in bad)
         first = bad[0].first[0] if bad[0].first else None
         raise Unequal(
@@ -301,4 +302,10 @@ def _judge(result: VerifyResult, wait: str) -> None:
         raise TimedOut(
             f"equal so far; after {wait} the target is still {output.number(result.behind)} offsets behind",
             next_step="`replicator flow status` tells why; repeat with a longer --wait",
+        )
+    if result.equal is None:
+        raise Undecided(
+            "nothing was compared",
+            why=next((topic.not_comparable for topic in result.topics if topic.not_comparable), ""),
+            next_step="run it again once there are new records",
         )

@@ -209,9 +209,15 @@ def _judge(result: DigestResult, wait: str) -> None:
             " the target was behind",
             next_step="`replicator flow status` tells why; repeat with a longer --wait, or with newer digests",
         )
-    if result.equal is None:
+    if result.untold:
         raise Undecided(
             f"ranges differ, and whether they may {CANNOT_BE_TOLD}",
             why="each cluster's cleaner removes superseded records when it likes",
             next_step="run `replicator verify FLOW -c FILE --digest --topic NAME` where both sides can be read",
+        )
+    if result.equal is None:
+        raise Undecided(
+            "nothing was compared",
+            why=next((remark for topic in result.topics for remark in topic.remarks), ""),
+            next_step="run it again once there are new records",
         )

@@ -52,21 +52,31 @@ class TopicDigestVerdict:
 
     @property
     def equal(self) -> bool | None:
-        """Whether every range compared is equal; None where that cannot be told."""
+        """Whether every range compared is equal; None where that cannot be told, or nothing was compared."""
         if self.problem is not None or any(part.different for part in self.partitions):
             return False
-        return None if any(part.untold for part in self.partitions) else True
+        return None if self.untold or self._unseen else True
+
+    @property
+    def untold(self) -> bool:
+        """Whether ranges differ that may differ."""
+        return any(part.untold for part in self.partitions)
+
+    @property
+    def _unseen(self) -> bool:
+        unseen = any(part.not_comparable or part.not_covered for part in self.partitions)
+        return unseen and not any(part.equal_ranges or part.excused for part in self.partitions)
 
     @property
     def outcome(self) -> str:
         """What came of it, in a few words."""
-        if self.problem is not None or not self.equal:
-            return self.problem or (CANNOT_BE_TOLD if self.equal is None else "DIFFERENT")
+        if self.equal is False:
+            return self.problem or "DIFFERENT"
+        if self.untold:
+            return CANNOT_BE_TOLD
         if self.behind:
             return "behind"
-        unseen = any(part.not_comparable or part.not_covered for part in self.partitions)
-        seen = any(part.equal_ranges or part.excused for part in self.partitions)
-        return "not compared" if unseen and not seen else "equal"
+        return "not compared" if self.equal is None else "equal"
 
     @property
     def equal_ranges(self) -> int:
@@ -107,11 +117,16 @@ class DigestResult:
 
     @property
     def equal(self) -> bool | None:
-        """Whether every range compared is equal; None where that cannot be told."""
+        """Whether every range compared is equal; None where that cannot be told, or nothing was compared."""
         found = {topic.equal for topic in self.topics}
         if False in found:
             return False
-        return None if None in found else True
+        return None if self.untold or found == {None} else True
+
+    @property
+    def untold(self) -> bool:
+        """Whether ranges differ that may differ."""
+        return any(topic.untold for topic in self.topics)
 
     @property
     def behind(self) -> int:

@@ -55,9 +55,20 @@ class TopicVerdict:
     problem: str | None = None
 
     @property
-    def equal(self) -> bool:
-        """Whether every record compared is equal; says nothing of offsets not reached yet (`behind`)."""
-        return self.problem is None and not any(part.differences for part in self.partitions)
+    def equal(self) -> bool | None:
+        """Whether every record compared is equal; None where there are records, and none was compared.
+
+        It says nothing of offsets not reached yet (`behind`).
+        """
+        if self.problem is not None or any(part.differences for part in self.partitions):
+            return False
+        return None if self._unseen else True
+
+    @property
+    def _unseen(self) -> bool:
+        return not self.records and any(
+            part.source_only or part.target_only or part.taken_over for part in self.partitions
+        )
 
     @property
     def records(self) -> int:
@@ -87,13 +98,11 @@ class TopicVerdict:
     @property
     def outcome(self) -> str:
         """What came of it, in a few words."""
-        if self.problem is not None or not self.equal:
+        if self.equal is False:
             return self.problem or "DIFFERENT"
         if self.behind:
             return "behind"
-        if not self.records and any(
-            part.source_only or part.target_only or part.taken_over for part in self.partitions
-        ):
+        if self.equal is None:
             return "not compared"
         return "equal above the cut" if self.taken_over else "equal"
 
@@ -119,9 +128,12 @@ class VerifyResult:
     seconds: float
 
     @property
-    def equal(self) -> bool:
-        """Whether every record compared is equal."""
-        return all(topic.equal for topic in self.topics)
+    def equal(self) -> bool | None:
+        """Whether every record compared is equal; None where there are records, and none of any topic was compared."""
+        found = {topic.equal for topic in self.topics}
+        if False in found:
+            return False
+        return None if found == {None} else True
 
     @property
     def behind(self) -> int:
@@ -146,7 +158,10 @@ def summed(counters: list[Counter[Any]]) -> tuple[tuple[str, int], ...]:
 
 
 def to_json(result: VerifyResult) -> dict[str, Any]:
-    """Return the JSON object of `verify -o json`: snake_case, integers for offsets and sizes."""
+    """Return the JSON object of `verify -o json`: snake_case, integers for offsets and sizes.
+
+    `equal` is null where nothing could be compared.
+    """
     return {
         "schema_version": 1,
         "equal": result.equal,

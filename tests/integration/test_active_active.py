@@ -98,7 +98,8 @@ def assert_each_once(east: Kafka, west: Kafka, topic: str, loads: tuple[Load, Lo
         assert contents(theirs_here[number]) == contents(theirs[number])
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("rounds", [1, 3])
 def test_both_sides_are_written_to_and_no_record_comes_back(
     east: Kafka, west: Kafka, topic_name: str, lab: Lab, rounds: int
 ) -> None:

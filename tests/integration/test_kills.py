@@ -69,6 +69,7 @@ def _kill_daemon(east: Kafka, west: Kafka, topic: str, lab: Lab, *, kills: int) 
     load.check(topic, assert_equal(east, west, topic))
 
 
+@pytest.mark.long
 def test_two_unaware_daemons(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The same flow file twice, and now this one, now that one is killed."""
     _kill_either(east, west, topic_name, lab, kills=2)

@@ -88,6 +88,7 @@ def wait_alone(daemon: Daemon, topic: str) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.long
 def test_a_flow_is_shared_and_handed_over(
     east: Kafka, west: Kafka, topic_name: str, lab: Lab, record_testsuite_property: Any
 ) -> None:

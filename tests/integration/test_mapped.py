@@ -53,6 +53,7 @@ def all_verified(daemon: Daemon, topic: str) -> bool:
     )
 
 
+@pytest.mark.long
 def test_a_mapped_flow_leaves_markers_and_aborted_records_out(
     east: Kafka, west: Kafka, topic_name: str, lab: Lab
 ) -> None:

@@ -303,6 +303,7 @@ def daemon(file: Path) -> Iterator[Path]:
             process.wait(20)
 
 
+@pytest.mark.long
 def test_the_printed_rights_are_enough(
     clean: Pair, capsys: pytest.CaptureFixture[str], validate: Validate, topic_name: str
 ) -> None:

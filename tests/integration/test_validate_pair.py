@@ -6,6 +6,8 @@ import json
 import subprocess
 from typing import Any
 
+import pytest
+
 from tests.integration.harness import REPLICATOR, Daemon, Kafka, Lab, create, produce, wait_copied, wait_until
 from tests.integration.test_switchover import both_ways, flow_of, order
 
@@ -21,6 +23,7 @@ def failures(daemon: Daemon) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_a_healthy_pair_is_sound(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Before a switch, after it, and after the switch back; also with topics that came since the last one."""
     create(east, topic_name)

@@ -60,7 +60,10 @@ def test_nothing_is_called_equal_that_was_not_compared() -> None:
         (judged(side(0, 0), side(0, 0)), "equal"),
         (judged(side(0, 35), side(0, 35, flipped=3)), "DIFFERENT"),
     ):
-        assert TopicDigestVerdict("t", "t", (verdict,)).outcome == outcome
+        topic = TopicDigestVerdict("t", "t", (verdict,))
+        assert topic.outcome == outcome
+        whole = DigestResult((topic,), 10, 1.0)
+        assert topic.equal is whole.equal is {"not compared": None, "DIFFERENT": False}.get(outcome, True)
 
 
 def test_one_record_is_found_in_its_range() -> None:

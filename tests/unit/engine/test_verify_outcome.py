@@ -37,7 +37,20 @@ EQUAL = PartitionVerdict(0, 90, 100, records=10, bytes=80, digest="d")
 )
 def test_outcome(part: PartitionVerdict, outcome: str) -> None:
     """Nothing is called equal that was not compared."""
-    assert TopicVerdict("t", "t", (part,)).outcome == outcome
+    topic = TopicVerdict("t", "t", (part,))
+    assert topic.outcome == outcome
+    whole = VerifyResult((topic,), 1.0)
+    assert topic.equal is whole.equal is {"not compared": None, "DIFFERENT": False}.get(outcome, True)
+
+
+def test_one_topic_that_was_not_compared() -> None:
+    """It is named by itself, and what was compared decides."""
+    unseen = TopicVerdict("t", "t", (replace(EQUAL, taken_over=90, records=0),))
+    seen = TopicVerdict("t", "t", (EQUAL,))
+    different = TopicVerdict("t", "t", (replace(EQUAL, differences=1),))
+    assert VerifyResult((unseen, seen), 1.0).equal is True
+    assert VerifyResult((unseen, seen, different), 1.0).equal is False
+    assert VerifyResult((), 1.0).equal is True
 
 
 def test_told() -> None:
