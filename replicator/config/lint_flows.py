@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from replicator.config.mistakes import KeyPath, did_you_mean
 from replicator.config.rule import Rule
+from replicator.core.regex import BadRegex, compiled
 from replicator.core.selection import (
     group_reserved,
     legal_topic_name,
@@ -113,8 +114,8 @@ def _rename(rule: Rule, path: KeyPath, rename: Rename) -> None:
         rule.note(regex, "is missing; needed: the regex whose match is replaced", about=[to])
     elif rename.regex is not None and rename.to is not None:
         try:
-            re.compile(rename.regex).sub(rename.to, "")
-        except (re.error, IndexError) as error:
+            compiled(rename.regex).check_replacement(rename.to)
+        except BadRegex as error:
             rule.note(to, f"does not fit regex: {error}", about=[regex])
 
 
@@ -122,7 +123,7 @@ def name_on_target(rename: Rename, name: str) -> str | None:
     """Return the target's name, or None where the rename is wrong (noted by `_rename`)."""
     try:
         return target_name(rename, name)
-    except (re.error, IndexError):
+    except BadRegex:
         return None
 
 

@@ -17,6 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from replicator.core.regex import BadRegex, compiled
 from replicator.core.selection import legal_topic_name
 from replicator.model import units
 from replicator.model.security import Secret
@@ -123,8 +124,8 @@ def _prefix(value: str) -> str:
 
 def _regex(value: str) -> str:
     try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError) as error:
+        compiled(value)
+    except BadRegex as error:
         raise ValueError(f"{units.shown(value)} is not a regular expression: {error}") from None
     return value
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from replicator.core.regex import compiled
 from replicator.model.spec import Pattern, PatternKind, Rename, Selection
 
 TOPIC_NAME_MAX = 249
@@ -90,18 +91,16 @@ def target_name(rename: Rename, name: str) -> str:
 
     A regex that does not match the whole name leaves it unchanged. The result may be no legal name
     (`legal_topic_name`): the caller refuses it, because only it knows the topic's flow.
+
+    Raises:
+        BadRegex: The replacement does not fit the regex; the loader refuses that.
     """
     if rename.prefix is not None:
         return rename.prefix + name
     if rename.regex is not None and rename.to is not None:
-        match = _compile(rename.regex).fullmatch(name)
-        return match.expand(rename.to) if match else name
+        renamed = compiled(rename.regex).replaced(name, rename.to)
+        return name if renamed is None else renamed
     return name
-
-
-@lru_cache(maxsize=256)
-def _compile(regex: str) -> re.Pattern[str]:
-    return re.compile(regex)
 
 
 def _never_matched_group(name: str) -> bool:
@@ -147,6 +146,7 @@ def _test(pattern: Pattern) -> Callable[[str], object]:
     if pattern.kind is PatternKind.PREFIX:
         return lambda name: name.startswith(text)
     if pattern.kind is PatternKind.REGEX:
-        return _compile(text).fullmatch
-    # translate() anchors both ends and is case sensitive, as topic names are.
-    return _compile(fnmatch.translate(text)).match
+        return compiled(text).matches
+    # translate() anchors both ends and is case sensitive, as topic names are; what it makes of several stars takes
+    # time linear in the name for each of them, so a glob may stay with Python's engine.
+    return re.compile(fnmatch.translate(text)).match

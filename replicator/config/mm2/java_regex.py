@@ -6,10 +6,11 @@ MirrorMaker splits a list at its commas and joins the parts with `|`; the whole 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
 
-from replicator.model.spec import Pattern, PatternKind
+from replicator.core.regex import BadRegex, compiled
+from replicator.core.selection import matches
+from replicator.model.spec import Pattern, PatternKind, Selection
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _SETTING = re.compile(r"[a-z][a-z0-9.]*", re.ASCII)
@@ -26,7 +27,8 @@ _STEP = re.compile(
     r"|(?P<other>.)",
     re.DOTALL,
 )
-_SHARED_ESCAPES = frozenset("dDwWsSbBAtnrf123456789")
+_SHARED_ESCAPES = frozenset("dDwWsSbBAtnrfz")
+_REFERENCES = frozenset("123456789")
 _SHARED_FLAGS = frozenset("ims-")
 
 
@@ -69,10 +71,7 @@ def names(value: str, known: frozenset[str]) -> tuple[tuple[str, ...], tuple[str
 
 
 def _matches(pattern: Pattern, name: str) -> bool:
-    text = pattern.text
-    if pattern.kind is PatternKind.GLOB:
-        text = re.escape(text).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(text, name) is not None
+    return matches(Selection((pattern,)), name)
 
 
 def _part(part: str, *, excludes: bool) -> Iterator[Pattern]:
@@ -87,48 +86,52 @@ def _part(part: str, *, excludes: bool) -> Iterator[Pattern]:
 
 
 def _translate(text: str) -> str:
-    """Return the same expression in Python's words; what both share (most, since Python 3.11) stays."""
+    """Return the same expression in RE2's words; what both share stays."""
     return "".join(_step(match) for match in _STEP.finditer(text))
 
 
 def _step(match: re.Match[str]) -> str:
-    escape, group = match["escape"], match[0]
-    if escape is not None:
-        if escape.startswith("k<"):
-            return f"(?P={escape[2:-1]})"
-        if escape in {"z", "Z"}:
-            return r"\Z"
-        if escape.isalnum() and len(escape) == 1 and escape not in _SHARED_ESCAPES:
-            raise NotOurs(f"\\{escape} exists in Java's regular expressions only")
-    elif match["class"] is not None:
+    group = match[0]
+    if match["escape"] is not None:
+        return _escape(match["escape"])
+    if match["class"] is not None:
         body = group[1:-1]
         if "&&" in body or re.search(r"(?<!\\)\[", body):
             raise NotOurs("a class inside a class ([a-z&&[^b]]) exists in Java's regular expressions only")
-        _translate(re.sub(r"^\^?\]?", "", body))  # its escapes
-    elif match["count"] is not None:
+        inner = re.sub(r"^\^?\]?", "", body)
+        return f"[{body.removesuffix(inner)}{_translate(inner)}]"  # its escapes
+    if match["count"] is not None:
         raise NotOurs("a '{' that begins no count; a comma separates the list, so {1,3} cannot be said in it")
-    elif match["group"] is not None:
+    if match["group"] is not None:
         return "(?P<"
-    elif match["flags"] is not None and not set(group[2:-1]) <= _SHARED_FLAGS:
+    if match["flags"] is not None and not set(group[2:-1]) <= _SHARED_FLAGS:
         raise NotOurs(f"the flags {group} exist in Java's regular expressions only")
     return group
 
 
+def _escape(escape: str) -> str:
+    if escape.startswith("k<") or escape in _REFERENCES:
+        raise NotOurs(f"\\{escape} refers back to a group, which needs time beyond any bound")
+    if escape == "Z":
+        return r"\z"
+    if escape.startswith("u") and len(escape) > 1:
+        return f"\\x{{{escape[1:]}}}"
+    if escape.isalnum() and len(escape) == 1 and escape not in _SHARED_ESCAPES:
+        raise NotOurs(f"\\{escape} exists in Java's regular expressions only")
+    return f"\\{escape}"
+
+
 def _compile(text: str, part: str) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # signs that a later Python reads as set operations
-            re.compile(text)
-    except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise NotOurs(f"{part!r} is no regular expression of Python: {error}") from None
+        compiled(text)
+    except BadRegex as error:
+        raise NotOurs(f"{part!r} is no regular expression of RE2: {error}") from None
 
 
 def _choices(text: str) -> list[str]:
     """Return the alternatives of an expression; matching any of them as a whole is the same."""
     if text.startswith("(?") and not text.startswith("(?:"):
         return [text]  # flags reach over all alternatives
-    if re.search(r"\\[1-9]|\(\?P=", text):
-        return [text]  # a reference counts groups over all alternatives
     parts, depth = [""], 0
     for match in _STEP.finditer(text):
         sign = match[0]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicator.core.regex import BadRegex
 from replicator.core.selection import (
     legal_topic_name,
     literal,
@@ -136,7 +136,7 @@ def test_a_regex_rename_can_use_groups(name: str) -> None:
 
 def test_a_rename_that_does_not_fit_raises() -> None:
     """The loader refuses it; here it must not pass silently."""
-    with pytest.raises(re.error):
+    with pytest.raises(BadRegex):
         target_name(Rename(regex="(a)", to=r"\2"), "a")
 
 
