@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from replicator.errors import AuthenticationFailed
+from replicator.files import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,8 +76,7 @@ def read_token(cluster: ClusterSpec) -> str:
 
 def _read_secret(cluster: ClusterSpec, path: Path) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(_SECRET_BYTES_MAX)
+        return read_regular(path, _SECRET_BYTES_MAX).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise AuthenticationFailed(
             f"cannot read the secret file {path} of cluster {cluster.alias!r}",

@@ -8,6 +8,7 @@ from typing import Any
 
 from replicator.errors import PreflightFailed
 from replicator.model.report import Check, Level, Report
+from replicator.model.text import printable
 
 _LABELS = {Level.OK: ("OK  ", "green"), Level.WARN: ("WARN", "yellow"), Level.FAIL: ("FAIL", "red")}
 _WIDTH_MAX = 110
@@ -50,13 +51,15 @@ def _print_check(console: Any, check: Check, width: int) -> None:
 
     label, style = _LABELS[check.level]
     start = f"{_INDENT}{label}  "
-    lines = textwrap.wrap(f"{check.name}: {check.text}", max(30, width - len(start)), break_on_hyphens=False)
+    lines = textwrap.wrap(
+        printable(f"{check.name}: {check.text}", lines=True), max(30, width - len(start)), break_on_hyphens=False
+    )
     console.print(Text.assemble(_INDENT, (label, style), "  ", lines[0]), soft_wrap=True)
     for line in lines[1:]:
         console.print(" " * len(start) + line, soft_wrap=True)
     if check.fix:  # whole, so that a command can be copied
         name = "hint" if check.level == "ok" else "fix"
-        console.print(f"{' ' * len(start)}{name}: {check.fix}", soft_wrap=True)
+        console.print(f"{' ' * len(start)}{name}: {printable(check.fix, lines=True)}", soft_wrap=True)
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from replicator.cli.flow import FlowArgument
 from replicator.cli.output import Column, Format
 from replicator.model.groups import GroupPartition, GroupState, GroupStatus
 from replicator.model.status import SCHEMA_VERSION, DaemonStatus
+from replicator.model.text import command, printable
 
 app = typer.Typer(no_args_is_help=True, help="Consumer groups: how far they have followed to the target.")
 
@@ -98,7 +99,7 @@ def describe(
                     document = {"schema_version": SCHEMA_VERSION, "group": asdict(found)}
                     output.document(form, document, stream=streaming)
                 case Format.NAME:
-                    output.line(found.group)
+                    output.names([found.group])
                 case Format.TABLE | Format.WIDE:
                     _describe_text(found, wide=form is Format.WIDE)
 
@@ -145,7 +146,7 @@ def _list_document(flow: str, groups: Sequence[GroupStatus], detail: str | None)
 
 def _describe_text(group: GroupStatus, *, wide: bool) -> None:
     parts = [
-        f"{group.group}  {group.kind}  {group.state}",
+        f"{printable(group.group)}  {group.kind}  {group.state}",
         f"source {output.text(group.source_state)}",
         f"target {output.text(group.target_state)}",
         f"would read again {output.number(group.reread_records)}",
@@ -157,7 +158,7 @@ def _describe_text(group: GroupStatus, *, wide: bool) -> None:
     if group.unmirrored:
         output.line(f"{group.unmirrored} more commits are of topics that this flow does not mirror: left alone")
     if group.detail is not None:
-        output.line(f"  why:    {group.detail}")
+        output.line(f"  why:    {printable(group.detail)}")
     told = _NEXT.get(group.state)
     if told is not None:
-        output.line(f"  next:   {told.format(flow=group.flow, group=group.group)}")
+        output.line(f"  next:   {told.format(flow=group.flow, group=command(group.group))}")

@@ -10,10 +10,12 @@ import typer
 
 from replicator.cli import output
 from replicator.errors import ConfigError, UsageError
+from replicator.files import read_regular
 
 if TYPE_CHECKING:
     from replicator.config.mm2 import Imported, Row
 
+_FILE_BYTES_MAX = 1 << 20
 _COLUMNS = (
     output.Column("LINE", right=True),
     output.Column("MIRRORMAKER 2", folds=True),
@@ -53,9 +55,12 @@ def mm2_command(
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        content = read_regular(file, _FILE_BYTES_MAX + 1)
     except OSError as error:
         raise ConfigError(f"{file} cannot be read", why=error.strerror or str(error)) from None
+    if len(content) > _FILE_BYTES_MAX:
+        raise ConfigError(f"{file} is too large; allowed: {_FILE_BYTES_MAX >> 20} MiB")
+    return content
 
 
 def _write(out: Path, text: str, *, force: bool) -> None:

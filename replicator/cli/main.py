@@ -31,6 +31,7 @@ from replicator.cli import (
 )
 from replicator.cli.remote import WATCH_DEFAULT
 from replicator.errors import BugError, ConfigError, ReplicatorError
+from replicator.model.text import printable
 from replicator.model.units import parse_duration
 
 INTERRUPTED = 130
@@ -113,7 +114,7 @@ def describe(error: ReplicatorError) -> str:
         lines.append(f"next: {error.next_step}")
     elif isinstance(error, BugError):
         lines.append("next: please report it with the text below")
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines) + "\n", lines=True)
 
 
 def expand_watch(words: Sequence[str]) -> list[str]:

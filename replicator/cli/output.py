@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from replicator.model.text import printable
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def table(
 ) -> None:
     """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe; `to` is standard output.
 
-    Without `wide` no name is longer than 64 characters: a topic's may have 249.
+    Without `wide` no name is longer than 64 characters: a topic's may have 249. What a cell holds stays in its cell:
+    line breaks and terminal sequences of names are shown as escapes.
     """
     from rich.table import Table  # 50 ms, only for tables
     from rich.text import Text
@@ -69,6 +71,7 @@ def table(
     console = _console(to)
     fitted = console.is_terminal and not wide
     shown = [at for at, column in enumerate(columns) if wide or not column.wide]
+    rows = [[printable(cell) for cell in row] for row in rows]
     if not wide:
         cut = [column.names for column in columns]
         rows = [[shortened(cell) if long else cell for long, cell in zip(cut, row, strict=True)] for row in rows]
@@ -102,19 +105,19 @@ def shortened(name: str) -> str:
 
 
 def line(text: str = "") -> None:
-    """Print one line of data."""
-    sys.stdout.write(text + "\n")
+    """Print one line of data, or several of ours; sequences that a terminal would act upon as escapes."""
+    sys.stdout.write(printable(text, lines=True) + "\n")
 
 
 def note(text: str) -> None:
-    """Print a remark to standard error."""
-    sys.stderr.write(text + "\n")
+    """Print a remark to standard error, as `line` does."""
+    sys.stderr.write(printable(text, lines=True) + "\n")
 
 
 def names(of: Iterable[str]) -> None:
     """Print one name per line."""
     for name in of:
-        line(name)
+        line(printable(name))
 
 
 def document(form: Format, value: dict[str, Any], *, stream: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from replicator.config.interpolate import interpolate
 from replicator.config.mistakes import Mark, Mistakes, did_you_mean
 from replicator.config.yaml_positions import Node, parse
 from replicator.errors import ConfigError
+from replicator.files import read_regular
 
 FILE_BYTES_MAX = 1 << 20
 FILES_MAX = 200
@@ -35,7 +37,7 @@ def read_tree(path: Path, environ: Mapping[str, str], mistakes: Mistakes) -> Nod
         ) from error
     if root is None:
         return None
-    reader.seen.add(path.resolve())
+    reader.seen.add(_identity(path))
     reader.merge(root, root, depth=1)
     return reader.result(root)
 
@@ -44,19 +46,18 @@ def read_tree(path: Path, environ: Mapping[str, str], mistakes: Mistakes) -> Nod
 class _Reader:
     environ: Mapping[str, str]
     mistakes: Mistakes
-    seen: set[Path] = field(default_factory=set)
+    seen: set[tuple[int, int]] = field(default_factory=set)
     sections: dict[str, dict[str, Node]] = field(default_factory=dict)
 
     def read(self, path: Path) -> Node | None:
         """Return one file's tree, or None with the mistake noted.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: It cannot be read, or is no regular file.
         """
         start = Mark(str(path), 1, 1)
         self.mistakes.files.append(start.file)
-        with path.open("rb") as file:
-            raw = file.read(FILE_BYTES_MAX + 1)
+        raw = read_regular(path, FILE_BYTES_MAX + 1)
         if len(raw) > FILE_BYTES_MAX:
             self.mistakes.add(start, (), f"the file is too large; allowed: {FILE_BYTES_MAX >> 20} MiB")
             return None
@@ -101,15 +102,20 @@ class _Reader:
         if depth > DEPTH_MAX:
             self.mistakes.add(entry.mark, entry.path, f"included too deeply; allowed: {DEPTH_MAX} levels")
             return
-        names = sorted(glob.glob(pattern, root_dir=base))  # noqa: PTH207  # Path.glob refuses absolute patterns
+        names = _matching(pattern, base)
         if not names:
             self.mistakes.add(entry.mark, entry.path, f"no file matches '{base / pattern}'")
         for name in names:
             path = base / name
-            if path.resolve() in self.seen:
+            try:
+                identity = _identity(path)
+            except OSError as error:
+                self.mistakes.add(entry.mark, entry.path, f"cannot read {path}: {error.strerror}")
+                continue
+            if identity in self.seen:
                 self.mistakes.add(entry.mark, entry.path, f"{path} is included twice, or includes itself")
                 continue
-            self.seen.add(path.resolve())
+            self.seen.add(identity)
             if len(self.seen) > FILES_MAX:
                 self.mistakes.add(entry.mark, entry.path, f"too many files; allowed: {FILES_MAX}")
                 return
@@ -141,3 +147,21 @@ class _Reader:
                 own = Node(root.mark, root.key_mark, (section,), {})
             value[section] = replace(own, value=entries)
         return replace(root, value=value)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return which file it is, whatever links lead to it.
+
+    Raises:
+        OSError: There is none.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _matching(pattern: str, base: Path) -> list[str]:
+    """Return the names that match, in order, and at most one more than may be included."""
+    if "\0" in pattern:
+        return []
+    names = glob.iglob(pattern, root_dir=base)  # noqa: PTH207  # Path.glob refuses absolute patterns
+    return sorted(itertools.islice(names, FILES_MAX + 1))

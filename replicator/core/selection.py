@@ -103,18 +103,23 @@ def target_name(rename: Rename, name: str) -> str:
     return name
 
 
+def _no_topic_of_ours(name: str) -> bool:
+    # No broker of Kafka's has such a name; what tells of one may not put it into texts, commands and file names.
+    return reserved(name) or not legal_topic_name(name)
+
+
 def _never_matched_group(name: str) -> bool:
     return group_reserved(name) or _NO_GROUP_BY_PATTERN.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=256)
 def _matcher(selection: Selection) -> Callable[[str], bool]:
-    return _matcher_of(selection, reserved, never_matched)
+    return _matcher_of(selection, _no_topic_of_ours, never_matched)
 
 
 @lru_cache(maxsize=256)
 def _any_name_matcher(selection: Selection) -> Callable[[str], bool]:
-    return _matcher_of(selection, reserved, reserved)
+    return _matcher_of(selection, _no_topic_of_ours, reserved)
 
 
 @lru_cache(maxsize=256)

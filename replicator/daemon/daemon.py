@@ -347,7 +347,7 @@ class Daemon:
         """Take the file anew; one with mistakes changes nothing."""
         async with self._reloading:
             try:
-                new = load(self._spec.path, os.environ)
+                new = await asyncio.to_thread(load, self._spec.path, os.environ)  # a disk may hang
             except ConfigError as error:
                 self._reload_ok = False
                 for problem in error.problems:

@@ -16,6 +16,7 @@ from replicator.engine.look import starts_of
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
+from replicator.model.text import command
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 from replicator.obs.logs import get_logger
 from replicator.wire.groups import committed_offsets
@@ -81,7 +82,8 @@ async def group_questions(
         raise UsageError(
             f"group {group!r} has committed no offset of this flow's topics on {alias}",
             why=f"it has committed {len(committed)} of other topics" if committed else "it has committed none at all",
-            next_step=f"kafka-consumer-groups.sh --describe --group {group} shows what {alias} knows of it",
+            next_step=command("kafka-consumer-groups.sh", "--describe", "--group", group)
+            + f" shows what {alias} knows of it",
         )
     return questions
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any, TextIO
 
 from replicator.model.security import Secret
+from replicator.model.text import printable
 
 
 def _import_structlog_without_rich() -> None:
@@ -102,8 +103,14 @@ def _rendering(*, readable: bool) -> list[Any]:
     # Redaction comes last but one: what other processors add, such as exception texts, has passed it too.
     if readable:
         plain = structlog.dev.plain_traceback
-        return [redact, structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+        return [redact, _escape, structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     return [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer(default=str)]
+
+
+def _escape(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Show what a terminal would act upon as escapes: values hold names and words of other parties."""
+    del logger, method
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _redacted(key: object, value: object, depth: int) -> object:

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 
 from replicator.errors import ConfigError
+from replicator.files import PEM_BYTES_MAX, read_regular
 from replicator.model.spec import TlsSpec
 
 _log = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ class CertificateSource:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(spec.cert_file, spec.key_file, password=_no_password)
         return grpc.ssl_server_certificate_configuration(
-            [(spec.key_file.read_bytes(), spec.cert_file.read_bytes())],
-            spec.ca_file.read_bytes() if spec.ca_file else None,
+            [(read_regular(spec.key_file, PEM_BYTES_MAX), read_regular(spec.cert_file, PEM_BYTES_MAX))],
+            read_regular(spec.ca_file, PEM_BYTES_MAX) if spec.ca_file else None,
         )
 
 

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from replicator.errors import UsageError
+from replicator.files import PEM_BYTES_MAX, read_regular
 from replicator.model.units import format_address, is_loopback, parse_address
 
 _ANSWER_BYTES_MAX = 64 << 20
@@ -54,7 +55,7 @@ class Endpoint:
                 next_step="give both --tls-cert and --tls-key",
             )
         try:
-            roots, chain, key = (path.read_bytes() if path else None for path in files)
+            roots, chain, key = (read_regular(path, PEM_BYTES_MAX) if path else None for path in files)
         except OSError as error:
             raise UsageError("a TLS file cannot be read", why=str(error)) from error
         return format_address(address), grpc.ssl_channel_credentials(roots, private_key=key, certificate_chain=chain)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from ruamel.yaml import YAML
 
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.samples import BILLING, FakeDaemon
 
 LIST = """\
 GROUP     KIND      STATE           ON SOURCE  ON TARGET  REREAD   AGE  DETAIL
@@ -84,6 +85,26 @@ def test_json_says_the_same_as_yaml(run: Run) -> None:
     }
     assert run("group", "list", FLOW, "-o", "name").out == "billing\nshipping\n"
     assert run("group", "describe", FLOW, "billing", "-o", "name").out == "billing\n"
+
+
+HOSTILE = "inj;touch x\x1b[2J\nforged  consumer  in_step"
+SHOWN = r"inj;touch x\x1b[2J\nforged  consumer  in_step"
+
+
+def test_an_id_stays_in_its_cell(run: Run, daemon: FakeDaemon) -> None:
+    """A group's id is any text: it forges no row, moves no cursor, and a printed command quotes it."""
+    daemon.groups_found = (replace(BILLING, group=HOSTILE, detail=f"group {HOSTILE} has members"),)
+
+    listed = run("group", "list", FLOW).out
+    assert listed.count("\n") == 2
+    assert SHOWN in listed
+    assert run("group", "list", FLOW, "-o", "name").out == f"{SHOWN}\n"
+    assert run("group", "describe", FLOW, HOSTILE, "-o", "name").out == f"{SHOWN}\n"
+    described = run("group", "describe", FLOW, HOSTILE).out
+    assert described.startswith(f"{SHOWN}  consumer")
+    assert "\x1b" not in described + listed
+    assert r"--group $'inj;touch x\x1b[2J\x0aforged  consumer  in_step'" in described
+    assert json.loads(run("group", "list", FLOW, "-o", "json").out)["groups"][0]["group"] == HOSTILE
 
 
 @pytest.mark.usefixtures("daemon")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -158,6 +159,40 @@ def test_mistakes_of_an_included_file_name_it(tmp_path: Path) -> None:
         "sub/more.yaml:4:3: clusters.a: is defined twice; first in flow.yaml:3",
         "sub/more.yaml:5:18: clusters.b.bootstrap: 'x' has no port; " + ADDRESS_ALLOWED,
     ]
+
+
+@pytest.mark.timeout(60)  # a FIFO without a writer would wait for ever
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("pipe", "cannot read pipe: is no regular file"),
+        ("p*pe", "cannot read pipe: is no regular file"),
+        ("/dev/zero", "cannot read /dev/zero: is no regular file"),
+        ("/dev/tty*", "cannot read /dev/tty"),
+        ("directory", "cannot read directory: Is a directory"),
+        ("loop", "cannot read loop: Too many levels of symbolic links"),
+        ("/proc/self/fd*/*", ": "),
+        ("/proc/self/*", "cannot read /proc/self/"),
+        ('"a\\0b"', "no file matches"),
+        ("'[' ", "no file matches"),
+    ],
+)
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, entry: str, problem: str) -> None:
+    """A FIFO, a device, a directory, a link to itself, and what /proc holds."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    path = write(tmp_path, f"version: 1\ninclude: [{entry}]\nclusters: {{a: {{bootstrap: 'a:1'}}}}\nflows: {{}}\n")
+    assert any(problem in line for line in problems(path))
+
+
+@pytest.mark.timeout(60)
+def test_a_flow_file_that_is_a_pipe(tmp_path: Path) -> None:
+    """At SIGHUP it would stop the daemon for as long as nobody writes to it."""
+    os.mkfifo(tmp_path / "flow.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "flow.yaml", {})
+    assert caught.value.why == "is no regular file"
 
 
 def test_hostile_files_end_quickly(tmp_path: Path) -> None:

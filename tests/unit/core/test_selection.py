@@ -20,7 +20,7 @@ from replicator.core.selection import (
 from replicator.model.spec import Pattern, PatternKind, Rename, Selection
 
 names = st.text(alphabet="abcXYZ019._-", min_size=1, max_size=30)
-copied_names = names.filter(lambda name: not never_matched(name))
+copied_names = names.filter(lambda name: legal_topic_name(name) and not never_matched(name))
 
 
 def glob(text: str) -> Pattern:

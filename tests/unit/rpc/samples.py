@@ -301,6 +301,7 @@ class FakeDaemon:
     refuse: Exception | None = None
     obey: bool = True
     groups_wait_for: str | None = None
+    groups_found: tuple[GroupStatus, ...] = (BILLING, SHIPPING)
     problems: tuple[str, ...] = ()
     switched: list[tuple[str, SwitchOrder]] = field(default_factory=list)
     sides: BothSides = SIDES
@@ -428,7 +429,7 @@ class FakeDaemon:
         """Return the sample groups, of the one flow that has any."""
         if self.refuse is not None:
             raise self.refuse
-        return ((BILLING, SHIPPING), self.groups_wait_for) if flow == "east-to-west" else ((), None)
+        return (self.groups_found, self.groups_wait_for) if flow == "east-to-west" else ((), None)
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return the sample events that match."""
