@@ -27,6 +27,7 @@ class SideParity:
         us: As whom it knows us; None where the flow file does not tell.
         unread: Why what is None could not be asked.
         not_offered: Findings (`users`, `quotas`) that its version of Kafka cannot be asked for.
+        may_place_rules: Whether we may place rules; None where it does not tell.
         allows_everyone: False where surely nobody may do anything to what has no rule; None where it does not show.
     """
 
@@ -38,6 +39,7 @@ class SideParity:
     unread: str = ""
     not_offered: frozenset[str] = frozenset()
     allows_everyone: bool | None = None
+    may_place_rules: bool | None = None
 
 
 def compared(
@@ -55,18 +57,23 @@ def compared(
     return [*_rules(flow, topics, there, here, ours), _users(there, here), _quotas(there, here)]
 
 
-def closable(flow: FlowSpec, topics: Iterable[str], there: SideParity) -> list[Check]:
+def closable(flow: FlowSpec, topics: Iterable[str], there: SideParity, *, to_grant: str = "") -> list[Check]:
     """Return whether a switchover could close the source by rules; nothing where it has none, or they are not known.
 
     Args:
         flow: The flow.
         topics: Of the source.
         there: The source.
+        to_grant: The command that grants the right to place rules there.
     """
     if flow.both_ways or there.rules is None or not there.has_authorizer:
         return []
     stated = "stop its producers, and state it with --producers-stopped"
-    problems = locks(Authorizer(there.rules, there.allows_everyone, there.us), topics).problems
+    plan = locks(Authorizer(there.rules, there.allows_everyone, there.us), topics)
+    problems = plan.problems
+    if not problems and plan.rules and there.may_place_rules is False:
+        text = f"a switchover cannot close {flow.source} by rules: Alter on the cluster is not allowed"
+        return [warn("closing", text, f"{to_grant}; or at the switchover {stated}" if to_grant else stated)]
     if not problems:
         return [ok("closing", f"a switchover can close {flow.source} by rules of its authorizer")]
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""

@@ -159,6 +159,10 @@ _WHY_SET_GROUPS = "commit for consumer groups that follow; may be left out with 
 _WHY_ASK_GROUPS = "{command} only; may be left out: put a name in place of * to grant one"
 
 _WHY_RULES = "place and remove rules of the authorizer (`acls.mirror`, `acls.lock_target`)"
+_WHY_CLOSE = (
+    "place and remove the rules by which a switchover closes the source, only where its applications have rules that "
+    "let them write; may be left out: stop their producers then, and state it with --producers-stopped"
+)
 
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
 REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
@@ -189,7 +193,7 @@ NOT_NEEDED = (
 
 
 def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
-    """Return what a flow needs on its source. Nothing is ever written there."""
+    """Return what a flow needs on its source. No topic is ever written there."""
     topics = tuple(
         Grant(ResourceKind.TOPIC, names, _SOURCE_TOPICS, "read the selected topics and their settings")
         for names in selected_names(flow.topics)
@@ -200,7 +204,14 @@ def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
     groups = _groups(flow, (Operation.DESCRIBE,), _WHY_READ_GROUPS, "offsets translate --group")
     why = "tell what flows wrote there (`loop_guard: origin`)" if flow.both_ways else _WHY_ORIGINS
     origins = Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _ORIGINS, why)
-    return (*topics, *((origins,) if flow.both_ways or asks_for_origins(flow) else ()), cluster, *groups)
+    closing = Grant(ResourceKind.CLUSTER, EVERY, (Operation.ALTER,), _WHY_CLOSE)
+    return (
+        *topics,
+        *((origins,) if flow.both_ways or asks_for_origins(flow) else ()),
+        cluster,
+        *(() if flow.both_ways else (closing,)),
+        *groups,
+    )
 
 
 def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:

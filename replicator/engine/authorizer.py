@@ -77,8 +77,7 @@ class AuthorizerOf:
             AuthorizationFailed: We may not.
             KafkaError: It cannot be asked.
         """
-        operations = (await self._admin.describe_cluster()).operations
-        if operations is None or operations & {"ALTER", "ALL"}:
+        if await self.may_place() is not False:
             return
         raise AuthorizationFailed(
             "rules of its authorizer cannot be placed",
@@ -86,6 +85,15 @@ class AuthorizerOf:
             why="Alter on the cluster is not allowed",
             next_step=acl_command(on_cluster(Operation.ALTER), self._cluster.spec),
         )
+
+    async def may_place(self) -> bool | None:
+        """Return whether we may place and remove rules; None where the cluster does not tell.
+
+        Raises:
+            KafkaError: It cannot be asked.
+        """
+        operations = (await self._admin.describe_cluster()).operations
+        return None if operations is None else bool(operations & {"ALTER", "ALL"})
 
     async def nobody_is_allowed(self) -> bool:
         """Return whether surely nobody may do anything where no rule is found; nothing is changed for the answer.

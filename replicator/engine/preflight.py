@@ -19,8 +19,15 @@ from google.protobuf.message import DecodeError
 from replicator.admin.topics import TopicAdmin
 from replicator.core import selection
 from replicator.core.ownership import circle_step, circle_text, merged_names
+from replicator.core.parity import SideParity, closable
 from replicator.core.producer_memory import SETTINGS, ProducerMemory, producer_memory
-from replicator.core.rights import REQUIRED_ON_SOURCE_GROUP, REQUIRED_ON_TARGET_GROUP
+from replicator.core.rights import (
+    REQUIRED_ON_SOURCE_GROUP,
+    REQUIRED_ON_TARGET_GROUP,
+    Operation,
+    acl_command,
+    on_cluster,
+)
 from replicator.core.topic_plan import (
     CreateTopic,
     Recorded,
@@ -34,6 +41,7 @@ from replicator.core.topic_plan import (
 from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
 from replicator.engine import state
+from replicator.engine.authorizer import AuthorizerOf
 from replicator.engine.owners import owner_of
 from replicator.engine.preflight_owners import known_flows, owned
 from replicator.engine.preflight_reverse import (
@@ -258,6 +266,7 @@ async def _look_at(flow: _Flow) -> None:
     await _question(flow.checks, "mirrors", _mirrors(flow))
     await _question(flow.checks, "fillers", _fillers(flow))
     await _question(flow.checks, "rights", _rights(flow))
+    await _question(flow.checks, "closing", _closing(flow))
     await _question(flow.checks, "groups", _groups(flow))
     await _question(flow.checks, "fills", _fills(flow))
     await _question(flow.checks, "guard", _guard(flow))
@@ -510,6 +519,22 @@ async def _rights(flow: _Flow) -> None:
     flow.checks += judge.transactional_id(
         target.spec, allowed=await ask.may_use_transactional_id(target.cluster, "replicator.preflight")
     )
+
+
+async def _closing(flow: _Flow) -> None:
+    """Say if a switchover could not close the source for want of a right of ours; what else it needs, it finds out."""
+    source = flow.source
+    if source.operations is None or source.operations & {"ALTER", "ALL"}:
+        return
+    authorizer = None
+    with contextlib.suppress(AuthorizationFailed):
+        authorizer = await AuthorizerOf(source.cluster, source.admin).read()
+    if authorizer is None:
+        return
+    found = SideParity(authorizer.rules, has_authorizer=True, us=authorizer.us, may_place_rules=False)
+    to_grant = acl_command(on_cluster(Operation.ALTER), source.spec)
+    checks = closable(flow.spec, flow.names, found, to_grant=to_grant)
+    flow.checks += [check for check in checks if check.fix.startswith(to_grant)]
 
 
 async def _groups(flow: _Flow) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from replicator.admin.topics import TopicAdmin
 from replicator.core.parity import SideParity, closable, compared
 from replicator.core.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
-from replicator.core.rights import Operation, acl_command, lacking, on_topic
+from replicator.core.rights import Operation, acl_command, lacking, on_cluster, on_topic
 from replicator.engine.authorizer import AuthorizerOf
 from replicator.engine.preflight_ask import topic_operations
 from replicator.engine.shown_markers import Shown
@@ -142,7 +142,8 @@ async def _fill_in(side: _Side, admin: TopicAdmin, names: list[str]) -> None:
 async def _parity(flow: FlowSpec, status: FlowStatus, there: _Side, here: _Side, ours: tuple[Rule, ...]) -> list[Check]:
     topics = {mirror.topic: mirror.target_topic for mirror in status.mirrors}
     east, west = await asyncio.gather(_side_parity(there), _side_parity(here))
-    return [*compared(flow, topics, east, west, ours), *closable(flow, topics, east)]
+    to_grant = acl_command(on_cluster(Operation.ALTER), there.cluster.spec)
+    return [*compared(flow, topics, east, west, ours), *closable(flow, topics, east, to_grant=to_grant)]
 
 
 async def _side_parity(side: _Side) -> SideParity:
@@ -162,6 +163,7 @@ async def _side_parity(side: _Side) -> SideParity:
                 has_authorizer=authorizer is not None,
                 us=authorizer.us if authorizer is not None else None,
                 allows_everyone=False if authorizer is not None and await reader.nobody_is_allowed() else None,
+                may_place_rules=await reader.may_place(),
             )
             connection = await side.cluster.any_connection()
             offered = {"users": offers_scram_users(connection), "quotas": offers_quotas(connection)}

@@ -84,4 +84,10 @@ def test_whether_the_source_can_be_closed() -> None:
     assert "replicator switchover f --dry-run" in yellow.fix
     assert [one.level for one in closable(FLOW, ["orders"], replace(bare, allows_everyone=False))] == ["ok"]
     assert closable(FLOW, ["orders"], SideParity(unread="east does not say")) == []
+    (lack,) = closable(FLOW, ["orders"], replace(writer, may_place_rules=False), to_grant="kafka-acls.sh --add")
+    assert lack.level == "warn"
+    assert "Alter on the cluster is not allowed" in lack.text
+    assert lack.fix.startswith("kafka-acls.sh --add; or at the switchover stop its producers")
+    nothing_to_place = replace(bare, allows_everyone=False, may_place_rules=False)
+    assert [one.level for one in closable(FLOW, ["orders"], nothing_to_place)] == ["ok"]
     assert closable(FLOW, ["orders"], replace(bare, has_authorizer=False)) == []

@@ -139,9 +139,15 @@ def flow(**fields: object) -> FlowSpec:
 
 
 def test_the_source_is_only_read() -> None:
-    """No operation that changes anything."""
-    operations = {operation for grant in source_rights(flow()) for operation in grant.operations}
+    """No operation that changes anything but rules, which a switchover needs where applications have some."""
+    grants = source_rights(flow())
+    (closing,) = [grant for grant in grants if Operation.ALTER in grant.operations]
+    assert (closing.kind, closing.operations) == (ResourceKind.CLUSTER, (Operation.ALTER,))
+    assert "may be left out" in closing.why
+    operations = {operation for grant in grants if grant is not closing for operation in grant.operations}
     assert operations == {Operation.READ, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS}
+    both_ways = source_rights(flow(loop_guard=LoopGuard.ORIGIN))
+    assert not any(Operation.ALTER in grant.operations for grant in both_ways), "it is never closed"
 
 
 def test_whose_records_the_source_holds_is_read_there() -> None:
