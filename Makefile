@@ -9,10 +9,11 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replicator
 TOOLS := $(CACHE)/tools
 BIN := .venv/bin
 STAMP := .venv/.synced
+UV_VERSION := 0.13.9
 PEER ?=
 ARGS ?=
 
-.PHONY: help setup jars demo test test-long lint types check bench chaos clean
+.PHONY: help setup jars demo test test-long lint types check audit bench chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +28,7 @@ $(STAMP): pyproject.toml uv.lock
 	    "$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { \
 	      echo 'error: Python cannot make virtual environments; next: apt-get install python3-venv' >&2; exit 1; }; \
 	    "$(PYTHON)" -m venv "$(TOOLS)"; \
-	    "$(TOOLS)/bin/python" -m pip install --quiet uv; \
+	    "$(TOOLS)/bin/python" -m pip install --quiet uv==$(UV_VERSION); \
 	  fi; \
 	fi; \
 	"$$uv" sync --frozen --compile-bytecode --group dev
@@ -64,6 +65,9 @@ types: setup ## mypy, strict
 	$(BIN)/mypy
 
 check: lint types test ## All of the above
+
+audit: setup ## Packages of uv.lock that their registry has withdrawn
+	$(BIN)/python -m scripts.audit_lock
 
 bench: jars ## Benchmarks; PEER=mm2 runs MirrorMaker 2 beside
 	$(BIN)/python -m benchmarks.run $(if $(PEER),--peer $(PEER)) $(ARGS)
