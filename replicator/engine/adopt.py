@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.engine import state
 from replicator.engine.maps import compared_from, offset_block, recorded_map
+from replicator.engine.state_records import indexed
 from replicator.engine.walk import walk
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
@@ -88,11 +89,10 @@ class Adopted:
     def _commits(self, records: Mapping[bytes, bytes], uid: str) -> list[Change]:
         """Return the changes that move what was committed for groups: it is ours on the target, whoever copies now."""
         changes: list[Change] = []
-        for key, value in records.items():
-            group = state.group_of(key, self._uid)
-            theirs = pb.GroupRecord.FromString(value) if group is not None else pb.GroupRecord()
+        for key, found, value in indexed(records).find(pb.KIND_GROUP, self._uid):
+            group, theirs = found.topic, pb.GroupRecord.FromString(value)
             moved = [one for one in theirs.topics if one.topic == self._topic]
-            if group is None or not moved:
+            if not moved:
                 continue
             kept = pb.GroupRecord(topics=[one for one in theirs.topics if one.topic != self._topic])
             new_key = state.group_key(uid, group)

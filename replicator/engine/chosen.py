@@ -138,9 +138,9 @@ class Chosen:
             first = next(state.mirrors_of(records, self._uid), None) is None
             return [state.put(state.start_key(self._uid), pb.StartRecord(topics=digests if first else b""))]
 
-        records = self._log.records
+        records: Mapping[bytes, bytes] = self._log.records
         if state.get_start(records, self._uid) is None:
-            records = dict(await self._log.change(self._uid, decide))
+            records = await self._log.change(self._uid, decide)
         self._at_end = unpacked(state.get_start(records, self._uid) or b"")
 
     def begins_at_end(self, name: str) -> bool:

@@ -14,6 +14,7 @@ from replicator.core.forgetting import check_flow, check_mirror
 from replicator.engine import state
 from replicator.engine.held_back import held_back_of
 from replicator.engine.state_log import StateLog
+from replicator.engine.state_records import indexed, parse_key
 from replicator.engine.switch.records import switches_of
 from replicator.errors import KafkaError, PreflightFailed, UsageError
 from replicator.model.forget import Forgotten
@@ -224,16 +225,16 @@ def _kept_epoch(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> 
 
 
 def _keys_of(records: Mapping[bytes, bytes], uid: str) -> list[bytes]:
-    return [key for key in records if (parsed := state.parse_key(key)) is not None and parsed.flow_uid == uid]
+    return [key for key, _, _ in indexed(records).of_flow(uid)]
 
 
 def _is_about(key: bytes, target_topic: str) -> bool:
-    parsed = state.parse_key(key)
+    parsed = parse_key(key)
     return parsed is not None and parsed.kind in _OF_A_MIRROR and parsed.topic == target_topic
 
 
 def _removed(keys: Iterable[bytes]) -> tuple[str, ...]:
-    kinds = sorted(parsed.kind for key in keys if (parsed := state.parse_key(key)) is not None)
+    kinds = sorted(parsed.kind for key in keys if (parsed := parse_key(key)) is not None)
     words = Counter(_WORDS.get(kind, "other") for kind in kinds)
     return tuple(f"{word} ({count:,})" for word, count in words.items())
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from kio.schema.errors import ErrorCode
 
 from replicator.core.rights import Operation, acl_command, on_topic
-from replicator.engine import state
 from replicator.engine.state_log import StateLog
+from replicator.engine.state_records import StateRecords, parse_key
 from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, StateLost
 from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
@@ -121,7 +121,7 @@ class SourceState:
         if self._known[0] != self.version:
             now = {parsed.topic for key in self._log.records if (parsed := _mirror(key)) is not None}
             kept = {key: value for key, value in self._before.items() if _target_of(key) not in now}
-            self._known = self.version, {**kept, **self._log.records}
+            self._known = self.version, StateRecords({**kept, **self._log.records})
         return self._known[1]
 
     def _refused(self, error: AuthorizationFailed) -> AuthorizationFailed:
@@ -165,12 +165,12 @@ def _unknown_now(cluster: Cluster, why: str) -> StateLost:
 
 
 def _kind(key: bytes) -> pb.Kind | None:
-    parsed = state.parse_key(key)
+    parsed = parse_key(key)
     return parsed.kind if parsed is not None else None
 
 
 def _mirror(key: bytes) -> pb.StateKey | None:
-    parsed = state.parse_key(key)
+    parsed = parse_key(key)
     return parsed if parsed is not None and parsed.kind == pb.KIND_MIRROR else None
 
 

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from replicator.core.attach_facts import Role, Writer, Writers
 from replicator.core.ownership import Copied
+from replicator.engine.state_records import indexed, parse_key
 from replicator.errors import BugError
 from replicator.state_pb import state_pb2 as pb
 
@@ -37,16 +38,6 @@ def key(kind: pb.Kind, flow_uid: str, topic: str = "", partition: int = 0, block
     return made.SerializeToString(deterministic=True)
 
 
-def parse_key(raw: bytes) -> pb.StateKey | None:
-    """Return a key, or None for one that a newer version wrote in a way this one cannot read."""
-    parsed = pb.StateKey()
-    try:
-        parsed.ParseFromString(raw)
-    except DecodeError:
-        return None
-    return parsed
-
-
 def _get(records: Mapping[bytes, bytes], record_key: bytes, record: M) -> M | None:
     raw = records.get(record_key)
     if raw is None:
@@ -58,13 +49,6 @@ def _get(records: Mapping[bytes, bytes], record_key: bytes, record: M) -> M | No
 def put(record_key: bytes, record: Message) -> Change:
     """Return the change that stores a record."""
     return record_key, record.SerializeToString(deterministic=True)
-
-
-def _of_kind(records: Mapping[bytes, bytes], kind: pb.Kind) -> Iterator[tuple[pb.StateKey, bytes]]:
-    for raw_key, value in records.items():
-        parsed = parse_key(raw_key)
-        if parsed is not None and parsed.kind == kind:
-            yield parsed, value
 
 
 def find_flow(
@@ -84,13 +68,13 @@ def flows_named(records: Mapping[bytes, bytes], name: str) -> list[pb.FlowRecord
 
 def every_flow(records: Mapping[bytes, bytes]) -> Iterator[pb.FlowRecord]:
     """Return all flows that are recorded."""
-    for _, value in _of_kind(records, pb.KIND_FLOW):
+    for _, _, value in indexed(records).find(pb.KIND_FLOW):
         yield pb.FlowRecord.FromString(value)
 
 
 def flows_of(records: Mapping[bytes, bytes]) -> list[pb.FlowRecord]:
     """Return every flow that is recorded here."""
-    return [pb.FlowRecord.FromString(value) for _, value in _of_kind(records, pb.KIND_FLOW)]
+    return list(every_flow(records))
 
 
 def flow_key(uid: str) -> bytes:
@@ -122,11 +106,10 @@ def writer_key(uid: str, target_topic: str = "") -> bytes:
 
 def own_writers(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.WriterRecord]:
     """Return what mirrors that were switched alone have of their own, by target topic."""
-    whole = writer_key(uid)
     return {
-        pb.StateKey.FromString(raw_key).topic: pb.WriterRecord.FromString(value)
-        for raw_key, value in records.items()
-        if raw_key.startswith(whole) and raw_key != whole
+        found.topic: pb.WriterRecord.FromString(value)
+        for _, found, value in indexed(records).find(pb.KIND_WRITER, uid)
+        if found.topic
     }
 
 
@@ -242,10 +225,7 @@ def presence_of(raw: bytes, uid: str) -> tuple[str, int] | None:
 def signs_of(records: Mapping[bytes, bytes], uid: str) -> dict[bytes, bytes]:
     """Return what shows that daemons of a flow may be at work: claims that are held, their renewals, presences."""
     found: dict[bytes, bytes] = {}
-    for raw_key, value in records.items():
-        parsed = parse_key(raw_key)
-        if parsed is None or parsed.kind != pb.KIND_CLAIM or parsed.flow_uid != uid:
-            continue
+    for raw_key, parsed, value in indexed(records).find(pb.KIND_CLAIM, uid):
         held = parsed.topic or not pb.ClaimRecord.FromString(value).released
         claim = get_claim(records, uid, parsed.partition) if parsed.topic == _RENEWAL else None
         if held and not (claim is not None and claim.released):
@@ -280,14 +260,13 @@ def get_mirror(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> p
 
 def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRecord]:
     """Return the records of all mirrors of a flow."""
-    for found, value in _of_kind(records, pb.KIND_MIRROR):
-        if found.flow_uid == uid:
-            yield pb.MirrorRecord.FromString(value)
+    for _, _, value in indexed(records).find(pb.KIND_MIRROR, uid):
+        yield pb.MirrorRecord.FromString(value)
 
 
 def every_mirror(records: Mapping[bytes, bytes]) -> Iterator[tuple[str, pb.MirrorRecord | None]]:
     """Return the mirrors of all flows, each with its target topic; None for a record that is damaged."""
-    for found, raw in _of_kind(records, pb.KIND_MIRROR):
+    for _, found, raw in indexed(records).find(pb.KIND_MIRROR):
         try:
             yield found.topic, pb.MirrorRecord.FromString(raw)
         except DecodeError:
@@ -308,9 +287,7 @@ def names_its_topic(record: pb.MirrorRecord) -> bool:
 def cuts_made(records: Mapping[bytes, bytes], uid: str) -> dict[str, int]:
     """Return the epoch of the fence at which each target topic of a flow was cut last."""
     return {
-        found.topic: pb.CutRecord.FromString(value).epoch
-        for found, value in _of_kind(records, pb.KIND_CUT)
-        if found.flow_uid == uid
+        found.topic: pb.CutRecord.FromString(value).epoch for _, found, value in indexed(records).find(pb.KIND_CUT, uid)
     }
 
 
@@ -350,21 +327,15 @@ def segments_of(
     records: Mapping[bytes, bytes], uid: str, target_topic: str, partition: int
 ) -> Iterator[tuple[bytes, pb.SegmentBlock]]:
     """Return the blocks of a partition's offset map, each with its key."""
-    prefix = key(pb.KIND_SEGMENT, uid, target_topic, partition)
-    for raw_key, value in records.items():
-        if raw_key.startswith(prefix):
-            parsed = parse_key(raw_key)
-            if parsed is not None and parsed.partition == partition and parsed.topic == target_topic:
-                yield raw_key, pb.SegmentBlock.FromString(value)
+    for raw_key, _, value in indexed(records).find(pb.KIND_SEGMENT, uid, target_topic, partition):
+        yield raw_key, pb.SegmentBlock.FromString(value)
 
 
 def segment_keys(records: Mapping[bytes, bytes], uid: str) -> dict[tuple[str, int], list[bytes]]:
     """Return the keys of all blocks of a flow's offset maps, by target topic and partition: in one pass."""
     found: dict[tuple[str, int], list[bytes]] = {}
-    for raw_key in records:
-        parsed = parse_key(raw_key)
-        if parsed is not None and parsed.kind == pb.KIND_SEGMENT and parsed.flow_uid == uid:
-            found.setdefault((parsed.topic, parsed.partition), []).append(raw_key)
+    for raw_key, parsed, _ in indexed(records).find(pb.KIND_SEGMENT, uid):
+        found.setdefault((parsed.topic, parsed.partition), []).append(raw_key)
     return found
 
 
@@ -409,7 +380,8 @@ def group_of(raw: bytes, uid: str) -> str | None:
 
 def foreign_owners(records: Mapping[bytes, bytes], uid: str) -> dict[str, str]:
     """Return the uid of another flow that it is recorded for, for each target topic of which that is so."""
-    return {found.topic: found.flow_uid for found, _ in _of_kind(records, pb.KIND_MIRROR) if found.flow_uid != uid}
+    every = indexed(records).find(pb.KIND_MIRROR)
+    return {found.topic: found.flow_uid for _, found, _ in every if found.flow_uid != uid}
 
 
 def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping[str, bytes]) -> dict[str, Copied]:
@@ -423,7 +395,7 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
     found: dict[str, Copied] = {}
     names = {one.uid: one.name for one in every_flow(records) if one.source_cluster_id == cluster_id}
     flows = {uid: writers_of(records, uid) for uid in names}
-    for key, value in _of_kind(records, pb.KIND_MIRROR):
+    for _, key, value in indexed(records).find(pb.KIND_MIRROR):
         writers = flows.get(key.flow_uid)
         if writers is None:
             continue
@@ -440,7 +412,7 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
 def producer_ids(records: Mapping[bytes, bytes]) -> set[int]:
     """Return under which producer ids flows write to this cluster."""
     found: set[int] = set()
-    for _, value in _of_kind(records, pb.KIND_WRITER):
+    for _, _, value in indexed(records).find(pb.KIND_WRITER):
         record = pb.WriterRecord.FromString(value)
         found |= {record.producer_id} if record.HasField("producer_id") else set()
         found |= {record.filler_producer_id} if record.HasField("filler_producer_id") else set()

@@ -16,15 +16,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from kio.schema.errors import ErrorCode
 
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.intake import Aborts
+from replicator.engine import state_parts
 from replicator.engine.look import Side, batches_of, read_once
+from replicator.engine.state_parts import BATCH_BYTES_MAX, BATCH_BYTES_MIN, batches, in_parts
+from replicator.engine.state_view import Read, StateView
 from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, StateLost, TimedOut
+from replicator.model.batch import TRANSACTIONAL_BIT
 from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -37,6 +40,7 @@ from replicator.wire.transactions import ProducerIdentity, Transaction, init_pro
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from replicator.engine.state_records import StateRecords
     from replicator.model.batch import BatchHeader
     from replicator.wire.connection import Connection
     from replicator.wire.fetch import Fetched
@@ -51,7 +55,8 @@ _LONG_POLL_SECONDS_MAX = 5.0
 _UNREAD_SECONDS_MAX = 12 * 3600.0
 """Whoever was away for longer reads all anew: brokers keep tombstones for a day, then nothing tells of a deletion."""
 
-Change = tuple[bytes, bytes | None]
+Change = state_parts.Change
+"""A key with its new value, None for a deletion."""
 log = get_logger(__name__)
 
 
@@ -72,42 +77,40 @@ class _Clocks(NamedTuple):
         return max(now.monotonic_seconds - self.monotonic_seconds, now.wall_seconds - self.wall_seconds)
 
 
-@dataclass(slots=True)
-class _Anew:
-    """A reading from the log's start: up to where it has to come before it tells what is gone, and the keys seen.
-
-    What stands below `known` was read before, and newer values of the same keys as well: it only shows what is left.
-    """
-
-    end: int
-    known: int
-    seen: set[bytes] = field(default_factory=set)
-
-
 class StateLog:
     """One daemon's view of the topic, and its way to change it.
 
     Attributes:
-        records: Value by key, as committed so far.
-        position: Offset up to which `records` is complete.
         lost: Why nothing can be read or changed any more, once the topic was deleted; None while it is there.
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        self.records: dict[bytes, bytes] = {}
-        self.position = 0
         self.lost: str | None = None
+        self._view = StateView()
         self._topic_id: bytes | None = None
-        self._anew: _Anew | None = None
         self._read_at = _Clocks.now()
+        self._batch_bytes_max = BATCH_BYTES_MAX
         self._cluster = cluster
         self._side = Side(cluster, cluster.topic_ids)
-        self._listeners: list[Callable[[bytes], None]] = []
         self._changing = asyncio.Lock()
+
+    @property
+    def records(self) -> StateRecords:
+        """Value by key, as committed so far."""
+        return self._view.records
+
+    @property
+    def position(self) -> int:
+        """Offset up to which the log was read: `records` is complete once that is its end."""
+        return self._view.position
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
         """Call `listener` with the key of every record that is read."""
-        self._listeners.append(listener)
+        self._view.listen(listener)
+
+    def learn_limit(self, batch_bytes_max: int) -> None:
+        """Take the news how large a batch the topic takes; none above `BATCH_BYTES_MAX` is written anyway."""
+        self._batch_bytes_max = max(BATCH_BYTES_MIN, min(batch_bytes_max, BATCH_BYTES_MAX))
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -183,49 +186,20 @@ class StateLog:
             if answer.error:
                 raise await self._refused("ListOffsets", answer.error)
         log.warning("state topic read anew", cluster=self._cluster.spec.alias, start=start.value, end=end.value)
-        known = max(self.position, self._anew.known if self._anew is not None else 0)
-        # A log that ends below what was read lost its end: what stands there by now may be another history.
-        self._anew = _Anew(end.value, known if known <= end.value else 0)
-        self.position = start.value
+        self._view.begin_anew(start.value, end.value)
         self._read_at = _Clocks.now()
-        self._drop_what_is_gone()
-
-    def _drop_what_is_gone(self) -> None:
-        """Once all was read anew: what was not seen again is no record any more."""
-        anew = self._anew
-        if anew is None or self.position < anew.end:
-            return
-        self._anew = None
-        for key in [key for key in self.records if key not in anew.seen]:
-            del self.records[key]
-            for listener in self._listeners:
-                listener(key)
 
     def _apply(self, frame: Frame, fetched: Fetched) -> None:
         aborts = Aborts(fetched.aborted or ())
+        batches = []
         for header in batches_of(frame, fetched):
             if header.next_offset > fetched.high_watermark:
                 break  # no checksum covers where it says it stands; if that end is only old, it is read again
             aborted = aborts.observe(header)
-            if not header.is_control and not aborted and header.record_count > 0:
-                self._apply_batch(frame, header)
-            self.position = max(self.position, header.next_offset)
-        self._drop_what_is_gone()
-
-    def _apply_batch(self, frame: Frame, header: BatchHeader) -> None:
-        for record in decode(frame.buffer, header):
-            if record.offset < self.position or record.key is None:
+            if header.next_offset <= self.position:
                 continue
-            if self._anew is not None:
-                self._anew.seen.add(record.key)
-                if record.offset < self._anew.known:
-                    continue
-            if record.value is None:
-                self.records.pop(record.key, None)
-            else:
-                self.records[record.key] = record.value
-            for listener in self._listeners:
-                listener(record.key)
+            batches.append(_read(frame, header, aborted=aborted))
+        self._view.take(batches, fetched.last_stable_offset)
 
     # -- changing -----------------------------------------------------------------------------------------------
 
@@ -259,9 +233,12 @@ class StateLog:
             changes = decide(self.records)
             if not changes:
                 return self.records
+            limit = self._batch_bytes_max
             try:
                 await self._commit(transactional_id, identity, changes)
             except Conflict:
+                if self._batch_bytes_max < limit:
+                    continue
                 await asyncio.sleep(_PAUSE_SECONDS * (1 + random.random()))  # noqa: S311 - spreading, not secrecy
                 continue
             await self.read_to_end()
@@ -273,17 +250,25 @@ class StateLog:
         )
 
     async def _commit(self, transactional_id: str, identity: ProducerIdentity, changes: Iterable[Change]) -> None:
+        """Write changes in one transaction, however many batches that takes."""
+        made = await self._in_parts(changes)
         transaction = Transaction(self._cluster, transactional_id, identity)
         await transaction.add(_WHERE)
-        batch = _encode(changes, identity)
-        produced = await self._produce(batch, transactional_id)
-        outcome = classify_produce(produced.error)
-        if outcome is ProduceOutcome.ACCEPTED:
+        sequence = 0
+        for some in batches(made, self._batch_bytes_max):
+            produced = await self._produce(_encode(some, identity, sequence), transactional_id)
+            if classify_produce(produced.error) is not ProduceOutcome.ACCEPTED:
+                break
+            sequence += len(some)
+        else:
             await transaction.end(commit=True)
             return
         # Abort also when the outcome is unknown: nothing of it may become visible later.
         await transaction.end(commit=False)
         refusal = await self._refused("Produce", produced.error, produced.message)
+        outcome = classify_produce(produced.error)
+        if outcome is ProduceOutcome.TOO_LARGE and self._takes_less():
+            raise Conflict(f"a change of {STATE_TOPIC} was too large for one batch", why=str(refusal))
         if outcome in {ProduceOutcome.REJECTED, ProduceOutcome.TOO_LARGE, ProduceOutcome.CORRUPT}:
             raise refusal
         raise Conflict(f"a change of {STATE_TOPIC} did not go through", why=produced.message)
@@ -291,12 +276,39 @@ class StateLog:
     async def append(self, changes: Iterable[Change]) -> None:
         """Append without compare-and-set: for facts that only their holder writes. Repeats do no harm.
 
+        Several batches are written where one does not hold them: what an interruption leaves is true, too.
+
         Raises:
             KafkaError: It did not succeed.
         """
-        produced = await self._produce(_encode(changes, None), None)
-        if produced.error:
-            raise await self._refused("Produce", produced.error, produced.message)
+        left = list(changes)
+        while left:
+            made = await self._in_parts(left)
+            for some in batches(made, self._batch_bytes_max):
+                produced = await self._produce(_encode(some, None), None)
+                if produced.error:
+                    break
+            else:
+                return
+            outcome = classify_produce(produced.error)
+            if outcome is not ProduceOutcome.TOO_LARGE or not self._takes_less():
+                raise await self._refused("Produce", produced.error, produced.message)
+
+    async def _in_parts(self, changes: Iterable[Change]) -> list[Change]:
+        """Return changes with what is too large for a batch in parts; that computes, so it is done beside the loop."""
+        changes = list(changes)
+        limit, notes = self._batch_bytes_max, self._view.notes
+        if notes or any(len(value or b"") >= limit >> 1 for _, value in changes):
+            return await asyncio.to_thread(in_parts, changes, limit, dict(notes))
+        return changes
+
+    def _takes_less(self) -> bool:
+        """Note that a batch was too large; return whether a smaller one may be tried."""
+        if self._batch_bytes_max <= BATCH_BYTES_MIN:
+            return False
+        self.learn_limit(self._batch_bytes_max >> 1)
+        log.warning("state topic takes smaller batches", cluster=self._cluster.spec.alias, bytes=self._batch_bytes_max)
+        return True
 
     async def _produce(self, batch: bytes, transactional_id: str | None) -> Produced:
         return await produce_by_name(await self._connection(Purpose.CONTROL), _WHERE, batch, transactional_id)
@@ -373,7 +385,16 @@ class StateLog:
         return error
 
 
-def _encode(changes: Iterable[Change], identity: ProducerIdentity | None) -> bytes:
+def _read(frame: Frame, header: BatchHeader, *, aborted: bool) -> Read:
+    if header.is_control:
+        return Read(header.base_offset, header.next_offset, ends=header.producer_id)
+    if aborted or not header.record_count:
+        return Read(header.base_offset, header.next_offset)
+    producer_id = header.producer_id if header.attributes & TRANSACTIONAL_BIT else None
+    return Read(header.base_offset, header.next_offset, decode(frame.buffer, header), producer_id)
+
+
+def _encode(changes: Iterable[Change], identity: ProducerIdentity | None, sequence: int = 0) -> bytes:
     now_ms = time.time_ns() // 1_000_000
     records = [NewRecord(now_ms, key, value) for key, value in changes]
     if identity is None:
@@ -382,6 +403,6 @@ def _encode(changes: Iterable[Change], identity: ProducerIdentity | None) -> byt
         records,
         producer_id=identity.producer_id,
         producer_epoch=identity.producer_epoch,
-        base_sequence=0,
+        base_sequence=sequence,
         transactional=True,
     )

@@ -115,10 +115,14 @@ class TopicFacts:
         Which settings a topic may have differs by Kafka's version, and one unknown name refuses a whole topic.
         """
         try:
-            return await self._target_admin.describe_configs([STATE_TOPIC])
+            found = await self._target_admin.describe_configs([STATE_TOPIC])
         except AuthorizationFailed as error:
             log.warning("the target does not tell which settings it knows", why=str(error), next=error.next_step)
             return {}
+        takes = effective_of(found.get(STATE_TOPIC)).get(MAX_BYTES)
+        if takes is not None:
+            self._log.learn_limit(int(takes))
+        return found
 
     def plan(self, mirror: Mirror, found: Found) -> TopicPlan:
         """Return what has to be done to a target topic, as far as its own facts tell (`fault` tells the rest)."""

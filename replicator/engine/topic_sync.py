@@ -21,6 +21,7 @@ from replicator.engine.chosen import Chosen
 from replicator.engine.fence import role_text
 from replicator.engine.mirror import MAX_BYTES_DEFAULT, Mirror
 from replicator.engine.source_state import SourceState
+from replicator.engine.state_records import parse_key
 from replicator.engine.target_proof import TargetProof
 from replicator.engine.target_topics import TargetTopics
 from replicator.engine.topic_facts import DELETE_RETENTION, MAX_BYTES, POLICY, TopicFacts, effective_of
@@ -94,7 +95,7 @@ class TopicSync:
 
     def note_record(self, key: bytes) -> str | None:
         """Take the news that a record changed; return the source topic of a mirror that has to begin anew."""
-        parsed = state.parse_key(key)
+        parsed = parse_key(key)
         if parsed is None or parsed.kind != pb.KIND_MIRROR or parsed.flow_uid != self._uid:
             return None
         record = state.get_mirror(self._log.records, self._uid, parsed.topic)

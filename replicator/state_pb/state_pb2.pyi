@@ -22,6 +22,7 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_JOURNAL: _ClassVar[Kind]
     KIND_MAKING: _ClassVar[Kind]
     KIND_START: _ClassVar[Kind]
+    KIND_PART: _ClassVar[Kind]
 
 class Desired(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -55,6 +56,7 @@ KIND_CUT: Kind
 KIND_JOURNAL: Kind
 KIND_MAKING: Kind
 KIND_START: Kind
+KIND_PART: Kind
 DESIRED_UNSPECIFIED: Desired
 DESIRED_ACTIVE: Desired
 DESIRED_PAUSED: Desired

@@ -15,6 +15,7 @@ from kio.serial import entity_reader
 
 from replicator.core.attach_facts import Role, Writer
 from replicator.engine import fence as fencing
+from replicator.engine.state_records import parse_key
 from replicator.engine import state
 from replicator.engine.fence import Fence
 from replicator.engine.state_log import StateLog
@@ -121,7 +122,7 @@ class Target:
         """Read who the flow is."""
         await self.log.read_to_end()
         for key in list(self.log.records):
-            parsed = state.parse_key(key)
+            parsed = parse_key(key)
             if parsed is not None and parsed.kind == 1:
                 record = state.get_flow(self.log.records, parsed.flow_uid)
                 if record.name == self.flow:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from replicator.engine import state
+from replicator.engine.state_records import indexed
 from replicator.model.acl import Rule, parse
 from replicator.model.switch import (
     Away,
@@ -115,12 +116,10 @@ def copies_to(
 
     One that an older version wrote does not tell its target: it is returned whatever the target is.
     """
-    for raw_key, value in records.items():
-        parsed = state.parse_key(raw_key)
-        if parsed is not None and parsed.kind == pb.KIND_JOURNAL and parsed.topic == _COPY:
-            copy = _journal(pb.SwitchRecord.FromString(value))
-            if copy.flow == flow and copy.target_cluster_id in {"", target_cluster_id}:
-                yield parsed.flow_uid, copy
+    for _, parsed, value in indexed(records).find(pb.KIND_JOURNAL, topic=_COPY):
+        copy = _journal(pb.SwitchRecord.FromString(value))
+        if copy.flow == flow and copy.target_cluster_id in {"", target_cluster_id}:
+            yield parsed.flow_uid, copy
 
 
 def put_cuts(uid: str, switch_id: str, epoch: int, cuts: Iterable[Cut], at_ms: int) -> list[Change]:

@@ -11,6 +11,7 @@ from replicator.core.attach_facts import Role, Writer
 from replicator.core.forgetting import check_flow
 from replicator.engine import fence, state
 from replicator.engine.forget import forget_mirror
+from replicator.engine.state_records import parse_key
 from replicator.engine.switch.records import put_cuts, put_switches
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.forget import Forgotten
@@ -73,7 +74,7 @@ async def test_all_of_a_mirror_and_nothing_else() -> None:
     assert log.records == before
     assert await log.forget("a") == told
     assert told.records == 4
-    gone = [state.parse_key(key) for key in before.keys() - log.records.keys()]
+    gone = [parse_key(key) for key in before.keys() - log.records.keys()]
     assert {(one.flow_uid, one.topic) for one in gone if one is not None} == {(UID, "east.a")}
     assert "topic east.a on west, with its records and settings" in told.left_behind
     assert await log.forget("a") == Forgotten()

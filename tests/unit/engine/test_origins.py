@@ -34,7 +34,8 @@ class _Topic(StateLog):
         await asyncio.sleep(0)
         if self.broken:
             raise ConnectionFailed("no answer", cluster="east")
-        self.records = dict(self.there)
+        self.records.clear()
+        self.records.update(self.there)
 
 
 class _Source(Cluster):

@@ -123,8 +123,8 @@ class There:
         async def read_to_end(log: StateLog) -> None:
             if there.refused:
                 raise AuthorizationFailed("no", cluster="east")
-            log.records |= there.records
-            for listener in log._listeners:
+            log.records.update(there.records)
+            for listener in log._view._listeners:
                 listener(state.flow_key(UID))
 
         monkeypatch.setattr(StateLog, "read_to_end", read_to_end)
