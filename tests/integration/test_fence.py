@@ -15,10 +15,10 @@ from kio.serial import entity_reader
 
 from replicator.core.attach_facts import Role, Writer
 from replicator.engine import fence as fencing
-from replicator.engine.state_records import parse_key
 from replicator.engine import state
 from replicator.engine.fence import Fence
 from replicator.engine.state_log import StateLog
+from replicator.engine.state_records import parse_key
 from replicator.errors import KafkaError, TimedOut
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

@@ -142,11 +142,11 @@ async def test_a_change_in_several_batches_shows_as_one(broker: StateBroker) -> 
 async def test_a_change_that_is_interrupted_anywhere_never_was(broker: StateBroker, batches: int) -> None:
     """A daemon dies in the middle: whoever changes something next finds what stood before, all of it."""
     log = await log_on(broker)
-    await log.change(UID, lambda _: mirrors(2400, "identical"))
+    await log.change(UID, lambda _: mirrors(600, "identical"))
     broker.stop_at = batches
     daemon = await log_on(broker)
-    daemon.learn_limit(200_000)
-    dying = asyncio.create_task(daemon.change(UID, lambda _: mirrors(2400, "mapped")))
+    daemon.learn_limit(50_000)
+    dying = asyncio.create_task(daemon.change(UID, lambda _: mirrors(600, "mapped")))
     done = asyncio.ensure_future(broker.stopped.wait())
     await asyncio.wait({done, dying}, return_when=asyncio.FIRST_COMPLETED)
     done.cancel()
