@@ -17,9 +17,11 @@
     │   ├── BrokerRefused             an error code in an answer
     │   ├── NotOurs                   the topic of that name is not the one that was proven ours; retryable
     │   ├── ProtocolError             bytes that are not the Kafka protocol
+    │   │   └── AnswerTooLarge        an answer of more bytes than are accepted
     │   └── WrongCluster              the cluster id differs from the expected one
     ├── MirrorFault                   one partition stops, with a named reason
     ├── CorruptRecords                bytes that are not a sound record batch
+    ├── TooLargeToOpen                a batch that expands beyond what may be opened at once
     ├── Unequal                       two sides differ (verify)
     ├── Undecided                     a comparison that cannot tell                  exit 5
     ├── StoreError                    the local state directory cannot be used
@@ -165,6 +167,18 @@ class ProtocolError(KafkaError):
     """Bytes that are not the Kafka protocol, or exceed a bound."""
 
 
+class AnswerTooLarge(ProtocolError):
+    """An answer of more bytes than are accepted; it was not read, and its connection is closed.
+
+    Attributes:
+        claimed_bytes: Its length, as its first four bytes say.
+    """
+
+    def __init__(self, what: str, *, cluster: str, claimed_bytes: int, why: str = "", next_step: str = "") -> None:
+        super().__init__(what, cluster=cluster, why=why, next_step=next_step)
+        self.claimed_bytes = claimed_bytes
+
+
 class WrongCluster(KafkaError):
     """The cluster id differs from the expected one."""
 
@@ -211,6 +225,18 @@ class MirrorFault(ReplicatorError):
 
 class CorruptRecords(ReplicatorError):
     """Bytes that are not a sound record batch."""
+
+
+class TooLargeToOpen(ReplicatorError):
+    """A batch whose records take more memory than may be used to open it; as it is it may be sound.
+
+    Attributes:
+        offset: Where the batch begins, -1 for not known here.
+    """
+
+    def __init__(self, what: str, *, why: str = "", next_step: str = "", offset: int = -1) -> None:
+        super().__init__(what, why=why, next_step=next_step)
+        self.offset = offset
 
 
 class Unequal(ReplicatorError):

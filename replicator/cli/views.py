@@ -80,6 +80,7 @@ _MEANING = {
     Reason.OTHER_OWNER: "the target topic is the mirror of another flow",
     Reason.CONTENT_MISMATCH: "the last record on the target is not the source's record at that offset",
     Reason.RECORD_TOO_LARGE: "a batch is larger than the target allows",
+    Reason.BATCH_TOO_LARGE: "a batch is larger than is read at once, or takes more memory than may be used to open it",
     Reason.TOMBSTONES_MAY_BE_LOST: "the copy stood still for longer than the source keeps tombstones",
     Reason.CORRUPT_BATCH: "a batch is damaged, or claims a place that it cannot have",
     Reason.UNSUPPORTED_BATCH: "a run of offsets without a record is longer than fill_limit",

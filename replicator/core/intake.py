@@ -56,7 +56,8 @@ class Unpacked(Protocol):
         """Its offset on the source."""
 
 
-Unpack = Callable[[BatchHeader], Sequence[Unpacked]]
+Unpack = Callable[[BatchHeader], Sequence[Unpacked] | None]
+"""Opens a batch; None where that takes longer than may be waited for, and has to be done first."""
 Prove = Callable[[BatchHeader], None]
 
 FILL_AHEAD_MAX = 1000
@@ -115,6 +116,8 @@ class Stop(enum.Enum):
     MARKER = enum.auto()
     BEYOND_END = enum.auto()
     """The answer's own end of the log is below a batch: it may be older than the batches, so it is read once more."""
+    UNOPENED = enum.auto()
+    """A batch has to be opened first; then the same answer is taken further."""
     DOUBT = enum.auto()
 
 
@@ -168,7 +171,7 @@ class Intake:
         batch_bytes_max: What the target's topic takes.
         fill_length_max: The longest run of offsets that may be filled at once.
         aborted: Aborted transactions the broker named: (producer id, first offset).
-        unpack: Opens a batch; raises CorruptRecords.
+        unpack: Opens a batch, or does not yet; raises CorruptRecords.
         prove: Compares a batch of which nothing is copied with its checksum; raises CorruptRecords.
 
     Attributes:
@@ -454,7 +457,11 @@ class Intake:
     def _encode(self, header: BatchHeader) -> bool:
         """Open a batch and take its records in runs; return whether more may be taken behind it."""
         run: list[Unpacked] = []
-        for record in self._unpack(header):
+        records = self._unpack(header)
+        if records is None:
+            self.stop = Stop.UNOPENED
+            return False
+        for record in records:
             if record.offset < self.expected or any(first <= record.offset < end for first, end in self._given_up):
                 continue
             if run and record.offset != run[-1].offset + 1:

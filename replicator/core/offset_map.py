@@ -24,6 +24,8 @@ BLOCKS_MAX = 2048
 _VARINT_MORE = 0x80
 _VARINT_LOW = 0x7F
 _VARINT_BITS_MAX = 63
+_UNPACKED_BYTES_MAX = 16 << 20
+"""Half a million runs at least: a block holds 4,096."""
 
 
 class Run(NamedTuple):
@@ -321,7 +323,7 @@ def unpack_runs(begin: Place, packed: bytes) -> list[Run]:
     runs: list[Run] = []
     source, target = begin
     try:
-        values = list(_values(zlib.decompress(packed)))
+        values = list(_values(_inflated(packed)))
         for source_gap, target_gap, count in zip(*[iter(values)] * 3, strict=True):
             run = Run(source + source_gap, target + target_gap, count)
             runs.append(run)
@@ -329,6 +331,16 @@ def unpack_runs(begin: Place, packed: bytes) -> list[Run]:
     except (zlib.error, ValueError) as error:
         raise CorruptRecords("an offset map cannot be read", why=str(error)) from error
     return runs
+
+
+def _inflated(packed: bytes) -> bytes:
+    """Return what packed bytes expand to, up to a bound: whoever may write to the state topic may write anything."""
+    unpacking = zlib.decompressobj()
+    data = unpacking.decompress(packed, _UNPACKED_BYTES_MAX)
+    if not unpacking.eof:
+        why = "is cut off" if len(data) < _UNPACKED_BYTES_MAX else f"expands to more than {_UNPACKED_BYTES_MAX} bytes"
+        raise ValueError(f"it {why}")
+    return data
 
 
 def _put(out: bytearray, value: int) -> None:

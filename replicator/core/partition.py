@@ -80,6 +80,7 @@ class PartitionCopy:
         track: Where source offsets stand on the target; None while they are the source's own.
         displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
         doubted: What an answer of the source claimed that nothing proves; the next attach looks at it first.
+        unopened: The batch that has to be opened before what was last offered can be taken further.
         looks: How often a look at what was doubted proved offsets without a batch: the next one takes more in.
         compacted: Whether a cleaner is known to work on the source's log: offsets may be missing anywhere in it.
         intact_below: Source offset below which the cleaner may have taken tombstones with what is missing; 0 for none.
@@ -132,6 +133,7 @@ class PartitionCopy:
         "reason",
         "refused_at",
         "track",
+        "unopened",
         "waits_for_claim",
         "wants_mapping",
         "where",
@@ -148,6 +150,7 @@ class PartitionCopy:
         self.track: Track | None = None
         self.displaced: Place | None = None
         self.doubted: Doubt | None = None
+        self.unopened: BatchHeader | None = None
         self.looks = 0
         self.compacted = False
         self.intact_below = 0
@@ -376,7 +379,7 @@ class PartitionCopy:
             headers: What was read.
             aborted: Aborted transactions the broker named: (producer id, first offset).
             edges: What else the answer tells of the log.
-            unpack: Opens a batch that cannot pass as it is.
+            unpack: Opens a batch that cannot pass as it is, or does not yet: see `unopened`.
             prove: Compares a batch of which nothing is copied with its checksum.
 
         Returns:
@@ -410,11 +413,12 @@ class PartitionCopy:
         self._sequence = intake.sequence
         self._sequence_free = intake.free
         self.last_epoch = intake.epoch
+        self.unopened = intake.stopped_at if intake.stop is Stop.UNOPENED else None
         dropped: list[Batch] = []
         if self._unmoved >= _UNMOVED_MAX:
             intake.stop = Stop.DOUBT
             intake.doubt = f"{_UNMOVED_MAX} answers held only batches below offset {self.next_offset}"
-        if intake.stop is not None:
+        if intake.stop is not None and intake.stop is not Stop.UNOPENED:
             if intake.stop is Stop.MARKER:
                 self._hold_before(intake)
             elif intake.stop is Stop.BEYOND_END and self._beyond_end_at != self.next_offset:
@@ -589,6 +593,12 @@ class PartitionCopy:
     def guard_is_on(self, now_ms: int) -> bool:
         """Return whether the target surely remembers our last sequence now."""
         return self._state_time_ms is not None and self._state_time_ms > now_ms - self._limits.guard_ms
+
+    @property
+    def head_bytes(self) -> int:
+        """Size of the batch that is sent next; 0 for none."""
+        head = self._queue[0] if self._queue else None
+        return head.size if isinstance(head, Batch) else 0
 
     @property
     def drained(self) -> bool:

@@ -300,12 +300,15 @@ def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
     if one.reason is Reason.RECORD_TOO_LARGE:
         text = "records too large for the target; they are set aside in its dead-letter topic"
         return GiveUp(one.partition, first, end, dead_letter=True), [Loss(one.partition, first, end, text)]
+    if one.reason is Reason.BATCH_TOO_LARGE:
+        text = "the records of a batch that takes more memory than may be used to open it; it stays on the source"
+        return GiveUp(one.partition, first, end), [Loss(one.partition, first, end, text)]
     text = "the records of a damaged batch"
     return GiveUp(one.partition, first, end), [Loss(one.partition, first, end, text)]
 
 
 def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[Loss]]:
-    if one.reason is Reason.RECORD_TOO_LARGE:
+    if one.reason in {Reason.RECORD_TOO_LARGE, Reason.BATCH_TOO_LARGE}:
         return Retry(one.partition), []
     if one.reason is Reason.TOMBSTONES_MAY_BE_LOST:
         text = "tombstones that the source's cleaner took may be missing: deleted keys may live on the target"

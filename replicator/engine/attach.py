@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.attach import displaced_by
 from replicator.core.attach_facts import Entry, Fault, Mapping, Remap, SourceLog, Tail, TargetLog, Writer
 from replicator.core.offset_map import Place
-from replicator.core.pairing import spans_of
 from replicator.engine.access import refused
 from replicator.engine.damage import target_read
 from replicator.engine.look import Side, batches_between, last_data, offsets_of
 from replicator.engine.maps import last_source, mapping_of, stepped_back
+from replicator.engine.opening import Unopened, content_at, last_offset, spans_in
 from replicator.engine.walk import Log, Walked, walk
+from replicator.errors import TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
-from replicator.wire.recode import open_batch
-from replicator.wire.records import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -257,16 +255,16 @@ async def _tail(side: Side, connection: Connection, slot: Slot, start: int, end:
     found = await last_data(side, connection, slot.target, start, end, compacted=slot.compacted)
     if found is None:
         return None
-    last = decode(found.frame.buffer, found.header)[-1]
     header = found.header
+    last = await last_offset(found.frame, header)
     kept = [each.last_sequence for each in found.empty if each.producer_id == producer_id]
     return Tail(
-        last.offset,
+        last,
         header.producer_id,
         header.producer_epoch,
         kept[-1] if kept else header.last_sequence,
         header.max_timestamp,
-        last.content,
+        await content_at(found.frame, header, last),
     )
 
 
@@ -287,7 +285,7 @@ async def _own_tail(
     async for frame, header, _ in batches_between(side, connection, slot.target, last, last + 1, committed=False):
         if header.is_control or not header.base_offset <= last < header.next_offset:
             continue
-        content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), None)
+        content = await content_at(frame, header, last)
         return Tail(
             last, header.producer_id, header.producer_epoch, header.last_sequence, header.max_timestamp, content
         )
@@ -343,16 +341,31 @@ async def _source_view(
         if aborted or header.is_control or header.record_count == 0:
             continue
         if header.base_offset <= last < header.next_offset or header.magic < MAGIC_V2:
-            content = next((each.content for each in decode(frame.buffer, header) if each.offset == last), content)
+            found = await content_at(frame, header, last)
+            content = content if found is None else found
             cleaned = content is None and header.magic == MAGIC_V2
         if header.next_offset > last + 1 and end > last + 1:
-            spans = spans_of(header, last + 1, end, partial(open_batch, frame.view), given_up=slot.copy.given_up)
-            first = next(spans, None)
-            if first is not None:
-                return _View(content, epoch, first[0], cleaned)
+            spans = await spans_in(frame, header, last + 1, end, given_up=slot.copy.given_up)
+            if spans:
+                return _View(_comparable(slot, log, content), epoch, spans[0][0], cleaned)
     cleaned = cleaned or (content is None and reached <= last < min(end, bounds.end))
     # Of offsets that the cleaner took, nothing tells the epoch: it may be later than that of the batch before them.
-    return _View(content, epoch if reached >= end else -1, None, cleaned)
+    return _View(_comparable(slot, log, content), epoch if reached >= end else -1, None, cleaned)
+
+
+def _comparable(slot: Slot, log: TargetLog, content: object | None) -> object | None:
+    """Return what the source has where the target's last record is a copy of it, if the two can be compared.
+
+    Raises:
+        TooLargeToOpen: One of the two batches can be opened and the other one cannot.
+    """
+    if content is None or log.tail is None or isinstance(content, Unopened) is isinstance(log.tail.content, Unopened):
+        return content
+    raise TooLargeToOpen(
+        f"the last record of {slot.target} cannot be compared with the source's",
+        why="one of the two stands in a batch that takes too much memory to be opened, the other one does not",
+        next_step="compare them by hand; `replicator mirror resolve` with `--how accept` tries again",
+    )
 
 
 def _believed_epoch(side: Side, where: TopicPartition, epoch: int) -> int:

@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from replicator.core.answers import FetchOutcome, classify_fetch
 from replicator.core.attach import decide
 from replicator.core.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
 from replicator.core.doubt import DOUBTS_MAX, Sound
@@ -16,13 +17,16 @@ from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.engine.look import look_again
 from replicator.errors import (
+    AnswerTooLarge,
     AuthenticationFailed,
     AuthorizationFailed,
+    BrokerRefused,
     BugError,
     ConnectionFailed,
     CorruptRecords,
     ReplicatorError,
     StateLost,
+    TooLargeToOpen,
     WrongCluster,
 )
 from replicator.model.spec import Offsets
@@ -44,6 +48,7 @@ _TICK_SECONDS = 1.0
 _PROVEN_SECONDS = 3600.0
 _LOOKS_AT_ONCE = 4
 """Partitions of one cluster in which a place is looked at closely at a time: each look may read many megabytes."""
+_LEADERLESS = frozenset({FetchOutcome.MOVED, FetchOutcome.MISSING})
 _ANOTHER_REPLICA = "let another replica of it lead if this one's disk is bad"
 
 log = get_logger(__name__)
@@ -244,13 +249,17 @@ class AttachLoop:
             self._pump.stop_over_bug(slot, error)
         elif slot.copy.phase is not Phase.ATTACHING:
             return  # it was paused meanwhile
-        elif isinstance(error, CorruptRecords) and slot.damaged + 1 >= DOUBTS_MAX:
+        elif isinstance(error, TooLargeToOpen):
+            slot.too_large = None  # to leave it out would not help: it is needed to find the place
+            self._pump.fault(slot, Reason.BATCH_TOO_LARGE, text)
+        elif isinstance(error, CorruptRecords | AnswerTooLarge) and slot.damaged + 1 >= DOUBTS_MAX:
             slot.damaged = 0
             slot.copy.doubted = None
-            self._pump.fault(slot, Reason.CORRUPT_BATCH, text)
+            damaged = isinstance(error, CorruptRecords)
+            self._pump.fault(slot, Reason.CORRUPT_BATCH if damaged else Reason.BATCH_TOO_LARGE, text)
         else:
             # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
-            slot.damaged = slot.damaged + 1 if isinstance(error, CorruptRecords) else 0
+            slot.damaged = slot.damaged + 1 if isinstance(error, CorruptRecords | AnswerTooLarge) else 0
             slot.copy.wait(_waits_for(error), text)
             self.schedule(slot)
 
@@ -373,7 +382,11 @@ def _waits_for(error: ReplicatorError) -> Reason:
     """Return what a partition waits for that met this error while it was attached."""
     if isinstance(error, AuthorizationFailed | AuthenticationFailed):
         return Reason.WAITING_FOR_ACCESS
-    return Reason.STATE_LOST if isinstance(error, StateLost) else Reason.WAITING_FOR_LEADER
+    if isinstance(error, StateLost):
+        return Reason.STATE_LOST
+    # One that does not answer, or not any more, is what an election replaces.
+    moved = isinstance(error, BrokerRefused) and classify_fetch(error.code) in _LEADERLESS
+    return Reason.WAITING_FOR_LEADER if moved or isinstance(error, ConnectionFailed) else Reason.WAITING_FOR_BROKER
 
 
 def _as_bug(error: Exception) -> BugError:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from replicator.core.ownership import holding_only_ours, recorded
 from replicator.engine.access import refused
 from replicator.engine.look import Side, offsets_of, read_batches
-from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed
+from replicator.engine.opening import records_of
+from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed, TooLargeToOpen
 from replicator.model.names import TopicPartition
 from replicator.wire import control
 from replicator.wire.produce import produce_by_name
-from replicator.wire.records import NewRecord, decode, encode
+from replicator.wire.records import NewRecord, encode
 from replicator.wire.transactions import patiently
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from replicator.wire.records import Record
 
 SUFFIX = ".dead-letter"
-OFFSET_HEADER = "replicator.offset"
-_TOPIC_HEADER = "replicator.topic"
+OFFSET_HEADER = b"replicator.offset"
+_TOPIC_HEADER = b"replicator.topic"
 _TOPIC_ALREADY_EXISTS = 36
 _OVERHEAD_BYTES = 4096
 _SMALLEST_LIMIT_BYTES = 1 << 20
@@ -139,8 +140,8 @@ async def _ends_with_ours(
 ) -> bool:
     try:
         frame, headers = await read_batches(side, connection, where, end - 1)
-        records = [record for header in headers if not header.is_control for record in decode(frame.buffer, header)]
-    except (BrokerRefused, CorruptRecords) as error:
+        records = [record for header in headers if not header.is_control for record in await records_of(frame, header)]
+    except (BrokerRefused, CorruptRecords, TooLargeToOpen) as error:
         if isinstance(error, BrokerRefused) and error.retryable:
             raise
         return False  # nothing stands there any more, or nothing that can be read
@@ -153,10 +154,10 @@ def payload_bytes(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"") + sum(len(n) + len(v or b"") for n, v in record.headers)
 
 
-def origin_headers(origin: TopicPartition, record: Record) -> tuple[tuple[str, bytes], ...]:
+def origin_headers(origin: TopicPartition, record: Record) -> tuple[tuple[bytes, bytes], ...]:
     """Return the headers that tell where a record stood before it was written elsewhere."""
     return (
         (_TOPIC_HEADER, origin.topic.encode()),
-        ("replicator.partition", b"%d" % origin.partition),
+        (b"replicator.partition", b"%d" % origin.partition),
         (OFFSET_HEADER, b"%d" % record.offset),
     )

@@ -14,14 +14,14 @@ from replicator.core.doubt import Edges, Gaps, Lie, Unseen, Verdict, judge, soun
 from replicator.core.intake import Aborts
 from replicator.engine.access import refused
 from replicator.engine.holes import holds_nothing
+from replicator.engine.opening import records_of
 from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
 from replicator.wire.batch import scan
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
-from replicator.wire.fetch import Fetched, FetchSession, Wanted
-from replicator.wire.records import decode
+from replicator.wire.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wanted
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ async def records_between(
             continue
         if producer_id is not None and header.producer_id != producer_id:
             continue
-        for record in decode(frame.buffer, header):
+        for record in await records_of(frame, header):
             if begin <= record.offset < end:
                 yield record
 
@@ -466,7 +466,8 @@ async def read_once(
     body = session.request(
         {where: Wanted(offset, leader_epoch, -1, read_bytes)}, wait_ms=wait_ms, bytes_min=1, bytes_max=read_bytes
     )
-    frame = await connection.ask(FETCH, version, [body], len(body))
+    # As large as what is copied: what was written once has to be read again at each attach.
+    frame = await connection.ask(FETCH, version, [body], len(body), frame_bytes_max=ANSWER_BYTES_MAX)
     code, partitions = session.answer(frame.buffer, frame.size)
     if not code and partitions:
         code = partitions[0].error

@@ -20,11 +20,13 @@ from replicator.engine.end_looks import EndLooks
 from replicator.engine.guard import Standing
 from replicator.engine.leaders import LeaderWatch
 from replicator.engine.look import Side
+from replicator.engine.opening import Opener
 from replicator.engine.reader import SourceReader
 from replicator.engine.seed import Seeder
 from replicator.engine.slot import Slot, release
 from replicator.engine.writer import TargetWriter
 from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
+from replicator.model.batch import MAGIC_V2
 from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from replicator.engine.maps import OffsetMaps
     from replicator.engine.origins import Origins
     from replicator.engine.shards import Shards
+    from replicator.errors import TooLargeToOpen
+    from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Leader
@@ -111,6 +115,7 @@ class Pump:
         slots: The partitions, by source name.
         totals: Counters.
         outcomes: Answers by kind.
+        opener: Opens batches that have to be encoded anew.
         end_looks: Looks where the source's logs may end in holes.
         trouble: Present trouble by place, for status.
     """
@@ -137,6 +142,7 @@ class Pump:
         self.committed_only = flow.isolation is Isolation.READ_COMMITTED
         self._in_flight_bytes = flow.limits.in_flight_bytes
         self.frames = FramePool(*_frames_of(self._in_flight_bytes, readers=1))
+        self.opener = Opener(self.frames)
         self._line: dict[SourceReader, None] = {}
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.shards = shards
@@ -206,6 +212,19 @@ class Pump:
         before = slot.copy.phase
         release(slot.copy.fault(reason, detail))
         self._left_copying(slot, before)
+
+    def cannot_be_opened(self, slot: Slot, header: BatchHeader, error: TooLargeToOpen | CorruptRecords) -> None:
+        """Stop a partition at a batch that is damaged, or takes more memory than it may; it cannot pass as it is."""
+        if isinstance(error, CorruptRecords):
+            self.fault(slot, Reason.CORRUPT_BATCH, str(error))
+            return
+        slot.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
+        self.fault(
+            slot,
+            Reason.BATCH_TOO_LARGE,
+            f"{error}; it cannot be copied as it is, and limits.in_flight_bytes allows {self.opener.bytes_max} bytes "
+            "(half of it) for the records of one batch",
+        )
 
     def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
         """Stop one partition over an error of this software; the others go on."""

@@ -6,38 +6,34 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.answers import FetchOutcome, classify_fetch
-from replicator.core.coalesce import groups, is_far
 from replicator.core.doubt import Edges
-from replicator.core.intake import Encode, Fill, Skip
-from replicator.core.partition_values import Batch
 from replicator.engine.access import told
+from replicator.engine.carrying import Carrier, opened_at_once
 from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release
-from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
+from replicator.errors import AnswerTooLarge, CorruptRecords, KafkaError, ReplicatorError, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
 from replicator.model.states import Reason
-from replicator.wire.batch import prove, rewrite, scan
+from replicator.wire.batch import prove, scan
 from replicator.wire.cluster import Purpose
-from replicator.wire.coalesce import merge
 from replicator.wire.faults import error_name
-from replicator.wire.fetch import Fetched, FetchSession, Wanted
-from replicator.wire.recode import build_batches, codec_of, open_batch
+from replicator.wire.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wanted
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
-    from replicator.core.intake import Passes, Piece
+    from replicator.core.intake import Piece
     from replicator.engine.origins import Origins
     from replicator.engine.pump import Pump
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
-    from replicator.wire.stream import Buffer
+    from replicator.wire.recode import RawRecord
 
 _PARTITION_BYTES_MAX = 2 << 20
 _PARTITION_BYTES_MIN = 128 << 10
-_ANSWER_SLACK_BYTES = 64 << 20
-"""A broker returns at least one whole batch, however large; a batch above this is refused."""
+_OVERSIZED_LOOKS = 2
+"""Answers too large to be read, each to a request for one partition alone, before that partition stops."""
 _SESSION_ERRORS = frozenset({70, 71})
 
 _PREFIX = struct.Struct(">qi")
@@ -59,6 +55,15 @@ class Asked(NamedTuple):
     def is_present(self) -> bool:
         """Whether the partition is still in that episode."""
         return self.slot.copy.episode == self.episode
+
+
+class _Offered(NamedTuple):
+    """What an answer holds of one partition."""
+
+    asked: Asked
+    headers: list[BatchHeader]
+    fetched: Fetched
+    frame: Frame
 
 
 class SourceReader:
@@ -85,6 +90,10 @@ class SourceReader:
         self._asking_whose: set[Slot] = set()
         self._bytes_needed: dict[Slot, int] = {}
         self._alone: dict[Slot, None] = {}
+        self._oversized: dict[Slot, int] = {}
+        self._opening: set[Slot] = set()
+        self._wait_to_open: set[Slot] = set()
+        self._carrier = Carrier(pump)
 
     def add(self, slot: Slot) -> None:
         """Read this partition from now on."""
@@ -99,6 +108,8 @@ class SourceReader:
         self._asked_of.pop(slot.source, None)
         self._bytes_needed.pop(slot, None)
         self._alone.pop(slot, None)
+        self._oversized.pop(slot, None)
+        self._wait_to_open.discard(slot)
         self._look_at[slot.source] = None
 
     @property
@@ -144,7 +155,7 @@ class SourceReader:
         while self._alone:
             slot = next(iter(self._alone))
             del self._alone[slot]
-            if slot.copy.wants_more(self._pump.queued_bytes_max):
+            if slot.copy.wants_more(self._pump.queued_bytes_max) and self._may_be_read(slot):
                 return self._ask_alone(connection, slot, frame)
         changed, gone = self._changes()
         if self._wanted:
@@ -168,7 +179,7 @@ class SourceReader:
         blocked: dict[TopicPartition, None] = {}
         for where in self._look_at:
             slot = self._slots.get(where)
-            wants = slot is not None and slot.copy.wants_more(pump.queued_bytes_max) and slot not in self._asking_whose
+            wants = slot is not None and slot.copy.wants_more(pump.queued_bytes_max) and self._may_be_read(slot)
             known = leader(where) if wants else None
             if slot is None or known is None:
                 if self._wanted.pop(where, None) is not None or slot is None:
@@ -181,6 +192,12 @@ class SourceReader:
             changed[where] = self._wanted[where] = Wanted(copy.next_offset, known.epoch, copy.last_epoch, share_bytes)
         self._look_at = blocked
         return changed, gone
+
+    def _may_be_read(self, slot: Slot) -> bool:
+        """Return whether nothing has to be found out, or done, about what was read last."""
+        if slot in self._asking_whose or slot in self._opening:
+            return False
+        return slot not in self._wait_to_open or not self._pump.opener.is_busy
 
     def _ask(
         self,
@@ -238,7 +255,8 @@ class SourceReader:
             connection.versions.fetch, int(self._pump.committed_only), self._pump.source.topic_ids, ask_anew=True
         )
         wanted = Wanted(slot.copy.next_offset, known.epoch, slot.copy.last_epoch, bytes_max)
-        body = session.request({slot.source: wanted}, wait_ms=self._pump.poll_ms, bytes_min=1, bytes_max=bytes_max)
+        # Without a wait: where many are asked one after the other, most have nothing new.
+        body = session.request({slot.source: wanted}, wait_ms=0, bytes_min=1, bytes_max=bytes_max)
         self._asked = True
         asked = {slot.source: Asked(slot, slot.copy.episode, known.epoch)}
         self._send(connection, body, session, asked, frame)
@@ -259,7 +277,7 @@ class SourceReader:
             len(body),
             lambda answer, error: self._on_answer(frame, answer, error, session, asked_of),
             frame=frame,
-            frame_bytes_max=len(frame.buffer) + _ANSWER_SLACK_BYTES,
+            frame_bytes_max=ANSWER_BYTES_MAX,
         )
 
     async def _connect(self) -> Connection:
@@ -287,10 +305,13 @@ class SourceReader:
         asked_of: dict[TopicPartition, Asked],
     ) -> None:
         self._asked = False
+        self._carrier.begin_answer()
         if answer is None:
             frame.release()
             if error is not None:
                 self._pump.report_source(self.node, error)
+            if isinstance(error, AnswerTooLarge):
+                self._look_for_oversized(error, session, asked_of)
             self._session = None
             self.kick()
             return
@@ -309,7 +330,7 @@ class SourceReader:
         self.kick()
         for slot, pieces in accepted:
             try:
-                self._carry_out(slot, pieces, frame)
+                self._carrier.carry_out(slot, pieces, frame)
             except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the answer go on
                 self._pump.stop_over_bug(slot, bug)
         frame.release()
@@ -317,6 +338,33 @@ class SourceReader:
             self.kick()
         self._pump.line_kick()
         self._pump.writers_kick()
+
+    def _look_for_oversized(
+        self, error: AnswerTooLarge, session: FetchSession, asked_of: dict[TopicPartition, Asked]
+    ) -> None:
+        """Find the partition whose next batch is larger than any answer that is read: it stops alone.
+
+        A broker gives one whole batch at least, however large (KIP-74), and the connection has to be given up over it.
+        Of all that was asked for, each partition is asked for by itself.
+        """
+        self._link.drop()  # a pause before the next one, longer each time
+        slots = [asked.slot for asked in asked_of.values() if self._slots.get(asked.slot.source) is asked.slot]
+        if session is self._session:
+            self._alone.update(dict.fromkeys(slots))
+            return
+        for slot in slots:
+            looks = self._oversized[slot] = self._oversized.get(slot, 0) + 1
+            if looks < _OVERSIZED_LOOKS:
+                self._alone[slot] = None
+                continue
+            slot.too_large = None  # where it ends was not read
+            self._pump.fault(
+                slot,
+                Reason.BATCH_TOO_LARGE,
+                f"the source's batch at offset {slot.copy.next_offset}, or right behind it, comes in an answer of "
+                f"{error.claimed_bytes} bytes; at most {ANSWER_BYTES_MAX} are read. Have its records written again in "
+                "smaller batches; the copy goes on once the log begins behind it (retention, DeleteRecords)",
+            )
 
     def _take(self, frame: Frame, session: FetchSession, asked_of: dict[TopicPartition, Asked]) -> Accepted:
         code, partitions = session.answer(frame.buffer, frame.size)
@@ -337,6 +385,8 @@ class SourceReader:
             if asked is None or asked.slot is not self._slots.get(where) or not asked.is_present:
                 continue
             slot = asked.slot
+            if alone:
+                self._oversized.pop(slot, None)
             try:
                 pieces = self._take_partition(asked, fetched, frame, alone=alone)
             except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the answer go on
@@ -397,20 +447,79 @@ class SourceReader:
                 return []
             if self._pump.origins is not None:
                 headers = self._up_to_unknown(slot, headers, self._pump.origins)
-            pieces, dropped = copy.offer(
-                headers,
-                fetched.aborted or (),
-                Edges(fetched.high_watermark, asked.leader_epoch, slot.epochs_unproven),
-                lambda header: open_batch(frame.view, header),
-                lambda header: prove(frame.view, header),
-            )
+            offered = _Offered(asked, headers, fetched, frame)
+            pieces = self._offer_headers(offered)
         except CorruptRecords as damage:
             self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
             return []
+        self._wait_to_open.discard(slot)
+        if copy.is_copying() and copy.unopened is not None:
+            if self._pump.opener.take_turn():
+                self._opening.add(slot)
+                frame.hold()
+                self._pump.start_task(self._open_beside(offered, copy.unopened), slot)
+            else:
+                # It is read again once it may be opened: an answer that waits would keep its frame from others.
+                self._wait_to_open.add(slot)
+        return pieces
+
+    def _offer_headers(
+        self, offered: _Offered, known: tuple[BatchHeader, list[RawRecord]] | None = None
+    ) -> list[Piece]:
+        """Let the machine take what is left of an answer; `known` is a batch that was opened for it.
+
+        Raises:
+            CorruptRecords: A batch that had to be opened, or compared, is damaged; nothing was taken.
+        """
+        asked, headers, fetched, frame = offered
+        slot = asked.slot
+
+        def unpack(header: BatchHeader) -> list[RawRecord] | None:
+            return known[1] if known is not None and header is known[0] else opened_at_once(frame, header)
+
+        pieces, dropped = slot.copy.offer(
+            headers,
+            fetched.aborted or (),
+            Edges(fetched.high_watermark, asked.leader_epoch, slot.epochs_unproven),
+            unpack,
+            lambda header: prove(frame.view, header),
+        )
         release(dropped)
-        if not copy.is_copying():
+        if not slot.copy.is_copying():
             self._pump.phase_changed(slot)
         return pieces
+
+    async def _open_beside(self, offered: _Offered, header: BatchHeader) -> None:
+        """Take the rest of an answer, whose next batch takes too long to be opened on the event loop."""
+        asked, frame = offered.asked, offered.frame
+        slot, carrier = asked.slot, self._carrier
+
+        async def take(records: list[RawRecord]) -> None:
+            if self._goes_on(asked):
+                pieces = self._offer_headers(offered, (header, records))
+                await carrier.carry_out_beside(slot, pieces, frame, lambda: self._goes_on(asked))
+
+        try:
+            while self._goes_on(asked):
+                await self._pump.opener.use(frame, header, take)
+                following = slot.copy.unopened
+                if following is None or following is header:
+                    return
+                header = following
+        except (TooLargeToOpen, CorruptRecords) as error:
+            if self._goes_on(asked):
+                self._pump.cannot_be_opened(slot, header, error)
+        finally:
+            self._pump.opener.end_turn()
+            self._opening.discard(slot)
+            self._look_at[slot.source] = None
+            frame.release()
+            self._pump.writers_kick()
+            self._pump.readers_kick()
+
+    def _goes_on(self, asked: Asked) -> bool:
+        slot = asked.slot
+        return asked.is_present and slot.copy.is_copying() and self._slots.get(slot.source) is slot
 
     def _first_batch_cut(self, slot: Slot, fetched: Fetched, frame: Frame, *, alone: bool) -> None:
         """Take an answer that ends inside its first batch.
@@ -455,93 +564,6 @@ class SourceReader:
             self._asking_whose.discard(slot)
             self._look_at[slot.source] = None
             self.kick()
-
-    def _carry_out(self, slot: Slot, pieces: list[Piece], frame: Frame) -> None:
-        for piece in pieces:
-            if not slot.copy.is_copying():
-                return
-            try:
-                if isinstance(piece, Fill):
-                    slot.copy.queue_fill(piece)
-                elif isinstance(piece, Skip):
-                    slot.copy.queue_skip(piece)
-                elif isinstance(piece, Encode):
-                    self._encode(slot, piece, frame)
-                else:
-                    self._pass(slot, piece, frame)
-            except CorruptRecords as damage:
-                # What came before the damaged batch is dropped with it and copied again after the operator's decision.
-                self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
-                return
-        self._pump.ready(slot)
-
-    def _pass(self, slot: Slot, passes: Passes, frame: Frame) -> None:
-        """Queue batches that pass; small ones that follow each other as one."""
-        batch_bytes_max = slot.copy.limits.batch_bytes_max
-        far = is_far(slot.copy.outstanding, slot.moved_at - slot.verified_at)
-        for group in groups(passes, batch_bytes_max, far=far):
-            if not (group.merged and self._merge(slot, group.passes, frame, batch_bytes_max)):
-                self._rewrite(slot, group.passes, frame)
-
-    def _merge(self, slot: Slot, passes: Passes, frame: Frame, batch_bytes_max: int) -> bool:
-        """Queue one batch instead of several; return whether that was possible."""
-        writer, start = self._pump.writers.of(slot.target.topic), passes[0][0].start
-        raw, base, count, max_timestamp = merge(frame.buffer, passes, writer.producer_id, writer.producer_epoch)
-        size = len(raw)
-        if size > batch_bytes_max:
-            return False
-        payload: Buffer = raw
-        if size <= passes[-1][0].end - start:
-            # Where the small ones stood: the pool goes on bounding memory, by the byte.
-            payload = frame.view[start : start + size]
-            payload[:] = raw
-        frame.hold()
-        slot.copy.queue([Batch(base + slot.copy.shift, count, max_timestamp, size, payload, frame)])
-        return True
-
-    def _rewrite(self, slot: Slot, passes: Passes, frame: Frame) -> None:
-        writer, view = self._pump.writers.of(slot.target.topic), frame.view
-        rewrite(view, passes, writer.producer_id, writer.producer_epoch)
-        new = tuple.__new__  # a named tuple's own constructor is a Python function
-        batches: list[Batch] = []
-        shift = slot.copy.shift
-        for header, _ in passes:
-            base, length, _, _, _, _, _, _, max_timestamp, _, _, _, count, start = header
-            size = LENGTH_PREFIX_BYTES + length
-            batches.append(new(Batch, (base + shift, count, max_timestamp, size, view[start : start + size], frame)))
-        frame.hold(len(batches))
-        slot.copy.queue(batches)
-
-    def _encode(self, slot: Slot, piece: Encode, frame: Frame) -> None:
-        """Queue records of an opened batch. They hold its frame, so that the pool bounds them as well."""
-        writer, bytes_max, shift = (
-            self._pump.writers.of(slot.target.topic),
-            slot.copy.limits.batch_bytes_max,
-            slot.copy.shift,
-        )
-        made = build_batches(
-            piece.records,  # type: ignore[arg-type] # what `open_batch` gave; opaque in core
-            codec_of(frame.view, piece.header),
-            producer_id=writer.producer_id,
-            producer_epoch=writer.producer_epoch,
-            sequence=piece.sequence,
-            bytes_max=bytes_max,
-        )
-        batches = [
-            Batch(each.base_offset + shift, each.record_count, each.max_timestamp, len(each.raw), each.raw, frame)
-            for each in made
-        ]
-        largest = max(batches, key=lambda batch: batch.size)
-        if largest.size > bytes_max:
-            self._pump.fault(
-                slot,
-                Reason.RECORD_TOO_LARGE,
-                f"the record at offset {largest.base_offset - shift} takes {largest.size} bytes as a batch, "
-                f"the target topic takes {bytes_max} (max.message.bytes)",
-            )
-            return
-        frame.hold(len(batches))
-        slot.copy.queue(batches)
 
     def _on_partition_error(self, slot: Slot, fetched: Fetched) -> None:
         outcome = classify_fetch(fetched.error)

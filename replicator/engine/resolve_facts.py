@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.doubt import Edges
@@ -9,14 +11,16 @@ from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.offset_map import Place
 from replicator.core.resolution import Facts
 from replicator.engine.look import gives_nothing, nothing_from, read_batches
+from replicator.engine.opening import opened
 from replicator.engine.proof import Found, begins_alike, behind_ours, common_end, copied_end, equal_from, settled
 from replicator.engine.walk import Log, open_log
-from replicator.errors import CorruptRecords
+from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
 from replicator.model.names import TopicPartition
 from replicator.model.resolution import ANEW, How, Order
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
+from replicator.wire.batch import prove
 from replicator.wire.recode import open_batch
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ _READS_MAX = 64
 _MENDED = (-1, -1)
 _EPOCH = -2
 """In place of a first offset: nothing is wrong with the batch but its leader epoch."""
-_BY_BATCH = frozenset({Reason.RECORD_TOO_LARGE, Reason.CORRUPT_BATCH})
+_BY_BATCH = frozenset({Reason.RECORD_TOO_LARGE, Reason.CORRUPT_BATCH, Reason.BATCH_TOO_LARGE})
 
 log = get_logger(__name__)
 
@@ -150,11 +154,12 @@ class FactFinder:
 
         It need not stand at that place: what comes before it in one answer is dropped with it. `_MENDED` where every
         batch that can have been in that answer is sound by now: another replica leads, or the answer alone was spoiled.
+        Of one that is too large to be opened it is known where it stands.
         `_EPOCH` and an offset, where the first one that is not sound claims a leader epoch above its leader's and is
         whole: what is in the log up to there may do so.
         """
-        if slot is None or there is None:
-            return None
+        if slot is None or there is None or slot.copy.reason is Reason.BATCH_TOO_LARGE:
+            return slot.too_large if slot is not None else None
         position = max(slot.copy.acked_offset, there.start)
         leader = there.side.cluster.leader(there.where)
         edges = Edges(there.end, leader.epoch if leader is not None else -1, slot.epochs_unproven)
@@ -165,7 +170,7 @@ class FactFinder:
                 return None
             if headers and headers[-1].base_offset > there.end:
                 return None  # it cannot be there, and what cannot be is not stepped over
-            found = _first_unsound(slot, frame, headers, position, edges)
+            found = await _first_unsound(slot, frame, headers, position, edges)
             if found is not None:
                 return found
             if not headers:
@@ -180,15 +185,16 @@ class FactFinder:
         return _MENDED
 
 
-def _first_unsound(
+async def _first_unsound(
     slot: Slot, frame: Frame, headers: Sequence[BatchHeader], position: int, edges: Edges
 ) -> tuple[int, int] | None:
     """Return the first batch of an answer that cannot be copied, as `FactFinder._batch` does; None for none."""
     large = slot.copy.reason is Reason.RECORD_TOO_LARGE
+    bytes_max = min(slot.copy.limits.batch_bytes_max, (slot.refused_bytes or sys.maxsize) - 1)
     for header in headers:
         if not _is_meant(slot, header, position):
             continue
-        if header.size > slot.copy.limits.batch_bytes_max if large else _is_damaged(frame, header):
+        if header.size > bytes_max if large else await _is_damaged(frame, header):
             return max(position, header.base_offset), max(position + 1, header.next_offset)
         if not large and edges.epoch_is_above(header) and not edges.ignores_epoch(header):
             return _EPOCH, max(edges.end, header.next_offset)
@@ -202,11 +208,14 @@ def _is_meant(slot: Slot, header: BatchHeader, position: int) -> bool:
     return not any(first <= header.base_offset < end for first, end in slot.given_up)
 
 
-def _is_damaged(frame: Frame, header: BatchHeader) -> bool:
+async def _is_damaged(frame: Frame, header: BatchHeader) -> bool:
     try:
-        open_batch(frame.view, header)
+        prove(frame.view, header)
+        await opened(header, partial(open_batch, frame.view, header))
     except CorruptRecords:
         return True
+    except TooLargeToOpen:
+        return False  # its checksum is right
     return False
 
 

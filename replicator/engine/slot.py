@@ -59,6 +59,8 @@ class Slot:
         seeded_to: Offset below which the target may hold fillers, as recorded; 0 for none.
         stored_epoch: Last source leader epoch known, from the state topic or from what was read; -1 for none.
         epochs_unproven: Source offset below which batches may claim leader epochs above the leader's: they are ignored.
+        too_large: Source offsets, from and to, of the batch that it stopped at as it is too large to be opened.
+        refused_bytes: Size of a batch that the target's broker takes in no request; 0 for none.
         due: Monotonic time of the next attach attempt.
         attempts: Attaches since the last accepted batch, for the back-off.
         damaged: How many looks at its logs in a row met damage.
@@ -97,6 +99,8 @@ class Slot:
     seeded_to: int = 0
     stored_epoch: int = -1
     epochs_unproven: int = 0
+    too_large: tuple[int, int] | None = None
+    refused_bytes: int = 0
     due: float = 0.0
     attempts: int = 0
     damaged: int = 0

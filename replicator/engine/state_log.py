@@ -33,6 +33,7 @@ from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import NO_TOPIC_ID, Cluster, Purpose
 from replicator.wire.faults import refused
+from replicator.wire.inflate import RECORD_BYTES
 from replicator.wire.produce import Produced, produce_by_name
 from replicator.wire.records import NewRecord, decode, encode
 from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 _WHERE = TopicPartition(STATE_TOPIC, 0)
 _ROUNDS_MAX = 20
 _PAUSE_SECONDS = 0.05
+_EXPANSION_BYTES_MAX = 4 << 20
+"""By how much a batch may expand, which is opened on the event loop: ours are not compressed."""
 _END_SECONDS_MAX = 60.0
 _LONG_POLL_SECONDS_MAX = 5.0
 
@@ -391,7 +394,8 @@ def _read(frame: Frame, header: BatchHeader, *, aborted: bool) -> Read:
     if aborted or not header.record_count:
         return Read(header.base_offset, header.next_offset)
     producer_id = header.producer_id if header.attributes & TRANSACTIONAL_BIT else None
-    return Read(header.base_offset, header.next_offset, decode(frame.buffer, header), producer_id)
+    bytes_max = header.size + max(0, header.record_count) * RECORD_BYTES + _EXPANSION_BYTES_MAX
+    return Read(header.base_offset, header.next_offset, decode(frame.buffer, header, bytes_max), producer_id)
 
 
 def _encode(changes: Iterable[Change], identity: ProducerIdentity | None, sequence: int = 0) -> bytes:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LEFT_OUT_MAX = 100
 """Topics that are named of those left out."""
 
-_WAITS = frozenset({Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_LEADER, Reason.STATE_LOST})
+_WAITS = frozenset({Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_LEADER, Reason.WAITING_FOR_BROKER, Reason.STATE_LOST})
 """Reasons of partitions that are shown as waiting, whatever phase their machine is in."""
 _NOBODYS = frozenset({Reason.FENCED, Reason.SOURCE_MISSING})
 _STATES = {

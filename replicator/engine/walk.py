@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.offset_map import OffsetMap, Place
-from replicator.core.pairing import Pairing, Ranges, Span, reading_from, spans_of
+from replicator.core.pairing import Pairing, Ranges, Span, reading_from
 from replicator.engine.damage import target_read
 from replicator.engine.look import Side, batches_between, offsets_of
+from replicator.engine.opening import spans_in
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
-from replicator.wire.recode import open_batch
 
 if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
@@ -133,8 +132,7 @@ async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:
     async for frame, header, aborted in batches_between(
         log.side, log.connection, log.where, begin, log.end, committed=log.committed
     ):
-        unpack = partial(open_batch, frame.view)
-        for span in spans_of(header, begin, log.end, unpack, aborted=aborted, given_up=log.given_up):
+        for span in await spans_in(frame, header, begin, log.end, aborted=aborted, given_up=log.given_up):
             yield span
 
 

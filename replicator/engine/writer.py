@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, Batch
+from replicator.core.request_limit import RequestLimit
 from replicator.engine.access import told
 from replicator.engine.filler import Filler
 from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release
-from replicator.errors import CorruptRecords, KafkaError
+from replicator.errors import ConnectionFailed, CorruptRecords, KafkaError
+from replicator.model.states import Reason
+from replicator.wire.broker_limits import SOCKET_REQUEST_MAX_BYTES, request_bytes_max
 from replicator.wire.cluster import Purpose
 from replicator.wire.produce import Accepted, ProduceCodec
 from replicator.wire.versions import PRODUCE
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 _REQUEST_BYTES = 1 << 20
 """A request is closed once it carries this much; one batch may exceed it."""
+_ASK_SECONDS = 5.0
+"""How long a broker may take to tell its limit before batches are sent on."""
 
 
 _Sent = tuple["Buffer", int, Slot, Batch, int]
@@ -49,6 +55,8 @@ class TargetWriter:
         self._codec: ProduceCodec | None = None
         self._ready: dict[Slot, None] = {}
         self._requests = 0
+        self._limit = RequestLimit()
+        self._asking = False
 
     def close(self) -> None:
         """Stop; unanswered batches are reported lost."""
@@ -68,15 +76,15 @@ class TargetWriter:
         if not self._ready:
             return
         connection = self._link.get()
-        if connection is None:
+        if connection is None or self._asking:
             return
-        while self._requests < IN_FLIGHT_BATCHES_MAX:
+        while self._requests < (1 if self._limit.is_careful(self._pump.now()) else IN_FLIGHT_BATCHES_MAX):
             sent = self._gather()
             if not sent:
                 return
             self._send(connection, sent)
 
-    def _gather(self) -> _Request:
+    def _gather(self) -> _Request:  # noqa: C901 - one branch for each way in which a partition has nothing to send now
         """Take one batch of each ready partition, up to a request's size."""
         pump = self._pump
         now_ms = pump.now_ms()
@@ -86,6 +94,10 @@ class TargetWriter:
         spent: list[Slot] = []
         unclaimed: list[Slot] = []
         stale: list[Slot] = []
+        limit = self._limit
+        if limit.bytes_max is not None:
+            self._stop_what_is_too_large()
+        closed_at = 1 if limit.is_careful(pump.now()) else _REQUEST_BYTES
         proven_since: dict[Shard, float] = {}
         for slot in self._ready:
             copy = slot.copy
@@ -95,6 +107,9 @@ class TargetWriter:
             if slot.verified_at < proven_since[shard]:
                 stale.append(slot)
                 continue
+            if limit.bytes_max is not None and not limit.takes(copy.head_bytes, size, sum(map(len, sent.values()))):
+                cut = True
+                break
             batch = copy.next_to_send(now_ms, claimed=False)
             if copy.waits_for_claim and shard.guard.may_work_unguarded(slot):
                 batch = copy.next_to_send(now_ms, claimed=True)
@@ -105,7 +120,7 @@ class TargetWriter:
             batch_bytes = batch[3]
             sent[topic][partition] = (batch[4], batch_bytes, slot, batch, copy.episode)  # type: ignore[assignment] # a view
             size += batch_bytes
-            if size >= _REQUEST_BYTES:
+            if size >= closed_at:
                 cut = True
                 break
         for slot in spent:
@@ -114,6 +129,26 @@ class TargetWriter:
             self._put_behind([entry[2] for entries in sent.values() for entry in entries.values()])
         self._let_go(unclaimed, stale)
         return sent
+
+    def _stop_what_is_too_large(self) -> None:
+        for slot in list(self._ready):
+            if not self._limit.takes(slot.copy.head_bytes):
+                self._stop_too_large(slot, slot.copy.head_bytes)
+
+    def _stop_too_large(self, slot: Slot, size: int) -> None:
+        """Stop a partition whose next batch this broker takes in no request; the others of its connection go on."""
+        slot.refused_bytes = size
+        setting = self._limit.bytes_max
+        if setting is not None:
+            told = f"takes requests of {setting} bytes at most ({SOCKET_REQUEST_MAX_BYTES})"
+        else:
+            told = f"closes the connection over it; it does not tell its {SOCKET_REQUEST_MAX_BYTES}"
+        self._pump.fault(
+            slot,
+            Reason.RECORD_TOO_LARGE,
+            f"a batch of {size} bytes comes next, and broker {self.node} of the target {told}: raise it there and "
+            "restart the broker, then `replicator mirror resolve` with `--how accept`",
+        )
 
     def _look_behind(self, slot: Slot) -> None:
         """Take a partition that has no batch to send now off the list, unless one only waits for its turn."""
@@ -162,9 +197,27 @@ class TargetWriter:
 
     def _opened(self) -> None:
         self._codec = None
+        if self._limit.wants_asking and not self._asking:
+            self._asking = True
+            self._pump.start_task(self._ask_limit())
+        self.kick()
+
+    async def _ask_limit(self) -> None:
+        """Ask the broker how large a request it takes: it closed the connection with some on their way."""
+        told: int | None = None
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                connection = await self._pump.target.cluster.connection(self.node, Purpose.CONTROL)
+                told = await request_bytes_max(connection, self.node)
+        except (KafkaError, TimeoutError):
+            pass  # not told: what is sent shows it
+        finally:
+            self._asking = False
+            self._limit.told(told)
         self.kick()
 
     def _refused(self, error: KafkaError) -> None:
+        self._limit.unreachable()
         self._pump.report_target(self.node, error)
 
     def _rested(self) -> None:
@@ -179,8 +232,18 @@ class TargetWriter:
         self._requests -= 1
         codec = self._codec
         if answer is None or codec is None:
+            too_large = None
+            if isinstance(error, ConnectionFailed):
+                carried = [(one[2], one[3].base_offset, one[1]) for rows in sent.values() for one in rows.values()]
+                if self._limit.lost(carried, sent_at, self._pump.now()):
+                    too_large = carried[0]
             self._lost(sent, error)
+            if too_large is not None:
+                self._stop_too_large(too_large[0], too_large[2])
             return
+        if self._limit.is_careful(sent_at):
+            for one in [one for rows in sent.values() for one in rows.values()]:
+                self._limit.passed(one[2], one[1])
         pump = self._pump
         accepted = codec.accepted(answer)
         if accepted is None:

@@ -30,6 +30,7 @@ ALLOWED: Mapping[Reason, frozenset[How]] = {
     Reason.OTHER_OWNER: frozenset({How.ACCEPT}),
     Reason.CONTENT_MISMATCH: ANEW | {How.ACCEPT},
     Reason.RECORD_TOO_LARGE: frozenset({How.SKIP, How.ACCEPT}),
+    Reason.BATCH_TOO_LARGE: frozenset({How.SKIP, How.ACCEPT}),
     Reason.TOMBSTONES_MAY_BE_LOST: ANEW | {How.ACCEPT},
     Reason.CORRUPT_BATCH: ANEW | {How.SKIP},
     Reason.INTERNAL_ERROR: ANEW,

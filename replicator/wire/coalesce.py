@@ -1,54 +1,98 @@
-"""Small batches that follow each other, merged into one around the same record bytes (see `recode`)."""
+"""Small batches that follow each other, merged into one around the same record bytes (see `recode`).
+
+To be merged a compressed batch has to be opened, on the event loop and wherever a producer likes it to be: so only what
+is small once it is opened is merged. What expands further passes as it is.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from crc32c import crc32c
 
-from replicator.errors import CorruptRecords
+from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import COMPRESSION_MASK, HEADER_BYTES, LENGTH_PREFIX_BYTES
 from replicator.wire.batch import CHECKED_AT
-from replicator.wire.recode import DECOMPRESS, SHORT, SHORT_BELOW, Built, close, varint, walk
+from replicator.wire.inflate import inflate
+from replicator.wire.recode import SHORT, SHORT_BELOW, close, varint, walk
 
 if TYPE_CHECKING:
     from replicator.core.intake import Passes
     from replicator.model.batch import BatchHeader
 
+MERGED_OPENED_BYTES_MAX = 1 << 20
+"""What the records of a merged batch take at most, not compressed: whoever reads it has to open it as a whole."""
+_RECORD_GROWTH_BYTES = 18
+"""How much longer a record's size, time and place may be in their new batch."""
 
-def merge(buffer: bytearray, passes: Passes, producer_id: int, producer_epoch: int) -> Built:
-    """Return one batch of all the records of these batches, their checksums proven; the buffer is left as it is.
 
-    It has the base sequence of the first. The base offset in its bytes is 0: the broker gives offsets.
+class Merged(NamedTuple):
+    """One new batch, as `recode.Built`; made of the first `taken` batches, whose records take `opened_bytes`."""
+
+    raw: bytes
+    base_offset: int
+    record_count: int
+    max_timestamp: int
+    taken: int
+    opened_bytes: int
+
+
+def merge(
+    buffer: bytearray,
+    passes: Passes,
+    producer_id: int,
+    producer_epoch: int,
+    opened_bytes_max: int = MERGED_OPENED_BYTES_MAX,
+) -> Merged:
+    """Return one batch of the records of these batches, or of the first of them; their checksums are proven.
+
+    The buffer is left as it is. The new batch has the base sequence of the first. The base offset in its bytes is 0:
+    the broker gives offsets.
 
     Args:
         buffer: What holds the batches.
         passes: Batches at consecutive offsets, each with its base sequence; of one codec, which some may do without.
         producer_id: The flow's data writer.
         producer_epoch: Its epoch.
+        opened_bytes_max: What all of their records may take, not compressed: the batch ends before there would be more.
 
     Raises:
+        TooLargeToOpen: There is nothing to be merged within that.
         CorruptRecords: The checksum, the compression or the records of a batch are not sound.
     """
     first, sequence = passes[0]
     data = bytearray()
-    count = codec = 0
+    taken = count = codec = 0
     max_ms = first.max_timestamp
     with memoryview(buffer) as view:
         for header, _ in passes:
             try:
-                codec |= _move(data, buffer, view, header, count, first.base_timestamp)
+                codec |= _move(data, buffer, view, header, count, first.base_timestamp, opened_bytes_max)
             except IndexError as error:
                 raise CorruptRecords(
                     f"the batch at offset {header.base_offset} is damaged", why="it ends inside a record"
                 ) from error
+            except TooLargeToOpen:
+                if taken <= 1:
+                    raise
+                break
+            taken += 1
             count += header[12]
             max_ms = max(max_ms, header[8])
-    times_ms = (first.base_timestamp, max_ms)
-    return close(data, codec, first.base_offset, count, times_ms, (producer_id, producer_epoch, sequence))
+    writer = (producer_id, producer_epoch, sequence)
+    built = close(data, codec, first.base_offset, count, (first.base_timestamp, max_ms), writer)
+    return Merged(*built, taken, len(data))
 
 
-def _move(out: bytearray, buffer: bytearray, view: memoryview, header: BatchHeader, index: int, first_ms: int) -> int:
+def _move(
+    out: bytearray,
+    buffer: bytearray,
+    view: memoryview,
+    header: BatchHeader,
+    index: int,
+    first_ms: int,
+    opened_bytes_max: int,
+) -> int:
     """Add the records of a batch, numbered from `index` on, their times relative to `first_ms`; return its codec."""
     start, end, base = header[13], header[13] + header[1] + LENGTH_PREFIX_BYTES, header[0]
     if crc32c(view[start + CHECKED_AT : end]) != header[4]:
@@ -56,11 +100,14 @@ def _move(out: bytearray, buffer: bytearray, view: memoryview, header: BatchHead
     data: bytes | bytearray = buffer
     start += HEADER_BYTES
     codec = header[5] & COMPRESSION_MASK
+    room = opened_bytes_max - len(out) - header[12] * _RECORD_GROWTH_BYTES
+    if room <= 0 or (not codec and end - start > room):
+        raise TooLargeToOpen(f"the batch at offset {base} is too large to be merged", offset=base)
     if codec:
         try:
-            data = DECOMPRESS[codec](view[start:end])
-        except Exception as error:  # the codecs raise many kinds; all mean the same here
-            why = f"{type(error).__name__}: {error} (codec {codec})"
+            data = inflate(codec, view[start:end], room)
+        except CorruptRecords as error:
+            why = f"{error.why} (codec {codec})"
             raise CorruptRecords(f"the batch at offset {base} cannot be read", why=why) from error
         start, end = 0, len(data)
     shift_ms, before = header[7] - first_ms, index

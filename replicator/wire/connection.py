@@ -19,7 +19,7 @@ from kio.schema.api_versions.v3.response import ApiVersionsResponse
 from kio.serial import entity_reader, entity_writer
 
 from replicator.core.observations import BrokerSeen
-from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
+from replicator.errors import AnswerTooLarge, ConnectionFailed, KafkaError, ProtocolError
 from replicator.wire.auth import authenticate
 from replicator.wire.frames import Frame, request_head, request_head_v1
 from replicator.wire.stream import open_stream
@@ -146,7 +146,14 @@ class Connection:
             self._on_writable()
 
     def ask(
-        self, api_key: int, version: int, body: Sequence[Buffer], body_bytes: int, *, urgent: bool = False
+        self,
+        api_key: int,
+        version: int,
+        body: Sequence[Buffer],
+        body_bytes: int,
+        *,
+        urgent: bool = False,
+        frame_bytes_max: int = _CONTROL_FRAME_BYTES_MAX,
     ) -> asyncio.Future[Frame]:
         """Send one encoded request at once, as `send` does; the future brings its answer, or the KafkaError."""
         done: asyncio.Future[Frame] = self._loop.create_future()
@@ -159,7 +166,7 @@ class Connection:
             else:
                 done.set_exception(error or ConnectionFailed("no answer", cluster=self.cluster.alias))
 
-        self.send(api_key, version, body, body_bytes, on_answer, urgent=urgent)
+        self.send(api_key, version, body, body_bytes, on_answer, urgent=urgent, frame_bytes_max=frame_bytes_max)
         return done
 
     async def call(self, request: Entity, answer: type[R], *, urgent: bool = False) -> R:
@@ -344,6 +351,18 @@ class Connection:
             self._refuse("an answer came without a request")
             return None
         entry = self._waiting[0]
+        if size > entry.frame_bytes_max:
+            self._waiting.popleft()  # the others only lose their connection
+            too_large = AnswerTooLarge(
+                f"{self.node} of cluster {self.cluster.alias!r} sent an answer that is too large to be read",
+                cluster=self.cluster.alias,
+                claimed_bytes=size,
+                why=f"an answer claims {size} bytes; between 4 and {entry.frame_bytes_max} are accepted",
+                next_step="check that bootstrap names a Kafka listener and that security.protocol matches it",
+            )
+            self._refuse(too_large.why)
+            entry.on_answer(None, too_large)
+            return None
         if not _PREFIX_BYTES <= size <= entry.frame_bytes_max:
             self._refuse(f"an answer claims {size} bytes; between 4 and {entry.frame_bytes_max} are accepted")
             return None

@@ -18,6 +18,8 @@ from replicator.wire.versions import FETCH_BY_ID
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+ANSWER_BYTES_MAX = 70 << 20
+"""A broker gives one whole batch at least, however large (KIP-74): an answer beyond this is not read."""
 _REQUEST_HEAD = struct.Struct(">iiiibii")
 _REQUEST_PARTITION = struct.Struct(">iiqiqi")
 _ANSWER_HEAD = struct.Struct(">ihi")

@@ -34,6 +34,9 @@ class Frame:
         if size > len(self.buffer):
             self.buffer = bytearray(size)
             self.view = memoryview(self.buffer)
+            if self._pool is not None:
+                self._pool.grew(size - self.made_bytes)
+                self.made_bytes = size
         self.size = size
 
     def hold(self, references: int = 1) -> None:
@@ -72,6 +75,7 @@ class FramePool:
         self.frames_max = frames_max
         self._made = 0
         self._made_bytes = 0
+        self._lent_bytes = 0
         self._free: deque[Frame] = deque()
 
     def divide(self, frames_max: int, frame_bytes: int) -> None:
@@ -86,9 +90,11 @@ class FramePool:
     def take(self) -> Frame | None:
         """Return a free frame held once, or None where all are in use."""
         size = self.frame_bytes
+        if self._lent_bytes and self.in_use_bytes + size + self._lent_bytes > self.bytes_max:
+            return None
         if self._free:
             frame = self._free.pop()
-        elif self._made < self.frames_max and self._made_bytes + size <= self.frames_max * size:
+        elif self._made < self.frames_max and self._made_bytes + size <= self.bytes_max:
             self._made += 1
             self._made_bytes += size
             frame = Frame(size, self)
@@ -99,14 +105,48 @@ class FramePool:
 
     def take_back(self, frame: Frame) -> None:
         """Receive a frame nobody uses any more (called by `Frame.release`)."""
-        if len(frame.buffer) != self.frame_bytes:
+        if len(frame.buffer) != self.frame_bytes or (self._lent_bytes and not self._fits()):
             self._give_up(frame)
         else:
             self._free.append(frame)
 
+    def grew(self, size: int) -> None:
+        """Count what a frame had to grow by for an answer with one large batch (called by `Frame.reserve`)."""
+        self._made_bytes += size
+
+    def lend(self, size: int) -> None:
+        """Let `size` bytes be used for something else than frames, from now on until `return_lent`.
+
+        Fewer frames are given out meanwhile. Those that are out are not taken away: see `has_room`.
+        """
+        self._lent_bytes += size
+        while self._free and not self._fits():
+            self._give_up(self._free.popleft())
+
+    def return_lent(self, size: int) -> None:
+        """Give back what was lent."""
+        self._lent_bytes -= size
+
+    def has_room(self, beside_bytes: int = 0) -> bool:
+        """Return whether what is out and what is lent fit in, leaving out `beside_bytes` of what is out."""
+        return self.in_use_bytes - beside_bytes + self._lent_bytes <= self.bytes_max
+
+    def _fits(self) -> bool:
+        return self._made_bytes + self._lent_bytes <= self.bytes_max
+
     def _give_up(self, frame: Frame) -> None:
         self._made -= 1
         self._made_bytes -= frame.made_bytes
+
+    @property
+    def bytes_max(self) -> int:
+        """What all frames may take together."""
+        return self.frames_max * self.frame_bytes
+
+    @property
+    def in_use_bytes(self) -> int:
+        """What the frames that are out take."""
+        return self._made_bytes - len(self._free) * self.frame_bytes
 
     @property
     def in_use(self) -> int:

@@ -13,13 +13,14 @@ Magic 0 and 1 have neither headers nor this layout: they are read by aiokafka an
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import codec as codecs
 from aiokafka.record.legacy_records import LegacyRecordBatch
 from crc32c import crc32c
 
-from replicator.errors import CorruptRecords
+from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import (
     COMPRESSION_MASK,
     HEADER,
@@ -27,10 +28,12 @@ from replicator.model.batch import (
     LENGTH_PREFIX_BYTES,
     LOG_APPEND_TIME_BIT,
     MAGIC_V2,
+    TRANSACTIONAL_BIT,
     sequence_after,
 )
 from replicator.wire.batch import CHECKED_AT, CRC, CRC_AT, prove
 from replicator.wire.cursor import uvarint
+from replicator.wire.inflate import OPENED_BYTES_MAX, RECORD_BYTES, inflate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,18 +51,17 @@ _HALF = 1 << 63
 SHORT_BELOW = 1 << 13
 """Numbers from 0 to here take at most two bytes."""
 
-DECOMPRESS: dict[int, Callable[[memoryview], bytes]] = {
-    0: bytes,
-    1: codecs.gzip_decode,
-    2: codecs.snappy_decode,
-    3: codecs.lz4_decode,
-    4: codecs.zstd_decode,
-}
-_COMPRESS: dict[int, Callable[[bytes], bytes]] = {
+_OWN_SLICE_BYTES = 256
+"""Up to here a copy of a body takes less memory than a view of it."""
+_OLD_HEAD = struct.Struct(">qiiBB")
+_OLD_TIME_BYTES = 8
+_OLD_FIELD = struct.Struct(">i")
+
+_COMPRESS: dict[int, Callable[[bytes | bytearray], bytes]] = {
     0: bytes,
     1: codecs.gzip_encode,
     2: codecs.snappy_encode,
-    3: codecs.lz4_encode,
+    3: lambda data: codecs.lz4_encode(bytes(data)),  # it takes nothing else
     4: codecs.zstd_encode,
 }
 
@@ -81,41 +83,90 @@ class Built(NamedTuple):
     max_timestamp: int
 
 
-def open_batch(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
+def open_batch(frame: memoryview, header: BatchHeader, bytes_max: int = OPENED_BYTES_MAX) -> list[RawRecord]:
     """Return the records of a batch of any magic, by offset, checksum proven.
 
     A batch whose times the broker set (LogAppendTime) has one time for all: readers see the batch's own.
 
+    Args:
+        frame: What holds the batch.
+        header: The batch.
+        bytes_max: What its records may take in memory.
+
     Raises:
+        TooLargeToOpen: They would take more.
         CorruptRecords: The checksum, the compression or the records are not sound.
     """
     try:
         if header.magic == MAGIC_V2:
-            return _open_v2(frame, header)
-        return _open_old(frame, header)
-    except CorruptRecords:
+            return _open_v2(frame, header, bytes_max)
+        return _open_old(frame, header, bytes_max)
+    except (CorruptRecords, TooLargeToOpen):
         raise
-    except Exception as error:  # the codecs raise many kinds; all mean the same here
+    except Exception as error:  # aiokafka raises many kinds; all mean the same here
         raise CorruptRecords(
             f"the batch at offset {header.base_offset} cannot be read",
             why=f"{type(error).__name__}: {error} (magic {header.magic}, codec {codec_of(frame, header)})",
         ) from error
 
 
-def _open_v2(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
-    base, _, _, _, _, attributes, last_place, base_ms, max_ms, _, _, _, count, start = header
+def inflated(frame: memoryview, header: BatchHeader, bytes_max: int) -> bytes | bytearray:
+    """Return the records of a v2 batch as bytes, not compressed; its checksum is the caller's to prove.
+
+    Args:
+        frame: What holds the batch.
+        header: The batch.
+        bytes_max: What its records may take in memory, as Python objects and with their bytes.
+
+    Raises:
+        TooLargeToOpen: They would take more.
+        CorruptRecords: The compression is not sound.
+    """
+    data = frame[header.start + HEADER_BYTES : header.end]
+    codec = header.attributes & COMPRESSION_MASK
+    return _within(header, codec, data, bytes_max, max(0, header.record_count) * RECORD_BYTES)
+
+
+def _within(
+    header: BatchHeader, codec: int, data: memoryview, bytes_max: int, objects_bytes: int = 0
+) -> bytes | bytearray:
+    base = header.base_offset
+    try:
+        return inflate(codec, data, bytes_max - objects_bytes)
+    except TooLargeToOpen as error:
+        raise TooLargeToOpen(
+            f"the batch at offset {base} takes more than {bytes_max} bytes of memory once it is opened",
+            why=f"it has {header.size} bytes (codec {codec}) and {header.record_count} records"
+            if header.magic == MAGIC_V2
+            else f"it has {header.size} bytes (codec {codec})",
+            offset=base,
+        ) from error
+    except CorruptRecords as damage:
+        raise CorruptRecords(
+            f"the batch at offset {base} cannot be read", why=f"{damage.why} (magic {header.magic}, codec {codec})"
+        ) from damage
+
+
+def _open_v2(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[RawRecord]:
+    base, _, _, _, _, attributes, last_place, base_ms, max_ms, _, _, _, count, _ = header
     prove(frame, header)
-    data = DECOMPRESS[attributes & COMPRESSION_MASK](frame[start + HEADER_BYTES : header.end])
+    data = inflated(frame, header, bytes_max)
     view = memoryview(data)
     append_ms = max_ms if attributes & LOG_APPEND_TIME_BIT else None
     records: list[RawRecord] = []
     append, new = records.append, tuple.__new__  # a named tuple's own constructor is a Python function
     last = -1
-    for time_ms, place, at, end in walk(data, 0, len(data), count, base):
-        if not last < place <= last_place:
-            raise CorruptRecords(f"the batch at offset {base} is damaged", why=f"offset {base + place} is out of order")
-        append(new(RawRecord, (base + place, base_ms + time_ms if append_ms is None else append_ms, view[at:end])))
-        last = place
+    try:
+        for time_ms, place, at, end in walk(data, 0, len(data), count, base):
+            if not last < place <= last_place:
+                raise CorruptRecords(
+                    f"the batch at offset {base} is damaged", why=f"offset {base + place} is out of order"
+                )
+            body = bytes(view[at:end]) if end - at < _OWN_SLICE_BYTES else view[at:end]
+            append(new(RawRecord, (base + place, base_ms + time_ms if append_ms is None else append_ms, body)))
+            last = place
+    except IndexError as error:
+        raise CorruptRecords(f"the batch at offset {base} is damaged", why="it ends inside a record") from error
     return records
 
 
@@ -144,7 +195,7 @@ def walk(data: bytes | bytearray, at: int, end: int, count: int, base: int) -> I
             size = (size & _LOW_BITS | data[at + 1] << 7) >> 1 ^ -(size & 1)
             at += 2
         else:
-            size, at = _read_varint(data, at)
+            size, at = read_varint(data, at)
         after, time_ms = at + size, data[at + 1]
         if size < _SMALLEST_RECORD_BYTES or after > end:
             raise CorruptRecords(f"a record of the batch at offset {base} claims {size} bytes")
@@ -152,7 +203,7 @@ def walk(data: bytes | bytearray, at: int, end: int, count: int, base: int) -> I
             at += 2
             time_ms = time_ms >> 1 ^ -(time_ms & 1)
         else:
-            time_ms, at = _read_varint(data, at + 1)
+            time_ms, at = read_varint(data, at + 1)
         place = data[at]
         if place < _MORE:
             at += 1
@@ -161,7 +212,7 @@ def walk(data: bytes | bytearray, at: int, end: int, count: int, base: int) -> I
             place = (place & _LOW_BITS | data[at + 1] << 7) >> 1 ^ -(place & 1)
             at += 2
         else:
-            place, at = _read_varint(data, at)
+            place, at = read_varint(data, at)
         if at > after:
             raise CorruptRecords(f"a record of the batch at offset {base} claims {size} bytes")
         yield time_ms, place, at, after
@@ -170,20 +221,45 @@ def walk(data: bytes | bytearray, at: int, end: int, count: int, base: int) -> I
         raise CorruptRecords(f"the batch at offset {base} is damaged", why=f"{end - at} bytes follow its records")
 
 
-def _open_old(frame: memoryview, header: BatchHeader) -> list[RawRecord]:
+def _open_old(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[RawRecord]:
+    batch = old_batch(frame, header, bytes_max)
+    return [
+        RawRecord(
+            record.offset,
+            _NO_TIME if record.timestamp is None else record.timestamp,
+            field(record.key) + field(record.value) + _NO_HEADERS,
+        )
+        for record in batch
+    ]
+
+
+def old_batch(frame: memoryview, header: BatchHeader, bytes_max: int) -> LegacyRecordBatch:
+    """Return a message of magic 0 or 1, which may wrap others, checksum proven.
+
+    Raises:
+        TooLargeToOpen: What it wraps expands to more.
+        CorruptRecords: The checksum or the compression is not sound.
+    """
     batch = LegacyRecordBatch(bytearray(frame[header.start : header.end]), header.magic)
     if not batch.validate_crc():
         raise CorruptRecords(
             f"the message at offset {header.base_offset} is damaged", why="its CRC does not match its bytes"
         )
-    return [
-        RawRecord(
-            record.offset,
-            _NO_TIME if record.timestamp is None else record.timestamp,
-            _bytes_field(record.key) + _bytes_field(record.value) + _NO_HEADERS,
-        )
-        for record in batch
-    ]
+    codec = codec_of(frame, header)
+    if codec:
+        # aiokafka decompresses without a bound: so it is done before, and dropped.
+        _within(header, codec, _wrapped(frame[header.start : header.end], header), bytes_max)
+    return batch
+
+
+def _wrapped(message: memoryview, header: BatchHeader) -> memoryview:
+    """Return the value of a message of magic 0 or 1."""
+    at = _OLD_HEAD.size + (_OLD_TIME_BYTES if header.magic else 0)
+    for _ in ("key", "value"):
+        (size,) = _OLD_FIELD.unpack_from(message, at)
+        value = message[at + _OLD_FIELD.size : at + _OLD_FIELD.size + max(0, size)]
+        at += _OLD_FIELD.size + max(0, size)
+    return value
 
 
 def codec_of(frame: memoryview, header: BatchHeader) -> int:
@@ -244,7 +320,14 @@ def _build(records: Sequence[RawRecord], codec: int, producer_id: int, producer_
 
 
 def close(
-    data: bytearray, codec: int, base_offset: int, count: int, times_ms: tuple[int, int], writer: tuple[int, int, int]
+    data: bytearray,
+    codec: int,
+    base_offset: int,
+    count: int,
+    times_ms: tuple[int, int],
+    writer: tuple[int, int, int],
+    *,
+    transactional: bool = False,
 ) -> Built:
     """Return the batch around encoded records.
 
@@ -255,16 +338,18 @@ def close(
         count: How many there are.
         times_ms: What their times are relative to, and the latest.
         writer: Producer id, its epoch, and the sequence number of the first record.
+        transactional: Whether it belongs to a transaction.
     """
-    payload = _COMPRESS[codec](bytes(data)) if codec else data
+    payload = _COMPRESS[codec](data) if codec else data
     length = HEADER_BYTES - LENGTH_PREFIX_BYTES + len(payload)
-    raw = bytearray(HEADER.pack(0, length, -1, MAGIC_V2, 0, codec, count - 1, *times_ms, *writer, count))
+    attributes = codec | (TRANSACTIONAL_BIT if transactional else 0)
+    raw = bytearray(HEADER.pack(0, length, -1, MAGIC_V2, 0, attributes, count - 1, *times_ms, *writer, count))
     raw += payload
     CRC.pack_into(raw, CRC_AT, crc32c(memoryview(raw)[CHECKED_AT:]))
     return Built(bytes(raw), base_offset, count, times_ms[1])
 
 
-def _read_varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
+def read_varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
     """Return (zigzag-decoded value, position after it)."""
     byte = data[position]
     position += 1
@@ -286,7 +371,8 @@ def varint(value: int) -> bytes:
     return uvarint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
-def _bytes_field(value: bytes | None) -> bytes:
+def field(value: bytes | None) -> bytes:
+    """Return a key, a value or a header's value with its length before it, as in a v2 record."""
     return _NULL if value is None else varint(len(value)) + bytes(value)
 
 

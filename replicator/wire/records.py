@@ -1,21 +1,25 @@
-"""Records in and out of batches, by aiokafka's C extension: for everything that is not the pass-through path."""
+"""Records in and out of batches: for everything that is not the pass-through path.
+
+Brokers take any bytes as a header's name and never look into them, so names are bytes here, too. Whoever shows one
+decodes it with escapes (`shown_name`).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
-from aiokafka.record.legacy_records import LegacyRecordBatch
-
-from replicator.errors import CorruptRecords
+from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT, MAGIC_V2
+from replicator.wire.batch import prove
+from replicator.wire.inflate import OPENED_BYTES_MAX
+from replicator.wire.recode import SHORT, SHORT_BELOW, close, field, inflated, old_batch, read_varint, varint, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from replicator.model.batch import BatchHeader
 
-_BATCH_BYTES_MAX = 1 << 30
+Headers = tuple[tuple[bytes, bytes | None], ...]
 
 
 class Record(NamedTuple):
@@ -25,7 +29,7 @@ class Record(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
+    headers: Headers
 
     @property
     def content(self) -> tuple[object, ...]:
@@ -39,41 +43,99 @@ class NewRecord(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
+    headers: Sequence[tuple[bytes, bytes | None]] = ()
 
 
-def decode(buffer: bytearray | bytes | memoryview, header: BatchHeader) -> list[Record]:
+def shown_name(name: bytes) -> str:
+    """Return a header's name as text; bytes that are no UTF-8 are escaped."""
+    return name.decode(errors="backslashreplace")
+
+
+def decode(
+    buffer: bytearray | bytes | memoryview, header: BatchHeader, bytes_max: int = OPENED_BYTES_MAX
+) -> list[Record]:
     """Return the records of one batch of any magic, checksum proven.
 
+    Args:
+        buffer: What holds the batch.
+        header: The batch.
+        bytes_max: What its records may take in memory.
+
     Raises:
+        TooLargeToOpen: They would take more.
         CorruptRecords: The checksum or the records are not sound.
     """
-    raw = bytearray(memoryview(buffer)[header.start : header.end])
-    batch = DefaultRecordBatch(raw) if header.magic == MAGIC_V2 else LegacyRecordBatch(raw, header.magic)
-    if not batch.validate_crc():
-        raise CorruptRecords(f"the batch at offset {header.base_offset} is damaged", why="its CRC does not match")
-    append_time = header.max_timestamp if header.attributes & LOG_APPEND_TIME_BIT else None
+    frame = memoryview(buffer)
     try:
-        return [
-            Record(
-                record.offset,
-                _time(record.timestamp) if append_time is None else append_time,
-                None if record.key is None else bytes(record.key),
-                None if record.value is None else bytes(record.value),
-                tuple((name, None if value is None else bytes(value)) for name, value in record.headers),
-            )
-            for record in batch
-        ]
-    except Exception as error:  # the extension and its codecs raise many kinds; all mean the same here
+        return (
+            _decode_v2(frame, header, bytes_max) if header.magic == MAGIC_V2 else _decode_old(frame, header, bytes_max)
+        )
+    except (CorruptRecords, TooLargeToOpen):
+        raise
+    except Exception as error:  # aiokafka raises many kinds; all mean the same here
         raise CorruptRecords(
             f"the batch at offset {header.base_offset} cannot be read",
             why=f"{type(error).__name__}: {error} (codec {header.attributes & COMPRESSION_MASK})",
         ) from error
 
 
-def _time(timestamp: int | None) -> int:
-    """Return a record's time; messages of magic 0 have none."""
-    return -1 if timestamp is None else timestamp
+def _decode_v2(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[Record]:
+    prove(frame, header)
+    base, base_ms = header.base_offset, header.base_timestamp
+    append_ms = header.max_timestamp if header.attributes & LOG_APPEND_TIME_BIT else None
+    data = inflated(frame, header, bytes_max)
+    records: list[Record] = []
+    for delta_ms, place, at, end in walk(data, 0, len(data), header.record_count, base):
+        try:
+            key, value, headers = _fields(data, at, end)
+        except (IndexError, ValueError) as error:
+            raise CorruptRecords(f"the record at offset {base + place} is damaged", why=str(error)) from error
+        records.append(
+            Record(base + place, base_ms + delta_ms if append_ms is None else append_ms, key, value, headers)
+        )
+    return records
+
+
+def _fields(data: bytes | bytearray, at: int, end: int) -> tuple[bytes | None, bytes | None, Headers]:
+    """Return key, value and headers of a record whose body stands at these bytes."""
+    key, at = _field(data, at, end)
+    value, at = _field(data, at, end)
+    count, at = read_varint(data, at)
+    headers: list[tuple[bytes, bytes | None]] = []
+    if not 0 <= count <= end - at:
+        raise ValueError(f"it claims {count} headers")
+    for _ in range(count):
+        name, at = _field(data, at, end)
+        if name is None:
+            raise ValueError("a header has no name")
+        of_header, at = _field(data, at, end)
+        headers.append((name, of_header))
+    if at != end:
+        raise ValueError(f"{end - at} bytes follow its headers")
+    return key, value, tuple(headers)
+
+
+def _field(data: bytes | bytearray, at: int, end: int) -> tuple[bytes | None, int]:
+    size, at = read_varint(data, at)
+    if size < 0:
+        return None, at
+    after = at + size
+    if after > end:
+        raise ValueError(f"a field claims {size} bytes")
+    return bytes(data[at:after]), after
+
+
+def _decode_old(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[Record]:
+    return [
+        Record(
+            record.offset,
+            -1 if record.timestamp is None else record.timestamp,  # messages of magic 0 have none
+            None if record.key is None else bytes(record.key),
+            None if record.value is None else bytes(record.value),
+            (),
+        )
+        for record in old_batch(frame, header, bytes_max)
+    ]
 
 
 def encode(
@@ -86,15 +148,14 @@ def encode(
     transactional: bool = False,
 ) -> bytes:
     """Return one v2 batch at base offset 0."""
-    builder = DefaultRecordBatchBuilder(
-        magic=2,
-        compression_type=compression,
-        is_transactional=int(transactional),
-        producer_id=producer_id,
-        producer_epoch=producer_epoch,
-        base_sequence=base_sequence,
-        batch_size=_BATCH_BYTES_MAX,
-    )
-    for index, record in enumerate(records):
-        builder.append(index, record.timestamp, record.key, record.value, list(record.headers))
-    return bytes(builder.build())
+    wanted = list(records)
+    base_ms, max_ms = wanted[0].timestamp, max(record.timestamp for record in wanted)
+    data = bytearray()
+    for index, record in enumerate(wanted):
+        body = b"\x00" + varint(record.timestamp - base_ms)  # attributes: none are defined for a record
+        body += SHORT[index] if index < SHORT_BELOW else varint(index)
+        body += field(record.key) + field(record.value) + varint(len(record.headers))
+        body += b"".join(field(name) + field(value) for name, value in record.headers)
+        data += varint(len(body)) + body
+    writer = (producer_id, producer_epoch, base_sequence)
+    return close(data, compression, 0, len(wanted), (base_ms, max_ms), writer, transactional=transactional).raw

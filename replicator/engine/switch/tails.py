@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
     from replicator.wire.transactions import ProducerIdentity
 
-DIGEST_HEADER = "replicator.digest"
+DIGEST_HEADER = b"replicator.digest"
 _PIECE_BYTES = 512 << 10
 _PIECE_RECORDS = 2000
 _LIMIT_BYTES = 8 << 20
@@ -271,8 +271,8 @@ def digest(record: Record) -> bytes:
     return found.hexdigest().encode()
 
 
-def _flat(headers: Iterable[tuple[str, bytes | None]]) -> list[bytes | None]:
-    return [part for name, value in headers for part in (name.encode(), value)]
+def _flat(headers: Iterable[tuple[bytes, bytes | None]]) -> list[bytes | None]:
+    return [part for name, value in headers for part in (name, value)]
 
 
 def _origin_of(record: Record) -> tuple[int, bytes]:

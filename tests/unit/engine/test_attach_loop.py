@@ -17,17 +17,26 @@ from replicator.engine.attach_loop import AttachLoop
 from replicator.engine.pump import Pump
 from replicator.engine.slot import Slot
 from replicator.errors import (
+    AnswerTooLarge,
     AuthenticationFailed,
     AuthorizationFailed,
+    BrokerRefused,
     BugError,
     ConnectionFailed,
     CorruptRecords,
+    ProtocolError,
     StateLost,
+    TooLargeToOpen,
 )
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.shards import shard_with
+
+
+def refusal(code: int) -> BrokerRefused:
+    """Return an error code of a broker as the error that it is."""
+    return BrokerRefused("the broker refuses", cluster="east", code=code, api="Fetch")
 
 
 class World:
@@ -154,6 +163,15 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
         (AuthorizationFailed("Read is missing", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_ACCESS),
         (AuthenticationFailed("the password is wrong", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_ACCESS),
         (ConnectionFailed("out of reach", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_LEADER),
+        (refusal(6), Phase.ATTACHING, Reason.WAITING_FOR_LEADER),
+        (refusal(42), Phase.ATTACHING, Reason.WAITING_FOR_BROKER),
+        (refusal(0), Phase.ATTACHING, Reason.WAITING_FOR_BROKER),
+        (ProtocolError("no Kafka", cluster="east"), Phase.ATTACHING, Reason.WAITING_FOR_BROKER),
+        (
+            AnswerTooLarge("an answer is too large", cluster="east", claimed_bytes=1 << 30),
+            Phase.FAULTED,
+            Reason.BATCH_TOO_LARGE,
+        ),
         (StateLost("it is gone", cluster="west", code=3, api="Metadata"), Phase.ATTACHING, Reason.STATE_LOST),
     ],
 )
@@ -185,6 +203,27 @@ async def test_what_cannot_heal_by_itself_is_no_wait(
 
     assert (slot.attaching, slot.copy.phase, slot.copy.reason) == (False, phase, reason)
     assert str(error) in (slot.copy.detail or "")
+
+
+@pytest.mark.parametrize("name", ["look_again", "what_displaced", "read_facts"])
+async def test_a_batch_that_cannot_be_opened_is_told_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look again would not help: its checksum was proven, and it would take as much memory the next time."""
+    world = World(BugError("unused"))
+    world.pump.maps.refresh = lambda _: False
+    slot = world.bad
+
+    async def stumbles(*_: object, **__: object) -> None:
+        raise TooLargeToOpen("the batch at offset 5 takes more than 10 bytes of memory once it is opened", offset=5)
+
+    monkeypatch.setattr(f"replicator.engine.attach_loop.{name}", stumbles)
+    slot.attaching = True
+    if name == "look_again":
+        await world.loop._look_at_doubted(slot, 5)
+    elif name == "what_displaced":
+        await world.loop._look_at_displaced(slot, Place(5, 6))
+    else:
+        await world.loop._attach([slot])
+    assert (slot.attaching, slot.copy.phase, slot.copy.reason) == (False, Phase.FAULTED, Reason.BATCH_TOO_LARGE)
 
 
 async def test_a_mistake_of_ours_in_recording_a_difference_stops_its_partition() -> None:

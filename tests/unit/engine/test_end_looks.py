@@ -68,7 +68,7 @@ async def test_an_end_that_is_not_proven_is_waited_for(worlds: list[World], name
     await world.until(lambda: (ONE, 90) in world.source.looks)
     await asyncio.sleep(0.2)
 
-    assert slot.copy.reason is Reason.WAITING_FOR_LEADER
+    assert slot.copy.reason is Reason.WAITING_FOR_BROKER
     assert "gives nothing from offset" in (slot.copy.detail or "")
     assert reading.copy.head_fill is None
     assert reading.copy.next_offset <= 90

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.core.intake import Passes
-from replicator.errors import CorruptRecords
+from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.wire.batch import scan
 from replicator.wire.coalesce import merge
 from replicator.wire.recode import open_batch
@@ -143,3 +143,18 @@ def test_compressed_records_that_cannot_be_are_named() -> None:
     broken = [(header, 0) for header in scan(frame, 0, len(frame))]
     with pytest.raises(CorruptRecords, match="offset 1001 cannot be read"):
         merge(frame, broken, 900, 7)
+
+
+@pytest.mark.parametrize("codec", CODECS.values())
+def test_a_merged_batch_ends_before_it_would_be_too_large_once_opened(codec: int) -> None:
+    """Of each batch no more is opened than there is room for: the rest is left to the caller."""
+    large: list[Sample] = [(5, None, bytes(4000), [])]
+    frame, passes = fetched(_ONE, large, _ONE, large, large, codec=codec)
+    made = merge(frame, passes, 900, 7, 9000)
+    assert (made.taken, made.record_count) == (4, 4)
+    assert made.opened_bytes <= 9000
+    assert [value for _, _, value, _ in read(made.raw)] == [_ONE[0][2], bytes(4000)] * 2
+
+    for few in (passes[1:], passes[:2]):
+        with pytest.raises(TooLargeToOpen):
+            merge(frame, few, 900, 7, 3000)

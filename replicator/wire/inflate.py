@@ -1,0 +1,147 @@
+"""Decompression that ends at a bound while it runs, whatever the compressed bytes expand to.
+
+zstd expands up to 1 : 32,000 and gzip 1 : 1,000, so an ordinary producer can put gigabytes into a batch of a few
+kilobytes: nothing is decompressed here without a number of bytes at which it stops.
+
+Codecs are Kafka's (CompressionType): 0 none, 1 gzip, 2 snappy (bare or with xerial's blocks), 3 lz4, 4 zstd.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+from cramjam import DecompressionError, lz4, snappy, zstd
+
+from replicator.errors import CorruptRecords, TooLargeToOpen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPENED_BYTES_MAX = 32 << 20
+"""What the records of one batch may take in memory where nothing else bounds it."""
+RECORD_BYTES = 200
+"""What a record takes as a Python object, beside its own bytes: a batch of tiny ones takes more than its bytes."""
+
+_GUESSED_GROWTH = 8
+_GUESS_BYTES_MIN = 16 << 10
+_STEP = 4
+_NO_ROOM = "failed to write whole buffer"
+"""What cramjam's decoders say where the output has no room left (Rust's `WriteZero`)."""
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_XERIAL_MAGIC = b"\x82SNAPPY\x00"
+_XERIAL_HEAD_BYTES = 16
+_BLOCK = struct.Struct(">i")
+
+
+def inflate(codec: int, data: memoryview, bytes_max: int) -> bytes | bytearray:
+    """Return what compressed bytes expand to.
+
+    Args:
+        codec: Kafka's number of the codec.
+        data: The compressed bytes.
+        bytes_max: How many bytes it may be at most; no more than that, and a little, is ever allocated.
+
+    Raises:
+        TooLargeToOpen: It would be more.
+        CorruptRecords: They are not what the codec makes, or the codec is none of Kafka's.
+    """
+    open_ = _CODECS.get(codec)
+    if open_ is None:
+        raise CorruptRecords("records cannot be decompressed", why=f"codec {codec} is none of Kafka's")
+    if bytes_max < 0:
+        raise _too_large(bytes_max)
+    try:
+        return open_(data, bytes_max)
+    except (DecompressionError, zlib.error, struct.error, ValueError) as error:
+        raise CorruptRecords("records cannot be decompressed", why=f"{type(error).__name__}: {error}") from error
+
+
+def _too_large(bytes_max: int) -> TooLargeToOpen:
+    return TooLargeToOpen(f"records expand to more than {bytes_max} bytes")
+
+
+def _plain(data: memoryview, bytes_max: int) -> bytes:
+    if len(data) > bytes_max:
+        raise _too_large(bytes_max)
+    return bytes(data)
+
+
+def _gunzip(data: memoryview, bytes_max: int) -> bytes | bytearray:
+    """Return the members of a gzip stream, one behind the other."""
+    out = bytearray()
+    rest: bytes | memoryview = data
+    while len(rest):
+        member = zlib.decompressobj(_GZIP_OR_ZLIB)
+        # One byte more than allowed: whether there is more cannot be told from a full buffer.
+        part = member.decompress(rest, bytes_max + 1 - len(out))
+        if len(out) + len(part) > bytes_max:
+            raise _too_large(bytes_max)
+        if not member.eof:
+            raise ValueError("it is cut off")
+        if not out and not member.unused_data:
+            return part
+        out += part
+        rest = member.unused_data
+    return out
+
+
+def _unsnap(data: memoryview, bytes_max: int) -> bytes | bytearray:
+    """Return what stands in snappy's blocks; each says first how long it is."""
+    if bytes(data[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
+        return _unsnap_block(data, bytes_max)
+    out = bytearray()
+    at = _XERIAL_HEAD_BYTES
+    while at < len(data):
+        (size,) = _BLOCK.unpack_from(data, at)
+        at += _BLOCK.size
+        if not 0 <= size <= len(data) - at:
+            raise ValueError(f"a block claims {size} bytes")
+        out += _unsnap_block(data[at : at + size], bytes_max - len(out))
+        at += size
+    return out
+
+
+def _unsnap_block(data: memoryview, bytes_max: int) -> bytearray:
+    size = snappy.decompress_raw_len(data)
+    if size > bytes_max:
+        raise _too_large(bytes_max)
+    out = bytearray(size)
+    if size:
+        snappy.decompress_raw_into(data, out)
+    elif len(data) > 1:
+        raise ValueError(f"{len(data) - 1} bytes follow an empty block")
+    return out
+
+
+def _by_steps(into: Callable[[memoryview, bytearray], int]) -> Callable[[memoryview, int], bytearray]:
+    """Return a decoder that is given more and more room: it ends where there is none left."""
+
+    def open_(data: memoryview, bytes_max: int) -> bytearray:
+        room = min(bytes_max, max(_GUESS_BYTES_MIN, len(data) * _GUESSED_GROWTH))
+        while True:
+            out = bytearray(room)
+            try:
+                size = into(data, out)
+            except DecompressionError as error:
+                if _NO_ROOM not in str(error):
+                    raise
+                if room >= bytes_max:
+                    raise _too_large(bytes_max) from None
+                del out  # before the next one is made
+                room = min(bytes_max, room * _STEP)
+            else:
+                del out[size:]
+                return out
+
+    return open_
+
+
+_CODECS: dict[int, Callable[[memoryview, int], bytes | bytearray]] = {
+    0: _plain,
+    1: _gunzip,
+    2: _unsnap,
+    3: _by_steps(lz4.decompress_into),
+    4: _by_steps(zstd.decompress_into),
+}
