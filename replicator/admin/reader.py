@@ -6,9 +6,10 @@ number of partitions in bounded memory. It joins no group, commits nothing and n
 
 from __future__ import annotations
 
+import operator
 import time
 from threading import Event
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import KafkaError as Code
@@ -17,7 +18,7 @@ from confluent_kafka import TopicPartition as Position
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
 from replicator.core.rights import Operation, on_topic
-from replicator.errors import KafkaError, ProtocolError
+from replicator.errors import KafkaError, ProtocolError, TooLargeToOpen
 from replicator.model.spec import Isolation
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ _FETCH_WAIT_MS = 50
 _TOPIC_MISSING_MS = 3_000
 CHUNK_RECORDS_MAX = 10_000
 _POLL_SECONDS = 0.2
-_RECEIVE_BYTES_MAX = 1 << 30
+_RECEIVE_BYTES_MAX = 96 << 20
+"""The largest answer, and what librdkafka lets a zstd batch expand to; its other decoders know no bound."""
+_HEADERS_OF = operator.methodcaller("headers")
 _NO_TIME = -1
 """What a record of message format 2 says of that; librdkafka shows a time of 0 for messages of format 0."""
 
@@ -46,7 +49,24 @@ _FATAL = frozenset(
     }
 )
 
-Headers: TypeAlias = list[tuple[str, bytes | None]]
+Headers: TypeAlias = list[tuple[str | bytes, bytes | None]]
+
+
+class Looked(NamedTuple):
+    """Records that were read in another way, and the offset behind them."""
+
+    rows: list[Row]
+    next_offset: int
+
+
+class Closer(Protocol):
+    """Reads what librdkafka cannot show."""
+
+    def look(self, partition: TopicPartition, offset: int) -> Looked:
+        """Return the records of the first batch that has some at or behind an offset; none where there are none."""
+
+    def close(self) -> None:
+        """Let go of the connections."""
 
 
 class Record(NamedTuple):
@@ -86,6 +106,8 @@ class PartitionReader:
     queued). A call blocks; use one reader per thread. Give up after the cluster's request time-out without
     any sign from the partition. Once `stop` is set, a call that waits for records ends with none.
     A chunk has `chunk_records` at most: fewer keep the interpreter busy for a shorter time each.
+    What librdkafka cannot show, `closer` reads: names of headers that are no UTF-8 (then bytes here), and batches that
+    expand to more than it may open. Without one, both are errors.
     """
 
     def __init__(
@@ -96,8 +118,11 @@ class PartitionReader:
         queue_bytes: int = _QUEUE_BYTES_DEFAULT,
         chunk_records: int = CHUNK_RECORDS_MAX,
         stop: Event | None = None,
+        closer: Closer | None = None,
     ) -> None:
         self._cluster = cluster
+        self._closer = closer
+        self._unopened: int | None = None
         self._chunk_records = chunk_records
         self._stop = stop or Event()
         self._seen: Code | None = None
@@ -127,6 +152,7 @@ class PartitionReader:
         """Go to `start` of a partition and read up to, not including, `end`."""
         self._partition, self._start, self._next, self._end = partition, start, start, end
         self._seen = None
+        self._unopened = None
         if not self.at_end:
             self._consumer.assign([Position(partition.topic, partition.partition, start)])
 
@@ -136,9 +162,13 @@ class PartitionReader:
         Raises:
             OutOfRange: The log does not hold the next offset.
             KafkaError: The cluster refuses, or does not answer within the request time-out.
+            CorruptRecords: A batch is damaged.
+            TooLargeToOpen: A batch expands to more than may be opened, and there is no `closer`.
         """
         while not self.at_end and not self._stop.is_set():
             rows = self._rows(self._messages())
+            if self._unopened is not None:
+                rows += self._read_closely(self._unopened)
             if rows:
                 return rows
         self._release()
@@ -153,10 +183,12 @@ class PartitionReader:
         """
         self.open(partition, start, end)
         while not self.at_end and not self._stop.is_set():
-            for message in self._inside(self._messages()):
+            messages = self._inside(self._messages())
+            for message, headers in zip(messages, self._headers(messages), strict=True):
                 kind, when = message.timestamp()
-                headers = message.headers() or []
-                yield Record(_offset(message), kind, when, message.key(), message.value(), _pairs(headers))
+                yield Record(_offset(message), kind, when, message.key(), message.value(), headers or [])
+            if self._unopened is not None:
+                raise self._too_large(self._unopened)
         self._release()
 
     def log_start(self, partition: TopicPartition) -> int:
@@ -183,12 +215,63 @@ class PartitionReader:
     def close(self) -> None:
         """Let go of the connections."""
         self._consumer.close()
+        if self._closer is not None:
+            self._closer.close()
 
     def _rows(self, messages: list[Message]) -> list[Row]:
+        messages = self._inside(messages)
         return [
-            (m.offset(), when[1] if (when := m.timestamp())[0] else _NO_TIME, m.key(), m.value(), m.headers())  # type: ignore[misc]
-            for m in self._inside(messages)
+            (m.offset(), when[1] if (when := m.timestamp())[0] else _NO_TIME, m.key(), m.value(), headers)  # type: ignore[misc]
+            for m, headers in zip(messages, self._headers(messages), strict=True)
         ]
+
+    def _headers(self, messages: list[Message]) -> list[Headers | None]:
+        """Return the headers of each record.
+
+        Over a name that is no UTF-8 confluent-kafka returns half of a list *and* sets an exception. CPython notices
+        that in calls out of C only: a call in Python code goes on with the list, the exception comes up anywhere later,
+        and whoever looks into the list, or asks for it once more, crashes. So each is asked for once, out of C.
+        """
+        found: list[Headers | None] = []
+        asked = map(_HEADERS_OF, messages)
+        while True:
+            try:
+                found.extend(asked)
+            except (SystemError, UnicodeDecodeError) as error:
+                found.append(self._odd_headers(_offset(messages[len(found)]), error))
+            else:
+                return found
+
+    def _odd_headers(self, offset: int, error: Exception) -> Headers | None:
+        partition = self._partition
+        if self._closer is None or partition is None:
+            raise ProtocolError(
+                f"the record at offset {offset} of {partition} has a header whose name is no UTF-8",
+                cluster=self._cluster.alias,
+                why="librdkafka's client for Python cannot show it",
+            ) from error
+        rows = self._closer.look(partition, offset).rows
+        return next((headers for at, _, _, _, headers in rows if at == offset), None)
+
+    def _read_closely(self, offset: int) -> list[Row]:
+        """Return the records of the batch at an offset that librdkafka cannot open, and go on behind it."""
+        partition = self._partition
+        if self._closer is None or partition is None:
+            raise self._too_large(offset)
+        self._unopened = None
+        first = max(self._next, offset)
+        rows, after = self._closer.look(partition, first)
+        self._next = max(self._next, after)
+        if not self.at_end:
+            self._consumer.assign([Position(partition.topic, partition.partition, self._next)])
+        return [row for row in rows if first <= row[0] < self._end]
+
+    def _too_large(self, offset: int) -> TooLargeToOpen:
+        return TooLargeToOpen(
+            f"the batch at offset {offset} of {self._partition} on {self._cluster.alias} cannot be opened",
+            why=f"it is damaged, or expands to more than {_RECEIVE_BYTES_MAX} bytes",
+            offset=offset,
+        )
 
     def _messages(self) -> list[Message]:
         """Return what is queued, waiting only for the first of it.
@@ -240,6 +323,10 @@ class PartitionReader:
             told = message.offset()
             if self._partition is not None and not (told is not None and 0 <= told < self._start):
                 raise OutOfRange(self._cluster.alias, self._partition, self._next)
+        elif code == Code._BAD_COMPRESSION:  # noqa: SLF001
+            told = message.offset()
+            if self._partition is not None and told is not None and told >= self._next:
+                self._unopened = told
         elif code in AUTHENTICATION | _FATAL:
             raise self._fault(error, f"read {self._partition}")
         else:
@@ -294,7 +381,3 @@ def _offset(message: Message) -> int:
     if offset is None:
         raise ProtocolError("a record came without an offset", cluster="unknown")
     return offset
-
-
-def _pairs(headers: object) -> Headers:
-    return list(headers) if isinstance(headers, list) else []

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-Row: TypeAlias = tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes | None]] | None]
-"""(offset, timestamp in ms, key, value, headers in order or None)."""
+Row: TypeAlias = tuple[int, int, bytes | None, bytes | None, list[tuple[str | bytes, bytes | None]] | None]
+"""(offset, timestamp in ms, key, value, headers in order or None). A header's name is bytes where it is no UTF-8."""
 
 _OFFSET: Final = 0
 _TIME: Final = 1
@@ -269,7 +269,7 @@ def _explain(left: Row, right: Row) -> tuple[Kind, str]:
     return parts[0][0], "; ".join(text for _, text in parts)
 
 
-def _headers(ours: list[tuple[str, bytes | None]], theirs: list[tuple[str, bytes | None]]) -> str:
+def _headers(ours: list[tuple[str | bytes, bytes | None]], theirs: list[tuple[str | bytes, bytes | None]]) -> str:
     for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):
         if one != other:
             return (

@@ -23,6 +23,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.record_diff import RecordDiff
 from replicator.core.selection import target_name
+from replicator.engine.closer_look import CloserLook
 from replicator.engine.provenance import topics_of
 from replicator.engine.verify_partition import Comparison, Task
 from replicator.engine.verify_pool import Pool, Progress
@@ -220,7 +221,8 @@ async def compacted_topics(admin: TopicAdmin, topics: Iterable[str]) -> set[str]
 
 def open_reader(cluster: ClusterSpec, options: VerifyOptions) -> closing[PartitionReader]:
     """Return a reader of one side, closed behind the block."""
-    return closing(PartitionReader(cluster, options.isolation, queue_bytes=options.queue_bytes))
+    closer = CloserLook(cluster, options.isolation)
+    return closing(PartitionReader(cluster, options.isolation, queue_bytes=options.queue_bytes, closer=closer))
 
 
 def _work(source: ClusterSpec, target: ClusterSpec, options: VerifyOptions, pool: _Pool) -> None:

@@ -18,6 +18,7 @@ from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.partition_values import Phase
 from replicator.core.verify_pace import Pace
 from replicator.core.verify_track import VerifyTrack
+from replicator.engine.closer_look import CloserLook
 from replicator.engine.verify_sides import TwoSides
 from replicator.engine.verify_slice import Bounds, compare_slice
 from replicator.errors import KafkaError, ReplicatorError
@@ -131,7 +132,12 @@ class Verifier:
         if self._readers is None:
             left, right = (
                 PartitionReader(
-                    spec, self._isolation, queue_bytes=_QUEUE_BYTES, chunk_records=_CHUNK_RECORDS, stop=self._stop
+                    spec,
+                    self._isolation,
+                    queue_bytes=_QUEUE_BYTES,
+                    chunk_records=_CHUNK_RECORDS,
+                    stop=self._stop,
+                    closer=CloserLook(spec, self._isolation),
                 )
                 for spec in self._specs
             )

@@ -19,6 +19,7 @@ from replicator.wire.recode import SHORT, SHORT_BELOW, close, varint, walk
 if TYPE_CHECKING:
     from replicator.core.intake import Passes
     from replicator.model.batch import BatchHeader
+    from replicator.wire.inflate import Inflated
 
 MERGED_OPENED_BYTES_MAX = 1 << 20
 """What the records of a merged batch take at most, not compressed: whoever reads it has to open it as a whole."""
@@ -97,7 +98,7 @@ def _move(
     start, end, base = header[13], header[13] + header[1] + LENGTH_PREFIX_BYTES, header[0]
     if crc32c(view[start + CHECKED_AT : end]) != header[4]:
         raise CorruptRecords(f"the batch at offset {base} is damaged", why="its CRC does not match its bytes")
-    data: bytes | bytearray = buffer
+    data: Inflated = buffer
     start += HEADER_BYTES
     codec = header[5] & COMPRESSION_MASK
     room = opened_bytes_max - len(out) - header[12] * _RECORD_GROWTH_BYTES

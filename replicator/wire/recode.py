@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from replicator.model.batch import BatchHeader
+    from replicator.wire.inflate import Inflated
 
 _NO_TIME = -1
 _VARINT_BITS_MAX = 63
@@ -110,7 +111,7 @@ def open_batch(frame: memoryview, header: BatchHeader, bytes_max: int = OPENED_B
         ) from error
 
 
-def inflated(frame: memoryview, header: BatchHeader, bytes_max: int) -> bytes | bytearray:
+def inflated(frame: memoryview, header: BatchHeader, bytes_max: int) -> Inflated:
     """Return the records of a v2 batch as bytes, not compressed; its checksum is the caller's to prove.
 
     Args:
@@ -127,9 +128,7 @@ def inflated(frame: memoryview, header: BatchHeader, bytes_max: int) -> bytes | 
     return _within(header, codec, data, bytes_max, max(0, header.record_count) * RECORD_BYTES)
 
 
-def _within(
-    header: BatchHeader, codec: int, data: memoryview, bytes_max: int, objects_bytes: int = 0
-) -> bytes | bytearray:
+def _within(header: BatchHeader, codec: int, data: memoryview, bytes_max: int, objects_bytes: int = 0) -> Inflated:
     base = header.base_offset
     try:
         return inflate(codec, data, bytes_max - objects_bytes)
@@ -170,7 +169,7 @@ def _open_v2(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[Raw
     return records
 
 
-def walk(data: bytes | bytearray, at: int, end: int, count: int, base: int) -> Iterator[tuple[int, int, int, int]]:
+def walk(data: Inflated, at: int, end: int, count: int, base: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield of each record: its time and its offset relative to the batch, where its body begins and where it ends.
 
     This is the work per record, so the usual short numbers are read without a call.
@@ -349,7 +348,7 @@ def close(
     return Built(bytes(raw), base_offset, count, times_ms[1])
 
 
-def read_varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
+def read_varint(data: Inflated, position: int) -> tuple[int, int]:
     """Return (zigzag-decoded value, position after it)."""
     byte = data[position]
     position += 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from replicator.model.batch import BatchHeader
+    from replicator.wire.inflate import Inflated
 
 Headers = tuple[tuple[bytes, bytes | None], ...]
 
@@ -96,7 +97,7 @@ def _decode_v2(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[R
     return records
 
 
-def _fields(data: bytes | bytearray, at: int, end: int) -> tuple[bytes | None, bytes | None, Headers]:
+def _fields(data: Inflated, at: int, end: int) -> tuple[bytes | None, bytes | None, Headers]:
     """Return key, value and headers of a record whose body stands at these bytes."""
     key, at = _field(data, at, end)
     value, at = _field(data, at, end)
@@ -115,7 +116,7 @@ def _fields(data: bytes | bytearray, at: int, end: int) -> tuple[bytes | None, b
     return key, value, tuple(headers)
 
 
-def _field(data: bytes | bytearray, at: int, end: int) -> tuple[bytes | None, int]:
+def _field(data: Inflated, at: int, end: int) -> tuple[bytes | None, int]:
     size, at = read_varint(data, at)
     if size < 0:
         return None, at
