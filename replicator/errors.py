@@ -16,6 +16,7 @@
     │   ├── AuthorizationFailed       the cluster refuses this right
     │   ├── BrokerRefused             an error code in an answer
     │   ├── NotOurs                   the topic of that name is not the one that was proven ours; retryable
+    │   ├── DamagedRecord             a record of replicator.state that cannot be read
     │   ├── ProtocolError             bytes that are not the Kafka protocol
     │   │   └── AnswerTooLarge        an answer of more bytes than are accepted
     │   └── WrongCluster              the cluster id differs from the expected one
@@ -161,6 +162,10 @@ class NotOurs(KafkaError):
 
     def __init__(self, what: str, *, cluster: str, why: str = "", next_step: str = "") -> None:
         super().__init__(what, cluster=cluster, why=why, next_step=next_step, retryable=True)
+
+
+class DamagedRecord(KafkaError):
+    """A record of `replicator.state` that this version cannot read: what it is about stands still, and nothing else."""
 
 
 class ProtocolError(KafkaError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,7 @@ from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
 from replicator.core.rights import Operation, on_cluster
 from replicator.errors import AuthorizationFailed, BrokerRefused
+from replicator.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.1
 _MARGIN_SECONDS = 2.0
 """librdkafka ends a request at its time-out by itself; past this margin we end it."""
+_CLOSE_SECONDS_MAX = 2.0
 
 K = TypeVar("K", bound="Hashable")
 
@@ -41,6 +44,7 @@ class Connection:
 
     def __init__(self, cluster: ClusterSpec) -> None:
         self.cluster = cluster
+        self._pool = f"admin {cluster.alias}"
         self._client: AdminClient | None = None
         self._making = threading.Lock()
         self._seen: Code | None = None
@@ -72,15 +76,16 @@ class Connection:
         """
         if self.before is not None:
             await self.before()
-        return await asyncio.to_thread(self._call, start, doing, api, right, absent, refused)
+        return await in_threads(self._pool, self._call, start, doing, api, right, absent, refused)
 
     async def close(self) -> None:
-        """Let go of the client; a later call makes a new one."""
+        """Let go of the client; a later call makes a new one. One that hangs is left to its thread."""
         with self._making:
-            client, self._client = self._client, None
-        if client is not None:
-            # Serve what is queued (log lines, errors), then drop: the destructor joins librdkafka's threads.
-            await asyncio.to_thread(client.poll, 0)
+            let_go, self._client = [self._client], None
+        if let_go[0] is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS_MAX):
+                    await in_threads(self._pool, _drop, let_go)
 
     def _call(
         self,
@@ -151,3 +156,10 @@ class Connection:
         # Once all brokers are down the reason is in the error before; keep the more telling one.
         if error.code() != Code._ALL_BROKERS_DOWN:  # noqa: SLF001
             self._seen = error
+
+
+def _drop(client: list[AdminClient | None]) -> None:
+    """Serve what is queued (log lines, errors), then let go of it here: the destructor joins librdkafka's threads."""
+    let_go = client.pop()
+    if let_go is not None:
+        let_go.poll(0)

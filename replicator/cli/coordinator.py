@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from replicator.cli.run import LogLevelOption, prepared
+from replicator.cli.run import LogLevelOption, prepared, run_to_the_end
 
 
 def command(
@@ -15,8 +15,6 @@ def command(
     log_level: LogLevelOption = "INFO",
 ) -> None:
     """Coordinate the daemons that name this one in coordinator.endpoints, until SIGTERM."""
-    import asyncio
-
     from replicator.daemon.coordinator import coordinate
 
-    asyncio.run(coordinate(prepared(file, log_level)))
+    run_to_the_end(coordinate(prepared(file, log_level)))

@@ -72,11 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app(args=expand_watch(words), prog_name="replicator")
-    except ReplicatorError as error:
-        sys.stderr.write(describe(error))
-        if isinstance(error, BugError):
-            _write_traceback()
-        _leave(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SystemExit as leaving:
@@ -84,10 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             _leave(PIPE_CLOSED)
         _leave(leaving.code)
     except Exception as error:  # noqa: BLE001  # the one place where the unexpected becomes an exit code
-        sys.stderr.write(describe(BugError(f"unexpected {type(error).__name__}: {error}")))
-        _write_traceback()
-        _leave(BugError.exit_code)
+        _leave(tell(error))
     _leave(0)
+
+
+def tell(error: Exception) -> int:
+    """Write what ended a command, and the stack of what nobody expected, where it is caught; return the exit code."""
+    known = error if isinstance(error, ReplicatorError) else BugError(f"unexpected {type(error).__name__}: {error}")
+    sys.stderr.write(describe(known))
+    if isinstance(known, BugError):
+        _write_traceback()
+    return known.exit_code
 
 
 def _leave(code: str | int | None) -> NoReturn:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from replicator.model.spec import Spec
 
 LogLevelOption = Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
@@ -19,10 +21,6 @@ def command(
 ) -> None:
     """Run the flows of a file until SIGTERM; SIGHUP reads the file again."""
     # The daemon's packages are loaded here only: every other command starts without them.
-    import asyncio
-    import os
-    import sys
-
     from replicator.daemon.daemon import Daemon
 
     spec = prepared(file, log_level)
@@ -30,13 +28,32 @@ def command(
     async def main() -> None:
         await Daemon(spec).run()
 
+    run_to_the_end(main())
+
+
+def run_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
+    """Run a daemon, then end this process with the code of its outcome, whatever its threads still wait for.
+
+    All that is to be kept was written and closed by then. What is left are threads that wait for brokers, some of them
+    for half a minute and longer: whoever sent SIGTERM would kill us before they are joined.
+    """
+    import asyncio
+    import os
+    import sys
+
+    from replicator.cli.main import tell
+
     with asyncio.Runner() as runner:
-        runner.run(main())
-        # All that is to be kept was written and closed. What is left are threads that wait for brokers, some of them
-        # for half a minute and longer: whoever sent SIGTERM would kill us before they are joined.
+        code = 0
+        try:
+            runner.run(work)
+        except Exception as error:  # noqa: BLE001 - told like any other, but without the wait
+            code = tell(error)
+        except KeyboardInterrupt:
+            code = 130
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)
 
 
 def prepared(file: Path, log_level: str) -> Spec:

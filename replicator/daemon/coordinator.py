@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING
 
 from replicator.daemon.coordination import open_coordination
 from replicator.daemon.daemon import prepare_state_dir
+from replicator.daemon.loop_errors import LoopErrors
+from replicator.daemon.signals import EndingSignals
+from replicator.engine.tasks import within
 from replicator.model.units import format_address
 from replicator.obs.logs import get_logger
 from replicator.rpc.server import RpcServer
 
 if TYPE_CHECKING:
     from replicator.model.spec import Spec
+
+_CLOSE_SECONDS = 2.0
 
 log = get_logger(__name__)
 
@@ -26,25 +30,25 @@ async def coordinate(spec: Spec) -> None:
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    prepare_state_dir(spec.daemon.state_dir)
-    coordination = open_coordination(spec, alone=True)
-    host, port = spec.daemon.rpc
-    rpc = RpcServer(
-        None,
-        None,
-        host=host,
-        port=port,
-        tls=spec.daemon.tls,
-        leases=coordination.embedded,
-        rules=spec.daemon.access,
-    )
-    try:
-        await rpc.start()
-        log.info("coordinating", address=format_address((host, port)), store=spec.coordinator.store)
-        await stopping.wait()
-    finally:
-        await rpc.stop(grace_seconds=0.5)
-        await coordination.close()
-        log.info("stopped")
+    loop.set_exception_handler(LoopErrors(lambda _flow, _error: None))
+    with EndingSignals(loop, stopping.set):
+        prepare_state_dir(spec.daemon.state_dir)
+        coordination = open_coordination(spec, alone=True)
+        host, port = spec.daemon.rpc
+        rpc = RpcServer(
+            None,
+            None,
+            host=host,
+            port=port,
+            tls=spec.daemon.tls,
+            leases=coordination.embedded,
+            rules=spec.daemon.access,
+        )
+        try:
+            await rpc.start()
+            log.info("coordinating", address=format_address((host, port)), store=spec.coordinator.store)
+            await stopping.wait()
+        finally:
+            await within(_CLOSE_SECONDS, rpc.stop(grace_seconds=0.5), "rpc")
+            await within(_CLOSE_SECONDS, coordination.close(), "the coordinator's store")
+            log.info("stopped")

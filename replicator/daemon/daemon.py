@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import resource
@@ -19,16 +18,21 @@ from replicator.core.forgetting import check_flow
 from replicator.core.health import not_ready_because
 from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.instance import StateDirLock, new_instance
-from replicator.engine.ending import first_cause
+from replicator.daemon.loop_errors import LoopErrors
+from replicator.daemon.signals import EndingSignals
+from replicator.daemon.supervisor import FlowSupervisor
+from replicator.engine.ending import why_ended
 from replicator.engine.flow import FlowRunner
 from replicator.engine.forget import forget_flow
 from replicator.engine.parts import Me, silence_seconds
+from replicator.engine.tasks import watched, within
 from replicator.errors import ConfigError, ReplicatorError, StoreFull, UsageError
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address
 from replicator.obs.audit import AuditLog
 from replicator.obs.logs import get_logger
+from replicator.obs.loop_watch import LoopWatch
 from replicator.rpc.peers import Peers
 from replicator.rpc.server import RpcServer
 from replicator.store.port import MemoryStore, Store
@@ -36,7 +40,7 @@ from replicator.store.sqlite import SqliteStore
 from replicator.web import http
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from replicator.model.events import Desired, Event
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
     from replicator.rpc.lease_port import LeasePort
 
-_DRAIN_SECONDS = 5.0
+_SERVERS_SECONDS = 0.8
 _STATE_DIR_MODE = 0o700
 _GC_THRESHOLDS = (20_000, 20, 50)
 
@@ -67,10 +71,9 @@ class Daemon:
         self._leases: LeasePort | None = None
         self._peers = Peers(own_endpoint(spec.daemon))
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._runners: dict[str, FlowRunner] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._flows: dict[str, FlowSupervisor] = {}
         self._stopping = asyncio.Event()
-        self._flow_ended = asyncio.Event()
+        self._reload_task: asyncio.Task[None] | None = None
         self._store: Store = MemoryStore()
         self._reload_ok = True
         self._reloading = asyncio.Lock()
@@ -95,9 +98,9 @@ class Daemon:
         )
 
     def _flow_status(self, flow: FlowSpec) -> FlowStatus:
-        runner = self._runners.get(flow.name)
-        if runner is not None:
-            return runner.status()
+        supervisor = self._flows.get(flow.name)
+        if supervisor is not None:
+            return _status_of(supervisor.runner)
         remote = flow not in self._mine(self._spec)
         return FlowStatus(
             flow=flow.name,
@@ -125,8 +128,8 @@ class Daemon:
         return replace(status, flows=tuple(whole))
 
     async def _whole(self, flow: FlowStatus) -> FlowStatus:
-        runner = self._runners.get(flow.flow)
-        return flow if runner is None else await runner.whole_status()
+        supervisor = self._flows.get(flow.flow)
+        return flow if supervisor is None else await supervisor.runner.whole_status()
 
     async def translate(
         self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool
@@ -154,7 +157,7 @@ class Daemon:
             check_flow(flow, in_file=True, running=None, at_work=())
         timing, clusters = self._spec.coordinator, self._spec.clusters
         silence = max(silence_seconds(timing, one) for one in clusters)
-        ours = frozenset(uid for runner in self._runners.values() if (uid := runner.uid) is not None)
+        ours = frozenset(uid for one in self._flows.values() if (uid := one.runner.uid) is not None)
         return await forget_flow(clusters, flow, ours=ours, silence_seconds=silence, dry_run=dry_run)
 
     async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
@@ -174,8 +177,8 @@ class Daemon:
     async def both_sides(self, flow: str, switch_id: str) -> BothSides:
         """Return how a switch left both sides; see `ControlPort.both_sides`."""
         runner = self._runner(flow)
-        other = self._runners.get(runner.reverse_name)
-        return await runner.switches.both_sides(switch_id, other.copying() if other is not None else None)
+        other = self._flows.get(runner.reverse_name)
+        return await runner.switches.both_sides(switch_id, other.runner.copying() if other is not None else None)
 
     async def abort_switch(self, flow: str, why: str, *, target_lost: bool) -> SwitchStatus:
         """Undo a switch; see `ControlPort.abort_switch`."""
@@ -198,12 +201,12 @@ class Daemon:
         return self._runner(flow).events(topic, limit)
 
     def _runner(self, flow: str) -> FlowRunner:
-        runner = self._runners.get(flow)
-        if runner is None:
+        supervisor = self._flows.get(flow)
+        if supervisor is None:
             raise UsageError(
                 f"this daemon does not run flow {flow!r}", next_step="ask the daemon whose site is the flow's target"
             )
-        return runner
+        return supervisor.runner
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -216,56 +219,60 @@ class Daemon:
             return self._store
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT.
+        """Run until SIGTERM or SIGINT, whatever becomes of the flows.
 
         Raises:
-            ReplicatorError: A server cannot listen, or a flow met something only an operator can mend.
+            ReplicatorError: A server cannot listen, or the state directory cannot be used.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        prepare_state_dir(self._spec.daemon.state_dir)
-        lock = StateDirLock(self._spec.daemon.state_dir, self._instance)
-        self._me = Me(self._instance, self._me.address, lock.predecessor)
-        # What was imported lives for ever, and the hot path makes no cycles: full collections would only walk it.
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
-        if self._spec.coordinator.store != "memory":
-            self._store = self._open_store()
-        coordination = open_coordination(self._spec, lock.predecessor)
-        self._leases = coordination.port
-        for flow in self._mine(self._spec):
-            self._start(flow, coordination.port)
-        stop_http = asyncio.Event()
-        host, port = self._spec.daemon.rpc
-        audit = AuditLog(self._spec.daemon.state_dir)
-        rpc = self._rpc = RpcServer(
-            self,
-            audit,
-            host=host,
-            port=port,
-            tls=self._spec.daemon.tls,
-            leases=coordination.port,
-            rules=self._spec.daemon.access,
-        )
-        serving = asyncio.create_task(http.serve(*self._spec.daemon.http, self, stop_http))
-        try:
-            await rpc.start()
-            await self._until_stopped(serving)
-        finally:
-            log.info("draining")
-            await self._stop_all()
-            stop_http.set()
-            await rpc.stop(grace_seconds=0.5)
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
-            await coordination.close()
-            await self._peers.close()
-            self._store.close()
-            audit.close()
-            lock.close()
-            log.info("stopped")
+        loop.set_exception_handler(LoopErrors(self._end_flow))
+        with EndingSignals(loop, self._stopping.set):
+            loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+            prepare_state_dir(self._spec.daemon.state_dir)
+            lock = StateDirLock(self._spec.daemon.state_dir, self._instance)
+            self._me = Me(self._instance, self._me.address, lock.predecessor)
+            # What was imported lives for ever, and the hot path makes no cycles: full collections would only walk it.
+            gc.freeze()
+            gc.set_threshold(*_GC_THRESHOLDS)
+            if self._spec.coordinator.store != "memory":
+                self._store = self._open_store()
+            coordination = open_coordination(self._spec, lock.predecessor)
+            self._leases = coordination.port
+            for flow in self._mine(self._spec):
+                self._start(flow, coordination.port)
+            stop_http = asyncio.Event()
+            host, port = self._spec.daemon.rpc
+            audit = AuditLog(self._spec.daemon.state_dir)
+            rpc = self._rpc = RpcServer(
+                self,
+                audit,
+                host=host,
+                port=port,
+                tls=self._spec.daemon.tls,
+                leases=coordination.port,
+                rules=self._spec.daemon.access,
+            )
+            watching = watched(asyncio.create_task(LoopWatch().run()))
+            serving = asyncio.create_task(http.serve(*self._spec.daemon.http, self, stop_http))
+            try:
+                await rpc.start()
+                await self._until_stopped(serving)
+            finally:
+                log.info("draining")
+                self._stopping.set()
+                await self._stop_all()
+                stop_http.set()
+                await asyncio.gather(
+                    within(_SERVERS_SECONDS, rpc.stop(grace_seconds=0.5), "rpc"),
+                    asyncio.wait({serving}, timeout=_SERVERS_SECONDS),
+                )
+                await within(_SERVERS_SECONDS, coordination.close(), "the coordinator's store")
+                await within(_SERVERS_SECONDS, self._peers.close(), "connections to other daemons")
+                watching.cancel()
+                serving.cancel()
+                for close in (self._store.close, audit.close, lock.close):
+                    _quietly(close)
+                log.info("stopped")
 
     def _mine(self, spec: Spec) -> list[FlowSpec]:
         site = spec.daemon.site
@@ -273,75 +280,52 @@ class Daemon:
 
     def _start(self, flow: FlowSpec, leases: LeasePort) -> None:
         spec = self._spec
-        runner = FlowRunner(
-            flow,
-            spec.cluster(flow.source),
-            spec.cluster(flow.target),
-            spec.coordinator,
-            self._me,
-            self._store,
-            leases,
-            self._peers,
-            reverse=_reverse_of(spec, flow),
-        )
-        self._runners[flow.name] = runner
-        task = self._tasks[flow.name] = asyncio.create_task(runner.run(), name=flow.name)
-        task.add_done_callback(lambda _: self._flow_ended.set())
+
+        def make() -> FlowRunner:
+            return FlowRunner(
+                flow,
+                spec.cluster(flow.source),
+                spec.cluster(flow.target),
+                spec.coordinator,
+                self._me,
+                self._store,
+                leases,
+                self._peers,
+                reverse=_reverse_of(spec, flow),
+            )
+
+        supervisor = self._flows[flow.name] = FlowSupervisor(flow.name, make)
+        supervisor.start()
+
+    def _end_flow(self, flow: str, error: BaseException) -> None:
+        supervisor = self._flows.get(flow)
+        if supervisor is not None:
+            supervisor.runner.end_over(error)
 
     async def _until_stopped(self, serving: asyncio.Task[None]) -> None:
-        """Wait for a signal; a flow that ends by itself ends the daemon only when it was the last one."""
+        """Wait for a signal; a flow that ends by itself is its supervisor's business alone."""
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            while not self._stopping.is_set():
-                # An event, as a reload begins flows while this waits.
-                ended = asyncio.create_task(self._flow_ended.wait())
-                await asyncio.wait({stopping, serving, ended}, return_when=asyncio.FIRST_COMPLETED)
-                ended.cancel()
-                self._flow_ended.clear()
-                if serving.done():
-                    serving.result()
-                    return
-                self._reap()
+            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
         finally:
             stopping.cancel()
 
-    def _reap(self) -> None:
-        for name, task in list(self._tasks.items()):
-            if not task.done():
-                continue
-            del self._tasks[name]
-            ended = None if task.cancelled() else task.exception()
-            if ended is None:
-                continue
-            error = first_cause(ended)
-            if isinstance(error, ReplicatorError):
-                log.error("flow stopped", flow=name, why=str(error), next=error.next_step)
-            else:  # the others have nothing to do with it
-                log.error("flow stopped by a bug", flow=name, exc_info=ended)
-            if not self._tasks:
-                raise error
-
     async def _stop_all(self) -> None:
-        await asyncio.gather(*(self._stop(name) for name in list(self._runners)))
+        await asyncio.gather(*(self._stop(name) for name in list(self._flows)))
 
     async def _stop(self, name: str) -> None:
-        runner = self._runners[name]
-        task = self._tasks.pop(name, None)
-        if task is not None:
-            drained = await runner.stop(_DRAIN_SECONDS)
-            if not drained:
-                log.warning("not everything was acknowledged in time; the next start reads the log", flow=name)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ReplicatorError, BaseExceptionGroup):
-                await task
-        await runner.close()
-        del self._runners[name]
+        """End a flow; a reload and a signal may want it at the same time."""
+        supervisor = self._flows[name]
+        await supervisor.stop()
+        if self._flows.get(name) is supervisor:
+            del self._flows[name]
 
     # -- reload ---------------------------------------------------------------------------------------------------
 
     def _reload_soon(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload())
-        task.add_done_callback(lambda done: done.result())
+        self._reload_task = watched(asyncio.get_running_loop().create_task(self._reload()))
 
     async def _reload(self) -> None:
         """Take the file anew; one with mistakes changes nothing."""
@@ -357,17 +341,37 @@ class Daemon:
             self._reload_ok = True
             if plan.restart_needed:
                 log.warning("a restart is needed for some of it", keys=plan.restart_because)
-            ended = self._runners.keys() - self._tasks.keys()  # begun again: what stopped them may be mended
-            gone = ({*plan.flows_removed, *plan.flows_changed, *plan.flows_affected} & self._runners.keys()) | ended
-            for name in gone:
-                await self._stop(name)
+            # Those that have ended are begun again: what stopped them may be mended.
+            ended = {name for name, one in self._flows.items() if one.runner.ended_because is not None}
+            gone = ({*plan.flows_removed, *plan.flows_changed, *plan.flows_affected} & self._flows.keys()) | ended
+            await asyncio.gather(*(self._stop(name) for name in gone))
+            if self._stopping.is_set():
+                return
             self._spec = new
             if self._rpc is not None:
                 self._rpc.access.rules = new.daemon.access
             for flow in self._mine(new):
-                if flow.name not in self._runners and self._leases is not None:
+                if flow.name not in self._flows and self._leases is not None:
                     self._start(flow, self._leases)
             log.info("configuration reloaded", added=plan.flows_added, removed=plan.flows_removed, changed=sorted(gone))
+
+
+def _status_of(runner: FlowRunner) -> FlowStatus:
+    """Return what a flow shows; one that cannot tell takes nobody's status and metrics along."""
+    try:
+        return runner.status()
+    except Exception as error:
+        flow = runner.flow
+        log.warning("what a flow shows is not known", flow=flow.name, why=str(error), exc_info=error)
+        return FlowStatus(flow.name, None, flow.source, flow.target, FlowState.FAULTED, why_ended(error))
+
+
+def _quietly(close: Callable[[], None]) -> None:
+    """Close something on the way out: whatever it meets, the rest is closed as well."""
+    try:
+        close()
+    except Exception as error:  # noqa: BLE001 - a full disk, most likely; there is nobody left to tell but the log
+        log.warning("not closed", what=getattr(close, "__qualname__", str(close)), why=str(error))
 
 
 def _reverse_of(spec: Spec, flow: FlowSpec) -> FlowSpec | None:

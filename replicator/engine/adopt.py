@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.engine import state
 from replicator.engine.maps import compared_from, offset_block, recorded_map
+from replicator.engine.state_damage import read_record
 from replicator.engine.state_records import indexed
 from replicator.engine.walk import walk
 from replicator.errors import Conflict
@@ -90,13 +91,13 @@ class Adopted:
         """Return the changes that move what was committed for groups: it is ours on the target, whoever copies now."""
         changes: list[Change] = []
         for key, found, value in indexed(records).find(pb.KIND_GROUP, self._uid):
-            group, theirs = found.topic, pb.GroupRecord.FromString(value)
+            group, theirs = found.topic, read_record(pb.GroupRecord, key, value)
             moved = [one for one in theirs.topics if one.topic == self._topic]
             if not moved:
                 continue
             kept = pb.GroupRecord(topics=[one for one in theirs.topics if one.topic != self._topic])
             new_key = state.group_key(uid, group)
-            ours = pb.GroupRecord.FromString(records.get(new_key, b""))
+            ours = read_record(pb.GroupRecord, new_key, records.get(new_key, b""))
             others = [one for one in ours.topics if one.topic != self._topic]
             changes.append(state.put(key, kept) if kept.topics else (key, None))
             changes.append(state.put(new_key, pb.GroupRecord(topics=[*others, *moved])))

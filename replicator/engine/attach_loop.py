@@ -111,6 +111,7 @@ class AttachLoop:
             if self._pump.now() - looked_at >= _TICK_SECONDS:
                 looked_at = self._pump.now()
                 self._pump.end_looks.look()
+                self._pump.note_who_owes()
                 self._prove_idle()
             self._pump.readers_kick()
             self._pump.writers_kick()

@@ -13,6 +13,7 @@ from replicator.engine.log_starts import LogStarts
 from replicator.engine.open_transactions import OpenTransactions
 from replicator.engine.source_looks import SourceLooks
 from replicator.engine.target_ends import TargetEnds
+from replicator.engine.tasks import lasting
 from replicator.errors import ReplicatorError
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -90,7 +91,7 @@ class Chores:
             self._sync_acls,
             self._tell_progress,
         ):
-            group.create_task(chore())
+            group.create_task(lasting(chore))
 
     async def _record(self) -> None:
         """Write newly active partitions and leader epochs, many at a time."""

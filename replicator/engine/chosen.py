@@ -135,7 +135,7 @@ class Chosen:
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if state.get_start(records, self._uid) is not None:
                 return []
-            first = next(state.mirrors_of(records, self._uid), None) is None
+            first = not state.has_mirrors(records, self._uid)
             return [state.put(state.start_key(self._uid), pb.StartRecord(topics=digests if first else b""))]
 
         records: Mapping[bytes, bytes] = self._log.records

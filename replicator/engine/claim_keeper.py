@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from replicator.backoff import Backoff
 from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
 from replicator.engine import state
-from replicator.errors import ReplicatorError
+from replicator.errors import DamagedRecord, ReplicatorError
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
@@ -66,6 +67,7 @@ class ClaimKeeper:
         self._working = asyncio.Lock()
         self._now = now
         self._seen: Seen | None = None
+        self._damaged: DamagedRecord | None = None
         self._held = 0
         self._renewal = 0
         self._valid_until = 0.0
@@ -103,10 +105,16 @@ class ClaimKeeper:
             self._look()
 
     def _look(self) -> None:
-        claim = state.get_claim(self._log.records, self._uid, self._shard)
+        try:
+            claim = state.get_claim(self._log.records, self._uid, self._shard)
+            renewal = state.get_renewal(self._log.records, self._uid, self._shard)
+        except DamagedRecord as error:
+            self._damaged = error
+            self._held = 0  # whose it is by now is not known
+            return
+        self._damaged = None
         if claim is None:
             return
-        renewal = state.get_renewal(self._log.records, self._uid, self._shard)
         sign = renewal.renewal if renewal is not None and renewal.number == claim.number else 0
         before = self._seen
         if before is not None and (before.number, before.renewal, before.released) == (
@@ -117,7 +125,7 @@ class ClaimKeeper:
             return
         self._seen = Seen(claim.number, claim.holder, sign, claim.released, self._now())
         if self._held and claim.number > self._held:
-            log.warning("claim lost", shard=self._shard, holder=claim.holder)
+            log.warning("claim lost", shard=self._shard, holder=claim.holder, always=True)
             self._held = 0
 
     # -- working --------------------------------------------------------------------------------------------------
@@ -140,7 +148,8 @@ class ClaimKeeper:
 
     async def run(self) -> None:
         """Work the claim until cancelled."""
-        pause = every = self._timing.renew_every_seconds
+        every = self._timing.renew_every_seconds
+        backoff = Backoff(every, _PAUSE_SECONDS_MAX)
         while True:
             self._kicked.clear()
             try:
@@ -148,9 +157,10 @@ class ClaimKeeper:
             except ReplicatorError as error:
                 self._failed(error)
                 # A claim that still holds is worth every try; one that has ended is not taken again sooner by them.
-                pause = every if self.effective_since() is not None else min(pause * 2, _PAUSE_SECONDS_MAX)
+                pause = every if self.effective_since() is not None else backoff.next_seconds()
             else:
                 self._works()
+                backoff.reset()
                 pause = every
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -175,6 +185,8 @@ class ClaimKeeper:
                 await self._step()
 
     async def _step(self) -> None:
+        if self._damaged is not None:
+            raise self._damaged
         move = next_move(self._seen, self._me, self._now(), self._timing, self._known_dead)
         if move is Move.TAKE:
             await self._try_to_take()

@@ -10,6 +10,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from replicator.engine.tasks import watched
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
@@ -82,7 +83,7 @@ class ClusterWatch:
         for node in nodes:
             answered_at = cluster.seen.broker(node).answered_at
             if node not in self._asking and (answered_at is None or now - answered_at >= _QUIET_SECONDS):
-                task = self._asking[node] = self._loop.create_task(self._ask(node))
+                task = self._asking[node] = watched(self._loop.create_task(self._ask(node)))
                 task.add_done_callback(partial(self._asked, node))
         self._tell(cluster.seen.status(cluster.spec.alias, now).trouble)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from replicator.errors import ReplicatorError
+from replicator.errors import BugError, ReplicatorError
+from replicator.model.states import Reason
 
 
 def why_ended(error: BaseException) -> str:
     """Return why a flow ended, as one line; of several reasons at once that which nobody expected."""
     cause = first_cause(error)
-    if isinstance(cause, ReplicatorError):
+    if isinstance(cause, ReplicatorError) and not isinstance(cause, BugError):
         return cause.with_next_step()
-    return f"a bug: {type(cause).__name__}: {cause}; next: restart the daemon, and report it with the daemon's log"
+    what = str(cause) if isinstance(cause, BugError) else f"{type(cause).__name__}: {cause}"
+    return f"{Reason.INTERNAL_ERROR}: {what}; next: report it with the daemon's log"
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from replicator.core.answers import ProduceOutcome
 from replicator.engine.slot import Slot, release
 from replicator.errors import AuthorizationFailed, Conflict, KafkaError, MarkersNotShown, TimedOut
+from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
@@ -196,7 +197,7 @@ class Filler:
     def _met_bug(self, gathered: list[Slot], shard: Shard, bug: Exception) -> None:
         """Stop the partition that an error of this software belongs to: those of a round are tried alone after it."""
         if len(gathered) > 1:
-            log.error("bug", partitions=len(gathered), exc_info=bug)
+            bugs.note(bug, partitions=len(gathered))
             self._suspects.update(gathered)
             return
         for slot in gathered or [one for one in self._due if one.shard is shard]:

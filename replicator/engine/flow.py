@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
+from replicator.backoff import Backoff
 from replicator.core import selection
 from replicator.core.partition_values import Phase
 from replicator.core.producer_memory import SETTINGS, ProducerMemory, producer_memory, spread
@@ -36,12 +37,14 @@ from replicator.engine.status import Silent, at_rest, flow_status, told_once
 from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
 from replicator.engine.switch.opening import OpenedLook
 from replicator.engine.switch.site import Site
+from replicator.engine.tasks import lasting
 from replicator.engine.translate_team import TranslatingTeam
 from replicator.engine.verify_continuous import verify_continuously
 from replicator.errors import (
     AuthorizationFailed,
     BugError,
     Conflict,
+    DamagedRecord,
     KafkaError,
     ReplicatorError,
     TimedOut,
@@ -82,7 +85,7 @@ _STALE_PAUSE_SECONDS = 0.5
 _START_PAUSE_SECONDS = (0.2, 4.0)
 """The longest is well below `SILENT_SECONDS`: nothing else is asked of a target that was not opened yet."""
 _GUARD_MARGIN_MS = 3_600_000
-_DRAIN_SECONDS = 5.0
+_DRAIN_SECONDS = 4.0
 _FOREIGN_SECONDS_MAX = 15.0
 _UID_SECONDS = 0.2
 
@@ -148,6 +151,8 @@ class FlowRunner:
         self._paused = False
         self._passed_once = False
         self._writers_changed = False
+        self._bug: BaseException | None = None
+        self._met_bug = asyncio.Event()
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -186,7 +191,10 @@ class FlowRunner:
         if self._switches is None:
             meant = FlowState.PAUSED if self._paused else FlowState.ACTIVE
         else:
-            meant = self._switches.state(paused=self._paused)
+            try:
+                meant = self._switches.state(paused=self._paused)
+            except DamagedRecord:  # which the reason tells; what is copied goes on
+                meant = FlowState.PAUSED if self._paused else FlowState.ACTIVE
         if meant is not FlowState.ACTIVE:
             return meant
         if any(cluster.up is False for cluster in clusters):
@@ -198,7 +206,10 @@ class FlowRunner:
         if self.ended_because is not None:
             return self.ended_because
         lost = self._state_log.lost if self._state_log is not None else None
-        under_way = self._switches.under_way if self._switches is not None else None
+        try:
+            under_way = self._switches.under_way if self._switches is not None else None
+        except DamagedRecord as error:
+            under_way = error.with_next_step()
         told = [lost, *self._found.texts(), under_way]
         told.append(self._opened.untold if self._opened is not None else None)
         beside = len(told)  # none of these explains what the flow waits for
@@ -451,17 +462,34 @@ class FlowRunner:
             ReplicatorError: Something only an operator can mend.
             Exception: A bug.
         """
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lasting(self._until_bug))
             await self._patiently(self._open_target)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch(self._source, 0).run())
-                group.create_task(self._watch(self._target, 1).run())
-                group.create_task(self._log().follow())
-                group.create_task(self._copy())
-                group.create_task(self._switch())
-        except Exception as error:
-            self.ended_because = why_ended(error)
-            raise
+            group.create_task(lasting(self._watch(self._source, 0).run))
+            group.create_task(lasting(self._watch(self._target, 1).run))
+            group.create_task(lasting(self._log().follow))
+            group.create_task(lasting(self._copy))
+            group.create_task(lasting(self._switch))
+
+    def end_over(self, bug: BaseException) -> None:
+        """Let `run` raise what a callback or a stray task of this flow met: it belongs to nothing smaller."""
+        if self._bug is None:
+            self._bug = bug
+            self._met_bug.set()
+
+    async def _until_bug(self) -> None:
+        await self._met_bug.wait()
+        if self._bug is not None:
+            raise self._bug
+
+    def ended_over(self, error: BaseException) -> BaseException:
+        """Note why `run` has ended by itself; return it."""
+        self.ended_because = why_ended(error)
+        return error
+
+    def follows(self, before: FlowRunner) -> None:
+        """Say until this one is up why the one before it ended."""
+        self.trouble = f"begun again; it had ended over: {before.ended_because}"
 
     def _watch(self, cluster: Cluster, side: int) -> ClusterWatch:
         """Return the watch over the source (0) or the target (1)."""
@@ -484,7 +512,7 @@ class FlowRunner:
 
     async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what a flow starts with, again and again while a cluster cannot be reached."""
-        pause, longest = _START_PAUSE_SECONDS
+        backoff = Backoff(*_START_PAUSE_SECONDS)
         while True:
             try:
                 await work()
@@ -496,8 +524,7 @@ class FlowRunner:
                     log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 return
-            await asyncio.sleep(pause)
-            pause = min(longest, pause * 2)
+            await asyncio.sleep(backoff.next_seconds())
 
     def _is_of_source(self, error: KafkaError) -> bool:
         """Return whether another cluster answers as the source: nothing is copied, but the target can be opened."""
@@ -564,17 +591,17 @@ class FlowRunner:
         await self._patiently(self._start)
         parts = self._up()
         async with asyncio.TaskGroup() as group:
-            group.create_task(parts.pump.run())
-            group.create_task(parts.presence.run())
-            group.create_task(parts.leases.run())
-            group.create_task(parts.shards.run(parts.leases))
+            group.create_task(lasting(parts.pump.run))
+            group.create_task(lasting(parts.presence.run))
+            group.create_task(lasting(parts.leases.run))
+            group.create_task(lasting(parts.shards.run, parts.leases))
             for shard in parts.shards.shards:
-                group.create_task(shard.claim.run())
-            group.create_task(self._stop_when_resharded())
-            group.create_task(self._sync_topics(parts))
+                group.create_task(lasting(shard.claim.run))
+            group.create_task(lasting(self._stop_when_resharded))
+            group.create_task(lasting(self._sync_topics, parts))
             self._up_chores().begin(group)
-            group.create_task(verify_continuously(self.flow, parts.pump))
-            group.create_task(parts.groups.run())
+            group.create_task(lasting(verify_continuously, self.flow, parts.pump))
+            group.create_task(lasting(parts.groups.run))
 
     async def _start(self) -> None:
         await asyncio.gather(self._source.open(), self._read_guard())
@@ -813,7 +840,8 @@ class FlowRunner:
         ]
         names = sorted(topic for topic, own in writers.own.items() if own != before.of(topic))
         writer = writers.flow
-        log.warning("writer changed", flow=self.flow.name, role=writer.role, epoch=writer.producer_epoch, apart=names)
+        told = {"role": writer.role, "epoch": writer.producer_epoch, "apart": names}
+        log.warning("writer changed", flow=self.flow.name, **told, always=True)
         parts.lineup.forget([slot for slot in changed if writers.copies(slot.target.topic)])
         for slot in changed:
             if not writers.copies(slot.target.topic):

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from replicator.core.group_sync import Ours
 from replicator.engine import state
+from replicator.engine.state_damage import damaged_record, read_record
+from replicator.errors import DamagedRecord
 from replicator.model.names import TopicPartition
+from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ _NONE = -1
 _APPEND_BYTES_MAX = 512 << 10
 """Written by one request, but for its last group: a broker takes 1 MB of a topic that is not told otherwise."""
 
+log = get_logger(__name__)
+
 
 class GroupRecords:
     """The records of one flow's groups, parsed as they come.
@@ -26,12 +31,16 @@ class GroupRecords:
         uid: The flow's.
         state_log: Where they stand.
         follows: Whether to take what comes later, too.
+
+    Attributes:
+        damaged: Groups whose record cannot be read: what was written for them is not known, so nothing may be.
     """
 
     def __init__(self, uid: str, state_log: StateLog, *, follows: bool = True) -> None:
         self._uid = uid
         self._log = state_log
         self._known: dict[str, dict[TopicPartition, Ours]] = {}
+        self.damaged: dict[str, DamagedRecord] = {}
         for key in list(state_log.records):
             self._on_record(key)
         if follows:
@@ -47,10 +56,15 @@ class GroupRecords:
         if group is None:
             return
         raw = self._log.records.get(key)
+        self._known.pop(group, None)
+        self.damaged.pop(group, None)
         if raw is None:
-            self._known.pop(group, None)
-        else:
-            self._known[group] = _unpacked(pb.GroupRecord.FromString(raw))
+            return
+        try:
+            self._known[group] = _unpacked(key, raw)
+        except DamagedRecord as error:
+            self.damaged[group] = error
+            log.warning("group stands still", group=group, why=str(error), next=error.next_step)
 
     async def write(self, groups: Mapping[str, Mapping[TopicPartition, Ours]]) -> None:
         """Record groups that changed; one without partitions is forgotten.
@@ -61,7 +75,7 @@ class GroupRecords:
         changes: list[Change] = []
         size = 0
         for group, ours in groups.items():
-            if ours == self._known.get(group, {}):
+            if ours == self._known.get(group, {}) or group in self.damaged:
                 continue
             key = state.group_key(self._uid, group)
             change: Change = state.put(key, _packed(ours)) if ours else (key, None)
@@ -110,11 +124,15 @@ def _packed(ours: Mapping[TopicPartition, Ours]) -> pb.GroupRecord:
     return record
 
 
-def _unpacked(record: pb.GroupRecord) -> dict[TopicPartition, Ours]:
-    return {
-        TopicPartition(topic.topic, partition): Ours(offset, None if before == _NONE else before, written_ms)
-        for topic in record.topics
-        for partition, offset, before, written_ms in zip(
-            topic.partitions, topic.offsets, topic.befores, topic.written_ms, strict=True
-        )
-    }
+def _unpacked(key: bytes, raw: bytes) -> dict[TopicPartition, Ours]:
+    record = read_record(pb.GroupRecord, key, raw)
+    try:
+        return {
+            TopicPartition(topic.topic, partition): Ours(offset, None if before == _NONE else before, written_ms)
+            for topic in record.topics
+            for partition, offset, before, written_ms in zip(
+                topic.partitions, topic.offsets, topic.befores, topic.written_ms, strict=True
+            )
+        }
+    except ValueError as error:
+        raise damaged_record(key, str(error)) from error

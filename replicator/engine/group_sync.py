@@ -319,7 +319,9 @@ class GroupSync:
         for source, there in targets.items():
             commit = commits.get(source)
             place = places.get((source, commit.offset)) if commit is not None else None
-            if commit is not None and name in here.refusals:
+            if name in self._records.damaged:
+                verdicts[source] = Verdict(GroupState.REFUSED, detail=self._records.damaged[name].with_next_step())
+            elif commit is not None and name in here.refusals:
                 refusal, why = here.refusals[name]
                 verdicts[source] = Verdict(refusal, detail=why)
             elif other_kind(listed, kind) and name in reading.kinds:
@@ -417,7 +419,8 @@ class GroupSync:
     def _known(self) -> dict[str, GroupKind]:
         """Return the groups that were written once, and are meant; which kind they are, the clusters tell."""
         means = self._flow.group_sync.groups
-        return {name: GroupKind.CLASSIC for name in self._records.groups if matches_group(means, name)}
+        recorded_ones = self._records.groups.keys() | self._records.damaged.keys()
+        return {name: GroupKind.CLASSIC for name in sorted(recorded_ones) if matches_group(means, name)}
 
     def _waits(self, text: str | None) -> None:
         """Note what all groups wait for, None for nothing: while a backlog is copied that is as it should be."""

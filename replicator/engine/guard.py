@@ -12,6 +12,7 @@ import enum
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.errors import ReplicatorError
+from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -158,8 +159,8 @@ class Guard:
         except ReplicatorError as error:
             log.debug("others not known", why=str(error))
             self._crowded_at = began
-        except Exception:  # a task of its own: who waits for its answer would wait for ever
-            log.exception("bug")
+        except Exception as bug:  # noqa: BLE001 - a task of its own: who waits for its answer would wait for ever
+            bugs.note(bug)
             self._crowded_at = began
         finally:
             self._asking = None

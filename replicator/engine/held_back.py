@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.engine import state
+from replicator.engine.state_damage import damaged_record, read_record
 from replicator.model.acl import LITERAL, TOPIC, Rule, parse
 from replicator.state_pb import state_pb2 as pb
 
@@ -72,8 +73,11 @@ def held_back_of(records: Mapping[bytes, bytes], uid: str) -> HeldBack:
     raw = records.get(held_back_key(uid))
     if raw is None:
         return HeldBack()
-    record = pb.HeldBackRecord.FromString(raw)
-    return HeldBack(_parsed(record.locks), _parsed(record.made), _parsed(record.withheld))
+    record = read_record(pb.HeldBackRecord, held_back_key(uid), raw)
+    try:
+        return HeldBack(_parsed(record.locks), _parsed(record.made), _parsed(record.withheld))
+    except (TypeError, ValueError) as error:  # a rule with more or fewer words than ours
+        raise damaged_record(held_back_key(uid), str(error)) from error
 
 
 def put_held_back(uid: str, held: HeldBack) -> Change:

@@ -54,6 +54,7 @@ class History:
                 reason=copy.reason,
                 why=text,
                 next=f"replicator mirror describe {self._flow} {slot.source.topic}",
+                always=True,
             )
         else:
             log.debug("partition", flow=self._flow, partition=str(slot.source), phase=copy.phase.name, why=text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from replicator.engine.tasks import watched
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
 
@@ -40,7 +41,7 @@ class LeaderWatch:
     def stale(self) -> None:
         """Ask for a refresh; requests that come meanwhile are answered by the same one."""
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._refresh())
+            self._task = watched(asyncio.get_running_loop().create_task(self._refresh()))
 
     def close(self) -> None:
         """Stop."""

@@ -11,6 +11,8 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from replicator.backoff import Backoff
+from replicator.engine.tasks import lasting
 from replicator.errors import ReplicatorError
 from replicator.obs.logs import get_logger
 
@@ -116,19 +118,20 @@ class LeaseKeeper:
     async def run(self) -> None:
         """Renew and acquire until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._renew())
-            group.create_task(self._watch())
+            group.create_task(lasting(self._renew))
+            group.create_task(lasting(self._watch))
 
     async def _renew(self) -> None:
-        pause = _PAUSE_SECONDS
+        backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
         while True:
             self._kicked.clear()
+            wait = self._timing.renew_every_seconds
             try:
                 await self.step()
-                pause, wait = _PAUSE_SECONDS, self._timing.renew_every_seconds
+                backoff.reset()
             except ReplicatorError as error:
                 self.lost(error)
-                pause, wait = min(_PAUSE_SECONDS_MAX, pause * 2), min(pause, self._timing.renew_every_seconds)
+                wait = min(wait, backoff.next_seconds())
             self._on_change()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from replicator.engine.tasks import watched
 from replicator.errors import KafkaError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Link:
         if connection is not None and connection.closed is None:
             return connection
         if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening = watched(asyncio.get_running_loop().create_task(self._open()))
         return None
 
     def works(self) -> None:

@@ -16,6 +16,7 @@ from replicator.core.attach_facts import Mapping
 from replicator.core.offset_map import Block, OffsetMap, Place, pack, unpack_runs
 from replicator.core.track import Track
 from replicator.engine import state
+from replicator.engine.state_damage import read_record
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
@@ -108,7 +109,7 @@ class OffsetMaps:
             return None
         known = self._parsed.get(topic)
         if known is None or known[0] is not raw:
-            known = self._parsed[topic] = (raw, pb.MirrorRecord.FromString(raw))
+            known = self._parsed[topic] = (raw, read_record(pb.MirrorRecord, state.mirror_key(self._uid, topic), raw))
         return known[1]
 
     def _blocks(self, slot: Slot, generation: int) -> list[Block]:

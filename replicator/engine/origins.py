@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from google.protobuf.message import DecodeError
-
 from replicator.engine import state
+from replicator.errors import DamagedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -79,7 +78,7 @@ class Origins:
                 return
             try:
                 self.flows |= state.producer_ids(await self._there.read())
-            except DecodeError as error:
+            except DamagedRecord as error:
                 raise self._there.damaged(error) from error
             if len(self._strangers) + len(unknown) > _STRANGERS_MAX:
                 self._strangers.clear()

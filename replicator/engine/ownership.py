@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from google.protobuf.message import DecodeError
-
 from replicator.core.ownership import Copied, OwnedTopic, Standing, proven, recorded
 from replicator.engine import state
 from replicator.engine.look import Side, ends_of, offsets_of, read_batches
 from replicator.engine.provenance import digest_of, on_their_way
-from replicator.errors import AuthorizationFailed, ConnectionFailed, CorruptRecords, KafkaError, NotOurs, TimedOut
+from replicator.errors import (
+    AuthorizationFailed,
+    ConnectionFailed,
+    CorruptRecords,
+    DamagedRecord,
+    KafkaError,
+    NotOurs,
+    TimedOut,
+)
 from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -188,7 +194,7 @@ class Ownership:
             circles, coming = state.copied_from(records, target_id, ids), on_their_way(records, target_id)
         except AuthorizationFailed:
             return {}, {}  # told by status as long as it is so
-        except DecodeError as error:
+        except DamagedRecord as error:
             raise self._there.damaged(error) from error
         waits: dict[str, KafkaError] = {}
         for one in topics if coming else ():

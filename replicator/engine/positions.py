@@ -12,7 +12,6 @@ from replicator.engine.look import starts_of
 from replicator.engine.maps import recorded_map
 from replicator.model.names import TopicPartition
 from replicator.model.translation import Translation, TranslationState
-from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -183,7 +182,7 @@ class CopiedElsewhere:
                 self._raw[key] = raw
                 self._places[key] = {
                     (one.topic, one.partition): Place(one.copied, one.copied_target)
-                    for one in pb.SourceEndBlock.FromString(raw).entries
+                    for one in state.source_end_block(self._log.records, key).entries
                     if one.HasField("copied")
                 }
         found = [places[where] for places in self._places.values() if where in places]

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from google.protobuf.message import DecodeError
-
 from replicator.admin.topics import TopicAdmin
 from replicator.core import selection
 from replicator.core.ownership import circle_step, circle_text, merged_names
@@ -57,7 +55,7 @@ from replicator.engine.provenance import topics_of
 from replicator.engine.shown_markers import Shown, shown_by_now
 from replicator.engine.source_state import SourceState
 from replicator.engine.state_log import StateLog
-from replicator.errors import AuthorizationFailed, ReplicatorError
+from replicator.errors import AuthorizationFailed, DamagedRecord, ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, Report, Section, fail, ok, warn
 from replicator.model.spec import Offsets
@@ -413,7 +411,7 @@ async def _circles(flow: _Flow, topics: list[Topic]) -> Mapping[bytes, bytes] | 
         text = f"{error}: if from and to were swapped, an empty topic that is copied there would be taken for a new one"
         flow.checks.append(warn("copies", text, error.next_step))
         return None
-    except DecodeError as error:
+    except DamagedRecord as error:
         raise there.damaged(error) from error
     return records
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.shard_work import Sign
+from replicator.core.shards import SHARDS_MAX
 from replicator.engine import state
-from replicator.errors import ReplicatorError
+from replicator.engine.state_damage import read_record
+from replicator.errors import DamagedRecord, ReplicatorError
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
@@ -108,7 +110,10 @@ class Presence:
         if raw is None:
             self._others.pop(_Place(*found), None)
             return
-        record = pb.RenewalRecord.FromString(raw)
+        try:
+            record = read_record(pb.RenewalRecord, record_key, raw)
+        except DamagedRecord:  # a sign of life all the same, of somebody who may be anywhere
+            record = pb.RenewalRecord(shards=SHARDS_MAX + 1)
         self._others[_Place(*found)] = _Seen(
             record.lease_epoch, record.yields, record.shards or 1, record.address, self._now()
         )
@@ -246,7 +251,11 @@ class Presence:
         Raises:
             KafkaError: It could not be said; others wait out the silence.
         """
-        known = self._mine.pop(shard, None) is not None
+        known = self.fall_silent(shard)
         async with self._saying:  # a renewal on its way must not come after this
             if known and drained:
                 await self._log.append([(state.presence_key(self._uid, self._me, shard), None)])
+
+    def fall_silent(self, shard: int) -> bool:
+        """Give no more signs on a shard, without a word: others wait out the silence. Return whether there were any."""
+        return self._mine.pop(shard, None) is not None

@@ -12,14 +12,12 @@ from collections import defaultdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from google.protobuf.message import DecodeError
-
 from replicator.core.attach_facts import Role
 from replicator.core.choice import Choice, Made, Origin, asks_for_origins, choose
 from replicator.engine import state
 from replicator.engine.dead_letter import SUFFIX
 from replicator.engine.source_state import SourceState
-from replicator.errors import AuthorizationFailed
+from replicator.errors import AuthorizationFailed, DamagedRecord
 from replicator.model.resolution import How
 from replicator.model.states import Reason
 
@@ -59,6 +57,7 @@ def made_there(records: Mapping[bytes, bytes], topics: Mapping[str, Topic]) -> d
         topics: All topics of the cluster.
     """
     made: dict[str, list[Made]] = defaultdict(list)
+    state.check_writers(records)
     for flow in state.flows_of(records):
         writers = state.writers_of(records, flow.uid)
         for record in state.mirrors_of(records, flow.uid):
@@ -188,7 +187,7 @@ class Provenance:
             try:
                 # Beside the event loop: it takes tens of microseconds for each mirror.
                 self._made = await asyncio.to_thread(made_there, dict(records), dict(topics))
-            except DecodeError as error:
+            except DamagedRecord as error:
                 # Somebody else's record must not end this flow.
                 damage = self._there.damaged(error)
                 self.unknown = f"{damage}; next: {damage.next_step}"

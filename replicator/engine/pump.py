@@ -29,6 +29,7 @@ from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
 from replicator.model.batch import MAGIC_V2
 from replicator.model.spec import Isolation
 from replicator.model.states import Reason
+from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 from replicator.wire.faults import error_name
 from replicator.wire.frames import Frame, FramePool
@@ -144,6 +145,7 @@ class Pump:
         self.frames = FramePool(*_frames_of(self._in_flight_bytes, readers=1))
         self.opener = Opener(self.frames)
         self._line: dict[SourceReader, None] = {}
+        self._owing: set[TargetWriter] = set()
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.shards = shards
         self.maps = maps
@@ -228,7 +230,7 @@ class Pump:
 
     def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
         """Stop one partition over an error of this software; the others go on."""
-        log.error("bug", partition=str(slot.source), exc_info=bug)
+        bugs.note(bug, partition=str(slot.source))
         slot.attaching = False
         slot.copy.displaced = None
         self.fault(slot, Reason.INTERNAL_ERROR, f"{type(bug).__name__}: {bug}")
@@ -317,12 +319,32 @@ class Pump:
         """
         line = self._line
         line.setdefault(reader)
-        if next(iter(line)) is not reader or self.frames.in_use >= len(self._readers) + _FRAMES_AHEAD:
+        if next(iter(line)) is not reader:
+            return None
+        # What a target broker that owes its answers holds is not on its way: the rest may use what else there is.
+        if not self._owing and self.frames.in_use >= len(self._readers) + _FRAMES_AHEAD:
             return None
         frame = self.frames.take()
         if frame is not None:
             del line[reader]
         return frame
+
+    def wants_more(self, slot: Slot) -> bool:
+        """Return whether more of a partition is to be read now."""
+        return self._writer_of.get(slot) not in self._owing and slot.copy.wants_more(self.queued_bytes_max)
+
+    def note_who_owes(self) -> None:
+        """Read nothing more for target brokers that owe their answers, until they give them.
+
+        Else a single one that hangs would hold every frame with what waits for it, and nothing would be read for the
+        others until its requests had timed out.
+        """
+        now, before = self.now(), self._owing
+        self._owing = {writer for writer in self._writers.values() if writer.owes(now)}
+        changed = self._owing ^ before
+        for slot, writer in self._writer_of.items() if changed else ():
+            if writer in changed and slot in self._reader_of:
+                self._reader_of[slot].look_at(slot)
 
     @property
     def poll_ms(self) -> int:
@@ -431,7 +453,7 @@ class Pump:
 
     def report_bug(self, node: int, bug: Exception) -> None:
         """An answer of a source broker, or a request to it, met an error of this software."""
-        log.error("bug", source_broker=node, exc_info=bug)
+        bugs.note(bug, source_broker=node)
         self._report(f"{self.source.cluster.spec.alias} broker {node}", f"{type(bug).__name__}: {bug}")
 
     def report_target_damage(self, node: int, damage: CorruptRecords) -> None:
@@ -497,11 +519,12 @@ class Pump:
             await asyncio.sleep(0.005)
         return True
 
-    def start_task(self, work: Coroutine[None, None, None], *slots: Slot) -> None:
+    def start_task(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
         """Run a coroutine beside the loop; an unexpected error stops the partitions that it works for, by name."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._task_done(done, slots))
+        return task
 
     def _task_done(self, task: asyncio.Task[None], slots: Sequence[Slot]) -> None:
         self._tasks.discard(task)
@@ -509,8 +532,7 @@ class Pump:
         if error is None:
             return
         if not isinstance(error, Exception) or not slots:
-            log.error("bug", exc_info=error)
-            return
+            raise error  # to the loop's exception handler: it belongs to the flow
         for slot in slots:
             if self.slots.get(slot.source) is slot:
                 self.stop_over_bug(slot, error)

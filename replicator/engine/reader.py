@@ -112,6 +112,10 @@ class SourceReader:
         self._wait_to_open.discard(slot)
         self._look_at[slot.source] = None
 
+    def look_at(self, slot: Slot) -> None:
+        """See with the next request whether this partition is still to be read."""
+        self._look_at[slot.source] = None
+
     @property
     def slots(self) -> list[Slot]:
         """The partitions read here."""
@@ -155,7 +159,7 @@ class SourceReader:
         while self._alone:
             slot = next(iter(self._alone))
             del self._alone[slot]
-            if slot.copy.wants_more(self._pump.queued_bytes_max) and self._may_be_read(slot):
+            if self._pump.wants_more(slot) and self._may_be_read(slot):
                 return self._ask_alone(connection, slot, frame)
         changed, gone = self._changes()
         if self._wanted:
@@ -179,7 +183,7 @@ class SourceReader:
         blocked: dict[TopicPartition, None] = {}
         for where in self._look_at:
             slot = self._slots.get(where)
-            wants = slot is not None and slot.copy.wants_more(pump.queued_bytes_max) and self._may_be_read(slot)
+            wants = slot is not None and pump.wants_more(slot) and self._may_be_read(slot)
             known = leader(where) if wants else None
             if slot is None or known is None:
                 if self._wanted.pop(where, None) is not None or slot is None:

@@ -59,28 +59,37 @@ log = get_logger(__name__)
 
 
 class Seeder:
-    """Runs seeds for one pump, a few at a time, under the shard's claim."""
+    """Runs seeds for one pump, a few at a time, under the shard's claim.
+
+    A partition is seeded by one task at a time, for as long as it is SEEDING: whoever pauses it ends that one.
+    """
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump
         self._room = asyncio.Semaphore(_SEEDS_AT_ONCE_MAX)
+        self._at_work: dict[Slot, asyncio.Task[None]] = {}
 
     def begin(self, slot: Slot, offset: int) -> None:
         """Seed a partition so that its log starts and ends at `offset`."""
         before = slot.copy.phase
         slot.copy.seed()
         self._pump.note(slot, before, f"seeding to offset {offset}")
-        self._pump.start_task(self._run(slot, offset), slot)
+        last = self._at_work.get(slot)
+        self._at_work[slot] = self._pump.start_task(self._run(slot, offset, last), slot)
 
-    async def _run(self, slot: Slot, offset: int) -> None:
+    def _goes_on(self, slot: Slot) -> bool:
+        """Return whether the partition is still to be seeded, and by the task that asks."""
+        return slot.copy.phase is Phase.SEEDING and self._at_work.get(slot) is asyncio.current_task()
+
+    async def _run(self, slot: Slot, offset: int, last: asyncio.Task[None] | None) -> None:
         pump = self._pump
         try:
-            async with self._room:
-                await _wait_for_claim(slot)
-                if slot.seeded_to < offset:
-                    await pump.remember_seed(slot, offset)
-                await self._seed(slot, offset)
+            if last is not None:
+                await asyncio.wait({last})  # what it has sent is answered by then
+            await self._in_turn(slot, offset)
         except ReplicatorError as error:
+            if not self._goes_on(slot):
+                return
             log.warning("seed interrupted", partition=str(slot.target), why=str(error))
             if not (isinstance(error, KafkaError) and error.retryable):
                 pump.fault(slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}")
@@ -91,8 +100,28 @@ class Seeder:
             return
         finally:
             slot.seed_eta_seconds = None
-        if slot.copy.phase is Phase.SEEDING:
+            goes_on = self._goes_on(slot)
+            if self._at_work.get(slot) is asyncio.current_task():
+                del self._at_work[slot]
+        if goes_on:
             pump.seeded([slot])
+
+    async def _in_turn(self, slot: Slot, offset: int) -> None:
+        """Seed once the claim is ours and there is room, unless the partition is not to be seeded any more by then."""
+        while self._goes_on(slot):
+            if not self._may_write(slot):
+                # Whether the claim is effective also depends on time passing, which no event tells.
+                await asyncio.sleep(_CLAIM_POLL_SECONDS)
+                continue
+            async with self._room:  # only now: those that wait for a claim take nobody's place
+                if self._may_write(slot):
+                    if slot.seeded_to < offset:
+                        await self._pump.remember_seed(slot, offset)
+                    await self._seed(slot, offset)
+                    return
+
+    def _may_write(self, slot: Slot) -> bool:
+        return self._goes_on(slot) and slot.shard.claim.effective_since() is not None
 
     async def _seed(self, slot: Slot, offset: int) -> None:
         pump = self._pump
@@ -107,7 +136,7 @@ class Seeder:
             return
         if end < offset:
             end = await self._fill(slot, connection, end, offset)
-        if end >= offset:
+        if end >= offset and self._may_write(slot):
             owned = of_slot(pump.target, slot)
             await confirm(pump.target.cluster, owned)
             await control.delete_records(connection, owned, where.partition, offset)
@@ -125,6 +154,9 @@ class Seeder:
         waiting: list[asyncio.Future[Frame]] = []
         sent = end
         while end < offset:
+            if not self._may_write(slot):
+                await asyncio.gather(*waiting, return_exceptions=True)
+                return end
             while sent < offset and len(waiting) < _IN_FLIGHT_MAX:
                 count = min(records_max, offset - sent)
                 waiting.append(self._append(slot, connection, codec, sent, count))
@@ -162,9 +194,3 @@ def _filler(count: int, hour: int) -> bytes:
     timestamp_ms = hour * 3_600_000
     record = NewRecord(timestamp_ms, None, None)
     return encode((record for _ in range(count)), compression=_ZSTD)
-
-
-async def _wait_for_claim(slot: Slot) -> None:
-    # Whether the claim is effective also depends on time passing, which no event tells.
-    while slot.shard.claim.effective_since() is None:  # noqa: ASYNC110
-        await asyncio.sleep(_CLAIM_POLL_SECONDS)

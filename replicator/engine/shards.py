@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.shard_work import Move, View, next_move
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS = 0.5
 _FREED_TICK_SECONDS = 0.05
+_LAST_SHARE = 0.4
+"""Of the time that there is to end in: what is left for stopping what nobody took over."""
+_LEAVE_SECONDS = 0.5
 
 log = get_logger(__name__)
 
@@ -47,6 +50,8 @@ class Shard:
         stopping: Whether it is being drained.
         waits_for: Another daemon that is at work although the lease is ours.
         trouble: Why it could not be worked at the last look; None for nothing.
+        moving: Held while the work on it begins or stops. Each has its own: one whose target has frozen must not keep
+            the others from being drained.
     """
 
     number: int
@@ -57,6 +62,7 @@ class Shard:
     stopping: bool = False
     waits_for: str | None = None
     trouble: str | None = None
+    moving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,6 @@ class Shards:
         self._stopped = asyncio.Event()
         self._leases: LeaseKeeper | None = None
         self._ending = False
-        self._moving = asyncio.Lock()
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -272,7 +277,7 @@ class Shards:
         return max(signs, key=lambda sign: sign.epoch).instance if signs else None
 
     async def _begin(self, shard: Shard, epoch: int) -> None:
-        async with self._moving:
+        async with shard.moving:
             if self._ending:
                 return
             # Said before anything is attached: others must be able to tell that older places than theirs are at work.
@@ -293,7 +298,7 @@ class Shards:
         Raises:
             ReplicatorError: The state topic cannot be written to; others wait out the silence.
         """
-        async with self._moving:
+        async with shard.moving:
             if not shard.works:
                 return True
             shard.stopping = True
@@ -302,16 +307,22 @@ class Shards:
                 shard.works = False
                 try:
                     await shard.claim.give_back(drained=drained)
-                finally:  # a sign that went on being given would keep everybody else from the shard
+                except ReplicatorError:
                     await self._presence.withdraw(shard.number, drained=drained)
+                    raise
+                await self._presence.withdraw(shard.number, drained=drained)
             finally:
+                # However it ended: a sign that went on being given would keep everybody else from the shard.
+                self._presence.fall_silent(shard.number)
                 shard.works = shard.stopping = False
                 self._stopped.set()
         self._on_change()
         return drained
 
     async def end(self, seconds: float) -> bool:
-        """Hand everything off to others, as far as there are any within the time, and stop the rest.
+        """Hand everything off to others, as far as there are any, and stop the rest, all within the time.
+
+        What has not ended by then is left as it is: others wait out its claim and its signs of life.
 
         Returns:
             Whether nothing is outstanding.
@@ -321,21 +332,23 @@ class Shards:
         self._ending = True
         if leases is not None and any(shard.works for shard in self.shards):
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout_at(deadline - seconds * _LAST_SHARE):
                     if await leases.hand_off():
                         await self._all_stopped()
             except (ReplicatorError, TimeoutError) as error:
-                log.warning(
-                    "not all shards were taken over", flow=self._flow, why=str(error) or f"within {seconds:g} s"
-                )
-        stopped = await asyncio.gather(*(self._stop_at_last(shard) for shard in self.shards))
+                log.warning("not all shards were taken over", flow=self._flow, why=str(error) or "not in time")
+        try:
+            async with asyncio.timeout_at(deadline - _LEAVE_SECONDS):
+                stopped = await asyncio.gather(*(self._stop_at_last(shard) for shard in self.shards))
+        except TimeoutError:
+            stopped = [False]
+            log.warning("shards not given back", flow=self._flow, why="not in time")
         if leases is not None:
-            left = max(0.5, deadline - asyncio.get_running_loop().time())
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout_at(deadline):
                     await leases.leave()
             except (ReplicatorError, TimeoutError) as error:
-                log.warning("leases not given back", flow=self._flow, why=str(error))
+                log.warning("leases not given back", flow=self._flow, why=str(error) or "not in time")
         return all(stopped)
 
     async def _all_stopped(self) -> None:

@@ -44,11 +44,11 @@ class SourceEnds:
         raw = [records[key] for key in self._keys if key in records]
         if raw != self._raw:  # a thousand partitions parse them once
             self._raw, self._levels = raw, {}
-            for block in map(pb.SourceEndBlock.FromString, raw):
-                for one in block.entries:
-                    key = (one.topic, one.partition)
+            for key in self._keys:
+                for one in state.source_end_block(records, key).entries:
+                    where_it_is = (one.topic, one.partition)
                     # A partition has moved between shards where a flow was given another number of them.
-                    self._levels[key] = max(one.caught_up_ms, self._levels.get(key, 0))
+                    self._levels[where_it_is] = max(one.caught_up_ms, self._levels.get(where_it_is, 0))
         return self._levels.get(where, 0)
 
     async def record(self, pump: Pump, shards: Collection[Shard]) -> None:

@@ -14,7 +14,7 @@ from kio.schema.errors import ErrorCode
 from replicator.core.rights import Operation, acl_command, on_topic
 from replicator.engine.state_log import StateLog
 from replicator.engine.state_records import StateRecords, parse_key
-from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, StateLost
+from replicator.errors import AuthorizationFailed, BrokerRefused, DamagedRecord, KafkaError, StateLost
 from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -22,8 +22,6 @@ from replicator.wire.cluster import NO_TOPIC_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from google.protobuf.message import DecodeError
 
     from replicator.wire.cluster import Cluster
 
@@ -138,7 +136,7 @@ class SourceState:
         self.unknown = f"{told}; next: {command}"
         return told
 
-    def damaged(self, error: DecodeError) -> KafkaError:
+    def damaged(self, error: DamagedRecord) -> KafkaError:
         """Return what a record that cannot be read means: until somebody writes it anew, nobody can tell."""
         alias = self.cluster.spec.alias
         return KafkaError(

@@ -9,8 +9,9 @@ from google.protobuf.message import DecodeError, Message
 
 from replicator.core.attach_facts import Role, Writer, Writers
 from replicator.core.ownership import Copied
+from replicator.engine.state_damage import read_record, readable_records
 from replicator.engine.state_records import indexed, parse_key
-from replicator.errors import BugError
+from replicator.errors import BugError, DamagedRecord
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ def key(kind: pb.Kind, flow_uid: str, topic: str = "", partition: int = 0, block
 
 def _get(records: Mapping[bytes, bytes], record_key: bytes, record: M) -> M | None:
     raw = records.get(record_key)
-    if raw is None:
-        return None
-    record.ParseFromString(raw)
-    return record
+    return None if raw is None else read_record(type(record), record_key, raw)
 
 
 def put(record_key: bytes, record: Message) -> Change:
@@ -58,22 +56,30 @@ def find_flow(
     for flow in flows_named(records, name):
         if (flow.source_cluster_id, flow.target_cluster_id) == (source_cluster_id, target_cluster_id):
             return flow
+    for raw_key, _, raw in indexed(records).find(pb.KIND_FLOW):
+        # It may be this one's: under another identity it would be copied a second time.
+        read_record(pb.FlowRecord, raw_key, raw)
     return None
 
 
 def flows_named(records: Mapping[bytes, bytes], name: str) -> list[pb.FlowRecord]:
     """Return the flows of that name, whatever clusters they go between: to tell of them, never to pick one."""
-    return [flow for flow in every_flow(records) if flow.name == name]
+    found = readable_records(pb.FlowRecord, indexed(records).find(pb.KIND_FLOW))
+    return [flow for _, flow in found if flow.name == name]
 
 
 def every_flow(records: Mapping[bytes, bytes]) -> Iterator[pb.FlowRecord]:
-    """Return all flows that are recorded."""
-    for _, _, value in indexed(records).find(pb.KIND_FLOW):
-        yield pb.FlowRecord.FromString(value)
+    """Return all flows that are recorded.
+
+    Raises:
+        DamagedRecord: One of them cannot be read: nothing may be concluded from the others.
+    """
+    for raw_key, _, value in indexed(records).find(pb.KIND_FLOW):
+        yield read_record(pb.FlowRecord, raw_key, value)
 
 
 def flows_of(records: Mapping[bytes, bytes]) -> list[pb.FlowRecord]:
-    """Return every flow that is recorded here."""
+    """Return every flow that is recorded here; raises as `every_flow`."""
     return list(every_flow(records))
 
 
@@ -106,11 +112,14 @@ def writer_key(uid: str, target_topic: str = "") -> bytes:
 
 def own_writers(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.WriterRecord]:
     """Return what mirrors that were switched alone have of their own, by target topic."""
-    return {
-        found.topic: pb.WriterRecord.FromString(value)
-        for _, found, value in indexed(records).find(pb.KIND_WRITER, uid)
-        if found.topic
-    }
+    own: dict[str, pb.WriterRecord] = {}
+    for _, found, value in indexed(records).find(pb.KIND_WRITER, uid):
+        if found.topic:
+            try:
+                own[found.topic] = pb.WriterRecord.FromString(value)
+            except DecodeError:  # nothing may be copied under what it says
+                own[found.topic] = pb.WriterRecord(role=pb.WRITER_ROLE_PROMOTED)
+    return own
 
 
 def get_writer_record(records: Mapping[bytes, bytes], uid: str) -> pb.WriterRecord:
@@ -224,13 +233,22 @@ def presence_of(raw: bytes, uid: str) -> tuple[str, int] | None:
 
 def signs_of(records: Mapping[bytes, bytes], uid: str) -> dict[bytes, bytes]:
     """Return what shows that daemons of a flow may be at work: claims that are held, their renewals, presences."""
-    found: dict[bytes, bytes] = {}
-    for raw_key, parsed, value in indexed(records).find(pb.KIND_CLAIM, uid):
-        held = parsed.topic or not pb.ClaimRecord.FromString(value).released
+    return {
+        raw_key: value
+        for raw_key, parsed, value in indexed(records).find(pb.KIND_CLAIM, uid)
+        if not _is_given_back(records, uid, parsed, value)
+    }
+
+
+def _is_given_back(records: Mapping[bytes, bytes], uid: str, parsed: pb.StateKey, value: bytes) -> bool:
+    """Return whether a sign is of a claim that was given back; one that cannot be read shows that somebody is there."""
+    try:
+        if not parsed.topic:
+            return pb.ClaimRecord.FromString(value).released
         claim = get_claim(records, uid, parsed.partition) if parsed.topic == _RENEWAL else None
-        if held and not (claim is not None and claim.released):
-            found[raw_key] = value
-    return found
+    except (DecodeError, DamagedRecord):
+        return False
+    return claim is not None and claim.released
 
 
 def shards_of(flow: pb.FlowRecord) -> int:
@@ -259,9 +277,34 @@ def get_mirror(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> p
 
 
 def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRecord]:
-    """Return the records of all mirrors of a flow."""
-    for _, _, value in indexed(records).find(pb.KIND_MIRROR, uid):
-        yield pb.MirrorRecord.FromString(value)
+    """Return the records of all mirrors of a flow.
+
+    Raises:
+        DamagedRecord: One of them cannot be read: nothing may be concluded from the others.
+    """
+    for raw_key, _, value in indexed(records).find(pb.KIND_MIRROR, uid):
+        yield read_record(pb.MirrorRecord, raw_key, value)
+
+
+def readable_mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRecord]:
+    """Return those that can be read: the others are told, and stand still, topic by topic."""
+    for _, mirror in readable_records(pb.MirrorRecord, indexed(records).find(pb.KIND_MIRROR, uid)):
+        yield mirror
+
+
+def has_mirrors(records: Mapping[bytes, bytes], uid: str) -> bool:
+    """Return whether any mirror of a flow is recorded, readable or not."""
+    return next(indexed(records).find(pb.KIND_MIRROR, uid), None) is not None
+
+
+def check_writers(records: Mapping[bytes, bytes]) -> None:
+    """Return if every writer's record can be read: one that cannot counts as one that does not copy.
+
+    Raises:
+        DamagedRecord: One cannot.
+    """
+    for raw_key, _, value in indexed(records).find(pb.KIND_WRITER):
+        read_record(pb.WriterRecord, raw_key, value)
 
 
 def every_mirror(records: Mapping[bytes, bytes]) -> Iterator[tuple[str, pb.MirrorRecord | None]]:
@@ -287,7 +330,8 @@ def names_its_topic(record: pb.MirrorRecord) -> bool:
 def cuts_made(records: Mapping[bytes, bytes], uid: str) -> dict[str, int]:
     """Return the epoch of the fence at which each target topic of a flow was cut last."""
     return {
-        found.topic: pb.CutRecord.FromString(value).epoch for _, found, value in indexed(records).find(pb.KIND_CUT, uid)
+        found.topic: read_record(pb.CutRecord, raw_key, value).epoch
+        for raw_key, found, value in indexed(records).find(pb.KIND_CUT, uid)
     }
 
 
@@ -318,6 +362,17 @@ def source_end_key(uid: str, shard: int) -> bytes:
     return key(pb.KIND_SOURCE_END, uid, partition=shard)
 
 
+def source_end_block(records: Mapping[bytes, bytes], record_key: bytes) -> pb.SourceEndBlock:
+    """Return the source's ends under a key: none where nothing is recorded, or what is cannot be read.
+
+    They are recorded anew every few seconds, and what is not known of an end is shown as unknown.
+    """
+    try:
+        return _get(records, record_key, pb.SourceEndBlock()) or pb.SourceEndBlock()
+    except DamagedRecord:
+        return pb.SourceEndBlock()
+
+
 def segment_key(uid: str, target_topic: str, partition: int, block: int) -> bytes:
     """Return the key of a block of an offset map."""
     return key(pb.KIND_SEGMENT, uid, target_topic, partition, block)
@@ -327,8 +382,8 @@ def segments_of(
     records: Mapping[bytes, bytes], uid: str, target_topic: str, partition: int
 ) -> Iterator[tuple[bytes, pb.SegmentBlock]]:
     """Return the blocks of a partition's offset map, each with its key."""
-    for raw_key, _, value in indexed(records).find(pb.KIND_SEGMENT, uid, target_topic, partition):
-        yield raw_key, pb.SegmentBlock.FromString(value)
+    # A block that cannot be read leaves a stretch that both logs are asked for, as if it had not been written yet.
+    yield from readable_records(pb.SegmentBlock, indexed(records).find(pb.KIND_SEGMENT, uid, target_topic, partition))
 
 
 def segment_keys(records: Mapping[bytes, bytes], uid: str) -> dict[tuple[str, int], list[bytes]]:
@@ -393,13 +448,14 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
         topics: Topic ids of the other cluster's topics, by name.
     """
     found: dict[str, Copied] = {}
+    check_writers(records)
     names = {one.uid: one.name for one in every_flow(records) if one.source_cluster_id == cluster_id}
     flows = {uid: writers_of(records, uid) for uid in names}
-    for _, key, value in indexed(records).find(pb.KIND_MIRROR):
+    for raw_key, key, value in indexed(records).find(pb.KIND_MIRROR):
         writers = flows.get(key.flow_uid)
         if writers is None:
             continue
-        mirror = pb.MirrorRecord.FromString(value)
+        mirror = read_record(pb.MirrorRecord, raw_key, value)
         topic_id = topics.get(mirror.source_topic)
         meant = mirror.source_topic_id
         if topic_id is None or (any(topic_id) and any(meant) and topic_id != meant):
@@ -412,8 +468,8 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
 def producer_ids(records: Mapping[bytes, bytes]) -> set[int]:
     """Return under which producer ids flows write to this cluster."""
     found: set[int] = set()
-    for _, _, value in indexed(records).find(pb.KIND_WRITER):
-        record = pb.WriterRecord.FromString(value)
+    for raw_key, _, value in indexed(records).find(pb.KIND_WRITER):
+        record = read_record(pb.WriterRecord, raw_key, value)
         found |= {record.producer_id} if record.HasField("producer_id") else set()
         found |= {record.filler_producer_id} if record.HasField("filler_producer_id") else set()
     return found

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from kio.schema.errors import ErrorCode
 
+from replicator.backoff import Backoff
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.intake import Aborts
 from replicator.engine import state_parts
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _WHERE = TopicPartition(STATE_TOPIC, 0)
 _ROUNDS_MAX = 20
 _PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS_MAX = 5.0
 _EXPANSION_BYTES_MAX = 4 << 20
 """By how much a batch may expand, which is opened on the event loop: ours are not compressed."""
 _END_SECONDS_MAX = 60.0
@@ -146,16 +148,15 @@ class StateLog:
 
     async def follow(self) -> None:
         """Keep `records` fresh by long polls, until cancelled."""
-        pause = _PAUSE_SECONDS
+        backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
         wait_ms = int(min(_LONG_POLL_SECONDS_MAX, self._cluster.spec.request_timeout_seconds / 2) * 1000)
         while True:
             try:
                 await self._read(await self._connection(Purpose.STATE), wait_ms=wait_ms)
-                pause = _PAUSE_SECONDS
+                backoff.reset()
             except (KafkaError, CorruptRecords) as error:
                 log.debug("state topic", why=str(error))
-                await asyncio.sleep(pause)
-                pause = min(5.0, pause * 2)
+                await asyncio.sleep(backoff.next_seconds())
 
     async def _read(self, connection: Connection, *, wait_ms: int) -> None:
         # A long poll and a read to the end may run at once, on two connections: what was applied is skipped.

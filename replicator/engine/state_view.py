@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.engine import state_parts
 from replicator.engine.state_records import StateRecords
+from replicator.errors import DamagedRecord
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -169,7 +170,10 @@ class StateView:
 
     def _tell(self, key: bytes) -> None:
         for listener in self._listeners:
-            listener(key)
+            try:
+                listener(key)
+            except DamagedRecord as error:  # whoever asks for it again is told again; the others hear of the rest
+                log.warning("a record cannot be read", why=str(error), next=error.next_step)
 
 
 def _put(values: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:

@@ -25,7 +25,7 @@ from replicator.engine.state_records import parse_key
 from replicator.engine.target_proof import TargetProof
 from replicator.engine.target_topics import TargetTopics
 from replicator.engine.topic_facts import DELETE_RETENTION, MAX_BYTES, POLICY, TopicFacts, effective_of
-from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, NotOurs
+from replicator.errors import AuthorizationFailed, BrokerRefused, DamagedRecord, KafkaError, NotOurs
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -98,7 +98,10 @@ class TopicSync:
         parsed = parse_key(key)
         if parsed is None or parsed.kind != pb.KIND_MIRROR or parsed.flow_uid != self._uid:
             return None
-        record = state.get_mirror(self._log.records, self._uid, parsed.topic)
+        try:
+            record = state.get_mirror(self._log.records, self._uid, parsed.topic)
+        except DamagedRecord as error:
+            return self._damaged(parsed.topic, error)
         if record is None:
             return self._removed(parsed.topic)
         mirror = self.mirrors.get(record.source_topic)
@@ -110,6 +113,30 @@ class TopicSync:
         self.mirrors[mirror.topic] = self._from_record(mirror.topic, mirror.target_topic)
         self._anew.add(mirror.topic)
         return mirror.topic
+
+    def _damaged(self, target_topic: str, error: DamagedRecord) -> str | None:
+        """Stop the mirror whose record cannot be read; return its source topic, None where it is not known yet."""
+        mirror = next((one for one in self.mirrors.values() if one.target_topic == target_topic), None)
+        if mirror is None:
+            return None
+        mirror.fault = _fault_of(error)
+        return mirror.topic
+
+    def _readable(self, names: Iterable[str], targets: Mapping[str, str]) -> list[str]:
+        """Return those topics whose mirror's record can be read, if there is one; the others stand still."""
+        readable = []
+        for name in names:
+            try:
+                state.get_mirror(self._log.records, self._uid, targets[name])
+            except DamagedRecord as error:
+                fault = _fault_of(error)
+                mirror = self.mirrors.setdefault(name, Mirror(name, targets[name]))
+                if mirror.fault != fault:
+                    log.warning("topic stopped", topic=name, reason=fault.reason, why=str(error), next=error.next_step)
+                mirror.fault = fault
+            else:
+                readable.append(name)
+        return readable
 
     def _removed(self, target_topic: str) -> str | None:
         """Return the source topic of a mirror whose record is gone: another flow adopted it, or it is forgotten."""
@@ -133,7 +160,7 @@ class TopicSync:
         if writers is None or (writers.flow.role is Role.COPYING and not writers.own):
             return False
         changed = False
-        for record in state.mirrors_of(self._log.records, self._uid):
+        for record in state.readable_mirrors_of(self._log.records, self._uid):
             name, role = record.source_topic, writers.of(record.target_topic).role
             if role is Role.COPYING or not selection.matches(self._flow.topics, name):
                 continue
@@ -160,7 +187,7 @@ class TopicSync:
         self.check_clusters()
         stopped = self.stand_by()
         # A daemon that has just started knows of its mirrors what is recorded.
-        recorded = (one.source_topic for one in state.mirrors_of(self._log.records, self._uid))
+        recorded = (one.source_topic for one in state.readable_mirrors_of(self._log.records, self._uid))
         await self.chosen.look(self.mirrors.keys() | (recorded if self._first_pass else ()))
         names = self.selected()
         await self.chosen.decide_start(names)
@@ -170,7 +197,7 @@ class TopicSync:
             name for name in names if configs or name in anew or name not in self.mirrors or self.mirrors[name].fault
         ]
         grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
-        looked_at = fresh + grown
+        looked_at = self._readable(fresh + grown, targets)
         if self._first_pass:
             self._remember_missing(names)
         gone = self._note_missing(names)
@@ -252,7 +279,7 @@ class TopicSync:
     def _remember_missing(self, names: Iterable[str]) -> None:
         """A topic that was copied once is missed by a daemon that never saw it, too."""
         present = set(names)
-        for record in state.mirrors_of(self._log.records, self._uid):
+        for record in state.readable_mirrors_of(self._log.records, self._uid):
             name = record.source_topic
             if name not in present and name not in self.mirrors and selection.matches(self._flow.topics, name):
                 self.mirrors[name] = self._from_record(name, record.target_topic)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from replicator.admin.reader import OutOfRange, PartitionReader
+from replicator.backoff import Backoff
 from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.partition_values import Phase
 from replicator.core.verify_pace import Pace
@@ -22,6 +23,7 @@ from replicator.engine.closer_look import CloserLook
 from replicator.engine.verify_sides import TwoSides
 from replicator.engine.verify_slice import Bounds, compare_slice
 from replicator.errors import KafkaError, ReplicatorError
+from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Isolation
 
+_BEGIN_AGAIN_SECONDS = (5.0, 300.0)
 _ROUND_SECONDS = 2.0
 _TROUBLE_SECONDS_MAX = 60.0
 _ANSWER_SECONDS_MAX = 10.0
@@ -200,11 +203,14 @@ class ContinuousVerify:
         self._unjudged: set[VerifyTrack] = set()
 
     async def run(self) -> None:
-        """Verify until cancelled; whatever goes wrong, the copy goes on."""
-        try:
-            await self._rounds()
-        except Exception as error:  # a bug here must not end the copy beside it
-            log.exception("verification ended, the copy goes on", flow=self._flow.name, why=str(error))
+        """Verify until cancelled; whatever goes wrong, the copy goes on, and verification begins again."""
+        backoff = Backoff(*_BEGIN_AGAIN_SECONDS)
+        while True:
+            try:
+                await self._rounds()
+            except Exception as error:  # noqa: BLE001 - a bug here must not end the copy beside it
+                bugs.note(error, "verification ended, the copy goes on", flow=self._flow.name)
+            await asyncio.sleep(backoff.next_seconds())
 
     async def _rounds(self) -> None:
         source, target = self._pump.source.cluster.spec, self._pump.target.cluster.spec

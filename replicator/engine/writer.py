@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome, classify_produce
@@ -33,6 +33,8 @@ _ASK_SECONDS = 5.0
 """How long a broker may take to tell its limit before batches are sent on."""
 
 
+_OWES_SECONDS = 3.0
+"""What is read for a broker that does not answer for longer only keeps frames from the others."""
 _Sent = tuple["Buffer", int, Slot, Batch, int]
 """A batch on its way: its bytes and their number (what the codec reads), its partition, itself, and the episode it was
 sent in."""
@@ -57,6 +59,16 @@ class TargetWriter:
         self._requests = 0
         self._limit = RequestLimit()
         self._asking = False
+        self._unanswered: deque[float] = deque()
+        self._connecting_since: float | None = None
+
+    def owes(self, now: float) -> bool:
+        """Return whether this broker has owed an answer for so long that nothing more should be read for it.
+
+        One that does not even let itself be connected to owes as well, while something is to be sent.
+        """
+        since = self._unanswered[0] if self._unanswered else self._connecting_since if self._ready else None
+        return since is not None and now - since >= _OWES_SECONDS
 
     def close(self) -> None:
         """Stop; unanswered batches are reported lost."""
@@ -76,7 +88,12 @@ class TargetWriter:
         if not self._ready:
             return
         connection = self._link.get()
-        if connection is None or self._asking:
+        if connection is None:
+            if self._connecting_since is None:
+                self._connecting_since = self._pump.now()
+            return
+        self._connecting_since = None
+        if self._asking:
             return
         while self._requests < (1 if self._limit.is_careful(self._pump.now()) else IN_FLIGHT_BATCHES_MAX):
             sent = self._gather()
@@ -184,6 +201,7 @@ class TargetWriter:
         self._requests += 1
         self._pump.totals.requests += 1
         sent_at = self._pump.now()
+        self._unanswered.append(sent_at)
         connection.send(
             PRODUCE,
             connection.versions.produce,
@@ -230,6 +248,7 @@ class TargetWriter:
 
     def _on_answer(self, sent: _Request, sent_at: float, answer: Frame | None, error: KafkaError | None) -> None:
         self._requests -= 1
+        self._unanswered.popleft()  # answers come in the order of the requests, lost ones too
         codec = self._codec
         if answer is None or codec is None:
             too_large = None

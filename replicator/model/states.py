@@ -16,7 +16,7 @@ class FlowState(enum.StrEnum):
     UNREACHABLE = "UNREACHABLE"
     """It should copy, and its source or its target does not answer."""
     FAULTED = "FAULTED"
-    """It ended by itself, and only an operator can mend why."""
+    """It ended by itself, and is begun again after a pause; its reason says what there is to mend."""
     PAUSED = "PAUSED"
     DRAINING = "DRAINING"
     FENCED = "FENCED"

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from replicator.model.words import is_known, read_word
+
 PAST_MAX = 50
 """Finished switches that a flow's journal keeps, without what they noted of each partition."""
 
@@ -17,17 +19,12 @@ class Word(enum.StrEnum):
     @classmethod
     def read(cls, text: str) -> Self:
         """Return a word as it was written; one of a newer version is kept as it is, and equals no member."""
-        try:
-            return cls(text)
-        except ValueError:
-            word = str.__new__(cls, text)
-            word._name_ = word._value_ = text
-            return word
+        return read_word(cls, text)
 
     @property
     def is_known(self) -> bool:
         """Whether this version has it."""
-        return self._value_ in type(self)._value2member_map_
+        return is_known(self)
 
 
 class Verb(Word):

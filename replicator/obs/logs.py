@@ -5,6 +5,7 @@ Standard library loggers (grpc, asyncio, uvicorn, our own) go the same way as st
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -34,6 +35,8 @@ _import_structlog_without_rich()
 
 import structlog  # noqa: E402  # only now, see above
 
+from replicator.obs.repeats import Repeats  # noqa: E402  # imports structlog
+
 # Until it is set up, what a command line logs goes beside its output, never into it: that may be JSON somebody reads.
 structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
@@ -62,6 +65,7 @@ def configure(stream: TextIO = sys.stderr, level: str = "INFO") -> None:
     structlog.configure(
         processors=[
             *shared,
+            Repeats(),
             structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -91,6 +95,20 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return the logger of a module; the one place to get it, since it keeps rich out (see above)."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def in_flow(flow: str) -> contextvars.Context:
+    """Return a context in which every line tells its flow, and every callback can be asked for it (`flow_of`)."""
+    context = contextvars.copy_context()
+    context.run(structlog.contextvars.bind_contextvars, flow=flow)
+    return context
+
+
+def flow_of(context: contextvars.Context | None) -> str | None:
+    """Return the flow that a context belongs to, the present one where None is given; None for no flow's."""
+    bound = structlog.contextvars.get_contextvars
+    flow = (bound() if context is None else context.run(bound)).get("flow")
+    return flow if isinstance(flow, str) else None
 
 
 def redact(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

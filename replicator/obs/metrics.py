@@ -21,6 +21,7 @@ from replicator.core.health import phases
 from replicator.model.groups import GroupState, GroupStatus
 from replicator.model.states import FlowState, MirrorState
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals
+from replicator.obs import bugs, loop_watch
 
 PREFIX = "replicator_"
 _FOLLOWING = frozenset({GroupState.IN_STEP, GroupState.WAITING})
@@ -62,6 +63,21 @@ class Metric(enum.Enum):
     )
     CONFIG_RELOAD_SUCCESS = MetricSpec(
         "config_reload_success", "gauge", (), "1 if the flow file was loaded the last time it was read, else 0."
+    )
+    EVENT_LOOP_LAG_SECONDS = MetricSpec(
+        "event_loop_lag_seconds",
+        "gauge",
+        (),
+        "How late the daemon's event loop was at the worst within the last 15 to 30 s; above 1 the log tells by what.",
+    )
+    UNEXPECTED_ERRORS = MetricSpec(
+        "unexpected_errors_total",
+        "counter",
+        ("flow",),
+        "Errors of this software, each in the log with its stack; those of no flow in particular under an empty name.",
+    )
+    FLOW_RESTARTS = MetricSpec(
+        "flow_restarts_total", "counter", ("flow",), "Times a flow was begun again after it had ended by itself."
     )
     RECORDS = MetricSpec("records_total", "counter", ("flow",), "Records written to the target.")
     BYTES = MetricSpec("bytes_total", "counter", ("flow",), "Bytes of record batches written to the target.")
@@ -192,6 +208,8 @@ class StatusCollector(Collector):
         families.add(Metric.BUILD_INFO, 1, status.version, status.instance)
         families.add(Metric.READY, status.ready)
         families.add(Metric.CONFIG_RELOAD_SUCCESS, status.config_reload_ok)
+        families.add(Metric.EVENT_LOOP_LAG_SECONDS, loop_watch.lag_seconds())
+        families.add(Metric.UNEXPECTED_ERRORS, bugs.count(""), "")
         _clusters(families, status)
         for flow in status.flows:
             if not flow.remote:
@@ -255,6 +273,8 @@ def _clusters(families: _Families, status: DaemonStatus) -> None:
 
 def _flow(families: _Families, flow: FlowStatus) -> None:
     name, totals = flow.flow, flow.totals or FlowTotals()
+    families.add(Metric.UNEXPECTED_ERRORS, bugs.count(name), name)
+    families.add(Metric.FLOW_RESTARTS, bugs.restarts(name), name)
     families.add(Metric.RECORDS, totals.records_total, name)
     families.add(Metric.BYTES, totals.bytes_total, name)
     families.add(Metric.BATCHES, totals.batches_total, name)

@@ -34,6 +34,7 @@ from replicator.model.status import (
     ShardStatus,
 )
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
+from replicator.model.words import read_word
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import lease_pb2
 
@@ -66,11 +67,7 @@ def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
 
 
 def status_from_wire(message: pb.DaemonStatus) -> DaemonStatus:
-    """Return the snapshot of a message.
-
-    Raises:
-        NotAvailable: It holds a state this version does not know.
-    """
+    """Return the snapshot of a message; a state of a newer version is shown as that says it."""
     return read(DaemonStatus, message, flows=tuple(_flow_from_wire(flow) for flow in message.flows))
 
 
@@ -117,18 +114,14 @@ def group_to_wire(group: GroupStatus) -> pb.GroupStatus:
 
 
 def group_from_wire(message: pb.GroupStatus) -> GroupStatus:
-    """Return the group of a message.
-
-    Raises:
-        NotAvailable: It holds a state or a kind this version does not know.
-    """
+    """Return the group of a message; a state or kind of a newer version is shown as that says it."""
     return read(
         GroupStatus,
         message,
-        kind=name_of(GroupKind, message.kind),
-        state=name_of(GroupState, message.state),
+        kind=read_word(GroupKind, message.kind),
+        state=read_word(GroupState, message.state),
         partitions=tuple(
-            read(GroupPartition, partition, state=name_of(GroupState, partition.state))
+            read(GroupPartition, partition, state=read_word(GroupState, partition.state))
             for partition in message.partitions
         ),
     )
@@ -168,7 +161,7 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
     return read(
         FlowStatus,
         message,
-        state=name_of(FlowState, message.state),
+        state=read_word(FlowState, message.state),
         totals=read(FlowTotals, message.totals) if message.HasField("totals") else None,
         shards=tuple(read(ShardStatus, shard) for shard in message.shards),
         clusters=tuple(
@@ -180,7 +173,7 @@ def _flow_from_wire(message: pb.FlowStatus) -> FlowStatus:
             read(
                 MirrorStatus,
                 mirror,
-                state=name_of(MirrorState, mirror.state),
+                state=read_word(MirrorState, mirror.state),
                 reason=_reason(mirror),
                 partitions=tuple(_partition_from_wire(partition) for partition in mirror.partitions),
             )
@@ -193,14 +186,14 @@ def _partition_from_wire(message: pb.PartitionStatus) -> PartitionStatus:
     return read(
         PartitionStatus,
         message,
-        state=name_of(MirrorState, message.state),
+        state=read_word(MirrorState, message.state),
         reason=_reason(message),
-        phase=name_of(PartitionPhase, message.phase) if message.HasField("phase") else None,
+        phase=read_word(PartitionPhase, message.phase) if message.HasField("phase") else None,
     )
 
 
 def _reason(message: pb.MirrorStatus | pb.PartitionStatus) -> Reason | None:
-    return name_of(Reason, message.reason) if message.HasField("reason") else None
+    return read_word(Reason, message.reason) if message.HasField("reason") else None
 
 
 def name_of(kind: type[_Name], text: str) -> _Name:

@@ -5,7 +5,6 @@ Secrets are read from their file or command at every login, so a rotated one is 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import time
@@ -22,6 +21,7 @@ from replicator.credentials import read_password, read_token
 from replicator.errors import AuthenticationFailed
 from replicator.model.security import Mechanism
 from replicator.model.units import format_age
+from replicator.threads import in_threads
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
@@ -58,16 +58,21 @@ async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None
             f"set clusters.{cluster.alias}.security.mechanism to one it offers",
         )
     if mechanism is Mechanism.PLAIN:
-        password = await asyncio.to_thread(read_password, cluster)
+        password = await in_threads(_pool(cluster), read_password, cluster)
         return await _exchange(connection, cluster, f"\0{cluster.security.username}\0{password}".encode())
     if mechanism is Mechanism.OAUTHBEARER:
-        token = await asyncio.to_thread(read_token, cluster)
+        token = await in_threads(_pool(cluster), read_token, cluster)
         return await _bearer(connection, cluster, token)
     return await _scram(connection, cluster, mechanism)
 
 
+def _pool(cluster: ClusterSpec) -> str:
+    """Return where secrets of a cluster are read: a token command that hangs must not hold up other clusters."""
+    return f"login {cluster.alias}"
+
+
 async def _scram(connection: Caller, cluster: ClusterSpec, mechanism: Mechanism) -> float | None:
-    password = await asyncio.to_thread(read_password, cluster)
+    password = await in_threads(_pool(cluster), read_password, cluster)
     client = ScramClient([mechanism.value], cluster.security.username or "", password)
     try:
         first = await _step(connection, cluster, client.get_client_first().encode())

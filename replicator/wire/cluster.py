@@ -14,7 +14,7 @@ from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseT
 from kio.schema.types import TopicName
 
 from replicator.core.observations import ANYWHERE, ClusterSeen
-from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
+from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, ProtocolError, WrongCluster
 from replicator.model.names import TopicPartition
 from replicator.wire.connection import Connection, open_connection
 from replicator.wire.faults import refused
@@ -205,7 +205,16 @@ class Cluster:
         if names is None:
             self.topics = {}
             self.topic_ids.clear()
-        return self._take_topics(answer.topics)
+        failed = self._take_topics(answer.topics)
+        untold = set(names or ()) - {str(one.name) for one in answer.topics}
+        if untold:
+            raise ProtocolError(
+                f"{self.spec.alias} was asked about topic {min(untold)!r} and answers about others alone",
+                cluster=self.spec.alias,
+                why="a Metadata answer names every topic that was asked for, the unknown ones too",
+                next_step="look what stands between this daemon and the brokers, and which version they are",
+            )
+        return failed
 
     def _take_topics(self, answers: Iterable[MetadataResponseTopic]) -> dict[str, int]:
         failed: dict[str, int] = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from replicator.backoff import Backoff
 from replicator.core.attach_facts import Role
 from replicator.core.switch import Facts, next_step
 from replicator.core.switch_helps import status_command
@@ -30,6 +31,7 @@ from replicator.engine.switch.sides import Sides
 from replicator.engine.switch.turning import record_on_copy, take_way_back, with_locks
 from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
 from replicator.model.switch import Journal, Order, Outcome, Switches, Verb
+from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import patiently
 
@@ -121,28 +123,28 @@ class SwitchKeeper:
 
     async def run(self) -> None:
         """Take switches further until cancelled."""
-        pause = _PAUSE_SECONDS
+        backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
         while True:
             self._kick.clear()
             seconds = _LOOK_SECONDS
             try:
                 went_on = await self._turn()
                 if went_on:
-                    pause = _PAUSE_SECONDS
+                    backoff.reset()
                     continue
                 running = self.switches().running
                 seconds = _LOOK_SECONDS if running is not None else _LATER_SECONDS
                 if self.trouble is not None:
-                    seconds, pause = pause, min(_PAUSE_SECONDS_MAX, pause * 2)
+                    seconds = backoff.next_seconds()
             except Conflict as error:
                 log.debug("switch was taken further by another daemon", why=str(error))
                 seconds = _PAUSE_SECONDS
             except ReplicatorError as error:
                 self._troubled(error)
-                seconds, pause = pause, min(_PAUSE_SECONDS_MAX, pause * 2)
-            except Exception as error:
+                seconds = backoff.next_seconds()
+            except Exception as error:  # noqa: BLE001 - the copy beside it goes on, and the step is tried again
                 self._troubled(BugError(f"unexpected {type(error).__name__}: {error}"))
-                log.exception("a step of a switch failed unexpectedly", flow=self._site.flow.name)
+                bugs.note(error, "a step of a switch failed unexpectedly", flow=self._site.flow.name)
                 seconds = _LATER_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

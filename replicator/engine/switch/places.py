@@ -78,8 +78,7 @@ class Observed:
         self._copied = CopiedElsewhere(log, uid, shards)
         self._ends: dict[TopicPartition, tuple[int, int]] = {}
         for shard in range(shards):
-            raw = log.records.get(state.source_end_key(uid, shard))
-            block = pb.SourceEndBlock.FromString(raw) if raw is not None else pb.SourceEndBlock()
+            block = state.source_end_block(log.records, state.source_end_key(uid, shard))
             for one in block.entries:
                 # Records of before have one time, at which they were written.
                 at_ms = one.observed_ms if one.HasField("observed_ms") else block.observed_ms

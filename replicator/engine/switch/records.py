@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from replicator.engine import state
+from replicator.engine.state_damage import damaged_record, read_record
 from replicator.engine.state_records import indexed
 from replicator.model.acl import Rule, parse
 from replicator.model.switch import (
@@ -57,10 +59,11 @@ def switches_of(records: Mapping[bytes, bytes], uid: str) -> Switches:
     raw = records.get(journal_key(uid))
     if raw is None:
         return Switches()
-    record = pb.JournalRecord.FromString(raw)
+    record = read_record(pb.JournalRecord, journal_key(uid), raw)
     known = _known_left_out(records, uid)
-    current = _whole(record.current, known) if record.HasField("current") else None
-    return Switches(current, tuple(_whole(one, known) for one in record.past))
+    with _fitting(journal_key(uid)):
+        current = _whole(record.current, known) if record.HasField("current") else None
+        return Switches(current, tuple(_whole(one, known) for one in record.past))
 
 
 def put_switches(uid: str, switches: Switches) -> list[Change]:
@@ -82,7 +85,7 @@ def put_switches(uid: str, switches: Switches) -> list[Change]:
 def lost_left_out(records: Mapping[bytes, bytes], uid: str) -> tuple[LeftOut, ...]:
     """Return what the running switch leaves out and its journal does not say: an earlier version wrote it last."""
     raw = records.get(journal_key(uid))
-    record = pb.JournalRecord.FromString(raw) if raw is not None else pb.JournalRecord()
+    record = read_record(pb.JournalRecord, journal_key(uid), raw) if raw is not None else pb.JournalRecord()
     running = switches_of(records, uid).running
     if running is None:
         return ()
@@ -101,7 +104,10 @@ def locks_of_switch(records: Mapping[bytes, bytes], uid: str) -> list[Rule]:
 def copy_of(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
     """Return the copy that the source has of a flow's switch."""
     raw = records.get(copy_key(uid))
-    return _journal(pb.SwitchRecord.FromString(raw)) if raw is not None else None
+    if raw is None:
+        return None
+    with _fitting(copy_key(uid)):
+        return _journal(read_record(pb.SwitchRecord, copy_key(uid), raw))
 
 
 def put_copy(uid: str, copy: Journal) -> Change:
@@ -116,8 +122,9 @@ def copies_to(
 
     One that an older version wrote does not tell its target: it is returned whatever the target is.
     """
-    for _, parsed, value in indexed(records).find(pb.KIND_JOURNAL, topic=_COPY):
-        copy = _journal(pb.SwitchRecord.FromString(value))
+    for raw_key, parsed, value in indexed(records).find(pb.KIND_JOURNAL, topic=_COPY):
+        with _fitting(raw_key):
+            copy = _journal(read_record(pb.SwitchRecord, raw_key, value))
         if copy.flow == flow and copy.target_cluster_id in {"", target_cluster_id}:
             yield parsed.flow_uid, copy
 
@@ -135,8 +142,9 @@ def unlooked_cuts(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.CutR
     """Return the cut records, by target topic, of versions that did not look whose records stand below a cut."""
     found: dict[str, pb.CutRecord] = {}
     for mirror in state.mirrors_of(records, uid):
-        raw = records.get(state.key(pb.KIND_CUT, uid, mirror.target_topic))
-        record = pb.CutRecord.FromString(raw) if raw is not None else pb.CutRecord()
+        key = state.key(pb.KIND_CUT, uid, mirror.target_topic)
+        raw = records.get(key)
+        record = read_record(pb.CutRecord, key, raw) if raw is not None else pb.CutRecord()
         if record.cuts.partitions and not record.cuts.foreign:
             found[mirror.target_topic] = record
     return found
@@ -152,20 +160,32 @@ def cuts_of(records: Mapping[bytes, bytes], uid: str, target_topics: Collection[
     found: list[Cut] = []
     epoch = 0
     for topic in target_topics:
-        raw = records.get(state.key(pb.KIND_CUT, uid, topic))
+        key = state.key(pb.KIND_CUT, uid, topic)
+        raw = records.get(key)
         if raw is not None:
-            record = pb.CutRecord.FromString(raw)
-            found += _cuts([record.cuts])
+            record = read_record(pb.CutRecord, key, raw)
+            with _fitting(key):
+                found += _cuts([record.cuts])
             epoch = max(epoch, record.epoch)
     return tuple(sorted(found)), epoch
+
+
+@contextmanager
+def _fitting(key: bytes) -> Iterator[None]:
+    """Take lists of a record that do not fit together for what they are: a record that cannot be read."""
+    try:
+        yield
+    except (IndexError, TypeError, ValueError) as error:
+        raise damaged_record(key, f"{type(error).__name__}: {error}") from error
 
 
 # -- what earlier versions lose, or observed wrongly -------------------------------------------------------------------
 
 
 def _known_left_out(records: Mapping[bytes, bytes], uid: str) -> list[pb.LeftOutRecord.Switch]:
-    raw = records.get(state.key(pb.KIND_JOURNAL, uid, _LEFT_OUT))
-    return list(pb.LeftOutRecord.FromString(raw).switches) if raw is not None else []
+    key = state.key(pb.KIND_JOURNAL, uid, _LEFT_OUT)
+    raw = records.get(key)
+    return list(read_record(pb.LeftOutRecord, key, raw).switches) if raw is not None else []
 
 
 def _whole(record: pb.SwitchRecord, known: Iterable[pb.LeftOutRecord.Switch]) -> Journal:

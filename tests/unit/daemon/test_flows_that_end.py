@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,16 @@ import pytest
 
 from replicator.config.load import load
 from replicator.core.health import unhealthy_because
+from replicator.daemon import supervisor
 from replicator.daemon.daemon import Daemon
 from replicator.devkit import free_base_port
 from replicator.engine.ending import why_ended
 from replicator.engine.flow import FlowRunner
-from replicator.errors import Conflict, ReplicatorError
+from replicator.engine.tasks import lasting, watched
+from replicator.errors import BugError, Conflict, ReplicatorError
 from replicator.model.states import FlowState
+from replicator.obs import bugs
+from replicator.obs.logs import flow_of, in_flow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -59,12 +62,6 @@ class Running:
         """Return what the daemon shows of a flow."""
         return next(one for one in self.daemon.snapshot().flows if one.flow == name)
 
-    async def until_noticed(self, name: str) -> None:
-        """Wait until the daemon knows that a flow has ended."""
-        async with asyncio.timeout(_SECONDS):
-            while name in self.daemon._tasks:  # noqa: ASYNC110 - only its log tells, too
-                await asyncio.sleep(0.01)
-
     async def until(self, name: str, state: FlowState) -> FlowStatus:
         """Wait until a flow shows a state."""
         async with asyncio.timeout(_SECONDS):
@@ -76,8 +73,7 @@ class Running:
     async def stop(self) -> None:
         """End it as a signal would."""
         self.daemon._stopping.set()
-        with contextlib.suppress(ReplicatorError, KeyError):
-            await self.task
+        await self.task
 
 
 @pytest.fixture
@@ -121,7 +117,7 @@ async def test_a_flow_that_cannot_start_is_neither_active_nor_healthy_nor_ready(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("bug", "a bug: KeyError: 'bug'; next: restart the daemon"),
+        ("bug", "internal_error: KeyError: 'bug'; next: report it with the daemon's log"),
         ("other", "this is another cluster: its id differs; next: correct its bootstrap"),
     ],
 )
@@ -147,23 +143,118 @@ async def test_a_flow_that_a_reload_began_is_noticed_when_it_ends(running: Runni
     running.flows("calm", "other")
     await running.daemon._reload()
     await running.until("other", FlowState.FAULTED)
-    await running.until_noticed("other")
-    first = running.daemon._runners["other"]
+    first = running.daemon._flows["other"]
     await running.daemon._reload()
-    assert running.daemon._runners["other"] is not first
-    assert running.daemon._runners["calm"].ended_because is None
+    assert running.daemon._flows["other"] is not first
+    assert running.daemon._flows["calm"].runner.ended_because is None
 
 
-async def test_the_last_flow_that_ends_ends_the_daemon(running: Running) -> None:
-    """With its error: whoever supervises the process has to know."""
-    running.start("other", "bug")
-    with pytest.raises((Fatal, KeyError)):
-        async with asyncio.timeout(_SECONDS):
-            await running.task
+async def test_a_flow_that_ended_is_begun_again_after_a_pause(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again and again, and counted; the daemon of that flow alone goes on, since it may be mended meanwhile."""
+    monkeypatch.setattr(supervisor, "_PAUSE_SECONDS", (0.01, 0.02))
+    before, begun = bugs.count("bug"), bugs.restarts("bug")
+    running.start("bug")
+    async with asyncio.timeout(_SECONDS):
+        while bugs.restarts("bug") < begun + 3:  # noqa: ASYNC110 - only the count tells
+            await asyncio.sleep(0.01)
+    assert not running.task.done()
+    assert bugs.count("bug") >= before + 3
+    seen = await running.until("bug", FlowState.FAULTED)
+    assert (seen.reason or "").startswith("internal_error: KeyError: 'bug'")
+
+
+async def test_an_error_in_a_callback_ends_the_flow_that_it_belongs_to(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was printed, and whatever the callback worked for stood still: the flow begins again, the other goes on."""
+    monkeypatch.setattr(supervisor, "_PAUSE_SECONDS", (0.01, 0.02))
+    running.start("calm", "quiet")
+    await running.until("calm", FlowState.UNREACHABLE)
+    await running.until("quiet", FlowState.UNREACHABLE)
+    first, other = running.daemon._flows["calm"].runner, running.daemon._flows["quiet"].runner
+
+    def broken() -> None:
+        raise IndexError("a callback")
+
+    in_flow("calm").run(asyncio.get_running_loop().call_soon, broken)
+    async with asyncio.timeout(_SECONDS):
+        while running.daemon._flows["calm"].runner is first:  # noqa: ASYNC110 - only the runner tells
+            await asyncio.sleep(0.01)
+    assert first.ended_because == "internal_error: IndexError: a callback; next: report it with the daemon's log"
+    assert running.daemon._flows["quiet"].runner is other
+    assert bugs.count("calm") >= 1
+
+
+async def test_an_error_of_no_flow_is_counted_and_ends_nothing(running: Running) -> None:
+    """Of an HTTP connection, for instance; the same where somebody has dealt with it and only reports it."""
+    running.start("calm")
+    await running.until("calm", FlowState.UNREACHABLE)
+    runner, before = running.daemon._flows["calm"].runner, bugs.count("")
+    loop = asyncio.get_running_loop()
+
+    def broken() -> None:
+        raise IndexError("a callback")
+
+    loop.call_soon(broken)
+    told = {"message": "an answer met an error", "exception": KeyError("x")}
+    in_flow("calm").run(loop.call_exception_handler, told)
+    await asyncio.sleep(0.05)
+    assert bugs.count("") == before + 1
+    assert running.daemon._flows["calm"].runner is runner
+    assert runner.ended_because is None
+
+
+async def test_a_part_of_a_flow_that_is_cancelled_from_within_ends_it() -> None:
+    """A task group takes no notice of a member that was cancelled: the flow would go on without it."""
+
+    async def part() -> None:
+        await asyncio.sleep(0)
+        raise asyncio.CancelledError
+
+    async def whole() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lasting(part))
+            await asyncio.sleep(_SECONDS)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await whole()
+    assert isinstance(caught.value.exceptions[0], BugError)
+
+
+async def test_a_stray_task_reports_what_it_met_at_once() -> None:
+    """Not whenever it is collected as garbage, and with the flow of whoever began it."""
+    loop, told = asyncio.get_running_loop(), list[dict[str, Any]]()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+
+    async def stray() -> None:
+        raise KeyError("x")
+
+    kept = in_flow("calm").run(lambda: watched(loop.create_task(stray())))
+    await asyncio.wait({kept})
+    await asyncio.sleep(0)
+    loop.set_exception_handler(before)
+    (one,) = told
+    assert isinstance(one["exception"], KeyError)
+    assert flow_of(one["handle"]._context) == "calm"
+
+
+async def test_a_reload_and_a_signal_at_the_same_time_both_end(running: Running) -> None:
+    """Both end the same flow: the second one met a KeyError, and nothing was drained."""
+    running.start("calm", "other")
+    await running.until("calm", FlowState.UNREACHABLE)
+    running.flows("quiet")
+    reload = asyncio.create_task(running.daemon._reload())
+    await asyncio.sleep(0)
+    await running.stop()
+    await reload
+    assert running.daemon._flows == {}
 
 
 def test_of_several_errors_the_unexpected_one_is_told() -> None:
     """It explains the others more often than they explain it."""
     both = ExceptionGroup("both", [Conflict("someone else"), ExceptionGroup("inner", [KeyError("x")])])
-    assert why_ended(both).startswith("a bug: KeyError: 'x'")
+    assert why_ended(both).startswith("internal_error: KeyError: 'x'")
     assert why_ended(ExceptionGroup("one", [Conflict("someone else", next_step="wait")])) == "someone else; next: wait"

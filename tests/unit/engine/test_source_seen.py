@@ -48,7 +48,7 @@ class World:
             leave_line=lambda _reader: None,
             poll_ms=500,
             line_kick=lambda: None,
-            queued_bytes_max=1 << 20,
+            wants_more=lambda slot: slot.copy.wants_more(1 << 20),
             committed_only=False,
             origins=None,
             source_works=nothing,

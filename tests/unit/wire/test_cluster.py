@@ -20,7 +20,7 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i32, i32Timedelta
 
 from replicator.engine.switch.site import partitions_of
-from replicator.errors import AuthorizationFailed, BrokerRefused, ConnectionFailed
+from replicator.errors import AuthorizationFailed, BrokerRefused, ConnectionFailed, ProtocolError
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.state_pb import state_pb2 as pb
@@ -42,6 +42,7 @@ class Broker:
     def __init__(self, **topics: int | ErrorCode) -> None:
         self.topics = topics
         self.asked = 0
+        self.leaves_out = ""
 
     async def call(self, request: MetadataRequest, _: object) -> MetadataResponse:
         """Answer."""
@@ -49,7 +50,7 @@ class Broker:
         return MetadataResponse(
             throttle_time=i32Timedelta.parse(timedelta(0)),
             brokers=tuple(MetadataResponseBroker(node_id=BrokerId(node), host="h", port=i32(9)) for node in (1, 2, 3)),
-            topics=tuple(self._topic(str(one.name)) for one in request.topics or ()),
+            topics=tuple(self._topic(str(one.name)) for one in request.topics or () if one.name != self.leaves_out),
         )
 
     def _topic(self, name: str) -> MetadataResponseTopic:
@@ -112,6 +113,18 @@ def test_what_cannot_be_described_is_not_gone(error: ErrorCode) -> None:
         with pytest.raises(BrokerRefused, match="whether b exists on east is not known") as caught:
             existing(Brokers(Broker(a=1), second, None), "a", "b")
         assert caught.value.retryable
+
+
+def test_an_answer_without_the_topic_that_was_asked_for_is_an_error_of_ours() -> None:
+    """It ended the daemon with a KeyError. What was known of the topic from an earlier answer says nothing of now."""
+    broker = Broker(a=1)
+    cluster = Brokers(broker)
+    assert asyncio.run(cluster.describe("a")) is not None
+    broker.leaves_out = "a"
+    for ask in (cluster.describe("a"), cluster.refresh(["a", "b"]), cluster.existing(["a"])):
+        with pytest.raises(ProtocolError, match="east was asked about topic 'a' and answers about others alone"):
+            asyncio.run(ask)
+    assert asyncio.run(cluster.describe("b")) is None
 
 
 def test_partitions_of_mirrors() -> None:

@@ -1,0 +1,38 @@
+"""How long to wait before the next try of something that failed: longer each time, within a bound, spread at random."""
+
+from __future__ import annotations
+
+from tenacity import RetryCallState, Retrying, wait_random_exponential
+
+
+class Backoff:
+    """The pauses between the tries of one thing that is tried until it succeeds.
+
+    Each is drawn evenly between the shortest and a bound that doubles with every failure (tenacity's
+    `wait_random_exponential`), so that those who failed together do not come back together.
+
+    Args:
+        shortest_seconds: The least that any pause takes.
+        longest_seconds: The most.
+    """
+
+    def __init__(self, shortest_seconds: float, longest_seconds: float) -> None:
+        self._wait = wait_random_exponential(
+            multiplier=2 * shortest_seconds, max=longest_seconds, min=min(shortest_seconds, longest_seconds)
+        )
+        self._tries = RetryCallState(Retrying(wait=self._wait), None, (), {})
+
+    @property
+    def failures(self) -> int:
+        """How many pauses were asked for since the last success."""
+        return self._tries.attempt_number - 1
+
+    def next_seconds(self) -> float:
+        """Return how long to pause now that another try has failed."""
+        seconds = self._wait(self._tries)
+        self._tries.attempt_number += 1
+        return seconds
+
+    def reset(self) -> None:
+        """It succeeded: the next failure is the first one again."""
+        self._tries.attempt_number = 1

@@ -1,0 +1,64 @@
+"""SIGTERM and SIGINT: the first one asks the daemon to end, and ends it in any case; the second one ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_LAST_SECONDS = 9.5
+"""Whoever sends SIGTERM kills after 10 s at the earliest; the way down is bounded well below."""
+_SIGNALLED = 128
+
+log = get_logger(__name__)
+
+
+class EndingSignals:
+    """Handlers for as long as the context lasts.
+
+    These are Python's own handlers, not the loop's: they run as well while the loop is held up by something.
+
+    Args:
+        loop: Runs `stop`.
+        stop: Asks the daemon to end; called once.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+        self._loop = loop
+        self._stop = stop
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in _ENDING:
+            self._before[number] = signal.signal(number, self._met)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _met(self, number: int, _: FrameType | None) -> None:
+        # The second one finds the system's own way: it ends the process at once, whatever that is doing.
+        for each in _ENDING:
+            self._before.pop(each, None)
+            signal.signal(each, signal.SIG_DFL)
+        threading.Thread(target=_end_at_last, args=(number,), name="last resort", daemon=True).start()
+        self._loop.call_soon_threadsafe(self._stop)
+
+
+def _end_at_last(number: int, seconds: float = _LAST_SECONDS) -> None:
+    """End the process if it has not ended by itself; what hangs in a library or on a disk cannot hold it."""
+    threading.Event().wait(seconds)
+    log.error("ended without waiting any longer", seconds=seconds, signal=signal.Signals(number).name)
+    sys.stderr.flush()
+    os._exit(_SIGNALLED + number)

@@ -1,0 +1,115 @@
+"""Keeps one flow running: one that ends by itself is told, counted and begun again after a pause, and ends alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.backoff import Backoff
+from replicator.engine.ending import first_cause
+from replicator.engine.tasks import within
+from replicator.errors import BugError, ReplicatorError
+from replicator.obs import bugs
+from replicator.obs.logs import get_logger, in_flow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicator.engine.flow import FlowRunner
+
+_PAUSE_SECONDS = (1.0, 60.0)
+_CALM_SECONDS = 300.0
+"""What has run for this long has nothing to do with the failure before it."""
+_STOP_SECONDS = 6.0
+_GRACE_SECONDS = 0.5
+"""The flow's own bound is that much shorter: it says what it leaves."""
+_CANCEL_SECONDS = 0.5
+_CLOSE_SECONDS = 0.5
+"""To stop, to cancel and to close, together, stays below the time after which whoever sent SIGTERM kills."""
+
+log = get_logger(__name__)
+
+
+class FlowSupervisor:
+    """Runs one flow of a daemon until it is stopped.
+
+    Args:
+        name: The flow's.
+        make: Returns the flow at rest; called for every start.
+
+    Attributes:
+        runner: The flow as it runs, or as it ended last.
+    """
+
+    def __init__(self, name: str, make: Callable[[], FlowRunner]) -> None:
+        self.runner = make()
+        self._name = name
+        self._make = make
+        self._backoff = Backoff(*_PAUSE_SECONDS)
+        self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; called once."""
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run(), name=self._name, context=in_flow(self._name))
+
+    def end_over(self, bug: BaseException) -> None:
+        """Let the flow end over an error that its callbacks or stray tasks met; it is begun again like any other."""
+        self.runner.end_over(bug)
+
+    async def stop(self) -> None:
+        """End the flow for good, within bounded time; whoever calls it meanwhile waits for the same end."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(), context=in_flow(self._name))
+        await asyncio.shield(self._ending)
+
+    async def _run(self) -> None:
+        now = asyncio.get_running_loop().time
+        while True:
+            began = now()
+            ended = await self._until_ended()
+            if now() - began >= _CALM_SECONDS:
+                self._backoff.reset()
+            pause = self._backoff.next_seconds()
+            self._tell(ended, pause)
+            await asyncio.sleep(pause)
+            await within(_CLOSE_SECONDS, self.runner.close(), f"the connections of flow {self._name}")
+            before, self.runner = self.runner, self._make()
+            self.runner.follows(before)
+            bugs.note_restart(self._name)
+
+    async def _until_ended(self) -> BaseException:
+        """Run the flow; return what ended it."""
+        try:
+            await self.runner.run()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self.runner.ended_over(BugError("the flow was cancelled from within"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this flow's alone
+            return self.runner.ended_over(error)
+        return self.runner.ended_over(BugError("the flow ended without a reason"))
+
+    def _tell(self, ended: BaseException, pause_seconds: float) -> None:
+        cause = first_cause(ended)
+        again = round(pause_seconds, 1)
+        if isinstance(cause, ReplicatorError) and not isinstance(cause, BugError):
+            log.error("flow stopped", flow=self._name, why=str(cause), next=cause.next_step, again_in_seconds=again)
+        else:
+            bugs.note(ended, "flow stopped by a bug", flow=self._name, again_in_seconds=again)
+
+    async def _end(self) -> None:
+        runner, task = self.runner, self._task
+        if task is not None and not task.done():
+            if runner.ended_because is None:
+                work = runner.stop(_STOP_SECONDS - _GRACE_SECONDS)
+                drained = await within(_STOP_SECONDS, work, f"the work of flow {self._name}")
+                if not drained:
+                    log.warning(
+                        "not everything was acknowledged in time; the next start reads the log", flow=self._name
+                    )
+            task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+        await within(_CLOSE_SECONDS, self.runner.close(), f"the connections of flow {self._name}")

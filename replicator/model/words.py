@@ -1,0 +1,23 @@
+"""Words that daemons of several versions say to each other: one of a newer version is shown, and is none of ours."""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeVar
+
+W = TypeVar("W", bound=enum.StrEnum)
+
+
+def read_word(kind: type[W], text: str) -> W:
+    """Return a word as it was said; one of a newer version is kept as it is, and equals no member."""
+    try:
+        return kind(text)
+    except ValueError:
+        word = str.__new__(kind, text)
+        word._name_ = word._value_ = text
+        return word
+
+
+def is_known(word: enum.StrEnum) -> bool:
+    """Return whether this version has a word."""
+    return word._value_ in type(word)._value2member_map_

@@ -1,0 +1,85 @@
+"""How late the event loop is, and where it stands when it is more than a second late."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+
+from replicator.obs.logs import get_logger
+
+_BEAT_SECONDS = 0.25
+_WINDOW_SECONDS = 15.0
+_LATE_SECONDS = 1.0
+_TELL_EVERY_SECONDS = 60.0
+_FRAMES_MAX = 40
+
+log = get_logger(__name__)
+
+
+_watches: list[LoopWatch] = []
+
+
+def lag_seconds() -> float | None:
+    """Return how late the event loop of this process was at the worst lately; None while nobody watches it."""
+    return max((late for each in _watches if (late := each.lag_seconds()) is not None), default=None)
+
+
+class LoopWatch:
+    """Beats on the event loop, and looks at the beats from a thread of its own.
+
+    The worst of the present and of the last window is shown, so that it stands long enough for any scrape.
+    """
+
+    def __init__(self) -> None:
+        self._due = self._told_of = 0.0
+        self._worst = self._worst_before = 0.0
+        self._window_began = time.monotonic()
+        self._running = False
+        self._ended = threading.Event()
+
+    def lag_seconds(self) -> float | None:
+        """Return how late the loop was at the worst within the last 15 to 30 s; None while it is not watched."""
+        return max(self._worst, self._worst_before) if self._running else None
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        self._due = time.monotonic() + _BEAT_SECONDS
+        self._running = True
+        _watches.append(self)
+        threading.Thread(target=self._look, args=(threading.get_ident(),), name="loop watch", daemon=True).start()
+        try:
+            while True:
+                await asyncio.sleep(max(0.0, self._due - time.monotonic()))
+                now = time.monotonic()
+                self._note(now, max(0.0, now - self._due))
+                self._due = now + _BEAT_SECONDS
+        finally:
+            self._running = False
+            _watches.remove(self)
+            self._ended.set()
+
+    def _note(self, now: float, late: float) -> None:
+        if now - self._window_began >= _WINDOW_SECONDS:
+            self._worst_before, self._worst, self._window_began = self._worst, 0.0, now
+        self._worst = max(self._worst, late)
+        if late >= _LATE_SECONDS and self._told_of != self._due:
+            # Nobody could look meanwhile: the interpreter itself was held up, or the process stood still as a whole.
+            log.warning("the event loop was held up", seconds=round(late, 1))
+
+    def _look(self, loop_thread: int) -> None:
+        """Tell where the loop's thread stands while a beat is overdue."""
+        told_at, looked_at = 0.0, time.monotonic()
+        while not self._ended.wait(_BEAT_SECONDS):
+            now = time.monotonic()
+            # Whoever is late as well was not run at all: the machine slept, or the process was frozen.
+            was_run, looked_at = now - looked_at < _LATE_SECONDS, now
+            late = now - self._due
+            if late < _LATE_SECONDS or not was_run or (told_at and now - told_at < _TELL_EVERY_SECONDS):
+                continue
+            told_at, self._told_of = now, self._due
+            frame = sys._current_frames().get(loop_thread)  # noqa: SLF001 - documented, for just this
+            stack = "".join(traceback.format_stack(frame)[-_FRAMES_MAX:]) if frame is not None else "unknown"
+            log.warning("the event loop is held up", seconds=round(late, 1), stack=stack)

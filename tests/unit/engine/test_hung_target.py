@@ -1,0 +1,113 @@
+"""One target broker that hangs does not keep the others' partitions from being read: real sockets, pump and writer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from replicator.core.attach_facts import Resume
+from replicator.core.partition_values import TargetLimits
+from replicator.engine import attach_loop, writer
+from replicator.model.names import TopicPartition
+from tests.shards import shard_with
+from tests.unit.engine.source_broker import SourceBroker, batch, partition
+from tests.unit.engine.test_reader import Bench
+
+if TYPE_CHECKING:
+    from kio.schema.fetch.v12.request import FetchRequest
+
+    from replicator.engine.slot import Slot
+    from tests.unit.engine.test_reader import Answered
+
+HEALTHY, HUNG = TopicPartition("orders-1", 0), TopicPartition("orders-1", 1)
+_BATCHES = 60
+_END = 1_000_000
+
+
+class World:
+    """Source broker 1 always has another batch of both partitions; of the targets broker 1 answers, and 2 does not."""
+
+    def __init__(self) -> None:
+        self.places: dict[TopicPartition, int] = {}
+        self.bench = Bench(SourceBroker(1, self.answer), SourceBroker(2, self.answer))
+
+    async def answer(self, _broker: SourceBroker, fetch: FetchRequest) -> Answered:
+        """Answer with one batch of one record of each partition that is to be read."""
+        for topic in fetch.forgotten_topics_data:
+            for number in topic.partitions:
+                self.places.pop(TopicPartition(str(topic.topic), int(number)), None)
+        for listed in fetch.topics:
+            for one in listed.partitions:
+                self.places[TopicPartition(str(listed.topic), int(one.partition))] = int(one.fetch_offset)
+        await asyncio.sleep(0.005)
+        return {where: partition(where, batch(place, [b"x"]), end=_END) for where, place in self.places.items()}
+
+    async def begin(self, *, connected: bool) -> None:
+        """Let the second partition go to the broker that hangs, before it was connected to or after."""
+        await self.bench.begin(["orders-1", "orders-2"])
+        pump, land = self.bench.pump, self.bench.land
+        really = type(pump).ready
+
+        def ready(slot: Slot) -> None:
+            if slot.source == HEALTHY:
+                land(slot)
+            else:
+                really(pump, slot)
+                pump._writer_of[slot].kick()
+
+        pump.ready = ready  # type: ignore[method-assign] # the healthy broker's answers, reduced to their result
+        guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True)
+        shard = shard_with(SimpleNamespace(effective_since=lambda: 0.0, number=1))
+        shard.guard = cast("Any", guard)
+        pump.shards = cast("Any", SimpleNamespace(of=lambda _: shard, close=lambda: None))
+        slot = pump.add(HUNG, TopicPartition("orders-2", 1), TargetLimits(1 << 20, 1000))
+        assert pump.begin_copying(slot, Resume(0, 0, None), 0)
+        self.hung = slot
+        link = pump._writer_of[slot]._link
+        if connected:
+            await self.bench.until(lambda: link.get() is not None)
+        self.bench.brokers[1].frozen = True
+        self.healthy = self.bench.read(HEALTHY, 0)
+
+
+@pytest.fixture(params=[True, False], ids=["connected", "not connected"])
+async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A world at work."""
+    monkeypatch.setattr(writer, "_OWES_SECONDS", 0.3)
+    monkeypatch.setattr(attach_loop, "_TICK_SECONDS", 0.05)
+    made = World()
+    await made.begin(connected=request.param)
+    loop = asyncio.create_task(made.bench.pump._attach_loop.run())
+    yield made
+    loop.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await loop
+    made.bench.close()
+
+
+async def test_what_a_hung_broker_is_owed_holds_no_frame_of_the_others(world: World) -> None:
+    """Every frame held a batch of it, and nothing was read for anybody until its requests had timed out."""
+    pump = world.bench.pump
+    await world.bench.until(lambda: bool(pump._owing))
+    before = world.healthy.copy.acked_offset
+    await world.bench.until(lambda: world.healthy.copy.acked_offset >= before + _BATCHES)
+    held = pump.frames.in_use
+    await world.bench.until(lambda: world.healthy.copy.acked_offset >= before + 2 * _BATCHES)
+    assert pump.frames.in_use <= held + 1
+    assert world.hung.copy.acked_offset == 0
+
+
+async def test_it_is_read_again_once_it_answers_or_has_timed_out(world: World) -> None:
+    """Whatever the answer: it owes nothing then."""
+    pump = world.bench.pump
+    await world.bench.until(lambda: bool(pump._owing))
+    assert not pump.wants_more(world.hung)
+    assert pump.wants_more(world.healthy)
+    pump.settle(world.hung, "its requests have timed out")
+    pump._writers[2]._link.drop()
+    await world.bench.until(lambda: not pump._owing)
