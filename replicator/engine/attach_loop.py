@@ -261,7 +261,7 @@ class AttachLoop:
         else:
             # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
             slot.damaged = slot.damaged + 1 if isinstance(error, CorruptRecords | AnswerTooLarge) else 0
-            slot.copy.wait(_waits_for(error), text)
+            slot.copy.wait(waits_for(error), text)
             self.schedule(slot)
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
@@ -322,7 +322,7 @@ class AttachLoop:
                 self._pump.stop_over_bug(slot, error)
                 return
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
-            copy.say(_waits_for(error), f"the state topic cannot be used: {error.with_next_step()}")
+            copy.say(waits_for(error), f"the state topic cannot be used: {error.with_next_step()}")
         finally:
             slot.attaching = False
         self.schedule(slot)
@@ -379,8 +379,8 @@ class AttachLoop:
             self.schedule(slot)
 
 
-def _waits_for(error: ReplicatorError) -> Reason:
-    """Return what a partition waits for that met this error while it was attached."""
+def waits_for(error: ReplicatorError) -> Reason:
+    """Return what a partition waits for that met an error which may pass."""
     if isinstance(error, AuthorizationFailed | AuthenticationFailed):
         return Reason.WAITING_FOR_ACCESS
     if isinstance(error, StateLost):

@@ -63,7 +63,7 @@ async def opened(header: BatchHeader, work: Callable[[int], _T], bytes_max: int 
     Args:
         header: The batch.
         work: Opens it within a number of bytes. Of the records only what it returns is kept.
-        bytes_max: What its records may take in memory.
+        bytes_max: What its records may take in memory beyond the bytes that it has, which are in memory already.
 
     Raises:
         TooLargeToOpen: They would take more.
@@ -74,7 +74,7 @@ async def opened(header: BatchHeader, work: Callable[[int], _T], bytes_max: int 
             return work(min(ON_LOOP_BYTES_MAX, bytes_max))
         except TooLargeToOpen:
             pass
-    return await beside(lambda: work(bytes_max))
+    return await beside(lambda: work(bytes_max + header.size))
 
 
 async def records_of(frame: Frame, header: BatchHeader) -> list[Record]:

@@ -241,11 +241,11 @@ class Pump:
         release(slot.copy.settle(detail, doubtful=False))
         self._left_copying(slot, before)
 
-    def settle_and_rest(self, slot: Slot, detail: str) -> None:
-        """End a partition's episode over a refusal that only an operator can lift; look again at a slow pace."""
+    def settle_and_rest(self, slot: Slot, detail: str, reason: Reason = Reason.WAITING_FOR_ACCESS) -> None:
+        """End a partition's episode over what will not pass soon, such as a refusal; look again at a slow pace."""
         self.settle(slot, detail)
         self._attach_loop.rest(slot)
-        slot.copy.say(Reason.WAITING_FOR_ACCESS, detail)
+        slot.copy.say(reason, detail)
         self._report(str(slot.source), detail)
 
     def map_instead(self, slot: Slot, detail: str) -> None:

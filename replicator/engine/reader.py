@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.core.answers import FetchOutcome, classify_fetch
 from replicator.core.doubt import Edges
 from replicator.engine.access import told
+from replicator.engine.attach_loop import waits_for
 from replicator.engine.carrying import Carrier, opened_at_once
 from replicator.engine.link import Link
 from replicator.engine.slot import Slot, release
-from replicator.errors import AnswerTooLarge, CorruptRecords, KafkaError, ReplicatorError, TooLargeToOpen
+from replicator.errors import AnswerTooLarge, BugError, CorruptRecords, KafkaError, ReplicatorError, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
 from replicator.model.states import Reason
 from replicator.wire.batch import prove, scan
@@ -561,9 +562,12 @@ class SourceReader:
     async def _learn_whose(self, slot: Slot, producer_ids: frozenset[int], origins: Origins) -> None:
         try:
             await origins.learn(producer_ids)
+        except BugError:
+            raise  # it stops the partition by that name
         except ReplicatorError as error:
             if slot.copy.is_copying():
-                self._pump.settle_and_rest(slot, f"whose records follow cannot be told: {error}")
+                why = f"whose records follow cannot be told: {error.with_next_step()}"
+                self._pump.settle_and_rest(slot, why, waits_for(error))
         finally:
             self._asking_whose.discard(slot)
             self._look_at[slot.source] = None

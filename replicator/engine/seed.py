@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.partition_values import Phase
 from replicator.engine.ownership import confirm, of_slot
-from replicator.errors import KafkaError, ReplicatorError
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -45,6 +45,7 @@ _IN_FLIGHT_MAX = 5
 _SEEDS_AT_ONCE_MAX = 8
 _CLAIM_POLL_SECONDS = 0.2
 _RETRY_SECONDS = 0.5
+_ACCESS_SECONDS = 5.0
 _FINAL = frozenset(
     {
         ProduceOutcome.TOO_LARGE,
@@ -91,10 +92,17 @@ class Seeder:
             if not self._goes_on(slot):
                 return
             log.warning("seed interrupted", partition=str(slot.target), why=str(error))
-            if not (isinstance(error, KafkaError) and error.retryable):
+            if isinstance(error, BugError):
+                pump.stop_over_bug(slot, error)
+                return
+            if isinstance(error, AuthorizationFailed | AuthenticationFailed):
+                slot.copy.say(Reason.WAITING_FOR_ACCESS, error.with_next_step())
+                await asyncio.sleep(_ACCESS_SECONDS)
+            elif isinstance(error, KafkaError) and error.retryable:
+                await asyncio.sleep(1.0)
+            else:
                 pump.fault(slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}")
                 return
-            await asyncio.sleep(1.0)
         except Exception as error:  # noqa: BLE001 - a task of its own: the partition would be seeded for ever
             pump.stop_over_bug(slot, error)
             return

@@ -46,6 +46,9 @@ def inflate(codec: int, data: memoryview, bytes_max: int) -> Inflated:
         data: The compressed bytes.
         bytes_max: How many bytes it may be at most; no more than that, and a little, is ever allocated.
 
+    Returns:
+        The bytes; of what is not compressed, and large, the view that was given.
+
     Raises:
         TooLargeToOpen: It would be more.
         CorruptRecords: They are not what the codec makes, or the codec is none of Kafka's.
@@ -65,10 +68,10 @@ def _too_large(bytes_max: int) -> TooLargeToOpen:
     return TooLargeToOpen(f"records expand to more than {bytes_max} bytes")
 
 
-def _plain(data: memoryview, bytes_max: int) -> bytes:
+def _plain(data: memoryview, bytes_max: int) -> Inflated:
     if len(data) > bytes_max:
         raise _too_large(bytes_max)
-    return bytes(data)
+    return bytes(data) if len(data) < _MAPPED_FROM_BYTES else data
 
 
 def _gunzip(data: memoryview, bytes_max: int) -> Inflated:

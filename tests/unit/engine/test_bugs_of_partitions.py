@@ -14,6 +14,7 @@ from replicator.engine import filler
 from replicator.engine.filler import Filler
 from replicator.engine.look import Side
 from replicator.engine.pump import Pump
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, BugError, ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from tests.shards import shard_with
@@ -69,6 +70,35 @@ class World:
 async def world() -> World:
     """A world."""
     return World()
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "reason"),
+    [
+        (BugError("nothing to seed"), Phase.FAULTED, Reason.INTERNAL_ERROR),
+        (AuthorizationFailed("Write is missing", cluster="west"), Phase.SEEDING, Reason.WAITING_FOR_ACCESS),
+        (AuthenticationFailed("the password is wrong", cluster="west"), Phase.SEEDING, Reason.WAITING_FOR_ACCESS),
+        (ConnectionFailed("out of reach", cluster="west"), Phase.SEEDING, None),
+        (
+            BrokerRefused("a policy says no", cluster="west", code=44, api="Produce"),
+            Phase.FAULTED,
+            Reason.TARGET_REFUSED,
+        ),
+    ],
+)
+async def test_what_interrupts_a_seed_keeps_its_kind(
+    world: World, error: Exception, phase: Phase, reason: Reason | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing right was called a refusal for good, and so was a mistake of ours."""
+
+    async def connection(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(world.target, "connection", connection)
+    slot, _ = world.slots
+    world.pump.seed(slot, 5)
+    await world.rest()
+    assert (slot.copy.phase, slot.copy.reason) == (phase, reason)
 
 
 async def test_a_seed_that_meets_a_bug_stops_its_partition(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

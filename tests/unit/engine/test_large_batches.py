@@ -26,6 +26,7 @@ from tests.unit.engine.test_reader import FIVE, ONE, ZERO, Answered, Bench, aske
 
 ZSTD = 4
 MIB = 1 << 20
+FAR_BYTES = OPENED_BYTES_MAX + MIB
 TIME_MS = 1_700_000_000_000
 
 
@@ -127,7 +128,7 @@ async def test_logs_that_end_in_a_batch_too_large_to_be_opened_are_compared_as_s
 ) -> None:
     """What passes keeps its bytes: they are the same on both sides, or the records differ."""
     world = await opened_world(worlds)
-    there, size = zeros(OPENED_BYTES_MAX), OPENED_BYTES_MAX
+    there, size = zeros(FAR_BYTES), FAR_BYTES
     here = there if same else [NewRecord(TIME_MS, None, b"\x01" + bytes(size - 1))]
     slot = world.add(ZERO, Log([stored(0, there)], end=1), Log([stored(0, here, producer_id=100)], end=1))
     world.run()
@@ -140,7 +141,7 @@ async def test_one_side_that_cannot_be_opened_is_not_compared_with_one_that_can(
     world = await opened_world(worlds)
     slot = world.add(
         ZERO,
-        Log([stored(0, zeros(OPENED_BYTES_MAX))], end=1),
+        Log([stored(0, zeros(FAR_BYTES))], end=1),
         Log([stored(0, zeros(1000), producer_id=100)], end=1),
     )
     world.run()
