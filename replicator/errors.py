@@ -6,10 +6,13 @@
     ├── UsageError                    a command line that cannot be meant           exit 2
     ├── ConfigError                   a flow file with mistakes, all at once         exit 78
     ├── PreflightFailed               checks that refuse a step                      exit 3
+    │   └── AccessDenied              the caller of a daemon may not do this
     ├── Conflict                      someone else holds or changed it               exit 4
     │   ├── Fenced                    a higher epoch owns the target
+    │   ├── HeldElsewhere             another daemon of the flow takes such an order
     │   └── ClaimLost                 the claim on a shard is not ours (any more)
     ├── TimedOut                      a bounded wait ended                           exit 5
+    ├── Busy                          a daemon answers as many calls as it may
     ├── KafkaError                    a cluster did not do what was asked
     │   ├── ConnectionFailed          no usable connection; retryable
     │   ├── AuthenticationFailed      wrong credentials or certificate
@@ -101,6 +104,10 @@ class PreflightFailed(ReplicatorError):
     exit_code = 3
 
 
+class AccessDenied(PreflightFailed):
+    """A daemon does not do this for its caller."""
+
+
 class Conflict(ReplicatorError):
     """Someone else holds it or changed it meanwhile."""
 
@@ -115,10 +122,26 @@ class ClaimLost(Conflict):
     """The claim on a shard is not ours, or not any more."""
 
 
+class HeldElsewhere(Conflict):
+    """Another daemon of the flow takes such an order: it has to be asked itself.
+
+    Attributes:
+        address: Where it answers (`host:port`), empty where that is not known.
+    """
+
+    def __init__(self, what: str, *, address: str, why: str = "", next_step: str = "") -> None:
+        super().__init__(what, why=why, next_step=next_step)
+        self.address = address
+
+
 class TimedOut(ReplicatorError):
     """A bounded wait ended."""
 
     exit_code = 5
+
+
+class Busy(ReplicatorError):
+    """A daemon answers as many calls as it may, of all its callers or of this one."""
 
 
 class KafkaError(ReplicatorError):

@@ -38,7 +38,7 @@ def run_protoc(arguments: list[str]) -> None:
 
 def generate(out: Path) -> None:
     """Write all generated files below `out`, which stands for the repository's root."""
-    services = ["replicator/rpc/v1/control.proto", "replicator/rpc/v1/lease.proto"]
+    services = [f"replicator/rpc/v1/{name}.proto" for name in ("control", "lease", "access")]
     descriptors = out / "descriptors.pb"
     run_protoc(
         [

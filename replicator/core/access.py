@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from replicator.model.access import AccessRole, AccessRule
+from replicator.model.access import AccessRole, AccessRule, Identity, IdentityKind
+
+_UNTYPED = frozenset({IdentityKind.DNS, IdentityKind.EMAIL, IdentityKind.IP})
+"""What a rule without a kind is about. A URI is anybody's text: `spiffe://x/a@ops.example` is no address at ops."""
 
 
-def allowed(rules: Iterable[AccessRule], identities: Iterable[str], role: AccessRole, flow: str | None) -> bool:
-    """Return whether any of the names in a certificate has a role.
+def granting(
+    rules: Iterable[AccessRule], identities: Iterable[Identity], role: AccessRole, flow: str | None
+) -> Identity | None:
+    """Return the name in a certificate that gives a role; None where none does.
 
     Args:
         rules: Those of the flow file.
@@ -18,12 +23,34 @@ def allowed(rules: Iterable[AccessRule], identities: Iterable[str], role: Access
         flow: With which flow; None for something that is about all of them.
     """
     names = tuple(identities)
-    return any(
-        (role in rule.roles or role is AccessRole.OBSERVE)
-        and any(fnmatchcase(name, rule.identity) for name in names)
-        and _means(rule, flow)
-        for rule in rules
-    )
+    for rule in rules:
+        if (role in rule.roles or role is AccessRole.OBSERVE) and _means(rule, flow):
+            for name in names:
+                if matches(rule.identity, name):
+                    return name
+    return None
+
+
+def known(rules: Iterable[AccessRule], identities: Iterable[Identity]) -> Identity | None:
+    """Return the name in a certificate that any rule is about; None for a stranger."""
+    names = tuple(identities)
+    return next((name for rule in rules for name in names if rule.flows and matches(rule.identity, name)), None)
+
+
+def matches(pattern: str, identity: Identity) -> bool:
+    """Return whether a rule's identity is about a name; DNS names are compared without regard to case."""
+    kind, glob = split(pattern)
+    if identity.kind is not kind if kind is not None else identity.kind not in _UNTYPED:
+        return False
+    if identity.kind is IdentityKind.DNS:
+        return fnmatchcase(identity.name.lower(), glob.lower())
+    return fnmatchcase(identity.name, glob)
+
+
+def split(pattern: str) -> tuple[IdentityKind | None, str]:
+    """Return the kind that a rule's identity names, None where it names none, and the glob."""
+    kind, colon, glob = pattern.partition(":")
+    return (IdentityKind(kind), glob) if colon and kind in set(IdentityKind) else (None, pattern)
 
 
 def _means(rule: AccessRule, flow: str | None) -> bool:

@@ -6,14 +6,14 @@ A coordinator that has just started has seen nobody yet, so everyone gets a whol
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from replicator.core import lease
-from replicator.core.shards import SHARDS_MAX
-from replicator.errors import Conflict, StoreError, UsageError
-from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
+from replicator.core import lease, lease_calls
+from replicator.errors import Conflict, StoreError
+from replicator.model.lease import Binding, Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 from replicator.store.lease_port import LeaseStore
 
 _PREFIX = "leases/"
+_FLOWS_PREFIX = "flows/"
+"""Which flow each uid belongs to, beside the leases: coordinators of older versions read those, and not these."""
+_UIDS_PER_FLOW_MAX = 256
+"""Flows of one name: sites that share a flow file, and clusters that were rebuilt."""
 _FORMAT = 1
 _MEMBERS_MAX = 64
 _ROUNDS_MAX = 20
@@ -49,6 +53,7 @@ class Coordinator:
         self._now = now
         self._known_dead = known_dead
         self._seen: dict[str, dict[str, tuple[int, float]]] = {}
+        self._bindings: dict[str, Binding] = {}
 
     # -- LeasePort ------------------------------------------------------------------------------------------------
 
@@ -86,12 +91,13 @@ class Coordinator:
     # -- changing -------------------------------------------------------------------------------------------------
 
     async def _change(self, caller: Caller, change: Callable[[LeaseTable], LeaseTable]) -> LeaseAnswer:
-        if not 0 < caller.shards <= SHARDS_MAX:
-            raise UsageError(f"{caller.shards} shards are not possible", why=f"a flow has 1 to {SHARDS_MAX} of them")
+        lease_calls.check(caller)
+        await self._bind(caller)
         key = _PREFIX + caller.flow_uid
         for _ in range(_ROUNDS_MAX):
             stored = await self._store.read(key)
             before = _parse(caller.flow_uid, stored) if stored is not None else LeaseTable(caller.flow_uid)
+            lease_calls.check_epochs(caller, before)
             joined = lease.joined(self._living(before, but=caller.instance), caller)
             if len(joined.members) > _MEMBERS_MAX:
                 raise Conflict(f"flow {caller.flow} has {_MEMBERS_MAX} daemons", next_step="stop some of them")
@@ -101,11 +107,50 @@ class Coordinator:
                 _tell(before, after)
                 self._living(after)
                 return LeaseAnswer(after, self._ttl_seconds, lease.offered(after, caller))
-        raise Conflict(
-            f"the leases of flow {caller.flow} could not be changed",
-            why=f"others changed them first, {_ROUNDS_MAX} times",
-            next_step="replicator lease list",
-        )
+        raise _contested(caller.flow)
+
+    async def _bind(self, caller: Caller) -> None:
+        """Return if the caller's uid is that of its flow; note it where nobody has told yet.
+
+        Raises:
+            Conflict: It is another flow's, or the flow has too many of them.
+            StoreError: What is noted cannot be read.
+        """
+        known = self._bindings.get(caller.flow_uid)
+        with contextlib.suppress(Conflict):  # the store is the judge: somebody may have mended it
+            if known is not None and lease_calls.bound(known, caller) == known:
+                return
+        key = _FLOWS_PREFIX + caller.flow_uid
+        for _ in range(_ROUNDS_MAX):
+            stored = await self._store.read(key)
+            before = _binding(caller.flow_uid, stored) if stored is not None else await self._named_before(caller)
+            after = lease_calls.bound(before, caller)
+            written = stored
+            if stored is None or after != before:
+                value = json.dumps({"format": _FORMAT, **asdict(after)}, separators=(",", ":")).encode()
+                written = await self._store.compare_and_set(key, value, stored.revision if stored is not None else 0)
+            if written is not None:
+                self._bindings[caller.flow_uid] = after
+                return
+        raise _contested(caller.flow)
+
+    async def _named_before(self, caller: Caller) -> Binding | None:
+        """Return whose the leases of a uid are that nobody was bound to: a coordinator of an older version kept them.
+
+        Raises:
+            Conflict: There are none, and the flow has as many of them as it may have.
+        """
+        stored = await self._store.read(_PREFIX + caller.flow_uid)
+        if stored is not None and (name := _parse(caller.flow_uid, stored).flow):
+            return Binding(name)
+        every = await self._store.read_all(_FLOWS_PREFIX)
+        count = sum(_binding(key, one).flow == caller.flow for key, one in every.items())
+        if count >= _UIDS_PER_FLOW_MAX:
+            raise Conflict(
+                f"{count} flows are named {caller.flow!r} in the coordinator's store",
+                next_step=f"delete the keys {_FLOWS_PREFIX}UID and {_PREFIX}UID there of those that are gone",
+            )
+        return None
 
     def _living(self, table: LeaseTable, but: str | None = None) -> LeaseTable:
         """Note every new beat; return the table without those that were silent for a TTL (`but` is just calling)."""
@@ -124,6 +169,14 @@ class Coordinator:
         return lease.without_dead(table, alive)
 
 
+def _contested(flow: str) -> Conflict:
+    return Conflict(
+        f"the leases of flow {flow} could not be changed",
+        why=f"others changed them first, {_ROUNDS_MAX} times",
+        next_step="replicator lease list",
+    )
+
+
 def _tell(before: LeaseTable, after: LeaseTable) -> None:
     """Log who holds what from now on."""
     old = {one.shard: one.holder for one in before.leases}
@@ -134,6 +187,23 @@ def _tell(before: LeaseTable, after: LeaseTable) -> None:
 
 def _pack(table: LeaseTable) -> bytes:
     return json.dumps({"format": _FORMAT, **asdict(table)}, separators=(",", ":")).encode()
+
+
+def _binding(flow_uid: str, stored: Versioned) -> Binding:
+    """Return which flow a uid belongs to.
+
+    Raises:
+        StoreError: It cannot be read; nothing is guessed.
+    """
+    try:
+        raw: dict[str, Any] = json.loads(stored.value)
+        return Binding(str(raw["flow"]), str(raw["source_cluster_id"]), str(raw["target_cluster_id"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"which flow {flow_uid} is cannot be read from the coordinator's store",
+            why=str(error),
+            next_step=f"delete the key {_FLOWS_PREFIX}{flow_uid.removeprefix(_FLOWS_PREFIX)} there: it is noted anew",
+        ) from error
 
 
 def _parse(flow_uid: str, stored: Versioned) -> LeaseTable:

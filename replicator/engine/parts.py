@@ -187,7 +187,15 @@ def assemble(
         state_log=ground.state_log,
         may_write=may_write,
     )
-    caller = Caller(uid, flow.name, me.instance, me.address, flow.shards)
+    caller = Caller(
+        uid,
+        flow.name,
+        me.instance,
+        me.address,
+        flow.shards,
+        source_cluster_id=ground.source.cluster_id or "",
+        target_cluster_id=ground.target.cluster_id or "",
+    )
     return Parts(
         identity=ground.identity,
         state_log=ground.state_log,

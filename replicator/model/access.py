@@ -11,11 +11,32 @@ class AccessRole(enum.StrEnum):
 
     OBSERVE = "observe"
     REPLICATE = "replicate"
-    """Take leases, and ask other daemons of a flow about the partitions they copy: daemons of a flow."""
+    """Take leases, and ask other daemons of a flow about the partitions they copy: daemons of a flow. It orders nothing."""
     OPERATE = "operate"
     """Pause and resume, resolve faults, switch over and fail back."""
     FAILOVER = "failover"
     """Open a target whose source is lost, or a source whose target is."""
+
+
+class IdentityKind(enum.StrEnum):
+    """Which field of a certificate a name comes from: the same text means another party in each of them."""
+
+    DNS = "dns"
+    EMAIL = "email"
+    URI = "uri"
+    IP = "ip"
+    COMMON_NAME = "cn"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A name in a client certificate, shown as `KIND:NAME`."""
+
+    kind: IdentityKind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +44,8 @@ class AccessRule:
     """Somebody's roles.
 
     Attributes:
-        identity: A name in the certificate (a SAN, else the subject's common name); a glob.
+        identity: `KIND:GLOB`, about names of one kind. A glob without a kind is about DNS names, e-mail addresses and
+            IP addresses, never about URIs or common names.
         roles: What it may do.
         flows: With which flows; globs.
     """

@@ -80,6 +80,8 @@ class Caller:
             the coordinator's store be older than they are.
         held: Per shard, the epoch under which the daemon holds its lease.
         busy: Shards that another daemon is seen at work on, with no intent to stop.
+        source_cluster_id: The cluster that the flow reads; empty: not known, or a daemon of an older version.
+        target_cluster_id: The cluster that it writes.
     """
 
     flow_uid: str
@@ -90,6 +92,23 @@ class Caller:
     floors: Mapping[int, int] = field(default_factory=dict)
     held: Mapping[int, int] = field(default_factory=dict)
     busy: tuple[int, ...] = ()
+    source_cluster_id: str = ""
+    target_cluster_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Which flow a uid belongs to, as the first daemon of it told: the name is what roles are about.
+
+    Attributes:
+        flow: Its name.
+        source_cluster_id: The cluster it reads; empty while no daemon has told.
+        target_cluster_id: The cluster it writes.
+    """
+
+    flow: str
+    source_cluster_id: str = ""
+    target_cluster_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,6 +275,8 @@ def caller_from_wire(message: lease_pb2.LeaseRequest) -> Caller:
         dict(message.floors),
         dict(message.held),
         tuple(message.busy),
+        message.source_cluster_id,
+        message.target_cluster_id,
     )
 
 

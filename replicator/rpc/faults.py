@@ -20,9 +20,11 @@ _PROBLEMS_MAX = 5
 _STATUS: tuple[tuple[type[errors.ReplicatorError], grpc.StatusCode], ...] = (
     (errors.UsageError, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.ConfigError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.AccessDenied, grpc.StatusCode.PERMISSION_DENIED),
     (errors.PreflightFailed, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.Conflict, grpc.StatusCode.ABORTED),
     (errors.TimedOut, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (errors.Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.NotAvailable, grpc.StatusCode.UNIMPLEMENTED),
     (errors.BugError, grpc.StatusCode.INTERNAL),
 )
@@ -55,6 +57,8 @@ def to_wire(error: errors.ReplicatorError) -> bytes:
         detail.problems.extend(_cut(problem) for problem in error.problems[:_PROBLEMS_MAX])
     if isinstance(error, errors.MirrorFault):
         detail.reason = error.reason
+    if isinstance(error, errors.HeldElsewhere):
+        detail.address = error.address
     if isinstance(error, errors.KafkaError):
         detail.cluster = error.cluster
         detail.retryable = error.retryable
@@ -76,6 +80,8 @@ def from_wire(data: bytes) -> errors.ReplicatorError:
         return errors.MirrorFault(Reason(detail.reason), what, **fields)
     if kind is errors.ConfigError:
         fields["problems"] = tuple(detail.problems)
+    if issubclass(kind, errors.HeldElsewhere):
+        fields["address"] = detail.address
     if issubclass(kind, errors.KafkaError):
         fields["cluster"] = detail.cluster
         if kind not in {errors.ConnectionFailed, errors.NotOurs}:  # always retryable, they do not ask

@@ -43,7 +43,7 @@ class LeaseTable(_message.Message):
     def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., members: _Optional[_Iterable[_Union[LeaseMember, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[ShardLease, _Mapping]]] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("flow_uid", "flow", "instance", "address", "shards", "floors", "held", "busy")
+    __slots__ = ("flow_uid", "flow", "instance", "address", "shards", "floors", "held", "busy", "source_cluster_id", "target_cluster_id")
     class FloorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,8 @@ class LeaseRequest(_message.Message):
     FLOORS_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     flow_uid: str
     flow: str
     instance: str
@@ -74,7 +76,9 @@ class LeaseRequest(_message.Message):
     floors: _containers.ScalarMap[int, int]
     held: _containers.ScalarMap[int, int]
     busy: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., instance: _Optional[str] = ..., address: _Optional[str] = ..., shards: _Optional[int] = ..., floors: _Optional[_Mapping[int, int]] = ..., held: _Optional[_Mapping[int, int]] = ..., busy: _Optional[_Iterable[int]] = ...) -> None: ...
+    source_cluster_id: str
+    target_cluster_id: str
+    def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., instance: _Optional[str] = ..., address: _Optional[str] = ..., shards: _Optional[int] = ..., floors: _Optional[_Mapping[int, int]] = ..., held: _Optional[_Mapping[int, int]] = ..., busy: _Optional[_Iterable[int]] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ...) -> None: ...
 
 class ReleaseRequest(_message.Message):
     __slots__ = ("caller", "leaves")
