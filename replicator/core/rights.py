@@ -158,6 +158,12 @@ _WHY_READ_GROUPS = (
 _WHY_SET_GROUPS = "commit for consumer groups that follow; may be left out with `groups: {include: []}`"
 _WHY_ASK_GROUPS = "{command} only; may be left out: put a name in place of * to grant one"
 
+_ASIDE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
+_WHY_DIVERGENT = "export what a failback finds too many on the old source; may be left out until then"
+_WHY_DEAD_LETTER = (
+    "set aside records that are too large for the target (`mirror resolve --how skip`); may be left out until then"
+)
+
 _WHY_RULES = "place and remove rules of the authorizer (`acls.mirror`, `acls.lock_target`)"
 _WHY_CLOSE = (
     "place and remove the rules by which a switchover closes the source, only where its applications have rules that "
@@ -226,6 +232,7 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             if flow.both_ways
             else (Grant(ResourceKind.TOPIC, names, (Operation.DELETE,), _WHY_DELETE) for names in mirrors)
         ),
+        *_aside(mirrors, both_ways=flow.both_ways),
         Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _STATE, "who writes, which mirrors there are"),
         Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), (Operation.DESCRIBE_CONFIGS,), _WHY_STATE_CONFIGS),
         Grant(
@@ -248,6 +255,16 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
         *((Grant(ResourceKind.CLUSTER, EVERY, (Operation.ALTER,), _WHY_RULES),) if places_rules else ()),
         *_groups(flow, tuple(sorted(REQUIRED_ON_TARGET_GROUP)), _WHY_SET_GROUPS, "offsets translate --group --reverse"),
     )
+
+
+def _aside(mirrors: Iterable[Names], *, both_ways: bool) -> Iterable[Grant]:
+    """Yield what the topics need that lie beside a mirror; where a prefix or `*` is granted they are covered by it."""
+    for names in mirrors:
+        if names.prefixed or names == EVERY:
+            continue
+        if not both_ways:
+            yield Grant(ResourceKind.TOPIC, Names(f"{names.text}.divergent.", prefixed=True), _ASIDE, _WHY_DIVERGENT)
+        yield Grant(ResourceKind.TOPIC, Names(f"{names.text}.dead-letter"), _ASIDE, _WHY_DEAD_LETTER)
 
 
 def _groups(flow: FlowSpec, operations: tuple[Operation, ...], why: str, command: str) -> tuple[Grant, ...]:

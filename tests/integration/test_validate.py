@@ -226,7 +226,7 @@ def grant_quickly(words: list[str], cluster: Cluster) -> None:
             done.result(30)
 
 
-def bindings(words: list[str]) -> list[AclBinding]:
+def bindings(words: list[str], user: str = USER) -> list[AclBinding]:
     """Return the ACLs that a printed command makes."""
     kinds = {"--topic": ResourceType.TOPIC, "--cluster": ResourceType.BROKER}
     kinds |= {"--transactional-id": ResourceType.TRANSACTIONAL_ID, "--group": ResourceType.GROUP}
@@ -239,7 +239,7 @@ def bindings(words: list[str]) -> list[AclBinding]:
             kinds[option],
             name,
             pattern,
-            f"User:{USER}",
+            f"User:{user}",
             "*",
             AclOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()],
             AclPermissionType.ALLOW,

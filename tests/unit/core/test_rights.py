@@ -180,6 +180,17 @@ def test_deleting_is_granted_on_mirrors_alone_and_by_itself() -> None:
     ]
 
 
+def test_topics_beside_a_mirror_are_granted_where_no_prefix_covers_them() -> None:
+    """A failback exports to them, and so does `resolve --how skip`."""
+    by_name = replace(flow(), topics=Selection((Pattern(PatternKind.GLOB, "orders"),)))
+    beside = [grant.names for grant in target_rights(by_name) if "may be left out until then" in grant.why]
+    assert beside == [Names("orders.divergent.", prefixed=True), Names("orders.dead-letter")]
+    both_ways = [grant.names for grant in target_rights(replace(by_name, loop_guard=LoopGuard.ORIGIN))]
+    assert Names("orders.dead-letter") in both_ways
+    assert Names("orders.divergent.", prefixed=True) not in both_ways
+    assert not any("may be left out until then" in grant.why for grant in target_rights(flow()))
+
+
 def test_cluster_action_is_granted_by_itself_and_says_when_it_is_needed() -> None:
     """On the target alone; it is a broker's own right, and there is a way without it."""
     grants = [grant for grant in target_rights(flow()) if Operation.CLUSTER_ACTION in grant.operations]
