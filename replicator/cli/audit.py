@@ -83,7 +83,7 @@ def verify(
     Exits with 1 at the first line that was changed, added or taken out.
     """
     from replicator.core.audit_chain import verify as follow
-    from replicator.obs.audit import files_of, lines_of
+    from replicator.obs.audit import REFUSALS, files_of, lines_of
 
     files = [path] if path.is_file() else files_of(path)
     if not files:
@@ -93,6 +93,11 @@ def verify(
     output.line(f"last hash: {chain.last_hash}")
     if chain.torn:
         output.line(f"written by half, and noted: {chain.torn}")
+    if refused := [] if path.is_file() else files_of(path, REFUSALS):
+        told = follow(lines_of(refused))
+        output.line(
+            f"refused orders: {told.first_seq} to {told.last_seq}, in a chain of their own; old ones are dropped"
+        )
     if chain.open_calls:
         shown = ", ".join(map(str, chain.open_calls[:10]))
         output.line(f"begun, outcome not told (the daemon ended in between): {shown}")

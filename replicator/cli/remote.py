@@ -47,6 +47,8 @@ WatchOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 ADDRESS = format_address(RPC_ADDRESS)
+TOKEN_FILE = "REPLICATOR_TOKEN_FILE"  # noqa: S105 - where it is, not what it is
+"""Names the token that orders carry on this machine; by default the daemon says where it is."""
 
 
 @contextlib.contextmanager
@@ -61,7 +63,9 @@ def connect(address: str, tls_ca: Path | None, tls_cert: Path | None, tls_key: P
     from replicator.rpc.client import ControlClient  # grpc takes 100 ms
     from replicator.rpc.endpoint import Endpoint
 
-    with ControlClient(Endpoint(address, tls_ca, tls_cert, tls_key)) as client:
+    token = os.environ.get(TOKEN_FILE)
+    endpoint = Endpoint(address, tls_ca, tls_cert, tls_key, token_file=Path(token) if token else None)
+    with ControlClient(endpoint) as client:
         yield client
 
 

@@ -86,6 +86,8 @@ def _look(spec: Spec) -> Report:
 
 
 def _print_summary(spec: Spec) -> None:
+    from replicator.config.advice import advice
+
     for cluster in spec.clusters:
         user = f" as {cluster.security.username}" if cluster.security.username else ""
         identity = f", must be {cluster.cluster_id}" if cluster.cluster_id else ""
@@ -95,6 +97,8 @@ def _print_summary(spec: Spec) -> None:
         output.line(f"flow {flow.name}: {flow.source} -> {flow.target}")
         for name, value in _facts(spec, flow):
             output.line(f"{_INDENT}{name}: {value}")
+    for text in advice(spec):
+        output.line(f"warning: {text}")
 
 
 def _facts(spec: Spec, flow: FlowSpec) -> Iterable[tuple[str, str]]:
@@ -163,6 +167,7 @@ def _print_rights(spec: Spec) -> None:
 
 
 def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
+    from replicator.config.advice import advice
     from replicator.core.rights import acl_command, principal
 
     document: dict[str, Any] = {
@@ -193,6 +198,7 @@ def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
             for flow in spec.flows
             for cluster, role, grants in _rights(spec, flow)
         ],
+        "warnings": list(advice(spec)),
         "connect": None,
     }
     if report is not None:

@@ -49,6 +49,8 @@ def _daemon(daemon: DaemonShape, base: Path) -> DaemonSpec:
         state_dir=base / daemon.state_dir,
         site=daemon.site,
         http=daemon.http,
+        http_public=daemon.http_public,
+        http_hosts=daemon.http_hosts,
         rpc=daemon.rpc,
         tls=None if tls is None else TlsSpec(tls.cert_file, tls.key_file, tls.ca_file),
         access=tuple(AccessRule(rule.identity, rule.roles, rule.flows) for rule in daemon.access),

@@ -9,6 +9,7 @@ from pathlib import Path
 from replicator.config.mistakes import KeyPath
 from replicator.config.rule import Rule
 from replicator.config.shape import SecurityShape
+from replicator.core.access import split
 from replicator.model.security import Mechanism, Protocol
 from replicator.model.units import is_loopback
 
@@ -28,6 +29,20 @@ def daemon_security(rule: Rule) -> None:
             "is not loopback, so it needs daemon.tls; allowed: 127.0.0.1:PORT, or set tls (cert_file, key_file)",
             about=[("daemon", "tls")],
         )
+    if not is_loopback(daemon.http[0]) and not daemon.http_public and (tls is None or tls.ca_file is None):
+        rule.note(
+            ("daemon", "http"),
+            "is not loopback, so callers show a certificate; needed: daemon.tls with ca_file, and daemon.access;"
+            " or http_public: true, which shows /metrics, /healthz and /readyz to everybody",
+            about=[("daemon", "tls"), ("daemon", "http_public")],
+        )
+    for number, entry in enumerate(daemon.access):
+        kind, _ = split(entry.identity)
+        if kind is None and "://" in entry.identity:
+            rule.note(
+                ("daemon", "access", number, "identity"),
+                f"can match nothing without its kind; allowed: 'uri:{entry.identity}'",
+            )
     if daemon.access and (tls is None or tls.ca_file is None):
         rule.note(("daemon", "access"), "has no effect without daemon.tls.ca_file: nobody shows a certificate")
     if tls is not None:

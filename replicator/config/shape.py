@@ -79,9 +79,10 @@ class AccessShape(Shape):
     """What somebody with a client certificate may do."""
 
     identity: Text
-    """Name in the certificate (a SAN, else the common name); `*` stands for any characters."""
+    """Name in the certificate, with its kind: dns:, email:, uri:, ip: or cn: (common name); `*` stands for any text.
+    Without a kind it is a DNS name, an e-mail address or an IP address."""
     roles: tuple[AccessRole, ...]
-    """observe, replicate (daemons), operate, failover; each of them includes to observe."""
+    """observe, replicate (daemons: leases, no orders), operate, failover; each of them includes to observe."""
     flows: tuple[Text, ...] = ("*",)
     """With which flows."""
 
@@ -94,7 +95,12 @@ class DaemonShape(Shape):
     state_dir: File = _default("./state")
     """Directory of the local cache; losing it changes no result. Relative to this file."""
     http: Address = _default("127.0.0.1:8480")
-    """Where /metrics, /healthz, /readyz and /status answer."""
+    """Where /metrics, /healthz, /readyz and /status answer. Beyond loopback by TLS, to certificates that `access` gives
+    the role observe; or see `http_public`."""
+    http_public: Flag = False
+    """Beyond loopback: /metrics, /healthz and /readyz for everybody, in plain text, and nothing else."""
+    http_hosts: tuple[Text, ...] = ()
+    """Names by which it is called without TLS, beside localhost and addresses."""
     rpc: Address = _default("127.0.0.1:7443")
     """Where the command line connects (gRPC); anything but loopback needs `tls`."""
     tls: TlsShape | None = None

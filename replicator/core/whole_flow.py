@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from replicator.errors import Conflict
+from replicator.errors import Conflict, HeldElsewhere
 from replicator.model.resolution import ANEW
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
@@ -108,6 +108,17 @@ def who_resolves(whole: FlowStatus, order: Order, me: str) -> str | None:
         f"what stands still of {order.topic} is copied by {len(holders)} daemons",
         why=f"partitions {shown}",
         next_step=f"replicator mirror resolve {whole.flow} {order.topic} --how {order.how} {options}, then the others",
+    )
+
+
+def held_elsewhere(flow: str, order: Order, holder: str, address: str) -> HeldElsewhere:
+    """Return that another daemon takes an order: passed on by this one, it would be this one's word who gave it."""
+    command = f"replicator mirror resolve {flow} {order.topic} --how {order.how}"
+    return HeldElsewhere(
+        f"what stands still of {order.topic} is copied by daemon {holder}",
+        address=address,
+        why=f"it answers at {address}" if address else "its address is not known",
+        next_step=f"{command} --address {address}" if address else f"repeat it there: {command}",
     )
 
 

@@ -40,6 +40,7 @@ async def coordinate(spec: Spec) -> None:
             None,
             host=host,
             port=port,
+            state_dir=spec.daemon.state_dir,
             tls=spec.daemon.tls,
             leases=coordination.embedded,
             rules=spec.daemon.access,

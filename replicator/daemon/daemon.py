@@ -30,7 +30,7 @@ from replicator.errors import ConfigError, ReplicatorError, StoreFull, UsageErro
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address
-from replicator.obs.audit import AuditLog
+from replicator.obs.audit import Audit
 from replicator.obs.logs import get_logger
 from replicator.obs.loop_watch import LoopWatch
 from replicator.rpc.peers import Peers
@@ -38,6 +38,7 @@ from replicator.rpc.server import RpcServer
 from replicator.store.port import MemoryStore, Store
 from replicator.store.sqlite import SqliteStore
 from replicator.web import http
+from replicator.web.gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -149,7 +150,11 @@ class Daemon:
         """Look whether a flow could be moved; see `ControlPort.rehearse`."""
         return await self._runner(flow).rehearse()
 
-    async def forget(self, flow: str, topic: str | None, *, dry_run: bool) -> Forgotten:
+    def reverse_of(self, flow: str) -> str:
+        """Return the flow that goes the other way; see `ControlPort.reverse_of`."""
+        return self._runner(flow).reverse_name
+
+    async def forget(self, flow: str, topic: str | None, *, may: Callable[[str], None], dry_run: bool) -> Forgotten:
         """Remove the records of a mirror or a flow; see `ControlPort.forget`."""
         if topic is not None:
             return await self._runner(flow).forget_mirror(topic, dry_run=dry_run)
@@ -158,7 +163,7 @@ class Daemon:
         timing, clusters = self._spec.coordinator, self._spec.clusters
         silence = max(silence_seconds(timing, one) for one in clusters)
         ours = frozenset(uid for one in self._flows.values() if (uid := one.runner.uid) is not None)
-        return await forget_flow(clusters, flow, ours=ours, silence_seconds=silence, dry_run=dry_run)
+        return await forget_flow(clusters, flow, ours=ours, silence_seconds=silence, may=may, dry_run=dry_run)
 
     async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
         """Return what a switch would do; see `ControlPort.plan_switch`."""
@@ -242,18 +247,21 @@ class Daemon:
                 self._start(flow, coordination.port)
             stop_http = asyncio.Event()
             host, port = self._spec.daemon.rpc
-            audit = AuditLog(self._spec.daemon.state_dir)
+            audit = Audit(self._spec.daemon.state_dir)
             rpc = self._rpc = RpcServer(
                 self,
                 audit,
                 host=host,
                 port=port,
+                state_dir=self._spec.daemon.state_dir,
                 tls=self._spec.daemon.tls,
                 leases=coordination.port,
                 rules=self._spec.daemon.access,
             )
             watching = watched(asyncio.create_task(LoopWatch().run()))
-            serving = asyncio.create_task(http.serve(*self._spec.daemon.http, self, stop_http))
+            serving = asyncio.create_task(
+                http.serve(*self._spec.daemon.http, self, stop_http, gate=Gate.of(self._spec.daemon, rpc.access))
+            )
             try:
                 await rpc.start()
                 await self._until_stopped(serving)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
@@ -14,7 +13,7 @@ from replicator.core import selection
 from replicator.core.partition_values import Phase
 from replicator.core.producer_memory import SETTINGS, ProducerMemory, producer_memory, spread
 from replicator.core.resolution import described
-from replicator.core.whole_flow import elsewhere, has_parts_elsewhere, merged, who_resolves
+from replicator.core.whole_flow import elsewhere, has_parts_elsewhere, held_elsewhere, merged, who_resolves
 from replicator.engine import state, translate, translate_time
 from replicator.engine.between import Between
 from replicator.engine.chores import Chores
@@ -410,13 +409,13 @@ class FlowRunner:
         """Resolve a fault of one mirror, or only tell what would be done; return what is done about it.
 
         Raises:
+            HeldElsewhere: Another daemon copies what stands still: it takes the order, of whoever gives it.
             ReplicatorError: The flow is not up, or it cannot be resolved like this.
         """
         parts = self._up()
         other = None if alone else who_resolves(await self.whole_status(), order, self._me.instance)
         if other is not None:
-            asked = replace(order, why=f"{order.why} (asked of {self._me.instance} by {order.actor})".lstrip())
-            return await self._peers.resolve(parts.presence.address(other), self._asked(parts), asked, dry_run=dry_run)
+            raise held_elsewhere(self.flow.name, order, other, parts.presence.address(other))
         resolver = Resolver(parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._admins[1], parts.owners)
         plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
         told = described(order.how, plan, order.topic)

@@ -24,7 +24,7 @@ from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from replicator.engine.state_log import Change
     from replicator.model.security import ClusterSpec
@@ -103,6 +103,7 @@ async def forget_flow(
     *,
     ours: frozenset[str],
     silence_seconds: float,
+    may: Callable[[str], None],
     dry_run: bool,
 ) -> Forgotten:
     """Remove all that is recorded of a flow that nobody runs any more; return what that is, and what stays.
@@ -112,6 +113,7 @@ async def forget_flow(
         flow: Its name, or its uid where several flows have that name.
         ours: Uids of the flows that this daemon runs.
         silence_seconds: How long after its last sign of life a daemon may still have an effect on a target.
+        may: Raises where the flow of a name must not be forgotten by whoever asks.
         dry_run: Only tell.
 
     Raises:
@@ -127,9 +129,13 @@ async def forget_flow(
         for cluster in every:
             try:
                 async with asyncio.timeout(_OPEN_SECONDS_MAX):
-                    opened += await _recorded(cluster, flow)
+                    found = await _recorded(cluster, flow)
             except (KafkaError, TimeoutError):
                 unasked.append(cluster.spec.alias)
+                continue
+            for *_, record in found:
+                may(record.name)
+            opened += found
         if len(opened) > 1:
             raise UsageError(
                 f"{len(opened)} flows are named {flow!r}: {', '.join(map(_described, opened))}",

@@ -11,7 +11,7 @@ class AccessRole(enum.StrEnum):
 
     OBSERVE = "observe"
     REPLICATE = "replicate"
-    """Take leases, and ask other daemons of a flow about the partitions they copy: daemons of a flow. It orders nothing."""
+    """Take leases, and ask other daemons of a flow about the partitions they copy: daemons of a flow. No orders."""
     OPERATE = "operate"
     """Pause and resume, resolve faults, switch over and fail back."""
     FAILOVER = "failover"

@@ -191,6 +191,8 @@ class DaemonSpec:
     state_dir: Path
     site: str | None = None
     http: tuple[str, int] = HTTP_ADDRESS
+    http_public: bool = False
+    http_hosts: tuple[str, ...] = ()
     rpc: tuple[str, int] = RPC_ADDRESS
     tls: TlsSpec | None = None
     access: tuple[AccessRule, ...] = ()

@@ -2,6 +2,9 @@
 
 A change is written down *before* it is made (its intent) and after it (its outcome). Where the intent cannot be
 written, the change is not made. Files are named by the number of their first entry; none is ever deleted or shortened.
+
+What was *refused* has files of its own, with a budget: whoever is refused must not fill the disk. Their chain begins
+where the oldest of them does.
 """
 
 from __future__ import annotations
@@ -21,27 +24,44 @@ from replicator.model.audit import AuditEntry, Phase
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-_GLOB = "audit-*.jsonl"
+CHANGES, REFUSALS = "audit", "refused"
 _FILE_BYTES_MAX = 16 << 20
 _TEXT_CHARS_MAX = 4000
+_REFUSED_FILE_BYTES_MAX = 4 << 20
+_REFUSED_FILES_MAX = 2
+_REFUSED_TEXT_CHARS_MAX = 200
 _READ_FILES_MAX = 4
 
 log = get_logger(__name__)
 
 
 class AuditLog:
-    """The log of one daemon, in its state directory. Its methods block for a write to the disk; any thread may call.
+    """A log of one daemon, in its state directory. Its methods block for a write to the disk; any thread may call.
 
     Args:
         directory: Where its files are.
         file_bytes_max: Above that a new file is begun.
+        name: How its files are called.
+        files_max: How many are kept; None: all of them.
+        text_chars_max: What is kept of each text.
     """
 
-    def __init__(self, directory: Path, file_bytes_max: int = _FILE_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        file_bytes_max: int = _FILE_BYTES_MAX,
+        *,
+        name: str = CHANGES,
+        files_max: int | None = None,
+        text_chars_max: int = _TEXT_CHARS_MAX,
+    ) -> None:
         self._directory = directory
         self._bytes_max = file_bytes_max
+        self._name = name
+        self._files_max = files_max
+        self._chars_max = text_chars_max
         self._file: int | None = None
         self._size = 0
         self._seq = 0
@@ -68,8 +88,9 @@ class AuditLog:
         if self._size >= self._bytes_max:
             self._forget_file()
             self._begin_file()
+            self._drop_oldest()
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        made = replace(_bounded(entry), seq=self._seq + 1, at=at, previous=self._hash)
+        made = replace(_bounded(entry, self._chars_max), seq=self._seq + 1, at=at, previous=self._hash)
         self._write(encode(made))
         self._seq = made.seq
         return made.seq
@@ -86,7 +107,7 @@ class AuditLog:
 
     def _open(self) -> None:
         """Find the end of the chain; a last line that was written by half is ended, and said to be so."""
-        files = files_of(self._directory)
+        files = files_of(self._directory, self._name)
         if not files:
             self._begin_file()
             return
@@ -115,23 +136,27 @@ class AuditLog:
         self._seq = note.seq
 
     def _begin_file(self) -> None:
-        self._use(self._directory / f"audit-{self._seq + 1:012}.jsonl")
+        self._use(self._directory / f"{self._name}-{self._seq + 1:012}.jsonl")
+
+    def _drop_oldest(self) -> None:
+        for path in files_of(self._directory, self._name)[: -self._files_max] if self._files_max is not None else ():
+            path.unlink(missing_ok=True)
 
     def _use(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._file).st_size
 
-    def recent(self, flow: str | None, limit: int) -> Sequence[AuditEntry]:
-        """Return at most `limit` entries, of one flow if it is given, newest last; the last few files are looked at.
+    def recent(self, wanted: Callable[[str], bool], limit: int) -> Sequence[AuditEntry]:
+        """Return at most `limit` entries about flows that are wanted, newest last; the last few files are looked at.
 
         Raises:
             StoreError: They cannot be read.
         """
         found: deque[AuditEntry] = deque(maxlen=limit)
         try:
-            for line in lines_of(files_of(self._directory)[-_READ_FILES_MAX:]):
+            for line in lines_of(files_of(self._directory, self._name)[-_READ_FILES_MAX:]):
                 entry = decode(line.raw)
-                if entry is not None and flow in {None, entry.flow}:
+                if entry is not None and wanted(entry.flow):
                     found.append(entry)
         except OSError as error:
             raise _fault(self._directory, error) from error
@@ -152,9 +177,49 @@ class AuditLog:
             self._file = None
 
 
-def files_of(directory: Path) -> list[Path]:
+class Audit:
+    """What a daemon keeps of its operators: every change for ever, and refusals as far as their budget goes.
+
+    Its methods block for a write to the disk; any thread may call.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._changes = AuditLog(directory)
+        self._refusals = AuditLog(
+            directory,
+            _REFUSED_FILE_BYTES_MAX,
+            name=REFUSALS,
+            files_max=_REFUSED_FILES_MAX,
+            text_chars_max=_REFUSED_TEXT_CHARS_MAX,
+        )
+
+    def append(self, entry: AuditEntry) -> int:
+        """Write an entry down; return its number once it is on the disk.
+
+        Raises:
+            StoreFull: There is no room for it.
+            StoreError: It cannot be written.
+        """
+        return (self._refusals if entry.phase is Phase.REFUSED else self._changes).append(entry)
+
+    def recent(self, wanted: Callable[[str], bool], limit: int) -> Sequence[AuditEntry]:
+        """Return at most `limit` entries about flows that are wanted, newest last.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        found = [*self._changes.recent(wanted, limit), *self._refusals.recent(wanted, limit)]
+        return sorted(found, key=lambda entry: entry.at)[-limit:]
+
+    def close(self) -> None:
+        """Close its files; safe to call twice."""
+        self._changes.close()
+        self._refusals.close()
+
+
+def files_of(directory: Path, name: str = CHANGES) -> list[Path]:
     """Return the files of a log, oldest first."""
-    return sorted(directory.glob(_GLOB))
+    return sorted(directory.glob(f"{name}-*.jsonl"))
 
 
 def lines_of(files: Sequence[Path]) -> Iterator[Line]:
@@ -165,10 +230,10 @@ def lines_of(files: Sequence[Path]) -> Iterator[Line]:
                 yield Line(f"{path} line {number}", raw)
 
 
-def _bounded(entry: AuditEntry) -> AuditEntry:
+def _bounded(entry: AuditEntry, chars_max: int) -> AuditEntry:
     """Cut texts that a caller may have made of any length."""
     texts = {
-        name: getattr(entry, name)[:_TEXT_CHARS_MAX]
+        name: getattr(entry, name)[:chars_max]
         for name in ("actor", "peer", "flow", "topic", "reason", "before", "after", "error")
     }
     return replace(entry, **texts)
@@ -179,5 +244,5 @@ def _fault(directory: Path, error: OSError) -> StoreError:
     return kind(
         f"the audit log in {directory} cannot be written",
         why=error.strerror or str(error),
-        next_step="free disk space under daemon.state_dir: without the log no change is made",
+        next_step=f"make room (df -h {directory}), then repeat the order: without the log no change is made",
     )

@@ -8,7 +8,7 @@ left out, never shown as 0. Flows that another daemon runs are left out too, so 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +78,13 @@ class Metric(enum.Enum):
     )
     FLOW_RESTARTS = MetricSpec(
         "flow_restarts_total", "counter", ("flow",), "Times a flow was begun again after it had ended by itself."
+    )
+    REFUSED_CALLS = MetricSpec(
+        "refused_calls_total",
+        "counter",
+        ("reason",),
+        "Calls of rpc and http that were refused: role (no rule gives it), certificate (none, or nameless), token "
+        "(an order without it), nobody (orders are not taken here), share (too many at once), host (not our name).",
     )
     RECORDS = MetricSpec("records_total", "counter", ("flow",), "Records written to the target.")
     BYTES = MetricSpec("bytes_total", "counter", ("flow",), "Bytes of record batches written to the target.")
@@ -197,9 +204,15 @@ class Metric(enum.Enum):
 class StatusCollector(Collector):
     """Translates one snapshot per scrape."""
 
-    def __init__(self, snapshot: Callable[[], DaemonStatus], groups: Callable[[str], Sequence[GroupStatus]]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], DaemonStatus],
+        groups: Callable[[str], Sequence[GroupStatus]],
+        refused: Mapping[str, int],
+    ) -> None:
         self._snapshot = snapshot
         self._groups = groups
+        self._refused = refused
 
     def collect(self) -> Iterable[Family]:
         """Return all families, in the order of the table."""
@@ -210,6 +223,8 @@ class StatusCollector(Collector):
         families.add(Metric.CONFIG_RELOAD_SUCCESS, status.config_reload_ok)
         families.add(Metric.EVENT_LOOP_LAG_SECONDS, loop_watch.lag_seconds())
         families.add(Metric.UNEXPECTED_ERRORS, bugs.count(""), "")
+        for reason, count in sorted(self._refused.items()):
+            families.add(Metric.REFUSED_CALLS, count, reason)
         _clusters(families, status)
         for flow in status.flows:
             if not flow.remote:
@@ -223,15 +238,20 @@ class StatusCollector(Collector):
         return iter(())
 
 
-def render(snapshot: Callable[[], DaemonStatus], groups: Callable[[str], Sequence[GroupStatus]]) -> bytes:
+def render(
+    snapshot: Callable[[], DaemonStatus],
+    groups: Callable[[str], Sequence[GroupStatus]],
+    refused: Mapping[str, int] | None = None,
+) -> bytes:
     """Return the text of one scrape, of type CONTENT_TYPE.
 
     Args:
         snapshot: Gives the daemon's status.
         groups: Gives the consumer groups of a flow that this daemon runs.
+        refused: How many calls were refused, by reason.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(snapshot, groups))
+    registry.register(StatusCollector(snapshot, groups, refused or {}))
     return generate_latest(registry)
 
 

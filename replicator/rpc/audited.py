@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import grpc.aio
 
-from replicator.errors import ReplicatorError
+from replicator.errors import ReplicatorError, StoreError
 from replicator.model.audit import AuditEntry, Phase
+
+_log = logging.getLogger(__name__)
 
 
 class AuditPort(Protocol):
@@ -25,8 +28,8 @@ class AuditPort(Protocol):
         """
         ...
 
-    def recent(self, flow: str | None, limit: int) -> Sequence[AuditEntry]:
-        """Return at most `limit` entries, of one flow if it is given, newest last.
+    def recent(self, wanted: Callable[[str], bool], limit: int) -> Sequence[AuditEntry]:
+        """Return at most `limit` entries about flows that are wanted, newest last; an empty name stands for none.
 
         Raises:
             StoreError: They cannot be read.
@@ -51,6 +54,7 @@ async def audited(log: AuditPort, entry: AuditEntry) -> AsyncIterator[Change]:
 
     Raises:
         StoreError: The intent cannot be written: nothing is done. Or the outcome cannot: it was done, and is told so.
+        ReplicatorError: What the block raised, whether or not it can be written down.
     """
     call = await asyncio.to_thread(log.append, replace(entry, phase=Phase.INTENT))
     change = Change(entry.after)
@@ -59,14 +63,31 @@ async def audited(log: AuditPort, entry: AuditEntry) -> AsyncIterator[Change]:
         yield change
     except BaseException as error:
         why = error.what if isinstance(error, ReplicatorError) else type(error).__name__
-        await asyncio.to_thread(log.append, replace(outcome, outcome="failed", after="", error=why))
+        try:
+            await asyncio.to_thread(log.append, replace(outcome, outcome="failed", after="", error=why))
+        except StoreError as unwritten:
+            _log.error("the outcome of audit entry %d is not written down: %s", call, unwritten)
         raise
-    await asyncio.to_thread(log.append, replace(outcome, outcome="ok", after=change.after))
+    try:
+        await asyncio.to_thread(log.append, replace(outcome, outcome="ok", after=change.after))
+    except StoreError as unwritten:
+        raise StoreError(
+            f"{entry.method} of {entry.flow!r} was done; only its outcome could not be written to the audit log",
+            why=unwritten.why,
+            next_step=unwritten.next_step,
+        ) from unwritten
 
 
-async def refused(log: AuditPort, entry: AuditEntry, error: ReplicatorError) -> None:
-    """Write down that a change was not allowed. What keeps the log from being written does not make it allowed."""
-    await asyncio.to_thread(log.append, replace(entry, phase=Phase.REFUSED, after="", error=error.what))
+async def refused(log: AuditPort, entry: AuditEntry, error: ReplicatorError, left_out: int) -> None:
+    """Write down that a change was not allowed, and how many like it were not told.
+
+    It is none the more allowed where that cannot be written.
+    """
+    text = f"{error.what}; {left_out} more like it before were not written down" if left_out else error.what
+    try:
+        await asyncio.to_thread(log.append, replace(entry, phase=Phase.REFUSED, after="", error=text))
+    except StoreError as unwritten:
+        _log.warning("a refusal is not written down: %s", unwritten)
 
 
 def peer_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import NoReturn, Self, cast
 
 import grpc
 
+from replicator.errors import DaemonUnreachable, HeldElsewhere, NotAvailable
 from replicator.model.audit import AuditEntry
 from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
@@ -38,10 +40,12 @@ from replicator.rpc.convert import (
 )
 from replicator.rpc.convert_switch import plan_from_wire, sides_from_wire, switch_from_wire, switch_order_to_wire
 from replicator.rpc.endpoint import OPTIONS, Endpoint
-from replicator.rpc.peers import RESOLVE_SECONDS_MAX
+from replicator.rpc.find_token import NO_TOKEN, Metadata, metadata_for, order_metadata
+from replicator.rpc.v1 import access_pb2, access_pb2_grpc, control_pb2_grpc, lease_pb2, lease_pb2_grpc
 from replicator.rpc.v1 import control_pb2 as pb
-from replicator.rpc.v1 import control_pb2_grpc, lease_pb2, lease_pb2_grpc
 
+_RESOLVE_SECONDS_MAX = 300.0
+"""Records are compared for `accept`, and set aside for `skip`: longer than a look at a daemon's memory."""
 _REHEARSE_SECONDS_MAX = 60.0
 _SWITCH_SECONDS_MAX = 60.0
 """A plan looks at both clusters, one of which may be gone."""
@@ -66,6 +70,8 @@ class ControlClient:
         self._channel = _channel(endpoint)
         self._stub = control_pb2_grpc.ControlStub(self._channel)
         self._leases = lease_pb2_grpc.LeaseStub(self._channel)
+        self._access = access_pb2_grpc.AccessStub(self._channel)
+        self._metadata: Metadata | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,16 +134,35 @@ class ControlClient:
             request_id=request_id or uuid.uuid4().hex,
         )
         try:
-            return self._stub.SetDesired(request, timeout=self._endpoint.timeout_seconds).changed
+            return self._stub.SetDesired(
+                request, timeout=self._endpoint.timeout_seconds, metadata=self._order()
+            ).changed
         except grpc.RpcError as error:
             self._raise(error)
 
     def resolve(self, flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None) -> Resolution:
-        """Resolve the fault of a mirror, or only tell what that would do; no reasons: nothing stands still."""
-        request = order_to_wire(flow, order, dry_run=dry_run, expected_epoch=expected_epoch)
+        """Resolve the fault of a mirror, or only tell what that would do; no reasons: nothing stands still.
+
+        Where another daemon copies what stands still, that one is asked, with the same files; never a third one.
+        """
         try:
-            # Records are compared for `accept`, and set aside for `skip`: longer than a look at the daemon's memory.
-            answer = self._stub.ResolveMirror(request, timeout=RESOLVE_SECONDS_MAX)
+            return self._resolve(flow, order, dry_run=dry_run, expected_epoch=expected_epoch, alone=False)
+        except HeldElsewhere as there:
+            if not there.address:
+                raise
+            try:
+                with ControlClient(replace(self._endpoint, address=there.address, token_file=None)) as other:
+                    return other._resolve(flow, order, dry_run=dry_run, expected_epoch=expected_epoch, alone=True)
+            except DaemonUnreachable as unreachable:
+                there.why = f"it does not answer us at {there.address}: {unreachable.why or unreachable.what}"
+                raise there from unreachable
+
+    def _resolve(
+        self, flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None, alone: bool
+    ) -> Resolution:
+        request = order_to_wire(flow, order, dry_run=dry_run, expected_epoch=expected_epoch, alone=alone)
+        try:
+            answer = self._stub.ResolveMirror(request, timeout=_RESOLVE_SECONDS_MAX, metadata=self._order())
         except grpc.RpcError as error:
             self._raise(error)
         return resolution_from_wire(answer)
@@ -146,7 +171,7 @@ class ControlClient:
         """Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs."""
         request = pb.ForgetRequest(flow=flow, topic=topic or "", actor=actor, reason=reason, dry_run=dry_run)
         try:
-            return forgotten_from_wire(self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX))
+            return forgotten_from_wire(self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order()))
         except grpc.RpcError as error:
             self._raise(error)
 
@@ -164,7 +189,7 @@ class ControlClient:
 
     def _switch(self, request: pb.StartSwitchRequest) -> pb.StartSwitchResponse:
         try:
-            return self._stub.StartSwitch(request, timeout=_SWITCH_SECONDS_MAX)
+            return self._stub.StartSwitch(request, timeout=_SWITCH_SECONDS_MAX, metadata=self._order())
         except grpc.RpcError as error:
             self._raise(error)
 
@@ -189,7 +214,9 @@ class ControlClient:
         """Undo the running switch; with `target_lost` open its source again."""
         request = pb.AbortSwitchRequest(flow=flow, actor=actor, reason=reason, target_lost=target_lost)
         try:
-            return switch_from_wire(self._stub.AbortSwitch(request, timeout=_WAY_BACK_SECONDS_MAX))
+            return switch_from_wire(
+                self._stub.AbortSwitch(request, timeout=_WAY_BACK_SECONDS_MAX, metadata=self._order())
+            )
         except grpc.RpcError as error:
             self._raise(error)
 
@@ -197,7 +224,9 @@ class ControlClient:
         """Agree to what a failback found."""
         request = pb.ConfirmSwitchRequest(flow=flow, confirm=confirm, actor=actor)
         try:
-            return switch_from_wire(self._stub.ConfirmSwitch(request, timeout=_SWITCH_SECONDS_MAX))
+            return switch_from_wire(
+                self._stub.ConfirmSwitch(request, timeout=_SWITCH_SECONDS_MAX, metadata=self._order())
+            )
         except grpc.RpcError as error:
             self._raise(error)
 
@@ -293,6 +322,29 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
         return [table_from_wire(table) for table in answer.tables]
+
+    def _order(self) -> Metadata:
+        """Return what orders carry.
+
+        Raises:
+            AccessDenied: They carry a token, which cannot be used or is not given to what listens there.
+        """
+        if self._metadata is None:
+            self._metadata = self._found() if self._endpoint.asks_for_token() else NO_TOKEN
+        return self._metadata
+
+    def _found(self) -> Metadata:
+        endpoint = self._endpoint
+        if endpoint.token_file is not None:
+            return order_metadata(endpoint.token_file, endpoint.address, told=False)
+        try:
+            told = self._access.Describe(access_pb2.DescribeAccessRequest(), timeout=endpoint.timeout_seconds)
+        except grpc.RpcError as error:
+            failure = faults.meaning(cast("grpc.Call", error), endpoint.address, endpoint.timeout_seconds)
+            if isinstance(failure, NotAvailable):  # a daemon of an older version asks for none
+                return NO_TOKEN
+            raise failure from error
+        return metadata_for(endpoint, told.known_by, told.token_file)
 
     def _raise(self, error: grpc.RpcError) -> NoReturn:
         # Every error a stub raises is a call too; the types do not say so.

@@ -28,6 +28,14 @@ class Endpoint:
 
     On loopback without any TLS file the connection is plain text; everything else is TLS, with the system's
     roots unless `ca_file` is given.
+
+    Attributes:
+        address: `host:port`.
+        ca_file: Authority of the daemon's certificate.
+        cert_file: Our certificate.
+        key_file: Its key.
+        timeout_seconds: How long most answers may take.
+        token_file: The token that orders carry on loopback; None: where the daemon says.
     """
 
     address: str
@@ -35,6 +43,15 @@ class Endpoint:
     cert_file: Path | None = None
     key_file: Path | None = None
     timeout_seconds: float = 10.0
+    token_file: Path | None = None
+
+    def asks_for_token(self) -> bool:
+        """Return whether orders may need the token of a state directory: on this machine, without a certificate."""
+        try:
+            host, _ = parse_address(self.address)
+        except ValueError:
+            return False
+        return is_loopback(host) and self.cert_file is None
 
     def dialled(self) -> tuple[str, grpc.ChannelCredentials | None]:
         """Return the address as gRPC wants it, and the credentials; None for plain text.
@@ -60,13 +77,17 @@ class Endpoint:
             raise UsageError("a TLS file cannot be read", why=str(error)) from error
         return format_address(address), grpc.ssl_channel_credentials(roots, private_key=key, certificate_chain=chain)
 
-    def channel(self) -> grpc.aio.Channel:
+    def channel(self, *, apart: bool = False) -> grpc.aio.Channel:
         """Return a connection for asyncio; nothing is sent before it is used.
+
+        Args:
+            apart: Not shared with any other channel: a connection takes a bounded number of calls at once.
 
         Raises:
             UsageError: The address or a TLS file cannot be meant.
         """
         target, credentials = self.dialled()
+        options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)] if apart else OPTIONS
         if credentials is None:
-            return grpc.aio.insecure_channel(target, options=OPTIONS)
-        return grpc.aio.secure_channel(target, credentials, options=OPTIONS)
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, credentials, options=options)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
 import grpc
 import grpc.aio
 
-from replicator.errors import DaemonUnreachable, ReplicatorError, TimedOut
+from replicator.errors import AccessDenied, Busy, DaemonUnreachable, NotAvailable, ReplicatorError, TimedOut
 from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
 from replicator.rpc import faults
 from replicator.rpc.convert import caller_to_wire, lease_answer_from_wire, table_from_wire
 from replicator.rpc.endpoint import Endpoint
+from replicator.rpc.find_token import NO_TOKEN, Metadata, metadata_for
+from replicator.rpc.v1 import access_pb2, access_pb2_grpc, lease_pb2_grpc
 from replicator.rpc.v1 import lease_pb2 as pb
-from replicator.rpc.v1 import lease_pb2_grpc
 
 _R = TypeVar("_R")
-_PASSING = (DaemonUnreachable, TimedOut)
+_PASSING = (DaemonUnreachable, TimedOut, Busy)
+
+_Call = Callable[["lease_pb2_grpc.LeaseAsyncStub", float, Metadata], Awaitable[_R]]  # the stub is one for type checkers
 
 
 class RemoteLeases:
@@ -28,38 +32,49 @@ class RemoteLeases:
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._endpoints = list(endpoints)
-        self._channels: dict[Endpoint, grpc.aio.Channel] = {}
+        self._channels: dict[tuple[Endpoint, bool], grpc.aio.Channel] = {}
+        self._metadata: dict[Endpoint, Metadata] = {}
 
     async def renew(self, caller: Caller) -> LeaseAnswer:
         """See `LeasePort.renew`."""
         request = caller_to_wire(caller)
-        return lease_answer_from_wire(await self._asked(lambda stub, seconds: stub.Renew(request, timeout=seconds)))
+        return lease_answer_from_wire(
+            await self._ordered(lambda stub, seconds, carried: stub.Renew(request, timeout=seconds, metadata=carried))
+        )
 
     async def acquire(self, caller: Caller) -> LeaseAnswer:
         """See `LeasePort.acquire`."""
         request = caller_to_wire(caller)
-        return lease_answer_from_wire(await self._asked(lambda stub, seconds: stub.Acquire(request, timeout=seconds)))
+        return lease_answer_from_wire(
+            await self._ordered(lambda stub, seconds, carried: stub.Acquire(request, timeout=seconds, metadata=carried))
+        )
 
     async def hand_off(self, caller: Caller) -> LeaseAnswer:
         """See `LeasePort.hand_off`."""
         request = caller_to_wire(caller)
-        return lease_answer_from_wire(await self._asked(lambda stub, seconds: stub.HandOff(request, timeout=seconds)))
+        return lease_answer_from_wire(
+            await self._ordered(lambda stub, seconds, carried: stub.HandOff(request, timeout=seconds, metadata=carried))
+        )
 
     async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
         """See `LeasePort.release`."""
         request = pb.ReleaseRequest(caller=caller_to_wire(caller), leaves=leaves)
-        return lease_answer_from_wire(await self._asked(lambda stub, seconds: stub.Release(request, timeout=seconds)))
+        return lease_answer_from_wire(
+            await self._ordered(lambda stub, seconds, carried: stub.Release(request, timeout=seconds, metadata=carried))
+        )
 
     async def tables(self) -> Sequence[LeaseTable]:
         """See `LeasePort.tables`."""
-        answer = await self._asked(lambda stub, seconds: stub.List(pb.ListLeasesRequest(), timeout=seconds))
+        answer = await self._asked(
+            lambda stub, seconds, carried: stub.List(pb.ListLeasesRequest(), timeout=seconds, metadata=carried)
+        )
         return [table_from_wire(table) for table in answer.tables]
 
     async def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
         """See `LeasePort.watch`; it ends with the coordinator that answers first."""
         endpoint = self._endpoints[0]
         try:
-            async for table in self._stub(endpoint).Watch(pb.WatchLeasesRequest(flow_uid=flow_uid)):
+            async for table in self._stub(endpoint, watches=True).Watch(pb.WatchLeasesRequest(flow_uid=flow_uid)):
                 yield table_from_wire(table)
         except grpc.aio.AioRpcError as error:
             raise faults.meaning(error, endpoint.address, endpoint.timeout_seconds) from error
@@ -69,15 +84,15 @@ class RemoteLeases:
         for channel in self._channels.values():
             await channel.close()
 
-    async def _asked(self, call: Callable[[lease_pb2_grpc.LeaseAsyncStub, float], Awaitable[_R]]) -> _R:
+    async def _ordered(self, call: _Call[_R]) -> _R:
+        return await self._asked(call, orders=True)
+
+    async def _asked(self, call: _Call[_R], *, orders: bool = False) -> _R:
         failures: list[ReplicatorError] = []
         for endpoint in list(self._endpoints):
             try:
-                answer = await call(self._stub(endpoint), endpoint.timeout_seconds)
-            except grpc.aio.AioRpcError as error:
-                failure = faults.meaning(error, endpoint.address, endpoint.timeout_seconds)
-                if not isinstance(failure, _PASSING):
-                    raise failure from error
+                answer = await self._asked_one(endpoint, call, orders=orders)
+            except _PASSING as failure:
                 failures.append(failure)
                 continue
             self._endpoints.remove(endpoint)
@@ -89,8 +104,47 @@ class RemoteLeases:
             next_step="start one with `replicator coordinator FILE`, or correct coordinator.endpoints",
         )
 
-    def _stub(self, endpoint: Endpoint) -> lease_pb2_grpc.LeaseAsyncStub:
-        channel = self._channels.get(endpoint)
-        if channel is None:
-            channel = self._channels[endpoint] = endpoint.channel()
+    async def _asked_one(self, endpoint: Endpoint, call: _Call[_R], *, orders: bool) -> _R:
+        """Ask one coordinator; where it made a new token since (its state directory is new), once more with that."""
+        carried = await self._order(endpoint) if orders else NO_TOKEN
+        try:
+            return await self._tried(endpoint, call, carried)
+        except AccessDenied:
+            self._metadata.pop(endpoint, None)
+            if not carried or (again := await self._order(endpoint)) == carried:
+                raise
+        return await self._tried(endpoint, call, again)
+
+    async def _tried(self, endpoint: Endpoint, call: _Call[_R], carried: Metadata) -> _R:
+        seconds = endpoint.timeout_seconds
+        try:
+            return await call(self._stub(endpoint), seconds, carried)
+        except grpc.aio.AioRpcError as error:
+            raise faults.meaning(error, endpoint.address, seconds) from error
+
+    async def _order(self, endpoint: Endpoint) -> Metadata:
+        """Return what calls that change leases carry to a coordinator."""
+        if not endpoint.asks_for_token():
+            return NO_TOKEN
+        if endpoint not in self._metadata:
+            access = cast("access_pb2_grpc.AccessAsyncStub", access_pb2_grpc.AccessStub(self._channel(endpoint)))
+            try:
+                told = await access.Describe(access_pb2.DescribeAccessRequest(), timeout=endpoint.timeout_seconds)
+            except grpc.aio.AioRpcError as error:
+                failure = faults.meaning(error, endpoint.address, endpoint.timeout_seconds)
+                if isinstance(failure, NotAvailable):  # a coordinator of an older version asks for none
+                    return NO_TOKEN
+                raise failure from error
+            self._metadata[endpoint] = await asyncio.to_thread(metadata_for, endpoint, told.known_by, told.token_file)
+        return self._metadata[endpoint]
+
+    def _channel(self, endpoint: Endpoint, *, watches: bool = False) -> grpc.aio.Channel:
+        """Return the connection for calls, or that for watches: those take a connection's calls for ever."""
+        key = (endpoint, watches)
+        if key not in self._channels:
+            self._channels[key] = endpoint.channel(apart=watches)
+        return self._channels[key]
+
+    def _stub(self, endpoint: Endpoint, *, watches: bool = False) -> lease_pb2_grpc.LeaseAsyncStub:
+        channel = self._channel(endpoint, watches=watches)
         return cast("lease_pb2_grpc.LeaseAsyncStub", lease_pb2_grpc.LeaseStub(channel))

@@ -79,15 +79,17 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         """See `LeasePort.tables`."""
         del request
         async with errors_cross(context):
-            self._access.check(context, None, AccessRole.OBSERVE)
-            return pb.ListLeasesResponse(tables=[table_to_wire(table) for table in await self._leases.tables()])
+            self._access.check_known(context)
+            sees = self._access.sees(context)
+            tables = [table_to_wire(table) for table in await self._leases.tables() if sees(table.flow)]
+            return pb.ListLeasesResponse(tables=tables)
 
     async def Watch(  # noqa: N802
         self, request: pb.WatchLeasesRequest, context: grpc.aio.ServicerContext[pb.WatchLeasesRequest, pb.LeaseTable]
     ) -> AsyncIterator[pb.LeaseTable]:
         """See `LeasePort.watch`; it ends when this server does."""
         async with errors_cross(context):
-            self._access.check(context, None, AccessRole.OBSERVE)
+            self._access.check_known(context)
             tables = self._leases.watch(request.flow_uid)
             stopping = asyncio.ensure_future(self._stopping.wait())
             try:
@@ -99,6 +101,8 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
                         with contextlib.suppress(asyncio.CancelledError):
                             await coming
                         return
-                    yield table_to_wire(coming.result())
+                    table = coming.result()
+                    self._access.check(context, table.flow, AccessRole.OBSERVE)
+                    yield table_to_wire(table)
             finally:
                 stopping.cancel()

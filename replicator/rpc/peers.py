@@ -12,14 +12,11 @@ import grpc.aio
 
 from replicator.errors import Conflict, UsageError
 from replicator.model.names import STATE_TOPIC
-from replicator.model.resolution import Order, Resolution
 from replicator.model.status import FlowStatus
 from replicator.model.translation import OffsetQuestion, Translation
 from replicator.rpc import faults
 from replicator.rpc.convert import (
-    order_to_wire,
     question_to_wire,
-    resolution_from_wire,
     status_from_wire,
     translation_from_wire,
 )
@@ -30,8 +27,6 @@ from replicator.rpc.v1 import control_pb2_grpc
 _CHANNELS_MAX = 64
 _STATUS_SECONDS = 2.0
 _TRANSLATE_SECONDS = 20.0
-RESOLVE_SECONDS_MAX = 300.0
-"""Records are compared for `accept`, and set aside for `skip`: longer than a look at a daemon's memory."""
 
 
 class Asked(NamedTuple):
@@ -85,16 +80,6 @@ class Peers:
         except grpc.aio.AioRpcError as error:
             raise faults.meaning(error, address, _TRANSLATE_SECONDS) from error
         return [translation_from_wire(each) for each in answer.translations]
-
-    async def resolve(self, address: str, flow: Asked, order: Order, *, dry_run: bool) -> Resolution:
-        """Let that daemon resolve a fault of what it copies; with `dry_run` it only tells."""
-        request = order_to_wire(flow.name, order, dry_run=dry_run, alone=True)
-        request.flow_uid = flow.uid
-        try:
-            answer = await (await self._stub(address)).ResolveMirror(request, timeout=RESOLVE_SECONDS_MAX)
-        except grpc.aio.AioRpcError as error:
-            raise faults.meaning(error, address, RESOLVE_SECONDS_MAX) from error
-        return resolution_from_wire(answer)
 
     async def close(self) -> None:
         """Close every connection."""

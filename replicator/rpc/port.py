@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from replicator.errors import Conflict, ReplicatorError, UsageError
@@ -38,9 +38,8 @@ class ControlPort(Protocol):
     async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
         """Resolve the fault of a mirror of a flow; with `dry_run` only tell what that would do.
 
-        Where another daemon copies what stands still, that one is asked, unless `alone`.
-
         Raises:
+            HeldElsewhere: Another daemon copies what stands still, and is to be asked; never raised with `alone`.
             ReplicatorError: It cannot be resolved like this, or the flow is not run here.
         """
         ...
@@ -91,8 +90,18 @@ class ControlPort(Protocol):
         """
         ...
 
-    async def forget(self, flow: str, topic: str | None, *, dry_run: bool) -> Forgotten:
+    def reverse_of(self, flow: str) -> str:
+        """Return the flow that goes the other way, empty where there is none; never waits.
+
+        Raises:
+            UsageError: The flow is not run here.
+        """
+        ...
+
+    async def forget(self, flow: str, topic: str | None, *, may: Callable[[str], None], dry_run: bool) -> Forgotten:
         """Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs.
+
+        A flow may be named by its uid; `may` is then asked about its name, before anything is told or done.
 
         Raises:
             ReplicatorError: It is copied, it may be, or it is not ours; or a cluster cannot be asked.

@@ -1,6 +1,7 @@
 """HTTP endpoints of a daemon: /metrics, /healthz, /readyz, /status and /flows/{name}/healthy.
 
 All of them only read. They run on the daemon's own event loop, so /healthz answering is the proof that it turns.
+Who may see what is in `gate`, how many may ask at once in `connections`.
 """
 
 from __future__ import annotations
@@ -20,41 +21,44 @@ from starlette.routing import Route
 from replicator.core.health import beside, unhealthy_because
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.groups import GroupStatus
-from replicator.model.status import to_json
+from replicator.model.status import DaemonStatus, to_json
 from replicator.model.units import format_address, parse_duration
 from replicator.obs.metrics import CONTENT_TYPE, render
+from replicator.rpc.access import only
 from replicator.rpc.port import ControlPort, find_flow
+from replicator.web.certificates import Certificates
+from replicator.web.connections import Connection, Room
+from replicator.web.gate import Gate
 
-_CONNECTIONS_MAX = 64
 _ORDERS = "this is about copying alone: the daemon takes orders, a failover too; route them by /healthz"
 _KEEP_ALIVE_SECONDS = 5
 _GRACE_SECONDS = 2
 _BACKLOG = 64
 
 
-def app(control: ControlPort) -> Starlette:
-    """Return the ASGI application over a daemon."""
+def app(control: ControlPort, gate: Gate | None = None) -> Starlette:
+    """Return the ASGI application over a daemon; without a gate everybody sees all of it, under names of loopback."""
+    gate = Gate() if gate is None else gate
 
-    def metrics(_: Request) -> Response:
-        return Response(render(control.snapshot, partial(_groups_of, control)), media_type=CONTENT_TYPE)
+    def seen(request: Request) -> DaemonStatus:
+        return only(control.snapshot(), gate.sees(request))
+
+    def metrics(request: Request) -> Response:
+        text = render(partial(seen, request), partial(_groups_of, control), gate.refusals.counts)
+        return Response(text, media_type=CONTENT_TYPE)
 
     def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    def readyz(_: Request) -> Response:
-        status = control.snapshot()
-        verdict = "ready" if status.ready else status.not_ready_because or "starting"
-        told = [f"{flow.flow}: {why}" for flow in status.flows for why in beside(flow) if why not in verdict]
-        if not status.ready:
-            told.append(_ORDERS)
-        return PlainTextResponse("\n".join([verdict, *told]) + "\n", status_code=200 if status.ready else 503)
+    def readyz(request: Request) -> Response:
+        return _readiness(seen(request), told=gate.tells_all(request))
 
-    def status(_: Request) -> Response:
-        return JSONResponse(to_json(control.snapshot()))
+    def status(request: Request) -> Response:
+        return JSONResponse(to_json(seen(request)))
 
     def healthy(request: Request) -> Response:
         try:
-            flow = find_flow(control.snapshot(), request.path_params["name"])
+            flow = find_flow(seen(request), request.path_params["name"])
         except UsageError as error:
             return JSONResponse({"error": error.what, "next": error.next_step}, status_code=404)
         try:
@@ -72,13 +76,25 @@ def app(control: ControlPort) -> Starlette:
 
     return Starlette(
         routes=[
-            _get("/metrics", metrics),
-            _get("/healthz", healthz),
-            _get("/readyz", readyz),
-            _get("/status", status),
-            _get("/flows/{name}/healthy", healthy),
+            _get("/metrics", metrics, gate),
+            _get("/healthz", healthz, gate),
+            _get("/readyz", readyz, gate),
+            _get("/status", status, gate),
+            _get("/flows/{name}/healthy", healthy, gate),
         ]
     )
+
+
+def _readiness(status: DaemonStatus, *, told: bool) -> Response:
+    """Return whether the daemon is ready; to some without a word about its flows."""
+    code = 200 if status.ready else 503
+    if not told:
+        return PlainTextResponse("ready\n" if status.ready else "not ready\n", code)
+    verdict = "ready" if status.ready else status.not_ready_because or "starting"
+    lines = [f"{flow.flow}: {why}" for flow in status.flows for why in beside(flow) if why not in verdict]
+    if not status.ready:
+        lines.append(_ORDERS)
+    return PlainTextResponse("\n".join([verdict, *lines]) + "\n", status_code=code)
 
 
 def _groups_of(control: ControlPort, flow: str) -> Sequence[GroupStatus]:
@@ -94,34 +110,41 @@ async def serve(
     control: ControlPort,
     stop: asyncio.Event,
     listening: Callable[[int], None] = lambda _: None,
+    gate: Gate | None = None,
 ) -> None:
     """Serve until `stop` is set; `listening` is told the port, which the system chose if 0 was asked for.
 
     Raises:
+        ConfigError: The certificates cannot be used.
         ReplicatorError: The address cannot be listened on.
     """
+    tls = Certificates(gate.tls) if gate is not None and gate.tls is not None else None
     listener = _listen(host, port)
     config = uvicorn.Config(
-        app(control),
+        app(control, gate),
         log_config=None,
         access_log=False,
         lifespan="off",
-        http="h11",
+        http=type("Served", (Connection,), {"room": Room()}),
         ws="none",
         loop="none",
         server_header=False,
-        limit_concurrency=_CONNECTIONS_MAX,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    config.load()
+    config.ssl = tls.context if tls is not None else None
     server = _Server(config)
     with listener:
         listening(listener.getsockname()[1])
-        ending = asyncio.create_task(_end(server, stop))
+        beside = [asyncio.create_task(_end(server, stop))]
+        if tls is not None:
+            beside.append(asyncio.create_task(tls.follow()))
         try:
             await server.serve(sockets=[listener])
         finally:
-            ending.cancel()
+            for task in beside:
+                task.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -151,10 +174,11 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _get(path: str, answer: Callable[[Request], Response]) -> Route:
+def _get(path: str, answer: Callable[[Request], Response], gate: Gate) -> Route:
     """Return a GET route whose handler runs on the event loop, not in a thread as starlette does with `def`."""
 
     async def endpoint(request: Request) -> Response:
-        return answer(request)
+        refusal = gate.refusal(request, path)
+        return answer(request) if refusal is None else refusal
 
     return Route(path, endpoint, methods=["GET"])

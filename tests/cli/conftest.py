@@ -34,7 +34,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaemon]:
     started, stop = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        server = RpcServer(fake, fake.audit, host="127.0.0.1", port=0)
+        server = RpcServer(fake, fake.audit, host="127.0.0.1", state_dir=fake.state_dir, port=0)
         listening.append(await server.start())
         started.set()
         await stop.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from replicator.core.audit_chain import Chain, Line, decode, encode, verify
 from replicator.errors import StoreFull, Unequal
 from replicator.model.audit import AuditEntry, Phase
-from replicator.obs.audit import AuditLog, files_of, lines_of
+from replicator.obs import audit
+from replicator.obs.audit import REFUSALS, Audit, AuditLog, files_of, lines_of
 
 
 def entry(text: str = "because", phase: Phase = Phase.INTENT, call: int = 0) -> AuditEntry:
@@ -122,8 +124,8 @@ def test_changes_without_an_outcome_are_told(tmp_path: Path) -> None:
     log.append(entry(phase=Phase.OUTCOME, call=first))
     second = log.append(entry())
     assert chain(tmp_path).open_calls == (second,)
-    assert [one.seq for one in log.recent("f", 2)] == [2, 3]
-    assert log.recent("g", 2) == []
+    assert [one.seq for one in log.recent(lambda flow: flow == "f", 2)] == [2, 3]
+    assert log.recent(lambda flow: flow == "g", 2) == []
 
 
 def test_a_line_that_nothing_explains() -> None:
@@ -131,3 +133,24 @@ def test_a_line_that_nothing_explains() -> None:
     good = encode(AuditEntry(1, "", Phase.INTENT, previous="0" * 64))
     with pytest.raises(Unequal, match="does not say why"):
         verify([Line("a", b"rubbish\n"), Line("b", good)])
+
+
+def test_refusals_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have files and a budget of their own, are cut short, and the chain of changes does not know of them."""
+    monkeypatch.setattr(audit, "_REFUSED_FILE_BYTES_MAX", 4000)
+    log = Audit(tmp_path)
+    assert log.append(entry()) == 1
+    for number in range(100):
+        log.append(replace(entry("x" * 100_000, Phase.REFUSED), error=f"nr {number}"))
+    assert log.append(entry("later")) == 2
+    refused = files_of(tmp_path, REFUSALS)
+    assert sum(path.stat().st_size for path in refused) < 10_000
+    assert verify(lines_of(refused)).last_seq == 100
+    assert chain(tmp_path).last_seq == 2
+    recent = log.recent(lambda _: True, 4)
+    assert [one.phase for one in recent[:3]] == [Phase.REFUSED] * 3
+    assert (recent[2].error, recent[3].reason) == ("nr 99", "later")
+    log.close()
+    again = Audit(tmp_path)
+    assert again.append(entry(phase=Phase.REFUSED)) == 101
+    again.close()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from replicator.errors import Conflict, ReplicatorError, StoreFull
 from replicator.model.audit import AuditEntry
@@ -235,9 +239,9 @@ class KeptAudit:
         self.entries.append(replace(entry, seq=len(self.entries) + 1, at="2026-11-20T08:00:00Z"))
         return len(self.entries)
 
-    def recent(self, flow: str | None, limit: int) -> Sequence[AuditEntry]:
+    def recent(self, wanted: Callable[[str], bool], limit: int) -> Sequence[AuditEntry]:
         """Return the last ones."""
-        return [entry for entry in self.entries if flow in {None, entry.flow}][-limit:]
+        return [entry for entry in self.entries if wanted(entry.flow)][-limit:]
 
 
 PLAN = SwitchPlan(
@@ -288,6 +292,13 @@ FORGOTTEN = Forgotten(3, ("mirrors (1)", "offset maps (2)"), ("topic orders on w
 SIDES = BothSides((), (("east-to-west", "SWITCHED_OVER"), ("west-to-east", "ACTIVE")), "west")
 
 
+def _directory() -> Path:
+    """Return a state directory that goes with the tests."""
+    path = Path(tempfile.mkdtemp(prefix="replicator-test-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
 @dataclass
 class FakeDaemon:
     """A ControlPort that obeys at once and remembers who asked for what."""
@@ -306,13 +317,21 @@ class FakeDaemon:
     switched: list[tuple[str, SwitchOrder]] = field(default_factory=list)
     sides: BothSides = SIDES
     forgotten: list[tuple[str, str | None]] = field(default_factory=list)
+    state_dir: Path = field(default_factory=_directory)
+    named: dict[str, str] = field(default_factory=dict)
+    """Names of flows by uid."""
 
     async def rehearse(self, flow: str) -> Report:
         """Find something of each level."""
         return Report((Section(f"flow {flow}", (ok("reachable", "west answers"), warn("rpo", "unknown", "look"))),))
 
-    async def forget(self, flow: str, topic: str | None, *, dry_run: bool) -> Forgotten:
+    def reverse_of(self, flow: str) -> str:
+        """Return the one flow that goes back."""
+        return "west-to-east" if flow == "east-to-west" else ""
+
+    async def forget(self, flow: str, topic: str | None, *, may: Callable[[str], None], dry_run: bool) -> Forgotten:
         """Remove it, once."""
+        may(self.named.get(flow, flow))
         if self.refuse is not None:
             raise self.refuse
         if (flow, topic) in self.forgotten:

@@ -57,10 +57,15 @@ async def daemon() -> FakeDaemon:
 @pytest_asyncio.fixture
 async def address(daemon: FakeDaemon) -> AsyncIterator[str]:
     """Its plain-text server on loopback."""
-    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0)
+    server = serving(daemon)
     port = await server.start()
     yield f"127.0.0.1:{port}"
     await server.stop(0.1)
+
+
+def serving(daemon: FakeDaemon, **more: Any) -> RpcServer:
+    """Return a server of a daemon on loopback."""
+    return RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, state_dir=daemon.state_dir, **more)
 
 
 async def call(endpoint: str | Endpoint, use: Callable[[ControlClient], _T]) -> _T:
@@ -84,17 +89,16 @@ async def test_a_daemon_answers_others_about_their_very_flow(address: str, daemo
     """Another flow of that name behind the same address says so: it is neither looked at nor changed."""
     peers = Peers(Endpoint(""))
     mine, other = Asked(EAST.flow, EAST.flow_uid or ""), Asked(EAST.flow, "another")
-    questions, order = [OffsetQuestion("orders.eu", 0, 1)], Order("audit-2026", How.SKIP, actor="a daemon")
+    questions = [OffsetQuestion("orders.eu", 0, 1)]
     try:
         assert (await peers.status(address, mine)).flow_uid == EAST.flow_uid
         for ask in (
             peers.status(address, other),
             peers.translate(address, other, questions, reverse=False),
-            peers.resolve(address, other, order, dry_run=False),
         ):
             with pytest.raises(Conflict, match="not the one that is asked about"):
                 await ask
-        assert not daemon.resolved
+        assert not daemon.questions
     finally:
         await peers.close()
 
@@ -127,13 +131,13 @@ async def test_no_order_waits_while_something_is_forgotten() -> None:
     class Watching(FakeDaemon):
         began, over = asyncio.Event(), asyncio.Event()
 
-        async def forget(self, flow: str, topic: str | None, *, dry_run: bool) -> Forgotten:
+        async def forget(self, flow: str, topic: str | None, *, may: Callable[[str], None], dry_run: bool) -> Forgotten:
             self.began.set()
             await self.over.wait()
-            return await super().forget(flow, topic, dry_run=dry_run)
+            return await super().forget(flow, topic, may=may, dry_run=dry_run)
 
     daemon = Watching()
-    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0)
+    server = serving(daemon)
     address = f"127.0.0.1:{await server.start()}"
     forgets = asyncio.create_task(
         call(address, lambda client: client.forget("old", None, actor="ann", reason="", dry_run=True))
@@ -159,7 +163,7 @@ async def test_a_daemon_that_waits_for_a_cluster_says_so_in_time() -> None:
             return True
 
     daemon = Waiting()
-    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0)
+    server = serving(daemon)
     endpoint = Endpoint(f"127.0.0.1:{await server.start()}", timeout_seconds=1.0)
 
     def pause() -> None:
@@ -194,7 +198,7 @@ async def test_events_arrive(address: str) -> None:
 
 async def test_watch_sends_until_the_server_stops(daemon: FakeDaemon) -> None:
     """A watch ends without an error when the daemon ends in good order."""
-    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0)
+    server = serving(daemon)
     endpoint = Endpoint(f"127.0.0.1:{await server.start()}")
     seen: list[bool] = []
     loop, twice = asyncio.get_running_loop(), asyncio.Event()
@@ -297,13 +301,15 @@ async def test_health_and_reflection_stand_beside_the_service(address: str) -> N
 async def test_a_taken_port_is_an_error(address: str, daemon: FakeDaemon) -> None:
     """Two daemons never share a port."""
     with pytest.raises(ReplicatorError, match="cannot listen"):
-        await RpcServer(daemon, daemon.audit, host="127.0.0.1", port=int(address.rsplit(":", 1)[1])).start()
+        await RpcServer(
+            daemon, daemon.audit, host="127.0.0.1", state_dir=daemon.state_dir, port=int(address.rsplit(":", 1)[1])
+        ).start()
 
 
 async def test_plain_text_off_loopback_is_refused(daemon: FakeDaemon) -> None:
     """TLS, or this machine only."""
     with pytest.raises(ConfigError, match="without TLS"):
-        await RpcServer(daemon, daemon.audit, host="0.0.0.0", port=0).start()  # noqa: S104
+        await RpcServer(daemon, daemon.audit, host="0.0.0.0", state_dir=daemon.state_dir, port=0).start()  # noqa: S104
 
 
 # ---- TLS
@@ -339,7 +345,7 @@ def files(tmp_path: Path) -> Files:
 async def secure(daemon: FakeDaemon, files: Files) -> AsyncIterator[Endpoint]:
     """A server that requires client certificates, and how to reach it."""
     rules = [AccessRule("*@ops.example", (AccessRole.OPERATE,)), AccessRule("127.0.0.1", (AccessRole.REPLICATE,))]
-    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server, rules=rules)
+    server = serving(daemon, tls=files.server, rules=rules)
     port = await server.start()
     certificate, key = files.issue("ann", "ann@ops.example")
     yield Endpoint(f"127.0.0.1:{port}", files.ca, certificate, key)
@@ -353,7 +359,7 @@ async def test_the_certificate_says_who_acts(secure: Endpoint, daemon: FakeDaemo
         lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="root", reason="r"),
     )
 
-    assert daemon.asked == [("east-to-west", Desired.PAUSED, "ann@ops.example", "r")]
+    assert daemon.asked == [("east-to-west", Desired.PAUSED, "email:ann@ops.example", "r")]
 
 
 ROLES = {
@@ -392,7 +398,15 @@ def order(verb: Verb) -> SwitchOrder:
 @pytest.mark.parametrize("what", DO)
 async def test_roles(daemon: FakeDaemon, files: Files, role: str, what: str) -> None:
     """Nobody may do what no rule gives; what was refused is in the audit log, and says what to add."""
-    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server, rules=[ROLES[role]])
+    server = RpcServer(
+        daemon,
+        daemon.audit,
+        host="127.0.0.1",
+        state_dir=daemon.state_dir,
+        port=0,
+        tls=files.server,
+        rules=[ROLES[role]],
+    )
     endpoint = Endpoint(f"127.0.0.1:{await server.start()}", files.ca, *files.issue("ann", "ann@ops.example"))
     try:
         if role in MAY[what]:
@@ -403,7 +417,7 @@ async def test_roles(daemon: FakeDaemon, files: Files, role: str, what: str) -> 
         assert "daemon.access" in refusal.value.next_step
         if what not in {"look", "another flow"}:
             assert daemon.audit.entries[-1].phase == "refused"
-            assert daemon.audit.entries[-1].actor == "ann@ops.example"
+            assert daemon.audit.entries[-1].actor == "email:ann@ops.example"
         server.access.rules = (AccessRule("ann@ops.example", tuple(AccessRole)),)
         await call(endpoint, DO[what])
     finally:
@@ -412,7 +426,15 @@ async def test_roles(daemon: FakeDaemon, files: Files, role: str, what: str) -> 
 
 async def test_only_what_may_be_seen_is_shown(daemon: FakeDaemon, files: Files) -> None:
     """Flows that no rule is about are left out; leases are for daemons."""
-    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server, rules=[ROLES["observe"]])
+    server = RpcServer(
+        daemon,
+        daemon.audit,
+        host="127.0.0.1",
+        state_dir=daemon.state_dir,
+        port=0,
+        tls=files.server,
+        rules=[ROLES["observe"]],
+    )
     endpoint = Endpoint(f"127.0.0.1:{await server.start()}", files.ca, *files.issue("ann", "ann@ops.example"))
     try:
         seen = await call(endpoint, lambda client: client.status())
@@ -456,7 +478,7 @@ async def test_rotated_certificates_are_served_without_a_restart(secure: Endpoin
 async def test_without_client_certificates_strangers_only_read(daemon: FakeDaemon, files: Files) -> None:
     """TLS hides the talk, it does not tell who talks."""
     spec = replace(files.server, ca_file=None)
-    server = RpcServer(daemon, daemon.audit, host="0.0.0.0", port=0, tls=spec)  # noqa: S104
+    server = RpcServer(daemon, daemon.audit, host="0.0.0.0", state_dir=daemon.state_dir, port=0, tls=spec)  # noqa: S104
     endpoint = Endpoint(f"127.0.0.1:{await server.start()}", files.ca)
     try:
         assert await call(endpoint, lambda client: client.status()) == DAEMON
@@ -476,10 +498,10 @@ async def test_bad_certificate_files_are_a_config_error(daemon: FakeDaemon, file
     mismatched = replace(files.server, cert_file=files.issue("other", "x")[0])
     for spec in (missing, mismatched):
         with pytest.raises(ConfigError):
-            await RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=spec).start()
+            await serving(daemon, tls=spec).start()
     os.chmod(files.server.key_file, 0o644)  # noqa: PTH101
     with pytest.raises(ConfigError, match="every user"):
-        await RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, tls=files.server).start()
+        await serving(daemon, tls=files.server).start()
 
 
 def test_addresses_that_cannot_be_meant() -> None:
@@ -501,7 +523,7 @@ async def test_a_change_is_written_down_before_and_after(address: str, daemon: F
     await call(address, lambda client: client.set_desired("east-to-west", Desired.PAUSED, actor="ann", reason="work"))
     before, after = daemon.audit.entries
     assert (before.phase, before.actor, before.actor_known_by, before.method) == (
-        Phase.INTENT, "ann", "caller", "SetDesired",
+        Phase.INTENT, "ann", "token", "SetDesired",
     )  # fmt: skip
     assert (before.before, before.after, before.reason) == ("ACTIVE", "PAUSED", "work")
     assert before.peer.startswith("ipv4:127.0.0.1:")

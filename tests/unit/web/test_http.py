@@ -32,7 +32,7 @@ def daemon() -> FakeDaemon:
 async def http(daemon: FakeDaemon) -> AsyncIterator[httpx.AsyncClient]:
     """A client of its application."""
     transport = httpx.ASGITransport(app(daemon))
-    async with httpx.AsyncClient(transport=transport, base_url="http://daemon") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8480") as client:
         yield client
 
 

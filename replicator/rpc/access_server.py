@@ -1,0 +1,36 @@
+"""The access service: tells callers how their orders are known."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+
+from replicator.rpc.access import Access
+from replicator.rpc.crossing import errors_cross
+from replicator.rpc.v1 import access_pb2 as pb
+from replicator.rpc.v1 import access_pb2_grpc
+
+ACCESS_SERVICE = "replicator.rpc.v1.Access"
+
+
+class AccessServicer(access_pb2_grpc.AccessServicer):
+    """The one method of the service; anybody may ask: a path is no secret, what the file holds is."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def Describe(  # noqa: N802  # gRPC's name
+        self,
+        request: pb.DescribeAccessRequest,
+        context: grpc.aio.ServicerContext[pb.DescribeAccessRequest, pb.DescribeAccessResponse],
+    ) -> pb.DescribeAccessResponse:
+        """Tell how orders are known, and where the token is; one that was deleted meanwhile is written again."""
+        del request
+        async with errors_cross(context):
+            token = self._access.token
+            if token is None:
+                return pb.DescribeAccessResponse(known_by=self._access.known_by)
+            if not await asyncio.to_thread(token.path.exists):
+                await asyncio.to_thread(token.renew)
+            return pb.DescribeAccessResponse(known_by=self._access.known_by, token_file=str(token.path))

@@ -1,0 +1,103 @@
+"""The token that orders carry where there is no TLS: whoever can read the state directory may give them.
+
+Every user of a machine reaches its loopback. The token lies in a file that only the daemon's user can read.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FILE_NAME = "rpc.token"
+METADATA_KEY = "replicator-token"
+_TOKEN_BYTES = 32
+FORM = re.compile(rb"[0-9a-f]{64}\n")
+FILE_BYTES_MAX = 128
+
+_log = logging.getLogger(__name__)
+
+
+class OrderToken:
+    """The token of one state directory: the one that is there, else a new one.
+
+    Attributes:
+        path: Its file.
+        trouble: Why there is none; empty where there is one. No order is taken then.
+
+    Args:
+        directory: The state directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = (directory / FILE_NAME).absolute()
+        self.trouble = ""
+        self._token = b""
+        self.renew()
+
+    def renew(self) -> None:
+        """Read the file, or write it anew where it is gone, or others may know what it holds."""
+        try:
+            self._token = self._read() or self._written()
+        except OSError as error:
+            self.trouble = f"{self.path} cannot be written: {error.strerror or error}"
+            _log.error("no order can be given until there is room: %s", self.trouble)
+        else:
+            self.trouble = ""
+
+    def is_in(self, metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+        """Return whether a call carries the token; takes as long for a wrong one as for a right one."""
+        shown = next((value for key, value in metadata if key == METADATA_KEY), "")
+        given = shown.encode(errors="replace") if isinstance(shown, str) else shown
+        return bool(self._token) and hmac.compare_digest(given, self._token)
+
+    def _read(self) -> bytes | None:
+        """Return what the file holds; None where there is none, or it is not ours alone."""
+        try:
+            file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError:  # a symbolic link, or somebody else's
+            _unsound(self.path, "cannot be opened")
+            return None
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                _unsound(self.path, "is no file")
+                return None
+            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                _unsound(self.path, "is not this user's alone")
+                return None
+            text = os.read(file, FILE_BYTES_MAX)
+        finally:
+            os.close(file)
+        if FORM.fullmatch(text):
+            return text[:-1]
+        _unsound(self.path, "holds no token")
+        return None
+
+    def _written(self) -> bytes:
+        token = secrets.token_hex(_TOKEN_BYTES).encode()
+        fresh = self.path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(file, 0o600)  # whatever the umask takes away
+            os.write(file, token + b"\n")
+            os.fsync(file)
+        finally:
+            os.close(file)
+        fresh.replace(self.path)
+        return token
+
+
+def _unsound(path: Path, why: str) -> None:
+    _log.warning("the token for orders is made anew: %s %s", path, why)

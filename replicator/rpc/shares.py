@@ -1,0 +1,73 @@
+"""How many calls a daemon answers at once: a share for each caller, and room for each kind that no other kind takes."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+
+from replicator.errors import Busy
+
+
+class Kind(enum.Enum):
+    """Kinds of calls, each with its room: for all callers together, and for one of them."""
+
+    ORDER = ("orders", 64, 16)
+    LEASE = ("calls about leases", 1024, 512)
+    LEASE_WATCH = ("watches of leases", 4096, 1024)
+    """A daemon holds one for each of its flows."""
+    LOOK = ("questions", 128, 32)
+    WATCH = ("watches", 128, 16)
+    PROBE = ("health checks", 64, 8)
+
+    def __init__(self, words: str, calls_max: int, caller_calls_max: int) -> None:
+        self.words = words
+        self.calls_max = calls_max
+        self.caller_calls_max = caller_calls_max
+
+
+_ORDERS = frozenset({"SetDesired", "ResolveMirror", "Forget", "StartSwitch", "AbortSwitch", "ConfirmSwitch"})
+_CONTROL, _LEASE, _HEALTH = "/replicator.rpc.v1.Control/", "/replicator.rpc.v1.Lease/", "/grpc.health."
+
+
+def kind_of(method: str) -> Kind:
+    """Return what a call is, by its full name (`/package.Service/Method`)."""
+    name = method.rpartition("/")[2]
+    if method.startswith(_CONTROL):
+        return Kind.ORDER if name in _ORDERS else Kind.WATCH if name.startswith("Watch") else Kind.LOOK
+    if method.startswith(_LEASE) and name != "List":
+        return Kind.LEASE_WATCH if name == "Watch" else Kind.LEASE
+    if method.startswith(_HEALTH):
+        return Kind.PROBE
+    return Kind.LOOK
+
+
+class Shares:
+    """The calls that are being answered."""
+
+    def __init__(self) -> None:
+        self._calls: Counter[Kind] = Counter()
+        self._of_callers: Counter[tuple[Kind, str]] = Counter()
+
+    def enter(self, kind: Kind, caller: str) -> None:
+        """Take a place; `leave` gives it back.
+
+        Raises:
+            Busy: There is none for this caller now.
+        """
+        if self._of_callers[kind, caller] >= kind.caller_calls_max:
+            raise Busy(
+                f"{kind.caller_calls_max} {kind.words} of {caller} are being answered already",
+                why="that is one caller's share",
+                next_step="end some of them, or repeat the call",
+            )
+        if self._calls[kind] >= kind.calls_max:
+            raise Busy(f"{kind.calls_max} {kind.words} are being answered already", next_step="repeat the call")
+        self._calls[kind] += 1
+        self._of_callers[kind, caller] += 1
+
+    def leave(self, kind: Kind, caller: str) -> None:
+        """Give a place back."""
+        self._calls[kind] -= 1
+        self._of_callers[kind, caller] -= 1
+        if not self._of_callers[kind, caller]:
+            del self._of_callers[kind, caller]

@@ -1,0 +1,115 @@
+"""Who may read what over HTTP: on loopback everything, beyond it by certificate, or three pages for everybody.
+
+A page of another site can have a browser ask a daemon on loopback under a name of its own (DNS rebinding). So without
+TLS a name in the `Host` header must be one that is ours; an address cannot be rebound.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.responses import PlainTextResponse, Response
+
+from replicator.core.access import granting, known
+from replicator.model.access import AccessRole, Identity
+from replicator.model.units import is_loopback
+from replicator.rpc.refusals import Refusals, Why
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from replicator.model.access import AccessRule
+    from replicator.model.spec import DaemonSpec, TlsSpec
+    from replicator.rpc.access import Access
+
+PROBES = frozenset({"/healthz", "/readyz"})
+PUBLIC = PROBES | {"/metrics"}
+"""Pages for everybody where `daemon.http_public` says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How callers of one HTTP server are judged.
+
+    Attributes:
+        hosts: Names it is called by, beside localhost.
+        public: Whether three pages are for everybody, and the others for nobody.
+        tls: Certificates; callers may show one, of which `access` says what it may see. None: plain text.
+        access: The rules, as they are now.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    public: bool = False
+    tls: TlsSpec | None = None
+    access: Access | None = None
+
+    @classmethod
+    def of(cls, daemon: DaemonSpec, access: Access) -> Gate:
+        """Return the one of a daemon."""
+        host = daemon.http[0]
+        local = is_loopback(host)
+        return cls(
+            frozenset({host.lower(), *(name.lower() for name in daemon.http_hosts)}),
+            public=daemon.http_public and not local,
+            tls=None if local or daemon.http_public else daemon.tls,
+            access=access,
+        )
+
+    @property
+    def refusals(self) -> Refusals:
+        """What was refused."""
+        return self.access.refusals if self.access is not None else Refusals()
+
+    def refusal(self, request: Request, page: str) -> Response | None:
+        """Return the answer to a caller that may not see a page; None where it may, at least in part."""
+        if self.tls is None and not self._is_ours(request.headers.get("host")):
+            self.refusals.count(Why.HOST)
+            return _text(421, "this name is not one of ours; next: add it to daemon.http_hosts")
+        if self.public and page not in PUBLIC:
+            return _text(403, "daemon.http_public shows /metrics, /healthz and /readyz only")
+        if self.tls is not None and page not in PROBES and not self._is_known(request):
+            self.refusals.count(Why.CERTIFICATE if not _identities(request) else Why.ROLE)
+            return _text(403, "show a client certificate that daemon.access gives the role observe")
+        return None
+
+    def sees(self, request: Request) -> Callable[[str], bool]:
+        """Return what tells whether the caller may look at a flow."""
+        if self.tls is None:
+            return lambda _: True
+        rules, names = self._rules(), _identities(request)
+        return lambda flow: granting(rules, names, AccessRole.OBSERVE, flow or None) is not None
+
+    def tells_all(self, request: Request) -> bool:
+        """Return whether the caller may hear why the daemon is not ready."""
+        return self.tls is None or self._is_known(request)
+
+    def _rules(self) -> tuple[AccessRule, ...]:
+        return self.access.rules if self.access is not None else ()
+
+    def _is_known(self, request: Request) -> bool:
+        return known(self._rules(), _identities(request)) is not None
+
+    def _is_ours(self, header: str | None) -> bool:
+        if header is None:  # HTTP/1.0, as some probes speak it; a browser always sends one
+            return True
+        name = header.strip().lower()
+        name = name.partition("]")[0].lstrip("[") if name.startswith("[") else name.partition(":")[0]
+        if name == "localhost" or name.endswith(".localhost") or name in self.hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _identities(request: Request) -> tuple[Identity, ...]:
+    names: tuple[Identity, ...] = getattr(request.state, "identities", ())
+    return names
+
+
+def _text(status: int, text: str) -> Response:
+    return PlainTextResponse(f"{text}\n", status_code=status)
