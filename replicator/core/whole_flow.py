@@ -9,6 +9,7 @@ from replicator.errors import Conflict, HeldElsewhere
 from replicator.model.resolution import ANEW
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,12 +114,12 @@ def who_resolves(whole: FlowStatus, order: Order, me: str) -> str | None:
 
 def held_elsewhere(flow: str, order: Order, holder: str, address: str) -> HeldElsewhere:
     """Return that another daemon takes an order: passed on by this one, it would be this one's word who gave it."""
-    command = f"replicator mirror resolve {flow} {order.topic} --how {order.how}"
+    words = ("replicator", "mirror", "resolve", flow, order.topic, "--how", order.how)
     return HeldElsewhere(
         f"what stands still of {order.topic} is copied by daemon {holder}",
         address=address,
         why=f"it answers at {address}" if address else "its address is not known",
-        next_step=f"{command} --address {address}" if address else f"repeat it there: {command}",
+        next_step=command(*words, "--address", address) if address else f"repeat it there: {command(*words)}",
     )
 
 

@@ -15,6 +15,7 @@ from replicator.core.access import granting, known
 from replicator.core.health import not_ready_because
 from replicator.errors import AccessDenied
 from replicator.model.access import AccessRole, Identity, IdentityKind
+from replicator.model.text import printable
 from replicator.rpc.refusals import Refusals, Why
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Access:
             raise AccessDenied(
                 "without TLS an order carries the token of the daemon's state directory",
                 why=self.token.trouble or "this call has none, or another one",
-                next_step=f"give it as the user who runs the daemon, whose `replicator` reads {self.token.path};"
+                next_step=f"give it as the user who runs the daemon: the command line finds {self.token.path} then;"
                 " or set daemon.tls.ca_file and daemon.access",
             )
 
@@ -208,7 +209,7 @@ def shown(names: Sequence[Identity]) -> str:
 
 
 def _short(name: Identity) -> str:
-    text = str(name)
+    text = printable(str(name))
     return text if len(text) <= _NAME_CHARS_MAX else text[: _NAME_CHARS_MAX - 1] + "…"
 
 

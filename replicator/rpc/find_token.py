@@ -74,7 +74,7 @@ def _read(path: Path) -> tuple[str, int]:
         raise AccessDenied(
             f"the token for orders, {path}, cannot be read",
             why=error.strerror or str(error),
-            next_step="give the command as the user who runs the daemon (sudo -u USER replicator ...),"
+            next_step="give the command as the user who runs the daemon (sudo -u USER),"
             " or let REPLICATOR_TOKEN_FILE name a copy",
         ) from error
     if status.st_uid not in {os.geteuid(), _ROOT} and os.geteuid() != _ROOT:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from replicator.model.access import Identity, IdentityKind
 
@@ -101,8 +101,8 @@ class Connection(H11Protocol):
 
     def is_being_answered(self) -> bool:
         """Return whether a whole head of a request is there that has no whole answer yet."""
-        cycle: RequestResponseCycle | None = self.cycle  # the class says that there always is one
-        return cycle is not None and not cycle.response_complete
+        # Before the first request there is none, which its type does not say.
+        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
 
     def _end_in(self, seconds: float) -> None:
         if self._timer is not None:

@@ -44,7 +44,8 @@ def app(control: ControlPort, gate: Gate | None = None) -> Starlette:
         return only(control.snapshot(), gate.sees(request))
 
     def metrics(request: Request) -> Response:
-        text = render(partial(seen, request), partial(_groups_of, control), gate.refusals.counts)
+        refused = {str(why): count for why, count in gate.refusals.counts.items()}
+        text = render(partial(seen, request), partial(_groups_of, control), refused)
         return Response(text, media_type=CONTENT_TYPE)
 
     def healthz(_: Request) -> Response:
