@@ -164,14 +164,14 @@ async def test_a_daemon_that_waits_for_a_cluster_says_so_in_time() -> None:
 
     daemon = Waiting()
     server = serving(daemon)
-    endpoint = Endpoint(f"127.0.0.1:{await server.start()}", timeout_seconds=1.0)
+    endpoint = Endpoint(f"127.0.0.1:{await server.start()}", timeout_seconds=3.0)
 
     def pause() -> None:
         with ControlClient(endpoint) as client:
             client.set_desired("east-to-west", Desired.PAUSED, actor="a", reason="")
 
     try:
-        with pytest.raises(TimedOut, match="the daemon has no answer after 1 s") as told:
+        with pytest.raises(TimedOut, match="the daemon has no answer after 3 s") as told:
             await asyncio.to_thread(pause)
         assert "replicator flow status" in told.value.next_step
         assert "whether an order took effect is not known" in told.value.why
