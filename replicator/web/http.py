@@ -26,6 +26,7 @@ from replicator.model.units import format_address, parse_duration
 from replicator.obs.metrics import CONTENT_TYPE, render
 from replicator.rpc.access import only
 from replicator.rpc.port import ControlPort, find_flow
+from replicator.rpc.refusals import Why
 from replicator.web.certificates import Certificates
 from replicator.web.connections import Connection, Room
 from replicator.web.gate import Gate
@@ -44,7 +45,7 @@ def app(control: ControlPort, gate: Gate | None = None) -> Starlette:
         return only(control.snapshot(), gate.sees(request))
 
     def metrics(request: Request) -> Response:
-        refused = {str(why): count for why, count in gate.refusals.counts.items()}
+        refused = {str(why): gate.refusals.counts[why] for why in Why}  # from 0 on: what is new is a rise
         text = render(partial(seen, request), partial(_groups_of, control), refused)
         return Response(text, media_type=CONTENT_TYPE)
 
