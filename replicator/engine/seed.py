@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from replicator.core.answers import ProduceOutcome, classify_produce
 from replicator.core.partition_values import Phase
+from replicator.engine.opening import beside
 from replicator.engine.ownership import confirm, of_slot
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
@@ -159,6 +160,9 @@ class Seeder:
         records_max = _SMALL_FILLER_RECORDS if small else _FILLER_RECORDS_MAX
         timeout_ms = int(connection.cluster.request_timeout_seconds * 1000)
         codec = ProduceCodec(connection.versions.produce, self._pump.target.topic_ids, timeout_ms)
+        for count in (min(records_max, offset - end), (offset - end) % records_max):
+            if count:
+                await beside(partial(_filler, count, _hour()))  # it is remembered
         waiting: list[asyncio.Future[Frame]] = []
         sent = end
         while end < offset:
@@ -188,12 +192,17 @@ class Seeder:
         self, slot: Slot, connection: Connection, codec: ProduceCodec, base: int, count: int
     ) -> asyncio.Future[Frame]:
         pump = self._pump
-        batch = bytearray(_filler(count, time.time_ns() // 3_600_000_000_000))
+        batch = bytearray(_filler(count, _hour()))
         header = scan(batch, 0, len(batch))[0]
         sequence = base % SEQUENCE_MODULUS
         rewrite(memoryview(batch), [(header, sequence)], pump.writers.flow.filler_id, pump.writers.flow.filler_epoch)
         body, size = codec.request({slot.target.topic: {slot.target.partition: (batch, len(batch))}})
         return connection.ask(PRODUCE, connection.versions.produce, body, size)
+
+
+def _hour() -> int:
+    """Return the present hour since 1970."""
+    return time.time_ns() // 3_600_000_000_000
 
 
 @lru_cache(maxsize=4)

@@ -152,11 +152,20 @@ def encode(
     wanted = list(records)
     base_ms, max_ms = wanted[0].timestamp, max(record.timestamp for record in wanted)
     data = bytearray()
+    before: NewRecord | None = None
     for index, record in enumerate(wanted):
-        body = b"\x00" + varint(record.timestamp - base_ms)  # attributes: none are defined for a record
-        body += SHORT[index] if index < SHORT_BELOW else varint(index)
-        body += field(record.key) + field(record.value) + varint(len(record.headers))
-        body += b"".join(field(name) + field(value) for name, value in record.headers)
-        data += varint(len(body)) + body
+        if record is not before:  # the fillers of a seed are a hundred thousand times the same
+            before, head = (
+                record,
+                b"\x00" + varint(record.timestamp - base_ms),
+            )  # no attributes are defined for a record
+            rest = field(record.key) + field(record.value) + varint(len(record.headers))
+            rest += b"".join(field(name) + field(value) for name, value in record.headers)
+        place = SHORT[index] if index < SHORT_BELOW else varint(index)
+        size = len(head) + len(place) + len(rest)
+        data += SHORT[size] if size < SHORT_BELOW else varint(size)
+        data += head
+        data += place
+        data += rest
     writer = (producer_id, producer_epoch, base_sequence)
     return close(data, compression, 0, len(wanted), (base_ms, max_ms), writer, transactional=transactional).raw

@@ -255,3 +255,16 @@ def test_a_topic_made_anew_goes_on_behind_what_both_hold() -> None:
     with pytest.raises(PreflightFailed, match="no record of the source proves") as caught:
         plan_resolution("orders", How.ACCEPT, [facts(Reason.SOURCE_RECREATED, unproven="they stand there 2 times")])
     assert caught.value.why == "they stand there 2 times"
+
+
+def test_a_batch_that_is_too_large_to_be_opened_is_left_out_or_tried_again() -> None:
+    """Nothing of it can be set aside: it would have to be opened for that. What is lost is told first."""
+    skipped = plan_resolution("orders", How.SKIP, [facts(Reason.BATCH_TOO_LARGE, batch=(500, 503))])
+    tried = plan_resolution("orders", How.ACCEPT, [facts(Reason.BATCH_TOO_LARGE)])
+    assert skipped is not None
+    assert tried is not None
+    assert skipped.steps == (GiveUp(0, 500, 503),)
+    assert [(loss.first, loss.end) for loss in skipped.losses] == [(500, 503)]
+    assert (tried.steps, tried.losses) == ((Retry(0),), ())
+    with pytest.raises(PreflightFailed, match="not readable"):
+        plan_resolution("orders", How.SKIP, [facts(Reason.BATCH_TOO_LARGE)])

@@ -45,6 +45,16 @@ def test_both_ways_as_a_client_sees_it(codec: int) -> None:
     assert (header.base_timestamp, header.max_timestamp, header.last_offset_delta) == (5, 1 << 40, 2)
 
 
+def test_the_same_record_many_times() -> None:
+    """As the fillers of a seed are: places of one, two and three bytes."""
+    record = NewRecord(5, None, b"v", [(b"h", None)])
+    raw = encode([record] * 9000)
+    (header,) = scan(raw, 0, len(raw))
+    found = decode(raw, header)
+    assert [one.offset for one in found] == list(range(9000))
+    assert {one.content for one in found} == {(5, None, b"v", ((b"h", None),))}
+
+
 @pytest.mark.parametrize("codec", CODECS.values())
 def test_names_of_headers_are_bytes(codec: int) -> None:
     """Brokers never look into them: what is no UTF-8 is copied, read, and encoded anew like any other."""
