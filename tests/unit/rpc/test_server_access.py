@@ -323,6 +323,7 @@ async def test_idle_watches_never_keep_out_an_order(world: World) -> None:
                 except grpc.aio.AioRpcError as error:
                     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017
                     refused += 1
+            assert len(held) <= Kind.WATCH.caller_calls_max * (number + 1)
         assert len(held) == Kind.WATCH.calls_max
         assert world.server.access.refusals.counts[Why.SHARE] == refused > 0
         ann = world.of(ANN)

@@ -139,8 +139,9 @@ async def half(port: int, sent: bytes = b"GET /healthz HTTP/1.1\r\nHost: localho
     return reader
 
 
-async def test_half_sent_requests_keep_no_probe_out() -> None:
+async def test_half_sent_requests_keep_no_probe_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as there is room for, and as many again: the oldest of them go."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS_MAX", 120.0)
     async with served() as port:
         held = [await half(port) for _ in range(2 * connections.CONNECTIONS_MAX)]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
