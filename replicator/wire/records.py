@@ -155,10 +155,8 @@ def encode(
     before: NewRecord | None = None
     for index, record in enumerate(wanted):
         if record is not before:  # the fillers of a seed are a hundred thousand times the same
-            before, head = (
-                record,
-                b"\x00" + varint(record.timestamp - base_ms),
-            )  # no attributes are defined for a record
+            before = record
+            head = b"\x00" + varint(record.timestamp - base_ms)  # no attributes are defined for a record
             rest = field(record.key) + field(record.value) + varint(len(record.headers))
             rest += b"".join(field(name) + field(value) for name, value in record.headers)
         place = SHORT[index] if index < SHORT_BELOW else varint(index)
