@@ -185,7 +185,7 @@ def test_a_flow_lives_with_the_printed_rights(strict: list[Cluster], topic_name:
 
 @pytest.mark.long
 @pytest.mark.parametrize("mode", [{"offsets": "mapped"}, {"loop_guard": "origin", "offsets": "mapped"}])
-def test_the_other_modes(strict: list[Cluster], topic_name: str, lab: Lab, mode: dict[str, str]) -> None:
+def test_the_other_modes(strict: list[Cluster], topic_name: str, lab: Lab, mode: dict[str, Any]) -> None:
     """Mapped offsets, and both sides written to."""
     east, west = strict
     create(east, topic_name, PARTITIONS)
