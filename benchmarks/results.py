@@ -10,6 +10,7 @@ from benchmarks.copying import CopyRun
 from benchmarks.corpus import LARGE_BATCHES, SINGLE_RECORDS, Corpus
 from benchmarks.fills import FRAGMENTS, LONG_HOLES, FillRun
 from benchmarks.floor import Floor
+from benchmarks.holds import HOLD_MS_MAX, Hold
 from benchmarks.idle import IdleRun
 from benchmarks.latency import SteadyRun
 from benchmarks.measure import GIGABYTE, MEGABYTE
@@ -29,7 +30,7 @@ from benchmarks.targets import (
 )
 
 US = "replicator"
-STEADY, IDLE, TRANSACTIONS, FILLS = "steady", "idle", "transactions", "fills"
+STEADY, IDLE, TRANSACTIONS, FILLS, HOLDS = "steady", "idle", "transactions", "fills", "holds"
 COMMIT_MS = 100
 OTHERS_CORES_MAX = 0.15
 """Cores that others may keep busy during a run before it is called disturbed."""
@@ -128,6 +129,7 @@ class Results:
     idle: dict[str, IdleRun] = field(default_factory=dict)
     transactions: dict[str, SteadyRun] = field(default_factory=dict)
     fills: dict[str, FillRun] = field(default_factory=dict)
+    holds: list[Hold] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     profiles: list[str] = field(default_factory=list)
 
@@ -160,6 +162,8 @@ class Results:
             found.append(Verdict("long holes filled: markers a second", pace, least, at_least=True))
         if US in self.idle:
             found.append(Verdict("idle with 1,000 partitions: CPU, %", self.idle[US].cpu_percent, IDLE_PERCENT_MAX))
+        if longest := max(self.holds, key=lambda hold: hold.longest_ms, default=None):
+            found.append(Verdict(f"{longest.step}: the loop in one piece, ms", longest.longest_ms, HOLD_MS_MAX))
         return found
 
     @property

@@ -28,17 +28,18 @@ from benchmarks.copying import CopyRun, Task, run_copy
 from benchmarks.corpus import CORPORA, DEFAULT_CORPORA, PARTITIONS, Corpus, fill
 from benchmarks.fills import FRAGMENTS, LONG_HOLES, run_fills
 from benchmarks.floor import DEFAULT_GIGABYTES, measure_floor
+from benchmarks.holds import run_holds
 from benchmarks.idle import run_idle
 from benchmarks.latency import run_steady
 from benchmarks.measure import BenchmarkError, Child, describe_machine
 from benchmarks.mm2 import MirrorMaker, Tuning
 from benchmarks.report import append_results, print_results, write_profile, write_raw
-from benchmarks.results import COMMIT_MS, FILLS, IDLE, STEADY, TRANSACTIONS, US, CopyResult, Results
+from benchmarks.results import COMMIT_MS, FILLS, HOLDS, IDLE, STEADY, TRANSACTIONS, US, CopyResult, Results
 from benchmarks.subject import Subject, development_environment, ensure_runtime
 from benchmarks.topics import create_topics, delete_topics, log_stats
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
 
-_OTHERS = (STEADY, TRANSACTIONS, FILLS, IDLE)
+_OTHERS = (STEADY, TRANSACTIONS, FILLS, IDLE, HOLDS)
 MM2_OFF, MM2_ON = "mm2", "mm2 exactly-once"
 
 _FAILURES = (BenchmarkError, KafkaException, OSError)
@@ -247,6 +248,11 @@ class Bench:
         if (peer := self.peer) is not None:
             tuning = Tuning(exactly_once=False)
             self._idle(MM2_OFF, "idle-mm2", "", lambda: peer.start(r"idle-mm2\\..*", tuning))
+
+    def holds(self) -> None:
+        """Measure how long the steps of a large flow hold up the event loop; no broker takes part."""
+        _say("steps of a flow with 1,000 topics and 2,000 groups")
+        self.results.holds = run_holds()
 
     def _idle(self, name: str, label: str, prefix: str, start: Callable[[], Child]) -> None:
         _say(f"1,000 idle partitions, {name}")

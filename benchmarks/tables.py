@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.fills import FillRun
+from benchmarks.holds import Hold
 from benchmarks.idle import IdleRun
 from benchmarks.latency import SteadyRun
 from benchmarks.measure import GIGABYTE, MEGABYTE
@@ -34,6 +35,7 @@ def tables(results: Results) -> list[Table]:
         _steady_table(f"{_STEADY_TITLE}, in transactions committed every {COMMIT_MS} ms", results.transactions),
         _fill_table(results.fills),
         _idle_table(results.idle),
+        _hold_table(results.holds),
     )
     return [table for table in found if table.rows]
 
@@ -168,3 +170,9 @@ def _idle_table(idle: dict[str, IdleRun]) -> Table:
         for name, run in idle.items()
     ]
     return Table("Idle with 1,000 partitions (100 topics of 10)", columns, rows)
+
+
+def _hold_table(holds: Iterable[Hold]) -> Table:
+    rows = [(hold.step, f"{hold.longest_ms:.1f}", f"{hold.whole_ms:.1f}") for hold in holds]
+    columns = ("1,000 topics, 10,000 partitions, 2,000 groups", "longest piece ms of CPU", "whole step ms of CPU")
+    return Table("The event loop in steps of ours", columns, rows)

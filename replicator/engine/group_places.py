@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.group_sync import Place
+from replicator.engine.turns import Turns
 from replicator.model.names import TopicPartition
 from replicator.model.translation import OffsetQuestion, TranslationState
 
@@ -56,12 +57,13 @@ async def places_of(
     Raises:
         CorruptRecords: A map is damaged.
     """
-    wanted = {
-        (where, one.offset): None
-        for group in commits.values()
-        for where, one in group.items()
-        if where.topic in mirrors and one.offset >= 0
-    }
+    wanted: dict[tuple[TopicPartition, int], None] = {}
+    turns = Turns()
+    for group in commits.values():
+        wanted |= {
+            (where, one.offset): None for where, one in group.items() if where.topic in mirrors and one.offset >= 0
+        }
+        await turns.give()
     asked = [at for at in wanted if at[0].partition < mirrors[at[0].topic].partitions]
     places = await _ask(positions, asked)
     # Of what lies beyond, where the replicated end stands: the last offset that has a place.
@@ -77,12 +79,15 @@ async def _ask(positions: Positions, asked: Iterable[tuple[TopicPartition, int]]
     questions = [OffsetQuestion(*where, offset) for where, offset in asked]
     if not questions:
         return {}
-    return {
-        (TopicPartition(question.topic, question.partition), question.offset): Place(
+    found: Places = {}
+    answers = await positions.translate(questions)
+    turns = Turns()
+    for question, told in zip(questions, answers, strict=True):
+        found[TopicPartition(question.topic, question.partition), question.offset] = Place(
             told.state,
             told.target_offset,
             beyond=told.behind_records or 0,
             detail=told.state.value if told.detail is None else f"{told.state.value}: {told.detail}",
         )
-        for question, told in zip(questions, await positions.translate(questions), strict=True)
-    }
+        await turns.give()
+    return found

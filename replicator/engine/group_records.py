@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.core.group_sync import Ours
 from replicator.engine import state
 from replicator.engine.state_damage import damaged_record, read_record
+from replicator.engine.turns import Turns
 from replicator.errors import DamagedRecord
 from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import Change, StateLog
 
 _NONE = -1
-_APPEND_BYTES_MAX = 512 << 10
-"""Written by one request, but for its last group: a broker takes 1 MB of a topic that is not told otherwise."""
 
 log = get_logger(__name__)
 
@@ -73,17 +72,13 @@ class GroupRecords:
             KafkaError: It could not be recorded.
         """
         changes: list[Change] = []
-        size = 0
+        turns = Turns()
         for group, ours in groups.items():
             if ours == self._known.get(group, {}) or group in self.damaged:
                 continue
             key = state.group_key(self._uid, group)
-            change: Change = state.put(key, _packed(ours)) if ours else (key, None)
-            changes.append(change)
-            size += len(change[1] or b"")
-            if size >= _APPEND_BYTES_MAX:
-                await self._log.append(changes)
-                changes, size = [], 0
+            changes.append(state.put(key, _packed(ours)) if ours else (key, None))
+            await turns.give()
         if changes:
             await self._log.append(changes)
         # An older record of ours that is read only now must not stand for what was just written.

@@ -17,6 +17,7 @@ from replicator.core.offset_map import Block, OffsetMap, Place, pack, unpack_run
 from replicator.core.track import Track
 from replicator.engine import state
 from replicator.engine.state_damage import read_record
+from replicator.engine.turns import Turns
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
 
 _BLOCK_BITS = 24
-_APPEND_BYTES_MAX = 512 << 10
-"""Written by one request, but for its last block: a broker takes 1 MB of a topic that is not told otherwise."""
+_APPEND_BYTES_MAX = 100 << 10
+"""Blocks of many partitions are written together, up to this size but for the last partition's."""
 
 log = get_logger(__name__)
 
@@ -161,17 +162,37 @@ class OffsetMaps:
         Raises:
             KafkaError: It could not be written; the next time writes it.
         """
+        changes: list[Change] = []
+        written: list[tuple[Slot, _Written, _Written]] = []
+        turns = Turns()
         for slot in slots:
             claim = slot.shard.claim
             if not claim.number or claim.effective_since() is None:
                 continue
             track = slot.copy.track
             # A map is proven while it is copied by: a walk that ended elsewhere may have paired what does not match.
-            if track is not None and track.mapped and slot.copy.is_copying() and slot in self._written:
-                await self._persist(slot, track.offsets, claim.number)
+            if track is None or not track.mapped or not slot.copy.is_copying() or slot not in self._written:
+                continue
+            before = self._written[slot]
+            some, after = self._blocks_to_write(slot, track.offsets, claim.number)
+            changes += some
+            written.append((slot, before, after))
+            if sum(len(key) + len(value or b"") for key, value in changes) >= _APPEND_BYTES_MAX:
+                await self._append(changes, written)
+                changes, written = [], []
+            await turns.give()
+        await self._append(changes, written)
 
-    async def _persist(self, slot: Slot, offsets: OffsetMap, number: int) -> None:
-        """Write the blocks that are new or grew, and the tombstones of those that lie below both logs' starts."""
+    async def _append(self, changes: list[Change], written: list[tuple[Slot, _Written, _Written]]) -> None:
+        """Write the blocks of many partitions at once."""
+        if changes:
+            await self._log.append(changes)
+        for slot, before, after in written:
+            if self._written.get(slot) is before:  # else it was read anew, or is not copied any more
+                self._written[slot] = after
+
+    def _blocks_to_write(self, slot: Slot, offsets: OffsetMap, number: int) -> tuple[list[Change], _Written]:
+        """Return the blocks that are new or grew, and the tombstones of those that lie below both logs' starts."""
         known = self._written[slot]
         if known.number != number:
             # Blocks of earlier holders stand; ours go on from where theirs end.
@@ -188,12 +209,7 @@ class OffsetMaps:
                 changes.append(state.put(key, pb.SegmentBlock(generation=generation, block=_packed(block))))
                 end = block.end
             index += 1
-            if sum(len(value or b"") for _, value in changes) >= _APPEND_BYTES_MAX:
-                await self._log.append(changes)
-                changes = []
-        if changes:
-            await self._log.append(changes)
-        self._written[slot] = _Written(number, index - 1, sealed[-1].end if sealed else known.sealed, end)
+        return changes, _Written(number, index - 1, sealed[-1].end if sealed else known.sealed, end)
 
     def _dropped(self, slot: Slot, offsets: OffsetMap, generation: int) -> list[Change]:
         if slot.source_start is None or slot.target_start is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from replicator.core.shards import SHARDS_MAX
 from replicator.engine import state
 from replicator.engine.translate import copied_place
+from replicator.engine.turns import Turns
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
 
@@ -57,11 +58,13 @@ class SourceEnds:
         Raises:
             KafkaError: They could not be written.
         """
-        now, now_ms = pump.now(), pump.now_ms()
         entries: dict[int, list[pb.SourceEndBlock.Entry]] = defaultdict(list)
-        for slot in pump.slots.values():
+        turns = Turns()
+        for slot in list(pump.slots.values()):
+            await turns.give()
             if slot.shard not in shards:
                 continue
+            now, now_ms = pump.now(), pump.now_ms()
             pump.take_silence(slot)
             end, at = slot.lag.observed_end, slot.lag.observed_at
             if end is None or at is None:

@@ -164,7 +164,9 @@ class StateLog:
             await self._start_over(connection)
         position = self.position
         try:
-            frame, fetched = await read_once(self._side, connection, _WHERE, position, committed=True, wait_ms=wait_ms)
+            frame, fetched = await read_once(
+                self._side, connection, _WHERE, position, committed=True, wait_ms=wait_ms, read_bytes=BATCH_BYTES_MAX
+            )
         except BrokerRefused as error:
             if error.code == ErrorCode.offset_out_of_range:
                 await self._start_over(connection)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Change = tuple[bytes, bytes | None]
 
-BATCH_BYTES_MAX = 512 << 10
-"""Of a batch, where nothing else is known: a broker takes 1 MB of a topic that is not told otherwise."""
+BATCH_BYTES_MAX = 128 << 10
+"""Of a batch: a broker takes 1 MB of a topic that is not told otherwise, and a reader has all of one at once."""
 BATCH_BYTES_MIN = 8 << 10
 """Below that no broker is asked to take less."""
 _RECORD_OVERHEAD_BYTES = 64

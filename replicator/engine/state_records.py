@@ -123,13 +123,13 @@ class StateRecords(MutableMapping[bytes, bytes]):
         for kind in list(self._index):
             yield from self.find(cast("pb.Kind", kind), uid)
 
-    def made(self, key: bytes, make: Callable[[bytes], object]) -> object:
+    def made(self, key: bytes, make: Callable[[bytes], T]) -> T:
         """Return what `make` makes of a record that is there, made once for each value: what it returns is shared."""
         raw = self._values[key]
         known = self._made.get(key)
         if known is None or known[0] is not raw:
             known = self._made[key] = (raw, make(raw))
-        return known[1]
+        return cast("T", known[1])
 
 
 def _chosen(below: dict[_Name, _Below], name: _Name | None) -> list[_Below]:
@@ -142,3 +142,8 @@ def _chosen(below: dict[_Name, _Below], name: _Name | None) -> list[_Below]:
 def indexed(records: Mapping[bytes, bytes]) -> StateRecords:
     """Return records with their index, made now where they have none (a copy with changes, as a look ahead has)."""
     return records if isinstance(records, StateRecords) else StateRecords(records)
+
+
+def made_of(records: Mapping[bytes, bytes], key: bytes, make: Callable[[bytes], T]) -> T:
+    """Return what `make` makes of a record that is there; see `StateRecords.made`."""
+    return records.made(key, make) if isinstance(records, StateRecords) else make(records[key])

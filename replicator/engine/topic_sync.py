@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core import selection
@@ -25,6 +26,7 @@ from replicator.engine.state_records import parse_key
 from replicator.engine.target_proof import TargetProof
 from replicator.engine.target_topics import TargetTopics
 from replicator.engine.topic_facts import DELETE_RETENTION, MAX_BYTES, POLICY, TopicFacts, effective_of
+from replicator.engine.turns import Turns
 from replicator.errors import AuthorizationFailed, BrokerRefused, DamagedRecord, KafkaError, NotOurs
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from replicator.engine.target_proof import Proof
     from replicator.engine.topic_facts import Found
     from replicator.model.spec import FlowSpec
+
+_RECORDED_AT_ONCE = 100
+"""Mirrors in one compare-and-set: what is decided in it lets nothing else run."""
 
 log = get_logger(__name__)
 
@@ -227,8 +232,10 @@ class TopicSync:
         await self.chosen.announce(new)
         await self._topics.look_before(new)
         self._outrun.clear()
+        turns = Turns()
         for name, facts in found.items():
             await self._handle(name, targets[name], facts, absent.get(targets[name]), proofs.get(name))
+            await turns.give()
         return sorted(self._outrun)
 
     def check_clusters(self) -> None:
@@ -449,19 +456,25 @@ class TopicSync:
     # -- the record -----------------------------------------------------------------------------------------------
 
     async def _record(self) -> None:
-        """Write what changed of the mirrors in one compare-and-set."""
-        if self._changes(self._log.records):
-            await self._log.change(self._uid, self._changes)
+        """Write what changed of the mirrors, some at a time: each is a fact of its own."""
+        mirrors = list(self.mirrors.values())
+        for at in range(0, len(mirrors), _RECORDED_AT_ONCE):
+            changes = partial(self._changes, mirrors[at : at + _RECORDED_AT_ONCE])
+            if changes(self._log.records):
+                await self._log.change(self._uid, changes)
+            await asyncio.sleep(0)
+        if self._settled(self._log.records):
+            await self._log.change(self._uid, self._settled)
         for mirror in self.mirrors.values():
             if not mirror.recorded and mirror.fault is None and mirror.partitions:
                 record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
                 mirror.recorded = record is not None and record.target_topic_id == mirror.target_id
         self.chosen.forget(self._mirrored() | self._others())
 
-    def _changes(self, records: Mapping[bytes, bytes]) -> list[Change]:
+    def _changes(self, mirrors: Iterable[Mirror], records: Mapping[bytes, bytes]) -> list[Change]:
         changes: list[Change] = []
         owners: dict[str, str] | None = None
-        for mirror in self.mirrors.values():
+        for mirror in mirrors:
             if mirror.fault is not None or not mirror.partitions:
                 continue
             stored = state.get_mirror(records, self._uid, mirror.target_topic)
@@ -476,7 +489,11 @@ class TopicSync:
             record = mirror.as_record((self._uid, self._flow.name), stored)
             if stored is None or record != stored:
                 changes.append(state.put(state.mirror_key(self._uid, mirror.target_topic), record))
-        return changes + self.chosen.settled(records, self._mirrored(), self._others())
+        return changes
+
+    def _settled(self, records: Mapping[bytes, bytes]) -> list[Change]:
+        """Return the change that takes announcements back, once what they announced is recorded."""
+        return self.chosen.settled(records, self._mirrored(), self._others())
 
     def _mirrored(self) -> set[str]:
         """Return target topics that are mirrors: none of them is still to be created."""

@@ -469,6 +469,6 @@ def by_place(cuts: Iterable[Cut]) -> dict[tuple[str, int], Cut]:
 def by_topic(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
     """Return cuts by their source topic, both in order."""
     found: dict[str, list[Cut]] = {}
-    for cut in sorted(cuts):
+    for cut in sorted(cuts, key=lambda one: (one.topic, one.partition)):
         found.setdefault(cut.topic, []).append(cut)
     return found

@@ -191,7 +191,8 @@ class _PersistsWhatIsNotProven(OffsetMaps):
         for slot in slots:
             track, number = slot.copy.track, slot.shard.claim.number
             if track is not None and track.mapped and slot in self._written and number:
-                await self._persist(slot, track.offsets, number)
+                changes, after = self._blocks_to_write(slot, track.offsets, number)
+                await self._append(changes, [(slot, self._written[slot], after)])
 
 
 class _ForgetsGivenUp(OffsetMaps):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from replicator.engine import state
 from replicator.engine.state_damage import damaged_record, read_record
-from replicator.engine.state_records import indexed
+from replicator.engine.state_records import indexed, made_of
 from replicator.model.acl import Rule, parse
 from replicator.model.switch import (
     Away,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import Change
 
 _UNKNOWN = -1
+_PLACE = attrgetter("topic", "partition")
+"""What orders ends and cuts: no two of them are of one partition."""
 _COPY = "copy"
 _LEFT_OUT = "left_out"
 _OBSERVED_ANEW = (StepName.VERIFY_FENCE, StepName.PROMOTE, StepName.CLAMP_GROUPS)
@@ -54,16 +58,31 @@ def copy_key(uid: str) -> bytes:
     return state.key(pb.KIND_JOURNAL, uid, _COPY)
 
 
+class _Parsed(NamedTuple):
+    """A flow's journal as it was read: with tens of thousands of partitions, that takes longer than all else."""
+
+    record: pb.JournalRecord
+    current: Journal | None
+    past: tuple[Journal, ...]
+
+
+def _parsed(key: bytes, raw: bytes) -> _Parsed:
+    record = read_record(pb.JournalRecord, key, raw)
+    current = _journal(record.current) if record.HasField("current") else None
+    return _Parsed(record, current, tuple(map(_journal, record.past)))
+
+
 def switches_of(records: Mapping[bytes, bytes], uid: str) -> Switches:
     """Return the switches of a flow, with what an earlier version lost of them or observed wrongly made good."""
-    raw = records.get(journal_key(uid))
-    if raw is None:
+    key = journal_key(uid)
+    if key not in records:
         return Switches()
-    record = read_record(pb.JournalRecord, journal_key(uid), raw)
     known = _known_left_out(records, uid)
-    with _fitting(journal_key(uid)):
-        current = _whole(record.current, known) if record.HasField("current") else None
-        return Switches(current, tuple(_whole(one, known) for one in record.past))
+    with _fitting(key):
+        found = made_of(records, key, partial(_parsed, key))
+        current = _whole(found.record.current, found.current, known) if found.current is not None else None
+        past = zip(found.record.past, found.past, strict=True)
+        return Switches(current, tuple(_whole(record, one, known) for record, one in past))
 
 
 def put_switches(uid: str, switches: Switches) -> list[Change]:
@@ -188,9 +207,8 @@ def _known_left_out(records: Mapping[bytes, bytes], uid: str) -> list[pb.LeftOut
     return list(read_record(pb.LeftOutRecord, key, raw).switches) if raw is not None else []
 
 
-def _whole(record: pb.SwitchRecord, known: Iterable[pb.LeftOutRecord.Switch]) -> Journal:
+def _whole(record: pb.SwitchRecord, journal: Journal, known: Iterable[pb.LeftOutRecord.Switch]) -> Journal:
     """Return a switch as this version would have it, whichever version wrote its journal last."""
-    journal = _journal(record)
     if _saw_cuts_too_high(record, journal):
         history = tuple(one for one in journal.history if one.step not in _OBSERVED_ANEW)
         journal = replace(journal, reached=StepName.FENCE, history=history, cuts=())
@@ -335,7 +353,7 @@ def _journal(record: pb.SwitchRecord) -> Journal:
         ends=tuple(_ends(record.ends)),
         groups=GroupsNote(record.groups_exact, tuple(record.groups_inexact), record.groups_inexact_count),
         fence_epoch=record.fence_epoch if record.HasField("fence_epoch") else None,
-        cuts=tuple(sorted(_cuts(record.cuts))),
+        cuts=tuple(sorted(_cuts(record.cuts), key=_PLACE)),
         topic_ids=tuple(sorted(record.topic_ids.items())),
         confirmed=record.confirmed,
         decision=Decision.read(record.decision) if record.decision else None,
@@ -349,13 +367,18 @@ def _journal(record: pb.SwitchRecord) -> Journal:
 
 
 def _end_topics(ends: Iterable[End]) -> list[pb.TopicEnds]:
-    topics: dict[str, pb.TopicEnds] = {}
-    for end in sorted(ends):
-        topic = topics.setdefault(end.topic, pb.TopicEnds(topic=end.topic))
-        topic.partitions.append(end.partition)
-        topic.ends.append(end.source)
-        topic.identical.append(end.identical)
-    return list(topics.values())
+    topics: dict[str, list[End]] = {}
+    for end in sorted(ends, key=_PLACE):
+        topics.setdefault(end.topic, []).append(end)
+    return [
+        pb.TopicEnds(
+            topic=name,
+            partitions=[end.partition for end in some],
+            ends=[end.source for end in some],
+            identical=[end.identical for end in some],
+        )
+        for name, some in topics.items()
+    ]
 
 
 def _ends(topics: Iterable[pb.TopicEnds]) -> Iterator[End]:
@@ -365,37 +388,33 @@ def _ends(topics: Iterable[pb.TopicEnds]) -> Iterator[End]:
 
 
 def _cut_topics(cuts: Iterable[Cut]) -> list[pb.TopicCuts]:
-    topics = []
-    for name, some in by_topic(cuts).items():
-        topic = pb.TopicCuts(topic=name, target_topic=some[0].target_topic)
-        for cut in some:
-            topic.partitions.append(cut.partition)
-            topic.source.append(cut.source)
-            topic.target.append(cut.target)
-            topic.mapped.append(cut.mapped)
-            topic.observed_end.append(_or_unknown(cut.observed_end))
-            topic.observed_ms.append(_or_unknown(cut.observed_ms))
-            topic.tail_end.append(_or_unknown(cut.tail_end))
-            topic.foreign.append(cut.foreign)
-        topics.append(topic)
-    return topics
+    return [
+        pb.TopicCuts(
+            topic=name,
+            target_topic=some[0].target_topic,
+            partitions=[cut.partition for cut in some],
+            source=[cut.source for cut in some],
+            target=[cut.target for cut in some],
+            mapped=[cut.mapped for cut in some],
+            observed_end=[_or_unknown(cut.observed_end) for cut in some],
+            observed_ms=[_or_unknown(cut.observed_ms) for cut in some],
+            tail_end=[_or_unknown(cut.tail_end) for cut in some],
+            foreign=[cut.foreign for cut in some],
+        )
+        for name, some in by_topic(cuts).items()
+    ]
 
 
 def _cuts(topics: Iterable[pb.TopicCuts]) -> Iterator[Cut]:
     for topic in topics:
-        for at, partition in enumerate(topic.partitions):
-            yield Cut(
-                topic.topic,
-                partition,
-                topic.source[at],
-                topic.target[at],
-                topic.target_topic,
-                topic.mapped[at],
-                _known(topic.observed_end[at]),
-                _known(topic.observed_ms[at]),
-                _known(topic.tail_end[at]),
-                topic.foreign[at] if topic.foreign else 0,  # before it was looked at, nothing was recorded
-            )
+        name, target = topic.topic, topic.target_topic
+        # Before it was looked at what others wrote, nothing was recorded of it.
+        foreign = list(topic.foreign) or [0] * len(topic.partitions)
+        columns = (topic.source, topic.target, topic.mapped, topic.observed_end, topic.observed_ms, topic.tail_end)
+        for partition, source, at, mapped, end, seen_ms, tail, others in zip(
+            topic.partitions, *columns, foreign, strict=True
+        ):
+            yield Cut(name, partition, source, at, target, mapped, _known(end), _known(seen_ms), _known(tail), others)
 
 
 def _or_unknown(value: int | None) -> int:
