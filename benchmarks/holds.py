@@ -288,8 +288,8 @@ class _World:
             return view
 
         for side in (made._source, made._target):  # noqa: SLF001 - no broker is there to be asked
-            side.read = side.look = told  # type: ignore[method-assign, assignment]
-        made._behind = lambda *_: {}  # type: ignore[method-assign, assignment]  # noqa: SLF001
+            side.read = side.look = told  # type: ignore[method-assign]
+        made._behind = lambda *_: {}  # type: ignore[method-assign]  # noqa: SLF001
         made._positions = cast("Any", _Positions(positions))  # noqa: SLF001
         await self.step("a round of groups", made.round)
         await self.step("states of groups asked", lambda: _at_once(lambda: _standing(log, groups)))

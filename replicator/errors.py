@@ -285,6 +285,10 @@ class StoreFull(StoreError):
     """There is no room for it: what it would keep is lost, and nothing else."""
 
 
+class StoreDamaged(StoreError):
+    """A file of it is no such file, or not whole: nothing of it is used."""
+
+
 class DaemonUnreachable(ReplicatorError):
     """No daemon answers at the rpc address."""
 

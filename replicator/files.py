@@ -1,4 +1,4 @@
-"""Reading local files that an operator named: bounded, and never waiting for anybody."""
+"""Local files: an operator's are read in bounds and without waiting, those of ours are this user's alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import errno
 import os
 import stat
 from pathlib import Path
+
+from replicator.errors import StoreError
+from replicator.model.text import command
 
 PEM_BYTES_MAX = 4 << 20
 """Certificates of every authority of the Web take 0.3 MB."""
@@ -25,3 +28,82 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "is no regular file", str(path))
         return file.read(max_bytes)
+
+
+_OTHERS_WRITE = 0o022
+_FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory for this user alone, or look at one that is there: nobody else may put anything into it.
+
+    Raises:
+        StoreError: It cannot be made, is no directory, or others can write to it.
+    """
+    try:
+        directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        found = directory.stat()
+    except OSError as error:
+        raise StoreError(
+            f"the state directory {directory} cannot be made",
+            why=error.strerror or type(error).__name__,
+            next_step="set daemon.state_dir",
+        ) from error
+    _check(directory, found, f"the state directory {directory}", stat.S_IFDIR)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file of ours, made for this user alone where it is missing; return its descriptor.
+
+    A link is not followed: whoever put it there would have us write to what it leads to.
+
+    Raises:
+        StoreError: It is a link, no regular file, or somebody else's, or others can write to it: nothing was changed.
+        OSError: It cannot be opened for another reason.
+    """
+    try:
+        # Without O_NONBLOCK opening a FIFO waits, before anything can be known of it.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, _FILE_MODE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _link(path) from error
+        raise
+    try:
+        found = os.fstat(descriptor)
+        _check(path, found, str(path), stat.S_IFREG)
+    except StoreError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _link(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is a symbolic link, and is not followed",
+        why="whoever made it would have the daemon write to what it leads to",
+        next_step=f"find out who made it, then remove the link: {command('rm', str(path))}",
+    )
+
+
+def _check(path: Path, found: os.stat_result, what: str, kind: int) -> None:
+    """Return if it is of this kind, and nobody but this user, or root, can write there.
+
+    Raises:
+        StoreError: It is not; it says what helps.
+    """
+    if stat.S_IFMT(found.st_mode) != kind:
+        wanted = "directory" if kind == stat.S_IFDIR else "regular file"
+        raise StoreError(f"{what} is no {wanted}", next_step=f"look what it is: {command('ls', '-ld', str(path))}")
+    me = os.geteuid()
+    if found.st_uid not in {me, 0}:
+        raise StoreError(
+            f"{what} belongs to another user",
+            why=f"user {found.st_uid} can change what stands there, and this daemon runs as user {me}",
+            next_step=f"{command('chown', str(me), str(path))}, or set daemon.state_dir to a directory of this user",
+        )
+    if found.st_mode & _OTHERS_WRITE:
+        raise StoreError(
+            f"{what} can be written to by others",
+            why=f"its mode is {stat.S_IMODE(found.st_mode):04o}",
+            next_step=command("chmod", "go-w", str(path)),
+        )

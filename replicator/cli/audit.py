@@ -91,8 +91,10 @@ def verify(
     chain = follow(lines_of(files))
     output.line(f"unbroken: entries {chain.first_seq} to {chain.last_seq} in {len(files)} files")
     output.line(f"last hash: {chain.last_hash}")
+    if chain.first_seq > 1:
+        output.line(f"not here: entries 1 to {chain.first_seq - 1}, in files that were taken away or deleted")
     if chain.torn:
-        output.line(f"written by half, and noted: {chain.torn}")
+        output.line(f"no entries (written by half, or changed), and noted: {chain.torn}")
     if refused := [] if path.is_file() else files_of(path, REFUSALS):
         told = follow(lines_of(refused))
         output.line(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from replicator.errors import Unequal
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 GENESIS = "0" * 64
+_NUMBERS = frozenset({"seq", "call"})
 
 
 def encode(entry: AuditEntry) -> bytes:
@@ -26,12 +27,15 @@ def encode(entry: AuditEntry) -> bytes:
 
 
 def decode(line: bytes) -> AuditEntry | None:
-    """Return the entry of a line; None where it is none, as of one that was written by half."""
+    """Return the entry of a line; None where it is none, as of one that was written by half, or has other types."""
     try:
         raw: dict[str, Any] = json.loads(line)
-        return AuditEntry(**{**raw, "phase": Phase(raw["phase"])})
-    except (ValueError, TypeError, KeyError):
+        entry = AuditEntry(**{**raw, "phase": Phase(raw["phase"])})
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
+    whole = all(type(getattr(entry, name)) is int for name in _NUMBERS)
+    texts = all(isinstance(getattr(entry, one.name), str) for one in fields(AuditEntry) if one.name not in _NUMBERS)
+    return entry if whole and texts and entry.seq > 0 else None
 
 
 def digest(line: bytes) -> str:
@@ -41,10 +45,19 @@ def digest(line: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line as it stands in a file; `place` says where."""
+    """A line as it stands in a file.
+
+    Attributes:
+        place: Where, in words.
+        raw: Its bytes, with its end.
+        file: Of the first line of a file: the file's name; else empty.
+        begins: Of the first line of a file: the number that its name tells; else 0.
+    """
 
     place: str
     raw: bytes
+    file: str = ""
+    begins: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,7 @@ class Chain:
         first_seq: Number of its first entry, 0 for an empty log.
         last_seq: Number of its last.
         last_hash: What the next line will hold.
-        torn: Lines that were written by half, and said to be so by the next one.
+        torn: Lines that are no entries (written by half, as a rule), and said to be so by the next one.
         open_calls: Changes whose outcome is not told: the daemon died in between.
     """
 
@@ -91,6 +104,8 @@ class _Walk:
         self._open: list[int] = []
 
     def take(self, line: Line) -> None:
+        if self._began and line.begins > self._last + 1:
+            raise _missing(line, self._last + 1)
         entry = decode(line.raw)
         if entry is None or not line.raw.endswith(b"\n"):
             self._refuse_torn()
@@ -126,6 +141,15 @@ class _Walk:
         if self._torn_at:
             raise _broken(self._torn_at, "it was written by half; the daemon notes that with the next change")
         return Chain(self._first, self._last, self._hash, self._torn, tuple(self._open))
+
+
+def _missing(line: Line, first: int) -> Unequal:
+    gone = f"entries {first} to {line.begins - 1} are" if line.begins > first + 1 else f"entry {first} is"
+    return Unequal(
+        f"a file of the audit log is missing: {line.file.replace(f'{line.begins:012}', f'{first:012}')}",
+        why=f"{gone} not there, and {line.place} follows",
+        next_step="find out who deleted it; put it back from a copy, if there is one",
+    )
 
 
 def _broken(place: str, why: str) -> Unequal:

@@ -26,7 +26,8 @@ from replicator.engine.flow import FlowRunner
 from replicator.engine.forget import forget_flow
 from replicator.engine.parts import Me, silence_seconds
 from replicator.engine.tasks import watched, within
-from replicator.errors import ConfigError, ReplicatorError, StoreFull, UsageError
+from replicator.errors import ConfigError, StoreFull, UsageError
+from replicator.files import make_private
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from replicator.rpc.lease_port import LeasePort
 
 _SERVERS_SECONDS = 0.8
-_STATE_DIR_MODE = 0o700
 _GC_THRESHOLDS = (20_000, 20, 50)
 
 log = get_logger(__name__)
@@ -218,10 +218,13 @@ class Daemon:
     def _open_store(self) -> Store:
         """Open the file of events; where its disk is full, go on without: copying must not wait for a cache."""
         try:
-            return SqliteStore(self._spec.daemon.state_dir)
+            store = SqliteStore(self._spec.daemon.state_dir)
         except StoreFull as error:
             log.error("events are not kept", why=str(error), next=error.next_step)  # noqa: TRY400 - no bug of ours
             return self._store
+        if store.set_aside is not None:
+            log.error("a damaged file of events was set aside, and begun anew", kept_as=str(store.set_aside))
+        return store
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, whatever becomes of the flows.
@@ -391,12 +394,7 @@ def prepare_state_dir(path: Path) -> None:
     """Make the state directory, for this user only, and forbid core dumps (they would hold secrets).
 
     Raises:
-        ReplicatorError: It cannot be made.
+        StoreError: It cannot be made, or others can write to it.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        path.mkdir(mode=_STATE_DIR_MODE, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReplicatorError(
-            f"the state directory {path} cannot be made", why=error.strerror or "", next_step="set daemon.state_dir"
-        ) from error
+    make_private(path)

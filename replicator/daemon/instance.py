@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from replicator.errors import ReplicatorError
+from replicator.files import open_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,13 +35,13 @@ class StateDirLock:
             None where there was none, or the file was lost.
 
     Raises:
-        ReplicatorError: Another daemon has it, or the file cannot be written.
+        ReplicatorError: Another daemon has it, or the file cannot be written, or is not this user's alone.
     """
 
     def __init__(self, directory: Path, instance: str) -> None:
         path = directory / _FILE
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = open_private(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise ReplicatorError(f"{path} cannot be opened", why=error.strerror or "") from error
         try:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.audit_chain import GENESIS, Line, decode, digest, encode
 from replicator.errors import StoreError, StoreFull
+from replicator.files import open_private
 from replicator.model.audit import AuditEntry, Phase
 from replicator.obs.logs import get_logger
 
@@ -85,7 +86,7 @@ class AuditLog:
     def _append(self, entry: AuditEntry) -> int:
         if self._file is None:
             self._open()
-        if self._size >= self._bytes_max:
+        if self._size >= self._bytes_max or self._is_gone():
             self._forget_file()
             self._begin_file()
             self._drop_oldest()
@@ -94,6 +95,13 @@ class AuditLog:
         self._write(encode(made))
         self._seq = made.seq
         return made.seq
+
+    def _is_gone(self) -> bool:
+        """Return whether the file was deleted while it was open: what is written to it nobody would find again."""
+        if self._file is None or os.fstat(self._file).st_nlink:
+            return False
+        log.error("a file of the audit log was deleted", last=self._seq, next="replicator audit verify")
+        return True
 
     def _write(self, line: bytes) -> None:
         if self._file is None:
@@ -112,14 +120,16 @@ class AuditLog:
             self._begin_file()
             return
         for path in reversed(files):
-            lines = path.read_bytes().splitlines(keepends=True)
+            lines = _whole(path).splitlines(keepends=True)
             if lines:
                 break
         else:
             self._use(files[-1])
             return
         self._use(files[-1])
-        self._seq = next((one.seq for raw in reversed(lines) if (one := decode(raw)) is not None), 0)
+        known = next((one.seq for raw in reversed(lines) if (one := decode(raw)) is not None), 0)
+        # Where no line of a file is an entry, its name still tells which numbers were given.
+        self._seq = max(known, first_of(path) - 1)
         self._hash = digest(lines[-1])
         if decode(lines[-1]) is None or not lines[-1].endswith(b"\n"):
             self._note_torn(lines[-1])
@@ -128,9 +138,9 @@ class AuditLog:
         if not line.endswith(b"\n"):
             self._write(b"\n")
             self._hash = digest(line + b"\n")
-        log.error("the last line of the audit log was written by half", bytes=len(line))
+        log.error("the last line of the audit log is no entry", bytes=len(line))
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        text = f"the line before was written by half ({len(line)} bytes): a crash, or a full disk"
+        text = f"the line before is no entry ({len(line)} bytes): written by half (a crash, a full disk), or changed"
         note = AuditEntry(self._seq + 1, at, Phase.TORN, error=text, previous=self._hash)
         self._write(encode(note))
         self._seq = note.seq
@@ -143,7 +153,7 @@ class AuditLog:
             path.unlink(missing_ok=True)
 
     def _use(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._file = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._size = os.fstat(self._file).st_size
 
     def recent(self, wanted: Callable[[str], bool], limit: int) -> Sequence[AuditEntry]:
@@ -222,12 +232,24 @@ def files_of(directory: Path, name: str = CHANGES) -> list[Path]:
     return sorted(directory.glob(f"{name}-*.jsonl"))
 
 
+def first_of(path: Path) -> int:
+    """Return the number of the first entry that a file of a log was begun with, 0 where its name does not tell."""
+    number = path.stem.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdecimal() else 0
+
+
+def _whole(path: Path) -> bytes:
+    """Return a file of ours that is written on: never what a link leads to."""
+    with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
 def lines_of(files: Sequence[Path]) -> Iterator[Line]:
     """Yield every line of some files."""
     for path in files:
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
-                yield Line(f"{path} line {number}", raw)
+                yield Line(f"{path} line {number}", raw, *((path.name, first_of(path)) if number == 1 else ()))
 
 
 def _bounded(entry: AuditEntry, chars_max: int) -> AuditEntry:

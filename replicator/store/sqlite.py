@@ -6,18 +6,21 @@ With them, which clusters the flows met: a flow whose source is gone is known by
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replicator.errors import StoreDamaged
 from replicator.model.events import Event
 from replicator.store.port import EVENTS_MAX
-from replicator.store.sqlite_file import SqliteFile
+from replicator.store.sqlite_file import SIDE_FILES, SqliteFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _FILE = "replicator.db"
 _TRIM_EVERY = 500
+_HOLDS = "the history of events, and which clusters the flows met"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -32,17 +35,37 @@ CREATE TABLE IF NOT EXISTS cluster (
 
 
 class SqliteStore:
-    """Keeps events in a file.
+    """Keeps events in a file; one that is damaged is set aside, and begun anew.
+
+    Attributes:
+        set_aside: Under which name that was kept; None where nothing was damaged.
 
     Raises:
         StoreFull: There is no room for it.
-        StoreError: The file cannot be opened or is damaged.
+        StoreError: The file cannot be opened, or is not this user's alone.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._file = SqliteFile(directory / _FILE, _SCHEMA, "the history of events")
+        self.set_aside: Path | None = None
+        self._file = self._opened(directory / _FILE)
         self._connection = self._file.connection
         self._added = 0
+
+    def _opened(self, path: Path) -> SqliteFile:
+        try:
+            return SqliteFile(path, _SCHEMA, _HOLDS)
+        except StoreDamaged as error:
+            aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+            try:
+                path.rename(aside)
+                for suffix in SIDE_FILES:  # they are of that file, and would spoil the next one
+                    beside = Path(f"{path}{suffix}")
+                    if beside.exists():
+                        beside.rename(f"{aside}{suffix}")
+            except OSError:
+                raise error from None
+            self.set_aside = aside
+        return SqliteFile(path, _SCHEMA, _HOLDS)
 
     def add(self, event: Event) -> None:
         """See `Store.add`."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from replicator.errors import StoreError, StoreFull
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from replicator.errors import StoreDamaged, StoreError, StoreFull
+from replicator.files import open_private
 
 _BUSY_SECONDS = 2.0
+SIDE_FILES = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a file, behind its name."""
+_KINDS: dict[int | None, type[StoreError]] = {
+    sqlite3.SQLITE_FULL: StoreFull,
+    sqlite3.SQLITE_NOTADB: StoreDamaged,
+    sqlite3.SQLITE_CORRUPT: StoreDamaged,
+}
 
 
 class SqliteFile:
@@ -23,33 +30,48 @@ class SqliteFile:
 
     Raises:
         StoreFull: There is no room for it.
-        StoreError: It cannot be opened, or is damaged: nothing of it is used.
+        StoreDamaged: It is no such file, or not whole: nothing of it is used.
+        StoreError: It cannot be opened, or is not this user's alone.
     """
 
     def __init__(self, path: Path, schema: str, holds: str) -> None:
         self._path = path
         self._holds = holds
+        self._make()
         try:
             self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=NORMAL")
             self.connection.executescript(schema)
-            sound = self.connection.execute("PRAGMA quick_check").fetchone()[0]
+            sound = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.Error as error:
+            self._close_quietly()
             raise self.fault("cannot be opened", error) from error
         if sound != "ok":
             self.connection.close()
-            raise self.fault("is damaged", str(sound))
+            raise self.fault("is damaged", str(sound), StoreDamaged)
+
+    def _make(self) -> None:
+        """Make the file, for this user alone: SQLite gives those beside it the same mode, and follows links."""
+        beside = [Path(f"{self._path}{suffix}") for suffix in SIDE_FILES]
+        try:
+            for one in (self._path, *(one for one in beside if os.path.lexists(one))):
+                os.close(open_private(one, os.O_RDWR | os.O_CREAT))
+        except OSError as error:
+            raise self.fault("cannot be opened", error.strerror or type(error).__name__) from error
+
+    def _close_quietly(self) -> None:
+        with contextlib.suppress(AttributeError, sqlite3.Error):
+            self.connection.close()
 
     def close(self) -> None:
         """Let go of it; safe to call twice."""
         self.connection.close()
 
-    def fault(self, what: str, why: object) -> StoreError:
+    def fault(self, what: str, why: object, kind: type[StoreError] = StoreError) -> StoreError:
         """Return the error for something SQLite said."""
-        full = isinstance(why, sqlite3.Error) and why.sqlite_errorcode == sqlite3.SQLITE_FULL
-        kind = StoreFull if full else StoreError
-        return kind(
+        code = getattr(why, "sqlite_errorcode", None)
+        return _KINDS.get(code, kind)(
             f"{self._path} {what}",
             why=str(why),
             next_step=f"free disk space, or delete {self._path}: it only holds {self._holds}",

@@ -79,8 +79,8 @@ def test_sqlite_events_survive_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["half", "garbage", "flipped"])
-def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, damage: str) -> None:
-    """A half-written or foreign file stops the start with a clear error; nothing is guessed from it."""
+def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, damage: str) -> None:
+    """It is a cache: a half-written or foreign file stops nothing; nothing is guessed from it, and it is kept."""
     store = SqliteStore(tmp_path)
     for number in range(2000):
         store.add(_event(number))
@@ -94,11 +94,26 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, damage: str) -
     }
     path.write_bytes(broken[damage])
 
-    with pytest.raises(StoreError) as caught:
+    store = SqliteStore(tmp_path)
+    assert store.recent("f", None, 10) == []
+    store.add(_event(1))
+    assert len(store.recent("f", None, 10)) == 1
+    store.close()
+    [aside] = tmp_path.glob("replicator.db.damaged-*Z")
+    assert aside.read_bytes()[:100] == broken[damage][:100]
+    assert (path.stat().st_mode & 0o777, store.set_aside) == (0o600, aside)
+
+
+@pytest.mark.parametrize("name", ["replicator.db", "replicator.db-wal"])
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path, name: str) -> None:
+    """Whoever made it would have us write to what it leads to."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / name).symlink_to(victim)
+    with pytest.raises(StoreError, match="symbolic link") as caught:
         SqliteStore(tmp_path)
 
-    assert str(path) in caught.value.what
-    assert "delete" in caught.value.next_step
+    assert (victim.read_bytes(), "rm " in caught.value.next_step) == (b"precious", True)
 
 
 _FULL = """

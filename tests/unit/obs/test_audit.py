@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -154,3 +155,76 @@ def test_refusals_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.Monke
     again = Audit(tmp_path)
     assert again.append(entry(phase=Phase.REFUSED)) == 101
     again.close()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """Files are numbered by their first entry: which one is gone is known from those around it."""
+    files = written(tmp_path, 12, 300)
+    assert len(files) > 3
+    gone = files[1]
+    gone.unlink()
+    with pytest.raises(Unequal, match="is missing") as caught:
+        chain(tmp_path)
+
+    assert gone.name in caught.value.what
+    assert "entries" in caught.value.why or "entry" in caught.value.why
+
+
+def test_a_file_that_is_deleted_while_it_is_written_is_missed(tmp_path: Path) -> None:
+    """What was written behind its deletion went with it."""
+    log = AuditLog(tmp_path, 300)
+    for _ in range(3):
+        log.append(entry())
+    before = files_of(tmp_path)
+    before[-1].unlink()
+    assert log.append(entry()) == 4
+    log.close()
+    assert files_of(tmp_path)[-1].name == "audit-000000000004.jsonl"
+    if len(before) > 1:
+        with pytest.raises(Unequal, match=before[-1].name):
+            chain(tmp_path)
+    else:
+        assert chain(tmp_path).first_seq == 4
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"seq": "x"},
+        {"seq": None},
+        {"seq": True},
+        {"seq": -1},
+        {"seq": 1.5},
+        {"call": []},
+        {"actor": 7},
+        {"previous": {}},
+        {"at": None},
+        {"error": ["x"]},
+    ],
+)
+def test_a_line_with_wrong_types_is_named_and_blocks_nothing(tmp_path: Path, bad: dict[str, object]) -> None:
+    """It ended `verify` in a traceback, and each order with it: the next number could not be counted."""
+    [path] = written(tmp_path, 2)
+    last = path.read_bytes().splitlines(keepends=True)[-1]
+    path.write_bytes(path.read_bytes() + json.dumps(json.loads(last) | {"seq": 3} | bad).encode() + b"\n")
+    with pytest.raises(Unequal, match="line 3"):
+        chain(tmp_path)
+    log = AuditLog(tmp_path)
+    assert log.append(entry()) == 4, "the note is entry 3"
+    assert len(log.recent(lambda _: True, 100)) == 4
+    log.close()
+
+    found = chain(tmp_path)
+    assert (found.last_seq, found.torn) == (4, 1)
+
+
+def test_a_file_without_any_entry_does_not_begin_the_numbers_anew(tmp_path: Path) -> None:
+    """Its name tells which had been given."""
+    files = written(tmp_path, 6, 300)
+    files[-1].write_bytes(b'{"seq":"x"}\n')
+    log = AuditLog(tmp_path, 300)
+    last = log.append(entry())
+    log.close()
+
+    assert last > int(files[-1].stem.removeprefix("audit-"))
+    assert decode(b"[" * 100_000) is None
