@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException
 
 from replicator.core.rights import acl_command, on_cluster
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed
+from replicator.model.text import said
 from replicator.model.units import format_address
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def fault(
     """
     # librdkafka goes on trying after a refused login, so that the call itself ends as a time-out.
     cause = seen if seen is not None and seen.code() in AUTHENTICATION else error
-    code, text = cause.code(), cause.str()
+    code, text = cause.code(), said(cause.str())
     what = f"cluster {cluster.alias}: could not {doing}"
     if code in AUTHENTICATION:
         return AuthenticationFailed(
@@ -140,7 +141,7 @@ def fault(
     if code in _AUTHORIZATION:
         return AuthorizationFailed(what, cluster=cluster.alias, why=text, next_step=_acl_command(cluster, code, right))
     if code in _CONNECTION:
-        detail = seen.str() if seen is not None else ""
+        detail = said(seen.str()) if seen is not None else ""
         return ConnectionFailed(
             what,
             cluster=cluster.alias,

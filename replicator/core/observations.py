@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS = 10.0
 """A broker in use that has not answered for this long is called silent: the other places add less than 5 s."""
+THROTTLED_SECONDS = 15.0
+"""For how long after its pause a broker is said to throttle: with a quota in force the next pause comes sooner."""
 ANYWHERE = -1
 """The node of a bootstrap address, which may be any."""
 
@@ -30,11 +32,15 @@ class BrokerSeen:
         answered_at: When it last answered a request on a connection that was logged in to; None for never.
         failed_at: When it last could not be reached, or was lost; None for never.
         why: The words for that, with the next step where there is one.
+        throttled_until: Until when it has last asked to be sent nothing, by a quota.
+        throttled_seconds: How long that last pause was.
     """
 
     answered_at: float | None = None
     failed_at: float | None = None
     why: str = ""
+    throttled_until: float = float("-inf")
+    throttled_seconds: float = 0.0
 
     def answers(self, now: float) -> bool:
         """Return whether it has answered lately."""
@@ -43,6 +49,14 @@ class BrokerSeen:
     def failed(self, now: float, why: str) -> None:
         """Note that it could not be reached, refused the login, was lost, or did not answer."""
         self.failed_at, self.why = now, why
+
+    def throttled(self, now: float, until: float) -> None:
+        """Note that it asked to be sent nothing for a while: until then its silence tells nothing."""
+        self.throttled_until, self.throttled_seconds = until, until - now
+
+    def heard_at(self) -> float | None:
+        """Return since when its silence counts; None where it never answered."""
+        return None if self.answered_at is None else max(self.answered_at, self.throttled_until)
 
 
 @dataclass(eq=False, slots=True)
@@ -71,7 +85,7 @@ class ClusterSeen:
         found: dict[int, str] = {}
         for node, since in sorted(self._watched.items()):
             seen = self.broker(node)
-            heard_at = since if seen.answered_at is None else max(since, seen.answered_at)
+            heard_at = max(since, seen.heard_at() or since)
             if now - heard_at >= SILENT_SECONDS:
                 found[node] = _silence([seen], now)
         return found
@@ -82,10 +96,20 @@ class ClusterSeen:
 
     def up(self, now: float) -> bool | None:
         """Return whether any broker answers; None while that is not known."""
-        heard_at = _latest(seen.answered_at for seen in self._brokers.values())
+        heard_at = _latest(seen.heard_at() for seen in self._brokers.values())
         if heard_at is not None:
             return now - heard_at < SILENT_SECONDS
         return None if _latest(seen.failed_at for seen in self._brokers.values()) is None else False
+
+    def throttled(self, alias: str, now: float) -> str | None:
+        """Return which brokers throttle this client, or did a moment ago, as an operator is told; None for none."""
+        slow = {node: seen for node, seen in self._brokers.items() if now - seen.throttled_until < THROTTLED_SECONDS}
+        if not slow:
+            return None
+        node, seen = max(slow.items(), key=lambda one: one[1].throttled_seconds)
+        more = f" and {len(slow) - 1:,} more" if len(slow) > 1 else ""
+        which = alias if node == ANYWHERE else f"{alias} broker {node}"
+        return f"{which}{more} asked for a pause of {seen.throttled_seconds:.1f} s (a quota for this client)"
 
     def status(self, alias: str, now: float) -> ClusterStatus:
         """Return what an operator is shown."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.rights import NEEDED_BY, missing_right, on_topic
+from replicator.model.text import said
 from replicator.wire.faults import error_name, refused
 
 __all__ = ["refused", "told"]
@@ -26,9 +27,9 @@ def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | N
         api: The request's name, one of `NEEDED_BY`.
         code: Kafka's error code.
         topic: What it was about.
-        message: The broker's own words, if it sent any.
+        message: The broker's own words, if it sent any; they are shortened.
     """
-    said = f"{error_name(code)}{': ' + message if message else ''}"
+    text = f"{error_name(code)}{': ' + said(message) if message else ''}"
     if code != _TOPIC_AUTHORIZATION_FAILED:
-        return said
-    return missing_right(cluster, on_topic(topic, NEEDED_BY[api]), said)
+        return text
+    return missing_right(cluster, on_topic(topic, NEEDED_BY[api]), text)

@@ -57,6 +57,7 @@ class ClusterWatch:
         self._leaderless = leaderless
         self._asking: dict[int, asyncio.Task[None]] = {}
         self._trouble: str | None = None
+        self._throttled = False
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
@@ -81,11 +82,12 @@ class ClusterWatch:
         away = {node for where in leaderless for node in cluster.away(where) or ()}
         cluster.seen.watch(in_use | away | set(nodes), now, [str(where) for where in leaderless])
         for node in nodes:
-            answered_at = cluster.seen.broker(node).answered_at
-            if node not in self._asking and (answered_at is None or now - answered_at >= _QUIET_SECONDS):
+            heard_at = cluster.seen.broker(node).heard_at()
+            if node not in self._asking and (heard_at is None or now - heard_at >= _QUIET_SECONDS):
                 task = self._asking[node] = watched(self._loop.create_task(self._ask(node)))
                 task.add_done_callback(partial(self._asked, node))
         self._tell(cluster.seen.status(cluster.spec.alias, now).trouble)
+        self._tell_throttled(cluster.seen.throttled(cluster.spec.alias, now))
 
     def _asked(self, node: int, _: asyncio.Task[None]) -> None:
         self._asking.pop(node, None)
@@ -111,3 +113,13 @@ class ClusterWatch:
             else:
                 log.info("a cluster answers again", flow=self._flow, cluster=self._cluster.spec.alias)
         self._trouble = trouble
+
+    def _tell_throttled(self, why: str | None) -> None:
+        """Log the begin and the end of quotas in force, once each."""
+        throttled = why is not None
+        if throttled is not self._throttled:
+            self._throttled = throttled
+            if throttled:
+                log.warning("throttled by a cluster", flow=self._flow, why=why)
+            else:
+                log.info("no longer throttled by a cluster", flow=self._flow, cluster=self._cluster.spec.alias)

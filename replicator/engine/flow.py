@@ -213,6 +213,7 @@ class FlowRunner:
         told.append(self._opened.untold if self._opened is not None else None)
         beside = len(told)  # none of these explains what the flow waits for
         told += [cluster.trouble for cluster in clusters]
+        told += self._throttled()
         parts = self._parts
         if parts is not None:
             down = tuple(f"{cluster.cluster} broker " for cluster in clusters if cluster.up is False)
@@ -222,6 +223,13 @@ class FlowRunner:
         if shown is not FlowState.UNREACHABLE and not any(told[beside:]) and self.trouble != self._found.wrong_cluster:
             told.append(self.trouble)
         return told_once(told, lost, self._state_log.is_gone if self._state_log is not None else "")
+
+    def _throttled(self) -> list[str]:
+        """Return which side is slow because it asks for pauses: that is no fault, and waiting is all that helps."""
+        now = asyncio.get_running_loop().time()
+        sides = (("source", self._source), ("target", self._target))
+        told = ((side, cluster.seen.throttled(cluster.spec.alias, now)) for side, cluster in sides)
+        return [f"throttled by the {side}: {text}" for side, text in told if text is not None]
 
     @property
     def switches(self) -> SwitchKeeper:

@@ -37,16 +37,20 @@ class LeaderWatch:
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
         self._pause_seconds = 0.0
+        self._calming: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def stale(self) -> None:
-        """Ask for a refresh; requests that come meanwhile are answered by the same one."""
-        if self._task is None or self._task.done():
+        """Ask for a refresh; requests that come meanwhile are answered by the same one. None is made after `close`."""
+        if not self._closed and (self._task is None or self._task.done()):
             self._task = watched(asyncio.get_running_loop().create_task(self._refresh()))
 
     def close(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
+        """Stop for good."""
+        self._closed = True
+        for waiting in (self._task, self._calming):
+            if waiting is not None:
+                waiting.cancel()
 
     async def _refresh(self) -> None:
         await asyncio.sleep(self._pause_seconds)
@@ -58,7 +62,9 @@ class LeaderWatch:
             log.debug("no metadata", cluster=self._cluster.spec.alias, why=str(error) or "no answer in time")
             return
         self._changed()
-        asyncio.get_running_loop().call_later(_PACE_SECONDS_MAX, self._calm)
+        if self._calming is not None:
+            self._calming.cancel()
+        self._calming = asyncio.get_running_loop().call_later(_PACE_SECONDS_MAX, self._calm)
 
     def _calm(self) -> None:
         if self._task is None or self._task.done():

@@ -40,6 +40,8 @@ _LOOK_BYTES_MAX = 32 << 20
 """A doubted batch is looked at together with its neighbours, up to this size an answer."""
 _LOOK_ANSWERS_MAX = 4
 _READ_WAIT_MS = 500
+_THROTTLED_MAX = 10
+"""How often one question is put while its answers are empty for a quota; the pauses lie between."""
 """What is below the end is there at once, but for what a broker has to fetch from a remote tier."""
 _STEP_FACTOR = 16
 """How much further back each look for the last data batch goes than the one before."""
@@ -466,9 +468,12 @@ async def read_once(
     body = session.request(
         {where: Wanted(offset, leader_epoch, -1, read_bytes)}, wait_ms=wait_ms, bytes_min=1, bytes_max=read_bytes
     )
-    # As large as what is copied: what was written once has to be read again at each attach.
-    frame = await connection.ask(FETCH, version, [body], len(body), frame_bytes_max=ANSWER_BYTES_MAX)
-    code, partitions = session.answer(frame.buffer, frame.size)
+    for _ in range(_THROTTLED_MAX):
+        # As large as what is copied: what was written once has to be read again at each attach.
+        frame = await connection.ask(FETCH, version, [body], len(body), frame_bytes_max=ANSWER_BYTES_MAX)
+        code, partitions = session.answer(frame.buffer, frame.size)
+        if partitions or not session.throttled:
+            break
     if not code and partitions:
         code = partitions[0].error
     if code or not partitions:

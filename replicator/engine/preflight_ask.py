@@ -26,6 +26,7 @@ from replicator.engine.look import Side, read_batches
 from replicator.errors import AuthorizationFailed, KafkaError, ReplicatorError
 from replicator.model.batch import LOG_APPEND_TIME_BIT
 from replicator.model.names import TopicPartition
+from replicator.model.text import said
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.versions import DESCRIBE_PRODUCERS, FETCH
 
@@ -145,7 +146,7 @@ async def creation_refusals(cluster: Cluster, topics: Sequence[CreateTopic]) -> 
         connection = await cluster.connection(cluster.controller_id, Purpose.CONTROL)
     answer = await connection.call(request, CreateTopicsResponse)
     return {
-        str(topic.name): Refusal(int(topic.error_code), topic.error_message or topic.error_code.name)
+        str(topic.name): Refusal(int(topic.error_code), said(topic.error_message or topic.error_code.name))
         for topic in answer.topics
         if topic.error_code is not ErrorCode.none
     }

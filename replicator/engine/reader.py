@@ -78,7 +78,7 @@ class SourceReader:
         self.node = node
         self._pump = pump
         self._slots: dict[TopicPartition, Slot] = {}
-        self._link = Link(self._connect, self._opened, self._refused, self._rested)
+        self._link = Link(self._connect, self._opened, self._refused, self._rested, self.kick)
         self._session: FetchSession | None = None
         self._asked = False
         self._requests = 0
@@ -401,8 +401,9 @@ class SourceReader:
                 accepted.append((slot, pieces))
             if fetched.start != fetched.end:
                 self._look_at[where] = None
-        # Only now: of one that stopped with this answer it did not say that nothing changed.
-        if not alone:
+        # Only now: of one that stopped with this answer it did not say that nothing changed. Nor did one that is empty
+        # because of a quota, whatever happened (KIP-219).
+        if not alone and not session.throttled:
             self._answered = (self._requests, self._asked_at)
         return accepted
 

@@ -52,7 +52,7 @@ class TargetWriter:
     def __init__(self, pump: Pump, node: int) -> None:
         self.node = node
         self._pump = pump
-        self._link = Link(self._connect, self._opened, self._refused, self._rested)
+        self._link = Link(self._connect, self._opened, self._refused, self._rested, self.kick)
         self._filler = Filler(pump, node)
         self._codec: ProduceCodec | None = None
         self._ready: dict[Slot, None] = {}
@@ -270,6 +270,7 @@ class TargetWriter:
         else:
             pump.target_works(self.node)
             self._take(sent, accepted, sent_at)
+        self._link.throttle(codec.throttle_seconds)
         if any(sent.values()):  # the broker left a partition out of its answer: as good as no answer
             self._lost(sent, None)
         self.kick()

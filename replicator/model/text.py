@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Final
 
+SAID_CHARS_MAX: Final = 300
+"""How much is kept of one text that another party sent."""
 _LINE_BREAK = re.compile(r"(\n)")
 
 
@@ -18,6 +21,12 @@ def printable(text: str, *, lines: bool = False) -> str:
     if lines:
         return "".join(part if part == "\n" else printable(part) for part in _LINE_BREAK.split(text))
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def said(text: str, chars_max: int = SAID_CHARS_MAX) -> str:
+    """Return another party's words fit to be kept: `printable`, in one line, and cut at `chars_max`, which is said."""
+    kept = printable(text[:chars_max])
+    return kept if len(text) <= chars_max else f"{kept}... ({len(text):,} characters)"
 
 
 def command(*words: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
@@ -20,19 +21,22 @@ from scramp import ScramClient, ScramException
 from replicator.credentials import read_password, read_token
 from replicator.errors import AuthenticationFailed
 from replicator.model.security import Mechanism
+from replicator.model.text import said
 from replicator.model.units import format_age
-from replicator.threads import in_threads
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
+    from replicator.wire.threads import Threads
     from replicator.wire.versions import Caller
 
-_SAID_BYTES_MAX = 500
-"""How much of a broker's own words is kept."""
+_ROUNDS_MAX = 1_000_000
+"""Rounds of a SCRAM hash: a third of a second. Kafka's own brokers take at most 16,384."""
 
 
-async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None:
+async def authenticate(connection: Caller, cluster: ClusterSpec, threads: Threads) -> float | None:
     """Log in, and return for how many seconds the login holds (None: without limit).
+
+    Secrets are read, and hashes computed, on `threads`.
 
     Raises:
         AuthenticationFailed: The broker refused, or a secret cannot be read.
@@ -51,42 +55,51 @@ async def authenticate(connection: Caller, cluster: ClusterSpec) -> float | None
             f"{_what_to_check(cluster)}; a login must hold for longer than that",
         )
     if shake.error_code is not ErrorCode.none:
-        offered = ", ".join(shake.mechanisms) or "none"
+        offered = said(", ".join(shake.mechanisms)) or "none"
         raise _failed(
             cluster,
             f"the broker does not take {mechanism}; it offers {offered}",
             f"set clusters.{cluster.alias}.security.mechanism to one it offers",
         )
     if mechanism is Mechanism.PLAIN:
-        password = await in_threads(_pool(cluster), read_password, cluster)
+        password = await threads.run(partial(read_password, cluster))
         return await _exchange(connection, cluster, f"\0{cluster.security.username}\0{password}".encode())
     if mechanism is Mechanism.OAUTHBEARER:
-        token = await in_threads(_pool(cluster), read_token, cluster)
+        token = await threads.run(partial(read_token, cluster))
         return await _bearer(connection, cluster, token)
-    return await _scram(connection, cluster, mechanism)
+    return await _scram(connection, cluster, mechanism, threads)
 
 
-def _pool(cluster: ClusterSpec) -> str:
-    """Return where secrets of a cluster are read: a token command that hangs must not hold up other clusters."""
-    return f"login {cluster.alias}"
-
-
-async def _scram(connection: Caller, cluster: ClusterSpec, mechanism: Mechanism) -> float | None:
-    password = await in_threads(_pool(cluster), read_password, cluster)
+async def _scram(connection: Caller, cluster: ClusterSpec, mechanism: Mechanism, threads: Threads) -> float | None:
+    password = await threads.run(partial(read_password, cluster))
     client = ScramClient([mechanism.value], cluster.security.username or "", password)
     try:
         first = await _step(connection, cluster, client.get_client_first().encode())
-        client.set_server_first(first.auth_bytes.decode())
-        final = await _step(connection, cluster, client.get_client_final().encode())
+        server_first = first.auth_bytes.decode()
+        _check_rounds(server_first)
+        client.set_server_first(server_first)
+        proof = await threads.run(client.get_client_final)
+        final = await _step(connection, cluster, proof.encode())
         # The server proves here that it knows the password too: without this a stranger could pose as the broker.
         client.set_server_final(final.auth_bytes.decode())
     except (ScramException, UnicodeDecodeError) as error:
         raise _failed(
             cluster,
-            f"the SCRAM exchange failed: {error}",
+            f"the SCRAM exchange failed: {said(str(error))}",
             f"check username and password of clusters.{cluster.alias}.security",
         ) from error
     return _lifetime_seconds(final)
+
+
+def _check_rounds(server_first: str) -> None:
+    """Refuse a login that would take minutes; what else may be wrong with the message scramp finds out.
+
+    Raises:
+        ScramException: The broker asks for more rounds than `_ROUNDS_MAX`.
+    """
+    rounds = next((part[2:] for part in server_first.split(",") if part.startswith("i=")), "")
+    if len(rounds) > len(str(_ROUNDS_MAX)) or (rounds.isdecimal() and int(rounds) > _ROUNDS_MAX):
+        raise ScramException(f"the broker asks for {rounds[:20]} rounds of the hash; at most {_ROUNDS_MAX:,} are done")
 
 
 async def _exchange(connection: Caller, cluster: ClusterSpec, message: bytes) -> float | None:
@@ -94,18 +107,18 @@ async def _exchange(connection: Caller, cluster: ClusterSpec, message: bytes) ->
 
 
 async def _bearer(connection: Caller, cluster: ClusterSpec, token: str) -> float | None:
-    said: list[str] = []
+    told: list[str] = []
     try:
         answer = await _step(connection, cluster, f"n,,\x01auth=Bearer {token}\x01\x01".encode())
         if not answer.auth_bytes:
             return _lifetime_seconds(answer)
         # A refused token is answered with a JSON challenge and no error code; the client has to say that it saw it
         # before the broker fails the login (RFC 7628, section 3.2.3).
-        said.append(answer.auth_bytes[:_SAID_BYTES_MAX].decode(errors="replace"))
+        told.append(said(answer.auth_bytes.decode(errors="replace")))
         await _step(connection, cluster, b"\x01")
     except AuthenticationFailed as error:
-        said.append(error.why)
-    why = f"the token was refused: {'; '.join(said)}{_expiry(token)}"
+        told.append(error.why)
+    why = f"the token was refused: {'; '.join(told)}{_expiry(token)}"
     raise _failed(cluster, why, _what_to_check(cluster))
 
 
@@ -133,13 +146,13 @@ def _what_to_check(cluster: ClusterSpec) -> str:
 async def _step(connection: Caller, cluster: ClusterSpec, message: bytes) -> SaslAuthenticateResponse:
     answer = await connection.call(SaslAuthenticateRequest(auth_bytes=message), SaslAuthenticateResponse, urgent=True)
     if answer.error_code is not ErrorCode.none:
-        why = (answer.error_message or answer.error_code.name)[:_SAID_BYTES_MAX]
+        why = said(answer.error_message or answer.error_code.name)
         raise _failed(cluster, why, _what_to_check(cluster))
     return answer
 
 
 def _lifetime_seconds(answer: SaslAuthenticateResponse) -> float | None:
-    seconds = answer.session_lifetime.total_seconds()
+    seconds: float = answer.session_lifetime.total_seconds()
     return seconds if seconds > 0 else None
 
 

@@ -14,17 +14,21 @@ from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseT
 from kio.schema.types import TopicName
 
 from replicator.core.observations import ANYWHERE, ClusterSeen
-from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, ProtocolError, WrongCluster
+from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
-from replicator.wire.connection import Connection, open_connection
-from replicator.wire.faults import refused
+from replicator.wire.connections import Connections, none_reached
+from replicator.wire.faults import refused, untold
+from replicator.wire.metadata import check_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from replicator.model.security import ClusterSpec
+    from replicator.wire.connection import Connection
 
 NO_TOPIC_ID = bytes(16)
+_PARTITIONS_AT_ONCE = 2_000
+"""Of how many partitions a description is taken before others run."""
 _GONE_SECONDS = 1.0
 """How long a topic has to be unknown before it is called gone."""
 
@@ -87,9 +91,7 @@ class Cluster:
         self.topics: dict[str, Topic] = {}
         self.topic_ids: dict[str, bytes] = {}
         self.seen = ClusterSeen()
-        self._connections: dict[tuple[int, Purpose], Connection] = {}
-        self._locks: dict[tuple[int, Purpose], asyncio.Lock] = {}
-        self._bootstrap: Connection | None = None
+        self._connections = Connections(spec, self._prove)
         self.another: WrongCluster | None = None
         self._meant: str | None = None
         self._wrong: Callable[[str], WrongCluster] | None = None
@@ -108,7 +110,7 @@ class Cluster:
             return
         self._meant, self._wrong, self.another = cluster_id, wrong, None
         if self.cluster_id not in {None, cluster_id}:
-            self.close()
+            self._connections.drop()
 
     async def prove(self) -> None:
         """Return if the cluster that is meant answers, or none in particular is meant.
@@ -151,11 +153,8 @@ class Cluster:
             )
 
     def close(self) -> None:
-        """Close every connection."""
-        for connection in [*self._connections.values(), *([self._bootstrap] if self._bootstrap else [])]:
-            connection.close()
-        self._connections.clear()
-        self._bootstrap = None
+        """Close every connection, for good: none is opened any more."""
+        self._connections.close()
 
     def leader(self, where: TopicPartition) -> Leader | None:
         """Return the leader of a partition, or None while none is known."""
@@ -199,45 +198,28 @@ class Cluster:
         names = None if topics is None else tuple(topics)
         answer = await (await self.any_connection()).call(_metadata_request(names), MetadataResponse)
         self._check(answer.cluster_id)
+        check_metadata(self.spec, answer)
+        described = await _described(answer)
         self.brokers = {int(broker.node_id): (broker.host, int(broker.port)) for broker in answer.brokers}
         self.controller_id = int(answer.controller_id)
         self.cluster_id = answer.cluster_id
+        self._connections.forget_others({*self.brokers, *self.spec.bootstrap})
         if names is None:
             self.topics = {}
             self.topic_ids.clear()
-        failed = self._take_topics(answer.topics)
-        untold = set(names or ()) - {str(one.name) for one in answer.topics}
-        if untold:
-            raise ProtocolError(
-                f"{self.spec.alias} was asked about topic {min(untold)!r} and answers about others alone",
-                cluster=self.spec.alias,
-                why="a Metadata answer names every topic that was asked for, the unknown ones too",
-                next_step="look what stands between this daemon and the brokers, and which version they are",
-            )
-        return failed
+        return self._take_topics(answer.topics, described, names or ())
 
-    def _take_topics(self, answers: Iterable[MetadataResponseTopic]) -> dict[str, int]:
-        failed: dict[str, int] = {}
-        for answer in answers:
-            name = str(answer.name)
-            if answer.error_code is not ErrorCode.none:
-                failed[name] = int(answer.error_code)
-                self.topics.pop(name, None)
-                continue
-            partitions = {int(item.partition_index): item for item in answer.partitions}
-            self.topics[name] = Topic(
-                name,
-                answer.topic_id.bytes if answer.topic_id else NO_TOPIC_ID,
-                {index: Leader(int(item.leader_id), int(item.leader_epoch)) for index, item in partitions.items()},
-                len(answer.partitions[0].replica_nodes) if answer.partitions else 0,
-                min((len(item.isr_nodes) for item in answer.partitions), default=0),
-                {
-                    index: tuple(map(int, item.replica_nodes))
-                    for index, item in partitions.items()
-                    if int(item.leader_id) not in self.brokers
-                },
-            )
-            self.topic_ids[name] = self.topics[name].topic_id
+    def _take_topics(
+        self, answers: Iterable[MetadataResponseTopic], described: Mapping[str, Topic], names: Iterable[str]
+    ) -> dict[str, int]:
+        failed = {str(one.name): int(one.error_code) for one in answers if one.error_code is not ErrorCode.none}
+        for name in failed:
+            self.topics.pop(name, None)
+        missing = next((name for name in names if name not in described and name not in failed), None)
+        if missing is not None:
+            raise untold(self.spec, "Metadata", missing)
+        self.topics.update(described)
+        self.topic_ids.update({name: topic.topic_id for name, topic in described.items()})
         return failed
 
     async def describe(self, name: str) -> Topic | None:
@@ -338,41 +320,15 @@ class Cluster:
         Raises:
             KafkaError: The broker is unknown or cannot be reached.
         """
-        key = (node, purpose)
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        async with lock:
-            connection = self._connections.get(key)
-            if connection is not None and connection.closed is None:
-                return connection
-            address = self.brokers.get(node)
-            if address is None:
-                raise ConnectionFailed(f"cluster {self.spec.alias!r} has no broker {node} now", cluster=self.spec.alias)
-            connection = await self._open(node, address, f"broker {node}")
-            self._connections[key] = connection
-            return connection
-
-    async def _open(self, node: int, address: tuple[str, int], name: str) -> Connection:
-        """Open a connection; only one that is logged in to counts as an answer of its broker."""
-        seen, loop = self.seen.broker(node), asyncio.get_running_loop()
-        try:
-            connection = await open_connection(self.spec, *address, node=name)
-            await self._prove(connection)
-        except KafkaError as error:
-            seen.failed(loop.time(), error.with_next_step())
-            raise
-        connection.seen = seen
-        seen.answered_at = loop.time()
-        return connection
+        address = self.brokers.get(node)
+        if address is None:
+            raise ConnectionFailed(f"cluster {self.spec.alias!r} has no broker {node} now", cluster=self.spec.alias)
+        return await self._connections.get((node, purpose), address, f"broker {node}", self.seen.broker(node))
 
     async def _prove(self, connection: Connection) -> None:
-        """Return if a new connection leads to the cluster that is meant; one that does not is closed."""
-        if self._meant is None:
-            return
-        try:
+        """Return if a new connection leads to the cluster that is meant."""
+        if self._meant is not None:
             self._check((await connection.call(_metadata_request(()), MetadataResponse)).cluster_id)
-        except BaseException:
-            connection.close()
-            raise
 
     async def leader_connection(self, where: TopicPartition, purpose: Purpose = Purpose.CONTROL) -> Connection:
         """Return the open connection to who leads a partition; where nobody is known to, it is described anew.
@@ -398,35 +354,39 @@ class Cluster:
         """Return a connection to any broker: an open one that answers, else a known broker, else a bootstrap address.
 
         One to a frozen broker stays open, too: it comes last. Those that carry long polls are none of them: what is
-        asked there waits for the poll to end.
+        asked there waits for the poll to end. An address that is no Kafka, or whose certificate or login fails, is
+        passed over.
 
         Raises:
-            KafkaError: The last reason, when none can be reached.
+            WrongCluster: Another cluster answers than the one that is meant.
+            KafkaError: None can be reached; with the reason of each bootstrap address.
         """
-        asked = {node: one for (node, purpose), one in self._connections.items() if purpose is Purpose.CONTROL}
-        if self._bootstrap is not None:
-            asked[ANYWHERE] = self._bootstrap
-        still_open = {node: one for node, one in asked.items() if one.closed is None}
+        there = self._connections.there()
+        asked = {node: one for (node, purpose), one in there.items() if purpose is Purpose.CONTROL}
+        asked |= {address: one for (address, purpose), one in there.items() if purpose is None}
         now = asyncio.get_running_loop().time()
-        usable = [one for one in still_open.values() if not one.in_flight or one.seen.answers(now)]
+        usable = [one for one in asked.values() if not one.in_flight or one.seen.answers(now)]
         if usable:
-            return max(usable, key=lambda one: one.seen.answered_at or 0.0)
-        last_error: KafkaError | None = None
+            return max(usable, key=lambda one: (not one.holds_back, one.seen.answered_at or 0.0))
         known = list(self.brokers)
         random.shuffle(known)
-        for node in sorted(known, key=lambda node: node in still_open):
+        for node in sorted(known, key=lambda node: node in asked):
             try:
                 return await self.connection(node, Purpose.CONTROL)
-            except ConnectionFailed as error:
-                last_error = error
-        for host, port in self.spec.bootstrap:
+            except WrongCluster:
+                raise
+            except KafkaError:
+                continue
+        failed = []
+        for address in self.spec.bootstrap:
+            name, seen = f"{address[0]}:{address[1]}", self.seen.broker(ANYWHERE)
             try:
-                self._bootstrap = await self._open(ANYWHERE, (host, port), f"{host}:{port}")
-            except ConnectionFailed as error:
-                last_error = error
-            else:
-                return self._bootstrap
-        raise last_error or ConnectionFailed(f"cluster {self.spec.alias!r} has no address", cluster=self.spec.alias)
+                return await self._connections.get((address, None), address, name, seen)
+            except WrongCluster:
+                raise
+            except KafkaError as error:
+                failed.append((address, error))
+        raise none_reached(self.spec, failed)
 
     def _addresses(self) -> str:
         return ",".join(f"{host}:{port}" for host, port in self.spec.bootstrap)
@@ -440,4 +400,35 @@ def _metadata_request(names: Iterable[str] | None) -> MetadataRequest:
         allow_auto_topic_creation=False,
         include_cluster_authorized_operations=False,
         include_topic_authorized_operations=False,
+    )
+
+
+async def _described(answer: MetadataResponse) -> dict[str, Topic]:
+    """Return the topics of an answer; of a large cluster in pieces, so that others run in between."""
+    brokers = {int(broker.node_id) for broker in answer.brokers}
+    described: dict[str, Topic] = {}
+    partitions_taken = 0
+    for one in answer.topics:
+        if one.error_code is ErrorCode.none:
+            described[str(one.name)] = _topic(one, brokers)
+            partitions_taken += len(one.partitions)
+            if partitions_taken > _PARTITIONS_AT_ONCE:
+                partitions_taken = 0
+                await asyncio.sleep(0)
+    return described
+
+
+def _topic(answer: MetadataResponseTopic, brokers: Collection[int]) -> Topic:
+    partitions = {int(item.partition_index): item for item in answer.partitions}
+    return Topic(
+        str(answer.name),
+        answer.topic_id.bytes if answer.topic_id else NO_TOPIC_ID,
+        {index: Leader(int(item.leader_id), int(item.leader_epoch)) for index, item in partitions.items()},
+        len(answer.partitions[0].replica_nodes) if answer.partitions else 0,
+        min((len(item.isr_nodes) for item in answer.partitions), default=0),
+        {
+            index: tuple(map(int, item.replica_nodes))
+            for index, item in partitions.items()
+            if int(item.leader_id) not in brokers
+        },
     )

@@ -15,15 +15,14 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from kio.schema.api_versions.v3.response import ApiVersionsResponse
-from kio.serial import entity_reader, entity_writer
+from kio.serial import entity_writer
 
 from replicator.core.observations import BrokerSeen
-from replicator.errors import AnswerTooLarge, ConnectionFailed, KafkaError, ProtocolError
-from replicator.wire.auth import authenticate
+from replicator.errors import AnswerTooLarge, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
+from replicator.wire import decode
 from replicator.wire.frames import Frame, request_head, request_head_v1
-from replicator.wire.stream import open_stream
-from replicator.wire.versions import ApiVersions, negotiate
+from replicator.wire.limits import limit_of
+from replicator.wire.versions import FETCH, ApiVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,15 +33,19 @@ if TYPE_CHECKING:
     from replicator.wire.stream import Buffer, Stream
 
 _CLIENT_ID = b"replicator"
-_CONTROL_FRAME_BYTES_MAX = 64 << 20
 _READS_PER_WAKE_MAX = 16
 _DEADLINE_CHECK_SECONDS = 1.0
 _PULL_BYTES = 1 << 20
 """While a large answer arrives, wake only for this much (where the transport can)."""
-_OPEN_SECONDS_MAX = 10.0
+_UNPROVEN_BYTES = 1 << 20
+"""Room made for an answer on the word of the broker alone; more is made as it arrives."""
+THROTTLE_SECONDS_MAX = 60.0
+"""The longest pause that a broker may ask for; Kafka's own bound, the window of its quotas, is 11 s by default."""
 _PREFIX = struct.Struct(">i")
 _PREFIX_BYTES = 4
 _STAGE_BYTES = 32 << 10
+_FETCH_HEAD_BYTES = 4 + 1 + 4
+"""Correlation id, no tags, throttle time."""
 _HEAD_V1_APIS = frozenset({17})
 """SaslHandshake never became flexible."""
 
@@ -66,6 +69,9 @@ class Connection:
 
     Attributes:
         seen: Told of each answer and of the fault; whoever opened the connection puts the broker's own here.
+        opened_at: When it was made, by the loop's clock.
+        closed_at: When it was closed.
+        closed_by_us: Whether it was closed without a fault.
     """
 
     def __init__(self, cluster: ClusterSpec, stream: Stream, node: str) -> None:
@@ -76,11 +82,19 @@ class Connection:
         self.seen = BrokerSeen()
         self._stream = stream
         self._loop = asyncio.get_running_loop()
+        self.opened_at = self.closed_at = self._loop.time()
+        self.closed_by_us = False
         self._correlation = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
         self._outgoing: deque[tuple[list[Buffer], int]] = deque()
         self._writer_armed = False
-        self._held_back: list[Callable[[], None]] | None = None
+        self._logging_in = False
+        self._held: list[Callable[[], None]] = []
+        self._when_free: dict[Callable[[], None], None] = {}
+        self._when_closed: list[Callable[[], None]] = []
+        self._throttled_until = 0.0
+        self._throttled_seconds = 0.0
+        self._throttle_over: asyncio.TimerHandle | None = None
         self._stage = memoryview(bytearray(_STAGE_BYTES))
         self._staged = 0
         self._frame: Frame | None = None
@@ -93,6 +107,19 @@ class Connection:
         """Requests without an answer."""
         return len(self._waiting)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether requests wait here: while the login is renewed, and for as long as the broker asked (a quota)."""
+        return self._logging_in or self._throttle_over is not None
+
+    def when_free(self, then: Callable[[], None]) -> None:
+        """Call `then` once, as soon as requests need not wait here any more, or the connection is closed."""
+        self._when_free[then] = None
+
+    def when_closed(self, then: Callable[[], None]) -> None:
+        """Call `then` when the connection is closed."""
+        self._when_closed.append(then)
+
     def send(
         self,
         api_key: int,
@@ -102,7 +129,7 @@ class Connection:
         on_answer: Callable[[Frame | None, KafkaError | None], None],
         *,
         frame: Frame | None = None,
-        frame_bytes_max: int = _CONTROL_FRAME_BYTES_MAX,
+        frame_bytes_max: int | None = None,
         urgent: bool = False,
     ) -> None:
         """Send one request; its answer, or an error, goes to `on_answer` exactly once.
@@ -115,14 +142,14 @@ class Connection:
             on_answer: Called as ``on_answer(frame, None)`` or ``on_answer(None, error)``.
                 The answer starts after the 4 bytes of correlation id, with the header's tag buffer.
             frame: Where to read the answer; without one, a fresh buffer.
-            frame_bytes_max: Largest answer accepted.
-            urgent: Not held back while the connection logs in again.
+            frame_bytes_max: Largest answer accepted; by default what `limits` says of the request.
+            urgent: Not held back: part of a login.
         """
         if self.closed is not None:
             on_answer(None, self.closed)
             return
-        if self._held_back is not None and not urgent:
-            self._held_back.append(
+        if self.holds_back and not urgent:
+            self._held.append(
                 lambda: self.send(
                     api_key,
                     version,
@@ -137,8 +164,9 @@ class Connection:
         correlation_id = next(self._correlation) & 0x7FFFFFFF
         make_head = request_head_v1 if api_key in _HEAD_V1_APIS else request_head
         head = make_head(api_key, version, correlation_id, _CLIENT_ID, body_bytes)
-        deadline = self._loop.time() + self.cluster.request_timeout_seconds
-        self._waiting.append(_Waiting(correlation_id, deadline, api_key, frame, frame_bytes_max, on_answer))
+        deadline = self._unthrottled() + self.cluster.request_timeout_seconds
+        bytes_max = limit_of(api_key).answer_bytes_max if frame_bytes_max is None else frame_bytes_max
+        self._waiting.append(_Waiting(correlation_id, deadline, api_key, frame, bytes_max, on_answer))
         if self._timer is None:
             self._timer = self._loop.call_later(_DEADLINE_CHECK_SECONDS, self._check_deadline)
         self._outgoing.append(([head, *body], len(head) + body_bytes))
@@ -153,7 +181,7 @@ class Connection:
         body_bytes: int,
         *,
         urgent: bool = False,
-        frame_bytes_max: int = _CONTROL_FRAME_BYTES_MAX,
+        frame_bytes_max: int | None = None,
     ) -> asyncio.Future[Frame]:
         """Send one encoded request at once, as `send` does; the future brings its answer, or the KafkaError."""
         done: asyncio.Future[Frame] = self._loop.create_future()
@@ -181,32 +209,84 @@ class Connection:
         payload = body.getvalue()
         api_key = int(kind.__api_key__)  # type: ignore[attr-defined] # only requests and answers have one
         frame = await self.ask(api_key, int(kind.__version__), [payload], len(payload), urgent=urgent)
-        return self.decode(frame, answer)
+        return await self.decode(frame, answer)
 
-    def decode(self, frame: Frame, answer: type[R]) -> R:
-        """Return the typed answer in a frame that `ask` gave.
+    async def decode(self, frame: Frame, answer: type[R]) -> R:
+        """Return the typed answer in a frame that `ask` gave; a large one is read in pieces, others run in between.
 
         Raises:
             ProtocolError: It holds no such answer.
         """
-        # ApiVersions answers always carry header v0, whatever their body's version (KIP-511).
-        flexible_head = answer.__flexible__ and answer is not ApiVersionsResponse
-        start = 5 if flexible_head else 4
-        try:
-            entity, _ = entity_reader(answer)(bytes(frame.view[: frame.size]), start)
-        except Exception as error:  # the decoder raises a dozen kinds; all mean the same here
-            raise ProtocolError(
-                f"{self.node} sent an answer that is not {answer.__name__}",
-                cluster=self.cluster.alias,
-                why=f"{type(error).__name__}: {error}",
-                next_step="check that the address is a Kafka listener of a supported version (2.8 or newer)",
-            ) from error
+        reading = decode.pieces(frame.view[: frame.size], answer)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as done:
+                entity: R = done.value
+                break
+            except CorruptRecords as error:
+                raise ProtocolError(
+                    f"{self.node} of cluster {self.cluster.alias!r} sent an answer that is not {answer.__name__}",
+                    cluster=self.cluster.alias,
+                    why=str(error),
+                    next_step="check that the address is a Kafka listener of a supported version (2.8 or newer)",
+                ) from error
+            await asyncio.sleep(0)
+        throttle_time = getattr(entity, "throttle_time", None)
+        if throttle_time is not None:
+            self.throttle(throttle_time.total_seconds())
         return entity
+
+    def throttle(self, seconds: float) -> None:
+        """Send nothing for as long as an answer asked: its broker reads nothing from here before (KIP-219).
+
+        Neither is what was sent already answered sooner, so its deadline moves.
+        """
+        now = self._loop.time()
+        until = now + min(seconds, THROTTLE_SECONDS_MAX)
+        if self.closed is not None or seconds <= 0 or until <= self._throttled_until:
+            return
+        self._throttled_seconds += until - max(now, self._throttled_until)
+        self._throttled_until = until
+        self.seen.throttled(now, until)
+        if self._throttle_over is not None:
+            self._throttle_over.cancel()
+        self._throttle_over = self._loop.call_at(until, self._end_throttle)
+
+    def _end_throttle(self) -> None:
+        self._throttle_over = None
+        self._go_on()
+
+    def log_in_anew(self) -> None:
+        """Hold back what is not part of a login, until `logged_in`."""
+        self._logging_in = True
+
+    def logged_in(self) -> None:
+        """Go on after `log_in_anew`."""
+        self._logging_in = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Send what was held back, unless it has to wait for something else."""
+        if self.holds_back and self.closed is None:
+            return
+        held, self._held = self._held, []
+        for send_again in held:
+            send_again()
+        waiting, self._when_free = self._when_free, {}
+        for then in waiting:
+            then()
+
+    def _unthrottled(self) -> float:
+        """Return the time by a clock that stands while the broker reads nothing."""
+        return self._loop.time() - self._throttled_seconds
 
     def close(self, error: KafkaError | None = None) -> None:
         """Close, and tell every waiting caller; safe to call twice."""
         if self.closed is not None:
             return
+        self.closed_by_us = error is None
+        self.closed_at = self._loop.time()
         self.closed = error or ConnectionFailed(
             f"the connection to {self.node} was closed", cluster=self.cluster.alias, why="closed by us"
         )
@@ -216,29 +296,31 @@ class Connection:
         if self._writer_armed:
             self._loop.remove_writer(self._stream.fileno())
         self._stream.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._throttle_over):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._throttle_over = None
         self._outgoing.clear()
-        held, self._held_back = self._held_back or [], None
         waiting, self._waiting = self._waiting, deque()
         for entry in waiting:
             entry.on_answer(None, self.closed)
-        for send_again in held:
-            send_again()
+        self._go_on()
+        for then in self._when_closed:
+            then()
 
     def _check_deadline(self) -> None:
         self._timer = None
         if not self._waiting:
             return
         first = self._waiting[0]
-        if self._loop.time() < first.deadline:
+        if self._unthrottled() < first.deadline:
             self._timer = self._loop.call_later(_DEADLINE_CHECK_SECONDS, self._check_deadline)
             return
         self.close(
             ConnectionFailed(
                 f"{self.node} of cluster {self.cluster.alias!r} did not answer in time",
                 cluster=self.cluster.alias,
-                why=f"request {first.api_key} had no answer within {self.cluster.request_timeout_seconds:g} s",
+                why=f"{limit_of(first.api_key).api} had no answer within {self.cluster.request_timeout_seconds:g} s",
                 next_step=f"raise clusters.{self.cluster.alias}.client.request_timeout if the link is slow",
             )
         )
@@ -294,6 +376,9 @@ class Connection:
         except OSError as error:
             self._lost(error.strerror or str(error))
             return
+        except MemoryError:
+            self._lost("no memory is left for an answer")
+            return
         if self._stream.may_hold_more():
             self._loop.call_soon(self._on_readable)
 
@@ -309,6 +394,7 @@ class Connection:
             self._unpack_stage()
             return self._stream.may_hold_more()
         wanted = frame.size - self._frame_got
+        frame.grow(self._frame_got)
         got = self._stream.recv_into(frame.view[self._frame_got : frame.size])
         if not got:
             self._lost("closed by the broker in the middle of an answer")
@@ -351,24 +437,30 @@ class Connection:
             self._refuse("an answer came without a request")
             return None
         entry = self._waiting[0]
-        if size > entry.frame_bytes_max:
-            self._waiting.popleft()  # the others only lose their connection
-            too_large = AnswerTooLarge(
-                f"{self.node} of cluster {self.cluster.alias!r} sent an answer that is too large to be read",
-                cluster=self.cluster.alias,
-                claimed_bytes=size,
-                why=f"an answer claims {size} bytes; between 4 and {entry.frame_bytes_max} are accepted",
-                next_step="check that bootstrap names a Kafka listener and that security.protocol matches it",
-            )
-            self._refuse(too_large.why)
-            entry.on_answer(None, too_large)
-            return None
         if not _PREFIX_BYTES <= size <= entry.frame_bytes_max:
-            self._refuse(f"an answer claims {size} bytes; between 4 and {entry.frame_bytes_max} are accepted")
+            self._refuse_size(entry, size)
             return None
-        frame = entry.frame or Frame(size)
-        frame.reserve(size)
-        return frame
+        if entry.frame is None:
+            return Frame.of_answer(size, _UNPROVEN_BYTES)
+        entry.frame.reserve(size)
+        return entry.frame
+
+    def _refuse_size(self, entry: _Waiting, size: int) -> None:
+        api, most = limit_of(entry.api_key).api, entry.frame_bytes_max
+        why = f"an answer to {api} claims {size} bytes; between {_PREFIX_BYTES} and {most} are accepted"
+        if size < _PREFIX_BYTES:
+            self._refuse(why)
+            return
+        self._waiting.popleft()  # the others only lose their connection
+        too_large = AnswerTooLarge(
+            f"{self.node} of cluster {self.cluster.alias!r} sent an answer that is too large to be read",
+            cluster=self.cluster.alias,
+            claimed_bytes=size,
+            why=why,
+            next_step="check that bootstrap names a Kafka listener and that security.protocol matches it",
+        )
+        self._refuse(why)
+        entry.on_answer(None, too_large)
 
     def _finish_frame(self, frame: Frame) -> None:
         self._frame = None
@@ -379,6 +471,8 @@ class Connection:
             self._refuse(f"answer {correlation_id} came where {entry.correlation_id} was due")
             return
         self.seen.answered_at = self._loop.time()
+        if entry.api_key == FETCH:
+            self._throttle_of_fetch(frame)
         try:
             entry.on_answer(frame, None)
         except Exception as bug:  # noqa: BLE001 - whatever it is: what is read next would be taken for something else
@@ -386,86 +480,11 @@ class Connection:
             self._loop.call_exception_handler({"message": text, "exception": bug})
             self._lost(f"{text}: {bug!r}")
 
-    async def prepare(self) -> None:
-        """Agree on versions and log in; called once, before anything else.
-
-        Raises:
-            KafkaError: As `negotiate` and `authenticate`.
-        """
-        self.versions = await negotiate(self)
-        if self.cluster.security.protocol.sasl:
-            self._arm_reauthentication(await authenticate(self, self.cluster))
-
-    def _arm_reauthentication(self, lifetime_seconds: float | None) -> None:
-        if lifetime_seconds:
-            share_of_lifetime = 0.8
-            self._loop.call_later(lifetime_seconds * share_of_lifetime, self._start_reauthentication)
-
-    def _start_reauthentication(self) -> None:
-        if self.closed is None:
-            task = self._loop.create_task(self._reauthenticate())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    async def _reauthenticate(self) -> None:
-        """Log in again on the live connection (KIP-368).
-
-        Other requests wait meanwhile: a broker that is re-authenticating refuses them.
-        """
-        held: list[Callable[[], None]] = []
-        self._held_back = held
-        try:
-            lifetime_seconds = await authenticate(self, self.cluster)
-        except KafkaError as error:
-            self.close(error)
-            return
-        self._held_back = None
-        for send_again in held:
-            send_again()
-        self._arm_reauthentication(lifetime_seconds)
-
-
-async def open_connection(cluster: ClusterSpec, host: str, port: int, *, node: str) -> Connection:
-    """Connect, agree on versions, log in.
-
-    Args:
-        cluster: How to reach it.
-        host: Address of the broker.
-        port: Its port.
-        node: What to call it in messages.
-
-    Raises:
-        KafkaError: ConnectionFailed, AuthenticationFailed or ProtocolError, with the reason.
-    """
-    seconds = min(cluster.request_timeout_seconds, _OPEN_SECONDS_MAX)
-    stream = await open_stream(cluster, host, port, timeout_seconds=seconds)
-    connection = Connection(cluster, stream, node)
-    try:
-        async with asyncio.timeout(seconds):
-            await connection.prepare()
-    except TimeoutError as error:
-        connection.close()
-        raise ConnectionFailed(
-            f"{node} of cluster {cluster.alias!r} accepts connections but does not answer",
-            cluster=cluster.alias,
-            why=f"no answer to the first request within {seconds:g} s",
-            next_step=f"check that this listener speaks {cluster.security.protocol}",
-        ) from error
-    except ConnectionFailed as error:
-        connection.close()
-        if error.next_step:
-            raise
-        # A TLS listener that hears plain bytes, and the other way round, ends the connection without a word.
-        raise ConnectionFailed(
-            f"{node} of cluster {cluster.alias!r} accepts connections and closes them before the first answer",
-            cluster=cluster.alias,
-            why=error.why,
-            next_step=f"check that the listener at {host}:{port} speaks {cluster.security.protocol} "
-            f"(clusters.{cluster.alias}.security.protocol), and that the broker runs",
-        ) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    def _throttle_of_fetch(self, frame: Frame) -> None:
+        """Take how long a fetch answer asks to wait, before its callback sends the next one."""
+        if frame.size >= _FETCH_HEAD_BYTES and not frame.buffer[_PREFIX_BYTES]:
+            (milliseconds,) = _PREFIX.unpack_from(frame.buffer, _PREFIX_BYTES + 1)
+            self.throttle(milliseconds / 1000)
 
 
 def _drop_sent(views: list[Buffer], sent: int) -> list[Buffer]:

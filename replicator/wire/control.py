@@ -24,7 +24,7 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i8, i32, i32Timedelta, i64
 
 from replicator.model.names import TopicPartition
-from replicator.wire.faults import refused
+from replicator.wire.faults import first_of, refused
 from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
 
 if TYPE_CHECKING:
@@ -200,7 +200,8 @@ async def delete_records(connection: Connection, topic: OwnedTopic, number: int,
         timeout=i32Timedelta.parse(timedelta(seconds=connection.cluster.request_timeout_seconds)),
     )
     answer = await connection.call(request, DeleteRecordsResponse)
-    code = answer.topics[0].partitions[0].error_code
+    told = (one for each in answer.topics for one in each.partitions)
+    code = first_of(told, connection.cluster, "DeleteRecords", f"{topic.name}-{number}").error_code
     if code is not ErrorCode.none:
         denied = code is ErrorCode.topic_authorization_failed
         what = str(topic.name) if denied else f"{topic.name}-{number}"

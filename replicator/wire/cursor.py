@@ -26,7 +26,7 @@ def uvarint(number: int) -> bytes:
     return bytes(out)
 
 
-def read_uvarint(buffer: bytearray | bytes, position: int) -> tuple[int, int]:
+def read_uvarint(buffer: bytearray | bytes | memoryview, position: int) -> tuple[int, int]:
     """Return (value, position after it).
 
     Raises:
@@ -45,7 +45,7 @@ def read_uvarint(buffer: bytearray | bytes, position: int) -> tuple[int, int]:
     raise CorruptRecords("a varint does not end")
 
 
-def skip_tags(buffer: bytearray | bytes, position: int) -> int:
+def skip_tags(buffer: bytearray | bytes | memoryview, position: int) -> int:
     """Return the position after a tagged-field section whose content is not needed."""
     count, position = read_uvarint(buffer, position)
     for _ in range(count):
@@ -55,7 +55,7 @@ def skip_tags(buffer: bytearray | bytes, position: int) -> int:
     return position
 
 
-def read_length(buffer: bytearray | bytes, position: int, end: int) -> tuple[int, int]:
+def read_length(buffer: bytearray | bytes | memoryview, position: int, end: int) -> tuple[int, int]:
     """Read a compact length (encoded plus one); return (length or -1 for null, position after it).
 
     Raises:

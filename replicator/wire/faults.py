@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kio.schema.errors import ErrorCode
 
@@ -16,10 +16,15 @@ from replicator.core.rights import (
     on_topic,
     on_transactional_ids,
 )
-from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError
+from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, ProtocolError
+from replicator.model.text import said
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from replicator.model.security import ClusterSpec
+
+T = TypeVar("T")
 
 _SETS_OFFSETS = frozenset({"OffsetCommit", "AlterShareGroupOffsets"})
 """All else that we ask of a group takes Describe."""
@@ -62,7 +67,7 @@ def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str |
         api: The request's name.
         code: Kafka's error code.
         what: The topic, id or thing the request was about.
-        message: The broker's own words, if it sent any.
+        message: The broker's own words, if it sent any; they are shortened.
     """
     known = ErrorCode(code) if code in ErrorCode._value2member_map_ else None
     grant = missing_grant(known, api, what) if known is not None else None
@@ -73,9 +78,30 @@ def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str |
         cluster=cluster.alias,
         code=code,
         api=api,
-        why=f"{error_name(code)}{': ' + message if message else ''}",
+        why=f"{error_name(code)}{': ' + said(message) if message else ''}",
         retryable=is_retryable(code),
     )
+
+
+def untold(cluster: ClusterSpec, api: str, what: str) -> ProtocolError:
+    """Return the error for an answer that says nothing of what was asked for."""
+    return ProtocolError(
+        f"cluster {cluster.alias!r} answers {api} without a word of {what}",
+        cluster=cluster.alias,
+        next_step="look at the brokers' logs; it is asked again",
+        retryable=True,
+    )
+
+
+def first_of(told: Iterable[T], cluster: ClusterSpec, api: str, what: str) -> T:
+    """Return what an answer tells of the one thing that was asked for.
+
+    Raises:
+        ProtocolError: Nothing.
+    """
+    for one in told:
+        return one
+    raise untold(cluster, api, what)
 
 
 def missing_grant(known: ErrorCode, api: str, what: str) -> Grant | None:

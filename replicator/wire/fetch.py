@@ -69,6 +69,9 @@ class FetchSession:
         isolation: 0 read_uncommitted, 1 read_committed.
         topic_ids: Topic name to topic id (16 bytes), needed for `FETCH_BY_ID`; shared with the cluster view.
         ask_anew: Send no session at all (for single reads).
+
+    Attributes:
+        throttled: Whether the last answer was an empty one for a quota: then it says nothing of any partition.
     """
 
     def __init__(self, version: int, isolation: int, topic_ids: dict[str, bytes], *, ask_anew: bool = False) -> None:
@@ -81,6 +84,7 @@ class FetchSession:
         self._known: dict[TopicPartition, Wanted] = {}
         self._by_id: dict[bytes, str] = {}
         self._ids: dict[str, bytes] = {}
+        self.throttled = False
 
     def reset(self) -> None:
         """Start a new session with the next request (after an error or a new connection)."""
@@ -185,7 +189,8 @@ class FetchSession:
 
     def _answer(self, buffer: bytearray, size: int) -> tuple[int, list[Fetched]]:
         position = skip_tags(buffer, 4)
-        _, error, session_id = _ANSWER_HEAD.unpack_from(buffer, position)
+        throttle_ms, error, session_id = _ANSWER_HEAD.unpack_from(buffer, position)
+        self.throttled = throttle_ms > 0
         position += _ANSWER_HEAD.size
         if error:
             return error, []
@@ -204,11 +209,15 @@ class FetchSession:
                 fetched, position = _read_partition(buffer, position, size, name)
                 out.append(fetched)
             position = skip_tags(buffer, position)
+        if position > size:  # the frame is an old one: what was read behind the end belongs to an earlier answer
+            raise CorruptRecords("a fetch answer ends too early")
         return 0, out
 
     def _read_topic(self, buffer: bytearray, position: int, size: int) -> tuple[str, int]:
         if self._version < FETCH_BY_ID:
             length, position = read_length(buffer, position, size)
+            if length < 0:
+                raise CorruptRecords("a fetch answer has a topic without a name")
             return buffer[position : position + length].decode(), position + length
         topic_id = bytes(buffer[position : position + 16])
         name = self._by_id.get(topic_id)

@@ -39,6 +39,21 @@ class Frame:
                 self.made_bytes = size
         self.size = size
 
+    @classmethod
+    def of_answer(cls, size: int, unproven_bytes: int) -> Frame:
+        """Return a fresh frame for an answer that claims `size` bytes; room for more than a few is made by `grow`."""
+        frame = cls(min(size, unproven_bytes))
+        frame.size = size
+        return frame
+
+    def grow(self, got_bytes: int) -> None:
+        """Make more room where an answer of `size` bytes has filled what there is: twice as much."""
+        room = len(self.buffer)
+        if room < self.size and got_bytes == room:
+            grown = bytearray(min(self.size, 2 * room))
+            grown[:room] = self.buffer
+            self.buffer, self.view = grown, memoryview(grown)
+
     def hold(self, references: int = 1) -> None:
         """Count `references` more users."""
         self.references += references

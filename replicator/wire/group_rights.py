@@ -10,7 +10,7 @@ from kio.schema.errors import ErrorCode
 from kio.schema.types import GroupId
 
 from replicator.errors import AuthorizationFailed
-from replicator.wire.faults import refused
+from replicator.wire.faults import first_of, refused
 from replicator.wire.transactions import GROUP_KEY, coordinator, patiently
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ async def may_do_anything_to(cluster: Cluster, group: str) -> bool:
     async def once() -> bool:
         connection = await coordinator(cluster, group, GROUP_KEY)
         request = DescribeGroupsRequest(groups=(GroupId(group),), include_authorized_operations=True)
-        answer = (await connection.call(request, DescribeGroupsResponse)).groups[0]
+        told = await connection.call(request, DescribeGroupsResponse)
+        answer = first_of(told.groups, cluster.spec, "DescribeGroups", group)
         if answer.error_code is _REFUSED:
             return False
         if answer.error_code is not ErrorCode.none:

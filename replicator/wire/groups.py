@@ -34,7 +34,7 @@ from replicator.errors import KafkaError
 from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.names import TopicPartition
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import refused
+from replicator.wire.faults import refused, untold
 from replicator.wire.transactions import GROUP_KEY, coordinator_node, patiently
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Groups:
             for told in await asyncio.gather(*(self._ask(node, names, most, work) for node, names in by_node.items())):
                 for group, answer in told.items():
                     done[group] = self._checked(api, group, answer)
-            return done
+            return {group: untold(self.cluster.spec, api, group) for group in wanted} | done
 
         return await patiently(once, f"{api} of {len(wanted)} groups", _PATIENCE_SECONDS)
 
@@ -235,7 +235,8 @@ class Groups:
                         if error.retryable:
                             raise
                         refusals[group] = error
-        return {group: self._nodes[group] for group in groups if group in self._nodes} | refusals
+        found = {group: self._nodes[group] for group in groups if group in self._nodes} | refusals
+        return {group: untold(self.cluster.spec, "FindCoordinator", group) for group in groups} | found
 
     async def _find(self, connection: Connection, groups: Sequence[str]) -> dict[str, int | KafkaError]:
         request = FindCoordinatorRequest(key_type=GROUP_KEY, coordinator_keys=tuple(groups))

@@ -58,7 +58,7 @@ async def write_markers(
     parts.append(_NO_TAGS)
     body = b"".join(parts)
     frame = await connection.ask(WRITE_TXN_MARKERS, 1, [body], len(body))
-    answer = connection.decode(frame, WriteTxnMarkersResponse)
+    answer = await connection.decode(frame, WriteTxnMarkersResponse)
     return {
         TopicPartition(str(topic.name), int(partition.partition_index)): int(partition.error_code)
         for result in answer.markers

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
 from replicator.wire.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
+from replicator.wire.faults import first_of
 from replicator.wire.versions import PRODUCE, PRODUCE_BY_ID, PRODUCE_BY_NAME
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from replicator.wire.stream import Buffer
 
 _HEAD = struct.Struct(">hi")
+_I32 = struct.Struct(">i")
 _PARTITION = struct.Struct(">i")
 _ANSWER_PARTITION = struct.Struct(">ihqqq")
 _ALL_REPLICAS = -1
@@ -47,6 +49,9 @@ class ProduceCodec:
         version: `PRODUCE_BY_NAME` or `PRODUCE_BY_ID`.
         topic_ids: Topic name to topic id (16 bytes), needed for `PRODUCE_BY_ID`; shared with the cluster view.
         timeout_ms: How long the broker may wait for its replicas.
+
+    Attributes:
+        throttle_seconds: How long the last answer asked to wait.
     """
 
     def __init__(self, version: int, topic_ids: dict[str, bytes], timeout_ms: int) -> None:
@@ -54,6 +59,7 @@ class ProduceCodec:
         self._topic_ids = topic_ids
         self._head = _NULL_STRING + _HEAD.pack(_ALL_REPLICAS, timeout_ms)
         self._names: dict[bytes, str] = {}
+        self.throttle_seconds = 0.0
 
     def request(
         self, batches: Mapping[str, Mapping[int, tuple[Any, ...]]], transactional_id: str | None = None
@@ -117,6 +123,7 @@ class ProduceCodec:
                         return None
                 out[name] = rows
                 position = skip_tags(buffer, after)
+            self._take_throttle(buffer, position, size)
         except (IndexError, struct.error, UnicodeDecodeError, CorruptRecords):
             return None
         return out
@@ -153,7 +160,15 @@ class ProduceCodec:
                 where = new(TopicPartition, (name, partition))
                 out.append(new(Produced, (where, error, base_offset, log_start, message)))
             position = skip_tags(buffer, position)
+        self._take_throttle(buffer, position, size)
         return out
+
+    def _take_throttle(self, buffer: bytearray, position: int, size: int) -> None:
+        """Take what stands behind the topics, which end where the answer is still going on."""
+        if position + _I32.size > size:
+            raise CorruptRecords("a produce answer ends too early")
+        (milliseconds,) = _I32.unpack_from(buffer, position)
+        self.throttle_seconds = milliseconds / 1000
 
     def _read_topic(self, buffer: bytearray, position: int, size: int) -> tuple[str, int]:
         if not self._by_id:
@@ -181,7 +196,7 @@ async def produce_by_name(
     codec = ProduceCodec(PRODUCE_BY_NAME, {}, int(connection.cluster.request_timeout_seconds * 1000))
     body, size = codec.request({where.topic: {where.partition: (batch, len(batch))}}, transactional_id)
     frame = await connection.ask(PRODUCE, PRODUCE_BY_NAME, body, size)
-    return codec.answer(frame.buffer, frame.size)[0]
+    return first_of(codec.answer(frame.buffer, frame.size), connection.cluster, "Produce", str(where))
 
 
 def _read_errors(buffer: bytearray, position: int, size: int) -> tuple[str, int]:

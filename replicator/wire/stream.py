@@ -13,21 +13,29 @@ import contextlib
 import os
 import socket
 import ssl
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Protocol
 
+from aiohappyeyeballs import start_connection
+
 from replicator.errors import AuthenticationFailed, ConnectionFailed
+from replicator.model.text import said
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from aiohappyeyeballs import AddrInfoType
+
     from replicator.model.security import ClusterSpec, Security
+    from replicator.wire.threads import Threads
 
 _IOVECS_MAX = 1000
 """Linux takes at most 1,024 (IOV_MAX) buffers in one sendmsg."""
 _SOCKET_BUFFER_BYTES = 1 << 20
 _TLS_RECORD_PLAINTEXT_BYTES = 16 << 10
+_NEXT_ADDRESS_SECONDS = 0.25
+"""After so long without an answer the next address of a name is tried as well (RFC 8305)."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -146,8 +154,12 @@ class TlsStream:
         self._sock.close()
 
 
-async def open_stream(cluster: ClusterSpec, host: str, port: int, *, timeout_seconds: float) -> Stream:
+async def open_stream(
+    cluster: ClusterSpec, threads: Threads, host: str, port: int, *, timeout_seconds: float
+) -> Stream:
     """Connect, and make the TLS handshake where the cluster asks for it.
+
+    Names are looked up, and certificates read, on `threads`.
 
     Raises:
         ConnectionFailed: No TCP connection within the time.
@@ -156,11 +168,11 @@ async def open_stream(cluster: ClusterSpec, host: str, port: int, *, timeout_sec
     where = f"{host}:{port}"
     try:
         async with asyncio.timeout(timeout_seconds):
-            sock = await _connect(host, port)
+            sock = await _connect(threads, host, port)
             if not cluster.security.protocol.tls:
                 return PlainStream(sock)
             try:
-                return await _handshake(cluster, sock, host)
+                return await _handshake(cluster, threads, sock, host)
             except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
                 sock.close()
                 raise _handshake_ended(cluster, where, error) from error
@@ -182,11 +194,11 @@ async def open_stream(cluster: ClusterSpec, host: str, port: int, *, timeout_sec
             why=f"no connection within {timeout_seconds:g} s",
             next_step=f"check the address, the firewall, and whether this listener speaks {cluster.security.protocol}",
         ) from error
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: no name, or no port, that could be
         raise ConnectionFailed(
             f"cluster {cluster.alias!r} cannot be reached at {where}",
             cluster=cluster.alias,
-            why=os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error),
+            why=_os_reason(error),
             next_step=f"check clusters.{cluster.alias}.bootstrap and that the broker runs",
         ) from error
 
@@ -203,39 +215,46 @@ def _handshake_ended(cluster: ClusterSpec, where: str, error: OSError) -> Connec
     )
 
 
+def _os_reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return said(str(error))
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or said(str(error))
+
+
 def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
-    return error.reason or str(error)
+    return error.reason or said(str(error))
 
 
-async def _connect(host: str, port: int) -> socket.socket:
-    """Connect to the first address that answers; a name may have several (IPv6 and IPv4)."""
-    loop = asyncio.get_running_loop()
-    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    last_error: OSError | None = None
-    for family, kind, protocol, _, address in addresses:
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)  # noqa: FBT003 - the socket API's own positional flag
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
-            await loop.sock_connect(sock, address)
-        except OSError as error:
-            sock.close()
-            last_error = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise last_error or OSError(f"{host} has no address")
+async def _connect(threads: Threads, host: str, port: int) -> socket.socket:
+    """Connect to the address of the name that answers first; those that say nothing hold up nobody."""
+    addresses = await _addresses(threads, host, port)
+    if not addresses:
+        raise OSError(f"{host} has no address")
+    return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, socket_factory=_new_socket)
 
 
-async def _handshake(cluster: ClusterSpec, sock: socket.socket, host: str) -> TlsStream:
-    security = cluster.security
-    context = _tls_context(security, _stamp(security.ca_file, security.cert_file, security.key_file))
+async def _addresses(threads: Threads, host: str, port: int) -> Sequence[AddrInfoType]:
+    """Return the addresses of a name; a name server that hangs occupies a thread of this cluster."""
+    look_up: Callable[..., Sequence[AddrInfoType]] = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    try:
+        return look_up(flags=socket.AI_NUMERICHOST)
+    except OSError:  # it is a name
+        return await threads.run(look_up)
+
+
+def _new_socket(address: AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+    return sock
+
+
+async def _handshake(cluster: ClusterSpec, threads: Threads, sock: socket.socket, host: str) -> TlsStream:
+    context = await threads.run(partial(_present_context, cluster.security))
     tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     loop = asyncio.get_running_loop()
     while True:
@@ -270,6 +289,11 @@ def _stamp(*paths: Path | None) -> tuple[int, ...]:
         with contextlib.suppress(OSError):
             stamps.append(path.stat().st_mtime_ns if path else 0)
     return tuple(stamps)
+
+
+def _present_context(security: Security) -> ssl.SSLContext:
+    """Return the context for the files as they are now."""
+    return _tls_context(security, _stamp(security.ca_file, security.cert_file, security.key_file))
 
 
 @lru_cache(maxsize=64)

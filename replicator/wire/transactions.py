@@ -27,7 +27,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_d
 
 from replicator.errors import Conflict, KafkaError, TimedOut
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import refused
+from replicator.wire.faults import first_of, refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -158,7 +158,7 @@ class Transaction:
             ]
             # Beside the one that is refused, the others are told that nothing was attempted.
             said = [each for each in codes if each[0] not in {ErrorCode.none, ErrorCode.operation_not_attempted}]
-            code, topic = next(iter(said or codes))
+            code, topic = first_of(said or codes, self._cluster.spec, "AddPartitionsToTxn", self._id)
             # A right on a topic is missing on that topic, whatever the id is called.
             self._check("AddPartitionsToTxn", code, topic if code is ErrorCode.topic_authorization_failed else self._id)
 

@@ -13,6 +13,7 @@ from replicator.core.observations import BrokerSeen
 from replicator.engine import cluster_watch
 from replicator.engine.cluster_watch import ClusterWatch
 from replicator.model.security import ClusterSpec
+from replicator.wire import connections
 from replicator.wire.cluster import Cluster, Purpose
 
 _SECONDS = 10.0
@@ -95,7 +96,7 @@ async def test_who_answers_others_is_not_asked() -> None:
 
 def connection(*, in_flight: int, answered_at: float) -> Any:
     """Return an open connection."""
-    return SimpleNamespace(closed=None, in_flight=in_flight, seen=BrokerSeen(answered_at))
+    return SimpleNamespace(closed=None, in_flight=in_flight, holds_back=False, seen=BrokerSeen(answered_at))
 
 
 async def test_whoever_asks_any_broker_does_not_wait_for_a_frozen_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,15 +105,16 @@ async def test_whoever_asks_any_broker_does_not_wait_for_a_frozen_one(monkeypatc
     cluster = cluster_of(n1=1, n2=1)
     frozen, poll = connection(in_flight=3, answered_at=now - 60), connection(in_flight=1, answered_at=now)
     idle = connection(in_flight=0, answered_at=now - 3600)
-    cluster._connections = {(1, Purpose.CONTROL): frozen, (2, Purpose.FETCH): poll, (2, Purpose.CONTROL): idle}
+    there = cluster._connections._open
+    there.update({(1, Purpose.CONTROL): frozen, (2, Purpose.FETCH): poll, (2, Purpose.CONTROL): idle})
     assert await cluster.any_connection() is idle
-    del cluster._connections[2, Purpose.CONTROL]
+    del there[2, Purpose.CONTROL]
 
-    async def refuse(node: int, *_: object) -> Any:
+    async def refuse(*_: object, node: str) -> Any:
         raise AssertionError(f"asked for {node}")
 
-    monkeypatch.setattr(cluster, "_open", refuse)
-    with pytest.raises(AssertionError, match="asked for 2"):  # before the frozen one is
+    monkeypatch.setattr(connections, "open_connection", refuse)
+    with pytest.raises(AssertionError, match="asked for broker 2"):  # before the frozen one is
         await cluster.any_connection()
     cluster.brokers = {1: ("127.0.0.1", 1)}
     assert await cluster.any_connection() is frozen

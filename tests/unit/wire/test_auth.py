@@ -26,6 +26,7 @@ from replicator.credentials import read_password
 from replicator.errors import AuthenticationFailed
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Secret, Security
 from replicator.wire.auth import authenticate
+from replicator.wire.threads import Threads
 
 SECRET = "hunter2-never-shown"  # noqa: S105 - the point of the tests
 PLAIN = Security(protocol=Protocol.SASL_SSL, mechanism=Mechanism.PLAIN, username="repl", password=Secret(SECRET))
@@ -79,7 +80,7 @@ class Broker:
 async def failure(broker: Broker, security: Security) -> AuthenticationFailed:
     """Return how a login fails; no secret is in it."""
     with pytest.raises(AuthenticationFailed) as caught:
-        await authenticate(broker, cluster(security))
+        await authenticate(broker, cluster(security), Threads("east"))
     error = caught.value
     assert SECRET not in f"{error} {error.why} {error.next_step} {error!r} {security!r}"
     return error
@@ -89,13 +90,13 @@ async def test_plain_sends_user_and_password() -> None:
     """RFC 4616, without an authorization id."""
     broker = Broker()
 
-    assert await authenticate(broker, cluster()) is None
+    assert await authenticate(broker, cluster(), Threads("east")) is None
     assert (broker.mechanism, broker.heard) == ("PLAIN", [b"\0repl\0" + SECRET.encode()])
 
 
 async def test_the_lifetime_of_a_login_is_told() -> None:
     """So that it is renewed before it ends."""
-    assert await authenticate(Broker(lifetime=timedelta(seconds=90)), cluster()) == 90.0
+    assert await authenticate(Broker(lifetime=timedelta(seconds=90)), cluster(), Threads("east")) == 90.0
 
 
 async def test_a_refusal_names_the_user_and_not_the_password() -> None:
@@ -126,7 +127,7 @@ async def test_a_password_file_is_read_at_every_login(tmp_path: Path) -> None:
     broker = Broker()
     for password in ("first", "second"):
         await asyncio.to_thread(path.write_text, f"{password}\n", encoding="utf-8")
-        await authenticate(broker, cluster(security))
+        await authenticate(broker, cluster(security), Threads("east"))
 
     assert broker.heard == [b"\0repl\0first", b"\0repl\0second"]
 
@@ -169,7 +170,7 @@ def scram_server(mechanism: str, password: str) -> Callable[[bytes], bytes]:
 async def test_scram_proves_both_sides(mechanism: Mechanism) -> None:
     """And the password itself is never sent."""
     broker = Broker(scram_server(mechanism.value, SECRET))
-    await authenticate(broker, cluster(replace(PLAIN, mechanism=mechanism)))
+    await authenticate(broker, cluster(replace(PLAIN, mechanism=mechanism)), Threads("east"))
 
     assert (broker.mechanism, len(broker.heard)) == (mechanism.value, 2)
     assert SECRET.encode() not in b"".join(broker.heard)
@@ -203,7 +204,7 @@ async def test_a_token_file_is_read_at_every_login(tmp_path: Path) -> None:
     broker = Broker()
     for token in ("one", "two"):
         await asyncio.to_thread(path.write_text, f"{token}\n", encoding="utf-8")
-        await authenticate(broker, cluster(replace(OAUTH, token_file=path)))
+        await authenticate(broker, cluster(replace(OAUTH, token_file=path)), Threads("east"))
 
     assert broker.heard == [b"n,,\x01auth=Bearer one\x01\x01", b"n,,\x01auth=Bearer two\x01\x01"]
 
@@ -212,7 +213,7 @@ async def test_a_token_command_is_run_at_every_login() -> None:
     """Its first line is the token; it gets no shell."""
     command = (sys.executable, "-c", "print('tok$HOME'); print('rest')")
     broker = Broker()
-    await authenticate(broker, cluster(replace(OAUTH, token_command=command)))
+    await authenticate(broker, cluster(replace(OAUTH, token_command=command)), Threads("east"))
 
     assert broker.heard == [b"n,,\x01auth=Bearer tok$HOME\x01\x01"]
 
@@ -240,7 +241,7 @@ async def test_no_source_of_a_token_is_a_failure() -> None:
 
 async def _oauth_failure(broker: Broker, command: tuple[str, ...]) -> AuthenticationFailed:
     with pytest.raises(AuthenticationFailed) as caught:
-        await authenticate(broker, cluster(replace(OAUTH, token_command=command)))
+        await authenticate(broker, cluster(replace(OAUTH, token_command=command)), Threads("east"))
     return caught.value
 
 

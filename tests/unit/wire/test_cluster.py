@@ -122,7 +122,7 @@ def test_an_answer_without_the_topic_that_was_asked_for_is_an_error_of_ours() ->
     assert asyncio.run(cluster.describe("a")) is not None
     broker.leaves_out = "a"
     for ask in (cluster.describe("a"), cluster.refresh(["a", "b"]), cluster.existing(["a"])):
-        with pytest.raises(ProtocolError, match="east was asked about topic 'a' and answers about others alone"):
+        with pytest.raises(ProtocolError, match="answers Metadata without a word of a"):
             asyncio.run(ask)
     assert asyncio.run(cluster.describe("b")) is None
 

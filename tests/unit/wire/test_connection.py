@@ -10,9 +10,11 @@ import pytest
 
 from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.security import ClusterSpec, Protocol, Security
-from replicator.wire.connection import Connection, open_connection
+from replicator.wire.connection import Connection
 from replicator.wire.frames import Frame
+from replicator.wire.opening import open_connection
 from replicator.wire.stream import open_stream
+from replicator.wire.threads import Threads
 
 FETCH = 1
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -60,7 +62,7 @@ class Peer:
         self._servers.append(server)
         port = server.sockets[0].getsockname()[1]
         cluster = ClusterSpec("east", (("127.0.0.1", port),), request_timeout_seconds=seconds)
-        stream = await open_stream(cluster, "127.0.0.1", port, timeout_seconds=5.0)
+        stream = await open_stream(cluster, Threads("east"), "127.0.0.1", port, timeout_seconds=5.0)
         connection = Connection(cluster, stream, "broker 1")
         self._connections.append(connection)
         return connection
@@ -302,7 +304,7 @@ async def test_a_listener_that_ends_connections_at_once_is_told_with_what_to_che
     port = server.sockets[0].getsockname()[1]
     cluster = ClusterSpec("east", (("127.0.0.1", port),), security=Security(protocol))
     with pytest.raises(ConnectionFailed) as caught:
-        await open_connection(cluster, "127.0.0.1", port, node="broker 1")
+        await open_connection(cluster, Threads("east"), "127.0.0.1", port, node="broker 1")
     server.close()
     assert "check that th" in caught.value.next_step
     assert f"speaks {protocol} (clusters.east.security.protocol)" in caught.value.next_step

@@ -29,7 +29,7 @@ class Broker:
         assert (api_key, version, body_bytes) == (WRITE_TXN_MARKERS, 1, len(body[0]))
         self.asked += body
 
-    def decode(self, _: None, answer: type) -> markers_response.WriteTxnMarkersResponse:
+    async def decode(self, _: None, answer: type) -> markers_response.WriteTxnMarkersResponse:
         """Return the answer."""
         assert answer is markers_response.WriteTxnMarkersResponse
         if self._code is None:

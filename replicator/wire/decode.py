@@ -1,0 +1,415 @@
+"""Typed answers out of bytes that nobody vouches for: kio's message types, read by a bounded reader of our own.
+
+kio's own reader makes room for as many elements as an answer claims, in native code: a count of 2^32 aborts the
+process. Here each count and length is held against the bytes that are there, and what an answer may become in memory
+has a bound. The shape of a message is taken from kio's dataclasses (KIP-482 for tagged fields).
+
+Reading is a generator that pauses every few kilobytes, so that a large answer need not hold up the event loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import types
+import typing
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import UUID
+
+from kio.schema.errors import ErrorCode
+
+from replicator.errors import BugError, CorruptRecords
+from replicator.wire.cursor import read_uvarint, skip_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from kio.static.protocol import Entity
+
+MEMORY_BYTES_MAX: Final = 512 << 20
+"""What one answer may become in memory, roughly; one element of two bytes may become an object of 200."""
+PIECE_BYTES: Final = 16 << 10
+"""After how much of an answer reading pauses: less than 10 ms of work."""
+SCALARS_MAX: Final = 100_000
+"""Elements in one list of numbers or strings, which is read in one go: replicas of a partition, mechanisms."""
+_OBJECT_BYTES = 256
+_SCALAR_BYTES = 64
+_CORRELATION_BYTES = 4
+_NULL = -1
+_MORE = 0x80
+_KNOWN_ERRORS = ErrorCode._value2member_map_
+_I16 = struct.Struct(">h")
+_I32 = struct.Struct(">i")
+
+Data = memoryview
+Plain = tuple[Any, int]
+"""A value, and the position behind it."""
+R = TypeVar("R", bound="Entity")
+
+
+class _Budget:
+    """What is left of the memory for one answer, and where reading paused last."""
+
+    __slots__ = ("left_bytes", "paused_at")
+
+    def __init__(self) -> None:
+        self.left_bytes = MEMORY_BYTES_MAX
+        self.paused_at = 0
+
+    def spend(self, count: int, each_bytes: int) -> None:
+        """Take room for that many elements.
+
+        Raises:
+            CorruptRecords: There is not so much.
+        """
+        self.left_bytes -= count * each_bytes
+        if self.left_bytes < 0:
+            raise CorruptRecords(f"it would take more than {MEMORY_BYTES_MAX >> 20} MiB of memory")
+
+
+def pieces(data: Data, answer: type[R]) -> Generator[None, None, R]:
+    """Read an answer, header included; pauses every `PIECE_BYTES`, returns it at the end.
+
+    Args:
+        data: The answer from its correlation id on, and nothing behind it.
+        answer: kio's type of it.
+
+    Raises:
+        CorruptRecords: These bytes are no such answer.
+    """
+    shape = _shape_of(answer)
+    try:
+        at = _CORRELATION_BYTES
+        if answer.__header_schema__.__flexible__:  # type: ignore[attr-defined] # requests and answers have one
+            at = skip_tags(data, at)
+        entity, _ = yield from shape.read(data, at, _Budget())
+    except (IndexError, struct.error) as error:
+        raise CorruptRecords("it ends too early", why=str(error)) from error
+    except (UnicodeDecodeError, OverflowError) as error:
+        raise CorruptRecords("a value in it cannot be read", why=type(error).__name__) from error
+    return typing.cast("R", entity)
+
+
+def read_whole(data: Data, answer: type[R]) -> R:
+    """Read an answer in one go, as `pieces` does.
+
+    Raises:
+        CorruptRecords: These bytes are no such answer.
+    """
+    return typing.cast("R", _finished(pieces(data, answer)))
+
+
+# -- values that are no messages --------------------------------------------------------------------------------------
+
+
+def _error_code(code: int) -> ErrorCode:
+    """Return what a code means; one that is not known here is UNKNOWN_SERVER_ERROR, as it is to Java clients."""
+    return _KNOWN_ERRORS.get(code, ErrorCode.unknown_server_error)  # type: ignore[return-value] # its members, by value
+
+
+def _milliseconds(number: int) -> timedelta:
+    return timedelta(milliseconds=number)
+
+
+def _uuid(raw: bytes) -> UUID | None:
+    return UUID(bytes=raw) if any(raw) else None
+
+
+_FIXED: Final[dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
+    "int8": ("b", None),
+    "int16": ("h", None),
+    "int32": ("i", None),
+    "int64": ("q", None),
+    "uint16": ("H", None),
+    "float64": ("d", None),
+    "bool": ("?", None),
+    "uuid": ("16s", _uuid),
+    "error_code": ("h", _error_code),
+    "timedelta_i32": ("i", _milliseconds),
+    "timedelta_i64": ("q", _milliseconds),
+}
+"""Kafka's types of a fixed size: how `struct` reads them, and what makes a value of it."""
+
+
+def _compact(data: Data, at: int) -> Plain:
+    encoded, at = read_uvarint(data, at)
+    return encoded - 1, at
+
+
+def _legacy(layout: struct.Struct) -> Callable[[Data, int], Plain]:
+    def read(data: Data, at: int) -> Plain:
+        return layout.unpack_from(data, at)[0], at + layout.size
+
+    return read
+
+
+def _bytes(length_of: Callable[[Data, int], Plain], *, optional: bool) -> Callable[[Data, int], Plain]:
+    def read(data: Data, at: int) -> Plain:
+        length, at = length_of(data, at)
+        if length == _NULL and optional:
+            return None, at
+        _check_length(length, len(data) - at)
+        return bytes(data[at : at + length]), at + length
+
+    return read
+
+
+def _text(length_of: Callable[[Data, int], Plain], *, optional: bool) -> Callable[[Data, int], Plain]:
+    raw = _bytes(length_of, optional=optional)
+
+    def read(data: Data, at: int) -> Plain:
+        value, at = raw(data, at)
+        return None if value is None else value.decode(), at
+
+    return read
+
+
+def _check_length(length: int, left: int) -> None:
+    if not 0 <= length <= left:
+        raise CorruptRecords(f"it claims a length of {length} where {left} bytes are left")
+
+
+def _varying(kafka_type: str, *, flexible: bool, optional: bool) -> tuple[Callable[[Data, int], Plain], int]:
+    """Return what reads a value that says its own length, and how many bytes it has at least."""
+    if kafka_type == "string":
+        length_of, bytes_min = (_compact, 1) if flexible else (_legacy(_I16), _I16.size)
+        return _text(length_of, optional=optional), bytes_min
+    if kafka_type == "bytes":
+        length_of, bytes_min = (_compact, 1) if flexible else (_legacy(_I32), _I32.size)
+        return _bytes(length_of, optional=optional), bytes_min
+    raise BugError(f"no reader for Kafka's type {kafka_type!r}")
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+class _Run:
+    """Fields of a fixed size that follow each other."""
+
+    def __init__(self, fields: Sequence[dataclasses.Field[Any]]) -> None:
+        kinds = [_FIXED[field.metadata["kafka_type"]] for field in fields]
+        self._layout = struct.Struct(">" + "".join(code for code, _ in kinds))
+        self._names = tuple(field.name for field in fields)
+        self._made = [(field.name, make) for field, (_, make) in zip(fields, kinds, strict=True) if make is not None]
+        self.bytes_min = self._layout.size
+
+    def read(self, values: dict[str, Any], data: Data, at: int, _: _Budget) -> int:
+        """Read them into `values`; return the position behind."""
+        values.update(zip(self._names, self._layout.unpack_from(data, at), strict=True))
+        for name, make in self._made:
+            values[name] = make(values[name])
+        return at + self._layout.size
+
+
+class _Varying:
+    """A string, or bytes."""
+
+    def __init__(self, field: dataclasses.Field[Any], *, flexible: bool, optional: bool) -> None:
+        self._name = field.name
+        self._read, self.bytes_min = _varying(field.metadata["kafka_type"], flexible=flexible, optional=optional)
+
+    def read(self, values: dict[str, Any], data: Data, at: int, _: _Budget) -> int:
+        """Read it into `values`; return the position behind."""
+        values[self._name], at = self._read(data, at)
+        return at
+
+
+class _List:
+    """What is common to lists: how many elements they claim."""
+
+    def __init__(self, name: str, item_bytes_min: int, *, flexible: bool, optional: bool) -> None:
+        self.name = name
+        self.bytes_min = 1 if flexible else _I32.size
+        self._item_bytes_min = item_bytes_min
+        self._length_of = _compact if flexible else _legacy(_I32)
+        self._flexible = flexible
+        self._optional = optional
+
+    def count(self, data: Data, at: int) -> tuple[int | None, int]:
+        """Read how many elements there are, None for no list; there are bytes for as many."""
+        if self._flexible and data[at] < _MORE:  # nearly always
+            count, at = data[at] - 1, at + 1
+        else:
+            count, at = self._length_of(data, at)
+        if count == _NULL and self._optional:
+            return None, at
+        left = len(data) - at
+        if not 0 <= count <= left // self._item_bytes_min:
+            raise CorruptRecords(f"it claims {count} elements ({self.name}) where {left} bytes are left")
+        return count, at
+
+
+class _Scalars(_List):
+    """A list of numbers or strings."""
+
+    def __init__(self, field: dataclasses.Field[Any], *, flexible: bool, optional: bool) -> None:
+        kind = field.metadata["kafka_type"]
+        self._code, make = _FIXED.get(kind, ("", None))
+        if make is not None:
+            raise BugError(f"no reader for a list of {kind!r}")
+        self._single: Callable[[Data, int], Plain] | None = None
+        if self._code:
+            item_bytes_min = struct.calcsize(">" + self._code)
+        else:
+            self._single, item_bytes_min = _varying(kind, flexible=flexible, optional=False)
+        super().__init__(field.name, item_bytes_min, flexible=flexible, optional=optional)
+
+    def read(self, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> int:
+        """Read it into `values`; return the position behind."""
+        count, at = self.count(data, at)
+        if count is None:
+            values[self.name] = None
+            return at
+        if count > SCALARS_MAX:
+            raise CorruptRecords(f"it claims {count} elements ({self.name}) where at most {SCALARS_MAX} are read")
+        budget.spend(count, _SCALAR_BYTES)
+        if self._single is None:
+            values[self.name] = struct.unpack_from(f">{count}{self._code}", data, at)
+            return at + count * self._item_bytes_min
+        items = []
+        for _ in range(count):
+            item, at = self._single(data, at)
+            items.append(item)
+        values[self.name] = tuple(items)
+        return at
+
+
+class _Messages(_List):
+    """A list of messages, read with pauses in between."""
+
+    def __init__(self, field: dataclasses.Field[Any], kind: type[Entity], *, flexible: bool, optional: bool) -> None:
+        self._shape = _shape_of(kind)
+        super().__init__(field.name, self._shape.bytes_min, flexible=flexible, optional=optional)
+
+    def read(self, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> Generator[None, None, int]:
+        """Read it into `values`; return the position behind."""
+        shape = self._shape
+        count, at = self.count(data, at)
+        if count is None:
+            values[self.name] = None
+            return at
+        budget.spend(count, _OBJECT_BYTES)
+        items = []
+        for _ in range(count):
+            if shape.is_flat:
+                item, at = shape.read_flat(data, at, budget)
+            else:
+                item, at = yield from shape.read(data, at, budget)
+            items.append(item)
+            if at - budget.paused_at >= PIECE_BYTES:
+                budget.paused_at = at
+                yield
+        values[self.name] = tuple(items)
+        return at
+
+
+class _Shape:
+    """How a message is read: its fields in order, and its tagged ones by number.
+
+    Attributes:
+        bytes_min: The least that one takes on the wire.
+        is_flat: Whether it holds no list of messages, so that it is read without a pause.
+    """
+
+    def __init__(self, kind: type[Entity]) -> None:
+        self._kind = kind
+        self._flexible = bool(kind.__flexible__)
+        fields = dataclasses.fields(kind)
+        self._steps = _steps([one for one in fields if "tag" not in one.metadata], flexible=self._flexible)
+        self._tagged = {
+            int(one.metadata["tag"]): _steps([one], flexible=True)[0] for one in fields if "tag" in one.metadata
+        }
+        # One that is not there is left to its default.
+        self.bytes_min = max(1, sum(step.bytes_min for step in self._steps) + int(self._flexible))
+        self.is_flat = not any(isinstance(step, _Messages) for step in (*self._steps, *self._tagged.values()))
+
+    def read_flat(self, data: Data, at: int, budget: _Budget) -> Plain:
+        """Read one that `is_flat`."""
+        values: dict[str, Any] = {}
+        for step in self._steps:
+            at = step.read(values, data, at, budget)  # type: ignore[assignment] # no generator: it is flat
+        if self._flexible and not data[at]:
+            at += 1
+        elif self._flexible:
+            at = _finished(self._read_tags(values, data, at, budget))
+        return self._kind(**values), at
+
+    def read(self, data: Data, at: int, budget: _Budget) -> Generator[None, None, Plain]:
+        """Read any."""
+        values: dict[str, Any] = {}
+        for step in self._steps:
+            at = yield from _taken(step, values, data, at, budget)
+        if self._flexible:
+            at = yield from self._read_tags(values, data, at, budget)
+        return self._kind(**values), at
+
+    def _read_tags(self, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> Generator[None, None, int]:
+        count, at = read_uvarint(data, at)
+        for _ in range(count):
+            tag, at = read_uvarint(data, at)
+            size, at = read_uvarint(data, at)
+            _check_length(size, len(data) - at)
+            step = self._tagged.get(tag)
+            if step is not None:
+                yield from _taken(step, values, data[: at + size], at, budget)
+            at += size
+        return at
+
+
+_Step = _Run | _Varying | _Scalars | _Messages
+
+
+def _steps(fields: Sequence[dataclasses.Field[Any]], *, flexible: bool) -> list[_Step]:
+    """Return how these fields are read, one after the other."""
+    steps: list[_Step] = []
+    run: list[dataclasses.Field[Any]] = []
+    for field in fields:
+        inner, is_list, optional = _unwrapped(field.type)
+        if not is_list and field.metadata.get("kafka_type") in _FIXED:
+            run.append(field)
+            continue
+        if run:
+            steps.append(_Run(run))
+            run = []
+        if dataclasses.is_dataclass(inner):
+            if not is_list:
+                raise BugError(f"no reader for the message inside field {field.name}")
+            kind = typing.cast("type[Entity]", inner)
+            steps.append(_Messages(field, kind, flexible=flexible, optional=optional))
+        else:
+            make = _Scalars if is_list else _Varying
+            steps.append(make(field, flexible=flexible, optional=optional))
+    return [*steps, _Run(run)] if run else steps
+
+
+def _taken(step: _Step, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> Generator[None, None, int]:
+    if isinstance(step, _Messages):
+        return (yield from step.read(values, data, at, budget))
+    return step.read(values, data, at, budget)
+
+
+def _finished(reading: Generator[None, None, Any]) -> Any:
+    """Return what a generator that is not to pause returns."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as done:
+            return done.value
+
+
+@cache
+def _shape_of(kind: type[Entity]) -> _Shape:
+    return _Shape(kind)
+
+
+def _unwrapped(annotation: Any) -> tuple[Any, bool, bool]:
+    """Return the type inside ``X | None`` and ``tuple[X, ...]``, whether it is a list, and whether it may be null."""
+    optional = False
+    if typing.get_origin(annotation) is types.UnionType:
+        (annotation,) = (one for one in typing.get_args(annotation) if one is not types.NoneType)
+        optional = True
+    if typing.get_origin(annotation) is tuple:
+        return typing.get_args(annotation)[0], True, optional
+    return annotation, False, optional

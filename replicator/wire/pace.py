@@ -1,0 +1,46 @@
+"""How fast a broker is connected to again: one that takes connections only to lose them is left alone ever longer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from replicator.wire.connection import Connection
+
+SHORT_SECONDS: Final = 5.0
+"""A connection that did not live for as long was of no use."""
+_PAUSE_SECONDS = 0.1
+PAUSE_SECONDS_MAX: Final = 5.0
+
+
+class Pace:
+    """The pace of one kind of connection to one broker; times are seconds of the loop's clock.
+
+    The first that is lost at once is opened again at once: its broker may have been about to stop.
+    """
+
+    def __init__(self) -> None:
+        self._losses = 0
+        self._not_before = 0.0
+
+    def wait_seconds(self, now: float) -> float:
+        """Return for how long to wait before the next connection is opened.
+
+        It is waited, not refused: who counts what a broker does to connections must not take it for out of reach.
+        """
+        return max(0.0, self._not_before - now)
+
+    def ended(self, connection: Connection) -> None:
+        """Judge a connection that is closed; one that we closed tells nothing."""
+        if connection.closed is None or connection.closed_by_us:
+            return
+        if connection.closed_at - connection.opened_at < SHORT_SECONDS:
+            self.refused(connection.closed_at)
+        else:
+            self._losses = 0
+
+    def refused(self, now: float) -> None:
+        """Note that a connection was refused after it was made, or lost at once."""
+        self._losses += 1
+        doubled = _PAUSE_SECONDS * 2.0 ** min(self._losses - 2, 10) if self._losses > 1 else 0.0
+        self._not_before = now + min(doubled, PAUSE_SECONDS_MAX)

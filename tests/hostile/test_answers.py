@@ -1,0 +1,374 @@
+"""Each lie of a broker ends in one error that a person can act on: no crash, no hang, no memory, no tight loop."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import resource
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kio.schema.errors import ErrorCode
+from kio.schema.metadata.v10.response import MetadataResponseBroker
+from kio.schema.types import BrokerId, TopicName
+from kio.static.primitive import i32, i64Timedelta
+
+from replicator.engine.look import Side, read_once
+from replicator.errors import AuthenticationFailed, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
+from replicator.model.names import TopicPartition
+from replicator.model.security import Mechanism, Security
+from replicator.wire import connection as connection_module
+from replicator.wire.cluster import Cluster, Purpose
+from tests.hostile.broker import (
+    API_VERSIONS,
+    FETCH,
+    METADATA,
+    SASL_AUTHENTICATE,
+    SASL_HANDSHAKE,
+    TOPIC,
+    Asked,
+    HostileBroker,
+    Lie,
+    encoded,
+    framed,
+    head,
+    sasl,
+)
+
+HUGE = b"\xff\xff\xff\xff\x0f"
+WHERE = TopicPartition(TOPIC, 0)
+_MEMORY_KIB_MAX = 200 << 10
+_TEXT_CHARS_MAX = 1_000
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    """No lie makes the process large."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < _MEMORY_KIB_MAX
+
+
+def only(key: int, lie: Lie) -> Lie:
+    """Return the lie that answers one kind of request so, and all others honestly."""
+    return lambda asked, answer: lie(asked, answer) if asked.key == key else framed(answer)
+
+
+def body(key: int, raw: bytes) -> Lie:
+    """Return the lie that answers one kind of request with this body."""
+    return only(key, lambda asked, _: framed(head(asked) + raw))
+
+
+async def failure(broker: HostileBroker, security: Security | None = None, seconds: float = 5.0) -> KafkaError:
+    """Return how asking for metadata fails; it says what, why, and what next, in a few words."""
+    cluster = Cluster(broker.spec(security, seconds))
+    try:
+        async with asyncio.timeout(20.0):
+            with pytest.raises(KafkaError) as caught:
+                await cluster.refresh([TOPIC])
+    finally:
+        cluster.close()
+    text = caught.value.with_next_step()
+    assert text.isprintable()
+    assert len(text) < _TEXT_CHARS_MAX
+    assert caught.value.next_step
+    return caught.value
+
+
+NEGATIVE = struct.pack(">i", 0) + b"\x02" + struct.pack(">i", 1) + b"\x00" * 4 + HUGE
+WRONG: list[tuple[str, Lie, str]] = [
+    ("a huge count before the login", body(API_VERSIONS, b"\x00\x00" + HUGE), "claims"),
+    ("a huge count after it", body(METADATA, struct.pack(">i", 0) + HUGE), "claims"),
+    ("a length beyond the end", body(METADATA, NEGATIVE), "claims"),
+    ("no end", only(METADATA, lambda *_: struct.pack(">i", 0x7FFFFFFF) + b"x"), "to Metadata claims 2147483647 bytes"),
+    ("a negative frame", only(METADATA, lambda *_: struct.pack(">i", -5) + b"x"), "to Metadata claims -5 bytes"),
+    (
+        "another correlation id",
+        only(METADATA, lambda asked, _: framed(struct.pack(">i", asked.correlation_id + 1))),
+        "due",
+    ),
+    ("another protocol", lambda *_: b"HTTP/1.1 400 Bad Request\r\n\r\n", "claims 1213486160 bytes"),
+    ("nothing", body(METADATA, b""), "ends too early"),
+    ("noise", body(METADATA, hashlib.shake_256(b"noise").digest(5_000)), ""),
+]
+
+
+@pytest.mark.parametrize(("lie", "why"), [(lie, why) for _, lie, why in WRONG], ids=[name for name, _, _ in WRONG])
+async def test_what_is_no_answer_is_refused(lie: Lie, why: str) -> None:
+    """Whatever is wrong with it, before the login and after it."""
+    async with HostileBroker(lie) as broker:
+        error = await failure(broker)
+
+    assert isinstance(error, ProtocolError)
+    assert why in error.why
+
+
+async def test_answers_that_come_twice_end_the_connection() -> None:
+    """The second would be taken for the answer to the next request."""
+    async with HostileBroker(only(METADATA, lambda _, answer: framed(answer) * 2)) as broker:
+        cluster = Cluster(broker.spec())
+        connection = await cluster.any_connection()
+        await cluster.refresh([TOPIC])
+        async with asyncio.timeout(5.0):
+            while connection.closed is None:  # noqa: ASYNC110 - nothing waits that would be told
+                await asyncio.sleep(0.01)
+        cluster.close()
+
+    assert isinstance(connection.closed, ProtocolError)
+    assert connection.closed.why == "an answer came without a request"
+
+
+async def test_an_answer_that_drips_is_not_waited_for() -> None:
+    """Longer than any answer is."""
+    async with HostileBroker() as broker:
+        broker.byte_pause_seconds = 0.05
+        began = time.monotonic()
+        error = await failure(broker, seconds=0.5)
+
+    assert isinstance(error, ConnectionFailed)
+    assert time.monotonic() - began < 5.0
+
+
+STRANGE: list[tuple[dict[str, Any], str]] = [
+    ({"cluster_id": "x\x1b[2J" * 50_000}, "its cluster id is 'x"),
+    ({"brokers": (MetadataResponseBroker(node_id=BrokerId(1), host="h\nh", port=i32(9)),)}, "broker 1 is at"),
+    ({"brokers": (MetadataResponseBroker(node_id=BrokerId(1), host="h", port=i32(99_999)),)}, "port 99999"),
+    (
+        {"brokers": tuple(MetadataResponseBroker(node_id=BrokerId(n), host="h", port=i32(9)) for n in range(10_001))},
+        "10,001 brokers",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changed", "why"), STRANGE)
+async def test_what_no_cluster_says_of_itself_is_refused(changed: dict[str, Any], why: str) -> None:
+    """It would stand in records, logs and on terminals."""
+    async with HostileBroker() as broker:
+        broker.lie = body(METADATA, encoded(broker.metadata(**changed)))
+        error = await failure(broker)
+
+    assert isinstance(error, ProtocolError)
+    assert why in error.why
+
+
+@pytest.mark.parametrize(("name", "why"), [("a\x1b[31m", "a topic is called"), ("other", "without a word of orders")])
+async def test_topics_that_cannot_be_are_refused(name: str, why: str) -> None:
+    """By their names; and an answer has to tell of each that was asked for."""
+    async with HostileBroker() as broker:
+        (topic,) = broker.metadata().topics
+        broker.lie = body(METADATA, encoded(broker.metadata(topics=(replace(topic, name=TopicName(name)),))))
+        cluster = Cluster(broker.spec())
+        with pytest.raises(ProtocolError) as caught:
+            await cluster.refresh([TOPIC])
+        cluster.close()
+
+    assert why in str(caught.value)
+
+
+async def test_what_a_broker_says_of_a_login_is_kept_short() -> None:
+    """And holds nothing that a terminal obeys."""
+    async with HostileBroker() as broker:
+        broker.login = replace(
+            broker.login,
+            error_code=ErrorCode.sasl_authentication_failed,
+            error_message="\x1b[2Jno\r\n" * 50_000,
+        )
+        error = await failure(broker, sasl())
+
+    assert isinstance(error, AuthenticationFailed)
+    assert error.why.startswith(r"\x1b[2Jno")
+
+
+async def test_an_answer_to_a_login_is_small() -> None:
+    """50 MB of words are not even read."""
+    async with HostileBroker(
+        only(SASL_AUTHENTICATE, lambda *_: struct.pack(">i", 50_000_000) + bytes(1_000_000))
+    ) as broker:
+        error = await failure(broker, sasl())
+
+    assert isinstance(error, ProtocolError)
+    assert "to SaslAuthenticate claims 50000000 bytes; between 4 and 1048576" in error.why
+
+
+async def test_a_login_does_not_compute_for_minutes() -> None:
+    """The number of rounds is the broker's word."""
+
+    def first(asked: Asked, answer: bytes) -> bytes:
+        if asked.key != SASL_AUTHENTICATE:
+            return framed(answer)
+        said = b"r=0,s=AAAAAAAAAAAAAAAAAAAA,i=9999999"
+        return framed(head(asked) + struct.pack(">h", 0) + b"\x00" + bytes([len(said) + 1]) + said + bytes(9))
+
+    async with HostileBroker(first) as broker:
+        error = await failure(broker, sasl(mechanism=Mechanism.SCRAM_SHA_256))
+
+    assert "the broker asks for 9999999 rounds" in error.why
+
+
+async def opened_for_a_while(cluster: Cluster) -> list[KafkaError]:
+    """Ask for a connection without a pause, for 1.5 s; return why there was none."""
+    refused: list[KafkaError] = []
+    ends = time.monotonic() + 1.5
+    while time.monotonic() < ends:
+        try:
+            await cluster.connection(1, Purpose.FETCH)
+        except KafkaError as error:
+            refused.append(error)
+        await asyncio.sleep(0.001)
+    cluster.close()
+    return refused
+
+
+async def test_a_login_that_ends_at_once_is_not_made_over_and_over() -> None:
+    """Each one may run a program."""
+    async with HostileBroker() as broker:
+        broker.login = replace(broker.login, session_lifetime=i64Timedelta.parse(dt.timedelta(milliseconds=1)))
+        error = await failure(broker, sasl())
+        broker.asked.clear()
+        cluster = Cluster(broker.spec(sasl()))
+        cluster.brokers = {1: ("127.0.0.1", broker.port)}
+        refused = await opened_for_a_while(cluster)
+
+    assert "holds for 0.001 s only" in error.what
+    assert error.retryable
+    assert 1 <= broker.asked[SASL_HANDSHAKE] <= 6
+    assert {type(one) for one in refused} == {AuthenticationFailed}
+
+
+async def test_connections_that_are_lost_at_once_are_opened_ever_more_slowly() -> None:
+    """The broker is there, and logs in whoever comes."""
+    async with HostileBroker() as broker:
+        cluster = Cluster(broker.spec())
+        await cluster.refresh([TOPIC])
+        broker.connections = 0
+
+        async def lose() -> None:
+            while True:
+                broker.hang_up()
+                await asyncio.sleep(0.01)
+
+        losing = asyncio.create_task(lose())
+        assert await opened_for_a_while(cluster) == []
+        losing.cancel()
+
+    assert 2 <= broker.connections <= 8
+
+
+@pytest.mark.parametrize("milliseconds", [-1, -(2**31), 2**31 - 1])
+async def test_a_pause_that_a_broker_asks_for_is_bounded(monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
+    """24 days, or less than nothing."""
+    monkeypatch.setattr(connection_module, "THROTTLE_SECONDS_MAX", 0.3)
+    async with HostileBroker() as broker:
+        broker.lie = body(METADATA, struct.pack(">i", milliseconds) + encoded(broker.metadata())[4:])
+        cluster = Cluster(broker.spec(timeout_seconds=1.0))
+        await cluster.refresh([TOPIC])
+        began = time.monotonic()
+        await cluster.refresh([TOPIC])
+        took = time.monotonic() - began
+        told = cluster.seen.throttled("west", asyncio.get_running_loop().time())
+        cluster.close()
+
+    assert (took >= 0.25) is (milliseconds > 0)
+    assert (told is not None) is (milliseconds > 0)
+
+
+async def test_what_is_throttled_is_not_late() -> None:
+    """While it throttles a broker reads nothing (KIP-219): nothing is sent then, and no time-out counts it."""
+    async with HostileBroker() as broker:
+        cluster = Cluster(broker.spec(timeout_seconds=0.2))
+        await cluster.refresh([TOPIC])
+        connection = await cluster.connection(1, Purpose.CONTROL)
+        broker.lie = only(METADATA, lambda *_: b"\x00")  # the beginning of an answer, and no more
+        unanswered = connection.ask(METADATA, 10, [b"\x00\x00\x00\x00"], 4)
+        connection.throttle(3.0)
+        held = connection.ask(METADATA, 10, [b"\x00\x00\x00\x00"], 4)
+        assert (connection.holds_back, connection.in_flight) == (True, 1)
+        await asyncio.sleep(1.5)  # deadlines are looked at each second
+        assert connection.closed is None
+        assert not cluster.seen.silent(asyncio.get_running_loop().time())
+        for late in (unanswered, held):
+            with pytest.raises(ConnectionFailed, match="did not answer in time"):
+                await asyncio.wait_for(late, 10.0)
+        cluster.close()
+
+
+async def test_an_empty_fetch_answer_for_a_quota_is_asked_for_again() -> None:
+    """It says nothing of any partition."""
+
+    def throttled_once(asked: Asked, _: bytes) -> bytes:
+        quota = asked.number < 3
+        return framed(head(asked) + encoded(broker.fetched(throttle_ms=50 * quota, empty=quota)))
+
+    async with HostileBroker() as broker:
+        broker.lie = only(FETCH, throttled_once)
+        cluster = Cluster(broker.spec())
+        await cluster.refresh([TOPIC])
+        connection = await cluster.connection(1, Purpose.LOOK)
+        began = time.monotonic()
+        _, fetched = await read_once(Side(cluster, cluster.topic_ids), connection, WHERE, 0)
+        took = time.monotonic() - began
+        cluster.close()
+
+    assert fetched.high_watermark == 10
+    assert broker.asked[FETCH] == 3
+    assert took >= 0.09
+
+
+FETCH_HEAD = struct.pack(">ihi", 0, 0, 0)
+ONE_TOPIC = FETCH_HEAD + b"\x02\x07orders"
+ONE_PARTITION = ONE_TOPIC + b"\x02" + struct.pack(">ihqqq", 0, 0, 10, 10, 0)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        FETCH_HEAD,
+        FETCH_HEAD + HUGE,
+        FETCH_HEAD + b"\x02\x00",
+        ONE_TOPIC + HUGE,
+        ONE_PARTITION + HUGE,
+        ONE_PARTITION + b"\x01" + struct.pack(">i", -1) + HUGE,
+        ONE_PARTITION + b"\x01" + struct.pack(">i", -1) + b"\x01" + HUGE + HUGE + HUGE,
+    ],
+)
+async def test_a_fetch_answer_that_lies_is_refused(raw: bytes) -> None:
+    """Counts, lengths, tags, and one that ends early in a frame that held a longer one before."""
+    async with HostileBroker(body(FETCH, raw)) as broker:
+        cluster = Cluster(broker.spec())
+        await cluster.refresh([TOPIC])
+        connection = await cluster.connection(1, Purpose.LOOK)
+        with pytest.raises(CorruptRecords):
+            await read_once(Side(cluster, cluster.topic_ids), connection, WHERE, 0)
+        cluster.close()
+
+
+async def test_others_run_while_a_large_cluster_is_described() -> None:
+    """The answer is read, and taken, in pieces."""
+    async with HostileBroker() as broker:
+        (topic,) = broker.metadata().topics
+        (partition,) = topic.partitions
+        many = tuple(replace(partition, partition_index=i32(number)) for number in range(5_000))
+        topics = tuple(replace(topic, name=TopicName(f"{TOPIC}-{number}"), partitions=many) for number in range(4))
+        broker.lie = body(METADATA, encoded(broker.metadata(topics=topics)))
+        cluster = Cluster(broker.spec())
+        await cluster.any_connection()
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        await cluster.refresh(None)
+        counting.cancel()
+        cluster.close()
+
+    assert len(cluster.topics) == 4
+    assert turns > 20
