@@ -25,6 +25,7 @@ from tests.integration.harness import (
     wait_until,
 )
 from tests.integration.streams.job import StreamsJob
+from tests.integration.test_switch_kills import answers
 from tests.integration.test_switchover import PARTITIONS, both_ways, last_switch, order
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
@@ -161,6 +162,7 @@ def same(source: Kafka, target: Kafka, topic: str) -> None:
 
 def changed_sides(daemon: Daemon, flow: str) -> None:
     """Switch over, and check that nothing was lost and every group is where it was."""
+    wait_until("it answers", lambda: answers(daemon, flow))  # it may not be up yet
     order(daemon, "switchover", flow, "--producers-stopped", "--reverse", "--yes")
     switch = last_switch(daemon, flow)
     assert (switch["known_loss"], switch["groups_inexact"]) == (0, 0), switch
