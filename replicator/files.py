@@ -77,6 +77,27 @@ def open_private(path: Path, flags: int) -> int:
     return descriptor
 
 
+def check_private(path: Path) -> bool:
+    """Look at a file of ours without opening it; return whether it is there.
+
+    To close any descriptor of a file lets go of all locks that this process has on it (POSIX), those of an open SQLite
+    connection among them: another one then takes itself for the first, cuts the shared memory short, and this process
+    dies of SIGBUS (sqlite.org/howtocorrupt.html, 2.2).
+
+    Raises:
+        StoreError: It is a link, no regular file, or somebody else's, or others can write to it.
+        OSError: It cannot be looked at.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    if stat.S_ISLNK(found.st_mode):
+        raise _link(path)
+    _check(path, found, str(path), stat.S_IFREG)
+    return True
+
+
 def _link(path: Path) -> StoreError:
     return StoreError(
         f"{path} is a symbolic link, and is not followed",

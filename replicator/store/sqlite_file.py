@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from replicator.errors import StoreDamaged, StoreError, StoreFull
-from replicator.files import open_private
+from replicator.files import check_private, open_private
 
 _BUSY_SECONDS = 2.0
 SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -53,10 +53,12 @@ class SqliteFile:
 
     def _make(self) -> None:
         """Make the file, for this user alone: SQLite gives those beside it the same mode, and follows links."""
-        beside = [Path(f"{self._path}{suffix}") for suffix in SIDE_FILES]
         try:
-            for one in (self._path, *(one for one in beside if os.path.lexists(one))):
-                os.close(open_private(one, os.O_RDWR | os.O_CREAT))
+            if not check_private(self._path):
+                with contextlib.suppress(FileExistsError):  # somebody else made it just now
+                    os.close(open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            for suffix in SIDE_FILES:
+                check_private(Path(f"{self._path}{suffix}"))
         except OSError as error:
             raise self.fault("cannot be opened", error.strerror or type(error).__name__) from error
 

@@ -164,3 +164,24 @@ def test_which_cluster_a_flow_met_is_kept(make: Make) -> None:
 
     assert (store.noted_cluster("f", "east"), store.noted_cluster("g", "east")) == ("two", "three")
     assert store.noted_cluster("f", "west") is None
+
+
+def test_a_second_connection_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    """It looked at the files by opening them: closing them let go of every lock, and a write died of SIGBUS."""
+    code = """
+import sys
+from pathlib import Path
+from replicator.store.sqlite_file import SqliteFile
+path, schema = Path(sys.argv[1]), "CREATE TABLE IF NOT EXISTS t (v BLOB)"
+first = SqliteFile(path, schema, "x")
+for at in range(50):
+    first.connection.execute("INSERT INTO t VALUES (zeroblob(4096))")
+locks = {line.split()[5] for line in Path("/proc/locks").read_text().splitlines()}
+second = SqliteFile(path, schema, "x")
+kept = {line.split()[5] for line in Path("/proc/locks").read_text().splitlines()}
+shared = f":{Path(f'{path}-shm').stat().st_ino}"
+assert any(one.endswith(shared) for one in locks), locks
+assert any(one.endswith(shared) for one in kept), kept
+"""
+    file = tmp_path / "a.db"
+    subprocess.run([sys.executable, "-c", code, str(file)], check=True, timeout=60)

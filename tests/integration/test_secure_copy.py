@@ -135,7 +135,7 @@ def test_every_mechanism(secured: Secured, topic_name: str, lab: Lab) -> None:
 
 
 def test_what_is_wrong_is_said(secured: Secured, lab: Lab, tmp_path: Path) -> None:
-    """A wrong password or authority ends it with the cause and what to do; on nobody, or another cluster, it waits."""
+    """The flow waits and says why; the daemon goes on: a password may be put right, a lost source opened elsewhere."""
     stranger = Authority(tmp_path, "stranger")
     wrong = secured.secret("wrong", "not-the-password-canary")
     scram = Mechanism.SCRAM_SHA_512
@@ -147,29 +147,26 @@ def test_what_is_wrong_is_said(secured: Secured, lab: Lab, tmp_path: Path) -> No
     }
     west = secured.west(secured.full)
     daemons = {case: lab.daemon(east, west, "*").start(ready_seconds=0) for case, east in cases.items()}
-    nobody, another = daemons.pop("nobody"), daemons.pop("cluster_id")
-    said = {}
-    for case, daemon in daemons.items():
-        assert daemon.process.wait(30) == 1, case
-        said[case] = daemon.log_tail()
-
     for case, words in {
-        "password": ("east", "authenticat"),
+        "password": ("east", "authentication"),
         "authority": ("east", "certificate"),
+        "nobody": ("cannot be reached",),
+        "cluster_id": (secured.source.cluster_id, "AAAAAAAAAAAAAAAAAAAAAA"),
     }.items():
-        for word in words:
-            assert word.lower() in said[case].lower(), (case, word)
-        assert "next:" in said[case], said[case]
-        assert "Traceback" not in said[case], said[case]
-        assert "canary" not in said[case]
-    # Both may be a source that was lost: the flow can still be opened on its target.
-    _waits(nobody, "cannot be reached", "next:")
-    _waits(another, secured.source.cluster_id, "AAAAAAAAAAAAAAAAAAAAAA", "next:")
+        _waits(daemons[case], *words, "next:")
+        log = daemons[case].log_file.read_text()
+        assert "Traceback" not in log, log
+        assert "canary" not in log
 
 
 def _waits(daemon: Daemon, *words: str) -> None:
     """Check that a daemon says these words of its flow, goes on, and is not ready."""
-    wait_until("it says why", lambda: all(word in str(daemon.flow()["reason"]) for word in words), 30)
+
+    def told() -> str:
+        return str(daemon.flow()["reason"]).lower() if daemon.process.poll() is None else daemon.log_tail()
+
+    wait_until("it answers", daemon.status, 60)
+    wait_until("it says why", lambda: all(word.lower() in told() for word in words), 60)
     assert daemon.process.poll() is None
     assert not daemon.status()["ready"]
     assert daemon.stop() == 0
