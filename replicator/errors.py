@@ -199,11 +199,20 @@ class AnswerTooLarge(ProtocolError):
     """An answer of more bytes than are accepted; it was not read, and its connection is closed.
 
     Attributes:
-        claimed_bytes: Its length, as its first four bytes say.
+        claimed_bytes: Its length, as its first four bytes say; None where another process told of it.
     """
 
-    def __init__(self, what: str, *, cluster: str, claimed_bytes: int, why: str = "", next_step: str = "") -> None:
-        super().__init__(what, cluster=cluster, why=why, next_step=next_step)
+    def __init__(
+        self,
+        what: str,
+        *,
+        cluster: str,
+        claimed_bytes: int | None = None,
+        why: str = "",
+        next_step: str = "",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(what, cluster=cluster, why=why, next_step=next_step, retryable=retryable)
         self.claimed_bytes = claimed_bytes
 
 

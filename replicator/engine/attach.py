@@ -364,7 +364,7 @@ def _comparable(slot: Slot, log: TargetLog, content: object | None) -> object | 
     raise TooLargeToOpen(
         f"the last record of {slot.target} cannot be compared with the source's",
         why="one of the two stands in a batch that takes too much memory to be opened, the other one does not",
-        next_step=f"compare them by hand; `replicator mirror resolve FLOW {slot.source.topic} --how accept` tries again",
+        next_step=f"compare them by hand; `replicator mirror resolve FLOW {slot.source.topic} --how accept` tries anew",
     )
 
 

@@ -64,6 +64,7 @@ def _wait_for_faults(proxy: FaultProxy, more: int) -> None:
     wait_until("there were faults", lambda: proxy.faults >= reached, 120)
 
 
+@pytest.mark.long
 def test_a_request_arrives_late(east: Kafka, forgetful: Forgetful, topic_name: str, lab: Lab) -> None:
     """Long after its connection was closed, and after the broker has forgotten all sequences of the partition."""
     _let_requests_be_late(east, forgetful, topic_name, lab, rounds=3, daemons=1)

@@ -169,6 +169,7 @@ def copied(east: Kafka, tap: Wiretap, topic: str, lab: Lab) -> Daemon:
     return daemon
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("route", ROUTES)
 def test_captured_writes_are_refused(east: Kafka, tap: Wiretap, topic_name: str, lab: Lab, route: str) -> None:
     """Before the fence they are known as repeats; after it they are refused for their epoch; nothing is appended."""

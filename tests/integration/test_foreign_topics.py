@@ -78,6 +78,7 @@ def test_nothing_of_a_foreign_topic_is_changed(east: Kafka, west: Kafka, topic_n
     assert log.index(f'"topic": "{empty}", "why": "it stood there') < log.index(f'"topic": "{empty}", "partitions": 3')
 
 
+@pytest.mark.long
 def test_from_and_to_swapped_under_a_running_flow(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """The side that was copied from is not changed at all: not even a topic that never held a record."""
     orders, idle = f"{topic_name}-orders", f"{topic_name}-idle"

@@ -70,6 +70,7 @@ def paused_with_gap(daemon: Daemon, lab: Lab, east: Kafka, west: Kafka, topics: 
     assert daemon.cli("flow", "resume", lab.flow).returncode == 0
 
 
+@pytest.mark.long
 def test_a_gap_is_skipped_or_the_topic_seeded_anew(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Skipped offsets are filled, so all others stay the same; recreated, a mirror begins at the source's start."""
     skipped, seeded, fine = (f"{topic_name}-{name}" for name in ("skipped", "seeded", "fine"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.integration.harness import (
     Kafka,
     Lab,
@@ -48,6 +50,7 @@ def test_each_stop_has_its_reason(east: Kafka, west: Kafka, topic_name: str, lab
     assert "already exists" in details[strange]
 
 
+@pytest.mark.long
 def test_a_paused_flow_overtaken_by_retention(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """What is gone is named in offsets; a pause outlives the daemon and its state directory."""
     behind, fine = f"{topic_name}-behind", f"{topic_name}-fine"

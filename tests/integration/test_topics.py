@@ -56,6 +56,7 @@ def _ended(cluster: Kafka, topic: str, records: int) -> bool:
     return sum(end for _, end in bounds(cluster, topic).values()) == records
 
 
+@pytest.mark.long
 def test_topics_that_go_are_named_and_left_alone(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Deleted or re-created, on the source or on the target: that mirror stops, and nothing is made anew silently."""
     gone, again, lost, other, fine = (f"{topic_name}-{name}" for name in ("gone", "again", "lost", "other", "fine"))

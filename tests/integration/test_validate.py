@@ -540,6 +540,7 @@ def test_records_of_the_future_hint_at_a_clock(allowed: Pair, validate: Validate
     assert "clocks: " in of(checks, "warn")
 
 
+@pytest.mark.long
 def test_fillers_that_came_back_are_found_and_the_command_hides_them(
     allowed: Pair, validate: Validate, topic_name: str
 ) -> None:
