@@ -49,7 +49,6 @@ from __future__ import annotations
 
 import enum
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -58,6 +57,7 @@ from replicator.core.selection import literal, target_name
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec, Mechanism, Security
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
+from replicator.model.text import command
 from replicator.model.units import format_bootstrap
 
 TRANSACTIONAL_PREFIX = "replicator."
@@ -267,11 +267,11 @@ def _aside(mirrors: Iterable[Names], *, both_ways: bool) -> Iterable[Grant]:
         yield Grant(ResourceKind.TOPIC, Names(f"{names.text}.dead-letter"), _ASIDE, _WHY_DEAD_LETTER)
 
 
-def _groups(flow: FlowSpec, operations: tuple[Operation, ...], why: str, command: str) -> tuple[Grant, ...]:
+def _groups(flow: FlowSpec, operations: tuple[Operation, ...], why: str, asked_by: str) -> tuple[Grant, ...]:
     """Return what is needed on consumer groups; where none follows an operator may still ask about any."""
     names = selected_names(flow.group_sync.groups)
     if not names:
-        return (Grant(ResourceKind.GROUP, EVERY, (Operation.DESCRIBE,), _WHY_ASK_GROUPS.format(command=command)),)
+        return (Grant(ResourceKind.GROUP, EVERY, (Operation.DESCRIBE,), _WHY_ASK_GROUPS.format(command=asked_by)),)
     return tuple(Grant(ResourceKind.GROUP, each, operations, why) for each in names)
 
 
@@ -370,7 +370,7 @@ def principal(security: Security) -> Principal:
         return Principal(
             f"User:<subject of {security.cert_file.name}>",
             known=False,
-            note=f"openssl x509 -in {shlex.quote(str(security.cert_file))} -noout -subject -nameopt RFC2253; "
+            note=f"openssl x509 -in {command(str(security.cert_file))} -noout -subject -nameopt RFC2253; "
             "the cluster may map it (ssl.principal.mapping.rules)",
         )
     return Principal("User:ANONYMOUS", note="connections without a login; grant to it only on a closed network")
@@ -408,7 +408,7 @@ def acl_command(grant: Grant, cluster: ClusterSpec) -> str:
         words.append(grant.names.text)
     if grant.names.prefixed:
         words += ["--resource-pattern-type", "prefixed"]
-    return shlex.join(words)
+    return command(*words)
 
 
 def missing_right(cluster: ClusterSpec, grant: Grant, said: str) -> str:

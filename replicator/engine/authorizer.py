@@ -93,7 +93,7 @@ class AuthorizerOf:
             KafkaError: It cannot be asked.
         """
         operations = (await self._admin.describe_cluster()).operations
-        return None if operations is None else bool(operations & {"ALTER", "ALL"})
+        return may_place_rules(operations)
 
     async def nobody_is_allowed(self) -> bool:
         """Return whether surely nobody may do anything where no rule is found; nothing is changed for the answer.
@@ -125,6 +125,11 @@ class AuthorizerOf:
         finally:
             await self.acls.delete(rule)
         return None if kept else True
+
+
+def may_place_rules(operations: frozenset[str] | None) -> bool | None:
+    """Return whether we may place and remove rules, by what a cluster lets us do to it; None where it does not tell."""
+    return None if operations is None else bool(operations & {"ALTER", "ALL"})
 
 
 def _made_up_group() -> str:

@@ -8,13 +8,13 @@ until an operator aborts it. From here all of them look alike, so what is said l
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from replicator.engine.slot import OpenTransaction
 from replicator.errors import ReplicatorError
+from replicator.model.text import command
 from replicator.model.units import format_bootstrap
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -147,7 +147,7 @@ class OpenTransactions:
         bootstrap = format_bootstrap(self._pump.source.cluster.spec.bootstrap)
         where = slot.source
         words = ["kafka-transactions.sh", "--bootstrap-server", bootstrap, "abort", "--topic", where.topic]
-        return shlex.join([*words, "--partition", str(where.partition), "--start-offset", str(start_offset)])
+        return command(*words, "--partition", str(where.partition), "--start-offset", str(start_offset))
 
     def _over(self, slot: Slot) -> None:
         slot.open_transaction = None

@@ -39,7 +39,7 @@ from replicator.core.topic_plan import (
 from replicator.engine import preflight_ask as ask
 from replicator.engine import preflight_judge as judge
 from replicator.engine import state
-from replicator.engine.authorizer import AuthorizerOf
+from replicator.engine.authorizer import AuthorizerOf, may_place_rules
 from replicator.engine.owners import owner_of
 from replicator.engine.preflight_owners import known_flows, owned
 from replicator.engine.preflight_reverse import (
@@ -522,7 +522,7 @@ async def _rights(flow: _Flow) -> None:
 async def _closing(flow: _Flow) -> None:
     """Say if a switchover could not close the source for want of a right of ours; what else it needs, it finds out."""
     source = flow.source
-    if source.operations is None or source.operations & {"ALTER", "ALL"}:
+    if may_place_rules(source.operations) is not False:
         return
     authorizer = None
     with contextlib.suppress(AuthorizationFailed):

@@ -17,7 +17,7 @@ from replicator.devkit import Cluster, ListenerSecurity, start_clusters
 from replicator.model.security import Mechanism, Protocol
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import Lab, admin, assert_equal, create, produce, wait_copied, wait_until
-from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, rules, write
+from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, as_replicator, rules, write
 from tests.integration.test_switchover import PARTITIONS, both_ways, order, spread
 
 
@@ -69,15 +69,7 @@ def test_rules_follow(pair: list[Cluster], topic_name: str, lab: Lab) -> None:
 
     daemon = both_ways(lab, east, west, topic_name, acls={"mirror": True, "lock_target": True})
     for alias, cluster in zip(("east", "west"), pair, strict=True):
-        daemon.document["clusters"][alias] |= {
-            "bootstrap": cluster.config.secure_bootstrap,
-            "security": {
-                "protocol": "SASL_PLAINTEXT",
-                "mechanism": "PLAIN",
-                "username": "replicator",
-                "password": PASSWORD,
-            },
-        }
+        daemon.document["clusters"][alias] |= as_replicator(cluster)
     daemon.write()
     daemon.start(ready_seconds=0)
     wait_copied(east, west, topic_name)

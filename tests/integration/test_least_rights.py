@@ -35,7 +35,7 @@ from tests.integration.harness import (
     wait_until,
 )
 from tests.integration.test_groups import positions
-from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, login, write
+from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, as_replicator, login, write
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
 from tests.integration.test_validate import bindings
 
@@ -62,15 +62,7 @@ def strict(make_cluster: MakeCluster) -> list[Cluster]:
 def secured(daemon: Daemon, pair: list[Cluster]) -> Daemon:
     """Let a daemon log in to both."""
     for alias, cluster in zip(("east", "west"), pair, strict=True):
-        daemon.document["clusters"][alias] |= {
-            "bootstrap": cluster.config.secure_bootstrap,
-            "security": {
-                "protocol": "SASL_PLAINTEXT",
-                "mechanism": "PLAIN",
-                "username": "replicator",
-                "password": PASSWORD,
-            },
-        }
+        daemon.document["clusters"][alias] |= as_replicator(cluster)
     daemon.write()
     return daemon
 

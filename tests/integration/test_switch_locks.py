@@ -60,6 +60,19 @@ def login(cluster: Cluster, user: str) -> dict[str, Any]:
     }
 
 
+def as_replicator(cluster: Cluster) -> dict[str, Any]:
+    """Return what a cluster's section of the flow file says where the replicator logs in."""
+    return {
+        "bootstrap": cluster.config.secure_bootstrap,
+        "security": {
+            "protocol": "SASL_PLAINTEXT",
+            "mechanism": "PLAIN",
+            "username": "replicator",
+            "password": PASSWORD,
+        },
+    }
+
+
 def write(cluster: Cluster, topic: str, value: bytes) -> int | None:
     """Write as the application; return the error's code, None for success."""
     found: list[KafkaError | None] = []
@@ -106,15 +119,7 @@ def test_closed_by_rules(secured: Cluster, west: Kafka, topic_name: str, lab: La
     produce(secured, topic_name, spread(90))
     assert write(secured, topic_name, b"open") is None
     daemon = both_ways(lab, secured, west, topic_name)
-    daemon.document["clusters"]["east"] |= {
-        "bootstrap": secured.config.secure_bootstrap,
-        "security": {
-            "protocol": "SASL_PLAINTEXT",
-            "mechanism": "PLAIN",
-            "username": "replicator",
-            "password": PASSWORD,
-        },
-    }
+    daemon.document["clusters"]["east"] |= as_replicator(secured)
     daemon.write()
     daemon.start(ready_seconds=0)
     wait_copied(secured, west, topic_name)
