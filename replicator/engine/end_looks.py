@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.engine.look import gives_nothing, read_once
 from replicator.errors import CorruptRecords, KafkaError
 from replicator.obs.logs import get_logger
+from replicator.wire import control
 from replicator.wire.cluster import Purpose
 
 if TYPE_CHECKING:
@@ -123,5 +124,21 @@ class EndLooks:
         if not slot.surely_compacted and not await gives_nothing(
             pump.source, where, position, end, committed=pump.committed_only
         ):
+            return None
+        # What a fetch claims of the log's end is all that tells of this hole: the same leader has to say it elsewhere.
+        # Asked for last: ends only rise.
+        told = await control.list_offsets(connection, [where], control.LATEST, committed=pump.committed_only)
+        listed = told.get(where)
+        if listed is None or listed.error or listed.value < 0:
+            return None
+        if listed.value < end:
+            log.warning(
+                "the source contradicts itself about where a log ends: nothing is filled",
+                partition=str(where),
+                broker=leader.node,
+                fetch=end,
+                list_offsets=listed.value,
+                next="look at that broker's log, and at what stands between it and this daemon",
+            )
             return None
         return end, leader.epoch

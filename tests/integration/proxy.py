@@ -21,6 +21,7 @@ PRODUCE = 0
 _SIZE = struct.Struct(">i")
 _HEAD = struct.Struct(">hhi")
 _JOIN_SECONDS = 10
+_TURN_SECONDS = 0.005
 
 
 class Action(enum.Enum):
@@ -35,15 +36,17 @@ class Action(enum.Enum):
     """The broker gets half of the request, then both connections are closed."""
     LATE = "late"
     """The client's connection is closed at once; the broker gets the request `late_seconds` after that."""
+    INVENT = "invent"
+    """The broker never gets it; the client gets what `invent` says."""
 
 
 Plan = Callable[[int, bytes], Action]
 """Request kind (Kafka's API key) and the whole frame, to what happens to it."""
-Spoil = Callable[[int, bytes], bytes]
-"""Kind of the request that was answered and the whole frame of the answer, to the frame that arrives."""
+Spoil = Callable[[int, int, bytes], bytes]
+"""Kind and version of the request that was answered and the whole frame of the answer, to the frame that arrives."""
 
 
-def spoil_nothing(_api: int, frame: bytes) -> bytes:
+def spoil_nothing(_api: int, _version: int, frame: bytes) -> bytes:
     """Touch nothing."""
     return frame
 
@@ -53,8 +56,8 @@ def pass_all(_api: int, _frame: bytes) -> Action:
     return Action.PASS
 
 
-FAULTS = tuple(action for action in Action if action is not Action.PASS)
-"""Every action that harms."""
+FAULTS = tuple(action for action in Action if action not in {Action.PASS, Action.INVENT})
+"""Every action that harms, as bad links do."""
 
 
 def spoil(api: int, one_of: int, actions: Sequence[Action], seed: int) -> Plan:
@@ -83,6 +86,7 @@ class FaultProxy:
     Attributes:
         plan: Asked for each request; may be exchanged at any time.
         spoil: Asked for each answer; the same.
+        invent: From a request that the broker does not get to the answer.
         late_seconds: How late a `LATE` request reaches the broker.
         distance_seconds: How long every answer is on its way.
         done: How often each action was taken.
@@ -91,6 +95,7 @@ class FaultProxy:
     def __init__(self, port: int, upstream_port: int, *, late_seconds: float = 1.0) -> None:
         self.plan: Plan = pass_all
         self.spoil: Spoil = spoil_nothing
+        self.invent: Callable[[bytes], bytes] = bytes
         self.late_seconds = late_seconds
         self.distance_seconds = 0.0
         self.done: Counter[Action] = Counter()
@@ -171,7 +176,7 @@ class _Link:
         self._from_client, self._to_client = client
         self._from_broker, self._to_broker = upstream
         self._lost: dict[int, Action] = {}
-        self._apis: dict[int, int] = {}
+        self._apis: dict[int, tuple[int, int]] = {}
 
     async def run(self) -> None:
         """Forward until either side ends."""
@@ -187,10 +192,15 @@ class _Link:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 frame = await _frame(self._from_client)
-                api, _, correlation = _HEAD.unpack_from(frame, _SIZE.size)
-                self._apis[correlation] = api
+                api, version, correlation = _HEAD.unpack_from(frame, _SIZE.size)
                 action = self._proxy.plan(api, frame)
                 self._proxy.done[action] += 1
+                if action is Action.INVENT:
+                    while self._apis:  # noqa: ASYNC110 - answers come in the order of the requests
+                        await asyncio.sleep(_TURN_SECONDS)
+                    self._arrive(self._proxy.invent(frame))
+                    continue
+                self._apis[correlation] = api, version
                 if action is Action.CUT_REQUEST:
                     self._to_broker.write(frame[: len(frame) // 2])
                     await self._to_broker.drain()
@@ -213,7 +223,7 @@ class _Link:
                 frame = await _frame(self._from_broker)
                 (correlation,) = _SIZE.unpack_from(frame, _SIZE.size)
                 action = self._lost.pop(correlation, Action.PASS)
-                frame = self._proxy.spoil(self._apis.pop(correlation, -1), frame)
+                frame = self._proxy.spoil(*self._apis.pop(correlation, (-1, -1)), frame)
                 if action is Action.CUT_ANSWER:
                     return
                 if action is Action.PASS and self._proxy.distance_seconds:

@@ -49,7 +49,7 @@ class Spoiler:
     chance: random.Random = field(default_factory=lambda: random.Random(3))  # noqa: S311 - moments of faults
     done: int = 0
 
-    def __call__(self, api: int, frame: bytes) -> bytes:
+    def __call__(self, api: int, _version: int, frame: bytes) -> bytes:
         """Return the frame that arrives."""
         if api != FETCH or len(frame) < HEADER_BYTES or self.chance.randrange(self.one_of):
             return frame
