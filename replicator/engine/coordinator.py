@@ -6,12 +6,14 @@ A coordinator that has just started has seen nobody yet, so everyone gets a whol
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from replicator.core import lease, lease_calls
+from replicator.engine.turns import Turns
 from replicator.errors import Conflict, StoreError
 from replicator.model.lease import Binding, Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.obs.logs import get_logger
@@ -27,6 +29,8 @@ _FLOWS_PREFIX = "flows/"
 """Which flow each uid belongs to, beside the leases: coordinators of older versions read those, and not these."""
 _UIDS_PER_FLOW_MAX = 256
 """Flows of one name: sites that share a flow file, and clusters that were rebuilt."""
+_UIDS_MAX = 2048
+"""Of all names together: who may ask for a glob of names would make ever more of them."""
 _FORMAT = 1
 _MEMBERS_MAX = 64
 _ROUNDS_MAX = 20
@@ -54,6 +58,7 @@ class Coordinator:
         self._known_dead = known_dead
         self._seen: dict[str, dict[str, tuple[int, float]]] = {}
         self._bindings: dict[str, Binding] = {}
+        self._listing = asyncio.Lock()
 
     # -- LeasePort ------------------------------------------------------------------------------------------------
 
@@ -75,9 +80,13 @@ class Coordinator:
 
     async def tables(self) -> Sequence[LeaseTable]:
         """See `LeasePort.tables`."""
-        stored = await self._store.read_all(_PREFIX)
-        tables = [_parse(key.removeprefix(_PREFIX), raw) for key, raw in stored.items()]
-        return sorted((self._living(table) for table in tables), key=lambda table: (table.flow, table.flow_uid))
+        async with self._listing:  # long where there are many; several at once would hold up the loop together
+            turns = Turns()
+            tables = []
+            for key, raw in (await self._store.read_all(_PREFIX)).items():
+                tables.append(self._living(_parse(key.removeprefix(_PREFIX), raw)))
+                await turns.give()
+        return sorted(tables, key=lambda table: (table.flow, table.flow_uid))
 
     async def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
         """See `LeasePort.watch`."""
@@ -138,16 +147,17 @@ class Coordinator:
         """Return whose the leases of a uid are that nobody was bound to: a coordinator of an older version kept them.
 
         Raises:
-            Conflict: There are none, and the flow has as many of them as it may have.
+            Conflict: There are none, and the flow, or all flows, have as many uids as they may have.
         """
         stored = await self._store.read(_PREFIX + caller.flow_uid)
         if stored is not None and (name := _parse(caller.flow_uid, stored).flow):
             return Binding(name)
         every = await self._store.read_all(_FLOWS_PREFIX)
         count = sum(_binding(key, one).flow == caller.flow for key, one in every.items())
-        if count >= _UIDS_PER_FLOW_MAX:
+        if count >= _UIDS_PER_FLOW_MAX or len(every) >= _UIDS_MAX:
+            known = f"are named {caller.flow!r}" if count >= _UIDS_PER_FLOW_MAX else "are known"
             raise Conflict(
-                f"{count} flows are named {caller.flow!r} in the coordinator's store",
+                f"{count if count >= _UIDS_PER_FLOW_MAX else len(every)} flows {known} in the coordinator's store",
                 next_step=f"delete the keys {_FLOWS_PREFIX}UID and {_PREFIX}UID there of those that are gone",
             )
         return None

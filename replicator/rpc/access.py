@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from replicator.core.access import granting, known
+from replicator.core.certificate_names import names_in_pem
 from replicator.core.health import not_ready_because
 from replicator.errors import AccessDenied
 from replicator.model.access import AccessRole, Identity, IdentityKind
@@ -31,14 +32,7 @@ if TYPE_CHECKING:
 
 _NAMES_SHOWN_MAX = 3
 _NAME_CHARS_MAX = 120
-_FIELDS = (
-    # As gRPC calls the fields of a certificate.
-    ("peer_email", IdentityKind.EMAIL),
-    ("peer_dns", IdentityKind.DNS),
-    ("peer_uri", IdentityKind.URI),
-    ("peer_ip", IdentityKind.IP),
-    ("x509_common_name", IdentityKind.COMMON_NAME),
-)
+_CERTIFICATE = "x509_pem_cert"
 
 
 class Actor(NamedTuple):
@@ -139,7 +133,11 @@ class Access:
     def _check_named(self, names: Sequence[Identity]) -> None:
         if not names:
             self.refusals.count(Why.CERTIFICATE)
-            raise AccessDenied("the client certificate names nobody", next_step="use one with a SAN")
+            raise AccessDenied(
+                "the client certificate names nobody",
+                why="it has no alternative name and no common name, or none that is sound for its kind",
+                next_step="use one with a SAN",
+            )
 
     def check_known(self, context: Context) -> None:
         """Return if the caller has any role at all.
@@ -197,10 +195,8 @@ def only(status: DaemonStatus, sees: Callable[[str], bool]) -> DaemonStatus:
 
 def identities(context: Context) -> tuple[Identity, ...]:
     """Return the names in the caller's certificate, each with its kind."""
-    found = context.auth_context() or {}
-    return tuple(
-        Identity(kind, name.decode(errors="replace")) for field, kind in _FIELDS for name in found.get(field, ())
-    )
+    pem = next(iter((context.auth_context() or {}).get(_CERTIFICATE, ())), None)
+    return names_in_pem(pem) if pem is not None else ()
 
 
 def shown(names: Sequence[Identity]) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _FILE = "leases.db"
 _LOOK_SECONDS = 0.1
 """Another process may change the file: it is looked at that often while somebody waits for a change."""
+_ROWS_AT_ONCE = 32
+_LAST = chr(0x10FFFF)
+"""Of all keys that begin alike, the one that goes on like this would be the last."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS lease (
   key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL, checksum INTEGER NOT NULL
@@ -56,11 +59,25 @@ class SqliteLeases:
 
     async def read_all(self, prefix: str) -> Mapping[str, Versioned]:
         """See `LeaseStore.read_all`."""
+        found: dict[str, Versioned] = {}
+        after = ""
+        while rows := self._rows(prefix, after):
+            found |= {key: self._checked(key, value, *row) for key, value, *row in rows}
+            after = rows[-1][0]
+            if len(rows) == _ROWS_AT_ONCE:
+                await asyncio.sleep(0)  # the rest of the daemon has its turn
+        return found
+
+    def _rows(self, prefix: str, after: str) -> list[tuple[str, bytes, int, int]]:
+        """Return the next rows of a prefix, without a look at those of others."""
         try:
-            rows = self._file.connection.execute("SELECT key, value, revision, checksum FROM lease").fetchall()
+            return self._file.connection.execute(
+                "SELECT key, value, revision, checksum FROM lease WHERE key >= ? AND key < ? AND key > ?"
+                " ORDER BY key LIMIT ?",
+                (prefix, f"{prefix}{_LAST}", after, _ROWS_AT_ONCE),
+            ).fetchall()
         except sqlite3.Error as error:
             raise self._file.fault("cannot be read", error) from error
-        return {key: self._checked(key, *row) for key, *row in rows if key.startswith(prefix)}
 
     async def compare_and_set(self, key: str, value: bytes, expected: int) -> Versioned | None:
         """See `LeaseStore.compare_and_set`: one statement, so one transaction."""

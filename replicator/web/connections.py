@@ -7,14 +7,11 @@ connection that has not said anything whole goes, first of the same address. A l
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from replicator.model.access import Identity, IdentityKind
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from replicator.core.certificate_names import names_in
 
 CONNECTIONS_MAX = 64
 ADDRESS_CONNECTIONS_MAX = 32
@@ -22,14 +19,6 @@ HEAD_SECONDS_MAX = 10.0
 """From the connection, or the last answer, to a whole request."""
 ANSWER_SECONDS_MAX = 30.0
 """For an answer to be read."""
-
-_KINDS = {
-    # As Python's ssl calls the fields of a certificate.
-    "DNS": IdentityKind.DNS,
-    "email": IdentityKind.EMAIL,
-    "URI": IdentityKind.URI,
-    "IP Address": IdentityKind.IP,
-}
 
 
 class Room:
@@ -77,7 +66,7 @@ class Connection(H11Protocol):
         self.room.enter(self, self.client[0] if self.client is not None else "")
         secured = transport.get_extra_info("ssl_object")
         if secured is not None:
-            self.app_state = {**self.app_state, "identities": identities(secured.getpeercert() or {})}
+            self.app_state = {**self.app_state, "identities": names_in(secured.getpeercert(binary_form=True) or b"")}
         self._end_in(HEAD_SECONDS_MAX)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -116,15 +105,3 @@ class Connection(H11Protocol):
             return
         self.transport.close()
         self._timer = self.loop.call_later(ANSWER_SECONDS_MAX, self._end)
-
-
-def identities(certificate: Mapping[str, Any]) -> tuple[Identity, ...]:
-    """Return the names in a certificate, as `ssl.SSLSocket.getpeercert` gives it; a common name comes last."""
-    names = [Identity(_KINDS[field], name) for field, name in certificate.get("subjectAltName", ()) if field in _KINDS]
-    common = [
-        Identity(IdentityKind.COMMON_NAME, value)
-        for relative in certificate.get("subject", ())
-        for field, value in relative
-        if field == "commonName"
-    ]
-    return (*names, *common)

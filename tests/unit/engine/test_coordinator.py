@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,40 @@ async def test_the_uids_of_a_flow_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         await one.renew(replace(EAST, flow_uid="u3"))
     await one.renew(WEST)
     await one.renew(replace(EAST, flow_uid="u0"))
+
+
+async def test_the_uids_of_all_flows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may ask for leases of a glob of flows makes up names without end."""
+    monkeypatch.setattr(coordinator, "_UIDS_MAX", 3)
+    one = over(MemoryLeases())
+    for number in range(3):
+        await one.renew(replace(EAST, flow=f"east-{number}", flow_uid=f"u{number}"))
+    with pytest.raises(Conflict, match="3 flows are known"):
+        await one.renew(replace(EAST, flow="east-3", flow_uid="u3"))
+    await one.renew(replace(EAST, flow="east-0", flow_uid="u0"))
+
+
+async def test_a_long_list_gives_others_their_turn(tmp_path: Path) -> None:
+    """256 tables of 256 shards held up a daemon for seconds, at every call of an observer."""
+    store = SqliteLeases(tmp_path)
+    one = over(store)
+    for number in range(200):
+        await one.renew(replace(EAST, flow_uid=f"u{number}", shards=256))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(count())
+    try:
+        assert len(await one.tables()) == 200
+    finally:
+        other.cancel()
+        await store.close()
+    assert turns > 5
 
 
 @pytest.mark.parametrize(

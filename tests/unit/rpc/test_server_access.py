@@ -148,6 +148,15 @@ async def test_a_uri_is_no_address(world: World) -> None:
     assert not await call(world.of(common="x@ops.example"), pause)
 
 
+async def test_a_name_goes_on_behind_a_nul_byte(world: World) -> None:
+    """The library ends it there: a certificate for evil.example was an operator. And a host name is no address."""
+    world.may("*@ops.example", AccessRole.OPERATE)
+    for name in (x509.RFC822Name("boss@ops.example\0.evil.example"), x509.DNSName("boss@ops.example")):
+        with pytest.raises(AccessDenied, match="names nobody"):
+            await call(world.of(name, common="boss\0"), pause)
+    assert not world.daemon.asked
+
+
 ORDERS: dict[str, Callable[[ControlClient], object]] = {
     "resolve": lambda client: client._resolve(
         FLOW, Order("audit-2026", How.RECREATE), dry_run=False, expected_epoch=None, alone=True
