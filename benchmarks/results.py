@@ -14,6 +14,7 @@ from benchmarks.holds import HOLD_MS_MAX, Hold
 from benchmarks.idle import IdleRun
 from benchmarks.latency import SteadyRun
 from benchmarks.measure import GIGABYTE, MEGABYTE
+from benchmarks.soak import SOAK_COUNTS, SoakRun
 from benchmarks.targets import (
     FILL_MARKERS_PER_SECOND_MIN,
     FILL_RUNS_PER_SECOND_MIN,
@@ -22,6 +23,8 @@ from benchmarks.targets import (
     MERGED_BROKER_MULTIPLE_MAX,
     P99_MULTIPLE_MAX,
     RSS_BYTES_MAX,
+    SOAK_COUNT_PER_HOUR_MAX,
+    SOAK_RSS_MEGABYTES_PER_HOUR_MAX,
     TRANSACTIONS_P99_MS_MAX,
     Verdict,
     floor_multiple_max,
@@ -130,6 +133,7 @@ class Results:
     transactions: dict[str, SteadyRun] = field(default_factory=dict)
     fills: dict[str, FillRun] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
+    soak: SoakRun | None = None
     problems: list[str] = field(default_factory=list)
     profiles: list[str] = field(default_factory=list)
 
@@ -164,6 +168,17 @@ class Results:
             found.append(Verdict("idle with 1,000 partitions: CPU, %", self.idle[US].cpu_percent, IDLE_PERCENT_MAX))
         if longest := max(self.holds, key=lambda hold: hold.longest_ms, default=None):
             found.append(Verdict(f"{longest.step}: the loop in one piece, ms", longest.longest_ms, HOLD_MS_MAX))
+        return [*found, *self._soak_verdicts()]
+
+    def _soak_verdicts(self) -> list[Verdict]:
+        if (run := self.soak) is None:
+            return []
+        found = [Verdict("soak: peak RSS, MB", run.peak_rss / MEGABYTE, RSS_BYTES_MAX / MEGABYTE)]
+        if (growth := run.rss_megabytes_per_hour) is not None:
+            found.append(Verdict("soak: RSS, MB more an hour", growth, SOAK_RSS_MEGABYTES_PER_HOUR_MAX))
+        for name, figure in SOAK_COUNTS.items():
+            if (growth := run.growth_per_hour(figure)) is not None:
+                found.append(Verdict(f"soak: {name}, more an hour", growth, SOAK_COUNT_PER_HOUR_MAX))
         return found
 
     @property

@@ -7,6 +7,7 @@ compacted topics, and 1,000 idle partitions. Every copy is checked, and a wrong 
 its CPU target is copied once more under cProfile.
 
 `--quick` is estimated at 11 minutes on two cores shared with others, the whole at 30, MirrorMaker 2 not included.
+`--soak 2h` instead loads one daemon for that long, and looks whether anything of it grows.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from benchmarks.measure import BenchmarkError, Child, describe_machine
 from benchmarks.mm2 import MirrorMaker, Tuning
 from benchmarks.report import append_results, print_results, write_profile, write_raw
 from benchmarks.results import COMMIT_MS, FILLS, HOLDS, IDLE, STEADY, TRANSACTIONS, US, CopyResult, Results
+from benchmarks.soak import run_soak
 from benchmarks.subject import Subject, development_environment, ensure_runtime
 from benchmarks.topics import create_topics, delete_topics, log_stats
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
+from replicator.model.units import parse_duration
 
 _OTHERS = (STEADY, TRANSACTIONS, FILLS, IDLE, HOLDS)
 MM2_OFF, MM2_ON = "mm2", "mm2 exactly-once"
@@ -254,6 +257,19 @@ class Bench:
         _say("steps of a flow with 1,000 topics and 2,000 groups")
         self.results.holds = run_holds()
 
+    def soak(self, seconds: float) -> None:
+        """Look for growth under mixed load."""
+        prefix = self.subject.next_prefix()
+        _say(f"mixed load for {seconds:.0f} s")
+        try:
+            run = run_soak(self.source, self.target, prefix, seconds, lambda: self.subject.start("soak.*", prefix))
+        except _FAILURES as error:
+            self.results.problems.append(f"soak: {error}")
+            _say(self.results.problems[-1])
+        else:
+            self.results.soak = run
+            _say(f"{run.rss_megabytes_per_hour} MB an hour, peak {run.peak_rss / 1e6:.0f} MB")
+
     def _idle(self, name: str, label: str, prefix: str, start: Callable[[], Child]) -> None:
         _say(f"1,000 idle partitions, {name}")
         try:
@@ -295,6 +311,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peer", choices=["mm2"], help="run MirrorMaker 2 beside, with and without transactions")
     parser.add_argument("--quick", action="store_true", help="small corpora, one run each: figures are rough")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
+    parser.add_argument("--soak", type=_seconds, metavar="DURATION", help="nothing but mixed load for that long (2h)")
     parser.add_argument("--runs", type=int, help="runs that count, per corpus")
     parser.add_argument("--scale", type=float, help="size of the corpora, 1 is 0.5 to 4 GB each")
     parser.add_argument("--profile", action="store_true", help="profile every corpus, not only those that miss")
@@ -302,6 +319,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--no-results", action="store_true", help="leave RESULTS.md alone")
     parser.add_argument("--directory", type=Path, help="where the clusters keep their data (some 20 GB at scale 1)")
     return parser.parse_args()
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -322,7 +346,7 @@ def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the clusters' data goes too
     settings = _settings(arguments)
-    names = arguments.only or (*DEFAULT_CORPORA, *_OTHERS)
+    names = () if arguments.soak else arguments.only or (*DEFAULT_CORPORA, *_OTHERS)
     facts = [*describe_machine(), f"`{' '.join(['python -m benchmarks.run', *sys.argv[1:]])}`: {settings}"]
     begun = time.monotonic()
     environment = development_environment() if arguments.dev_venv else ensure_runtime()
@@ -334,6 +358,8 @@ def main() -> int:
         subject = Subject(environment, directory, source, target)
         peer = MirrorMaker(directory, source, target) if arguments.peer else None
         bench = Bench(settings, source, target, subject, peer, directory)
+        if arguments.soak:
+            bench.soak(arguments.soak)
         for name in names:
             if name in _OTHERS:
                 getattr(bench, name)()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.fills import FillRun
 from benchmarks.holds import Hold
@@ -11,6 +12,7 @@ from benchmarks.idle import IdleRun
 from benchmarks.latency import SteadyRun
 from benchmarks.measure import GIGABYTE, MEGABYTE
 from benchmarks.results import COMMIT_MS, CopyResult, Results
+from benchmarks.soak import SOAK_COUNTS, Sample, SoakRun
 from benchmarks.targets import peer_ratio_min, record_micros_max
 
 _THOUSAND = 1e3
@@ -36,6 +38,7 @@ def tables(results: Results) -> list[Table]:
         _fill_table(results.fills),
         _idle_table(results.idle),
         _hold_table(results.holds),
+        _soak_table(results.soak),
     )
     return [table for table in found if table.rows]
 
@@ -176,3 +179,19 @@ def _hold_table(holds: Iterable[Hold]) -> Table:
     rows = [(hold.step, f"{hold.longest_ms:.1f}", f"{hold.whole_ms:.1f}") for hold in holds]
     columns = ("1,000 topics, 10,000 partitions, 2,000 groups", "longest piece ms of CPU", "whole step ms of CPU")
     return Table("The event loop in steps of ours", columns, rows)
+
+
+def _soak_table(run: SoakRun | None) -> Table:
+    columns = ("figure", "at 10 min", "at the end", "lowest", "median", "highest", "more an hour")
+    rows: list[tuple[str, ...]] = []
+    figures: dict[str, Callable[[Sample], float | None]] = {
+        "RSS, MB": lambda sample: sample.rss / MEGABYTE,
+        **SOAK_COUNTS,
+    }
+    for name, figure in figures.items() if run else ():
+        values = [value for sample in run.settled() if (value := figure(sample)) is not None] if run else []
+        if run and len(values) > 1:
+            shown = (values[0], values[-1], min(values), median(values), max(values))
+            rows.append((name, *(f"{value:.1f}" for value in shown), f"{run.growth_per_hour(figure):+.2f}"))
+    length = f"{run.seconds / 60:.0f} minutes, {run.restarts} restarts, {run.reloads} reloads" if run else ""
+    return Table(f"Mixed load, {length}, after the first ten minutes", columns, rows)

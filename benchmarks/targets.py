@@ -26,6 +26,10 @@ MERGED_BROKER_MULTIPLE_MAX = 2.0
 """CPU of the target's broker for a GB of one-record batches, times that for batches of 64 KiB."""
 
 TRANSACTIONS_P99_MS_MAX = 300.0
+SOAK_RSS_MEGABYTES_PER_HOUR_MAX = 1.0
+SOAK_COUNT_PER_HOUR_MAX = 1.0
+"""Growth of descriptors, threads and tasks: a slope through samples that come and go with connections."""
+
 FILL_RUNS_PER_SECOND_MIN = 2_000.0
 FILL_MARKERS_PER_SECOND_MIN = 10_000.0
 

@@ -1,4 +1,4 @@
-"""How late the event loop is, and where it stands when it is more than a second late."""
+"""How late the event loop is, how many tasks it has, and where it stands when it is more than a second late."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def lag_seconds() -> float | None:
     return max((late for each in _watches if (late := each.lag_seconds()) is not None), default=None)
 
 
+def task_count() -> int | None:
+    """Return how many tasks the event loop of this process had within the last 15 s; None while nobody watches it."""
+    return max((count for each in _watches if (count := each.task_count()) is not None), default=None)
+
+
 class LoopWatch:
     """Beats on the event loop, and looks at the beats from a thread of its own.
 
@@ -37,6 +42,7 @@ class LoopWatch:
         self._due = self._told_of = 0.0
         self._worst = self._worst_before = 0.0
         self._window_began = time.monotonic()
+        self._tasks: int | None = None
         self._running = False
         self._ended = threading.Event()
 
@@ -44,9 +50,14 @@ class LoopWatch:
         """Return how late the loop was at the worst within the last 15 to 30 s; None while it is not watched."""
         return max(self._worst, self._worst_before) if self._running else None
 
+    def task_count(self) -> int | None:
+        """Return how many tasks there were when the present window began; None while it is not watched."""
+        return self._tasks if self._running else None
+
     async def run(self) -> None:
         """Watch until cancelled."""
         self._due = time.monotonic() + _BEAT_SECONDS
+        self._tasks = len(asyncio.all_tasks())
         self._running = True
         _watches.append(self)
         threading.Thread(target=self._look, args=(threading.get_ident(),), name="loop watch", daemon=True).start()
@@ -64,6 +75,7 @@ class LoopWatch:
     def _note(self, now: float, late: float) -> None:
         if now - self._window_began >= _WINDOW_SECONDS:
             self._worst_before, self._worst, self._window_began = self._worst, 0.0, now
+            self._tasks = len(asyncio.all_tasks())  # walks them all: 10,000 take some milliseconds
         self._worst = max(self._worst, late)
         if late >= _LATE_SECONDS and self._told_of != self._due:
             # Nobody could look meanwhile: the interpreter itself was held up, or the process stood still as a whole.

@@ -70,6 +70,12 @@ class Metric(enum.Enum):
         (),
         "How late the daemon's event loop was at the worst within the last 15 to 30 s; above 1 the log tells by what.",
     )
+    EVENT_LOOP_TASKS = MetricSpec(
+        "event_loop_tasks",
+        "gauge",
+        (),
+        "Tasks of the daemon's event loop, counted every 15 s; they follow the number of partitions and of calls.",
+    )
     UNEXPECTED_ERRORS = MetricSpec(
         "unexpected_errors_total",
         "counter",
@@ -222,6 +228,7 @@ class StatusCollector(Collector):
         families.add(Metric.READY, status.ready)
         families.add(Metric.CONFIG_RELOAD_SUCCESS, status.config_reload_ok)
         families.add(Metric.EVENT_LOOP_LAG_SECONDS, loop_watch.lag_seconds())
+        families.add(Metric.EVENT_LOOP_TASKS, loop_watch.task_count())
         families.add(Metric.UNEXPECTED_ERRORS, bugs.count(""), "")
         for reason, count in sorted(self._refused.items()):
             families.add(Metric.REFUSED_CALLS, count, reason)

@@ -87,3 +87,19 @@ async def test_the_worst_is_shown_for_a_window_and_no_longer(monkeypatch: pytest
     assert watch.lag_seconds() == 2.0
     watch._note(began + 22, 0.0)
     assert watch.lag_seconds() == 0.0
+
+
+async def test_tasks_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of the last window; unknown while nobody watches."""
+    monkeypatch.setattr(loop_watch, "_WINDOW_SECONDS", 0.0)
+    assert loop_watch.task_count() is None
+    watching = asyncio.create_task(LoopWatch().run())
+    others = [asyncio.create_task(asyncio.sleep(60)) for _ in range(50)]
+    try:
+        await asyncio.sleep(0.6)  # two beats
+        assert (loop_watch.task_count() or 0) > len(others)
+    finally:
+        for task in (watching, *others):
+            task.cancel()
+        await asyncio.gather(watching, *others, return_exceptions=True)
+    assert loop_watch.task_count() is None

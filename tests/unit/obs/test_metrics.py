@@ -101,6 +101,7 @@ def test_a_bad_reload_shows() -> None:
 def test_every_metric_of_the_table_is_well_formed_and_scraped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names follow the conventions: counters end in _total, and all of them parse."""
     monkeypatch.setattr(loop_watch, "lag_seconds", lambda: 0.25)
+    monkeypatch.setattr(loop_watch, "task_count", lambda: 12)
     families = list(text_string_to_metric_families(render(lambda: DAEMON, groups, {"role": 2}).decode()))
     parsed = {family.name for family in families if family.samples}
 
