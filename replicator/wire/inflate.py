@@ -32,6 +32,9 @@ _STEP = 4
 _MAPPED_FROM_BYTES = 1 << 20
 _NO_ROOM = "failed to write whole buffer"
 """What cramjam's decoders say where the output has no room left (Rust's `WriteZero`)."""
+_GZIP_PIECE_BYTES_MIN = 256
+_GZIP_PIECE_BYTES_MAX = 64 << 10
+_GZIP_PART_BYTES_MAX = 1 << 20
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEAD_BYTES = 16
@@ -75,21 +78,31 @@ def _plain(data: memoryview, bytes_max: int) -> Inflated:
 
 
 def _gunzip(data: memoryview, bytes_max: int) -> Inflated:
-    """Return the members of a gzip stream, one behind the other."""
+    """Return the members of a gzip stream, one behind the other.
+
+    A decoder copies whatever follows its member, so each is fed by pieces: a short one at first, since a batch may
+    consist of members of twenty bytes.
+    """
     out = bytearray()
-    rest: bytes | memoryview = data
-    while len(rest):
+    at = 0
+    while at < len(data):
         member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        # One byte more than allowed: whether there is more cannot be told from a full buffer.
-        part = member.decompress(rest, bytes_max + 1 - len(out))
-        if len(out) + len(part) > bytes_max:
-            raise _too_large(bytes_max)
-        if not member.eof:
-            raise ValueError("it is cut off")
-        if not out and not member.unused_data:
-            return part
-        out += part
-        rest = member.unused_data
+        size = _GZIP_PIECE_BYTES_MIN
+        is_full = False
+        while not member.eof:
+            if at >= len(data) and not is_full:  # what filled its part may have more to come of what it was fed
+                raise ValueError("it is cut off")
+            # One byte more than allowed: whether there is more cannot be told from a full buffer.
+            room = min(_GZIP_PART_BYTES_MAX, bytes_max + 1 - len(out))
+            piece = data[at : at + size]
+            part = member.decompress(piece, room)
+            out += part
+            if len(out) > bytes_max:
+                raise _too_large(bytes_max)
+            is_full = len(part) == room
+            # What a member's end leaves may stand in both.
+            at += len(piece) - max(len(member.unused_data), len(member.unconsumed_tail))
+            size = min(size * _STEP, _GZIP_PIECE_BYTES_MAX)
     return out
 
 

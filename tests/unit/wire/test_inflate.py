@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import random
 import subprocess
 import sys
 import tracemalloc
+import zlib
 
 import cramjam
 import pytest
@@ -97,3 +99,39 @@ def test_what_the_codecs_allocate_themselves_is_bounded_too(codec: int) -> None:
         [sys.executable, "-c", script, str(codec)], input=packed, capture_output=True, check=True, timeout=120
     )
     assert int(ended.stdout) < 48
+
+
+def test_members_cost_what_they_are_and_not_their_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder copies what follows its member: a batch of members of twenty bytes kept the only thread for an hour."""
+    members, fed_bytes = 20_000, 0
+    real = zlib.decompressobj
+
+    class Metered:
+        def __init__(self, bits: int) -> None:
+            self._real = real(bits)
+
+        def decompress(self, data: memoryview, length: int) -> bytes:
+            nonlocal fed_bytes
+            fed_bytes += len(data)
+            return self._real.decompress(data, length)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._real, name)
+
+    monkeypatch.setattr(zlib, "decompressobj", Metered)
+    data = gzip.compress(b"abc") + gzip.compress(b"") * members
+    assert bytes(inflate(1, memoryview(data), 1 << 20)) == b"abc"
+    assert fed_bytes < 20 * len(data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 100_000, 1 << 20, (1 << 20) + 1, 5 << 20])
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_gzip_stream_may_end_anywhere(size: int, members: int) -> None:
+    """At its bound, within a piece, and where a part is full."""
+    noise = random.Random(size)  # noqa: S311 - no secret
+    plain = bytes(size // 2) + noise.randbytes(size - size // 2)
+    data = memoryview(gzip.compress(plain, 1) * members)
+    assert bytes(inflate(1, data, size * members)) == plain * members
+    for cut in (1, 9):
+        with pytest.raises(CorruptRecords):
+            inflate(1, data[:-cut], size * members + 1)
