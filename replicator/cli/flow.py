@@ -136,6 +136,8 @@ def _change(
 
     The epoch goes along, so that the change is refused if the flow was switched between our look and our word.
     """
+    if not dry_run:
+        client.about_to_order()
     now = _only(client.status(name))
     if dry_run:
         already = now.state in _COPIES if desired is Desired.ACTIVE else now.state is FlowState.PAUSED

@@ -79,6 +79,7 @@ def resolve(
     timeout_seconds = remote.duration(timeout, "--timeout") if wait else None
     order = Order(topic, how, tuple(partition or ()), remote.actor(), reason)
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
+        client.about_to_order()
         now = client.status(flow).flows[0]
         if not _PATTERN.isdisjoint(topic):
             many = _Many(client, now, order, form, timeout_seconds)

@@ -203,6 +203,7 @@ def _carry_out(client: ControlClient, order: Order, manner: Manner) -> None:
         PreflightFailed: It is refused, or the operator does not want it.
         TimedOut: It is not done within the time-out; it goes on.
     """
+    client.about_to_order()
     epoch = client.status(order.flow).flows[0].epoch
     plan = client.plan_switch(order)
     if plan.already:

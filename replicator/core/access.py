@@ -37,6 +37,13 @@ def known(rules: Iterable[AccessRule], identities: Iterable[Identity]) -> Identi
     return next((name for rule in rules for name in names if rule.flows and matches(rule.identity, name)), None)
 
 
+def roles(rules: Iterable[AccessRule], identities: Iterable[Identity]) -> frozenset[AccessRole]:
+    """Return every role that a caller has for any flow; none for a stranger."""
+    names = tuple(identities)
+    about = [rule for rule in rules if rule.flows and any(matches(rule.identity, name) for name in names)]
+    return frozenset({AccessRole.OBSERVE} if about else ()).union(*(rule.roles for rule in about))
+
+
 def matches(pattern: str, identity: Identity) -> bool:
     """Return whether a rule's identity is about a name; DNS names are compared without regard to case."""
     kind, glob = split(pattern)

@@ -30,13 +30,19 @@ DIGITS_MAX = 15
 SHOWN_MAX = 60
 
 _NUMBER_UNIT = re.compile(r"([0-9]+)\s*([A-Za-z]*)", re.ASCII)
+_WORD = re.compile(r"\S+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
 
 
 def shown(text: str) -> str:
     """Return a value as a message may quote it: short, and without the user:password part of a URL."""
-    text = re.sub(r"\S*@", "***@", text)
+    # Word by word: a search for what ends with an `@` begins anew at each character, 20 s for 60 kB without one.
+    text = _WORD.sub(_without_user, text)
     return repr(text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "...")
+
+
+def _without_user(word: re.Match[str]) -> str:
+    return f"***@{word[0].rpartition('@')[2]}" if "@" in word[0] else word[0]
 
 
 def _number_unit(text: str, allowed: str) -> tuple[int, str]:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from replicator.core.access import granting, known
+from replicator.core.access import granting, known, roles
 from replicator.core.certificate_names import names_in_pem
 from replicator.core.health import not_ready_because
 from replicator.errors import AccessDenied
 from replicator.model.access import AccessRole, Identity, IdentityKind
 from replicator.model.text import printable
 from replicator.rpc.refusals import Refusals, Why
+from replicator.rpc.shares import Rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _NAMES_SHOWN_MAX = 3
 _NAME_CHARS_MAX = 120
+_ORDERING = frozenset({AccessRole.OPERATE, AccessRole.FAILOVER})
 _CERTIFICATE = "x509_pem_cert"
 
 
@@ -173,6 +175,17 @@ class Access:
         """
         self.check_known(context)
         return only(status, self.sees(context))
+
+    def rank(self, context: Context) -> Rank:
+        """Return what the caller may do, with any flow."""
+        if not self._mutual_tls:
+            # The token is that of daemons as well; without TLS they are as local as whoever orders.
+            carried = self.token is not None and self.token.is_in(context.invocation_metadata() or ())
+            return Rank.ORDERS if carried else Rank.OTHERS
+        has = roles(self.rules, identities(context))
+        if has & _ORDERING:
+            return Rank.ORDERS
+        return Rank.DAEMONS if AccessRole.REPLICATE in has else Rank.OTHERS
 
     def caller(self, context: Context) -> str:
         """Return what calls of one party have in common: a name in its certificate, else its address."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import grpc.aio
 
@@ -10,6 +11,9 @@ from replicator.rpc.access import Access
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.v1 import access_pb2 as pb
 from replicator.rpc.v1 import access_pb2_grpc
+
+if TYPE_CHECKING:
+    from replicator.rpc.order_token import OrderToken
 
 ACCESS_SERVICE = "replicator.rpc.v1.Access"
 
@@ -19,6 +23,7 @@ class AccessServicer(access_pb2_grpc.AccessServicer):
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._looking: asyncio.Task[None] | None = None
 
     async def Describe(  # noqa: N802  # gRPC's name
         self,
@@ -31,6 +36,12 @@ class AccessServicer(access_pb2_grpc.AccessServicer):
             token = self._access.token
             if token is None:
                 return pb.DescribeAccessResponse(known_by=self._access.known_by)
-            if not await asyncio.to_thread(token.path.exists):
-                await asyncio.to_thread(token.renew)
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(asyncio.to_thread(_renew_if_gone, token))
+            await asyncio.shield(self._looking)  # of many who ask at once, one has the disk asked
             return pb.DescribeAccessResponse(known_by=self._access.known_by, token_file=str(token.path))
+
+
+def _renew_if_gone(token: OrderToken) -> None:
+    if not token.path.exists():
+        token.renew()

@@ -16,7 +16,7 @@ import grpc.aio
 
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.refusals import Why
-from replicator.rpc.shares import Kind, Shares, kind_of
+from replicator.rpc.shares import Kind, Rank, Shares, kind_of
 
 if TYPE_CHECKING:
     from replicator.rpc.access import Access, Context
@@ -78,19 +78,23 @@ class Admission(grpc.aio.ServerInterceptor):
 
     @contextlib.asynccontextmanager
     async def _place(self, context: Context, method: str) -> AsyncIterator[None]:
-        kind, caller = kind_of(method), self._access.caller(context)
+        kind = kind_of(method)
+        if kind is None:
+            yield
+            return
+        rank, caller = self._access.rank(context), self._access.caller(context)
         async with errors_cross(context):
-            self._enter(context, method, kind, caller)
+            self._enter(context, method, kind, rank, caller)
         try:
             yield
         finally:
-            self._shares.leave(kind, caller)
+            self._shares.leave(kind, rank, caller)
 
-    def _enter(self, context: Context, method: str, kind: Kind, caller: str) -> None:
+    def _enter(self, context: Context, method: str, kind: Kind, rank: Rank, caller: str) -> None:
         if method.startswith(_REFLECTION):
             self._access.check_known(context)
         try:
-            self._shares.enter(kind, caller)
+            self._shares.enter(kind, rank, caller)
         except Exception:
             self._access.refusals.count(Why.SHARE)
             raise

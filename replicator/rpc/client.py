@@ -88,7 +88,9 @@ class ControlClient:
     def flows(self) -> DaemonStatus:
         """Return a snapshot whose flows have no mirrors."""
         try:
-            answer = self._stub.ListFlows(pb.ListFlowsRequest(), timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.ListFlows(
+                pb.ListFlowsRequest(), timeout=self._endpoint.timeout_seconds, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             self._raise(error)
         return status_from_wire(answer.status)
@@ -96,7 +98,9 @@ class ControlClient:
     def status(self, flow: str | None = None) -> DaemonStatus:
         """Return a snapshot of all flows, or of one."""
         try:
-            answer = self._stub.GetStatus(pb.GetStatusRequest(flow=flow or ""), timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.GetStatus(
+                pb.GetStatusRequest(flow=flow or ""), timeout=self._endpoint.timeout_seconds, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             self._raise(error)
         return status_from_wire(answer.status)
@@ -105,7 +109,7 @@ class ControlClient:
         """Yield a snapshot per interval until the daemon ends or the caller stops reading."""
         request = pb.WatchStatusRequest(flow=flow or "", interval_seconds=interval_seconds)
         try:
-            for answer in self._stub.WatchStatus(request):
+            for answer in self._stub.WatchStatus(request, metadata=self._metadata):
                 yield status_from_wire(answer.status)
         except grpc.RpcError as error:
             self._raise(error)
@@ -196,7 +200,9 @@ class ControlClient:
     def switches(self, flow: str) -> tuple[SwitchStatus, ...]:
         """Return the switches of a flow, newest last."""
         try:
-            answer = self._stub.GetSwitch(pb.GetSwitchRequest(flow=flow), timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.GetSwitch(
+                pb.GetSwitchRequest(flow=flow), timeout=self._endpoint.timeout_seconds, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(switch_from_wire(one) for one in answer.switches)
@@ -205,7 +211,7 @@ class ControlClient:
         """Return how a switch left both sides, None where the daemon is too old to tell."""
         try:
             request = pb.GetSwitchRequest(flow=flow, sides_of=switch_id)
-            answer = self._stub.GetSwitch(request, timeout=_SWITCH_SECONDS_MAX)
+            answer = self._stub.GetSwitch(request, timeout=_SWITCH_SECONDS_MAX, metadata=self._metadata)
         except grpc.RpcError as error:
             self._raise(error)
         return sides_from_wire(answer.sides) if answer.HasField("sides") else None
@@ -234,7 +240,7 @@ class ControlClient:
         """Return recent events of a flow, or of one of its source topics, newest last."""
         request = pb.EventsRequest(flow=flow, topic=topic, limit=limit)
         try:
-            answer = self._stub.Events(request, timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.Events(request, timeout=self._endpoint.timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(event_from_wire(event) for event in answer.events)
@@ -242,7 +248,9 @@ class ControlClient:
     def groups(self, flow: str) -> tuple[tuple[GroupStatus, ...], str | None]:
         """Return how far the consumer groups of a flow have followed, without partitions; what holds all back."""
         try:
-            answer = self._stub.ListGroups(pb.ListGroupsRequest(flow=flow), timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.ListGroups(
+                pb.ListGroupsRequest(flow=flow), timeout=self._endpoint.timeout_seconds, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             self._raise(error)
         detail = answer.detail if answer.HasField("detail") else None
@@ -252,7 +260,7 @@ class ControlClient:
         """Return how far one consumer group has followed, with its partitions."""
         request = pb.DescribeGroupRequest(flow=flow, group=group)
         try:
-            answer = self._stub.DescribeGroup(request, timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.DescribeGroup(request, timeout=self._endpoint.timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             self._raise(error)
         return group_from_wire(answer.group)
@@ -286,14 +294,16 @@ class ControlClient:
             flow=flow, topic=question.topic, time_ms=question.time_ms, partition=question.partition
         )
         try:
-            answer = self._stub.TranslateTime(request, timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.TranslateTime(request, timeout=self._endpoint.timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(translation_from_wire(each) for each in answer.translations)
 
     def _translate(self, request: pb.TranslateOffsetsRequest) -> tuple[Translation, ...]:
         try:
-            answer = self._stub.TranslateOffsets(request, timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.TranslateOffsets(
+                request, timeout=self._endpoint.timeout_seconds, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(translation_from_wire(each) for each in answer.translations)
@@ -301,7 +311,9 @@ class ControlClient:
     def rehearse(self, flow: str) -> Report:
         """Return whether a flow could be moved to its other side now, with all that was looked at."""
         try:
-            answer = self._stub.Rehearse(pb.RehearseRequest(flow=flow), timeout=_REHEARSE_SECONDS_MAX)
+            answer = self._stub.Rehearse(
+                pb.RehearseRequest(flow=flow), timeout=_REHEARSE_SECONDS_MAX, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             self._raise(error)
         return report_from_wire(answer)
@@ -310,7 +322,7 @@ class ControlClient:
         """Return the last entries of the daemon's audit log, newest last."""
         try:
             request = pb.AuditRequest(flow=flow or "", limit=limit)
-            answer = self._stub.Audit(request, timeout=self._endpoint.timeout_seconds)
+            answer = self._stub.Audit(request, timeout=self._endpoint.timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             self._raise(error)
         return [audit_from_wire(entry) for entry in answer.entries]
@@ -318,10 +330,20 @@ class ControlClient:
     def leases(self) -> Sequence[LeaseTable]:
         """Return the leases that the coordinator at this address has granted."""
         try:
-            answer = self._leases.List(lease_pb2.ListLeasesRequest(), timeout=self._endpoint.timeout_seconds)
+            answer = self._leases.List(
+                lease_pb2.ListLeasesRequest(), timeout=self._endpoint.timeout_seconds, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             self._raise(error)
         return [table_from_wire(table) for table in answer.tables]
+
+    def about_to_order(self) -> None:
+        """Let the questions before an order carry what it carries: they take no places of those who only look.
+
+        Raises:
+            AccessDenied: As for the order.
+        """
+        self._order()
 
     def _order(self) -> Metadata:
         """Return what orders carry.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replicator.errors import AccessDenied
+from replicator.model.text import command
 from replicator.model.units import parse_address
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.order_token import FILE_BYTES_MAX, FILE_NAME, FORM, METADATA_KEY
@@ -81,7 +82,8 @@ def _read(path: Path) -> tuple[str, int]:
         raise AccessDenied(f"the token {path} belongs to user id {status.st_uid}", next_step="see who made it")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or not FORM.fullmatch(text):
         raise AccessDenied(
-            f"{path} holds no token, or others can read it", next_step="restart the daemon: it makes a new one"
+            f"{path} holds no token, or others can read it",
+            next_step=f"{command('rm', str(path))}: the daemon makes a new one with the next order",
         )
     return text[:-1].decode(), status.st_uid
 

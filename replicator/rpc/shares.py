@@ -1,4 +1,8 @@
-"""How many calls a daemon answers at once: a share for each caller, and room for each kind that no other kind takes."""
+"""How many calls a daemon answers at once: a share for each caller, and room that others cannot take.
+
+Each kind of call has its room, and in each kind those who may do more: whoever only looks, or may not even do that,
+takes no place of those who give orders, whatever he calls and under however many names.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,23 @@ class Kind(enum.Enum):
         self.caller_calls_max = caller_calls_max
 
 
+class Rank(enum.StrEnum):
+    """What callers may do: each has room of its own in every kind."""
+
+    ORDERS = "those who give orders"
+    DAEMONS = "daemons"
+    OTHERS = "others"
+
+
 _ORDERS = frozenset({"SetDesired", "ResolveMirror", "Forget", "StartSwitch", "AbortSwitch", "ConfirmSwitch"})
+_HOW_ORDERS_ARE_KNOWN = "/replicator.rpc.v1.Access/Describe"
 _CONTROL, _LEASE, _HEALTH = "/replicator.rpc.v1.Control/", "/replicator.rpc.v1.Lease/", "/grpc.health."
 
 
-def kind_of(method: str) -> Kind:
-    """Return what a call is, by its full name (`/package.Service/Method`)."""
+def kind_of(method: str) -> Kind | None:
+    """Return what a call is, by its full name (`/package.Service/Method`); None for one that is over at once."""
+    if method == _HOW_ORDERS_ARE_KNOWN:
+        return None  # asked before each order, by whom nobody can tell yet
     name = method.rpartition("/")[2]
     if method.startswith(_CONTROL):
         return Kind.ORDER if name in _ORDERS else Kind.WATCH if name.startswith("Watch") else Kind.LOOK
@@ -45,29 +60,31 @@ class Shares:
     """The calls that are being answered."""
 
     def __init__(self) -> None:
-        self._calls: Counter[Kind] = Counter()
-        self._of_callers: Counter[tuple[Kind, str]] = Counter()
+        self._calls: Counter[tuple[Kind, Rank]] = Counter()
+        self._of_callers: Counter[tuple[Kind, Rank, str]] = Counter()
 
-    def enter(self, kind: Kind, caller: str) -> None:
+    def enter(self, kind: Kind, rank: Rank, caller: str) -> None:
         """Take a place; `leave` gives it back.
 
         Raises:
             Busy: There is none for this caller now.
         """
-        if self._of_callers[kind, caller] >= kind.caller_calls_max:
+        if self._of_callers[kind, rank, caller] >= kind.caller_calls_max:
             raise Busy(
                 f"{kind.caller_calls_max} {kind.words} of {caller} are being answered already",
                 why="that is one caller's share",
                 next_step="end some of them, or repeat the call",
             )
-        if self._calls[kind] >= kind.calls_max:
-            raise Busy(f"{kind.calls_max} {kind.words} are being answered already", next_step="repeat the call")
-        self._calls[kind] += 1
-        self._of_callers[kind, caller] += 1
+        if self._calls[kind, rank] >= kind.calls_max:
+            raise Busy(
+                f"{kind.calls_max} {kind.words} of {rank} are being answered already", next_step="repeat the call"
+            )
+        self._calls[kind, rank] += 1
+        self._of_callers[kind, rank, caller] += 1
 
-    def leave(self, kind: Kind, caller: str) -> None:
+    def leave(self, kind: Kind, rank: Rank, caller: str) -> None:
         """Give a place back."""
-        self._calls[kind] -= 1
-        self._of_callers[kind, caller] -= 1
-        if not self._of_callers[kind, caller]:
-            del self._of_callers[kind, caller]
+        self._calls[kind, rank] -= 1
+        self._of_callers[kind, rank, caller] -= 1
+        if not self._of_callers[kind, rank, caller]:
+            del self._of_callers[kind, rank, caller]

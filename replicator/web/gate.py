@@ -7,6 +7,7 @@ TLS a name in the `Host` header must be one that is ours; an address cannot be r
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 PROBES = frozenset({"/healthz", "/readyz"})
 PUBLIC = PROBES | {"/metrics"}
 """Pages for everybody where `daemon.http_public` says so."""
+_HOST = re.compile(r"(?:\[([0-9a-f:.]{1,45})\]|([^\[\]@:/\s]{1,253}))(?::[0-9]{1,5})?")
+"""An IPv6 address in brackets, or a name or another address; a port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,10 @@ class Gate:
     def _is_ours(self, header: str | None) -> bool:
         if header is None:  # HTTP/1.0, as some probes speak it; a browser always sends one
             return True
-        name = header.strip().lower()
-        name = name.partition("]")[0].lstrip("[") if name.startswith("[") else name.partition(":")[0]
+        parts = _HOST.fullmatch(header.strip().lower())
+        if parts is None:
+            return False
+        name = parts[1] or parts[2]
         if name == "localhost" or name.endswith(".localhost") or name in self.hosts:
             return True
         try:

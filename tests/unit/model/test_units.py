@@ -116,3 +116,11 @@ def test_what_is_no_moment(text: str) -> None:
     """A moment without a zone would be another one on each machine."""
     with pytest.raises(ValueError, match=r".+"):
         units.parse_time_ms(text)
+
+
+@pytest.mark.timeout(60)
+def test_long_text_is_quoted_in_time() -> None:
+    """It took 20 s for each 60 kB, of an URL or a flow file, and four times that for twice as much."""
+    with pytest.raises(ValueError, match=r"'9{60}\.\.\.' is not a number"):
+        units.parse_duration("9" * 2_000_000)
+    assert units.shown("see https://user:secret@host and a@b@c") == "'see ***@host and ***@c'"

@@ -35,7 +35,7 @@ from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.lease_client import RemoteLeases
 from replicator.rpc.refusals import Why
 from replicator.rpc.server import RpcServer
-from replicator.rpc.shares import Kind
+from replicator.rpc.shares import Kind, Rank, Shares
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 from replicator.store.memory_leases import MemoryLeases
@@ -338,19 +338,79 @@ async def test_idle_watches_never_keep_out_an_order(world: World) -> None:
         ann = world.of(ANN)
         assert await call(ann, pause)
         assert (await call(ann, lambda client: client.status())).flows
+        await call(ann, lambda client: next(iter(client.watch(1.0))))
+        late = world.of(x509.DNSName("late.example"))
         with pytest.raises(Busy):
-            await call(ann, lambda client: next(iter(client.watch(1.0))))
+            await call(late, lambda client: next(iter(client.watch(1.0))))
         held.pop().cancel()
         async with asyncio.timeout(10):
             while True:
                 try:
-                    await call(ann, lambda client: next(iter(client.watch(1.0))))
+                    await call(late, lambda client: next(iter(client.watch(1.0))))
                     break
                 except Busy:
                     await asyncio.sleep(0.05)
     finally:
         for one in channels:
             await one.close()
+
+
+async def test_questions_of_others_never_keep_out_those_of_an_operator(tmp_path: Path) -> None:
+    """A failover asks for the status first: with all places taken by slow questions of observers it was not given.
+
+    Nor do orders of others take places of orders, whoever may not give them.
+    """
+
+    class Slow(FakeDaemon):
+        began, full, over = 0, asyncio.Event(), asyncio.Event()
+
+        async def rehearse(self, flow: str) -> Any:
+            self.began += 1
+            if self.began == Kind.LOOK.calls_max:
+                self.full.set()
+            await self.over.wait()
+            return await super().rehearse(flow)
+
+    daemon, files = Slow(), Files(tmp_path)
+    server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, state_dir=tmp_path, tls=files.server)
+    world = World(daemon, files, server, await server.start())
+    world.may("dns:*.example", AccessRole.OBSERVE)
+    world.may("email:ann@ops.example", AccessRole.OPERATE)
+    channels, asked = [], []
+    try:
+        for number in range(Kind.LOOK.calls_max // Kind.LOOK.caller_calls_max):
+            channels.append(world.of(x509.DNSName(f"o{number}.example")).channel())
+            stub: Any = control_pb2_grpc.ControlStub(channels[-1])
+            asked += [stub.Rehearse(pb.RehearseRequest(flow=FLOW)) for _ in range(Kind.LOOK.caller_calls_max)]
+        async with asyncio.timeout(20):
+            await daemon.full.wait()
+        with pytest.raises(Busy, match="questions of others"):
+            await call(world.of(x509.DNSName("late.example")), lambda client: client.status())
+        ann = world.of(ANN)
+        assert (await call(ann, lambda client: client.status())).flows
+        assert await call(ann, pause)
+    finally:
+        daemon.over.set()
+        for one in channels:
+            await one.close()
+        await server.stop(0.1)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_rank_has_room_of_its_own(kind: Kind) -> None:
+    """However many names those of another rank have."""
+    shares = Shares()
+    for number in range(kind.calls_max):
+        shares.enter(kind, Rank.OTHERS, f"o{number}")
+    with pytest.raises(Busy, match="of others"):
+        shares.enter(kind, Rank.OTHERS, "late")
+    for rank in (Rank.ORDERS, Rank.DAEMONS):
+        for _ in range(kind.caller_calls_max):
+            shares.enter(kind, rank, "one")
+        with pytest.raises(Busy, match="one caller's share"):
+            shares.enter(kind, rank, "one")
+        shares.leave(kind, rank, "one")
+        shares.enter(kind, rank, "one")
 
 
 async def test_a_failover_waits_for_no_other_order() -> None:
