@@ -9,13 +9,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import tempfile
 import time
 from asyncio.events import Handle
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+
+import httpx
 
 from replicator.admin.topics import ConfigValue, TopicConfig
 from replicator.core.attach_facts import Role, Writer, Writers
@@ -47,10 +52,15 @@ from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.spec import GroupSync as GroupPolicy
 from replicator.model.states import FlowState
+from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.switch import Cut, End, Journal, StepName, StepRecord, Switches, Verb
 from replicator.model.translation import Translation, TranslationState
 from replicator.obs.logs import configure
+from replicator.rpc.client import ControlClient
+from replicator.rpc.endpoint import Endpoint
+from replicator.rpc.server import RpcServer
 from replicator.state_pb import state_pb2 as pb
+from replicator.web.http import app
 from replicator.wire.cluster import Cluster, Leader, Topic
 from replicator.wire.records import Record
 
@@ -227,7 +237,8 @@ class _World:
         await self._maps(log, pump)
         await self._groups(source, target, log, pump, sync)
         await self._switch(log, names)
-        await self.step("status", lambda: _at_once(lambda: _status(sync, pump)))
+        await self.step("status", lambda: _status(sync, pump))
+        await self._asked(await _status(sync, pump))
         await self._read_anew(log)
         return self.found
 
@@ -315,6 +326,40 @@ class _World:
         await self.step("a journal recorded", lambda: change_switches(log, _UID, lambda _: Switches(journal)))
         await self.step("a journal read", lambda: _at_once(lambda: switches_of(log.records, _UID)))
 
+    async def _asked(self, flow: FlowStatus) -> None:
+        """Answer scrapes and calls, by the real servers' handlers."""
+        status = DaemonStatus(
+            "me", "1", "2026-01-01T00:00:00Z", ready=True, not_ready_because=None, config_reload_ok=True, flows=(flow,)
+        )
+
+        class _Control:
+            """A daemon of one flow whose picture is there already."""
+
+            async def snapshot(self) -> DaemonStatus:
+                return status
+
+            async def whole_snapshot(self, _: str | None) -> DaemonStatus:
+                return status
+
+            def groups(self, _: str) -> tuple[tuple[()], None]:
+                return (), None
+
+        control = cast("Any", _Control())
+        transport = httpx.ASGITransport(app(control))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            for page in ("/metrics", "/readyz", "/status"):
+                await self.step(f"{page} answered", partial(client.get, page))
+        with tempfile.TemporaryDirectory() as directory:
+            server = RpcServer(control, cast("Any", object()), host="127.0.0.1", port=0, state_dir=Path(directory))
+            endpoint = Endpoint(f"127.0.0.1:{await server.start()}")
+
+            def ask() -> None:
+                with ControlClient(endpoint) as client:
+                    client.status()
+
+            await self.step("a call for status answered", lambda: asyncio.to_thread(ask))
+            await server.stop(0.1)
+
     async def _read_anew(self, log: _Log) -> None:
         fresh = _Log(_cluster("west"))
         records = list(log.records.items())
@@ -381,9 +426,9 @@ def _standing(log: _Log, groups: int) -> None:
         state.standing_role(log.records, _UID)
 
 
-def _status(sync: TopicSync, pump: Pump) -> object:
+async def _status(sync: TopicSync, pump: Pump) -> FlowStatus:
     shown = FlowState.ACTIVE
-    return flow_status(shown, _FLOW, uid=_UID, mirrors=sync.mirrors, pump=pump, paused=False, trouble=None)
+    return await flow_status(shown, _FLOW, uid=_UID, mirrors=sync.mirrors, pump=pump, paused=False, trouble=None)
 
 
 def run_holds(topics: int = TOPICS) -> list[Hold]:

@@ -82,9 +82,9 @@ class Daemon:
 
     # -- ControlPort ----------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> DaemonStatus:
+    async def snapshot(self) -> DaemonStatus:
         """Return what this daemon knows now."""
-        flows = tuple(self._flow_status(flow) for flow in self._spec.flows)
+        flows = tuple([await self._flow_status(flow) for flow in self._spec.flows])
         waiting = "; ".join(why for flow in flows if (why := not_ready_because(flow)) is not None)
         if self._stopping.is_set():
             waiting = "the daemon is stopping"
@@ -98,10 +98,10 @@ class Daemon:
             flows=flows,
         )
 
-    def _flow_status(self, flow: FlowSpec) -> FlowStatus:
+    async def _flow_status(self, flow: FlowSpec) -> FlowStatus:
         supervisor = self._flows.get(flow.name)
         if supervisor is not None:
-            return _status_of(supervisor.runner)
+            return await _status_of(supervisor.runner)
         remote = flow not in self._mine(self._spec)
         return FlowStatus(
             flow=flow.name,
@@ -123,14 +123,14 @@ class Daemon:
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
         """Return the same with what other daemons copy; see `ControlPort.whole_snapshot`."""
-        status = self.snapshot()
+        status = await self.snapshot()
         wanted = [one for one in status.flows if flow in {None, one.flow}]
         whole = await asyncio.gather(*(self._whole(one) for one in wanted))
         return replace(status, flows=tuple(whole))
 
     async def _whole(self, flow: FlowStatus) -> FlowStatus:
         supervisor = self._flows.get(flow.flow)
-        return flow if supervisor is None else await supervisor.runner.whole_status()
+        return flow if supervisor is None else await supervisor.runner.whole_of(flow)
 
     async def translate(
         self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool
@@ -367,10 +367,10 @@ class Daemon:
             log.info("configuration reloaded", added=plan.flows_added, removed=plan.flows_removed, changed=sorted(gone))
 
 
-def _status_of(runner: FlowRunner) -> FlowStatus:
+async def _status_of(runner: FlowRunner) -> FlowStatus:
     """Return what a flow shows; one that cannot tell takes nobody's status and metrics along."""
     try:
-        return runner.status()
+        return await runner.status()
     except Exception as error:
         flow = runner.flow
         log.warning("what a flow shows is not known", flow=flow.name, why=str(error), exc_info=error)

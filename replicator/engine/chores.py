@@ -19,7 +19,7 @@ from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from replicator.engine.parts import Parts
     from replicator.engine.shards import Shard
@@ -65,7 +65,7 @@ class Chores:
         target: Cluster,
         parts: Parts,
         copies: Callable[[], bool],
-        status: Callable[[], FlowStatus],
+        status: Callable[[], Awaitable[FlowStatus]],
         look: Callable[[], None],
     ) -> None:
         self.unrecorded = asyncio.Event()
@@ -209,7 +209,7 @@ class Chores:
             partitions: list[PartitionStatus] = []
             if lag or progress.is_stopped or not pump.all_copying():
                 # Not while all is well: the whole status of a thousand idle partitions is most of what they cost.
-                mirrors = self._status().mirrors
+                mirrors = (await self._status()).mirrors
                 partitions = [
                     one for mirror in mirrors for one in mirror.partitions if one.reason is not Reason.HELD_ELSEWHERE
                 ]

@@ -155,13 +155,13 @@ class FlowRunner:
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
-    def status(self) -> FlowStatus:
+    async def status(self) -> FlowStatus:
         """Return the picture of this flow now."""
         parts = self._parts
         now = asyncio.get_running_loop().time()
         clusters = self._clusters(now)
         shown = self._state(clusters)
-        picture = flow_status(
+        picture = await flow_status(
             shown,
             self.flow,
             uid=parts.identity.uid if parts else None,
@@ -257,7 +257,10 @@ class FlowRunner:
 
     async def whole_status(self) -> FlowStatus:
         """Return the picture of the whole flow, with what the daemons tell that copy other parts of it."""
-        mine = self.status()
+        return await self.whole_of(await self.status())
+
+    async def whole_of(self, mine: FlowStatus) -> FlowStatus:
+        """Return the same, where its own picture is there already."""
         names = sorted(elsewhere(mine) - {self._me.instance})
         parts = self._parts
         if parts is None or not has_parts_elsewhere(mine):
@@ -275,7 +278,7 @@ class FlowRunner:
                 silent[name] = str(answer)
             else:
                 raise answer
-        return merged(mine, others, silent)
+        return await asyncio.to_thread(merged, mine, others, silent)
 
     async def rehearse(self) -> Report:
         """Look whether the flow could be moved to its other side (`ControlPort.rehearse`)."""

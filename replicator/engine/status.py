@@ -11,6 +11,7 @@ from replicator.core.answers import ProduceOutcome
 from replicator.core.intake import FILL_AHEAD_MAX
 from replicator.core.partition_values import Phase
 from replicator.core.whole_flow import total_known, worst_known, worst_of
+from replicator.engine.turns import Turns
 from replicator.model.names import TopicPartition
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import ClusterStatus, FlowStatus, FlowTotals, LeftOut, MirrorStatus, PartitionStatus
@@ -50,7 +51,7 @@ class Silent:
 NOBODY = Silent()
 
 
-def flow_status(
+async def flow_status(
     shown: FlowState,
     flow: FlowSpec,
     *,
@@ -64,15 +65,19 @@ def flow_status(
     silent: Silent = NOBODY,
     chosen: Chosen | None = None,
 ) -> FlowStatus:
-    """Return the picture of one flow."""
+    """Return the picture of one flow; everything else runs meanwhile, so what is of a moment is so per partition."""
+    turns = Turns()
     slots: dict[str, list[Slot]] = {}
     if pump is not None:
-        for slot in pump.slots.values():
+        for slot in list(pump.slots.values()):
             pump.take_silence(slot)
             slots.setdefault(slot.source.topic, []).append(slot)
+            await turns.give()
     pictures = tuple(
-        _mirror(mirror, slots.get(name, ()), pump, paused=paused, silent=silent)
-        for name, mirror in sorted(mirrors.items())
+        [
+            await _mirror(mirror, slots.get(name, ()), pump, turns, paused=paused, silent=silent)
+            for name, mirror in sorted(mirrors.items())
+        ]
     )
     # What changed hands is nobody's lag any more, of a topic that was deleted nothing is at risk, and what another
     # daemon copies is told by that one. Of what nobody works on, or has begun with, no figure is known: then a part is
@@ -139,13 +144,19 @@ def _rested(state: MirrorState) -> MirrorState:
     return MirrorState.PENDING if state in {MirrorState.ACTIVE, MirrorState.SEEDING} else state
 
 
-def _mirror(
-    mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, *, paused: bool, silent: Silent = NOBODY
+async def _mirror(
+    mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, turns: Turns, *, paused: bool, silent: Silent = NOBODY
 ) -> MirrorStatus:
     partitions: tuple[PartitionStatus, ...] = ()
     if pump is not None:
-        here = [_partition(slot, pump, silent) for slot in slots]
-        partitions = tuple(sorted([*here, *_elsewhere(mirror, slots, pump)], key=lambda one: one.partition))
+        found: list[PartitionStatus] = []
+        for slot in slots:
+            found.append(_partition(slot, pump, silent))
+            await turns.give()
+        for one in _elsewhere(mirror, slots, pump):
+            found.append(one)
+            await turns.give()
+        partitions = tuple(sorted(found, key=lambda one: one.partition))
     state, reason, detail = worst_of(partitions)
     if mirror.fault is not None:
         state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text

@@ -8,7 +8,7 @@ left out, never shown as 0. Flows that another daemon runs are left out too, so 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -212,18 +212,18 @@ class StatusCollector(Collector):
 
     def __init__(
         self,
-        snapshot: Callable[[], DaemonStatus],
-        groups: Callable[[str], Sequence[GroupStatus]],
+        status: DaemonStatus,
+        groups: Mapping[str, Sequence[GroupStatus]],
         refused: Mapping[str, int],
     ) -> None:
-        self._snapshot = snapshot
+        self._status = status
         self._groups = groups
         self._refused = refused
 
     def collect(self) -> Iterable[Family]:
         """Return all families, in the order of the table."""
         families = _Families()
-        status = self._snapshot()
+        status = self._status
         families.add(Metric.BUILD_INFO, 1, status.version, status.instance)
         families.add(Metric.READY, status.ready)
         families.add(Metric.CONFIG_RELOAD_SUCCESS, status.config_reload_ok)
@@ -237,7 +237,7 @@ class StatusCollector(Collector):
             if not flow.remote:
                 _flow(families, flow)
                 _mirrors(families, flow)
-                _groups(families, flow.flow, self._groups(flow.flow))
+                _groups(families, flow.flow, self._groups.get(flow.flow, ()))
         return families.by_metric.values()
 
     def describe(self) -> Iterator[Family]:
@@ -246,19 +246,17 @@ class StatusCollector(Collector):
 
 
 def render(
-    snapshot: Callable[[], DaemonStatus],
-    groups: Callable[[str], Sequence[GroupStatus]],
-    refused: Mapping[str, int] | None = None,
+    status: DaemonStatus, groups: Mapping[str, Sequence[GroupStatus]], refused: Mapping[str, int] | None = None
 ) -> bytes:
     """Return the text of one scrape, of type CONTENT_TYPE.
 
     Args:
-        snapshot: Gives the daemon's status.
-        groups: Gives the consumer groups of a flow that this daemon runs.
+        status: The daemon's.
+        groups: The consumer groups of the flows that this daemon runs, by flow.
         refused: How many calls were refused, by reason.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(snapshot, groups, refused or {}))
+    registry.register(StatusCollector(status, groups, refused or {}))
     return generate_latest(registry)
 
 

@@ -85,7 +85,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         async with errors_cross(context):
             find = self._selected if request.alone else self._whole
             status = await find(context, request.flow, request.flow_uid)
-            return pb.GetStatusResponse(status=status_to_wire(status))
+            return pb.GetStatusResponse(status=await asyncio.to_thread(status_to_wire, status))
 
     async def WatchStatus(  # noqa: N802
         self,
@@ -98,7 +98,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         async with errors_cross(context):
             while not self._stopping.is_set():
                 status = await self._whole(context, request.flow)
-                yield pb.WatchStatusResponse(status=status_to_wire(status))
+                yield pb.WatchStatusResponse(status=await asyncio.to_thread(status_to_wire, status))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), interval_seconds)
 
@@ -126,19 +126,19 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             entry = await self._identified(context, request.actor, replace(entry, reason=request.reason))
             order = order_from_wire(request, entry.actor)
             if request.dry_run:
-                self._mirror(request)
+                await self._mirror(request)
                 told = await self._control.resolve(request.flow, order, dry_run=True, alone=request.alone)
                 return resolution_to_wire(told)
             async with self._turn(context, entry, "mirror", request.flow, request.topic):
-                before = self._mirror(request)
+                before = await self._mirror(request)
                 async with audited(self._audit, replace(entry, before=before, after=order.how)) as change:
                     done = await self._control.resolve(request.flow, order, dry_run=False, alone=request.alone)
                     change.after = "; ".join([order.how, *map(str, done.losses)]) if done.reasons else "nothing to do"
             return resolution_to_wire(done)
 
-    def _mirror(self, request: pb.ResolveMirrorRequest) -> str:
+    async def _mirror(self, request: pb.ResolveMirrorRequest) -> str:
         """Return the state of the mirror that is meant, in words."""
-        flow = find_flow(self._control.snapshot(), request.flow, request.flow_uid)
+        flow = find_flow(await self._control.snapshot(), request.flow, request.flow_uid)
         _check_epoch(flow, request)
         mirror = find_mirror(flow, request.topic)
         return f"{mirror.state}{f' ({mirror.reason})' if mirror.reason else ''}"
@@ -192,19 +192,19 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             if other:  # it is changed as well: it begins to copy, or is switched over
                 await self._identified(context, request.actor, replace(entry, flow=other))
             if request.dry_run:
-                self._at_epoch(request)
+                await self._at_epoch(request)
                 plan = await self._control.plan_switch(request.flow, order)
                 return pb.StartSwitchResponse(plan=plan_to_wire(plan), already=plan.already)
             # By verb: a switchover that waits for a source which has just died must not hold up the failover.
             async with self._turn(context, entry, "switch", request.flow, request.verb):
-                before = self._at_epoch(request).state
+                before = (await self._at_epoch(request)).state
                 async with audited(self._audit, replace(entry, before=before, after=order.verb)) as change:
                     switch, already = await self._control.start_switch(request.flow, order)
                     change.after = "nothing to do" if already or switch is None else f"{order.verb} {switch.id} ordered"
             return pb.StartSwitchResponse(switch=None if switch is None else switch_to_wire(switch), already=already)
 
-    def _at_epoch(self, request: pb.StartSwitchRequest) -> FlowStatus:
-        flow = find_flow(self._control.snapshot(), request.flow)
+    async def _at_epoch(self, request: pb.StartSwitchRequest) -> FlowStatus:
+        flow = find_flow(await self._control.snapshot(), request.flow)
         _check_epoch(flow, request)
         return flow
 
@@ -215,7 +215,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.GetSwitchResponse:
         """Answer with the switches of a flow."""
         async with errors_cross(context):
-            self._flow(context, request.flow)
+            await self._flow(context, request.flow)
             sides = await self._control.both_sides(request.flow, request.sides_of) if request.sides_of else None
             return pb.GetSwitchResponse(
                 switches=[switch_to_wire(one) for one in self._control.switches(request.flow)],
@@ -231,7 +231,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             role = AccessRole.FAILOVER if request.target_lost else AccessRole.OPERATE
             entry = await self._identified(context, request.actor, entry, role)
             async with self._turn(context, entry, "switch", request.flow, entry.method):
-                flow = find_flow(self._control.snapshot(), request.flow)
+                flow = find_flow(await self._control.snapshot(), request.flow)
                 wanted = "open the source again" if request.target_lost else "abort"
                 async with audited(self._audit, replace(entry, before=flow.state, after=wanted)) as change:
                     why = f"{entry.actor}: {request.reason}" if request.reason else f"ordered by {entry.actor}"
@@ -247,7 +247,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             entry = AuditEntry(0, "", Phase.INTENT, method="ConfirmSwitch", flow=request.flow)
             entry = await self._identified(context, request.actor, entry)
             async with self._turn(context, entry, "switch", request.flow, entry.method):
-                flow = find_flow(self._control.snapshot(), request.flow)
+                flow = find_flow(await self._control.snapshot(), request.flow)
                 async with audited(self._audit, replace(entry, before=flow.state, after=request.confirm)) as change:
                     switch = await self._control.confirm_switch(request.flow, request.confirm)
                     change.after = "; ".join(f"{one.topic}: {one.how}" for one in switch.restorations)
@@ -274,7 +274,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.RehearseResponse:
         """Answer with the findings."""
         async with errors_cross(context):
-            self._flow(context, request.flow)
+            await self._flow(context, request.flow)
             return report_to_wire(await self._control.rehearse(request.flow))
 
     async def Events(  # noqa: N802
@@ -282,7 +282,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.EventsResponse:
         """Answer with recent events, newest last."""
         async with errors_cross(context):
-            self._flow(context, request.flow)
+            await self._flow(context, request.flow)
             limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
             topic = request.topic if request.HasField("topic") else None
             events = self._control.events(request.flow, topic, limit)
@@ -295,7 +295,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.TranslateOffsetsResponse:
         """Answer each question in order, or all that a group has committed."""
         async with errors_cross(context):
-            self._flow(context, request.flow, request.flow_uid)
+            await self._flow(context, request.flow, request.flow_uid)
             if bool(request.group) == bool(request.questions) or len(request.questions) > QUESTIONS_MAX:
                 raise UsageError(
                     f"a call takes one group, or 1 to {QUESTIONS_MAX:,} questions",
@@ -317,7 +317,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.TranslateOffsetsResponse:
         """Answer for each partition that is asked about."""
         async with errors_cross(context):
-            self._flow(context, request.flow)
+            await self._flow(context, request.flow)
             if not 0 <= request.time_ms <= TIME_MS_MAX:
                 raise UsageError(
                     f"{request.time_ms} is not a time", why="it is counted in ms from 1970, up to year 9999"
@@ -334,7 +334,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.ListGroupsResponse:
         """Answer with the groups of a flow, without partitions."""
         async with errors_cross(context):
-            self._flow(context, request.flow)
+            await self._flow(context, request.flow)
             groups, detail = self._control.groups(request.flow)
             bare = [group_to_wire(replace(group, partitions=())) for group in groups]
             return pb.ListGroupsResponse(groups=bare, detail=detail)
@@ -346,11 +346,11 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.DescribeGroupResponse:
         """Answer with one group and its partitions."""
         async with errors_cross(context):
-            self._flow(context, request.flow)
+            await self._flow(context, request.flow)
             groups, _ = self._control.groups(request.flow)
             return pb.DescribeGroupResponse(group=group_to_wire(find_group(request.flow, groups, request.group)))
 
-    def _flow(self, context: Context, name: str, uid: str = "") -> FlowStatus:
+    async def _flow(self, context: Context, name: str, uid: str = "") -> FlowStatus:
         """Return a flow that the caller may look at; those that it may not are not even offered by name.
 
         Raises:
@@ -359,22 +359,25 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             Conflict: The flow of that name is another one.
         """
         self._access.check(context, name, AccessRole.OBSERVE)
-        return find_flow(self._access.visible(context, self._control.snapshot()), name, uid)
+        return find_flow(self._access.visible(context, await self._control.snapshot()), name, uid)
 
     async def _whole(self, context: Context, flow: str, uid: str = "") -> DaemonStatus:
         """Return what the caller may see of one flow or all (empty), with what other daemons tell."""
-        self._selected_now(context, flow, uid)
-        return self._access.visible(context, await self._control.whole_snapshot(flow or None))
+        if flow:
+            self._access.check(context, flow, AccessRole.OBSERVE)
+        status = self._access.visible(context, await self._control.whole_snapshot(flow or None))
+        if flow:
+            find_flow(
+                status if status.flows else self._access.visible(context, await self._control.snapshot()), flow, uid
+            )
+        return status
 
     async def _selected(self, context: Context, flow: str, uid: str = "") -> DaemonStatus:
         """Return what this daemon alone knows of the same."""
-        return self._selected_now(context, flow, uid)
-
-    def _selected_now(self, context: Context, flow: str, uid: str) -> DaemonStatus:
-        if not flow:
-            return self._access.visible(context, self._control.snapshot())
-        one = self._flow(context, flow, uid)
-        return replace(self._access.visible(context, self._control.snapshot()), flows=(one,))
+        if flow:
+            self._access.check(context, flow, AccessRole.OBSERVE)
+        status = self._access.visible(context, await self._control.snapshot())
+        return replace(status, flows=(find_flow(status, flow, uid),)) if flow else status
 
     def _turn(self, context: Context, entry: AuditEntry, *what: str) -> contextlib.AbstractAsyncContextManager[None]:
         return self._turns.of(*what, who=f"{entry.method} by {entry.actor}", seconds=context.time_remaining())
@@ -406,7 +409,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             key = (request.request_id, request.flow, request.desired)
             if request.request_id and key in self._answered:
                 return self._answered[key]
-            flow = find_flow(self._control.snapshot(), request.flow)
+            flow = find_flow(await self._control.snapshot(), request.flow)
             _check_epoch(flow, request)
             async with audited(self._audit, replace(entry, before=flow.state)):
                 changed = await self._control.set_desired(

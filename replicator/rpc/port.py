@@ -23,8 +23,8 @@ QUESTIONS_MAX = 10_000
 class ControlPort(Protocol):
     """The daemon as its servers see it. All of it is called on the daemon's event loop."""
 
-    def snapshot(self) -> DaemonStatus:
-        """Return what the daemon knows now; cheap, never waits."""
+    async def snapshot(self) -> DaemonStatus:
+        """Return what the daemon knows now; waits for nobody, but lets others run in large flows."""
         ...
 
     async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:

@@ -20,6 +20,7 @@ from replicator.errors import BugError, Conflict, ReplicatorError
 from replicator.model.states import FlowState
 from replicator.obs import bugs
 from replicator.obs.logs import flow_of, in_flow
+from tests.at_once import at_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -60,7 +61,7 @@ class Running:
 
     def flow(self, name: str) -> FlowStatus:
         """Return what the daemon shows of a flow."""
-        return next(one for one in self.daemon.snapshot().flows if one.flow == name)
+        return next(one for one in at_once(self.daemon.snapshot()).flows if one.flow == name)
 
     async def until(self, name: str, state: FlowState) -> FlowStatus:
         """Wait until a flow shows a state."""
@@ -107,7 +108,7 @@ async def test_a_flow_that_cannot_start_is_neither_active_nor_healthy_nor_ready(
     assert "west does not answer: cluster 'west' cannot be reached at 127.0.0.1:1: Connection refused" in seen.reason
     assert "next: check clusters.west.bootstrap" in seen.reason
     assert unhealthy_because(seen, None) == f"the flow is UNREACHABLE: {seen.reason}"
-    assert running.daemon.snapshot().not_ready_because == f"calm is UNREACHABLE: {seen.reason}"
+    assert (await running.daemon.snapshot()).not_ready_because == f"calm is UNREACHABLE: {seen.reason}"
     assert {one.cluster: one.up for one in seen.clusters} == {"east": None, "west": False}
     assert seen.lag_records is None
     with pytest.raises(ReplicatorError, match="not up"):
@@ -130,7 +131,7 @@ async def test_a_flow_that_ends_is_shown_as_what_it_is_and_ends_alone(running: R
     assert unhealthy_because(seen, None) == f"the flow is FAULTED: {seen.reason}"
     assert {one.up for one in seen.clusters} == {None}
     await running.until("calm", FlowState.UNREACHABLE)
-    snapshot = running.daemon.snapshot()
+    snapshot = await running.daemon.snapshot()
     assert not snapshot.ready
     assert f"{name} is FAULTED: {reason}" in (snapshot.not_ready_because or "")
     assert not running.task.done()

@@ -21,6 +21,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.states import FlowState, PartitionPhase, Reason
 from replicator.model.status import BrokerStatus, FlowStatus, PartitionStatus
 from replicator.wire.cluster import Cluster, Purpose
+from tests.at_once import at_once
 from tests.unit.engine.source_broker import SourceBroker
 from tests.unit.engine.test_reader import FLOW, Bench, nothing
 
@@ -46,16 +47,18 @@ class World:
         """Return what an operator is shown."""
         now = asyncio.get_running_loop().time()
         silent = self.cluster.seen.silent(now)
-        return flow_status(
-            FlowState.ACTIVE,
-            FLOW,
-            uid="uid",
-            mirrors={where.topic: Mirror(where.topic, where.topic, partitions=1) for where in (ONE, TWO)},
-            pump=self.bench.pump,
-            paused=False,
-            trouble=None,
-            clusters=(self.cluster.seen.status(self.cluster.spec.alias, now),),
-            silent=Silent(target=silent) if self.side else Silent(source=silent),
+        return at_once(
+            flow_status(
+                FlowState.ACTIVE,
+                FLOW,
+                uid="uid",
+                mirrors={where.topic: Mirror(where.topic, where.topic, partitions=1) for where in (ONE, TWO)},
+                pump=self.bench.pump,
+                paused=False,
+                trouble=None,
+                clusters=(self.cluster.seen.status(self.cluster.spec.alias, now),),
+                silent=Silent(target=silent) if self.side else Silent(source=silent),
+            )
         )
 
     def partition(self, where: TopicPartition) -> PartitionStatus:

@@ -20,15 +20,19 @@ from replicator.engine.pump import Totals
 from replicator.engine.slot import OpenTransaction, Slot
 from replicator.engine.state_log import StateLog
 from replicator.engine.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
+from replicator.engine.turns import Turns
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
-from replicator.model.status import FlowStatus, ShardStatus
+from replicator.model.status import FlowStatus, MirrorStatus, ShardStatus
 from replicator.wire.cluster import Cluster, Leader, Topic
+from tests.at_once import at_once
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from replicator.engine.pump import Pump
 
 FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
@@ -74,16 +78,23 @@ PUMP = pump_of()
 def whole(*slots: Slot, silent: Silent | None = None, partitions: int = 0, pump: Pump | None = None) -> FlowStatus:
     """Return the picture of a flow that copies these partitions of one topic."""
     mirrors = {"orders": Mirror("orders", "orders", partitions=partitions or len(slots))}
-    return flow_status(
-        FlowState.ACTIVE,
-        FLOW,
-        uid="uid",
-        mirrors=mirrors,
-        pump=pump or pump_of(*slots),
-        paused=False,
-        trouble=None,
-        silent=silent or Silent(),
+    return at_once(
+        flow_status(
+            FlowState.ACTIVE,
+            FLOW,
+            uid="uid",
+            mirrors=mirrors,
+            pump=pump or pump_of(*slots),
+            paused=False,
+            trouble=None,
+            silent=silent or Silent(),
+        )
     )
+
+
+def mirror_of(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> MirrorStatus:
+    """Return the picture of one topic."""
+    return at_once(_mirror(mirror, slots, pump, Turns(), paused=False))
 
 
 def slot(partition: int) -> Slot:
@@ -96,7 +107,7 @@ def test_a_mirror_says_what_one_of_its_partitions_waits_for() -> None:
     """Also when it is not the first of them, and the others in the same state go on."""
     slots = [slot(0), slot(1)]
     slots[1].copy.wait(Reason.WAITING_FOR_ACCESS, "no right")
-    picture = _mirror(Mirror("orders", "orders"), slots, PUMP, paused=False)
+    picture = mirror_of(Mirror("orders", "orders"), slots, PUMP)
     assert (picture.state, picture.reason, picture.detail) == (
         MirrorState.ACTIVE,
         Reason.WAITING_FOR_ACCESS,
@@ -109,7 +120,7 @@ def test_a_stopped_partition_comes_first() -> None:
     slots = [slot(0), slot(1)]
     slots[0].copy.wait(Reason.WAITING_FOR_ACCESS, "no right")
     slots[1].copy.fault(Reason.FOREIGN_WRITER, "someone")
-    picture = _mirror(Mirror("orders", "orders"), slots, PUMP, paused=False)
+    picture = mirror_of(Mirror("orders", "orders"), slots, PUMP)
     assert (picture.state, picture.reason, picture.detail) == (MirrorState.FAULTED, Reason.FOREIGN_WRITER, "someone")
 
 
@@ -186,9 +197,9 @@ def test_an_open_transaction_comes_before_a_fill() -> None:
     """In a partition and in a mirror: a fill goes on by itself."""
     assert shown(held_up(copied(0, fill=5000), 12.0))[0] is Reason.OPEN_TRANSACTION
     slots = [copied(0, fill=5000), held_up(copied(1), 12.0)]
-    picture = _mirror(Mirror("orders", "orders"), slots, PUMP, paused=False)
+    picture = mirror_of(Mirror("orders", "orders"), slots, PUMP)
     assert (picture.reason, picture.detail) == (Reason.OPEN_TRANSACTION, "producer id 4711")
-    assert _mirror(Mirror("orders", "orders"), slots[:1], PUMP, paused=False).reason is Reason.FILLING
+    assert mirror_of(Mirror("orders", "orders"), slots[:1], PUMP).reason is Reason.FILLING
 
 
 def test_filled_offsets_are_counted() -> None:
@@ -223,7 +234,7 @@ def test_a_partition_whose_leader_does_not_answer_waits_for_it() -> None:
 def test_a_partition_of_ours_that_was_not_begun_with_is_nobody_elses() -> None:
     """The first pass has found it, and the next step attaches it; one that nobody works on waits."""
     mirror = Mirror("orders", "orders", partitions=9)
-    found = _mirror(mirror, [], PUMP, paused=False).partitions
+    found = mirror_of(mirror, [], PUMP).partitions
     assert (found[0].phase, found[0].reason) == (None, Reason.HELD_ELSEWHERE)
     assert (found[7].phase, found[7].state, found[7].reason) == (PartitionPhase.ATTACHING, MirrorState.PENDING, None)
     assert (found[8].phase, found[8].reason) == (PartitionPhase.WAITING, Reason.WAITING_FOR_LEASE)
@@ -320,11 +331,11 @@ def test_whoever_worked_on_a_partition_may_still_do_so_where_nobody_can_be_heard
     """An old sign of life is no sign of an end: the state topic was not read since."""
     deaf: dict[str, Any] = {"holder": lambda _: None, "unheard_seconds": lambda: 42.0}
     known = pump_of(**deaf, last_holder=lambda shard: f"daemon {shard.number}")
-    found = _mirror(Mirror("orders", "orders", partitions=1, active={0}), [], known, paused=False).partitions[0]
+    found = mirror_of(Mirror("orders", "orders", partitions=1, active={0}), [], known).partitions[0]
     assert (found.state, found.reason, found.holder) == (MirrorState.ACTIVE, Reason.HELD_ELSEWHERE, "daemon 0")
     assert found.detail == "copied by daemon 0 when other daemons were last heard: nothing for 42.0s"
     assert found.phase is None
-    nobody = _mirror(Mirror("orders", "orders", partitions=1), [], pump_of(**deaf), paused=False).partitions[0]
+    nobody = mirror_of(Mirror("orders", "orders", partitions=1), [], pump_of(**deaf)).partitions[0]
     assert (nobody.reason, nobody.holder, nobody.phase) == (Reason.HELD_ELSEWHERE, None, None)
     assert nobody.detail == "not known who works on it: nothing for 42.0s"
 
@@ -349,8 +360,10 @@ def test_what_another_daemon_copies_does_not_rest_with_the_flow_that_ended_here(
     """It is held by that one, as it was last heard; of what nobody worked on nobody knows by now."""
     ours = copied(0)
     mirrors = {"orders": Mirror("orders", "orders", partitions=9, active={1})}
-    picture = flow_status(
-        FlowState.FAULTED, FLOW, uid="uid", mirrors=mirrors, pump=pump_of(ours), paused=False, trouble="ended"
+    picture = at_once(
+        flow_status(
+            FlowState.FAULTED, FLOW, uid="uid", mirrors=mirrors, pump=pump_of(ours), paused=False, trouble="ended"
+        )
     )
     after = at_rest(picture)
     parts = after.mirrors[0].partitions

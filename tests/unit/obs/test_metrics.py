@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from replicator.model.groups import GroupStatus
 from replicator.model.status import DaemonStatus
 from replicator.obs import loop_watch
 from replicator.obs.metrics import PREFIX, Metric, render
@@ -21,15 +19,12 @@ from tests.unit.rpc.samples import DAEMON, NORTH, FakeDaemon
 ROOT = Path(__file__).parents[3]
 
 
-def groups(flow: str) -> Sequence[GroupStatus]:
-    """Return the groups of a flow that this daemon runs."""
-    assert flow in {"east-to-west", "north-to-west"}
-    return FakeDaemon().groups(flow)[0]
+GROUPS = {flow: FakeDaemon().groups(flow)[0] for flow in ("east-to-west", "north-to-west")}
 
 
 def scrape(status: DaemonStatus = DAEMON) -> dict[str, float]:
     """Return the samples of a scrape by name and labels, as they are written."""
-    lines = render(lambda: status, groups).decode().splitlines()
+    lines = render(status, GROUPS).decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
 
@@ -102,7 +97,7 @@ def test_every_metric_of_the_table_is_well_formed_and_scraped(monkeypatch: pytes
     """Names follow the conventions: counters end in _total, and all of them parse."""
     monkeypatch.setattr(loop_watch, "lag_seconds", lambda: 0.25)
     monkeypatch.setattr(loop_watch, "task_count", lambda: 12)
-    families = list(text_string_to_metric_families(render(lambda: DAEMON, groups, {"role": 2}).decode()))
+    families = list(text_string_to_metric_families(render(DAEMON, GROUPS, {"role": 2}).decode()))
     parsed = {family.name for family in families if family.samples}
 
     for metric in Metric:
@@ -117,7 +112,7 @@ def test_every_metric_of_the_table_is_well_formed_and_scraped(monkeypatch: pytes
 
 def test_a_cluster_is_up_if_it_answers_any_flow() -> None:
     """And nothing is said of one that nobody knows of; partitions are counted by phase once the flow is up."""
-    text = render(lambda: DAEMON, groups).decode()
+    text = render(DAEMON, GROUPS).decode()
     assert [line for line in text.splitlines() if line.startswith("replicator_cluster_up{")] == [
         'replicator_cluster_up{cluster="east"} 1.0',
         'replicator_cluster_up{cluster="west"} 1.0',
@@ -127,7 +122,7 @@ def test_a_cluster_is_up_if_it_answers_any_flow() -> None:
     assert 'replicator_partitions{flow="east-to-west",phase="stopped"} 0.0' in text
     assert 'replicator_partitions{flow="north-to-west"' not in text
     alone = replace(DAEMON, flows=(NORTH,))
-    assert 'replicator_cluster_up{cluster="west"} 0.0' in render(lambda: alone, groups).decode()
+    assert 'replicator_cluster_up{cluster="west"} 0.0' in render(alone, GROUPS).decode()
 
 
 def test_the_documentation_is_up_to_date() -> None:

@@ -382,10 +382,10 @@ class FakeDaemon:
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
         """Return the same: nobody else copies anything."""
-        status = self.snapshot()
+        status = await self.snapshot()
         return replace(status, flows=tuple(one for one in status.flows if flow in {None, one.flow}))
 
-    def snapshot(self) -> DaemonStatus:
+    async def snapshot(self) -> DaemonStatus:
         """Return the current value."""
         if self.refuse is not None and not isinstance(self.refuse, ReplicatorError):
             raise self.refuse
