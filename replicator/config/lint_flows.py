@@ -92,16 +92,18 @@ _GROUPS = _Names("groups", "groups __* and replicator.* never follow", group_res
 
 
 def _patterns(rule: Rule, path: KeyPath, selection: Selection, names: _Names) -> None:
+    excluded, seen = set(selection.exclude), set[Pattern]()
     for index, pattern in enumerate(selection.include):
         where = (*path, index)
         if pattern.kind is not PatternKind.REGEX and names.reserved(pattern.text):
             rule.note(where, f"matches nothing: {names.never}")
-        elif pattern in selection.exclude:
+        elif pattern in excluded:
             rule.note(where, f"matches nothing: the same pattern is in {names.key}.exclude")
         elif literal(pattern) and not names.matches(Selection((pattern,), selection.exclude), pattern.text):
             rule.note(where, f"matches nothing: {names.key}.exclude takes it away again")
-        elif pattern in selection.include[:index]:
+        elif pattern in seen:
             rule.note(where, "is there twice")
+        seen.add(pattern)
 
 
 def _rename(rule: Rule, path: KeyPath, rename: Rename) -> None:

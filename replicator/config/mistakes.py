@@ -12,7 +12,10 @@ Key = str | int
 KeyPath = tuple[Key, ...]
 PROBLEMS_MAX = 200
 """A generated file can be wrong everywhere; nobody reads more than this at once."""
-_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+TEXT_CHARS_MAX = 1000
+"""Of one mistake: it goes to the log at SIGHUP, and may quote a value of any length."""
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_KEY_CHARS_MAX = 100
 
 
 class Mark(NamedTuple):
@@ -30,7 +33,7 @@ def key_path(path: KeyPath) -> str:
         if isinstance(key, int):
             text += f"[{key}]"
         else:
-            text += ("." if text else "") + (key if _PLAIN_KEY.fullmatch(key) else f'"{key}"')
+            text += ("." if text else "") + (key if _PLAIN_KEY.fullmatch(key) else f'"{key[:_KEY_CHARS_MAX]}"')
     return text
 
 
@@ -64,6 +67,8 @@ class Mistakes:
 
     def add(self, mark: Mark, path: KeyPath, text: str) -> None:
         """Note one mistake."""
+        if len(text) > TEXT_CHARS_MAX:
+            text = f"{text[:TEXT_CHARS_MAX]}... ({len(text):,} characters)"
         self.found.append(Mistake(mark, path, text))
 
     def lines(self) -> list[str]:

@@ -130,20 +130,23 @@ def _group_matcher(selection: Selection) -> Callable[[str], bool]:
 def _matcher_of(
     selection: Selection, is_reserved: Callable[[str], bool], is_never_matched: Callable[[str], bool]
 ) -> Callable[[str], bool]:
-    include = _union(selection.include)
-    exclude = _union(selection.exclude)
-    by_name = frozenset(pattern.text for pattern in selection.include if literal(pattern))
+    by_name, include = _union(selection.include)
+    not_by_name, exclude = _union(selection.exclude)
 
     def match(name: str) -> bool:
         if is_reserved(name) or (is_never_matched(name) and name not in by_name):
             return False
-        return any(test(name) for test in include) and not any(test(name) for test in exclude)
+        if not (name in by_name or any(test(name) for test in include)):
+            return False
+        return name not in not_by_name and not any(test(name) for test in exclude)
 
     return match
 
 
-def _union(patterns: tuple[Pattern, ...]) -> tuple[Callable[[str], object], ...]:
-    return tuple(_test(pattern) for pattern in patterns)
+def _union(patterns: tuple[Pattern, ...]) -> tuple[frozenset[str], tuple[Callable[[str], object], ...]]:
+    """Return the full names among some patterns, of which there may be thousands, and tests for the others."""
+    names = frozenset(pattern.text for pattern in patterns if literal(pattern))
+    return names, tuple(_test(pattern) for pattern in patterns if not literal(pattern))
 
 
 def _test(pattern: Pattern) -> Callable[[str], object]:

@@ -81,6 +81,14 @@ class Selection:
 
     include: tuple[Pattern, ...]
     exclude: tuple[Pattern, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)
+    """It is a key for each name that is asked about, and may hold thousands of patterns."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.include, self.exclude)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,3 +224,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "gone.yaml", {})
     assert caught.value.why
     assert caught.value.next_step
+
+
+def test_a_mistake_quotes_no_more_than_a_line(tmp_path: Path) -> None:
+    """It goes to the log at SIGHUP: a value of 900 kB was there whole, and keys as long."""
+    file = tmp_path / "replicator.yaml"
+    file.write_text(f"version: 0x{'f' * 500_000}\n'{'k' * 900} ': 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert len(caught.value.problems) > 1
+    problems = [problem.removeprefix(f"{file}:") for problem in caught.value.problems]
+    assert all(len(problem) < 1_200 for problem in problems)
+    assert not any("k" * 200 in problem for problem in problems)

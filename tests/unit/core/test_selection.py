@@ -162,3 +162,18 @@ def test_groups_are_matched_like_topics_with_names_of_their_own_left_out() -> No
         assert matches_group(Selection((glob(name),)), name)
     assert not matches_group(Selection((glob("*"),), (prefix("bill"),)), "billing")
     assert not matches_group(Selection(()), "billing")
+
+
+def test_a_long_list_is_hashed_once_and_names_in_it_are_looked_up() -> None:
+    """It is the key for every name that is asked about: thousands of names in it took seconds of each look."""
+    asked: list[str] = []
+
+    class Counted(Pattern):
+        def __hash__(self) -> int:
+            asked.append(self.text)
+            return hash(self.text)
+
+    names = [f"topic-{number}" for number in range(500)]
+    means = Selection(tuple(Counted(PatternKind.GLOB, name) for name in names), (Pattern(PatternKind.GLOB, names[3]),))
+    assert [name for name in [*names, "other"] if matches(means, name)] == [*names[:3], *names[4:]]
+    assert asked == names
