@@ -7,10 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicCollection, Uuid
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AclOperation,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -25,10 +26,11 @@ from replicator.admin.acls import Acls
 from replicator.admin.client import Connection
 from replicator.admin.faults import fault
 from replicator.core.ownership import created
-from replicator.core.rights import Operation, on_cluster, on_group, on_topic
-from replicator.errors import KafkaError, NotOurs
+from replicator.core.rights import NOT_TOLD, Operation, on_cluster, on_group, on_topic
+from replicator.errors import ConnectionFailed, KafkaError, NotOurs
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
+from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -94,6 +96,7 @@ class TopicAdmin:
     def __init__(self, cluster: ClusterSpec) -> None:
         self._timeout = cluster.request_timeout_seconds
         self._connection = Connection(cluster)
+        self._cluster: Cluster | None = None
         self.acls = Acls(self._connection)
 
     def prove_with(self, prove: Callable[[], Awaitable[None]]) -> None:
@@ -101,25 +104,42 @@ class TopicAdmin:
         self._connection.before = prove
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections; a later call makes new ones."""
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            cluster.close()
         await self._connection.close()
 
     async def describe_cluster(self) -> ClusterFacts:
-        """Return the cluster's id, its brokers and what this user may do to the cluster."""
+        """Return the cluster's id, its brokers and what this user may do to the cluster.
 
-        def start(client: AdminClient) -> dict[str, Future[Any]]:
-            return {"": client.describe_cluster(include_authorized_operations=True, request_timeout=self._timeout)}
-
-        answer = await self._connection.call(
-            start, doing="describe the cluster", api="DescribeCluster", right=on_cluster(Operation.DESCRIBE)
-        )
-        found = answer[""]
-        allowed = found.authorized_operations
+        Raises:
+            ConnectionFailed: It names no broker, as one does that has just started.
+        """
+        cluster = await self._asked()
+        bits = await cluster.operations()
+        if not cluster.brokers:
+            alias = cluster.spec.alias
+            raise ConnectionFailed(
+                f"cluster {alias!r} names no broker now", cluster=alias, why="its answer to Metadata is empty"
+            )
+        told = bits != NOT_TOLD
         return ClusterFacts(
-            cluster_id=found.cluster_id,
-            broker_ids=tuple(sorted(node.id for node in found.nodes)),
-            operations=None if allowed is None else frozenset(operation.name for operation in allowed),
+            cluster_id=cluster.cluster_id,
+            broker_ids=tuple(sorted(cluster.brokers)),
+            operations=frozenset(one.name for one in AclOperation if bits >> one.value & 1) if told else None,
         )
+
+    async def _asked(self) -> Cluster:
+        """Return the cluster by our own wire: over answers that name no broker librdkafka ends the process.
+
+        Its parsers of DescribeCluster and DescribeTopics fail then without an error, and assert that there is one.
+        """
+        if self._connection.before is not None:
+            await self._connection.before()
+        if self._cluster is None:
+            self._cluster = Cluster(self._connection.cluster)
+        return self._cluster
 
     async def topics(self) -> dict[str, int]:
         """Return every topic this user may see, internal ones included, with its partition count."""
@@ -200,14 +220,8 @@ class TopicAdmin:
 
     async def topic_id(self, name: str) -> bytes | None:
         """Return the id of the topic that has this name now: None for no topic, zeros of a cluster without ids."""
-        answer = await self._connection.call(
-            lambda client: client.describe_topics(TopicCollection([name]), request_timeout=self._timeout),
-            doing=f"look whether topic {name} is still the same",
-            api="Metadata",
-            right=on_topic(name, Operation.DESCRIBE),
-            absent=_ABSENT,
-        )
-        return _bytes_of(answer[name].topic_id) if name in answer else None
+        found = await (await self._asked()).describe(name)
+        return None if found is None else found.topic_id
 
     async def _confirm(self, topic: OwnedTopic) -> None:
         """Return if the topic that was proven ours has its name still.
@@ -415,14 +429,6 @@ def _topic_config(name: str, entries: Mapping[str, ConfigEntry]) -> TopicConfig:
     own = ConfigSource.DYNAMIC_TOPIC_CONFIG.name.lower()
     dynamic = {key: found.value for key, found in effective.items() if found.source == own and found.value is not None}
     return TopicConfig(name, dynamic, effective)
-
-
-def _bytes_of(topic_id: Uuid) -> bytes:
-    halves = (
-        topic_id.get_most_significant_bits(),  # type: ignore[attr-defined]  # its stubs leave them out
-        topic_id.get_least_significant_bits(),  # type: ignore[attr-defined]
-    )
-    return b"".join((half % (1 << 64)).to_bytes(8, "big") for half in halves)
 
 
 def _name(part: Position) -> TopicPartition:

@@ -440,12 +440,12 @@ _CODES = {
     10: Operation.DESCRIBE_CONFIGS,
     11: Operation.ALTER_CONFIGS,
 }
-_NOT_TOLD = -(1 << 31)
+NOT_TOLD = -(1 << 31)
 
 
 def operations_of(bits: int) -> frozenset[Operation] | None:
     """Return the operations in the bit field of a Metadata answer, or None where the broker does not tell."""
-    if bits == _NOT_TOLD:
+    if bits == NOT_TOLD:
         return None
     return frozenset(operation for code, operation in _CODES.items() if bits >> code & 1)
 

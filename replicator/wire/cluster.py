@@ -196,18 +196,36 @@ class Cluster:
             KafkaError: No broker answers.
         """
         names = None if topics is None else tuple(topics)
-        answer = await (await self.any_connection()).call(_metadata_request(names), MetadataResponse)
-        self._check(answer.cluster_id)
-        check_metadata(self.spec, answer)
+        answer = await self._asked(_metadata_request(names))
         described = await _described(answer)
-        self.brokers = {int(broker.node_id): (broker.host, int(broker.port)) for broker in answer.brokers}
-        self.controller_id = int(answer.controller_id)
-        self.cluster_id = answer.cluster_id
-        self._connections.forget_others({*self.brokers, *self.spec.bootstrap})
+        self._take_brokers(answer)
         if names is None:
             self.topics = {}
             self.topic_ids.clear()
         return self._take_topics(answer.topics, described, names or ())
+
+    async def operations(self) -> int:
+        """Return what this user may do to the cluster, as a bit field (`core.rights`); its brokers are learnt anew.
+
+        Raises:
+            WrongCluster: Another cluster answers than the one that is meant.
+            KafkaError: No broker answers.
+        """
+        answer = await self._asked(_metadata_request((), operations=True))
+        self._take_brokers(answer)
+        return int(answer.cluster_authorized_operations)
+
+    async def _asked(self, request: MetadataRequest) -> MetadataResponse:
+        answer = await (await self.any_connection()).call(request, MetadataResponse)
+        self._check(answer.cluster_id)
+        check_metadata(self.spec, answer)
+        return answer
+
+    def _take_brokers(self, answer: MetadataResponse) -> None:
+        self.brokers = {int(broker.node_id): (broker.host, int(broker.port)) for broker in answer.brokers}
+        self.controller_id = int(answer.controller_id)
+        self.cluster_id = answer.cluster_id
+        self._connections.forget_others({*self.brokers, *self.spec.bootstrap})
 
     def _take_topics(
         self, answers: Iterable[MetadataResponseTopic], described: Mapping[str, Topic], names: Iterable[str]
@@ -392,13 +410,13 @@ class Cluster:
         return ",".join(f"{host}:{port}" for host, port in self.spec.bootstrap)
 
 
-def _metadata_request(names: Iterable[str] | None) -> MetadataRequest:
+def _metadata_request(names: Iterable[str] | None, *, operations: bool = False) -> MetadataRequest:
     return MetadataRequest(
         topics=None
         if names is None
         else tuple(MetadataRequestTopic(topic_id=None, name=TopicName(name)) for name in names),
         allow_auto_topic_creation=False,
-        include_cluster_authorized_operations=False,
+        include_cluster_authorized_operations=operations,
         include_topic_authorized_operations=False,
     )
 

@@ -18,6 +18,7 @@ from kio.schema.metadata.v10.response import MetadataResponseBroker
 from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i32, i64Timedelta
 
+from replicator.admin.topics import TopicAdmin
 from replicator.engine.look import Side, read_once
 from replicator.errors import AuthenticationFailed, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
 from replicator.model.names import TopicPartition
@@ -372,3 +373,18 @@ async def test_others_run_while_a_large_cluster_is_described() -> None:
 
     assert len(cluster.topics) == 4
     assert turns > 20
+
+
+async def test_a_broker_that_names_no_broker_ends_nobodys_process() -> None:
+    """One that has just started does: librdkafka's parsers of its admin requests assert that there is one."""
+    async with HostileBroker() as broker:
+        nothing = encoded(broker.metadata(brokers=(), topics=()))
+        broker.lie = body(METADATA, nothing)
+        admin = TopicAdmin(broker.spec())
+        try:
+            for call in (admin.describe_cluster(), admin.topic_id(TOPIC), admin.each_broker_configs(["x"])):
+                with pytest.raises(KafkaError) as caught:
+                    await call
+                assert caught.value.retryable
+        finally:
+            await admin.close()
