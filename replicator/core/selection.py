@@ -78,6 +78,11 @@ def left_out_by_name(selection: Selection, name: str) -> bool:
     return not matches(selection, name) and not reserved(name) and _any_name_matcher(selection)(name)
 
 
+def means_by_name(selection: Selection, name: str) -> bool:
+    """Return whether a topic is selected, or would be were its name not that of an internal one: it is told of."""
+    return matches(selection, name) or left_out_by_name(selection, name)
+
+
 def matches_group(selection: Selection, name: str) -> bool:
     """Return whether a selection means this consumer group.
 

@@ -127,6 +127,7 @@ class FlowRunner:
         self.trouble: str | None = "starting"
         self.ended_because: str | None = None
         self._source = Cluster(source)
+        self._source.concerns = lambda name: name == STATE_TOPIC or selection.means_by_name(flow.topics, name)
         self._target = Cluster(target)
         self._found = StartFindings(flow.name)
         self._opened: OpenedLook | None = None

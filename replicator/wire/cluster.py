@@ -17,8 +17,9 @@ from replicator.core.observations import ANYWHERE, ClusterSeen
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
 from replicator.wire.connections import Connections, none_reached
+from replicator.wire.decode import KEEP_ALL, Keep
 from replicator.wire.faults import refused, untold
-from replicator.wire.metadata import check_metadata
+from replicator.wire.metadata import check_metadata, is_topic_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -79,6 +80,7 @@ class Cluster:
     Only facts that brokers sent are kept; `refresh` replaces them.
 
     Attributes:
+        concerns: Of which topics anything is kept when all are described; of every one unless it is set.
         seen: When its brokers last answered.
         another: That another cluster answers than the one that is meant, None while none does.
     """
@@ -90,6 +92,7 @@ class Cluster:
         self.brokers: dict[int, tuple[str, int]] = {}
         self.topics: dict[str, Topic] = {}
         self.topic_ids: dict[str, bytes] = {}
+        self.concerns: Callable[[str], bool] = lambda _: True
         self.seen = ClusterSeen()
         self._connections = Connections(spec, self._prove)
         self.another: WrongCluster | None = None
@@ -185,7 +188,7 @@ class Cluster:
         """Ask for brokers and topics anew.
 
         Args:
-            topics: Names to describe (an empty list: brokers only), or None for every topic.
+            topics: Names to describe (an empty list: brokers only), or None for every topic that is of concern.
                 No topic is ever created by asking.
 
         Returns:
@@ -196,7 +199,8 @@ class Cluster:
             KafkaError: No broker answers.
         """
         names = None if topics is None else tuple(topics)
-        answer = await self._asked(_metadata_request(names))
+        keep: Keep = {MetadataResponseTopic: self._is_of_concern} if names is None else KEEP_ALL
+        answer = await self._asked(_metadata_request(names), keep)
         described = await _described(answer)
         self._take_brokers(answer)
         if names is None:
@@ -215,8 +219,8 @@ class Cluster:
         self._take_brokers(answer)
         return int(answer.cluster_authorized_operations)
 
-    async def _asked(self, request: MetadataRequest) -> MetadataResponse:
-        answer = await (await self.any_connection()).call(request, MetadataResponse)
+    async def _asked(self, request: MetadataRequest, keep: Keep = KEEP_ALL) -> MetadataResponse:
+        answer = await (await self.any_connection()).call(request, MetadataResponse, keep=keep)
         self._check(answer.cluster_id)
         check_metadata(self.spec, answer)
         return answer
@@ -226,6 +230,11 @@ class Cluster:
         self.controller_id = int(answer.controller_id)
         self.cluster_id = answer.cluster_id
         self._connections.forget_others({*self.brokers, *self.spec.bootstrap})
+
+    def _is_of_concern(self, topic: MetadataResponseTopic) -> bool:
+        """Return whether a topic is described here; also one whose name is refused for what it is."""
+        name = str(topic.name)
+        return self.concerns(name) or not is_topic_name(name)
 
     def _take_topics(
         self, answers: Iterable[MetadataResponseTopic], described: Mapping[str, Topic], names: Iterable[str]

@@ -197,8 +197,10 @@ class Connection:
         self.send(api_key, version, body, body_bytes, on_answer, urgent=urgent, frame_bytes_max=frame_bytes_max)
         return done
 
-    async def call(self, request: Entity, answer: type[R], *, urgent: bool = False) -> R:
-        """Send a control message and return its decoded answer.
+    async def call(
+        self, request: Entity, answer: type[R], *, urgent: bool = False, keep: decode.Keep = decode.KEEP_ALL
+    ) -> R:
+        """Send a control message and return its decoded answer, of its lists what is to be kept.
 
         Raises:
             KafkaError: The connection failed, timed out or sent bytes that are no such answer.
@@ -209,15 +211,15 @@ class Connection:
         payload = body.getvalue()
         api_key = int(kind.__api_key__)  # type: ignore[attr-defined] # only requests and answers have one
         frame = await self.ask(api_key, int(kind.__version__), [payload], len(payload), urgent=urgent)
-        return await self.decode(frame, answer)
+        return await self.decode(frame, answer, keep)
 
-    async def decode(self, frame: Frame, answer: type[R]) -> R:
+    async def decode(self, frame: Frame, answer: type[R], keep: decode.Keep = decode.KEEP_ALL) -> R:
         """Return the typed answer in a frame that `ask` gave; a large one is read in pieces, others run in between.
 
         Raises:
             ProtocolError: It holds no such answer.
         """
-        reading = decode.pieces(frame.view[: frame.size], answer)
+        reading = decode.pieces(frame.view[: frame.size], answer, keep)
         while True:
             try:
                 next(reading)

@@ -13,6 +13,7 @@ import dataclasses
 import struct
 import types
 import typing
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -24,7 +25,7 @@ from replicator.errors import BugError, CorruptRecords
 from replicator.wire.cursor import read_uvarint, skip_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
     from kio.static.protocol import Entity
 
@@ -44,19 +45,23 @@ _I16 = struct.Struct(">h")
 _I32 = struct.Struct(">i")
 
 Data = memoryview
+Keep = Mapping[type, Callable[[Any], bool]]
+"""By type of a message in a list: whether an element is wanted."""
+KEEP_ALL: Final[Keep] = {}
 Plain = tuple[Any, int]
 """A value, and the position behind it."""
 R = TypeVar("R", bound="Entity")
 
 
 class _Budget:
-    """What is left of the memory for one answer, and where reading paused last."""
+    """What is left of the memory for one answer, where reading paused last, and which elements are kept."""
 
-    __slots__ = ("left_bytes", "paused_at")
+    __slots__ = ("keep", "left_bytes", "paused_at")
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Keep) -> None:
         self.left_bytes = MEMORY_BYTES_MAX
         self.paused_at = 0
+        self.keep = keep
 
     def spend(self, count: int, each_bytes: int) -> None:
         """Take room for that many elements.
@@ -69,12 +74,13 @@ class _Budget:
             raise CorruptRecords(f"it would take more than {MEMORY_BYTES_MAX >> 20} MiB of memory")
 
 
-def pieces(data: Data, answer: type[R]) -> Generator[None, None, R]:
+def pieces(data: Data, answer: type[R], keep: Keep = KEEP_ALL) -> Generator[None, None, R]:
     """Read an answer, header included; pauses every `PIECE_BYTES`, returns it at the end.
 
     Args:
         data: The answer from its correlation id on, and nothing behind it.
         answer: kio's type of it.
+        keep: Which elements of its lists are kept; the others are read and checked, and gone at once.
 
     Raises:
         CorruptRecords: These bytes are no such answer.
@@ -84,7 +90,7 @@ def pieces(data: Data, answer: type[R]) -> Generator[None, None, R]:
         at = _CORRELATION_BYTES
         if answer.__header_schema__.__flexible__:  # type: ignore[attr-defined] # requests and answers have one
             at = skip_tags(data, at)
-        entity, _ = yield from shape.read(data, at, _Budget())
+        entity, _ = yield from shape.read(data, at, _Budget(keep))
     except (IndexError, struct.error) as error:
         raise CorruptRecords("it ends too early", why=str(error)) from error
     except (UnicodeDecodeError, OverflowError) as error:
@@ -280,6 +286,7 @@ class _Messages(_List):
     """A list of messages, read with pauses in between."""
 
     def __init__(self, field: dataclasses.Field[Any], kind: type[Entity], *, flexible: bool, optional: bool) -> None:
+        self._kind = kind
         self._shape = _shape_of(kind)
         super().__init__(field.name, self._shape.bytes_min, flexible=flexible, optional=optional)
 
@@ -292,12 +299,14 @@ class _Messages(_List):
             return at
         budget.spend(count, _OBJECT_BYTES)
         items = []
+        wanted = budget.keep.get(self._kind)
         for _ in range(count):
             if shape.is_flat:
                 item, at = shape.read_flat(data, at, budget)
             else:
                 item, at = yield from shape.read(data, at, budget)
-            items.append(item)
+            if wanted is None or wanted(item):
+                items.append(item)
             if at - budget.paused_at >= PIECE_BYTES:
                 budget.paused_at = at
                 yield

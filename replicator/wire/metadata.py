@@ -24,6 +24,11 @@ _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 """Kafka's own rule (Topic.LEGAL_CHARS)."""
 
 
+def is_topic_name(name: str) -> bool:
+    """Return whether a cluster may have a topic of that name."""
+    return _TOPIC.fullmatch(name) is not None
+
+
 def check_metadata(spec: ClusterSpec, answer: MetadataResponse) -> None:
     """Return if an answer is one that a cluster may give.
 
@@ -49,6 +54,6 @@ def _wrong(answer: MetadataResponse) -> str | None:
         if not (_HOST.fullmatch(broker.host) and 0 < int(broker.port) <= _PORT_MAX and int(broker.node_id) >= 0):
             return f"broker {int(broker.node_id)} is at '{said(broker.host, 80)}', port {int(broker.port)}"
     for topic in answer.topics:
-        if topic.error_code is ErrorCode.none and not _TOPIC.fullmatch(str(topic.name)):
+        if topic.error_code is ErrorCode.none and not is_topic_name(str(topic.name)):
             return f"a topic is called '{said(str(topic.name), 80)}'"
     return None

@@ -27,6 +27,7 @@ from replicator.state_pb import state_pb2 as pb
 from replicator.wire import cluster as cluster_module
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.connection import Connection
+from tests.hostile.broker import METADATA, HostileBroker, encoded, framed, head
 
 ID = uuid.UUID(int=7)
 UNKNOWN, FORBIDDEN, LOADING = (
@@ -44,7 +45,7 @@ class Broker:
         self.asked = 0
         self.leaves_out = ""
 
-    async def call(self, request: MetadataRequest, _: object) -> MetadataResponse:
+    async def call(self, request: MetadataRequest, _: object, **__: object) -> MetadataResponse:
         """Answer."""
         self.asked += 1
         return MetadataResponse(
@@ -125,6 +126,41 @@ def test_an_answer_without_the_topic_that_was_asked_for_is_an_error_of_ours() ->
         with pytest.raises(ProtocolError, match="answers Metadata without a word of a"):
             asyncio.run(ask)
     assert asyncio.run(cluster.describe("b")) is None
+
+
+async def test_of_all_topics_only_those_of_concern_are_kept() -> None:
+    """An answer about a million others takes its own bytes, and no more; one that has an illegal name is still seen."""
+    names = [*(f"orders-{number}" for number in range(3)), *(f"other-{number}" for number in range(500))]
+    async with HostileBroker() as broker:
+
+        def described(*more: str) -> bytes:
+            partition = MetadataResponsePartition(
+                error_code=ErrorCode.none, partition_index=i32(0), leader_id=BrokerId(1), leader_epoch=i32(3)
+            )
+            topics = tuple(
+                MetadataResponseTopic(
+                    error_code=ErrorCode.none, name=TopicName(name), topic_id=ID, partitions=(partition,)
+                )
+                for name in (*names, *more)
+            )
+            return encoded(broker.metadata(topics=topics))
+
+        body = described()
+        broker.lie = lambda asked, answer: framed(head(asked) + body if asked.key == METADATA else answer)
+        cluster = Cluster(broker.spec())
+        cluster.concerns = lambda name: name.startswith("orders")
+        try:
+            await cluster.refresh(None)
+            assert sorted(cluster.topics) == names[:3]
+            assert sorted(cluster.topic_ids) == names[:3]
+            await cluster.refresh(["other-7"])  # of what is asked for by name all is told
+            assert "other-7" in cluster.topics
+            body = described("no/topic")
+            with pytest.raises(ProtocolError, match="no Kafka cluster") as caught:
+                await cluster.refresh(None)
+            assert "no/topic" in str(caught.value)
+        finally:
+            cluster.close()
 
 
 def test_partitions_of_mirrors() -> None:

@@ -193,3 +193,24 @@ def test_a_large_answer_is_read_in_pieces() -> None:
 
     assert found == [message]
     assert pauses >= len(raw) // decode.PIECE_BYTES - 1
+
+
+def test_what_is_not_wanted_is_read_and_not_kept() -> None:
+    """It is checked all the same."""
+    topics = tuple(
+        MetadataResponseTopic(error_code=ErrorCode.none, name=TopicName(name), topic_id=uuid.UUID(int=7), partitions=())
+        for name in ("a", "b", "c")
+    )
+    broker = MetadataResponseBroker(node_id=BrokerId(1), host="h", port=i32(9))
+    raw = encoded(MetadataResponse(throttle_time=AT_ONCE, brokers=(broker,), topics=topics))
+    keep: decode.Keep = {MetadataResponseTopic: lambda topic: bool(topic.name == "b")}
+    found: list[MetadataResponse] = []
+
+    def reading(data: bytes) -> Iterator[None]:
+        found.append((yield from decode.pieces(memoryview(data), MetadataResponse, keep)))
+
+    list(reading(raw))
+    assert found[0].topics == topics[1:2]
+    assert found[0].brokers == (broker,)
+    with pytest.raises(CorruptRecords):
+        list(reading(raw.replace(b"\x02c", b"\x7fc")))
