@@ -166,7 +166,24 @@ class ConnectionFailed(KafkaError):
 
 
 class AuthenticationFailed(KafkaError):
-    """Wrong credentials, or a certificate that does not verify."""
+    """Wrong credentials, or a certificate that does not verify.
+
+    Attributes:
+        refused: Whether the other side was shown credentials, and refused them: that counts against the account.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        cluster: str,
+        why: str = "",
+        next_step: str = "",
+        retryable: bool = False,
+        refused: bool = False,
+    ) -> None:
+        super().__init__(what, cluster=cluster, why=why, next_step=next_step, retryable=retryable)
+        self.refused = refused
 
 
 class AuthorizationFailed(KafkaError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from replicator.errors import StoreError
@@ -17,17 +18,27 @@ PEM_BYTES_MAX = 4 << 20
 def read_regular(path: Path, max_bytes: int) -> bytes:
     """Return up to `max_bytes` of a regular file, or of what a link to one leads to.
 
-    A FIFO would wait for a writer for ever, a device may have no end.
-
     Raises:
         OSError: It cannot be read, or is no regular file; `strerror` says so.
     """
+    with open_regular(path) as file:
+        return file.read(max_bytes)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file, or what a link to one leads to, for reading.
+
+    A FIFO would wait for a writer for ever, a device may have no end.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file; `strerror` says so.
+    """
     # Without O_NONBLOCK already opening a FIFO waits, before anything can be known of it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
-        return file.read(max_bytes)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 _OTHERS_WRITE = 0o022

@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
 from replicator.core.rights import Operation, on_cluster
-from replicator.errors import AuthorizationFailed, BrokerRefused
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused
+from replicator.logins import logins_of
 from replicator.threads import in_threads
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _POLL_SECONDS = 0.1
 _MARGIN_SECONDS = 2.0
 """librdkafka ends a request at its time-out by itself; past this margin we end it."""
 _CLOSE_SECONDS_MAX = 2.0
+_SOME_BROKER = "a broker of librdkafka's choice"
 
 K = TypeVar("K", bound="Hashable")
 
@@ -88,6 +90,31 @@ class Connection:
                     await in_threads(self._pool, _drop, let_go)
 
     def _call(
+        self,
+        start: Callable[[AdminClient], Mapping[K, Future[Any]]],
+        doing: str,
+        api: str,
+        right: Grant,
+        absent: frozenset[int],
+        refused: dict[K, Code] | None,
+    ) -> dict[K, Any]:
+        logins = logins_of(self.cluster)
+        logins.check(None)
+        try:
+            return self._answered(start, doing, api, right, absent, refused)
+        except AuthenticationFailed as error:
+            if error.refused:
+                logins.refused(_SOME_BROKER, error)
+                self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        """Make a new client for the next call: this one would go on logging in beside it, for as long as it lives."""
+        with self._making:
+            let_go, self._client = [self._client], None
+        _drop(let_go)
+
+    def _answered(
         self,
         start: Callable[[AdminClient], Mapping[K, Future[Any]]],
         doing: str,

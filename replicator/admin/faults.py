@@ -137,6 +137,7 @@ def fault(
             cluster=cluster.alias,
             why=text,
             next_step=f"check clusters.{cluster.alias}.security: mechanism, user name, password, certificates",
+            refused=code == Code.SASL_AUTHENTICATION_FAILED or "SASL" in text,
         )
     if code in _AUTHORIZATION:
         return AuthorizationFailed(what, cluster=cluster.alias, why=text, next_step=_acl_command(cluster, code, right))

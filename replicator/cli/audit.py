@@ -86,16 +86,19 @@ def verify(
     from replicator.obs.audit import REFUSALS, files_of, lines_of
 
     files = [path] if path.is_file() else files_of(path)
-    if not files:
+    refused = [] if path.is_file() else files_of(path, REFUSALS)
+    if not files and not refused:
         raise UsageError(f"there is no audit log in {path}", next_step="name the daemon's state directory")
     chain = follow(lines_of(files))
-    output.line(f"unbroken: entries {chain.first_seq} to {chain.last_seq} in {len(files)} files")
+    output.line(
+        f"unbroken: entries {chain.first_seq} to {chain.last_seq} in {len(files)} files" if files else "no orders yet"
+    )
     output.line(f"last hash: {chain.last_hash}")
     if chain.first_seq > 1:
         output.line(f"not here: entries 1 to {chain.first_seq - 1}, in files that were taken away or deleted")
     if chain.torn:
         output.line(f"no entries (written by half, or changed), and noted: {chain.torn}")
-    if refused := [] if path.is_file() else files_of(path, REFUSALS):
+    if refused:
         told = follow(lines_of(refused))
         output.line(
             f"refused orders: {told.first_seq} to {told.last_seq}, in a chain of their own; old ones are dropped"

@@ -28,6 +28,7 @@ from replicator.engine.parts import Me, silence_seconds
 from replicator.engine.tasks import watched, within
 from replicator.errors import ConfigError, StoreFull, UsageError
 from replicator.files import make_private
+from replicator.logins import forget_refusals
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.units import format_address
@@ -348,6 +349,7 @@ class Daemon:
                 for problem in error.problems:
                     log.error("configuration not reloaded", problem=problem)  # noqa: TRY400 - a mistake, not a crash
                 return
+            forget_refusals()
             plan = diff(self._spec, new)
             self._reload_ok = True
             if plan.restart_needed:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core.audit_chain import GENESIS, Line, decode, digest, encode
 from replicator.errors import StoreError, StoreFull
-from replicator.files import open_private
+from replicator.files import open_private, open_regular
 from replicator.model.audit import AuditEntry, Phase
+from replicator.model.text import command
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -163,13 +164,10 @@ class AuditLog:
             StoreError: They cannot be read.
         """
         found: deque[AuditEntry] = deque(maxlen=limit)
-        try:
-            for line in lines_of(files_of(self._directory, self._name)[-_READ_FILES_MAX:]):
-                entry = decode(line.raw)
-                if entry is not None and wanted(entry.flow):
-                    found.append(entry)
-        except OSError as error:
-            raise _fault(self._directory, error) from error
+        for line in lines_of(files_of(self._directory, self._name)[-_READ_FILES_MAX:]):
+            entry = decode(line.raw)
+            if entry is not None and wanted(entry.flow):
+                found.append(entry)
         return list(found)
 
     def close(self) -> None:
@@ -245,11 +243,23 @@ def _whole(path: Path) -> bytes:
 
 
 def lines_of(files: Sequence[Path]) -> Iterator[Line]:
-    """Yield every line of some files."""
+    """Yield every line of some files.
+
+    Raises:
+        StoreError: One of them cannot be read, or is no regular file.
+    """
     for path in files:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                yield Line(f"{path} line {number}", raw, *((path.name, first_of(path)) if number == 1 else ()))
+        try:
+            with open_regular(path) as file:
+                for number, raw in enumerate(file, 1):
+                    begins = (path.name, first_of(path)) if number == 1 else ()
+                    yield Line(f"{path} line {number}", raw, *begins)
+        except OSError as error:
+            raise StoreError(
+                f"{path} of the audit log cannot be read",
+                why=error.strerror or str(error),
+                next_step=f"look what it is: {command('ls', '-ld', str(path))}",
+            ) from error
 
 
 def _bounded(entry: AuditEntry, chars_max: int) -> AuditEntry:

@@ -87,6 +87,7 @@ async def _scram(connection: Caller, cluster: ClusterSpec, mechanism: Mechanism,
             cluster,
             f"the SCRAM exchange failed: {said(str(error))}",
             f"check username and password of clusters.{cluster.alias}.security",
+            refused=True,
         ) from error
     return _lifetime_seconds(final)
 
@@ -119,7 +120,7 @@ async def _bearer(connection: Caller, cluster: ClusterSpec, token: str) -> float
     except AuthenticationFailed as error:
         told.append(error.why)
     why = f"the token was refused: {'; '.join(told)}{_expiry(token)}"
-    raise _failed(cluster, why, _what_to_check(cluster))
+    raise _failed(cluster, why, _what_to_check(cluster), refused=True)
 
 
 def _expiry(token: str) -> str:
@@ -147,7 +148,7 @@ async def _step(connection: Caller, cluster: ClusterSpec, message: bytes) -> Sas
     answer = await connection.call(SaslAuthenticateRequest(auth_bytes=message), SaslAuthenticateResponse, urgent=True)
     if answer.error_code is not ErrorCode.none:
         why = said(answer.error_message or answer.error_code.name)
-        raise _failed(cluster, why, _what_to_check(cluster))
+        raise _failed(cluster, why, _what_to_check(cluster), refused=True)
     return answer
 
 
@@ -156,11 +157,12 @@ def _lifetime_seconds(answer: SaslAuthenticateResponse) -> float | None:
     return seconds if seconds > 0 else None
 
 
-def _failed(cluster: ClusterSpec, why: str, next_step: str) -> AuthenticationFailed:
+def _failed(cluster: ClusterSpec, why: str, next_step: str, *, refused: bool = False) -> AuthenticationFailed:
     who = f" as {cluster.security.username!r}" if cluster.security.username else ""
     return AuthenticationFailed(
         f"cluster {cluster.alias!r} cannot be logged in to{who}",
         cluster=cluster.alias,
         why=why,
         next_step=next_step,
+        refused=refused,
     )

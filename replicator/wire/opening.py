@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError
+from replicator.logins import logins_of
 from replicator.wire.auth import authenticate
 from replicator.wire.connection import THROTTLE_SECONDS_MAX, Connection
 from replicator.wire.stream import open_stream
@@ -19,6 +21,8 @@ _OPEN_SECONDS_MAX = 10.0
 LOGIN_SECONDS_MIN: Final = 5.0
 """A login has to hold for as long: each one runs a token command, or thousands of rounds of a hash."""
 _SHARE_OF_LIFETIME = 0.8
+_VERDICT_SECONDS = 0.05
+_VERDICT_LOOKS_MAX = 40
 
 
 async def open_connection(cluster: ClusterSpec, threads: Threads, host: str, port: int, *, node: str) -> Connection:
@@ -76,7 +80,7 @@ async def _lifetime_seconds(connection: Connection, threads: Threads) -> float |
         KafkaError: As `authenticate`.
     """
     cluster = connection.cluster
-    lifetime_seconds = await authenticate(connection, cluster, threads)
+    lifetime_seconds = await _logged_in(connection, threads)
     if lifetime_seconds is not None and lifetime_seconds < LOGIN_SECONDS_MIN:
         raise AuthenticationFailed(
             f"a login to {connection.node} of cluster {cluster.alias!r} holds for {lifetime_seconds:g} s only",
@@ -87,6 +91,34 @@ async def _lifetime_seconds(connection: Connection, threads: Threads) -> float |
             retryable=True,
         )
     return lifetime_seconds
+
+
+async def _logged_in(connection: Connection, threads: Threads) -> float | None:
+    """Log in, unless the same was refused a short while ago (`replicator.logins`).
+
+    Raises:
+        AuthenticationFailed: As `authenticate`, or it is not tried again yet.
+        KafkaError: As `authenticate`.
+    """
+    logins, address = logins_of(connection.cluster), connection.node
+    for _ in range(_VERDICT_LOOKS_MAX):
+        # Before any login was taken, one is tried at a time; one that hangs holds up the others for a while only.
+        if logins.proven or not logins.trying:
+            break
+        await asyncio.sleep(_VERDICT_SECONDS)
+    logins.trying.add(address)
+    try:
+        await threads.run(partial(logins.check, address))
+        lifetime_seconds = await authenticate(connection, connection.cluster, threads)
+    except AuthenticationFailed as error:
+        if error.refused:
+            await threads.run(partial(logins.refused, address, error))
+        raise
+    else:
+        logins.taken(address)
+        return lifetime_seconds
+    finally:
+        logins.trying.discard(address)
 
 
 class _Login:

@@ -21,7 +21,8 @@ from kio.static.primitive import i64Timedelta
 from replicator.engine.leaders import LeaderWatch
 from replicator.engine.link import Link
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError
-from replicator.model.security import Mechanism, Protocol, Security
+from replicator.logins import forget_refusals
+from replicator.model.security import Mechanism, Protocol, Secret, Security
 from replicator.wire import opening
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.connection import Connection
@@ -272,3 +273,23 @@ async def test_a_refused_login_names_the_broker() -> None:
         with pytest.raises(AuthenticationFailed, match="cannot be logged in to as 'repl'"):
             await cluster.refresh([])
         cluster.close()
+
+
+async def test_a_refused_login_is_tried_once_by_all_flows() -> None:
+    """Each connection of each flow tried it, and again within a second: that locks the account of a directory."""
+    async with HostileBroker() as broker:
+        good = broker.login
+        broker.login = replace(good, error_code=ErrorCode.sasl_authentication_failed, error_message="no")
+        clusters = [Cluster(broker.spec(sasl(password=Secret("this one is wrong")))) for _ in range(5)]
+        failed = await asyncio.gather(*(cluster.open() for cluster in clusters), return_exceptions=True)
+        assert {type(error) for error in failed} == {AuthenticationFailed}
+        assert broker.asked[SASL_AUTHENTICATE] == 1
+        with pytest.raises(AuthenticationFailed, match="so that no account is locked"):
+            await clusters[0].open()
+        assert broker.asked[SASL_AUTHENTICATE] == 1
+        broker.login = good
+        forget_refusals()
+        await clusters[0].open()
+        assert broker.asked[SASL_AUTHENTICATE] == 2
+        for cluster in clusters:
+            cluster.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from replicator.core.audit_chain import Chain, Line, decode, encode, verify
-from replicator.errors import StoreFull, Unequal
+from replicator.errors import StoreError, StoreFull, Unequal
 from replicator.model.audit import AuditEntry, Phase
 from replicator.obs import audit
 from replicator.obs.audit import REFUSALS, Audit, AuditLog, files_of, lines_of
@@ -229,3 +229,15 @@ def test_a_file_without_any_entry_does_not_begin_the_numbers_anew(tmp_path: Path
 
     assert last > int(files[-1].stem.removeprefix("audit-"))
     assert decode(b"[" * 100_000) is None
+
+
+@pytest.mark.timeout(60)  # whoever opens a FIFO waits for a writer for ever
+def test_what_is_no_file_holds_up_no_reader(tmp_path: Path) -> None:
+    """Each question about the audit log took one thread of the daemon with it, until no order could be written down."""
+    log = Audit(tmp_path)
+    log.append(entry())
+    os.mkfifo(tmp_path / f"{REFUSALS}-000000000001.jsonl")
+    with pytest.raises(StoreError, match="cannot be"):
+        log.recent(lambda _: True, 10)
+    log.append(entry())
+    log.close()
