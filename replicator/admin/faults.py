@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 
 from replicator.core.rights import acl_command, on_cluster
-from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed, ProtocolError
 from replicator.model.text import said
 from replicator.model.units import format_address
 
@@ -60,6 +60,17 @@ _RETRYABLE = frozenset(
         Code.UNKNOWN_TOPIC_OR_PART,  # a topic made a moment ago is not known to every broker yet
     }
 )
+
+_NO_ANSWER = frozenset(
+    {
+        Code._BAD_MSG,  # noqa: SLF001
+        Code._UNDERFLOW,  # noqa: SLF001
+        Code._BAD_COMPRESSION,  # noqa: SLF001
+        Code._INCONSISTENT,  # noqa: SLF001
+        Code._PARTIAL,  # noqa: SLF001
+    }
+)
+"""An answer could not be read: what it would have said is not known, least of all that something is refused."""
 
 _NO_TOPIC = (
     "the topic or partition does not exist, or this user may not describe it",
@@ -148,6 +159,14 @@ def fault(
             cluster=cluster.alias,
             why="; ".join(part for part in (text, detail) if part),
             next_step=f"check that {format_address(cluster.bootstrap[0])} can be reached from here",
+        )
+    if code in _NO_ANSWER:
+        return ProtocolError(
+            what,
+            cluster=cluster.alias,
+            why=f"its answer to {api} cannot be read: {text}",
+            next_step="look at what stands between it and us, and at the brokers' logs; it is asked again",
+            retryable=True,
         )
     why, next_step = _ADVICE.get(code, ("", ""))
     if api == "DeleteRecords" and code == Code.POLICY_VIOLATION:

@@ -139,10 +139,11 @@ class Seeder:
         if leader is None:
             return
         connection = await pump.target.cluster.connection(leader.node, Purpose.CONTROL)
-        ends = await control.list_offsets(connection, [where], control.LATEST, committed=False)
-        end = ends[where].value
-        if ends[where].error:
+        answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+        told = control.told_of(answers, where, pump.target.cluster.spec, "ListOffsets")
+        if told.error:
             return
+        end = told.value
         if end < offset:
             end = await self._fill(slot, connection, end, offset)
         if end >= offset and self._may_write(slot):

@@ -133,7 +133,7 @@ class StateLog:
             TimedOut: Its end was not reached.
         """
         connection = await self._connection(Purpose.CONTROL)
-        answer = (await control.list_offsets(connection, [_WHERE], control.LATEST, committed=False))[_WHERE]
+        answer = await self._listed(connection, control.LATEST, committed=False)
         if answer.error:
             raise await self._refused("ListOffsets", answer.error)
         deadline = asyncio.get_running_loop().time() + _END_SECONDS_MAX
@@ -186,8 +186,8 @@ class StateLog:
 
         What is not there any more by its end was deleted meanwhile.
         """
-        start = (await control.list_offsets(connection, [_WHERE], control.EARLIEST, committed=False))[_WHERE]
-        end = (await control.list_offsets(connection, [_WHERE], control.LATEST, committed=True))[_WHERE]
+        start = await self._listed(connection, control.EARLIEST, committed=False)
+        end = await self._listed(connection, control.LATEST, committed=True)
         for answer in (start, end):
             if answer.error:
                 raise await self._refused("ListOffsets", answer.error)
@@ -382,6 +382,15 @@ class StateLog:
             log.error("state topic lost", why=str(error), next=error.next_step)
         self.lost = text
         return error
+
+    async def _listed(self, connection: Connection, timestamp: int, *, committed: bool) -> control.Answer:
+        """Return where the log starts or ends.
+
+        Raises:
+            KafkaError: The leader does not say.
+        """
+        answers = await control.list_offsets(connection, [_WHERE], timestamp, committed=committed)
+        return control.told_of(answers, _WHERE, self._cluster.spec, "ListOffsets")
 
     async def _refused(self, api: str, code: int, message: str = "") -> KafkaError:
         """Return the error for a refusal; one that may pass makes the leader be looked up again."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from kio.schema.delete_records.v2 import request as delete_request
 from kio.schema.delete_records.v2.response import DeleteRecordsResponse
@@ -24,14 +24,17 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i8, i32, i32Timedelta, i64
 
 from replicator.model.names import TopicPartition
-from replicator.wire.faults import first_of, refused
+from replicator.wire.faults import first_of, refused, untold
 from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from replicator.core.ownership import OwnedTopic
+    from replicator.model.security import ClusterSpec
     from replicator.wire.connection import Connection
+
+T = TypeVar("T")
 
 EARLIEST = -2
 LATEST = -1
@@ -66,12 +69,33 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[int]]:
     return grouped
 
 
-def _offsets(answer: ListOffsetsResponse | LocalOffsetsResponse) -> dict[TopicPartition, Answer]:
-    return {
-        TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
-        for topic in answer.topics
-        for item in topic.partitions
-    }
+def _offsets(
+    asked: Collection[TopicPartition], answer: ListOffsetsResponse | LocalOffsetsResponse
+) -> dict[TopicPartition, Answer]:
+    return _of_those(
+        asked,
+        {
+            TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
+            for topic in answer.topics
+            for item in topic.partitions
+        },
+    )
+
+
+def _of_those(asked: Collection[TopicPartition], told: Mapping[TopicPartition, T]) -> dict[TopicPartition, T]:
+    """Return what an answer says of the partitions that were asked for; it may lack some, and tell of others."""
+    return {where: told[where] for where in asked if where in told}
+
+
+def told_of(answers: Mapping[TopicPartition, T], where: TopicPartition, cluster: ClusterSpec, api: str) -> T:
+    """Return what an answer says of one partition.
+
+    Raises:
+        ProtocolError: Nothing.
+    """
+    if where not in answers:
+        raise untold(cluster, api, str(where))
+    return answers[where]
 
 
 async def list_offsets(
@@ -80,7 +104,9 @@ async def list_offsets(
     """Return log start (`EARLIEST`) or end (`LATEST`) as a client may see them.
 
     The end is the high watermark, or with `committed` the last stable offset; not the leader's log end.
+    Partitions that the answer says nothing of are left out.
     """
+    wanted = tuple(partitions)
     request = offsets_request.ListOffsetsRequest(
         replica_id=_CLIENT,
         isolation_level=i8(int(committed)),
@@ -92,10 +118,10 @@ async def list_offsets(
                     for index in indexes
                 ),
             )
-            for topic, indexes in _by_topic(partitions).items()
+            for topic, indexes in _by_topic(wanted).items()
         ),
     )
-    return _offsets(await connection.call(request, ListOffsetsResponse))
+    return _offsets(wanted, await connection.call(request, ListOffsetsResponse))
 
 
 async def local_starts(connection: Connection, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Answer]:
@@ -105,6 +131,7 @@ async def local_starts(connection: Connection, partitions: Iterable[TopicPartiti
     """
     if not connection.versions.offers(LIST_OFFSETS, LIST_OFFSETS_LOCAL):
         return {}
+    wanted = tuple(partitions)
     request = local_request.ListOffsetsRequest(
         replica_id=_CLIENT,
         isolation_level=i8(0),
@@ -116,10 +143,10 @@ async def local_starts(connection: Connection, partitions: Iterable[TopicPartiti
                     for index in indexes
                 ),
             )
-            for topic, indexes in _by_topic(partitions).items()
+            for topic, indexes in _by_topic(wanted).items()
         ),
     )
-    return _offsets(await connection.call(request, LocalOffsetsResponse))
+    return _offsets(wanted, await connection.call(request, LocalOffsetsResponse))
 
 
 async def describe_producers(
@@ -128,14 +155,15 @@ async def describe_producers(
     """Return (error code, producers) per partition, or None where the broker does not offer the request."""
     if not connection.versions.offers(DESCRIBE_PRODUCERS, 0):
         return None
+    wanted = tuple(partitions)
     request = producers_request.DescribeProducersRequest(
         topics=tuple(
             producers_request.TopicRequest(name=TopicName(topic), partition_indexes=tuple(map(i32, indexes)))
-            for topic, indexes in _by_topic(partitions).items()
+            for topic, indexes in _by_topic(wanted).items()
         )
     )
     answer = await connection.call(request, DescribeProducersResponse)
-    return {
+    told = {
         TopicPartition(str(topic.name), int(item.partition_index)): (
             int(item.error_code),
             tuple(
@@ -152,6 +180,7 @@ async def describe_producers(
         for topic in answer.topics
         for item in topic.partitions
     }
+    return _of_those(wanted, told)
 
 
 async def epoch_ends(
@@ -175,7 +204,7 @@ async def epoch_ends(
         ),
     )
     answer = await connection.call(request, OffsetForLeaderEpochResponse)
-    return {
+    told = {
         TopicPartition(str(topic.topic), int(item.partition)): (
             int(item.error_code),
             int(item.leader_epoch),
@@ -184,6 +213,7 @@ async def epoch_ends(
         for topic in answer.topics
         for item in topic.partitions
     }
+    return _of_those(epochs, told)
 
 
 async def delete_records(connection: Connection, topic: OwnedTopic, number: int, before_offset: int) -> None:

@@ -24,10 +24,12 @@ from replicator.errors import AuthenticationFailed, ConnectionFailed, CorruptRec
 from replicator.model.names import TopicPartition
 from replicator.model.security import Mechanism, Security
 from replicator.wire import connection as connection_module
+from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
 from tests.hostile.broker import (
     API_VERSIONS,
     FETCH,
+    LIST_OFFSETS,
     METADATA,
     SASL_AUTHENTICATE,
     SASL_HANDSHAKE,
@@ -388,3 +390,21 @@ async def test_a_broker_that_names_no_broker_ends_nobodys_process() -> None:
                 assert caught.value.retryable
         finally:
             await admin.close()
+
+
+async def test_what_an_answer_says_of_others_is_not_looked_at() -> None:
+    """One flipped bit in a name ended the partition that was asked for, over a bug."""
+    other = TopicPartition("ordeqs", 0)
+    async with HostileBroker() as broker:
+        broker.lie = only(LIST_OFFSETS, lambda _, answer: framed(answer.replace(TOPIC.encode(), other.topic.encode())))
+        cluster = Cluster(broker.spec())
+        try:
+            await cluster.refresh([TOPIC])
+            connection = await cluster.leader_connection(WHERE)
+            answers = await control.list_offsets(connection, [WHERE], control.LATEST, committed=False)
+            assert answers == {}
+            with pytest.raises(ProtocolError, match="without a word of orders-0") as caught:
+                control.told_of(answers, WHERE, connection.cluster, "ListOffsets")
+            assert caught.value.retryable
+        finally:
+            cluster.close()

@@ -15,6 +15,7 @@ from replicator.errors import (
     BrokerRefused,
     ConnectionFailed,
     KafkaError,
+    ProtocolError,
 )
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Secret, Security
@@ -73,6 +74,15 @@ def test_refusals_have_a_meaning(code: int) -> None:
     assert error.code == code
     assert error.what == "cluster dead: could not create topic x"
     assert error.why
+    assert error.next_step
+
+
+@pytest.mark.parametrize("code", [Code._UNDERFLOW, Code._BAD_MSG, Code._PARTIAL])
+def test_an_answer_that_cannot_be_read_refuses_nothing(code: int) -> None:
+    """One that was cut short stopped a topic for good, with the advice to change its settings."""
+    error = made(code)
+    assert type(error) is ProtocolError
+    assert error.retryable
     assert error.next_step
 
 
