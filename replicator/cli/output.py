@@ -132,6 +132,7 @@ def document(form: Format, value: dict[str, Any], *, stream: bool = False) -> No
 
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
+    writer.allow_unicode = False  # as JSON: what turns the direction of a line is printable for YAML
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     if stream:
         line("---")

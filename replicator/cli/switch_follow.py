@@ -12,6 +12,7 @@ from replicator.cli.output import Format
 from replicator.cli.switch import show
 from replicator.errors import Conflict, KafkaError, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.switch import Outcome, Verb, back_id
+from replicator.model.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,7 @@ class _Shown:
             for step in done[self.steps :]:
                 output.line(switch_views.step_line(step))
             if switch.waits_for and switch.waits_for != self.waits:
-                output.note(f"waits for: {switch.waits_for}")
+                output.note(f"waits for: {printable(switch.waits_for)}")
         self.steps, self.waits = len(done), switch.waits_for
 
 
@@ -180,7 +181,7 @@ def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: M
         if not sides.waits_for:
             break
         if sides.waits_for != waits and not quiet:
-            output.note(f"waits for: {sides.waits_for}")
+            output.note(f"waits for: {printable(sides.waits_for)}")
         waits = sides.waits_for
         if time.monotonic() >= deadline:
             raise TimedOut(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.cli import output
 from replicator.cli.output import Column
 from replicator.model.switch import Direction, Outcome, Verb
+from replicator.model.text import printable
 
 if TYPE_CHECKING:
     from replicator.model.switch import Order
@@ -99,7 +100,7 @@ def headline(switch: SwitchStatus) -> str:
             Outcome.ABORTED: "was undone",
             Outcome.FAILED_FORWARD: "was turned back: the source is open again",
         }.get(switch.outcome, f"has ended: {switch.outcome}")
-    return f"{switch.verb} {switch.id} of {_meant(switch.flow, switch.topics)} {how}"
+    return f"{switch.verb} {printable(switch.id)} of {_meant(switch.flow, switch.topics)} {how}"
 
 
 def _meant(flow: str, topics: tuple[str, ...]) -> str:
@@ -115,20 +116,21 @@ def _some(topics: tuple[str, ...], shown_max: int) -> str:
 def step_line(step: StepStatus) -> str:
     """Return one line about a step."""
     done = "      " if step.at_ms is None else "done  "
-    return f"  {done}{step.text}"
+    return f"  {done}{printable(step.text)}"
 
 
 def status(switch: SwitchStatus, *, wide: bool) -> None:
     """Show one switch."""
     output.line(headline(switch))
     if switch.reason or switch.actor:
-        output.line(f"  ordered by {switch.actor or 'nobody known'}{f': {switch.reason}' if switch.reason else ''}")
+        reason = f": {printable(switch.reason)}" if switch.reason else ""
+        output.line(f"  ordered by {printable(switch.actor) or 'nobody known'}{reason}")
     if switch.stopped_by:
-        output.line(f"  {switch.stopped_by}")
+        output.line(f"  {printable(switch.stopped_by)}")
     for step in switch.steps:
         output.line(step_line(step))
     if switch.waits_for:
-        output.line(f"waits for: {switch.waits_for}")
+        output.line(f"waits for: {printable(switch.waits_for)}")
     outcome(switch)
     if switch.cuts and wide:
         rows = [

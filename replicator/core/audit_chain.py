@@ -23,7 +23,10 @@ _NUMBERS = frozenset({"seq", "call"})
 def encode(entry: AuditEntry) -> bytes:
     """Return the line of an entry, with its end."""
     shown = {name: value for name, value in asdict(entry).items() if value not in ("", 0)}
-    return json.dumps(shown, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(shown, separators=(",", ":"), ensure_ascii=False)
+    if not text.isprintable():  # somebody looks at it with `cat`
+        text = "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
+    return text.encode() + b"\n"
 
 
 def decode(line: bytes) -> AuditEntry | None:

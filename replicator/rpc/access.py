@@ -16,7 +16,7 @@ from replicator.core.certificate_names import names_in_pem
 from replicator.core.health import not_ready_because
 from replicator.errors import AccessDenied
 from replicator.model.access import AccessRole, Identity, IdentityKind
-from replicator.model.text import printable
+from replicator.model.text import printable, said
 from replicator.rpc.refusals import Refusals, Why
 from replicator.rpc.shares import Rank
 
@@ -98,9 +98,9 @@ class Access:
         """
         if not self._mutual_tls:
             if roles == (AccessRole.OBSERVE,):
-                return Actor(claimed or "unknown", "caller")
+                return Actor(said(claimed, _NAME_CHARS_MAX) or "unknown", "caller")
             self._check_token(context)
-            return Actor(claimed or "unknown", "token")
+            return Actor(said(claimed, _NAME_CHARS_MAX) or "unknown", "token")
         names = identities(context)
         self._check_named(names)
         for role in roles:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from replicator.errors import UsageError
 from replicator.model.switch import Close, Direction, Options, Order, Outcome, Verb
 from replicator.model.switch_status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.text import said
 from replicator.rpc.convert import name_of, read, shallow
 from replicator.rpc.v1 import control_pb2 as pb
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_REASON_CHARS_MAX = 1000
+"""It stands in the journal of the switch, on both clusters."""
 
 _REVERSE_WANTED = "?"
 """Stands for the flow that goes back, whose name only the daemon knows."""
@@ -43,8 +50,11 @@ def switch_order_from_wire(request: pb.StartSwitchRequest, actor: str) -> Order:
         verb = Verb(request.verb)
     except ValueError:
         raise UsageError(f"there is no switch {request.verb!r}") from None
-    if not request.request_id:
-        raise UsageError("a switch needs a request id", why="it tells a repeated order from another one")
+    if not _ID.fullmatch(request.request_id):
+        raise UsageError(
+            "a switch needs a request id: 1 to 64 letters, digits, '.', '_' or '-'",
+            why="it tells a repeated order from another one, and becomes the id of the switch",
+        )
     defaults = Options()
     options = Options(
         close=Close.STATED if request.producers_stopped else Close.LOCK,
@@ -61,7 +71,7 @@ def switch_order_from_wire(request: pb.StartSwitchRequest, actor: str) -> Order:
         topics=tuple(request.topics),
         options=options,
         actor=actor,
-        reason=request.reason,
+        reason=said(request.reason, _REASON_CHARS_MAX),
     )
 
 

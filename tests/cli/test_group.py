@@ -105,6 +105,10 @@ def test_an_id_stays_in_its_cell(run: Run, daemon: FakeDaemon) -> None:
     assert "\x1b" not in described + listed
     assert r"--group $'inj;touch x\x1b[2J\x0aforged  consumer  in_step'" in described
     assert json.loads(run("group", "list", FLOW, "-o", "json").out)["groups"][0]["group"] == HOSTILE
+    daemon.groups_found = (replace(BILLING, group=f"{HOSTILE}\u202e", detail="turned \u202egnp"),)
+    told = run("group", "list", FLOW, "-o", "yaml").out
+    assert not {"\x1b", "\u202e"} & set(told)
+    assert YAML(typ="safe").load(told)["groups"][0]["group"] == f"{HOSTILE}\u202e"
 
 
 @pytest.mark.usefixtures("daemon")

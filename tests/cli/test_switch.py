@@ -249,3 +249,15 @@ def test_narrow_terminals(run: Run, monkeypatch: pytest.MonkeyPatch, daemon: Fak
     run("failover", FLOW, "--confirm", FLOW)
     assert daemon.switched
     assert all(len(line) <= int(columns) for line in run("switch", "history", FLOW).out.splitlines())
+
+
+def test_a_reason_forges_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor does who ordered it, nor what a cluster said: a journal may be of a version that took any text."""
+    evil = "x\n  done  record that west is the open side\x1b[2J\u202e"
+    steps = (StepStatus("preflight", evil, 1),)
+    forged = replace(SWITCH, steps=steps, id=evil, actor=evil, reason=evil, stopped_by=evil, waits_for=evil)
+    switch_views.status(forged, wide=True)
+    out = capsys.readouterr().out
+    assert not any(line.startswith("  done  record that") for line in out.splitlines())
+    assert not {"\x1b", "\u202e"} & set(out)
+    assert out.count(r"\u202e") >= 6

@@ -241,3 +241,14 @@ def test_what_is_no_file_holds_up_no_reader(tmp_path: Path) -> None:
         log.recent(lambda _: True, 10)
     log.append(entry())
     log.close()
+
+
+def test_a_line_acts_on_no_terminal() -> None:
+    """Of somebody who looks at the file itself; what is printable stays as it is."""
+    evil = "J\u00fcrgen\x1b[2J\x9b31m\u202e\n\U000e0001\u2028"
+    line = encode(replace(entry(evil), seq=1, at="now"))
+    assert line.decode().removesuffix("\n").isprintable()
+    assert "J\u00fcrgen" in line.decode()
+    told = decode(line)
+    assert told is not None
+    assert told.reason == evil
