@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from replicator.model.text import printable
+
 Key = str | int
 KeyPath = tuple[Key, ...]
 PROBLEMS_MAX = 200
@@ -72,10 +74,10 @@ class Mistakes:
         self.found.append(Mistake(mark, path, text))
 
     def lines(self) -> list[str]:
-        """Return every mistake as one line, in reading order, each once."""
+        """Return every mistake as one line, in reading order, each once; no key or value in them acts on a terminal."""
         files = list(dict.fromkeys([*self.files, *(mistake.mark.file for mistake in self.found)]))
         ordered = sorted(self.found, key=lambda m: (files.index(m.mark.file), m.mark.line, m.mark.column))
-        lines = list(dict.fromkeys(str(mistake) for mistake in ordered))
+        lines = list(dict.fromkeys(printable(str(mistake)) for mistake in ordered))
         if len(lines) > PROBLEMS_MAX:
             lines[PROBLEMS_MAX:] = [f"... and {len(lines) - PROBLEMS_MAX} more mistakes"]
         return lines

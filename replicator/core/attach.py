@@ -61,7 +61,8 @@ def decide(
         policy: What is allowed.
     """
     at_once = (
-        _refuse_by_epoch(writer, target)
+        _contradicting(target)
+        or _refuse_by_epoch(writer, target)
         or _refuse_foreign(writer, target, mapping)
         or _join_others(target, policy, begin_at, new=mapping is None and not ours)
     )
@@ -189,6 +190,21 @@ def _unfinished(target: TargetLog, seeded_to: int) -> Wait | SeedTo | None:
         # A broker writes a moved log start to disk once a minute only: killed before, it shows the fillers again.
         return SeedTo(seeded_to)
     return None
+
+
+def _contradicting(target: TargetLog) -> Wait | None:
+    """Wait where the target's leader says two things of its log that cannot both be true.
+
+    Its own end was asked for after the one that clients see, which is never above it. Whatever is concluded from a
+    wrong end (that markers stand below it, that retention emptied the log) would be written behind the real one.
+    """
+    if target.start > target.end:
+        said = f"the log starts at {target.start} and ends at {target.end}"
+    elif target.log_end is not None and target.log_end < target.end:
+        said = f"clients are told that the log ends at {target.end}, its leader's own end is {target.log_end}"
+    else:
+        return None
+    return Wait(Reason.WAITING_FOR_BROKER, f"the target contradicts itself: {said}")
 
 
 def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicator.core import lease, lease_calls
 from replicator.engine.turns import Turns
@@ -32,6 +32,7 @@ _UIDS_PER_FLOW_MAX = 256
 _UIDS_MAX = 2048
 """Of all names together: who may ask for a glob of names would make ever more of them."""
 _FORMAT = 1
+_Stored = TypeVar("_Stored", Member, Lease, LeaseTable)
 _MEMBERS_MAX = 64
 _ROUNDS_MAX = 20
 _WATCH_SECONDS_MAX = 5.0
@@ -208,12 +209,25 @@ def _binding(flow_uid: str, stored: Versioned) -> Binding:
     try:
         raw: dict[str, Any] = json.loads(stored.value)
         return Binding(str(raw["flow"]), str(raw["source_cluster_id"]), str(raw["target_cluster_id"]))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(
             f"which flow {flow_uid} is cannot be read from the coordinator's store",
             why=str(error),
             next_step=f"delete the key {_FLOWS_PREFIX}{flow_uid.removeprefix(_FLOWS_PREFIX)} there: it is noted anew",
         ) from error
+
+
+def _typed(value: _Stored) -> _Stored:
+    """Return what was read, if each of its fields is of its type: JSON holds any.
+
+    Raises:
+        TypeError: One is not.
+    """
+    for one in fields(value):
+        found = type(getattr(value, one.name)).__name__
+        if found != str(one.type).partition("[")[0]:
+            raise TypeError(f"{one.name} is {found}, not {one.type}")
+    return value
 
 
 def _parse(flow_uid: str, stored: Versioned) -> LeaseTable:
@@ -224,11 +238,11 @@ def _parse(flow_uid: str, stored: Versioned) -> LeaseTable:
     """
     try:
         raw: dict[str, Any] = json.loads(stored.value)
-        members = tuple(Member(**one) for one in raw.pop("members"))
-        leases = tuple(Lease(**one) for one in raw.pop("leases"))
+        members = tuple(_typed(Member(**one)) for one in raw.pop("members"))
+        leases = tuple(_typed(Lease(**one)) for one in raw.pop("leases"))
         known = raw.pop("format") == _FORMAT
-        table = LeaseTable(members=members, leases=leases, **raw)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        table = _typed(LeaseTable(members=members, leases=leases, **raw))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"the leases of flow {flow_uid} in the coordinator's store cannot be read",
             why=str(error),

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from replicator import errors
 from replicator.model.states import Reason
@@ -69,8 +70,18 @@ def to_wire(error: errors.ReplicatorError) -> bytes:
 
 
 def from_wire(data: bytes) -> errors.ReplicatorError:
-    """Return the error of a detail; one of a class unknown here becomes the nearest one by exit code."""
-    detail = pb.ErrorDetail.FromString(data)
+    """Return the error of a detail; one of a class unknown here becomes the nearest one by exit code.
+
+    Whoever listens at a daemon's port sends what it likes: what is no detail is an error as well.
+    """
+    try:
+        detail = pb.ErrorDetail.FromString(data)
+    except DecodeError as error:
+        return errors.ReplicatorError(
+            "the call failed, for a reason that cannot be read",
+            why=str(error),
+            next_step="look whether a replicator of this version listens at that address",
+        )
     kind = _KINDS.get(detail.kind) or _BY_EXIT_CODE.get(detail.exit_code, errors.ReplicatorError)
     what = detail.what
     fields: dict[str, Any] = {"why": detail.why, "next_step": detail.next_step}

@@ -20,7 +20,7 @@ _PORT_MAX = 65_535
 _CLUSTER_ID = re.compile(r"[!-~]{1,255}")
 _HOST = re.compile(r"[0-9A-Za-z.:%_-]{1,255}")
 """Names and addresses as `advertised.listeners` takes them."""
-_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
 """Kafka's own rule (Topic.LEGAL_CHARS)."""
 
 

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 from kio.schema.errors import ErrorCode
-from kio.static.primitive import Records, i64
+from kio.static.primitive import Records, i32, i64
 
 from tests.hostile.middle import (
     FETCH,
     Change,
     Field,
+    Lying,
     Middle,
     Watched,
     batches,
+    changed,
+    framed,
     lying,
     of_partitions,
+    rounds,
     topic_id,
     with_checksum,
 )
-from tests.integration.harness import Kafka, Lab, assert_equal, create, produce, wait_until
+from tests.integration.harness import Kafka, Lab, assert_equal, create, wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -182,12 +188,6 @@ HOLD_UP = frozenset(
 """While one of these is told nothing is copied, for a reason that is shown; it goes on by itself afterwards."""
 
 
-def rounds(cluster: Kafka, topic: str, count: int, number: int) -> None:
-    """Write two more records to each partition."""
-    items = [{"value": b"%d in %d" % (number, at), "partition": at} for _ in range(2) for at in range(count)]
-    produce(cluster, topic, items)
-
-
 def test_lies_about_partitions_touch_no_other_and_copy_nothing_wrongly(
     middle: Middle, east: Kafka, west: Kafka, topic_name: str, lab: Lab
 ) -> None:
@@ -241,3 +241,81 @@ def test_lies_about_partitions_touch_no_other_and_copy_nothing_wrongly(
         wait_until("what was not stopped goes on", lambda at=at: watched.is_copied(at))  # type: ignore[misc]
     missing_of = watched.judged(but=plausible)
     assert {at for at, missing in missing_of.items() if missing} <= faulted
+
+
+FRAMES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "answers twice": (lambda frame: frame * 2, "came without a request|was due"),
+    "the answer to another request": (
+        lambda frame: frame[:4] + struct.pack(">i", struct.unpack_from(">i", frame, 4)[0] + 7) + frame[8:],
+        "was due",
+    ),
+    "an answer cut in half": (
+        lambda frame: framed(frame[4 : 4 + (len(frame) - 4) // 2]),
+        "ends too early|bytes are left",
+    ),
+    "an answer without an end": (lambda frame: struct.pack(">i", 2**31 - 1) + frame[4:], "claims 2147483647 bytes"),
+    "another protocol": (lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n", "claims 1213486160 bytes"),
+    "a topic that was not asked for": (
+        lambda frame: changed(
+            FETCH,
+            13,
+            frame,
+            lambda told: replace(
+                told, responses=tuple(replace(one, topic_id=uuid.UUID(int=5)) for one in told.responses)
+            ),
+        ),
+        "a topic id that was not asked for",
+    ),
+    "a session that is another": (
+        lambda frame: changed(FETCH, 13, frame, lambda told: replace(told, session_id=i32(12345))),
+        "",
+    ),
+    "a session that is unknown": (
+        lambda frame: changed(
+            FETCH, 13, frame, lambda told: replace(told, error_code=ErrorCode.fetch_session_id_not_found, responses=())
+        ),
+        "",
+    ),
+    "a broker that fails": (
+        lambda frame: changed(
+            FETCH, 13, frame, lambda told: replace(told, error_code=ErrorCode.unknown_server_error, responses=())
+        ),
+        "UNKNOWN_SERVER_ERROR",
+    ),
+}
+
+
+STOP_FOR_GOOD = frozenset({"an answer without an end", "another protocol"})
+"""Answers that are too large, also where one partition alone is asked for: it stops (`batch_too_large`)."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FRAMES)
+def test_what_is_no_answer_holds_up_its_broker_alone(
+    middle: Middle, east: Kafka, west: Kafka, topic_name: str, lab: Lab, name: str
+) -> None:
+    """Connections are made anew, ever more slowly; what was told is in the log; afterwards the copy is complete."""
+    change, says = FRAMES[name]
+    create(middle.cluster, topic_name, 2)
+    watched = Watched(lab, (middle, west), (east, west), topic_name)
+    watched.start()
+    liar = Lying({FETCH: lambda _, frame: change(frame)})
+    watched.begin(liar)
+    middle.proxy.spoil = liar
+    for number in range(3):
+        rounds(middle.cluster, topic_name, 2, number)
+        watched.goes_on_beside()
+    wait_until("somebody was lied to", lambda: liar.told[FETCH] > 5)
+    wait_until("the log says so", lambda: re.search(says, watched.daemon.log_file.read_text()))
+    watched.is_bounded(liar)
+    watched.judged()
+
+    middle.honest()
+    stops = name in STOP_FOR_GOOD
+    for at in (0, 1):
+        wait_until(
+            "the copy goes on, or has stopped by name",
+            lambda at=at: watched.is_copied(at) or (stops and watched.partition(at)["state"] == "FAULTED"),  # type: ignore[misc]
+        )
+    assert stops or not any(watched.judged().values())
+    assert stops or watched.daemon.mirror(topic_name)["state"] == "ACTIVE"

@@ -310,3 +310,21 @@ def test_a_displaced_batch_is_recorded_unless_a_stranger_stands_before_it() -> N
     stopped = displaced_by((STRANGER, 5), Place(5, 7), mapped=False)
     assert isinstance(stopped, Fault)
     assert stopped.reason is Reason.FOREIGN_WRITER
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (replace(TARGET, log_end=8), "its leader's own end is 8"),
+        (replace(EMPTY, start=2**63 - 1, end=2**63 - 1, entry=ENTRY, log_end=10), "its leader's own end is 10"),
+        (replace(EMPTY, start=11, end=10), "starts at 11 and ends at 10"),
+    ],
+)
+def test_a_target_that_contradicts_itself_is_waited_for(target: TargetLog, says: str) -> None:
+    """Nothing is concluded from it, whatever is allowed."""
+    policy = Policy(may_be_mapped=True, surplus_allowed=True)
+    decision = decide(WRITER, target, SOURCE, ours=True, begin_at=0, policy=policy)
+
+    assert reason_of(decision) is Reason.WAITING_FOR_BROKER
+    assert isinstance(decision, Wait)
+    assert says in decision.detail
