@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 GENESIS = "0" * 64
 _NUMBERS = frozenset({"seq", "call"})
+_NUMBER_MAX = (1 << 62) - 1
 
 
 def encode(entry: AuditEntry) -> bytes:
@@ -36,9 +37,19 @@ def decode(line: bytes) -> AuditEntry | None:
         entry = AuditEntry(**{**raw, "phase": Phase(raw["phase"])})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    whole = all(type(getattr(entry, name)) is int for name in _NUMBERS)
-    texts = all(isinstance(getattr(entry, one.name), str) for one in fields(AuditEntry) if one.name not in _NUMBERS)
+    whole = all(_is_number(getattr(entry, name)) for name in _NUMBERS)
+    texts = all(_is_text(getattr(entry, one.name)) for one in fields(AuditEntry) if one.name not in _NUMBERS)
     return entry if whole and texts and entry.seq > 0 else None
+
+
+def _is_number(value: object) -> bool:
+    """Return whether it is one that can be counted on from, and sent."""
+    return type(value) is int and 0 <= value <= _NUMBER_MAX
+
+
+def _is_text(value: object) -> bool:
+    """Return whether it is text that can be sent: JSON may hold half of a pair of surrogates."""
+    return isinstance(value, str) and (value.isascii() or value == value.encode(errors="replace").decode())
 
 
 def digest(line: bytes) -> str:

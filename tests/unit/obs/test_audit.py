@@ -201,6 +201,9 @@ def test_a_file_that_is_deleted_while_it_is_written_is_missed(tmp_path: Path) ->
         {"previous": {}},
         {"at": None},
         {"error": ["x"]},
+        {"seq": 1 << 64},
+        {"call": 1 << 64},
+        {"flow": "\ud800"},
     ],
 )
 def test_a_line_with_wrong_types_is_named_and_blocks_nothing(tmp_path: Path, bad: dict[str, object]) -> None:
