@@ -141,6 +141,7 @@ class FlowRunner:
         self._reverse = reverse
         self._state_log: StateLog | None = None
         self._switches: SwitchKeeper | None = None
+        self._meant: FlowState | None = None
         self._parts: Parts | None = None
         self._history = History(flow.name, store)
         self._stale = False
@@ -192,9 +193,9 @@ class FlowRunner:
             meant = FlowState.PAUSED if self._paused else FlowState.ACTIVE
         else:
             try:
-                meant = self._switches.state(paused=self._paused)
-            except DamagedRecord:  # which the reason tells; what is copied goes on
-                meant = FlowState.PAUSED if self._paused else FlowState.ACTIVE
+                meant = self._meant = self._switches.state(paused=self._paused)
+            except DamagedRecord:  # which the reason tells; what is copied goes on, and what stands by stays there
+                meant = self._meant or (FlowState.PAUSED if self._paused else FlowState.ACTIVE)
         if meant is not FlowState.ACTIVE:
             return meant
         if any(cluster.up is False for cluster in clusters):
