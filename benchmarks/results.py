@@ -14,6 +14,7 @@ from benchmarks.holds import HOLD_MS_MAX, Hold
 from benchmarks.idle import IdleRun
 from benchmarks.latency import SteadyRun
 from benchmarks.measure import GIGABYTE, MEGABYTE
+from benchmarks.memory import MemoryRun
 from benchmarks.soak import SOAK_COUNTS, SoakRun
 from benchmarks.targets import (
     FILL_MARKERS_PER_SECOND_MIN,
@@ -33,7 +34,7 @@ from benchmarks.targets import (
 )
 
 US = "replicator"
-STEADY, IDLE, TRANSACTIONS, FILLS, HOLDS = "steady", "idle", "transactions", "fills", "holds"
+STEADY, IDLE, TRANSACTIONS, FILLS, HOLDS, MEMORY = "steady", "idle", "transactions", "fills", "holds", "memory"
 COMMIT_MS = 100
 OTHERS_CORES_MAX = 0.15
 """Cores that others may keep busy during a run before it is called disturbed."""
@@ -133,6 +134,7 @@ class Results:
     transactions: dict[str, SteadyRun] = field(default_factory=dict)
     fills: dict[str, FillRun] = field(default_factory=dict)
     holds: list[Hold] = field(default_factory=list)
+    memory: list[MemoryRun] = field(default_factory=list)
     soak: SoakRun | None = None
     problems: list[str] = field(default_factory=list)
     profiles: list[str] = field(default_factory=list)
@@ -168,6 +170,10 @@ class Results:
             found.append(Verdict("idle with 1,000 partitions: CPU, %", self.idle[US].cpu_percent, IDLE_PERCENT_MAX))
         if longest := max(self.holds, key=lambda hold: hold.longest_ms, default=None):
             found.append(Verdict(f"{longest.step}: the loop in one piece, ms", longest.longest_ms, HOLD_MS_MAX))
+        found += [
+            Verdict(f"{run.name}: peak RSS, MB", run.peak_rss / MEGABYTE, RSS_BYTES_MAX / MEGABYTE)
+            for run in self.memory
+        ]
         return [*found, *self._soak_verdicts()]
 
     def _soak_verdicts(self) -> list[Verdict]:

@@ -3,8 +3,8 @@
 Two clusters of one node run on this machine. For each corpus: fill a source topic, copy it once to warm up (on a
 virtual machine the first touch of memory costs several times the copying; that run is dropped), then again and again
 into fresh target topics, the machine's floor measured between. Then steady load, plain and in transactions, fills of
-compacted topics, and 1,000 idle partitions. Every copy is checked, and a wrong one has no figure. A corpus that misses
-its CPU target is copied once more under cProfile.
+compacted topics, 1,000 idle partitions, and peaks of memory. Every copy is checked, and a wrong one has no figure. A
+corpus that misses its CPU target is copied once more under cProfile.
 
 `--quick` is estimated at 11 minutes on two cores shared with others, the whole at 30, MirrorMaker 2 not included.
 `--soak 2h` instead loads one daemon for that long, and looks whether anything of it grows.
@@ -33,16 +33,17 @@ from benchmarks.holds import run_holds
 from benchmarks.idle import run_idle
 from benchmarks.latency import run_steady
 from benchmarks.measure import BenchmarkError, Child, describe_machine
+from benchmarks.memory import run_memory
 from benchmarks.mm2 import MirrorMaker, Tuning
 from benchmarks.report import append_results, print_results, write_profile, write_raw
-from benchmarks.results import COMMIT_MS, FILLS, HOLDS, IDLE, STEADY, TRANSACTIONS, US, CopyResult, Results
+from benchmarks.results import COMMIT_MS, FILLS, HOLDS, IDLE, MEMORY, STEADY, TRANSACTIONS, US, CopyResult, Results
 from benchmarks.soak import run_soak
 from benchmarks.subject import Subject, development_environment, ensure_runtime
 from benchmarks.topics import create_topics, delete_topics, log_stats
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
 from replicator.model.units import parse_duration
 
-_OTHERS = (STEADY, TRANSACTIONS, FILLS, IDLE, HOLDS)
+_OTHERS = (STEADY, TRANSACTIONS, FILLS, IDLE, HOLDS, MEMORY)
 MM2_OFF, MM2_ON = "mm2", "mm2 exactly-once"
 
 _FAILURES = (BenchmarkError, KafkaException, OSError)
@@ -256,6 +257,17 @@ class Bench:
         """Measure how long the steps of a large flow hold up the event loop; no broker takes part."""
         _say("steps of a flow with 1,000 topics and 2,000 groups")
         self.results.holds = run_holds()
+
+    def memory(self) -> None:
+        """Measure peaks of memory."""
+        _say("memory under bombs, large records and large answers")
+        try:
+            self.results.memory = run_memory(self.source, self.target, self.subject)
+        except _FAILURES as error:
+            self.results.problems.append(f"{MEMORY}: {error}")
+            _say(self.results.problems[-1])
+        for run in self.results.memory:
+            _say(f"{run.name}: peak {run.peak_rss / 1e6:.0f} MB")
 
     def soak(self, seconds: float) -> None:
         """Look for growth under mixed load."""

@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from benchmarks.corpus import PARTITIONS, make_record
 from benchmarks.measure import MEGABYTE, BenchmarkError, Child
+from benchmarks.subject import http_of
 from benchmarks.topics import Probe, create_topics, delete_topics
 from replicator.devkit import Cluster
 
@@ -45,7 +46,7 @@ _COMPACTION = {
     "cleanup.policy": "compact",
     "segment.ms": "10000",
     "min.cleanable.dirty.ratio": "0.0",
-    "delete.retention.ms": "0",
+    "delete.retention.ms": "3600000",  # or a copy that falls behind stops: deletions might be lost
     "max.compaction.lag.ms": "5000",
 }
 
@@ -170,7 +171,7 @@ class _Watched:
         self.samples: list[Sample] = []
         self.restarts = self.reloads = 0
         self._child, self._clusters, self._seconds = child, (source, target), seconds
-        self._http = _http_of(child)
+        self._http = http_of(child)
 
     def await_ready(self) -> None:
         """Wait until the daemon copies.
@@ -229,15 +230,6 @@ def _tasks(metrics: str) -> int | None:
         if line.startswith("replicator_event_loop_tasks "):
             return int(float(line.split()[1]))
     return None
-
-
-def _http_of(child: Child) -> str:
-    """Return where the daemon's console listens, from its flow file."""
-    for line in (child.log.parent / "flow.yaml").read_text().splitlines():
-        name, _, value = line.strip().partition(": ")
-        if name == "http":
-            return value
-    raise BenchmarkError("the flow file names no http address")
 
 
 def _settings(bootstrap: str, more: Mapping[str, str | int]) -> dict[str, str | int]:

@@ -95,17 +95,18 @@ class Subject:
         self._runs += 1
         return f"run{self._runs}."
 
-    def start(self, topics: str, prefix: str, profile: Path | None = None) -> Child:
-        """Start the daemon.
+    def start(self, topics: str, prefix: str, profile: Path | None = None, source: str | None = None) -> Child:
+        """Start the daemon, the first time of this flow or again.
 
         Args:
             topics: Which source topics, as a glob.
             prefix: What `next_prefix` returned.
             profile: Run under cProfile, and write this file at the end.
+            source: Where the source is found; None for the cluster itself.
         """
         name = f"bench-{prefix.rstrip('.')}"
         home = self.directory / name
-        home.mkdir(parents=True)
+        home.mkdir(parents=True, exist_ok=True)
         http, rpc = _free_ports(2)
         file = home / "flow.yaml"
         file.write_text(
@@ -113,7 +114,7 @@ class Subject:
                 state_dir=home / "state",
                 http=http,
                 rpc=rpc,
-                source=self.source.bootstrap,
+                source=source or self.source.bootstrap,
                 target=self.target.bootstrap,
                 name=name,
                 topics=topics,
@@ -126,6 +127,19 @@ class Subject:
         if profile is not None:
             command = [str(binaries / "python"), "-m", "cProfile", "-o", str(profile), "-m", "replicator.cli.main"]
         return Child([*command, "run", str(file)], home / "daemon.log")
+
+
+def http_of(child: Child) -> str:
+    """Return where a daemon that was started here has its HTTP.
+
+    Raises:
+        BenchmarkError: Its flow file has no such address.
+    """
+    for line in (child.log.parent / "flow.yaml").read_text().splitlines():
+        name, _, value = line.strip().partition(": ")
+        if name == "http":
+            return value
+    raise BenchmarkError("the flow file names no http address")
 
 
 def _free_ports(count: int) -> list[int]:

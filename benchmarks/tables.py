@@ -11,6 +11,7 @@ from benchmarks.holds import Hold
 from benchmarks.idle import IdleRun
 from benchmarks.latency import SteadyRun
 from benchmarks.measure import GIGABYTE, MEGABYTE
+from benchmarks.memory import MemoryRun
 from benchmarks.results import COMMIT_MS, CopyResult, Results
 from benchmarks.soak import SOAK_COUNTS, Sample, SoakRun
 from benchmarks.targets import peer_ratio_min, record_micros_max
@@ -38,6 +39,7 @@ def tables(results: Results) -> list[Table]:
         _fill_table(results.fills),
         _idle_table(results.idle),
         _hold_table(results.holds),
+        _memory_table(results.memory),
         _soak_table(results.soak),
     )
     return [table for table in found if table.rows]
@@ -179,6 +181,12 @@ def _hold_table(holds: Iterable[Hold]) -> Table:
     rows = [(hold.step, f"{hold.longest_ms:.1f}", f"{hold.whole_ms:.1f}") for hold in holds]
     columns = ("1,000 topics, 10,000 partitions, 2,000 groups", "longest piece ms of CPU", "whole step ms of CPU")
     return Table("The event loop in steps of ours", columns, rows)
+
+
+def _memory_table(runs: Iterable[MemoryRun]) -> Table:
+    rows = [(run.name, f"{run.peak_rss / MEGABYTE:.0f}", f"{run.seconds:.1f}", f"{run.others:.2f}") for run in runs]
+    columns = ("load", "peak RSS MB", "start to all done s", "others' load, cores")
+    return Table("Memory at its peak, in_flight_bytes at its default of 64 MiB", columns, rows)
 
 
 def _soak_table(run: SoakRun | None) -> Table:

@@ -22,6 +22,8 @@ _LOOKS_AT_ONCE = 8
 _IN_VAIN_MAX = 8
 """Looks a second that may find records after all: of a partition that is only waiting for its turn."""
 _STANDS_SECONDS = 1.0
+_TURN_SECONDS = 30.0
+"""For how long a partition may stand while its broker gives others' records, before it is looked at all the same."""
 
 log = get_logger(__name__)
 
@@ -71,12 +73,17 @@ class EndLooks:
                 stand = _Stand(copy.episode, copy.next_offset, now)
             standing[slot] = stand
         self._stands = standing
-        due = [slot for slot, stand in standing.items() if now - stand.since >= _STANDS_SECONDS]
+        due = [slot for slot, stand in standing.items() if self._is_due(slot, now - stand.since)]
         # Those that were not looked at for longest come first, and before all where holes are to be expected.
         due.sort(key=lambda slot: (not slot.surely_compacted, standing[slot].since))
         self._due = dict.fromkeys(due)
         self._in_vain = 0
         self._begin()
+
+    def _is_due(self, slot: Slot, stands_seconds: float) -> bool:
+        # A look at one that only waits for its turn reads a whole batch in vain, which may be of 64 MiB.
+        waits = self._pump.waits_for_its_turn(slot)
+        return stands_seconds >= (_TURN_SECONDS if waits else _STANDS_SECONDS)
 
     def _begin(self) -> None:
         while self._due and len(self._looking) < _LOOKS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:

@@ -608,6 +608,11 @@ class Pump:
         if at is not None:
             slot.lag.confirm(at)
 
+    def waits_for_its_turn(self, slot: Slot) -> bool:
+        """Return whether the broker of a partition gives so much of others that there is no room for its own."""
+        reader = self._reader_of.get(slot)
+        return reader is not None and reader.is_crowded
+
     def present_trouble(self) -> dict[str, str]:
         """Return trouble by place, without that of brokers which nothing is asked of any more.
 

@@ -72,6 +72,9 @@ class SourceReader:
 
     A fetch session tells of a partition only when something of it changes. So each answer also says of all others
     that were listed in the session when it was asked for: they ended then where they were last told to end.
+
+    Attributes:
+        is_crowded: Whether the last answer was too full to hold something of every partition.
     """
 
     def __init__(self, pump: Pump, node: int) -> None:
@@ -84,6 +87,7 @@ class SourceReader:
         self._requests = 0
         self._asked_at = 0.0
         self._answered = (0, 0.0)
+        self.is_crowded = False
         self._listed: dict[TopicPartition, int] = {}
         self._wanted: dict[TopicPartition, Wanted] = {}
         self._look_at: dict[TopicPartition, None] = {}
@@ -373,6 +377,7 @@ class SourceReader:
 
     def _take(self, frame: Frame, session: FetchSession, asked_of: dict[TopicPartition, Asked]) -> Accepted:
         code, partitions = session.answer(frame.buffer, frame.size)
+        self.is_crowded = frame.size > self._pump.frames.frame_bytes // 2
         if code:
             session.reset()
             if code not in _SESSION_ERRORS:
@@ -436,7 +441,7 @@ class SourceReader:
             return []
         if copy.is_copying() and fetched.start != fetched.end:
             return self._offer(asked, fetched, frame, alone=alone)
-        if copy.is_copying() and end > copy.next_offset:
+        if copy.is_copying() and end > copy.next_offset and not frame.has_grown:
             self._pump.end_looks.answered_empty(slot)
         return []
 

@@ -93,6 +93,7 @@ class Cluster:
         self.topics: dict[str, Topic] = {}
         self.topic_ids: dict[str, bytes] = {}
         self.concerns: Callable[[str], bool] = lambda _: True
+        self._describing_all = asyncio.Lock()
         self.seen = ClusterSeen()
         self._connections = Connections(spec, self._prove)
         self.another: WrongCluster | None = None
@@ -198,8 +199,12 @@ class Cluster:
             WrongCluster: Another cluster answers than the one that is meant.
             KafkaError: No broker answers.
         """
-        names = None if topics is None else tuple(topics)
-        keep: Keep = {MetadataResponseTopic: self._is_of_concern} if names is None else KEEP_ALL
+        if topics is None:
+            async with self._describing_all:  # of a large cluster that takes 60 MB: not twice at once
+                return await self._describe(None, {MetadataResponseTopic: self._is_of_concern})
+        return await self._describe(tuple(topics), KEEP_ALL)
+
+    async def _describe(self, names: tuple[str, ...] | None, keep: Keep) -> dict[str, int]:
         answer = await self._asked(_metadata_request(names), keep)
         described = await _described(answer)
         self._take_brokers(answer)

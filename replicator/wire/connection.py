@@ -37,8 +37,6 @@ _READS_PER_WAKE_MAX = 16
 _DEADLINE_CHECK_SECONDS = 1.0
 _PULL_BYTES = 1 << 20
 """While a large answer arrives, wake only for this much (where the transport can)."""
-_UNPROVEN_BYTES = 1 << 20
-"""Room made for an answer on the word of the broker alone; more is made as it arrives."""
 THROTTLE_SECONDS_MAX = 60.0
 """The longest pause that a broker may ask for; Kafka's own bound, the window of its quotas, is 11 s by default."""
 _PREFIX = struct.Struct(">i")
@@ -396,7 +394,6 @@ class Connection:
             self._unpack_stage()
             return self._stream.may_hold_more()
         wanted = frame.size - self._frame_got
-        frame.grow(self._frame_got)
         got = self._stream.recv_into(frame.view[self._frame_got : frame.size])
         if not got:
             self._lost("closed by the broker in the middle of an answer")
@@ -443,7 +440,7 @@ class Connection:
             self._refuse_size(entry, size)
             return None
         if entry.frame is None:
-            return Frame.of_answer(size, _UNPROVEN_BYTES)
+            return Frame.of_answer(size)
         entry.frame.reserve(size)
         return entry.frame
 

@@ -8,21 +8,25 @@ fetched.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections import deque
+from typing import cast
 
 from replicator.errors import BugError
 
 _LENGTH_AND_HEAD = struct.Struct(">ihhih")
+_MAPPED_BYTES_MIN = 1 << 20
 
 
 class Frame:
     """One recycled buffer. `size` is how many bytes of it the current answer uses."""
 
-    __slots__ = ("_pool", "buffer", "made_bytes", "references", "size", "view")
+    __slots__ = ("_pool", "buffer", "has_grown", "made_bytes", "references", "size", "view")
 
     def __init__(self, size: int, pool: FramePool | None = None) -> None:
         self.made_bytes = size
+        self.has_grown = False
         self.buffer = bytearray(size)
         self.view = memoryview(self.buffer)
         self.size = 0
@@ -35,24 +39,24 @@ class Frame:
             self.buffer = bytearray(size)
             self.view = memoryview(self.buffer)
             if self._pool is not None:
-                self._pool.grew(size - self.made_bytes)
+                self._pool.grew(self, size)
                 self.made_bytes = size
         self.size = size
 
     @classmethod
-    def of_answer(cls, size: int, unproven_bytes: int) -> Frame:
-        """Return a fresh frame for an answer that claims `size` bytes; room for more than a few is made by `grow`."""
-        frame = cls(min(size, unproven_bytes))
+    def of_answer(cls, size: int) -> Frame:
+        """Return a fresh frame for an answer that claims `size` bytes.
+
+        Of a large one the kernel gives memory only as it arrives, and has all of it back with the frame: a claim alone
+        takes none.
+        """
+        frame = cls(0 if size > _MAPPED_BYTES_MIN else size)
+        if size > _MAPPED_BYTES_MIN:
+            # Whatever reads a bytearray, and writes to none of it but through `view`, reads a mapping as well.
+            frame.buffer = cast("bytearray", mmap.mmap(-1, size))
+            frame.view = memoryview(frame.buffer)
         frame.size = size
         return frame
-
-    def grow(self, got_bytes: int) -> None:
-        """Make more room where an answer of `size` bytes has filled what there is: twice as much."""
-        room = len(self.buffer)
-        if room < self.size and got_bytes == room:
-            grown = bytearray(min(self.size, 2 * room))
-            grown[:room] = self.buffer
-            self.buffer, self.view = grown, memoryview(grown)
 
     def hold(self, references: int = 1) -> None:
         """Count `references` more users."""
@@ -91,6 +95,7 @@ class FramePool:
         self._made = 0
         self._made_bytes = 0
         self._lent_bytes = 0
+        self._grown = self._grown_bytes_max = 0
         self._free: deque[Frame] = deque()
 
     def divide(self, frames_max: int, frame_bytes: int) -> None:
@@ -106,6 +111,9 @@ class FramePool:
         """Return a free frame held once, or None where all are in use."""
         size = self.frame_bytes
         if self._lent_bytes and self.in_use_bytes + size + self._lent_bytes > self.bytes_max:
+            return None
+        # Where one batch took all of an answer, and more, the next one may as well.
+        if self._grown and self.in_use_bytes + self._grown_bytes_max > self.bytes_max:
             return None
         if self._free:
             frame = self._free.pop()
@@ -125,9 +133,12 @@ class FramePool:
         else:
             self._free.append(frame)
 
-    def grew(self, size: int) -> None:
-        """Count what a frame had to grow by for an answer with one large batch (called by `Frame.reserve`)."""
-        self._made_bytes += size
+    def grew(self, frame: Frame, size: int) -> None:
+        """Count that a frame grows to `size` for an answer with one large batch (called by `Frame.reserve`)."""
+        self._made_bytes += size - frame.made_bytes
+        self._grown += not frame.has_grown
+        frame.has_grown = True
+        self._grown_bytes_max = max(self._grown_bytes_max, size)
 
     def lend(self, size: int) -> None:
         """Let `size` bytes be used for something else than frames, from now on until `return_lent`.
@@ -152,6 +163,9 @@ class FramePool:
     def _give_up(self, frame: Frame) -> None:
         self._made -= 1
         self._made_bytes -= frame.made_bytes
+        self._grown -= frame.has_grown
+        if not self._grown:
+            self._grown_bytes_max = 0
 
     @property
     def bytes_max(self) -> int:

@@ -104,6 +104,20 @@ async def test_looks_at_ends_are_bounded_and_come_round(worlds: list[World], mon
     assert len([where for where, _ in world.source.looks if where == ZERO]) <= 4
 
 
+async def test_who_waits_for_its_turn_is_not_looked_at_yet(worlds: list[World]) -> None:
+    """Each look of that kind read a batch of 50 MB in vain, while others of the same size were copied."""
+    world = await opened(worlds)
+    slot = world.add(ZERO, Log([written(0, 50), written(50, 50)], end=100), copied(50, 50))
+    world.run()
+    await world.until(lambda: slot.copy.is_copying() and slot in world.pump._reader_of)
+    looks, reader = world.pump.end_looks, world.pump._reader_of[slot]
+
+    reader.is_crowded = False
+    assert [looks._is_due(slot, seconds) for seconds in (0.5, 2.0, 40.0)] == [False, True, True]
+    reader.is_crowded = True
+    assert [looks._is_due(slot, seconds) for seconds in (0.5, 2.0, 40.0)] == [False, False, True]
+
+
 def _flipped(raw: bytes) -> bytes:
     """Return a batch one bit of whose records is another."""
     return raw[:-2] + bytes([raw[-2] ^ 1]) + raw[-1:]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from replicator.errors import BugError
@@ -91,3 +93,42 @@ def test_request_heads_have_the_length_of_what_follows() -> None:
 
     assert flexible == b"\x00\x00\x00\x71" + b"\x00\x01\x00\x0c\x00\x00\x00\x07\x00\x02me\x00"
     assert plain == b"\x00\x00\x00\x70" + b"\x00\x11\x00\x01\x00\x00\x00\x07\x00\x02me"
+
+
+def test_where_a_batch_took_all_the_room_the_next_frame_waits_for_as_much() -> None:
+    """The next answer may be as large: two of them were twice the bound."""
+    pool = FramePool(10, 100)
+    large = pool.take()
+    assert large is not None
+    large.reserve(600)
+    assert pool.take() is None
+    large.release()
+    small = [pool.take() for _ in range(10)]
+    assert all(frame is not None for frame in small)
+    assert pool.take() is None
+
+
+def test_frames_beside_one_that_grew_a_little() -> None:
+    """There is room for more of its size."""
+    pool = FramePool(10, 100)
+    grown = pool.take()
+    assert grown is not None
+    grown.reserve(300)
+    assert pool.take() is not None
+    assert pool.in_use_bytes == 400
+
+
+@pytest.mark.parametrize("size", [1000, 3 << 20])
+def test_an_answer_has_a_frame_of_its_size(size: int) -> None:
+    """Also one that is mapped; a claim takes no memory before the bytes are there."""
+    before = _resident_bytes()
+    frames = [Frame.of_answer(size) for _ in range(20)]
+    assert _resident_bytes() - before < 20 << 20
+    frames[0].view[:4] = b"\x00\x00\x00\x07"
+    assert frames[0].size == len(frames[0].view) == len(frames[0].buffer) == size
+    assert bytes(frames[0].buffer[:4]) == b"\x00\x00\x00\x07"
+
+
+def _resident_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) << 10
