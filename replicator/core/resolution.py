@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from replicator.core.offset_map import Place
 from replicator.errors import PreflightFailed, UsageError
@@ -98,6 +98,12 @@ class GoOn:
     equal_from: int | None = None
 
 
+_TOMBSTONES = "tombstones that the source's cleaner took may be missing: deleted keys may live on the target"
+_TWICE = "of the source's records from here on, those that were copied last may be copied twice"
+_UP_TO_NOW = frozenset({_TOMBSTONES, _TWICE})
+"""Losses that end where the source ends at the moment of asking."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Let the partition try again; `tombstones`: whatever was cleaned away until now.
@@ -143,8 +149,13 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """A short name of exactly this plan: what was confirmed is what is done, or nothing."""
-        return hashlib.sha256(repr((self.how, self.steps, self.losses, self.changes)).encode()).hexdigest()[:16]
+        """A short name of exactly this plan: what was confirmed is what is done, or nothing.
+
+        Where a loss reaches up to the source's end of now it does so at any moment: a topic that is written to could
+        never be resolved, were its end to stay.
+        """
+        losses = [replace(loss, end=0) if loss.text in _UP_TO_NOW else loss for loss in self.losses]
+        return hashlib.sha256(repr((self.how, self.steps, losses, self.changes)).encode()).hexdigest()[:16]
 
 
 def described(how: How, plan: Plan | None, topic: str) -> Resolution:
@@ -249,8 +260,7 @@ def _retell(one: Facts) -> tuple[Step, list[Loss]]:
     if one.reason is Reason.OVERTAKEN_BY_RETENTION and known < start:
         text = "the source's records, deleted by retention before they were copied"
         losses.append(Loss(one.partition, known, start, text))
-    text = "of the source's records from here on, those that were copied last may be copied twice"
-    losses.append(Loss(one.partition, max(known, start), one.source_end or start, text))
+    losses.append(Loss(one.partition, max(known, start), one.source_end or start, _TWICE))
     return GoOn(one.partition, Place(max(known, start), one.target_end or 0), mapped=True), losses
 
 
@@ -311,9 +321,8 @@ def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[L
     if one.reason in {Reason.RECORD_TOO_LARGE, Reason.BATCH_TOO_LARGE}:
         return Retry(one.partition), []
     if one.reason is Reason.TOMBSTONES_MAY_BE_LOST:
-        text = "tombstones that the source's cleaner took may be missing: deleted keys may live on the target"
         place = one.place.source if one.place is not None else 0
-        return Retry(one.partition, tombstones=True), [Loss(one.partition, place, one.source_end or place, text)]
+        return Retry(one.partition, tombstones=True), [Loss(one.partition, place, one.source_end or place, _TOMBSTONES)]
     where = f"{topic}-{one.partition}"
     if not one.target_end and one.reason in OF_OTHERS and not others_write:
         return Retry(one.partition), []  # nothing was ever written there: it begins like any other

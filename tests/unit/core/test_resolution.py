@@ -174,6 +174,27 @@ def test_the_digest_is_of_exactly_this_plan() -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 @pytest.mark.parametrize("how", list(How))
+@pytest.mark.parametrize("others_write", [False, True])
+def test_a_source_that_is_written_to_does_not_undo_a_confirmation(
+    reason: Reason, how: How, *, others_write: bool
+) -> None:
+    """Of a busy topic nothing could ever be accepted: its end moved between the question and the answer, each time."""
+    if how not in ALLOWED.get(reason, frozenset()):
+        return
+    plans = []
+    for end in (1000, 1007):
+        asked = facts(reason, found=Place(500, 500), batch=(500, 510), source_end=end)
+        try:
+            plan = plan_resolution("orders", how, [asked], others_write=others_write)
+        except (PreflightFailed, UsageError):
+            return
+        assert plan is not None
+        plans.append(plan)
+    assert plans[0].digest == plans[1].digest
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+@pytest.mark.parametrize("how", list(How))
 def test_a_topic_that_others_write_to_is_never_deleted(reason: Reason, how: How) -> None:
     """Unless there is none: whatever else stands still goes on behind what is there, or not at all."""
     asked = facts(reason, found=Place(500, 500), batch=(500, 510))
