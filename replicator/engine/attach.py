@@ -380,7 +380,8 @@ def _believed_epoch(side: Side, where: TopicPartition, epoch: int) -> int:
 async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place) -> Remap | Fault | None:
     """Return what a batch landed behind: markers of a fill that was thought to be over, or another's records.
 
-    None where nothing has to be recorded of it.
+    None where nothing has to be recorded of it; and where no batch of ours begins at that place, whatever the answer to
+    its produce said: an attach finds where it is.
 
     Raises:
         KafkaError: The target cannot be read; later.
@@ -389,11 +390,19 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
     connection = await target.cluster.leader_connection(slot.target)
     mapped = slot.copy.track is not None and slot.copy.track.mapped
     begin = slot.copy.target_end
+    stands_there = False
     with target_read(target, slot.target):
+        end = (await offsets_of(connection, [slot.target], control.LATEST))[slot.target]
+        if place.target >= end:
+            return None
         async for _, header, _ in batches_between(
-            target, connection, slot.target, begin, place.target, committed=False
+            target, connection, slot.target, begin, place.target + 1, committed=False
         ):
-            # Ours may be there too: of what was acknowledged after the episode had ended.
-            if not header.is_control and header.producer_id != writer.producer_id and header.base_offset < place.target:
+            if header.is_control:
+                continue
+            # Ours may be before it too: of what was acknowledged after the episode had ended.
+            if header.producer_id == writer.producer_id:
+                stands_there |= header.base_offset == place.target
+            elif header.base_offset < place.target:
                 return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
-    return displaced_by(None, place, mapped=mapped)
+    return displaced_by(None, place, mapped=mapped) if stands_there else None

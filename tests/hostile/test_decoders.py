@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicator.core.offset_map import Place, unpack_runs
+from replicator.errors import CorruptRecords
 from tests.hostile.fuzz.targets import CORPUS, TARGETS, kept, refused_or_understood
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +47,14 @@ def test_what_is_almost_sound_is_refused_or_understood(target: str, data: st.Dat
             raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(raw)))
     refused_or_understood(TARGETS[target], bytes(raw[: cut or len(raw)]))
+
+
+def test_a_map_that_is_a_bomb_is_not_unpacked() -> None:
+    """A hundred kilobytes of whoever may write to the state topic."""
+    with pytest.raises(CorruptRecords) as caught:
+        unpack_runs(Place(0, 0), zlib.compress(bytes(100 << 20)))
+
+    assert "expands to more than" in caught.value.why
 
 
 @pytest.mark.long

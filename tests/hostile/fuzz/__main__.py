@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["replicator"]):
-    from tests.hostile.fuzz.targets import CORPUS, TARGETS, refused_or_understood
+    from tests.hostile.fuzz.targets import CORPUS, TARGETS, kinds, refused_or_understood
 
 INPUT_BYTES_MAX = 2048
 
@@ -22,6 +22,7 @@ def main() -> None:
     name, *options = sys.argv[1:]
     decoder = TARGETS[name]
     directories = [option for option in options if not option.startswith("-")]
+    kinds()  # looked for once, and not on the time of an input
     corpus = CORPUS / name
     corpus.mkdir(parents=True, exist_ok=True)
     found = Path(directories[0]) if directories else corpus

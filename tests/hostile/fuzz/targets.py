@@ -22,7 +22,7 @@ from replicator.config.mistakes import Mistakes
 from replicator.config.mm2.convert import convert
 from replicator.config.mm2.properties import read as read_properties
 from replicator.config.yaml_positions import parse as parse_yaml
-from replicator.core import audit_chain, lease
+from replicator.core import audit_chain, lease, lease_calls
 from replicator.core.access import granting, known
 from replicator.core.certificate_names import names_in, names_in_pem
 from replicator.core.doubt import Edges, judge, sound_length
@@ -319,6 +319,7 @@ def messages(raw: bytes) -> None:
         raise
     taken = take(told)
     if kind is lease_pb2.LeaseRequest:
+        lease_calls.check(taken)  # type: ignore[arg-type]
         table = lease.joined(LeaseTable(_UID, "flow"), taken)  # type: ignore[arg-type]
         lease.balanced(lease.acquired(table, taken))  # type: ignore[arg-type]
 
