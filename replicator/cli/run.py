@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -20,6 +21,8 @@ def command(
     log_level: LogLevelOption = "INFO",
 ) -> None:
     """Run the flows of a file until SIGTERM; SIGHUP reads the file again."""
+    # A reload that is asked for from here on waits until the daemon can do it; it would end this process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     # The daemon's packages are loaded here only: every other command starts without them.
     from replicator.daemon.daemon import Daemon
 

@@ -237,6 +237,7 @@ class Daemon:
         loop.set_exception_handler(LoopErrors(self._end_flow))
         with EndingSignals(loop, self._stopping.set):
             loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came while we were loaded comes now
             prepare_state_dir(self._spec.daemon.state_dir)
             lock = StateDirLock(self._spec.daemon.state_dir, self._instance)
             self._me = Me(self._instance, self._me.address, lock.predecessor)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -27,7 +28,6 @@ from tests.lease_world import Topic, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _RUN = "from replicator.cli.main import main; main(['run', sys.argv[1]])"
 _ENDS_WITHIN_SECONDS = 10.0
@@ -113,6 +113,23 @@ def test_clusters_that_never_answer_do_not_hold_a_daemon(process: Process) -> No
     log = process.log.read_text()
     assert "KeyError" not in log
     assert '"event": "stopped"' in log
+
+
+def test_a_reload_that_is_asked_for_before_the_daemon_is_up_is_done_then(process: Process) -> None:
+    """It ended the process, as SIGHUP does where nobody handles it."""
+    status = Path(f"/proc/{process.process.pid}/status")
+    deadline = time.monotonic() + _MACHINE_SECONDS
+    while not _blocked(status.read_text()) & 1 << signal.SIGHUP - 1:
+        assert time.monotonic() < deadline, "it never waits with reloads"
+        time.sleep(0.001)
+    process.process.send_signal(signal.SIGHUP)
+    process.until_logged("configuration reloaded")
+    process.process.send_signal(signal.SIGTERM)
+    assert process.ends(_ENDS_WITHIN_SECONDS) == 0
+
+
+def _blocked(status: str) -> int:
+    return int(status.split("SigBlk:")[1].split(maxsplit=1)[0], 16)
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
