@@ -54,6 +54,10 @@ class BrokerSeen:
         """Note that it asked to be sent nothing for a while: until then its silence tells nothing."""
         self.throttled_until, self.throttled_seconds = until, until - now
 
+    def pause_seconds(self, now: float) -> float:
+        """Return how long the last pause was that it asked for, 0 where that was over some time ago."""
+        return self.throttled_seconds if now - self.throttled_until < THROTTLED_SECONDS else 0.0
+
     def heard_at(self) -> float | None:
         """Return since when its silence counts; None where it never answered."""
         return None if self.answered_at is None else max(self.answered_at, self.throttled_until)

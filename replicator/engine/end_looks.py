@@ -24,6 +24,8 @@ _IN_VAIN_MAX = 8
 _STANDS_SECONDS = 1.0
 _TURN_SECONDS = 30.0
 """For how long a partition may stand while its broker gives others' records, before it is looked at all the same."""
+_REST_FACTOR = 10
+"""A broker that throttles us is asked for one partition at a time, and then not for so many of its pauses."""
 
 log = get_logger(__name__)
 
@@ -49,6 +51,7 @@ class EndLooks:
         self._due: dict[Slot, None] = {}
         self._looking: set[Slot] = set()
         self._in_vain = 0
+        self._rests_until: dict[int, float] = {}
 
     def answered_empty(self, slot: Slot) -> None:
         """An answer held nothing of a partition that should have more.
@@ -76,7 +79,7 @@ class EndLooks:
         due = [slot for slot, stand in standing.items() if self._is_due(slot, now - stand.since)]
         # Those that were not looked at for longest come first, and before all where holes are to be expected.
         due.sort(key=lambda slot: (not slot.surely_compacted, standing[slot].since))
-        self._due = dict.fromkeys(due)
+        self._due = dict.fromkeys(self.spared(due, now))
         self._in_vain = 0
         self._begin()
 
@@ -84,6 +87,28 @@ class EndLooks:
         # A look at one that only waits for its turn reads a whole batch in vain, which may be of 64 MiB.
         waits = self._pump.waits_for_its_turn(slot)
         return stands_seconds >= (_TURN_SECONDS if waits else _STANDS_SECONDS)
+
+    def spared(self, due: list[Slot], now: float) -> list[Slot]:
+        """Return those that may be looked at where a quota may be what they wait for.
+
+        A look is a fetch like any other: what it takes of the quota is not left for those that copy, and they stand
+        until they get some.
+        """
+        cluster = self._pump.source.cluster
+        spared: list[Slot] = []
+        for slot in due:
+            leader = cluster.leader(slot.source)
+            if leader is None:
+                continue
+            pause = cluster.seen.broker(leader.node).pause_seconds(now)
+            if not pause:
+                self._rests_until.pop(leader.node, None)
+            elif now < self._rests_until.setdefault(leader.node, now + _REST_FACTOR * pause):
+                continue
+            else:
+                self._rests_until[leader.node] = now + _REST_FACTOR * pause
+            spared.append(slot)
+        return spared
 
     def _begin(self) -> None:
         while self._due and len(self._looking) < _LOOKS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:
@@ -122,7 +147,13 @@ class EndLooks:
             return None
         connection = await pump.source.cluster.connection(leader.node, Purpose.CONTROL)
         _, fetched = await read_once(
-            pump.source, connection, where, position, committed=pump.committed_only, leader_epoch=leader.epoch
+            pump.source,
+            connection,
+            where,
+            position,
+            committed=pump.committed_only,
+            leader_epoch=leader.epoch,
+            read_bytes=1,  # one batch at least comes all the same, and that there is one is all that is asked
         )
         end = fetched.last_stable_offset if pump.committed_only else fetched.high_watermark
         if fetched.start != fetched.end or end <= position:

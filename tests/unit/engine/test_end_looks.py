@@ -8,6 +8,7 @@ import pytest
 
 from replicator.core.intake import Fill
 from replicator.core.offset_map import Place
+from replicator.engine.end_looks import EndLooks
 from replicator.model.states import Reason
 from tests.unit.engine.log_broker import Log, written
 from tests.unit.engine.log_world import ONE, ZERO, World, copied, opened, worlds
@@ -138,3 +139,20 @@ async def test_a_damaged_target_stops_its_partition_and_says_what_helps(worlds: 
         assert slot.copy.reason is Reason.CORRUPT_BATCH
         assert f"{slot.target} of the target west holds a damaged batch" in (slot.copy.detail or "")
         assert "--how recreate" in (slot.copy.detail or "")
+
+
+async def test_looks_leave_a_quota_to_those_that_copy(worlds: list[World]) -> None:
+    """Each took what the source gave in ten seconds, and the copy stood still for as long as the quota was set."""
+    world = await opened(worlds)
+    slots = [world.add(where, Log([written(0, 50)], end=50), copied(50, 50)) for where in (ZERO, ONE)]
+    world.run()
+    await world.until(lambda: all(slot.copy.is_copying() for slot in slots))
+    cluster = world.pump.source.cluster
+    leader = cluster.leader(ZERO)
+    assert leader is not None
+    looks, began = EndLooks(world.pump), world.pump.now()
+    assert looks.spared(slots, began) == slots
+    for after, count in ((0, 0), (50, 0), (99, 0), (101, 1), (150, 0), (202, 1)):
+        cluster.seen.broker(leader.node).throttled(began + after, began + after + 10.0)
+        assert len(looks.spared(slots, began + after)) == count, after
+    assert looks.spared(slots, began + 1000) == slots
