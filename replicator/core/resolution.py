@@ -301,6 +301,12 @@ def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
         return Retry(one.partition, epochs_unproven=one.epochs_end), []
     if one.mended:
         return Retry(one.partition), []
+    if one.batch is None and one.reason is Reason.BATCH_TOO_LARGE:
+        raise PreflightFailed(
+            f"the batch of {where} is larger than any answer that is read: where it ends is not known",
+            next_step="have its records written again in smaller batches; the copy goes on once the source's log "
+            "begins behind it (retention, or kafka-delete-records.sh)",
+        )
     if one.batch is None:
         raise PreflightFailed(
             f"the end of the batch of {where} that cannot be copied is not readable",

@@ -83,6 +83,16 @@ def test_a_gap_of_unknown_size_is_not_skipped() -> None:
         plan_resolution("orders", How.SKIP, [facts(Reason.OVERTAKEN_BY_RETENTION, place=None)])
 
 
+def test_what_was_never_read_is_not_called_damaged() -> None:
+    """A batch of 75 MiB is sound, and too large for any answer: it cannot be stepped over, and nothing is to mend."""
+    with pytest.raises(PreflightFailed) as caught:
+        plan_resolution("orders", How.SKIP, [facts(Reason.BATCH_TOO_LARGE)])
+    assert "written again in smaller batches" in caught.value.next_step
+    with pytest.raises(PreflightFailed) as caught:
+        plan_resolution("orders", How.SKIP, [facts(Reason.CORRUPT_BATCH)])
+    assert "damaged log" in caught.value.next_step
+
+
 def test_recreating_tells_what_only_the_target_holds() -> None:
     """Below the source's start, and beyond its end; of every partition, since the topic goes as a whole."""
     plan = plan_resolution(
@@ -287,5 +297,5 @@ def test_a_batch_that_is_too_large_to_be_opened_is_left_out_or_tried_again() -> 
     assert skipped.steps == (GiveUp(0, 500, 503),)
     assert [(loss.first, loss.end) for loss in skipped.losses] == [(500, 503)]
     assert (tried.steps, tried.losses) == ((Retry(0),), ())
-    with pytest.raises(PreflightFailed, match="not readable"):
+    with pytest.raises(PreflightFailed, match="where it ends is not known"):
         plan_resolution("orders", How.SKIP, [facts(Reason.BATCH_TOO_LARGE)])
