@@ -256,9 +256,11 @@ async def test_connections_that_are_lost_at_once_are_opened_ever_more_slowly() -
                 await asyncio.sleep(0.01)
 
         losing = asyncio.create_task(lose())
-        assert await opened_for_a_while(cluster) == []
+        refused = await opened_for_a_while(cluster)
         losing.cancel()
 
+    # On a slow machine some are lost before they are logged in.
+    assert {type(one) for one in refused} <= {ConnectionFailed}
     assert 2 <= broker.connections <= 8
 
 
