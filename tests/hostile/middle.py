@@ -277,7 +277,7 @@ class Watched:
     def is_bounded(self, liar: Lying, *, lied_to: bool = True) -> None:
         """Check that nobody asked in a loop, that the log is short and the process small, and that it runs."""
         began, answers, lines = self._began
-        seconds = max(1.0, time.monotonic() - began)
+        seconds = max(5.0, time.monotonic() - began)
         assert sum(liar.told.values()) > 0 or not lied_to, "nobody was lied to"
         assert (sum(liar.seen.values()) - answers) / seconds < _ANSWERS_PER_SECOND_MAX, (seconds, liar.seen)
         assert (self._log_lines() - lines) / seconds < _LOG_LINES_PER_SECOND_MAX
