@@ -14,12 +14,13 @@ from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseT
 from kio.schema.types import TopicName
 
 from replicator.core.observations import ANYWHERE, ClusterSeen
+from replicator.core.selection import legal_topic_name
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
 from replicator.wire.connections import Connections, none_reached
 from replicator.wire.decode import KEEP_ALL, Keep
 from replicator.wire.faults import refused, untold
-from replicator.wire.metadata import check_metadata, is_topic_name
+from replicator.wire.metadata import check_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -239,7 +240,7 @@ class Cluster:
     def _is_of_concern(self, topic: MetadataResponseTopic) -> bool:
         """Return whether a topic is described here; also one whose name is refused for what it is."""
         name = str(topic.name)
-        return self.concerns(name) or not is_topic_name(name)
+        return self.concerns(name) or not legal_topic_name(name)
 
     def _take_topics(
         self, answers: Iterable[MetadataResponseTopic], described: Mapping[str, Topic], names: Iterable[str]

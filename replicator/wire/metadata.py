@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
 
+from replicator.core.selection import legal_topic_name
 from replicator.errors import ProtocolError
 from replicator.model.text import said
 
@@ -20,13 +21,6 @@ _PORT_MAX = 65_535
 _CLUSTER_ID = re.compile(r"[!-~]{1,255}")
 _HOST = re.compile(r"[0-9A-Za-z.:%_-]{1,255}")
 """Names and addresses as `advertised.listeners` takes them."""
-_TOPIC = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
-"""Kafka's own rule (Topic.LEGAL_CHARS)."""
-
-
-def is_topic_name(name: str) -> bool:
-    """Return whether a cluster may have a topic of that name."""
-    return _TOPIC.fullmatch(name) is not None
 
 
 def check_metadata(spec: ClusterSpec, answer: MetadataResponse) -> None:
@@ -54,6 +48,6 @@ def _wrong(answer: MetadataResponse) -> str | None:
         if not (_HOST.fullmatch(broker.host) and 0 < int(broker.port) <= _PORT_MAX and int(broker.node_id) >= 0):
             return f"broker {int(broker.node_id)} is at '{said(broker.host, 80)}', port {int(broker.port)}"
     for topic in answer.topics:
-        if topic.error_code is ErrorCode.none and not is_topic_name(str(topic.name)):
+        if topic.error_code is ErrorCode.none and not legal_topic_name(str(topic.name)):
             return f"a topic is called '{said(str(topic.name), 80)}'"
     return None

@@ -125,7 +125,7 @@ GUARDS = (
         "hostile topic names",
         "names are those that Kafka takes",
         METADATA,
-        "if topic.error_code is ErrorCode.none and not is_topic_name(str(topic.name)):",
+        "if topic.error_code is ErrorCode.none and not legal_topic_name(str(topic.name)):",
         "if False:",
         (NAMES, "no_topic"),
     ),
