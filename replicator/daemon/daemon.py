@@ -37,6 +37,7 @@ from replicator.obs.logs import get_logger
 from replicator.obs.loop_watch import LoopWatch
 from replicator.rpc.peers import Peers
 from replicator.rpc.server import RpcServer
+from replicator.store.background import BackgroundStore
 from replicator.store.port import MemoryStore, Store
 from replicator.store.sqlite import SqliteStore
 from replicator.web import http
@@ -225,7 +226,7 @@ class Daemon:
             return self._store
         if store.set_aside is not None:
             log.error("a damaged file of events was set aside, and begun anew", kept_as=str(store.set_aside))
-        return store
+        return BackgroundStore(store)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, whatever becomes of the flows.
@@ -245,7 +246,7 @@ class Daemon:
             gc.freeze()
             gc.set_threshold(*_GC_THRESHOLDS)
             if self._spec.coordinator.store != "memory":
-                self._store = self._open_store()
+                self._store = await asyncio.to_thread(self._open_store)
             coordination = open_coordination(self._spec, lock.predecessor)
             self._leases = coordination.port
             for flow in self._mine(self._spec):

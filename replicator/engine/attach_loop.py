@@ -6,6 +6,8 @@ It owns the set of partitions that are apart from the copying; a thousand that a
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from replicator.core.doubt import DOUBTS_MAX, Sound
 from replicator.core.partition_values import Phase
 from replicator.engine.attach import Facts, read_facts, what_displaced
 from replicator.engine.look import look_again
+from replicator.engine.turns import Turns
+from replicator.engine.waiting import Waiting, look_at_waiting
 from replicator.errors import (
     AnswerTooLarge,
     AuthenticationFailed,
@@ -34,7 +38,7 @@ from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from replicator.core.offset_map import Place
     from replicator.engine.pump import Pump
@@ -42,6 +46,11 @@ if TYPE_CHECKING:
 
 _GROUP_MAX = 200
 """Partitions whose facts are read by the same requests."""
+_SLOTS_A_TURN = 100
+"""Partitions that are looked at between two looks at the clock."""
+_REST_SHARE = 3.0
+_REST_SECONDS_MAX = 0.5
+"""A pass over very many partitions is followed by a rest of so many times its length: each of them may ask for one."""
 _PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
 _TICK_SECONDS = 1.0
@@ -59,10 +68,12 @@ class AttachLoop:
 
     Attributes:
         draining: Set when nothing may begin any more.
+        waiting: What the partitions that are apart wait for, as it was found at most a second ago.
     """
 
     def __init__(self, pump: Pump) -> None:
         self.draining = False
+        self.waiting = Waiting()
         self._pump = pump
         self._apart: set[Slot] = set()
         self._wake = asyncio.Event()
@@ -76,10 +87,6 @@ class AttachLoop:
     def discard(self, slot: Slot) -> None:
         """This partition is copied now, or is gone."""
         self._apart.discard(slot)
-
-    def apart(self) -> Iterable[Slot]:
-        """Return the partitions that are not copied now."""
-        return self._apart
 
     def is_empty(self) -> bool:
         """Return whether every partition is copied."""
@@ -106,34 +113,37 @@ class AttachLoop:
         looked_at = 0.0
         while True:
             self._wake.clear()
-            self._attach_due()
-            self._bring_claimed_forward()
+            began = time.perf_counter()
+            soonest = await self._attach_due()
             if self._pump.now() - looked_at >= _TICK_SECONDS:
                 looked_at = self._pump.now()
+                await self.note_waiting()
                 self._pump.end_looks.look()
                 self._pump.note_who_owes()
                 self._prove_idle()
             self._pump.readers_kick()
             self._pump.writers_kick()
-            await self._sleep()
+            await asyncio.sleep(min(_REST_SECONDS_MAX, _REST_SHARE * (time.perf_counter() - began)))
+            await self._sleep(soonest)
 
-    async def _sleep(self) -> None:
-        now = self._pump.now()
-        due = [slot.due - now for slot in self._apart if slot.wants_attach]
+    async def note_waiting(self) -> None:
+        """Find out what the partitions that are apart wait for."""
+        self.waiting = await look_at_waiting(self._apart, self._pump.source.cluster, self._pump.target.cluster)
+
+    async def _sleep(self, soonest: float) -> None:
         try:
-            async with asyncio.timeout(max(0.001, min([_TICK_SECONDS, *due]))):
+            async with asyncio.timeout(max(0.001, min(_TICK_SECONDS, soonest - self._pump.now()))):
                 await self._wake.wait()
         except TimeoutError:
             return
 
-    def _bring_claimed_forward(self) -> None:
-        """Partitions that waited for the claim prove their place again once it is ours."""
-        for slot in self._apart:
-            if slot.copy.reason is not Reason.WAITING_FOR_CLAIM:
-                continue
-            since = slot.shard.claim.effective_since()
-            if since is not None:
-                slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
+    def _bring_claimed_forward(self, slot: Slot) -> None:
+        """Let a partition that waited for the claim prove its place again once it is ours."""
+        if slot.copy.reason is not Reason.WAITING_FOR_CLAIM:
+            return
+        since = slot.shard.claim.effective_since()
+        if since is not None:
+            slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
 
     def _prove_idle(self) -> None:
         """Where others write to the target, look again from time to time up to where nothing of ours stands.
@@ -146,35 +156,56 @@ class AttachLoop:
             if copy.limits.others_write and copy.is_copying() and copy.idle and slot.verified_at < oldest:
                 self._pump.settle(slot, "looking up to where others wrote since")
 
-    def _attach_due(self) -> None:
-        pump = self._pump
-        now = pump.now()
+    async def _attach_due(self) -> float:
+        """Begin to attach what is due, some at a time; return when the next one is (monotonic; infinite for none)."""
+        soonest = math.inf
         groups: dict[tuple[int, int], list[Slot]] = defaultdict(list)
-        for slot in list(self._apart):
-            if self.draining or not slot.wants_attach or slot.due > now:
+        turns = Turns()
+        for number, slot in enumerate(tuple(self._apart)):
+            if number % _SLOTS_A_TURN == 0:
+                await turns.give()
+            if slot not in self._apart or self.draining:  # by now
                 continue
-            if slot.begins_again or slot.copy.phase is Phase.SETTLING:
-                slot.begins_again = False
-                slot.copy.attach_again()
-            if slot.copy.doubted is not None:
-                slot.attaching = True
-                pump.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset), slot)
+            self._bring_claimed_forward(slot)
+            if not slot.wants_attach:
                 continue
-            if slot.copy.displaced is not None:
-                slot.attaching = True
-                pump.start_task(self._look_at_displaced(slot, slot.copy.displaced), slot)
+            if slot.due > self._pump.now():
+                soonest = min(soonest, slot.due)
                 continue
-            there, here = pump.leaders_of(slot)
-            if there is None or here is None:
-                side, where = (pump.source, slot.source) if there is None else (pump.target, slot.target)
-                slot.copy.wait(Reason.WAITING_FOR_LEADER, side.cluster.leaderless_because(where))
-                pump.leaders_stale(source=there is None, target=here is None)
-                self.schedule(slot)
+            nodes = self._prepare(slot)
+            if nodes is None:
                 continue
-            groups[there.node, here.node].append(slot)
+            slot.attaching = True  # nobody else begins with it while the rest is looked at
+            group = groups[nodes]
+            group.append(slot)
+            if len(group) >= _GROUP_MAX:
+                self._spawn(groups.pop(nodes))
         for group in groups.values():
-            for first in range(0, len(group), _GROUP_MAX):
-                self._spawn(group[first : first + _GROUP_MAX])
+            self._spawn(group)
+        return soonest
+
+    def _prepare(self, slot: Slot) -> tuple[int, int] | None:
+        """Return who leads a partition that is due, on the source and on the target; None where that is not next."""
+        pump = self._pump
+        if slot.begins_again or slot.copy.phase is Phase.SETTLING:
+            slot.begins_again = False
+            slot.copy.attach_again()
+        if slot.copy.doubted is not None:
+            slot.attaching = True
+            pump.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset), slot)
+            return None
+        if slot.copy.displaced is not None:
+            slot.attaching = True
+            pump.start_task(self._look_at_displaced(slot, slot.copy.displaced), slot)
+            return None
+        there, here = pump.leaders_of(slot)
+        if there is None or here is None:
+            side, where = (pump.source, slot.source) if there is None else (pump.target, slot.target)
+            slot.copy.wait(Reason.WAITING_FOR_LEADER, side.cluster.leaderless_because(where))
+            pump.leaders_stale(source=there is None, target=here is None)
+            self.schedule(slot)
+            return None
+        return there.node, here.node
 
     def _spawn(self, group: list[Slot]) -> None:
         for slot in group:

@@ -735,10 +735,10 @@ class FlowRunner:
     def _shards_changed(self) -> None:
         """Begin with the partitions of shards that became ours."""
         if self._parts is not None and self._passed_once:
-            self._line_up(self._parts)
+            self._parts.pump.start_task(self._line_up(self._parts))
 
-    def _line_up(self, parts: Parts) -> None:
-        parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms, paused=self._paused)
+    async def _line_up(self, parts: Parts) -> None:
+        await parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms, lambda: self._paused)
 
     # -- topics ---------------------------------------------------------------------------------------------------
 
@@ -761,7 +761,7 @@ class FlowRunner:
                     await self._read_guard()
                     configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
                 if await parts.sync.run_pass(configs=configs):
-                    self._line_up(parts)
+                    await self._line_up(parts)
                 self._passed_once = True
             except ReplicatorError as error:
                 before, self.trouble = self.trouble, self._found.met(error)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from replicator.core.partition_values import Phase, TargetLimits
+from replicator.engine.turns import Turns
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
 
+    from replicator.core.topic_plan import Fault
     from replicator.engine.mirror import Mirror
     from replicator.engine.pump import Pump
     from replicator.engine.slot import Slot
@@ -41,16 +45,29 @@ class Lineup:
         self._pump = pump
         self._source_ends = source_ends
         self._doubts: dict[TopicPartition, float] = {}
+        self._one_at_a_time = asyncio.Lock()
 
-    def apply(self, mirrors: Iterable[Mirror], guard_ms: int, *, paused: bool) -> None:
-        """Take the mirrors as the last pass left them."""
+    async def apply(self, mirrors: Collection[Mirror], guard_ms: int, is_paused: Callable[[], bool]) -> None:
+        """Take the mirrors as the last pass left them, some at a time; one caller after the other.
+
+        In the middle of it a switch may begin, or the flow be paused: both are asked for with each mirror.
+        """
+        async with self._one_at_a_time:
+            await self._source_ends.read()
+            slots_of: dict[str, list[Slot]] = defaultdict(list)
+            for slot in self._pump.slots.values():
+                slots_of[slot.source.topic].append(slot)
+            turns = Turns()
+            for mirror in tuple(mirrors):
+                await turns.give()
+                self._take(mirror, slots_of.get(mirror.topic, ()), guard_ms, paused=is_paused())
+
+    def _take(self, mirror: Mirror, slots: Iterable[Slot], guard_ms: int, *, paused: bool) -> None:
         pump = self._pump
-        for mirror in mirrors:
-            if mirror.fault is not None:
-                self._stop(mirror)
-                continue
-            if not mirror.recorded:
-                continue  # shards may change hands in the middle of a pass: the target topic is not proven ours yet
+        if mirror.fault is not None:
+            self._stop(slots, mirror.fault)
+        elif mirror.recorded and pump.writers.copies(mirror.target_topic):
+            # Else shards may change hands in the middle of a pass: the target topic is not proven ours yet.
             pump.source.topic_ids[mirror.topic] = mirror.source_id
             pump.target.topic_ids[mirror.target_topic] = mirror.target_id
             # Nothing tells where a record stands that a cleaner may take: such a topic is never mapped.
@@ -101,14 +118,12 @@ class Lineup:
             slot.stopped_by_mirror = False
             self._pump.resume(slot)
 
-    def _stop(self, mirror: Mirror) -> None:
-        if mirror.fault is None:
-            return
-        for slot in self._pump.slots.values():
+    def _stop(self, slots: Iterable[Slot], fault: Fault) -> None:
+        for slot in slots:
             # A partition may have stopped first, by what it saw of another topic under the same name.
-            if slot.source.topic == mirror.topic and slot.copy.reason is not mirror.fault.reason:
+            if slot.copy.reason is not fault.reason and self._pump.slots.get(slot.source) is slot:
                 slot.stopped_by_mirror = slot.copy.phase is not Phase.FAULTED
-                self._pump.fault(slot, mirror.fault.reason, mirror.fault.text)
+                self._pump.fault(slot, fault.reason, fault.text)
 
     def begin_anew(self, topic: str) -> None:
         """Forget the partitions of a mirror whose fault was resolved: the next pass begins with its record.

@@ -618,8 +618,7 @@ class Pump:
 
         What has stopped asks for nothing, so nothing would take the word back once the broker answers again.
         """
-        goes_on = {Phase.ATTACHING, Phase.SETTLING, Phase.SEEDING}
-        there, here = self._nodes(slot for slot in self._attach_loop.apart() if slot.copy.phase in goes_on)
+        there, here = self._nodes(self._attach_loop.waiting.asked)
         used = {f"{self.source.cluster.spec.alias} broker {node}" for node in there}
         used |= {f"{self.target.cluster.spec.alias} broker {node}" for node in here}
         return {place: why for place, why in self.trouble.items() if " broker " not in place or place in used}
@@ -627,21 +626,16 @@ class Pump:
     def leaderless(self) -> tuple[list[TopicPartition], list[TopicPartition]]:
         """Return the partitions that nobody leads, on the source and on the target, of what the flow copies."""
         # Those that are copied had a leader a moment ago; once theirs is gone they are copied no more.
-        apart = [slot for slot in self._attach_loop.apart() if slot.copy.reason is not Reason.FENCED]
-        there, here = self.source.cluster, self.target.cluster
-        return (
-            [slot.source for slot in apart if there.away(slot.source) is not None],
-            [slot.target for slot in apart if here.away(slot.target) is not None],
-        )
+        return self._attach_loop.waiting.leaderless
 
     def nodes_in_use(self) -> tuple[set[int], set[int]]:
         """Return the brokers that lead the flow's partitions, on the source and on the target, as far as is known."""
-        return self._nodes(self._attach_loop.apart())
+        return self._nodes(self._attach_loop.waiting.leaders)
 
-    def _nodes(self, slots: Iterable[Slot]) -> tuple[set[int], set[int]]:
+    def _nodes(self, apart: tuple[set[int], set[int]]) -> tuple[set[int], set[int]]:
         # Of those that are copied the readers and writers know; a thousand of them are a handful of brokers.
-        apart = [self.leaders_of(slot) for slot in slots]
+        there, here = apart
         return (
-            {reader.node for reader in set(self._reader_of.values())} | {there.node for there, _ in apart if there},
-            {writer.node for writer in set(self._writer_of.values())} | {here.node for _, here in apart if here},
+            {reader.node for reader in set(self._reader_of.values())} | there,
+            {writer.node for writer in set(self._writer_of.values())} | here,
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from replicator.engine.state_log import StateLog
 
 _FORGIVEN_MS = 60_000
+_ENTRIES_A_TURN = 100
 
 
 class SourceEnds:
@@ -36,20 +37,23 @@ class SourceEnds:
         self._uid = uid
         self._keys = [state.source_end_key(uid, shard) for shard in range(SHARDS_MAX)]
         self._log = state_log
-        self._raw: list[bytes] = []
         self._levels: dict[tuple[str, int], int] = {}
 
+    async def read(self) -> None:
+        """Read what is recorded now, for `level_ms`."""
+        levels: dict[tuple[str, int], int] = {}
+        turns = Turns()
+        for key in self._keys:
+            for number, one in enumerate(state.source_end_block(self._log.records, key).entries):
+                if number % _ENTRIES_A_TURN == 0:
+                    await turns.give()
+                where = (one.topic, one.partition)
+                # A partition has moved between shards where a flow was given another number of them.
+                levels[where] = max(one.caught_up_ms, levels.get(where, 0))
+        self._levels = levels
+
     def level_ms(self, where: TopicPartition) -> int:
-        """Return when the target was recorded to hold all of a partition (Unix, ms), 0 for never."""
-        records = self._log.records
-        raw = [records[key] for key in self._keys if key in records]
-        if raw != self._raw:  # a thousand partitions parse them once
-            self._raw, self._levels = raw, {}
-            for key in self._keys:
-                for one in state.source_end_block(records, key).entries:
-                    where_it_is = (one.topic, one.partition)
-                    # A partition has moved between shards where a flow was given another number of them.
-                    self._levels[where_it_is] = max(one.caught_up_ms, self._levels.get(where_it_is, 0))
+        """Return when the target was recorded to hold all of a partition (Unix, ms) at the last `read`, 0 for never."""
         return self._levels.get(where, 0)
 
     async def record(self, pump: Pump, shards: Collection[Shard]) -> None:

@@ -285,7 +285,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             await self._flow(context, request.flow)
             limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
             topic = request.topic if request.HasField("topic") else None
-            events = self._control.events(request.flow, topic, limit)
+            events = await asyncio.to_thread(self._control.events, request.flow, topic, limit)
             return pb.EventsResponse(events=[event_to_wire(event) for event in events])
 
     async def TranslateOffsets(  # noqa: N802

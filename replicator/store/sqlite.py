@@ -50,6 +50,7 @@ class SqliteStore:
         self._file = self._opened(directory / _FILE)
         self._connection = self._file.connection
         self._added = 0
+        self._clusters = self._read_clusters()
 
     def _opened(self, path: Path) -> SqliteFile:
         try:
@@ -111,16 +112,18 @@ class SqliteStore:
             )
         except sqlite3.Error as error:
             raise self._file.fault("cannot be written", error) from error
+        self._clusters[flow, alias] = cluster_id
 
     def noted_cluster(self, flow: str, alias: str) -> str | None:
         """See `Store.noted_cluster`."""
+        return self._clusters.get((flow, alias))
+
+    def _read_clusters(self) -> dict[tuple[str, str], str]:
         try:
-            row = self._connection.execute(
-                "SELECT id FROM cluster WHERE flow = ? AND alias = ?", (flow, alias)
-            ).fetchone()
+            rows = self._connection.execute("SELECT flow, alias, id FROM cluster").fetchall()
         except sqlite3.Error as error:
             raise self._file.fault("cannot be read", error) from error
-        return str(row[0]) if row is not None else None
+        return {(str(flow), str(alias)): str(cluster_id) for flow, alias, cluster_id in rows}
 
     def close(self) -> None:
         """See `Store.close`."""

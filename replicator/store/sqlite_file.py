@@ -39,7 +39,10 @@ class SqliteFile:
         self._holds = holds
         self._make()
         try:
-            self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            # Used in one thread at a time, not always the one that opened it: its owner sees to that.
+            self.connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=NORMAL")
             self.connection.executescript(schema)

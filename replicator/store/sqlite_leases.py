@@ -1,23 +1,28 @@
-"""Leases in a SQLite file of the state directory. A call takes a tenth of a millisecond, so it is made on the loop."""
+"""Leases in a SQLite file of the state directory, read and written in a thread: a disk may hang."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
+import threading
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from replicator.model.lease import Versioned
 from replicator.store.sqlite_file import SqliteFile
+from replicator.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _FILE = "leases.db"
 _LOOK_SECONDS = 0.1
 """Another process may change the file: it is looked at that often while somebody waits for a change."""
 _ROWS_AT_ONCE = 32
+R = TypeVar("R")
+
 _LAST = chr(0x10FFFF)
 """Of all keys that begin alike, the one that goes on like this would be the last."""
 _SCHEMA = """
@@ -37,10 +42,21 @@ class SqliteLeases:
 
     def __init__(self, directory: Path) -> None:
         self._file = SqliteFile(directory / _FILE, _SCHEMA, "leases, which daemons acquire anew")
+        self._one_at_a_time = threading.Lock()
+        self._writes = 0
+        self._looking: asyncio.Future[int] | None = None
+        self._looked_at = -math.inf
+
+    async def _in_thread(self, work: Callable[[], R]) -> R:
+        def alone() -> R:
+            with self._one_at_a_time:  # how many rows a statement changed is told per connection
+                return work()
+
+        return await in_threads("leases", alone)
 
     async def read(self, key: str) -> Versioned | None:
         """See `LeaseStore.read`."""
-        return self._read(key)
+        return await self._in_thread(lambda: self._read(key))
 
     def _read(self, key: str) -> Versioned | None:
         try:
@@ -61,11 +77,9 @@ class SqliteLeases:
         """See `LeaseStore.read_all`."""
         found: dict[str, Versioned] = {}
         after = ""
-        while rows := self._rows(prefix, after):
+        while rows := await self._in_thread(lambda: self._rows(prefix, after)):  # noqa: B023 - it has run by then
             found |= {key: self._checked(key, value, *row) for key, value, *row in rows}
             after = rows[-1][0]
-            if len(rows) == _ROWS_AT_ONCE:
-                await asyncio.sleep(0)  # the rest of the daemon has its turn
         return found
 
     def _rows(self, prefix: str, after: str) -> list[tuple[str, bytes, int, int]]:
@@ -80,7 +94,14 @@ class SqliteLeases:
             raise self._file.fault("cannot be read", error) from error
 
     async def compare_and_set(self, key: str, value: bytes, expected: int) -> Versioned | None:
-        """See `LeaseStore.compare_and_set`: one statement, so one transaction."""
+        """See `LeaseStore.compare_and_set`."""
+        written = await self._in_thread(lambda: self._compare_and_set(key, value, expected))
+        if written is not None:
+            self._writes += 1
+        return written
+
+    def _compare_and_set(self, key: str, value: bytes, expected: int) -> Versioned | None:
+        """Change a row in one statement, so in one transaction."""
         revision = expected + 1
         checksum = _checksum(key, value, revision)
         try:
@@ -99,15 +120,37 @@ class SqliteLeases:
 
     async def wait_for_change(self, key: str, revision: int, timeout_seconds: float) -> Versioned | None:
         """See `LeaseStore.wait_for_change`."""
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        seen: tuple[int, int] | None = None
         while True:
-            found = self._read(key)
-            if found is not None and found.revision != revision:
-                return found
-            left = deadline - asyncio.get_running_loop().time()
+            now = await self._version()
+            if now != seen:
+                seen = now
+                found = await self.read(key)
+                if found is not None and found.revision != revision:
+                    return found
+            left = deadline - loop.time()
             if left <= 0:
                 return None
             await asyncio.sleep(min(_LOOK_SECONDS, left))
+
+    async def _version(self) -> tuple[int, int]:
+        """Return what changes with every change of the file, as of at most 0.1 s ago: all who wait share a look."""
+        loop = asyncio.get_running_loop()
+        looking = self._looking
+        if looking is None or (looking.done() and loop.time() - self._looked_at >= _LOOK_SECONDS):
+            self._looked_at = loop.time()
+            looking = self._looking = asyncio.ensure_future(self._in_thread(self._data_version))
+        # Whoever is cancelled takes the look from nobody else.
+        return await asyncio.shield(looking), self._writes
+
+    def _data_version(self) -> int:
+        """Return a number that another connection changes when it writes."""
+        try:
+            return int(self._file.connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise self._file.fault("cannot be read", error) from error
 
     async def close(self) -> None:
         """See `LeaseStore.close`."""

@@ -5,6 +5,7 @@ Each speaks the one version that brokers from 2.8 to 4.x accept (see `versions`)
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -28,7 +29,7 @@ from replicator.wire.faults import first_of, refused, untold
 from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from replicator.core.ownership import OwnedTopic
     from replicator.model.security import ClusterSpec
@@ -39,6 +40,8 @@ T = TypeVar("T")
 EARLIEST = -2
 LATEST = -1
 _EARLIEST_LOCAL = -4
+_PARTITIONS_MAX = 1000
+"""A request for more partitions is divided: encoded in one piece, 10,000 hold the event loop for 0.1 s."""
 _CLIENT = BrokerId(-1)
 
 
@@ -98,6 +101,31 @@ def told_of(answers: Mapping[TopicPartition, T], where: TopicPartition, cluster:
     return answers[where]
 
 
+async def _divided(
+    partitions: Iterable[TopicPartition],
+    ask: Callable[[Sequence[TopicPartition]], Awaitable[dict[TopicPartition, T]]],
+) -> dict[TopicPartition, T]:
+    """Ask about many partitions in several requests, all on their way at once; return what the answers say together.
+
+    Raises:
+        KafkaError: One of them failed; the others have ended by then.
+    """
+    wanted = tuple(partitions)
+    if len(wanted) <= _PARTITIONS_MAX:
+        return await ask(wanted)
+    asked: list[asyncio.Future[dict[TopicPartition, T]]] = []
+    try:
+        for at in range(0, len(wanted), _PARTITIONS_MAX):
+            asked.append(asyncio.ensure_future(ask(wanted[at : at + _PARTITIONS_MAX])))
+            await asyncio.sleep(0)  # it is encoded now, and the loop looks after others before the next one is
+        answers = await asyncio.gather(*asked)
+    finally:
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    return {where: value for answer in answers for where, value in answer.items()}
+
+
 async def list_offsets(
     connection: Connection, partitions: Iterable[TopicPartition], timestamp: int, *, committed: bool
 ) -> dict[TopicPartition, Answer]:
@@ -106,7 +134,12 @@ async def list_offsets(
     The end is the high watermark, or with `committed` the last stable offset; not the leader's log end.
     Partitions that the answer says nothing of are left out.
     """
-    wanted = tuple(partitions)
+    return await _divided(partitions, lambda some: _list_offsets(connection, some, timestamp, committed=committed))
+
+
+async def _list_offsets(
+    connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, committed: bool
+) -> dict[TopicPartition, Answer]:
     request = offsets_request.ListOffsetsRequest(
         replica_id=_CLIENT,
         isolation_level=i8(int(committed)),
@@ -131,7 +164,10 @@ async def local_starts(connection: Connection, partitions: Iterable[TopicPartiti
     """
     if not connection.versions.offers(LIST_OFFSETS, LIST_OFFSETS_LOCAL):
         return {}
-    wanted = tuple(partitions)
+    return await _divided(partitions, lambda some: _local_starts(connection, some))
+
+
+async def _local_starts(connection: Connection, wanted: Sequence[TopicPartition]) -> dict[TopicPartition, Answer]:
     request = local_request.ListOffsetsRequest(
         replica_id=_CLIENT,
         isolation_level=i8(0),
@@ -155,7 +191,12 @@ async def describe_producers(
     """Return (error code, producers) per partition, or None where the broker does not offer the request."""
     if not connection.versions.offers(DESCRIBE_PRODUCERS, 0):
         return None
-    wanted = tuple(partitions)
+    return await _divided(partitions, lambda some: _describe_producers(connection, some))
+
+
+async def _describe_producers(
+    connection: Connection, wanted: Sequence[TopicPartition]
+) -> dict[TopicPartition, tuple[int, tuple[ProducerEntry, ...]]]:
     request = producers_request.DescribeProducersRequest(
         topics=tuple(
             producers_request.TopicRequest(name=TopicName(topic), partition_indexes=tuple(map(i32, indexes)))
@@ -187,7 +228,13 @@ async def epoch_ends(
     connection: Connection, epochs: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, tuple[int, int, int]]:
     """Return (error code, epoch, end offset) of the largest leader epoch not above the one given (KIP-101)."""
-    grouped = _by_topic(epochs)
+    return await _divided(epochs, lambda some: _epoch_ends(connection, some, epochs))
+
+
+async def _epoch_ends(
+    connection: Connection, wanted: Sequence[TopicPartition], epochs: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, tuple[int, int, int]]:
+    grouped = _by_topic(wanted)
     request = epoch_request.OffsetForLeaderEpochRequest(
         replica_id=_CLIENT,
         topics=tuple(
@@ -213,7 +260,7 @@ async def epoch_ends(
         for topic in answer.topics
         for item in topic.partitions
     }
-    return _of_those(epochs, told)
+    return _of_those(wanted, told)
 
 
 async def delete_records(connection: Connection, topic: OwnedTopic, number: int, before_offset: int) -> None:

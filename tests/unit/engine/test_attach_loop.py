@@ -265,7 +265,7 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
         else:
             slot.copy.displaced = Place(5, 6)
         world.loop.add(slot)
-    world.loop._attach_due()
+    await world.loop._attach_due()
     await asyncio.gather(*world.tasks)
 
     assert (most, looked) == (4, 40)

@@ -22,6 +22,7 @@ from replicator.engine.ownership import Ownership
 from replicator.engine.positions import PumpPositions
 from replicator.engine.provenance import digest_of, unpacked
 from replicator.engine.slot import Slot
+from replicator.engine.source_ends import SourceEnds
 from replicator.engine.source_state import SourceState
 from replicator.engine.target_topics import TargetTopics
 from replicator.engine.topic_sync import TopicSync
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin
     from replicator.core.partition_values import TargetLimits
     from replicator.engine.pump import Pump
-    from replicator.engine.source_ends import SourceEnds
     from replicator.engine.state_log import Change, StateLog
     from replicator.model.names import TopicPartition
 
@@ -183,7 +183,7 @@ async def test_an_error_that_passes_does_not_forget_where_a_topic_begins() -> No
     assert {name: mirror.begin_at_end for name, mirror in again.mirrors.items()} == {"t": True, "later": False}
 
 
-def test_partitions_that_are_added_begin_at_their_first_record() -> None:
+async def test_partitions_that_are_added_begin_at_their_first_record() -> None:
     """Only those that were there at the first start begin at their end, also with the record of an older version."""
     mirror = Mirror("t", "t", recorded=True)
     mirror.take(pb.MirrorRecord(begin_at_end=True, source_partitions=2))
@@ -195,9 +195,10 @@ def test_partitions_that_are_added_begin_at_their_first_record() -> None:
 
     side = SimpleNamespace(topic_ids={})
     shards = SimpleNamespace(works_on=lambda _where: True)
-    pump = cast("Pump", SimpleNamespace(slots=slots, add=add, source=side, target=side, shards=shards))
-    ends = cast("SourceEnds", SimpleNamespace(level_ms=lambda _where: 0))
-    Lineup(FLOW, pump, ends).apply([mirror], 0, paused=False)
+    writers = SimpleNamespace(copies=lambda _topic: True)
+    pump = cast("Pump", SimpleNamespace(slots=slots, add=add, source=side, target=side, shards=shards, writers=writers))
+    ends = SourceEnds(UID, cast("StateLog", Log()))
+    await Lineup(FLOW, pump, ends).apply([mirror], 0, lambda: False)
     assert [slot.begin_at_end for slot in slots.values()] == [True, True, False]
     assert mirror.as_record((UID, "f"), None).begin_at_end_partitions == 2
 

@@ -159,10 +159,12 @@ async def test_a_sign_of_life_that_cannot_be_read_is_one_all_the_same() -> None:
     assert state.claim_key(UID, 1) in state.signs_of({state.claim_key(UID, 1): _BROKEN}, UID)
 
 
-def test_source_ends_that_cannot_be_read_are_unknown() -> None:
+async def test_source_ends_that_cannot_be_read_are_unknown() -> None:
     """They are recorded anew within seconds."""
     log = SimpleNamespace(records={state.source_end_key(UID, 0): _BROKEN})
-    assert SourceEnds(UID, cast("StateLog", log)).level_ms(TopicPartition("t", 0)) == 0
+    ends = SourceEnds(UID, cast("StateLog", log))
+    await ends.read()
+    assert ends.level_ms(TopicPartition("t", 0)) == 0
 
 
 def test_a_journal_and_rules_that_cannot_be_read_are_refused_by_name() -> None:

@@ -109,11 +109,19 @@ async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     cluster = (bench.pump.source, bench.pump.target)[side].cluster
     watch = asyncio.create_task(ClusterWatch("f", cluster, in_use, lost, leaderless).run())
     made = World(bench, side, watch)
+
+    async def note_waiting() -> None:  # as the attach loop does, which nothing needs here
+        while True:
+            await bench.pump._attach_loop.note_waiting()
+            await asyncio.sleep(0.01)
+
+    noting = asyncio.create_task(note_waiting())
     await made.until(lambda: made.brokers() == {1: True, 2: True})
     yield made
-    watch.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await watch
+    for task in (watch, noting):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
     bench.close()
 
 
@@ -182,6 +190,6 @@ async def test_trouble_of_a_broker_does_not_outlive_a_fence(world: World) -> Non
     pump = world.bench.pump
     alias = world.cluster.spec.alias
     pump.trouble |= {f"{alias} broker 1": "does not answer", f"{alias} broker 2": "does not answer"}
-    assert len(pump.present_trouble()) == 2
+    await world.until(lambda: len(pump.present_trouble()) == 2)
     pump.fault(pump.slots[ONE], Reason.FENCED, "a switch is under way")
     await world.until(lambda: pump.present_trouble() == {f"{alias} broker 2": "does not answer"})

@@ -1,0 +1,112 @@
+"""Control requests about very many partitions, against a small server on real loopback sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from kio.schema.errors import ErrorCode
+from kio.schema.list_offsets.v6 import request as offsets_request
+from kio.schema.list_offsets.v6 import response as offsets_response
+from kio.serial import entity_reader, entity_writer
+from kio.static.primitive import i32Timedelta, i64
+
+from replicator.errors import ConnectionFailed
+from replicator.model.names import TopicPartition
+from replicator.wire import control
+from tests.unit.wire.test_connection import Peer, frame_of, next_request
+
+AT_ONCE = i32Timedelta.parse(timedelta())
+PARTITIONS = [TopicPartition(f"t{number // 10}", number % 10) for number in range(2500)]
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    """A peer, closed afterwards."""
+    one = Peer()
+    yield one
+    await one.close()
+
+
+def end_of(topic: str, partition: int) -> int:
+    """Return the end that the server tells of a partition."""
+    return int(topic[1:]) * 100 + partition
+
+
+class Leader:
+    """Answers ListOffsets; hangs up instead of answering the request of number `hangs_up_at`."""
+
+    def __init__(self, hangs_up_at: int | None = None) -> None:
+        self.asked: list[int] = []
+        self._hangs_up_at = hangs_up_at
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        while True:
+            raw = await next_request(reader)
+            request, _ = entity_reader(offsets_request.ListOffsetsRequest)(raw.body, 0)
+            self.asked.append(sum(len(topic.partitions) for topic in request.topics))
+            if len(self.asked) == self._hangs_up_at:
+                return
+            answer = offsets_response.ListOffsetsResponse(
+                throttle_time=AT_ONCE,
+                topics=tuple(
+                    offsets_response.ListOffsetsTopicResponse(
+                        name=topic.name,
+                        partitions=tuple(
+                            offsets_response.ListOffsetsPartitionResponse(
+                                partition_index=part.partition_index,
+                                error_code=ErrorCode.none,
+                                offset=i64(end_of(topic.name, part.partition_index)),
+                            )
+                            for part in topic.partitions
+                        ),
+                    )
+                    for topic in request.topics
+                ),
+            )
+            body = io.BytesIO()
+            entity_writer(offsets_response.ListOffsetsResponse)(body, answer)
+            writer.write(frame_of(raw.correlation_id, b"\x00" + body.getvalue()))
+
+
+async def test_a_question_about_very_many_is_put_in_parts(peer: Peer) -> None:
+    """In one piece it would hold up the event loop; all parts are under way at once, and the answers are one."""
+    leader = Leader()
+    connection = await peer.connect(leader.serve)
+    told = await control.list_offsets(connection, PARTITIONS, control.LATEST, committed=False)
+    assert leader.asked == [1000, 1000, 500]
+    assert told == {where: control.Answer(0, end_of(*where)) for where in PARTITIONS}
+
+
+async def test_others_run_between_the_parts(peer: Peer) -> None:
+    """Each part is encoded in a turn of the loop of its own."""
+    connection = await peer.connect(Leader().serve)
+    written: list[int] = []
+    turn = 0
+    send = connection.send
+
+    def noted(*args: object, **kwargs: object) -> None:
+        written.append(turn)
+        send(*args, **kwargs)  # type: ignore[arg-type]
+
+    connection.send = noted  # type: ignore[method-assign]
+    asking = asyncio.create_task(control.list_offsets(connection, PARTITIONS, control.LATEST, committed=False))
+    while not asking.done():
+        turn += 1
+        await asyncio.sleep(0)
+    assert len(set(written)) == len(written) == 3
+
+
+async def test_a_part_that_fails_fails_the_question(peer: Peer) -> None:
+    """What the others told is given to nobody, and nothing of it goes on."""
+    leader = Leader(hangs_up_at=2)
+    connection = await peer.connect(leader.serve)
+    before = asyncio.all_tasks()
+    with pytest.raises(ConnectionFailed):
+        await control.list_offsets(connection, PARTITIONS, control.LATEST, committed=False)
+    await asyncio.sleep(0.05)
+    assert {task for task in asyncio.all_tasks() - before if "list_offsets" in repr(task)} == set()
