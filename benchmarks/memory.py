@@ -1,7 +1,8 @@
 """How much memory the daemon takes at most, where records and answers are as large as they may be.
 
 Bombs are batches of some kilobytes that open to 180 MiB, which any producer may send: they pass untouched, are opened
-in part when the daemon attaches after a restart, and stop a partition by name where they must be opened whole.
+in part when the daemon attaches after a restart, and stop a partition by name where they must be opened whole. Whoever
+compares them opens them in pieces.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from benchmarks.subject import Subject
 
 BOMBS, ATTACHED, LARGE, ANSWERS = "bombs", "bombs, attached again", "50 MB records", "60 MB answers"
+BESIDE, VERIFY = "bombs, verified beside the copy", "bombs, `verify`"
 
 _BOMB_MIB, _BOMB_PARTITIONS = 180, 12
 _LARGE_BYTES, _LARGE_PARTITIONS, _LARGE_EACH = 50_000_000, 8, 3
@@ -38,6 +40,7 @@ _MIB = 1 << 20
 _DEADLINE_SECONDS = 240.0
 _LOOK_SECONDS = 0.25
 _OPENED, _CALM = "memory.opened", "memory.calm"
+_THROUGH, _DIFFERENCES = "replicator_verified_through_offset{", "replicator_verify_differences_total{"
 _STOPPED = '"reason":"batch_too_large"'
 
 
@@ -64,7 +67,12 @@ def run_memory(source: Cluster, target: Cluster, subject: Subject) -> list[Memor
     Raises:
         BenchmarkError: The daemon ended, or did not get on.
     """
-    return [*_bombs(source, target, subject), _large(source, target, subject), _answers(source, target, subject)]
+    return [
+        *_bombs(source, target, subject),
+        *_verified(source, target, subject),
+        _large(source, target, subject),
+        _answers(source, target, subject),
+    ]
 
 
 def _bombs(source: Cluster, target: Cluster, subject: Subject) -> list[MemoryRun]:
@@ -82,6 +90,26 @@ def _bombs(source: Cluster, target: Cluster, subject: Subject) -> list[MemoryRun
             with subject.start("memory.*", prefix) as child, _measured(name, child, found):
                 _await_copied(child, source, target, prefix, {"memory.bombs": _BOMB_PARTITIONS, _CALM: 1})
                 _await(child, partial(_is_stopped, child), f"{_OPENED} is not stopped by name")
+    finally:
+        _remove(source, target, prefix, topics)
+    return found
+
+
+def _verified(source: Cluster, target: Cluster, subject: Subject) -> list[MemoryRun]:
+    """Compare bombs, in gzip: nothing tells beforehand how far it expands."""
+    topics, prefix = {"memory.bombs": _BOMB_PARTITIONS}, subject.next_prefix()
+    create_topics(source, topics)
+    found: list[MemoryRun] = []
+    try:
+        for partition in range(_BOMB_PARTITIONS):
+            _write_bomb(source, "memory.bombs", partition, "gzip")
+        with subject.start("memory.*", prefix, verified=True) as child, _measured(BESIDE, child, found):
+            _await_copied(child, source, target, prefix, topics)
+            _await(child, partial(_are_verified, child, _BOMB_MIB), "not all of it is verified")
+        others, began = others_seconds(), time.monotonic()
+        peak = subject.verify(prefix, _DEADLINE_SECONDS)
+        seconds = time.monotonic() - began
+        found.append(MemoryRun(VERIFY, peak, seconds, (others_seconds() - others) / seconds))
     finally:
         _remove(source, target, prefix, topics)
     return found
@@ -134,10 +162,10 @@ def _remove(source: Cluster, target: Cluster, prefix: str, topics: Mapping[str, 
     delete_topics(target, [prefix + name for name in topics])
 
 
-def _write_bomb(cluster: Cluster, topic: str, partition: int) -> None:
+def _write_bomb(cluster: Cluster, topic: str, partition: int, codec: str = "zstd") -> None:
     """Write one batch of zeros: kilobytes on the wire."""
     one_batch = {"linger.ms": 60_000, "batch.size": 2 * _BOMB_MIB * _MIB}
-    producer = _producer(cluster, {"compression.type": "zstd", **one_batch})
+    producer = _producer(cluster, {"compression.type": codec, **one_batch})
     value = bytes(_MIB)
     for _ in range(_BOMB_MIB):
         producer.produce(topic, value, partition=partition)
@@ -175,8 +203,22 @@ def _await(child: Child, done: Callable[[], bool], problem: str) -> None:
 
 
 def _is_stopped(child: Child) -> bool:
+    return _STOPPED in _told(child, "status")
+
+
+def _are_verified(child: Child, end: int) -> bool:
+    """Return whether all partitions were compared up to an end, and nothing differs."""
+    lines = [line for line in _told(child, "metrics").splitlines() if not line.startswith("#")]
+    different = [line for line in lines if line.startswith(_DIFFERENCES) and float(line.split()[-1])]
+    if different:
+        raise BenchmarkError(f"the copy is not equal: {different[0]}")
+    through = [float(line.split()[-1]) for line in lines if line.startswith(_THROUGH)]
+    return len(through) == _BOMB_PARTITIONS and min(through) >= end
+
+
+def _told(child: Child, path: str) -> str:
     try:
-        with urllib.request.urlopen(f"http://{http_of(child)}/status", timeout=30) as answer:
-            return _STOPPED in bytes(answer.read()).decode()
+        with urllib.request.urlopen(f"http://{http_of(child)}/{path}", timeout=30) as answer:
+            return bytes(answer.read()).decode()
     except OSError:  # it does not listen yet
-        return False
+        return ""

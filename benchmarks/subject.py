@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from replicator.devkit.distribution import cache_dir
 
 IN_FLIGHT_BYTES = 64 << 20
 """The default of `in_flight_bytes`, and what our flows ask for."""
+_VERIFIED_BYTES_PER_SECOND = 256 << 20
+"""More than the default, so that what is opened twice shows in minutes."""
 
 _RUNTIME = ROOT / ".venv-run"
 _DEVELOPMENT = ROOT / ".venv"
@@ -40,6 +43,7 @@ flows:
       include: ["{topics}"]
       rename: {{prefix: "{prefix}"}}
     limits: {{in_flight_bytes: {in_flight_bytes}}}
+    verify: {{continuous: {verified}, bytes_per_second: {verified_bytes_per_second}}}
 """
 
 
@@ -95,7 +99,15 @@ class Subject:
         self._runs += 1
         return f"run{self._runs}."
 
-    def start(self, topics: str, prefix: str, profile: Path | None = None, source: str | None = None) -> Child:
+    def start(
+        self,
+        topics: str,
+        prefix: str,
+        profile: Path | None = None,
+        source: str | None = None,
+        *,
+        verified: bool = False,
+    ) -> Child:
         """Start the daemon, the first time of this flow or again.
 
         Args:
@@ -103,8 +115,9 @@ class Subject:
             prefix: What `next_prefix` returned.
             profile: Run under cProfile, and write this file at the end.
             source: Where the source is found; None for the cluster itself.
+            verified: Verify beside the copy.
         """
-        name = f"bench-{prefix.rstrip('.')}"
+        name = _flow_of(prefix)
         home = self.directory / name
         home.mkdir(parents=True, exist_ok=True)
         http, rpc = _free_ports(2)
@@ -120,6 +133,8 @@ class Subject:
                 topics=topics,
                 prefix=prefix,
                 in_flight_bytes=IN_FLIGHT_BYTES,
+                verified=str(verified).lower(),
+                verified_bytes_per_second=_VERIFIED_BYTES_PER_SECOND,
             )
         )
         binaries = self.environment / "bin"
@@ -127,6 +142,31 @@ class Subject:
         if profile is not None:
             command = [str(binaries / "python"), "-m", "cProfile", "-o", str(profile), "-m", "replicator.cli.main"]
         return Child([*command, "run", str(file)], home / "daemon.log")
+
+    def verify(self, prefix: str, seconds_max: float) -> int:
+        """Compare both sides of a flow that was started before; return the peak of resident memory, in bytes.
+
+        Raises:
+            BenchmarkError: They are not equal, or it takes longer.
+        """
+        home = self.directory / _flow_of(prefix)
+        replicator = self.environment / "bin" / "replicator"
+        command = [str(replicator), "verify", _flow_of(prefix), "-c", str(home / "flow.yaml")]
+        # The peak of the largest of all children so far: so it is a child of one that has no other.
+        told = "import resource,subprocess,sys; code = subprocess.call(sys.argv[1:]); "
+        told += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+        run = [sys.executable, "-I", "-c", told, *command]
+        try:
+            done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=seconds_max)
+        except subprocess.TimeoutExpired as error:
+            raise BenchmarkError(f"{' '.join(command)} takes more than {seconds_max:.0f} s") from error
+        if done.returncode != 0:
+            raise BenchmarkError(f"{' '.join(command)}: {(done.stdout + done.stderr)[-600:]}")
+        return int(done.stdout.split()[-1]) << 10
+
+
+def _flow_of(prefix: str) -> str:
+    return f"bench-{prefix.rstrip('.')}"
 
 
 def http_of(child: Child) -> str:

@@ -111,7 +111,7 @@ def command(
     else:
         result = _compare(asked)
         _print(result, form)
-        _judge(result, wait)
+        judge(result, wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,13 +279,13 @@ def _row(topic: TopicVerdict) -> tuple[str, ...]:
     )
 
 
-def _judge(result: VerifyResult, wait: str) -> None:
+def judge(result: VerifyResult, wait: str) -> None:
     """Return if all is equal.
 
     Raises:
         Unequal: Records differ, or a topic cannot be compared.
         TimedOut: All that was compared is equal, and the target has not got everything yet.
-        Undecided: There are records, and none could be compared.
+        Undecided: There are records, and none could be compared, or a batch cannot be read.
     """
     if result.equal is False:
         bad = [topic for topic in result.topics if topic.equal is False]
@@ -297,6 +297,14 @@ def _judge(result: VerifyResult, wait: str) -> None:
             or (f"{bad[0].topic}-{first.partition}@{first.offset} {first.kind}: {first.detail}" if first else ""),
             next_step=f"`replicator mirror describe FLOW {bad[0].topic} --events` tells the mirror's history; "
             "`mirror resolve` repairs it",
+        )
+    unread = [(topic.topic, part) for topic in result.topics for part in topic.unread]
+    if unread:
+        topic, part = unread[0]
+        raise Undecided(
+            f"{len(unread)} partitions cannot be compared to their ends",
+            why=f"{topic}-{part.partition}: {part.problem}",
+            next_step="read that batch on both sides with another client",
         )
     if result.behind:
         raise TimedOut(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from replicator.core.record_diff import DIGEST_BYTES, Row, row_bytes
+from replicator.core.rows import DIGEST_BYTES, Row, row_bytes
 
 RANGE_OFFSETS_DEFAULT = 100_000
 _OFFSET = itemgetter(0)
@@ -74,7 +74,8 @@ class RangeDigester:
         while rows:
             here = len(rows) if rows[-1][0] < self._end else bisect_left(rows, self._end, key=_OFFSET)
             if here:
-                self._hash.update(row_bytes(rows[:here]))
+                for blob in row_bytes(rows[:here]):
+                    self._hash.update(blob)
                 self._records += here
             rows = rows[here:]
             if rows:

@@ -12,29 +12,20 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import marshal
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
-Row: TypeAlias = tuple[int, int, bytes | None, bytes | None, list[tuple[str | bytes, bytes | None]] | None]
-"""(offset, timestamp in ms, key, value, headers in order or None). A header's name is bytes where it is no UTF-8."""
+from replicator.core.rows import DIGEST_BYTES, Field, Large, Name, Row, Unopened, row_bytes, short_digest
+from replicator.errors import TooLargeToOpen
 
 _OFFSET: Final = 0
 _TIME: Final = 1
 _KEY: Final = 2
 _VALUE: Final = 3
 _HEADERS: Final = 4
-DIGEST_BYTES = 16
-_MARSHAL_VERSION = 0  # no references, no interning: equal records give equal bytes, in every Python 3
-_MARSHAL_LIST_HEAD = 5  # type and length of the list; left out, so that the digest does not know of chunks
 _PENDING_KEYS_MAX = 1_000_000
-
-
-def row_bytes(rows: list[Row]) -> memoryview:
-    """Return rows as bytes for a digest: equal records give equal bytes, however they are cut into lists."""
-    return memoryview(marshal.dumps(rows, _MARSHAL_VERSION))[_MARSHAL_LIST_HEAD:]
 
 
 class Kind(enum.StrEnum):
@@ -82,6 +73,7 @@ class RecordDiff:
         first_max: How many differences are kept.
         questions: How one-sided records of a compacted topic are held.
         tell: Called with each difference.
+        digests: Whether `digest` and `bytes` are wanted.
 
     Attributes:
         records: Records found on both sides, equal or not.
@@ -100,6 +92,7 @@ class RecordDiff:
         first_max: int = 10,
         questions: Questions | None = None,
         tell: Callable[[Difference], None] | None = None,
+        digests: bool = True,
     ) -> None:
         self.records = 0
         self.bytes = 0
@@ -108,6 +101,7 @@ class RecordDiff:
         self.counts: Counter[Kind] = Counter()
         self._questions = questions or Questions()
         self._tell = tell
+        self._digests = digests
         self._partition = partition
         self._compacted = compacted
         self._first_max = first_max
@@ -137,6 +131,9 @@ class RecordDiff:
             target: The same of the target.
             source_done: No rows will follow these of the source.
             target_done: No rows will follow these of the target.
+
+        Raises:
+            TooLargeToOpen: A batch that cannot be opened is not stored alike on both sides.
         """
         while source and target:
             count = min(len(source), len(target))
@@ -185,6 +182,7 @@ class RecordDiff:
         i = j = 0
         while i < len(source) and j < len(target):
             left, right = source[i], target[j]
+            self._must_be_open(left, right)
             if left[_OFFSET] == right[_OFFSET]:
                 self._pair(left, right)
                 i, j = i + 1, j + 1
@@ -198,8 +196,25 @@ class RecordDiff:
 
     def _rest(self, rows: list[Row], kind: Kind) -> list[Row]:
         for row in rows:
+            self._must_be_open(row)
             self._one_sided(row, kind)
         return []
+
+    def _must_be_open(self, *rows: Row) -> None:
+        """Return unless one stands for a batch that was not opened, and is not the same on both sides.
+
+        Raises:
+            TooLargeToOpen: One does: what it holds, and so what follows on the other side, cannot be compared.
+        """
+        row = next((row for row in rows if isinstance(row[_KEY], Unopened)), None)
+        if row is None or (len(rows) > 1 and rows[0] == rows[1]):
+            return
+        raise TooLargeToOpen(
+            f"the batch at offset {row[_OFFSET]} of partition {self._partition} cannot be compared",
+            why="it is too large to be opened, and the two sides do not store it alike",
+            next_step="read it on both sides with another client, from that offset on",
+            offset=row[_OFFSET],
+        )
 
     def _pair(self, left: Row, right: Row) -> None:
         self._digest([left])
@@ -251,9 +266,11 @@ class RecordDiff:
             self._first = list(self.first)
 
     def _digest(self, rows: list[Row]) -> None:
-        blob = row_bytes(rows)
-        self._hash.update(blob)
-        self.bytes += len(blob)
+        if not self._digests:
+            return
+        for blob in row_bytes(rows):
+            self._hash.update(blob)
+            self.bytes += len(blob)
 
 
 def _explain(left: Row, right: Row) -> tuple[Kind, str]:
@@ -269,11 +286,11 @@ def _explain(left: Row, right: Row) -> tuple[Kind, str]:
     return parts[0][0], "; ".join(text for _, text in parts)
 
 
-def _headers(ours: list[tuple[str | bytes, bytes | None]], theirs: list[tuple[str | bytes, bytes | None]]) -> str:
+def _headers(ours: list[tuple[Name, Field]], theirs: list[tuple[Name, Field]]) -> str:
     for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):
         if one != other:
             return (
-                f"header {index}: {one[0]!r} {_blob(one[1])} | {other[0]!r} {_blob(other[1])}"
+                f"header {index}: {_name(one[0])} {_blob(one[1])} | {_name(other[0])} {_blob(other[1])}"
                 f"{_first_byte(one[1], other[1])}"
             )
     return f"{len(ours)} headers | {len(theirs)} headers"
@@ -283,17 +300,22 @@ def _describe(row: Row) -> str:
     return f"key {_blob(row[_KEY])}, value {_blob(row[_VALUE])}, timestamp {row[_TIME]} ms"
 
 
-def _blob(data: bytes | None) -> str:
+def _name(name: Name) -> str:
+    return f"a name of {_blob(name)}" if isinstance(name, Large) else repr(name)
+
+
+def _blob(data: Field) -> str:
     return "null" if data is None else f"{len(data)} B ({_short(data)[:4].hex()})"
 
 
-def _first_byte(ours: bytes | None, theirs: bytes | None) -> str:
-    if ours is None or theirs is None:
+def _first_byte(ours: Field, theirs: Field) -> str:
+    """Return from which byte on they differ; of what is not in memory that is not known."""
+    if not isinstance(ours, bytes) or not isinstance(theirs, bytes):
         return ""
     pairs = enumerate(zip(ours, theirs, strict=False))
     at = next((index for index, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
     return f", from byte {at}" if ours != theirs else ""
 
 
-def _short(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+def _short(data: bytes | Large) -> bytes:
+    return data.digest if isinstance(data, Large) else short_digest(data)

@@ -75,6 +75,7 @@ class VerifyTrack:
                 first_max=_FIRST_MAX,
                 questions=Questions(QUESTIONS_HELD_MAX, beyond_differ=False),
                 tell=self._note,
+                digests=False,
             )
         return self._diff
 

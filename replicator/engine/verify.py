@@ -1,6 +1,6 @@
 """Compares source and target record by record: offset, time, key, value, headers.
 
-Reads both clusters with librdkafka (`replicator.admin.reader`), which shares no code with the data path.
+Records of both clusters are read one by one (`engine.partition_reader`), with a parser that the data path does not use.
 
 Both ends move while this runs, so the order of events matters: the source's ends are read first, the target is
 given time to reach them, then the target's ends are read. Only where a target's end lies beyond the source's end
@@ -16,14 +16,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import TypeAlias
 
-from replicator.admin.reader import PartitionReader
 from replicator.admin.topics import TopicAdmin
 from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.record_diff import RecordDiff
 from replicator.core.selection import target_name
-from replicator.engine.closer_look import CloserLook
+from replicator.engine.partition_reader import FETCH_BYTES, PartitionReader
 from replicator.engine.provenance import topics_of
 from replicator.engine.verify_partition import Comparison, Task
 from replicator.engine.verify_pool import Pool, Progress
@@ -52,14 +52,14 @@ class VerifyOptions:
         wait_seconds: How long the target may take to reach the ends the source had when this began.
         first_max: How many differences are kept for each topic.
         workers: Partitions compared at a time; each has one reader for each side.
-        queue_bytes: Fetched records kept by each reader.
+        fetch_bytes: What each reader asks for at a time.
     """
 
     isolation: Isolation = Isolation.READ_COMMITTED
     wait_seconds: float = 0.0
     first_max: int = 10
     workers: int = 2
-    queue_bytes: int = 8 << 20
+    fetch_bytes: int = FETCH_BYTES
 
 
 async def flow_topics(source: ClusterSpec, flow: FlowSpec, target: ClusterSpec | None = None) -> dict[str, str]:
@@ -219,16 +219,15 @@ async def compacted_topics(admin: TopicAdmin, topics: Iterable[str]) -> set[str]
     return {name for name, policy in policies.items() if policy and "compact" in (policy.value or "")}
 
 
-def open_reader(cluster: ClusterSpec, options: VerifyOptions) -> closing[PartitionReader]:
-    """Return a reader of one side, closed behind the block."""
-    closer = CloserLook(cluster, options.isolation)
-    return closing(PartitionReader(cluster, options.isolation, queue_bytes=options.queue_bytes, closer=closer))
+def open_reader(cluster: ClusterSpec, options: VerifyOptions, stop: Event) -> closing[PartitionReader]:
+    """Return a reader of one side, closed behind the block; what it waits for ends with `stop`."""
+    return closing(PartitionReader(cluster, options.isolation, fetch_bytes=options.fetch_bytes, stop=stop))
 
 
 def _work(source: ClusterSpec, target: ClusterSpec, options: VerifyOptions, pool: _Pool) -> None:
     """Compare partitions until none is left; runs in a thread of its own."""
     meter = pool.meter()
-    with open_reader(source, options) as left, open_reader(target, options) as right:
+    with open_reader(source, options, pool.stop) as left, open_reader(target, options, pool.stop) as right:
         while (task := pool.take()) is not None:
             comparison = Comparison(task, left, right, meter, first_max=options.first_max)
             pool.done[task] = comparison.run(pool.stop), comparison.diff

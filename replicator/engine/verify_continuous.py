@@ -1,7 +1,7 @@
 """Verifies again and again what was copied since the last look, beside the copy, and never in its way.
 
-Both sides are read with librdkafka, in one thread of its own, in small pieces and at a bounded rate. Partitions take
-turns; each begins at its log start and goes on to the end of what is on the target, then follows it.
+Both sides are read in one thread of its own, in small pieces and at a bounded rate. Partitions take turns; each begins
+at its log start and goes on to the end of what is on the target, then follows it.
 What goes wrong here is told and tried again: it never reaches those who copy.
 """
 
@@ -13,18 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from replicator.admin.reader import OutOfRange, PartitionReader
 from replicator.backoff import Backoff
 from replicator.core.map_view import IDENTICAL, MapView
 from replicator.core.partition_values import Phase
 from replicator.core.verify_pace import Pace
 from replicator.core.verify_track import VerifyTrack
-from replicator.engine.closer_look import CloserLook
+from replicator.engine.partition_reader import OutOfRange, PartitionReader
 from replicator.engine.verify_sides import TwoSides
 from replicator.engine.verify_slice import Bounds, compare_slice
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
+from replicator.wire.inflate import OPENED_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ _TROUBLE_SECONDS_MAX = 60.0
 _ANSWER_SECONDS_MAX = 10.0
 """A broker that does not answer holds up the other partitions, and the end of the process, for so long at most."""
 _SLICE_BYTES = 16 << 20
-_QUEUE_BYTES = 1 << 20
+_FETCH_BYTES = 1 << 20
 _CHUNK_RECORDS = 1000
 """About a millisecond of the interpreter at a time."""
 _STANDS = frozenset({Phase.COPYING, Phase.SETTLING, Phase.PAUSED})
@@ -89,11 +89,18 @@ class Verifier:
         target: How to reach the target.
         isolation: Which records count.
         bytes_per_second: Bound over both sides; None for none.
+        opened_bytes_max: Batches that expand to more are compared as they are stored.
     """
 
     def __init__(
-        self, source: ClusterSpec, target: ClusterSpec, isolation: Isolation, bytes_per_second: int | None
+        self,
+        source: ClusterSpec,
+        target: ClusterSpec,
+        isolation: Isolation,
+        bytes_per_second: int | None,
+        opened_bytes_max: int = OPENED_BYTES_MAX,
     ) -> None:
+        self._opened_bytes_max = opened_bytes_max
         self._specs = tuple(
             replace(spec, request_timeout_seconds=min(spec.request_timeout_seconds, _ANSWER_SECONDS_MAX))
             for spec in (source, target)
@@ -137,10 +144,11 @@ class Verifier:
                 PartitionReader(
                     spec,
                     self._isolation,
-                    queue_bytes=_QUEUE_BYTES,
+                    fetch_bytes=_FETCH_BYTES,
                     chunk_records=_CHUNK_RECORDS,
                     stop=self._stop,
-                    closer=CloserLook(spec, self._isolation),
+                    opened_bytes_max=self._opened_bytes_max,
+                    for_digest=False,
                 )
                 for spec in self._specs
             )
@@ -215,7 +223,9 @@ class ContinuousVerify:
     async def _rounds(self) -> None:
         source, target = self._pump.source.cluster.spec, self._pump.target.cluster.spec
         rate = self._flow.verify.bytes_per_second
-        async with Verifier(source, target, self._flow.isolation, rate) as verifier:
+        # What the copy may open to encode it anew is compared record by record; what is larger passes as it is.
+        opened_bytes_max = max(OPENED_BYTES_MAX, self._flow.limits.in_flight_bytes)
+        async with Verifier(source, target, self._flow.isolation, rate, opened_bytes_max) as verifier:
             while True:
                 self._forget_what_is_gone()
                 more = [await self._look(verifier, place) for place in list(self._places())]

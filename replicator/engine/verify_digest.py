@@ -104,7 +104,7 @@ async def verify_digests(
 def _compare(source: ClusterSpec, target: ClusterSpec, options: DigestOptions, pool: _Pairs) -> None:
     """Compare partitions until none is left; runs in a thread of its own."""
     meter, reading = pool.meter(), options.reading
-    with open_reader(source, reading) as left, open_reader(target, reading) as right:
+    with open_reader(source, reading, pool.stop) as left, open_reader(target, reading, pool.stop) as right:
         while (task := pool.take()) is not None:
             comparison = DigestComparison(task, left, right, meter, options.range_offsets)
             pool.done[task] = comparison.run(pool.stop)
@@ -269,6 +269,6 @@ def _covered(found: PartitionDigests, bounds: tuple[int, int]) -> PartitionDiges
 def _read(cluster: ClusterSpec, options: DigestOptions, pool: _Sides) -> None:
     """Digest partitions until none is left; runs in a thread of its own."""
     meter, reading = pool.meter(), options.reading
-    with open_reader(cluster, reading) as reader:
+    with open_reader(cluster, reading, pool.stop) as reader:
         while (task := pool.take()) is not None:
             pool.done[task] = digest_side(task, reader, meter, options.range_offsets, pool.stop)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 
-from replicator.admin.reader import OutOfRange, PartitionReader
 from replicator.core.range_digest import RangeDigester, paired
+from replicator.engine.partition_reader import OutOfRange, PartitionReader
 from replicator.engine.verify_digest_file import PartitionDigests
 from replicator.engine.verify_digest_result import PartitionDigestVerdict
 from replicator.engine.verify_partition import Comparison, Meter, Task

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from replicator.admin.reader import OutOfRange, PartitionReader
 from replicator.core.map_view import IDENTICAL, MapView
-from replicator.core.record_diff import Difference, RecordDiff, Row
+from replicator.core.record_diff import Difference, RecordDiff
+from replicator.core.rows import Row
+from replicator.engine.partition_reader import OutOfRange, PartitionReader
 from replicator.engine.verify_result import PartitionVerdict
 from replicator.engine.verify_sides import TwoSides
+from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.names import TopicPartition
 
 
@@ -75,7 +77,7 @@ class Comparison:
         self._meter = meter
 
     def run(self, stop: threading.Event) -> PartitionVerdict:
-        """Compare to the end, or until told to stop.
+        """Compare to the end, or until told to stop; a batch that cannot be read ends it, and is told in the verdict.
 
         Raises:
             OutOfRange: A log was cut below what had been read.
@@ -83,7 +85,7 @@ class Comparison:
         """
         task = self._task
         source_start, target_start = task.source_start, task.target_start
-        position = task.start
+        position, problem = task.start, None
         # The target may be longer than the source: what stands there is extra.
         while position < max(task.end, task.target_end):
             try:
@@ -92,8 +94,11 @@ class Comparison:
             except OutOfRange as error:
                 source_start, target_start = self._sides.overtaken(error)
                 position = max(source_start, target_start, task.floor)
+            except (CorruptRecords, TooLargeToOpen) as error:
+                problem = error.with_next_step()
+                break
         self.diff.finish()
-        return self._verdict(source_start, target_start)
+        return replace(self._verdict(source_start, target_start), problem=problem)
 
     def _compare(self, start: int, stop: threading.Event) -> None:
         sides, diff = self._sides, self.diff

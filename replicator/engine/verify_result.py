@@ -27,6 +27,7 @@ class PartitionVerdict:
             over, as by a switch of the other flow.
         behind: Offsets the target had not reached when waiting for it ended.
         excused: Records on one side only that log compaction explains.
+        problem: Why what follows was not compared, though both sides hold it; None where all was.
     """
 
     partition: int
@@ -41,6 +42,7 @@ class PartitionVerdict:
     behind: int = 0
     excused: int = 0
     taken_over: int = 0
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,12 @@ class TopicVerdict:
         """
         if self.problem is not None or any(part.differences for part in self.partitions):
             return False
-        return None if self._unseen else True
+        return None if self._unseen or self.unread else True
+
+    @property
+    def unread(self) -> tuple[PartitionVerdict, ...]:
+        """Partitions that were not compared to their end, as a batch of theirs cannot be read."""
+        return tuple(part for part in self.partitions if part.problem is not None)
 
     @property
     def _unseen(self) -> bool:
@@ -100,6 +107,8 @@ class TopicVerdict:
         """What came of it, in a few words."""
         if self.equal is False:
             return self.problem or "DIFFERENT"
+        if self.unread:
+            return "cannot be told"
         if self.behind:
             return "behind"
         if self.equal is None:
@@ -117,6 +126,7 @@ class TopicVerdict:
         said = [f"not comparable: {' and '.join(parts)}"] if parts else []
         if self.taken_over:
             said.append(f"not compared: {self.taken_over} offsets below the place where the mirror was taken over")
+        said += [f"not compared to its end: partition {part.partition}: {part.problem}" for part in self.unread]
         return "; ".join(said) or None
 
 
@@ -129,11 +139,14 @@ class VerifyResult:
 
     @property
     def equal(self) -> bool | None:
-        """Whether every record compared is equal; None where there are records, and none of any topic was compared."""
+        """Whether every record compared is equal.
+
+        None where there are records, and none of any topic was compared, or where a batch cannot be read.
+        """
         found = {topic.equal for topic in self.topics}
         if False in found:
             return False
-        return None if found == {None} else True
+        return None if found == {None} or any(topic.unread for topic in self.topics) else True
 
     @property
     def behind(self) -> int:
@@ -160,7 +173,7 @@ def summed(counters: list[Counter[Any]]) -> tuple[tuple[str, int], ...]:
 def to_json(result: VerifyResult) -> dict[str, Any]:
     """Return the JSON object of `verify -o json`: snake_case, integers for offsets and sizes.
 
-    `equal` is null where nothing could be compared.
+    `equal` is null where nothing could be compared, or a batch cannot be read.
     """
     return {
         "schema_version": 1,
@@ -214,4 +227,5 @@ def _partition(part: PartitionVerdict) -> dict[str, Any]:
         "not_compared": part.taken_over,
         "behind": part.behind,
         "excused_by_compaction": part.excused,
+        "problem": part.problem,
     }

@@ -5,9 +5,9 @@ The only place where offsets of the target become offsets of the source (`core.m
 
 from __future__ import annotations
 
-from replicator.admin.reader import OutOfRange, PartitionReader
 from replicator.core.map_view import IDENTICAL, MapView
-from replicator.core.record_diff import Row
+from replicator.core.rows import Row
+from replicator.engine.partition_reader import OutOfRange, PartitionReader
 from replicator.model.names import TopicPartition
 
 
@@ -84,6 +84,16 @@ class TwoSides:
     def target_done(self) -> bool:
         """Whether the target was read to its end."""
         return self._right.at_end
+
+    @property
+    def opened_bytes(self) -> int:
+        """How many bytes of records were opened on both sides so far, wanted or not."""
+        return self._left.opened_bytes + self._right.opened_bytes
+
+    @property
+    def are_inside_a_batch(self) -> bool:
+        """Whether a side was read up to somewhere inside a batch."""
+        return self._left.is_inside_batch or self._right.is_inside_batch
 
     def starts(self) -> tuple[int, int]:
         """Return the log starts of source and target, as they are now; what is compared may begin above both.

@@ -7,14 +7,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from replicator.core.record_diff import RecordDiff, Row, row_bytes
+from replicator.core.record_diff import RecordDiff
+from replicator.core.rows import Row
 from replicator.core.verify_pace import Pace
 from replicator.engine.verify_sides import TwoSides
+
+_BATCH_SHARES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What to compare: from `start` up to what each side holds, no more than about `bytes_max` over both sides."""
+    """What to compare: from `start` up to what each side holds, no more than about `bytes_max` over both sides.
+
+    A batch that was begun is compared to its end, as what is opened of it would have to be opened again, unless that
+    takes `_BATCH_SHARES` times as much.
+    """
 
     start: int
     source_end: int
@@ -44,9 +51,10 @@ def compare_slice(
     ours: list[Row] = []
     theirs: list[Row] = []
     used = 0
-    while used < bounds.bytes_max:
-        ours, size = (ours, 0) if ours else _sized(sides.source_rows())
-        theirs, more = (theirs, 0) if theirs else _sized(sides.target_rows())
+    while used < bounds.bytes_max or (sides.are_inside_a_batch and used < _BATCH_SHARES * bounds.bytes_max):
+        before = sides.opened_bytes
+        ours = ours or sides.source_rows()
+        theirs = theirs or sides.target_rows()
         if stop.is_set():  # an empty chunk may have been cut short
             return False
         ours, theirs = diff.feed(ours, theirs, source_done=sides.source_done, target_done=sides.target_done)
@@ -55,11 +63,8 @@ def compare_slice(
         advanced(min(source_next, target_next, end))
         if sides.source_done and sides.target_done and not ours and not theirs:
             return True
-        used += size + more
+        size = sides.opened_bytes - before
+        used += size
         # In small pieces: a long one at full speed would keep the interpreter from those who copy.
-        stop.wait(pace.rest_seconds(size + more, time.monotonic()))
+        stop.wait(pace.rest_seconds(size, time.monotonic()))
     return False
-
-
-def _sized(rows: list[Row]) -> tuple[list[Row], int]:
-    return rows, len(row_bytes(rows)) if rows else 0

@@ -18,7 +18,7 @@ from cramjam import DecompressionError, lz4, snappy, zstd
 from replicator.errors import CorruptRecords, TooLargeToOpen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Inflated = bytes | bytearray | memoryview
 OPENED_BYTES_MAX = 32 << 20
@@ -78,12 +78,26 @@ def _plain(data: memoryview, bytes_max: int) -> Inflated:
 
 
 def _gunzip(data: memoryview, bytes_max: int) -> Inflated:
-    """Return the members of a gzip stream, one behind the other.
+    """Return the members of a gzip stream, one behind the other."""
+    out = bytearray()
+    # One byte more than allowed: whether there is more cannot be told from a full buffer.
+    for part in gunzip_parts(data, min(_GZIP_PART_BYTES_MAX, bytes_max + 1)):
+        out += part
+        if len(out) > bytes_max:
+            raise _too_large(bytes_max)
+    return out
+
+
+def gunzip_parts(data: memoryview, part_bytes_max: int) -> Iterator[bytes]:
+    """Yield what the members of a gzip stream expand to.
 
     A decoder copies whatever follows its member, so each is fed by pieces: a short one at first, since a batch may
     consist of members of twenty bytes.
+
+    Raises:
+        ValueError: It is cut off.
+        zlib.error: It is no gzip stream.
     """
-    out = bytearray()
     at = 0
     while at < len(data):
         member = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -92,34 +106,44 @@ def _gunzip(data: memoryview, bytes_max: int) -> Inflated:
         while not member.eof:
             if at >= len(data) and not is_full:  # what filled its part may have more to come of what it was fed
                 raise ValueError("it is cut off")
-            # One byte more than allowed: whether there is more cannot be told from a full buffer.
-            room = min(_GZIP_PART_BYTES_MAX, bytes_max + 1 - len(out))
             piece = data[at : at + size]
-            part = member.decompress(piece, room)
-            out += part
-            if len(out) > bytes_max:
-                raise _too_large(bytes_max)
-            is_full = len(part) == room
+            part = member.decompress(piece, part_bytes_max)
+            yield part
+            is_full = len(part) == part_bytes_max
             # What a member's end leaves may stand in both.
             at += len(piece) - max(len(member.unused_data), len(member.unconsumed_tail))
             size = min(size * _STEP, _GZIP_PIECE_BYTES_MAX)
-    return out
 
 
 def _unsnap(data: memoryview, bytes_max: int) -> Inflated:
-    """Return what stands in snappy's blocks; each says first how long it is."""
-    if bytes(data[: len(_XERIAL_MAGIC)]) != _XERIAL_MAGIC:
+    if not is_xerial(data):
         return _unsnap_block(data, bytes_max)
     out = bytearray()
+    for block in xerial_blocks(data):
+        out += _unsnap_block(block, bytes_max - len(out))
+    return out
+
+
+def is_xerial(data: memoryview) -> bool:
+    """Return whether snappy's data consist of blocks."""
+    return bytes(data[: len(_XERIAL_MAGIC)]) == _XERIAL_MAGIC
+
+
+def xerial_blocks(data: memoryview) -> Iterator[memoryview]:
+    """Yield snappy's blocks; each says first how long it is.
+
+    Raises:
+        ValueError: They are longer than what is there.
+        struct.error: The data end inside such a length.
+    """
     at = _XERIAL_HEAD_BYTES
     while at < len(data):
         (size,) = _BLOCK.unpack_from(data, at)
         at += _BLOCK.size
         if not 0 <= size <= len(data) - at:
             raise ValueError(f"a block claims {size} bytes")
-        out += _unsnap_block(data[at : at + size], bytes_max - len(out))
+        yield data[at : at + size]
         at += size
-    return out
 
 
 def _unsnap_block(data: memoryview, bytes_max: int) -> bytearray | memoryview:

@@ -88,7 +88,7 @@ def _decode_v2(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[R
     records: list[Record] = []
     for delta_ms, place, at, end in walk(data, 0, len(data), header.record_count, base):
         try:
-            key, value, headers = _fields(data, at, end)
+            key, value, headers = fields_of(data, at, end)
         except (IndexError, ValueError) as error:
             raise CorruptRecords(f"the record at offset {base + place} is damaged", why=str(error)) from error
         records.append(
@@ -97,8 +97,14 @@ def _decode_v2(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[R
     return records
 
 
-def _fields(data: Inflated, at: int, end: int) -> tuple[bytes | None, bytes | None, Headers]:
-    """Return key, value and headers of a record whose body stands at these bytes."""
+def fields_of(data: Inflated, at: int, end: int) -> tuple[bytes | None, bytes | None, Headers]:
+    """Return key, value and headers of a record whose body stands at these bytes.
+
+    Raises:
+        ValueError: They do not fit in there.
+        IndexError: Nor in `data`.
+        CorruptRecords: A length does not end.
+    """
     key, at = _field(data, at, end)
     value, at = _field(data, at, end)
     count, at = read_varint(data, at)

@@ -22,7 +22,7 @@ from replicator.engine.verify_pool import VerifyProgress
 from replicator.engine.verify_result import TopicVerdict, VerifyResult, to_json
 from replicator.model.security import ClusterSpec
 
-OPTIONS = VerifyOptions(queue_bytes=1 << 20)
+OPTIONS = VerifyOptions(fetch_bytes=1 << 20)
 
 
 class Kafka(Protocol):
@@ -118,7 +118,7 @@ async def test_equal_topics(both: Pair) -> None:
     seen: list[VerifyProgress] = []
 
     result = await both.result(progress=seen.append)
-    again = await both.result(replace(OPTIONS, workers=1, queue_bytes=64 << 20))
+    again = await both.result(replace(OPTIONS, workers=1, fetch_bytes=64 << 20))
 
     assert result.equal
     assert (result.records, result.behind) == (3000, 0)

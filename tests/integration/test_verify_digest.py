@@ -16,7 +16,7 @@ from replicator.engine.verify_digest import DigestOptions, verify_digests
 from replicator.engine.verify_digest_result import TopicDigestVerdict
 from tests.integration.test_verify import ITEMS, Item, Kafka, Pair, delete_below, run, spec, write
 
-OPTIONS = DigestOptions(VerifyOptions(queue_bytes=1 << 20), range_offsets=300)
+OPTIONS = DigestOptions(VerifyOptions(fetch_bytes=1 << 20), range_offsets=300)
 FLIPPED = [*ITEMS[:1501], replace(ITEMS[1501], value=b"value-15O1"), *ITEMS[1502:]]
 """Another record in partition 1 at offset 500."""
 

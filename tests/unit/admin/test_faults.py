@@ -6,7 +6,6 @@ import pytest
 from confluent_kafka import KafkaError as Code
 
 from replicator.admin.faults import fault
-from replicator.admin.reader import PartitionReader
 from replicator.admin.topics import TopicAdmin
 from replicator.core.rights import Operation, on_topic
 from replicator.errors import (
@@ -17,9 +16,7 @@ from replicator.errors import (
     KafkaError,
     ProtocolError,
 )
-from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Secret, Security
-from replicator.model.spec import Isolation
 
 LOGIN = Security(Protocol.SASL_PLAINTEXT, Mechanism.PLAIN, username="repl", password=Secret("canary"))
 DEAD = ClusterSpec("dead", (("127.0.0.1", 1),), request_timeout_seconds=1.0, security=LOGIN)
@@ -99,13 +96,4 @@ async def test_admin_calls_end_in_time_and_print_nothing(capfd: pytest.CaptureFi
         with pytest.raises(ConnectionFailed):
             await call
     await admin.close()
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_reader_gives_up_in_time_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    """The same for records."""
-    reader = PartitionReader(DEAD, Isolation.READ_COMMITTED)
-    with pytest.raises(ConnectionFailed):
-        list(reader.records(TopicPartition("x", 0), 0, 10))
-    reader.close()
     assert capfd.readouterr() == ("", "")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.core.range_digest import RangeDigest, RangeDigester, paired
-from replicator.core.record_diff import Row
+from replicator.core.rows import Row
 
 
 def rows(*offsets: int, value: bytes = b"v") -> list[Row]:

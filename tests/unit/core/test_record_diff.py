@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.record_diff import Difference, Kind, Questions, RecordDiff, Row
+from replicator.core.record_diff import Difference, Kind, Questions, RecordDiff
+from replicator.core.rows import Row
 
 
 def rows(count: int, first: int = 0) -> list[Row]:

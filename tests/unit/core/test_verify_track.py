@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from replicator.core.record_diff import Kind, Row
+from replicator.core.record_diff import Kind
+from replicator.core.rows import Row
 from replicator.core.verify_track import VerifyTrack
 
 

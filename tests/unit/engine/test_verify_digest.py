@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from replicator.core.range_digest import RangeDigest, RangeDigester
-from replicator.core.record_diff import Row
+from replicator.core.rows import Row
 from replicator.engine import verify_digest_file
 from replicator.engine.verify_digest_file import PartitionDigests, SideDigests, TopicDigests
 from replicator.engine.verify_digest_partition import judged

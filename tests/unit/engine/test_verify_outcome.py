@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from replicator.cli.verify import judge
 from replicator.core.map_view import MapView
 from replicator.core.offset_map import OffsetMap, Place
 from replicator.engine.verify_partition import Comparison, Meter, Task
 from replicator.engine.verify_result import PartitionVerdict, TopicVerdict, VerifyResult, to_json
+from replicator.errors import Undecided
 from replicator.model.names import TopicPartition
 
 if TYPE_CHECKING:
-    from replicator.admin.reader import PartitionReader
+    from replicator.engine.partition_reader import PartitionReader
 
 WHERE = TopicPartition("t", 0)
 EQUAL = PartitionVerdict(0, 90, 100, records=10, bytes=80, digest="d")
@@ -33,6 +35,9 @@ EQUAL = PartitionVerdict(0, 90, 100, records=10, bytes=80, digest="d")
         (replace(EQUAL, records=0), "equal"),
         (replace(EQUAL, taken_over=90, behind=3), "behind"),
         (replace(EQUAL, taken_over=90, differences=1), "DIFFERENT"),
+        (replace(EQUAL, problem="it is damaged"), "cannot be told"),
+        (replace(EQUAL, problem="it is damaged", behind=3), "cannot be told"),
+        (replace(EQUAL, problem="it is damaged", differences=1), "DIFFERENT"),
     ],
 )
 def test_outcome(part: PartitionVerdict, outcome: str) -> None:
@@ -40,7 +45,11 @@ def test_outcome(part: PartitionVerdict, outcome: str) -> None:
     topic = TopicVerdict("t", "t", (part,))
     assert topic.outcome == outcome
     whole = VerifyResult((topic,), 1.0)
-    assert topic.equal is whole.equal is {"not compared": None, "DIFFERENT": False}.get(outcome, True)
+    assert (
+        topic.equal
+        is whole.equal
+        is {"not compared": None, "cannot be told": None, "DIFFERENT": False}.get(outcome, True)
+    )
 
 
 def test_one_topic_that_was_not_compared() -> None:
@@ -51,6 +60,17 @@ def test_one_topic_that_was_not_compared() -> None:
     assert VerifyResult((unseen, seen), 1.0).equal is True
     assert VerifyResult((unseen, seen, different), 1.0).equal is False
     assert VerifyResult((), 1.0).equal is True
+
+
+def test_one_batch_that_cannot_be_read_leaves_the_whole_undecided() -> None:
+    """However much else is equal; and it is named."""
+    unread = TopicVerdict("t", "t", (EQUAL, replace(EQUAL, partition=1, problem="the batch at offset 95 is damaged")))
+    whole = VerifyResult((TopicVerdict("u", "u", (EQUAL,)), unread), 1.0)
+    assert whole.equal is None
+    assert unread.not_comparable == "not compared to its end: partition 1: the batch at offset 95 is damaged"
+    assert to_json(whole)["topics"][1]["partitions"][1]["problem"] == "the batch at offset 95 is damaged"
+    with pytest.raises(Undecided, match="1 partitions cannot be compared to their ends: t-1: the batch at offset 95"):
+        judge(whole, "30s")
 
 
 def test_told() -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.record_diff import RecordDiff, Row
+from replicator.core.record_diff import RecordDiff
+from replicator.core.rows import Row, row_size
 from replicator.core.verify_pace import Pace
 from replicator.engine.verify_sides import TwoSides
 from replicator.engine.verify_slice import Bounds, compare_slice
@@ -19,6 +20,7 @@ class Sides:
     """Two logs in memory, handed out in chunks."""
 
     def __init__(self, source: list[Row], target: list[Row], chunks: tuple[int, int]) -> None:
+        self.opened_bytes = 0
         self._logs = source, target
         self._chunks = chunks
         self._at = [0, 0]
@@ -31,6 +33,7 @@ class Sides:
     def _rows(self, side: int) -> list[Row]:
         left = [row for row in self._logs[side] if self._at[side] <= row[0] < self._ends[side]]
         rows = left[: self._chunks[side]]
+        self.opened_bytes += row_size(rows)
         self._at[side] = rows[-1][0] + 1 if len(rows) < len(left) else self._ends[side]
         return rows
 
@@ -51,6 +54,8 @@ class Sides:
     def target_position(self) -> int:
         """Next offset."""
         return self._at[1]
+
+    are_inside_a_batch = False
 
     @property
     def source_done(self) -> bool:

@@ -1,0 +1,194 @@
+"""The records of one batch while it is opened in pieces: those that fit in memory, and the large ones as rows."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from replicator.core.rows import DIGEST_BYTES, LARGE_BYTES, Large
+from replicator.errors import CorruptRecords
+from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
+from replicator.wire.inflate_pieces import inflate_pieces
+from replicator.wire.recode import read_varint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replicator.core.rows import Field, Name, Row
+    from replicator.model.batch import BatchHeader
+
+_VARINT_BYTES_MAX = 10
+_LARGE_HEADERS_MAX = 1000
+"""Of a large record with more headers, they are compared as they are stored."""
+
+
+def times_of(header: BatchHeader) -> tuple[int, int | None]:
+    """Return what the times of a batch's records are relative to, and the time of all of them if the broker set it."""
+    return header.base_timestamp, header.max_timestamp if header.attributes & LOG_APPEND_TIME_BIT else None
+
+
+class _Opened:
+    """The opened bytes of a batch, from front to back; `position` is how many were read."""
+
+    def __init__(self, codec: int, payload: memoryview) -> None:
+        self.position = 0
+        self.buffer = bytearray()
+        self._pieces = inflate_pieces(codec, payload)
+
+    def fill(self, size: int) -> bool:
+        """Have `size` bytes in the buffer; False where there are fewer."""
+        while len(self.buffer) < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self.buffer += piece
+        return True
+
+    def take(self, size: int) -> bytearray:
+        """Return the next bytes.
+
+        Raises:
+            CorruptRecords: There are fewer.
+        """
+        if not self.fill(size):
+            raise CorruptRecords("it ends inside a record")
+        taken = self.buffer[:size]
+        del self.buffer[:size]
+        self.position += size
+        return taken
+
+    def some(self, most: int) -> bytearray:
+        """Return some of the next bytes, `most` at most.
+
+        Raises:
+            CorruptRecords: There is none.
+        """
+        self.fill(1)
+        return self.take(max(1, min(most, len(self.buffer))))
+
+    def close(self) -> None:
+        """End the decoder."""
+        self._pieces.close()
+
+
+class _Again:
+    """Reads stretches of one batch again; in the order of their places that takes one more pass."""
+
+    def __init__(self, codec: int, payload: memoryview) -> None:
+        self._codec, self._payload = codec, payload
+        self._opened: _Opened | None = None
+
+    def read(self, start: int, size: int) -> Iterator[bytes | memoryview]:
+        """Yield `size` bytes from a place on."""
+        opened = self._opened
+        if opened is None or opened.position > start:
+            if opened is not None:
+                opened.close()
+            opened = self._opened = _Opened(self._codec, self._payload)
+        while opened.position < start:
+            opened.some(start - opened.position)
+        end = start + size
+        while opened.position < end:
+            yield bytes(opened.some(end - opened.position))
+
+
+class RowStream:
+    """Reads records of one batch of magic 2, front to back.
+
+    Args:
+        payload: What stands behind the batch's header.
+        header: The batch.
+        rereads: Whether large fields are to be read again.
+    """
+
+    def __init__(self, payload: memoryview, header: BatchHeader, *, rereads: bool) -> None:
+        codec = header.attributes & COMPRESSION_MASK
+        self._header = header
+        self._opened = _Opened(codec, payload)
+        self._again = _Again(codec, payload) if rereads else None
+
+    def look(self, size: int) -> bytearray:
+        """Return the next bytes, of which some are taken then: `size`, and a little more, or all that are left."""
+        self._opened.fill(size)
+        return self._opened.buffer
+
+    def take(self, size: int) -> bytearray:
+        """Return the next bytes; they are read with that."""
+        return self._opened.take(size)
+
+    def must_end(self) -> None:
+        """Return if all was read.
+
+        Raises:
+            CorruptRecords: Something follows.
+        """
+        if self._opened.fill(1):
+            raise CorruptRecords("bytes follow its records")
+
+    def large_row(self) -> Row:
+        """Return the next record, which is larger than what is kept in memory.
+
+        Raises:
+            CorruptRecords: It is not sound.
+        """
+        size, _ = self._varint()
+        end = self._opened.position + size
+        self._opened.take(1)
+        delta_ms, _ = self._varint()
+        place, _ = self._varint()
+        key = self._field(end)
+        value = self._field(end)
+        headers = self._headers(end)
+        if self._opened.position != end:
+            raise CorruptRecords("a record does not end where it should")
+        base_ms, append_ms = times_of(self._header)
+        time_ms = base_ms + delta_ms if append_ms is None else append_ms
+        return self._header.base_offset + place, time_ms, key, value, headers or None
+
+    def _headers(self, end: int) -> list[tuple[Name, Field]]:
+        count, _ = self._varint()
+        left = end - self._opened.position
+        if not 0 <= count <= left:
+            raise CorruptRecords(f"a record claims {count} headers")
+        if count > _LARGE_HEADERS_MAX:
+            return [("", self._content(left, keep=0))]
+        return [(self._name(end), self._field(end)) for _ in range(count)]
+
+    def _name(self, end: int) -> Name:
+        name = self._field(end)
+        if name is None:
+            raise CorruptRecords("a header has no name")
+        if isinstance(name, Large):
+            return name
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            return name
+
+    def _field(self, end: int) -> Field:
+        size, _ = self._varint()
+        if size < 0:
+            return None
+        if size > end - self._opened.position:
+            raise CorruptRecords(f"a field claims {size} bytes")
+        return self._content(size, keep=LARGE_BYTES)
+
+    def _content(self, size: int, keep: int) -> Field:
+        if size <= keep:
+            return bytes(self._opened.take(size))
+        start, of = self._opened.position, hashlib.blake2b(digest_size=DIGEST_BYTES)
+        end = start + size
+        while self._opened.position < end:
+            of.update(self._opened.some(end - self._opened.position))
+        again = partial(self._again.read, start, size) if self._again is not None else None
+        return Large(size, of.digest(), again)
+
+    def _varint(self) -> tuple[int, int]:
+        self._opened.fill(_VARINT_BYTES_MAX)
+        try:
+            value, size = read_varint(self._opened.buffer, 0)
+        except IndexError:
+            raise CorruptRecords("it ends inside a record") from None
+        self._opened.take(size)
+        return value, size

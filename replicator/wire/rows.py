@@ -1,0 +1,225 @@
+"""The records of a batch as rows, for whoever compares them: chunk by chunk, in memory that has a bound.
+
+A batch may expand to any size, and so may one record. What is in memory of it is `LARGE_BYTES` of records, and the rows
+made of them; of larger fields their digest (`core.rows.Large`).
+
+Most records are read by aiokafka's parser in C. It takes a record's attributes for a varint and knows only names of
+headers that are UTF-8, so each record's length and attributes are looked at first, and what is odd is read by the
+parser of `wire.records`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from replicator.core.rows import DIGEST_BYTES, LARGE_BYTES, Large, Unopened, short_digest
+from replicator.errors import CorruptRecords, TooLargeToOpen
+from replicator.model.batch import COMPRESSION_MASK, HEADER, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC_V2
+from replicator.wire.batch import prove
+from replicator.wire.inflate import inflate
+from replicator.wire.inflate_pieces import expands_beyond
+from replicator.wire.recode import read_varint, walk
+from replicator.wire.records import decode, fields_of
+from replicator.wire.row_stream import RowStream, times_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replicator.core.rows import Field, Name, Row
+    from replicator.model.batch import BatchHeader
+    from replicator.wire.inflate import Inflated
+
+Chunk: TypeAlias = "tuple[list[Row], bool]"
+_UNOPENED_KEY = Unopened(b"a batch that is too large to be opened, as it is stored")
+_MORE = 0x80
+_LOW_BITS = 0x7F
+_ODD = (CorruptRecordException, UnicodeDecodeError)
+
+
+def rows_of(
+    frame: memoryview,
+    header: BatchHeader,
+    first: int,
+    *,
+    chunk_records: int,
+    opened_bytes_max: int | None = None,
+    rereads: bool = True,
+) -> Iterator[Chunk]:
+    """Yield the records of a batch of any magic, in order, and whether these are its last ones.
+
+    Its checksum is proven first; what follows the last records is looked at before they are yielded.
+
+    Args:
+        frame: What holds the batch.
+        header: The batch.
+        first: The first offset that is wanted; earlier ones are yielded as well.
+        chunk_records: How many are yielded at a time, at most.
+        opened_bytes_max: A compressed batch that expands to more is shown as it is stored, by one row; None for none.
+        rereads: Whether large fields are to be read again, for a digest. They keep the frame.
+
+    Raises:
+        CorruptRecords: The checksum, the compression or the records are not sound.
+    """
+    if header.magic != MAGIC_V2:
+        yield from _of_old(frame, header, first, chunk_records)
+        return
+    prove(frame, header)
+    payload = frame[header.start + HEADER_BYTES : header.end]
+    codec = header.attributes & COMPRESSION_MASK
+    if header.record_count < 0:
+        raise _damaged(header, f"it claims {header.record_count} records")
+    try:
+        try:
+            data = inflate(codec, payload, LARGE_BYTES)
+        except TooLargeToOpen:
+            if codec and opened_bytes_max is not None and expands_beyond(codec, payload, opened_bytes_max):
+                yield [_stored(frame, header, first)], True
+                return
+            yield from _streamed(payload, header, chunk_records, rereads=rereads)
+        else:
+            yield from _within(data, header, chunk_records)
+    except TooLargeToOpen:
+        yield [_stored(frame, header, first)], True
+    except CorruptRecords as damage:
+        raise _damaged(header, str(damage)) from damage
+
+
+def _within(data: Inflated, header: BatchHeader, chunk_records: int) -> Iterator[Chunk]:
+    """Yield the records of a batch that was opened whole."""
+    at, left = 0, header.record_count
+    while left:
+        count, end, is_odd = lengths(data, at, len(data), min(left, chunk_records))
+        if not count or (count == left and end != len(data)):
+            raise CorruptRecords("its records do not fit in it" if count < left else "bytes follow its records")
+        left -= count
+        rows = _parsed(data[at:end] if end - at < len(data) else data, header, count, is_odd=is_odd)
+        at = end
+        yield rows, not left
+
+
+def _streamed(payload: memoryview, header: BatchHeader, chunk_records: int, *, rereads: bool) -> Iterator[Chunk]:
+    """Yield the records of a batch that is opened in pieces."""
+    stream = RowStream(payload, header, rereads=rereads)
+    left = header.record_count
+    while left:
+        data = stream.look(LARGE_BYTES)
+        count, end, is_odd = lengths(data, 0, min(len(data), LARGE_BYTES), min(left, chunk_records))
+        if count:
+            rows = _parsed(stream.take(end), header, count, is_odd=is_odd)
+        else:
+            count, rows = 1, [stream.large_row()]
+        left -= count
+        if not left:
+            stream.must_end()
+        yield rows, not left
+
+
+def lengths(data: Inflated, at: int, end: int, records_max: int) -> tuple[int, int, bool]:
+    """Return how many whole records stand from `at` up to `end`, where they end, and whether one has attributes.
+
+    Raises:
+        CorruptRecords: One has a length that none can have.
+    """
+    is_odd, count = False, 0
+    try:
+        while count < records_max:
+            size = data[at]
+            if size < _MORE:
+                body = at + 1
+            elif data[at + 1] < _MORE:
+                size = size & _LOW_BITS | data[at + 1] << 7
+                body = at + 2
+            else:
+                size, body = read_varint(data, at)
+                size = size << 1 if size >= 0 else 1
+            if size & 1:
+                raise CorruptRecords("a record claims less than no bytes")
+            after = body + (size >> 1)
+            if after > end:
+                break
+            if data[body]:
+                is_odd = True
+            at = after
+            count += 1
+    except IndexError:  # what is left is the beginning of a record
+        pass
+    return count, at, is_odd
+
+
+def _parsed(data: Inflated, header: BatchHeader, count: int, *, is_odd: bool) -> list[Row]:
+    """Return records that stand in `data`, `count` of them and nothing else."""
+    if not is_odd:
+        head = header._replace(
+            length=HEADER_BYTES - LENGTH_PREFIX_BYTES + len(data),
+            attributes=header.attributes & ~COMPRESSION_MASK,
+            record_count=count,
+        )
+        batch = DefaultRecordBatch(b"".join((HEADER.pack(*head[:-1]), data)))
+        try:
+            rows = [
+                (one.offset, one.timestamp, one.key, one.value, one.headers or None) for one in islice(batch, count)
+            ]
+            next(batch, None)  # it looks here whether anything follows
+        except _ODD:
+            pass
+        else:
+            return rows
+    return _own(data, header, count)
+
+
+def _own(data: Inflated, header: BatchHeader, count: int) -> list[Row]:
+    base_ms, append_ms = times_of(header)
+    rows: list[Row] = []
+    try:
+        for delta_ms, place, at, end in walk(data, 0, len(data), count, header.base_offset):
+            key, value, headers = fields_of(data, at, end)
+            named: list[tuple[Name, Field]] = [(shown(name), of_header) for name, of_header in headers]
+            time_ms = base_ms + delta_ms if append_ms is None else append_ms
+            rows.append((header.base_offset + place, time_ms, key, value, named or None))
+    except (IndexError, ValueError) as error:
+        raise CorruptRecords("a record is damaged", why=str(error)) from error
+    return rows
+
+
+def _of_old(frame: memoryview, header: BatchHeader, first: int, chunk_records: int) -> Iterator[Chunk]:
+    """Yield the records of a message of magic 0 or 1, which may wrap others: it is opened whole."""
+    try:
+        records = decode(frame, header)
+    except TooLargeToOpen:
+        yield [_stored(frame, header, first)], True
+        return
+    for at in range(0, len(records), chunk_records):
+        some = records[at : at + chunk_records]
+        rows: list[Row] = [(one.offset, one.timestamp, _field(one.key), _field(one.value), None) for one in some]
+        yield rows, at + chunk_records >= len(records)
+
+
+def _field(data: bytes | None) -> Field:
+    if data is None or len(data) <= LARGE_BYTES:
+        return data
+    return Large(len(data), short_digest(data), partial(iter, (data,)))
+
+
+def shown(name: bytes) -> str | bytes:
+    """Return a header's name as text, where it is that."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name
+
+
+def _stored(frame: memoryview, header: BatchHeader, first: int) -> Row:
+    """Return the row that stands for a batch as it is stored: equal where the records are, and nothing else is told."""
+    stored = hashlib.blake2b(frame[header.start + HEADER_BYTES : header.end], digest_size=DIGEST_BYTES)
+    stored.update(b"%d %d %d" % (header.attributes & COMPRESSION_MASK, header.record_count, header.base_timestamp))
+    return max(first, header.base_offset), header.max_timestamp, _UNOPENED_KEY, stored.digest(), None
+
+
+def _damaged(header: BatchHeader, why: str) -> CorruptRecords:
+    return CorruptRecords(f"the batch at offset {header.base_offset} is damaged", why=why)
