@@ -32,7 +32,7 @@ from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from replicator.core.attach_facts import Resume
     from replicator.core.doubt import Edges, Verdict
@@ -544,6 +544,11 @@ class PartitionCopy:
         return Holes.HEAL if self.track.shift > 0 else Holes.FILL
 
     # -- out: what may be sent ----------------------------------------------------------------------------------
+
+    def held(self) -> Iterator[Batch]:
+        """Return the batches that are on their way to the target, or wait to be sent."""
+        yield from self._in_flight
+        yield from (item for item in self._queue if isinstance(item, Batch))
 
     def next_to_send(self, now_ms: int, *, claimed: bool) -> Batch | None:
         """Return the next batch if it may be sent now, and count it as in flight.

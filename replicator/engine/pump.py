@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from replicator.core.answers import ProduceOutcome
 from replicator.core.attach_facts import Resume, Writers
@@ -146,6 +146,7 @@ class Pump:
         self.opener = Opener(self.frames)
         self._line: dict[SourceReader, None] = {}
         self._owing: set[TargetWriter] = set()
+        self._owed_bytes = 0
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.shards = shards
         self.maps = maps
@@ -324,7 +325,7 @@ class Pump:
         # What a target broker that owes its answers holds is not on its way: the rest may use what else there is.
         if not self._owing and self.frames.in_use >= len(self._readers) + _FRAMES_AHEAD:
             return None
-        frame = self.frames.take()
+        frame = self.frames.take(self._owed_bytes)
         if frame is not None:
             del line[reader]
         return frame
@@ -341,10 +342,22 @@ class Pump:
         """
         now, before = self.now(), self._owing
         self._owing = {writer for writer in self._writers.values() if writer.owes(now)}
+        self._owed_bytes = self._held_for(self._owing)
+        if self.frames.is_stuck(self._owed_bytes):
+            for reader in self._readers.values():
+                reader.give_up_what_waits()
         changed = self._owing ^ before
         for slot, writer in self._writer_of.items() if changed else ():
             if writer in changed and slot in self._reader_of:
                 self._reader_of[slot].look_at(slot)
+
+    def _held_for(self, writers: Collection[TargetWriter]) -> int:
+        """Return how many bytes of frames are held by what is to be sent by some writers."""
+        if not writers:
+            return 0
+        slots = [slot for slot, writer in self._writer_of.items() if writer in writers]
+        frames = {cast("Frame", batch.owner) for slot in slots for batch in slot.copy.held()}
+        return sum(frame.made_bytes for frame in frames)
 
     @property
     def poll_ms(self) -> int:

@@ -99,6 +99,7 @@ class SourceReader:
         self._opening: set[Slot] = set()
         self._wait_to_open: set[Slot] = set()
         self._carrier = Carrier(pump)
+        self._asked_on: Connection | None = None
 
     def add(self, slot: Slot) -> None:
         """Read this partition from now on."""
@@ -279,6 +280,7 @@ class SourceReader:
         asked_of: dict[TopicPartition, Asked],
         frame: Frame,
     ) -> None:
+        self._asked_on = connection
         connection.send(
             FETCH,
             connection.versions.fetch,
@@ -288,6 +290,14 @@ class SourceReader:
             frame=frame,
             frame_bytes_max=ANSWER_BYTES_MAX,
         )
+
+    def give_up_what_waits(self) -> None:
+        """Let go of an answer that waits for room which only a target broker could give that owes its own answers.
+
+        Others share this connection: what is asked for next leaves out what is written to that broker.
+        """
+        if self._asked_on is not None and self._asked_on.waits_for_room:
+            self._drop_connection()
 
     async def _connect(self) -> Connection:
         return await self._pump.source.cluster.connection(self.node, Purpose.FETCH)
@@ -317,7 +327,7 @@ class SourceReader:
         self._carrier.begin_answer()
         if answer is None:
             frame.release()
-            if error is not None:
+            if error is not None and not (self._asked_on is not None and self._asked_on.closed_by_us):
                 self._pump.report_source(self.node, error)
             if isinstance(error, AnswerTooLarge):
                 self._look_for_oversized(error, session, asked_of)

@@ -97,6 +97,7 @@ class Connection:
         self._staged = 0
         self._frame: Frame | None = None
         self._frame_got = 0
+        self._no_room_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop.add_reader(stream.fileno(), self._on_readable)
 
@@ -109,6 +110,11 @@ class Connection:
     def holds_back(self) -> bool:
         """Whether requests wait here: while the login is renewed, and for as long as the broker asked (a quota)."""
         return self._logging_in or self._throttle_over is not None
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether an answer is not read on because its frame has to grow, and its pool has no room now."""
+        return self._no_room_since is not None
 
     def when_free(self, then: Callable[[], None]) -> None:
         """Call `then` once, as soon as requests need not wait here any more, or the connection is closed."""
@@ -278,7 +284,7 @@ class Connection:
             then()
 
     def _unthrottled(self) -> float:
-        """Return the time by a clock that stands while the broker reads nothing."""
+        """Return the time by a clock that stands while the broker reads nothing, or we have no room to."""
         return self._loop.time() - self._throttled_seconds
 
     def close(self, error: KafkaError | None = None) -> None:
@@ -313,7 +319,7 @@ class Connection:
         if not self._waiting:
             return
         first = self._waiting[0]
-        if self._unthrottled() < first.deadline:
+        if self._no_room_since is not None or self._unthrottled() < first.deadline:
             self._timer = self._loop.call_later(_DEADLINE_CHECK_SECONDS, self._check_deadline)
             return
         self.close(
@@ -367,6 +373,8 @@ class Connection:
                 self._loop.remove_writer(self._stream.fileno())
 
     def _on_readable(self) -> None:
+        if self._no_room_since is not None:
+            return
         try:
             for _ in range(_READS_PER_WAKE_MAX):
                 if self.closed is not None or not self._read_once():
@@ -392,7 +400,7 @@ class Connection:
                 return False
             self._staged += got
             self._unpack_stage()
-            return self._stream.may_hold_more()
+            return self._no_room_since is None and self._stream.may_hold_more()
         wanted = frame.size - self._frame_got
         got = self._stream.recv_into(frame.view[self._frame_got : frame.size])
         if not got:
@@ -416,7 +424,7 @@ class Connection:
             (size,) = _PREFIX.unpack_from(stage, start)
             frame = self._begin_frame(size)
             if frame is None:
-                return
+                break
             start += _PREFIX_BYTES
             have = min(size, self._staged - start)
             frame.view[:have] = stage[start : start + have]
@@ -441,8 +449,27 @@ class Connection:
             return None
         if entry.frame is None:
             return Frame.of_answer(size)
-        entry.frame.reserve(size)
-        return entry.frame
+        if entry.frame.reserve(size, lambda: self._loop.call_soon(self._read_on)):
+            return entry.frame
+        if self._no_room_since is None:
+            self._no_room_since = self._loop.time()
+            self._loop.remove_reader(self._stream.fileno())
+        return None
+
+    def _read_on(self) -> None:
+        """Go on with an answer that waited for room."""
+        if self.closed is not None or self._no_room_since is None:
+            return
+        self._throttled_seconds += self._loop.time() - self._no_room_since
+        self._no_room_since = None
+        self._loop.add_reader(self._stream.fileno(), self._on_readable)
+        try:
+            self._unpack_stage()
+        except MemoryError:
+            self._lost("no memory is left for an answer")
+            return
+        if self._no_room_since is None:
+            self._on_readable()
 
     def _refuse_size(self, entry: _Waiting, size: int) -> None:
         api, most = limit_of(entry.api_key).api, entry.frame_bytes_max

@@ -11,9 +11,12 @@ from __future__ import annotations
 import mmap
 import struct
 from collections import deque
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from replicator.errors import BugError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LENGTH_AND_HEAD = struct.Struct(">ihhih")
 _MAPPED_BYTES_MIN = 1 << 20
@@ -22,26 +25,42 @@ _MAPPED_BYTES_MIN = 1 << 20
 class Frame:
     """One recycled buffer. `size` is how many bytes of it the current answer uses."""
 
-    __slots__ = ("_pool", "buffer", "has_grown", "made_bytes", "references", "size", "view")
+    __slots__ = ("_pool", "buffer", "has_grown", "is_filled", "made_bytes", "references", "size", "view")
 
     def __init__(self, size: int, pool: FramePool | None = None) -> None:
         self.made_bytes = size
-        self.has_grown = False
+        self.has_grown = self.is_filled = False
         self.buffer = bytearray(size)
         self.view = memoryview(self.buffer)
         self.size = 0
         self.references = 0
         self._pool = pool
 
-    def reserve(self, size: int) -> None:
-        """Make room for `size` bytes; the caller has checked its own bound."""
+    def reserve(self, size: int, when_granted: Callable[[], object] | None = None) -> bool:
+        """Make room for `size` bytes; the caller has checked its own bound.
+
+        Args:
+            size: What is to be read into this frame.
+            when_granted: With it, a frame that has to grow waits until its pool has room: it is called then, and the
+                caller reserves anew.
+
+        Returns:
+            Whether there is room now.
+        """
+        pool = self._pool
         if size > len(self.buffer):
+            if pool is not None and when_granted is not None and not pool.may_grow(self, size):
+                pool.wait_to_grow(self, size, when_granted)
+                return False
             self.buffer = bytearray(size)
             self.view = memoryview(self.buffer)
-            if self._pool is not None:
-                self._pool.grew(self, size)
+            if pool is not None:
+                pool.grew(self, size)
                 self.made_bytes = size
+        if pool is not None and not self.is_filled:
+            pool.filled(self)  # which may leave room for the next one in line
         self.size = size
+        return True
 
     @classmethod
     def of_answer(cls, size: int) -> Frame:
@@ -84,6 +103,9 @@ class FramePool:
         frames_max: How many frames exist at most.
         frame_bytes: Their usual size; one that had to grow, or is of an earlier size, is not kept.
 
+    An answer may be of one batch that is larger than a frame: its frame grows once there is room for it, beside what
+    the others hold. Meanwhile the connection reads nothing, so the broker waits with the rest of it.
+
     Attributes:
         frames_max: As given, or as divided since.
         frame_bytes: The same.
@@ -95,7 +117,8 @@ class FramePool:
         self._made = 0
         self._made_bytes = 0
         self._lent_bytes = 0
-        self._grown = self._grown_bytes_max = 0
+        self._filled_bytes = 0
+        self._growing: deque[tuple[Frame, int, Callable[[], object]]] = deque()
         self._free: deque[Frame] = deque()
 
     def divide(self, frames_max: int, frame_bytes: int) -> None:
@@ -107,17 +130,24 @@ class FramePool:
             self._free.clear()
         self.frames_max = frames_max
 
-    def take(self) -> Frame | None:
-        """Return a free frame held once, or None where all are in use."""
+    def take(self, owed_bytes: int = 0) -> Frame | None:
+        """Return a free frame held once, or None where all are in use, or one waits to grow.
+
+        Args:
+            owed_bytes: What frames hold that will not come back soon, as it is for a target broker that hangs. A frame
+                that waits to grow beside them does not hold up others, and where they hold all there is, one more is
+                made: else a batch as large as the bound would end all reading until its request has timed out.
+        """
         size = self.frame_bytes
+        if self._growing and not self.is_stuck(owed_bytes):
+            return None  # small ones one after the other would keep it waiting for good
         if self._lent_bytes and self.in_use_bytes + size + self._lent_bytes > self.bytes_max:
-            return None
-        # Where one batch took all of an answer, and more, the next one may as well.
-        if self._grown and self.in_use_bytes + self._grown_bytes_max > self.bytes_max:
             return None
         if self._free:
             frame = self._free.pop()
-        elif self._made < self.frames_max and self._made_bytes + size <= self.bytes_max:
+        elif self._made < self.frames_max and (
+            self._made_bytes + size <= self.bytes_max or 0 < self._made_bytes <= owed_bytes
+        ):
             self._made += 1
             self._made_bytes += size
             frame = Frame(size, self)
@@ -128,17 +158,59 @@ class FramePool:
 
     def take_back(self, frame: Frame) -> None:
         """Receive a frame nobody uses any more (called by `Frame.release`)."""
+        if frame.is_filled:
+            frame.is_filled = False
+            self._filled_bytes -= frame.made_bytes
+        if self._growing:
+            self._growing = deque(one for one in self._growing if one[0] is not frame)
+        self._put_away(frame)
+        self._let_grow()
+
+    def _put_away(self, frame: Frame) -> None:
         if len(frame.buffer) != self.frame_bytes or (self._lent_bytes and not self._fits()):
             self._give_up(frame)
         else:
             self._free.append(frame)
 
+    def is_stuck(self, owed_bytes: int) -> bool:
+        """Return whether a frame waits to grow that cannot before `owed_bytes` of what others hold come back."""
+        return bool(self._growing) and owed_bytes + self._growing[0][1] > self.bytes_max
+
+    # -- called by `Frame.reserve` ----------------------------------------------------------------------------------
+
+    def may_grow(self, frame: Frame, size: int) -> bool:
+        """Return whether a frame may grow to `size` now, and none waits for that longer than it.
+
+        Where nothing is held at all it may, however large: a single batch has to be read sometime.
+        """
+        if self._growing and self._growing[0][0] is not frame:
+            return False
+        others = self._filled_bytes - (frame.made_bytes if frame.is_filled else 0) + self._lent_bytes
+        return others == 0 or others + size <= self.bytes_max
+
+    def wait_to_grow(self, frame: Frame, size: int, when_granted: Callable[[], object]) -> None:
+        """Let `when_granted` be called once that frame may grow."""
+        if all(one[0] is not frame for one in self._growing):
+            self._growing.append((frame, size, when_granted))
+
+    def filled(self, frame: Frame) -> None:
+        """Count that a frame holds something from now on."""
+        frame.is_filled = True
+        self._filled_bytes += frame.made_bytes
+        self._let_grow()
+
     def grew(self, frame: Frame, size: int) -> None:
-        """Count that a frame grows to `size` for an answer with one large batch (called by `Frame.reserve`)."""
+        """Count that a frame grows to `size` for an answer with one large batch."""
         self._made_bytes += size - frame.made_bytes
-        self._grown += not frame.has_grown
+        if frame.is_filled:
+            self._filled_bytes += size - frame.made_bytes
         frame.has_grown = True
-        self._grown_bytes_max = max(self._grown_bytes_max, size)
+        if self._growing and self._growing[0][0] is frame:
+            self._growing.popleft()
+
+    def _let_grow(self) -> None:
+        if self._growing and self.may_grow(*self._growing[0][:2]):
+            self._growing[0][2]()
 
     def lend(self, size: int) -> None:
         """Let `size` bytes be used for something else than frames, from now on until `return_lent`.
@@ -152,6 +224,7 @@ class FramePool:
     def return_lent(self, size: int) -> None:
         """Give back what was lent."""
         self._lent_bytes -= size
+        self._let_grow()
 
     def has_room(self, beside_bytes: int = 0) -> bool:
         """Return whether what is out and what is lent fit in, leaving out `beside_bytes` of what is out."""
@@ -163,9 +236,6 @@ class FramePool:
     def _give_up(self, frame: Frame) -> None:
         self._made -= 1
         self._made_bytes -= frame.made_bytes
-        self._grown -= frame.has_grown
-        if not self._grown:
-            self._grown_bytes_max = 0
 
     @property
     def bytes_max(self) -> int:

@@ -33,11 +33,14 @@ class World:
     """Source broker 1 always has another batch of both partitions; of the targets broker 1 answers, and 2 does not."""
 
     def __init__(self) -> None:
+        self.hung_bytes = 1
         self.places: dict[TopicPartition, int] = {}
         self.bench = Bench(SourceBroker(1, self.answer), SourceBroker(2, self.answer))
 
     async def answer(self, _broker: SourceBroker, fetch: FetchRequest) -> Answered:
         """Answer with one batch of one record of each partition that is to be read."""
+        if fetch.session_epoch == 0:  # a new session: nothing of before counts
+            self.places.clear()
         for topic in fetch.forgotten_topics_data:
             for number in topic.partitions:
                 self.places.pop(TopicPartition(str(topic.topic), int(number)), None)
@@ -45,7 +48,10 @@ class World:
             for one in listed.partitions:
                 self.places[TopicPartition(str(listed.topic), int(one.partition))] = int(one.fetch_offset)
         await asyncio.sleep(0.005)
-        return {where: partition(where, batch(place, [b"x"]), end=_END) for where, place in self.places.items()}
+        return {
+            where: partition(where, batch(place, [b"x" * (self.hung_bytes if where == HUNG else 1)]), end=_END)
+            for where, place in self.places.items()
+        }
 
     async def begin(self, *, connected: bool) -> None:
         """Let the second partition go to the broker that hangs, before it was connected to or after."""
@@ -75,19 +81,25 @@ class World:
         self.healthy = self.bench.read(HEALTHY, 0)
 
 
-@pytest.fixture(params=[True, False], ids=["connected", "not connected"])
-async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """A world at work."""
+@contextlib.asynccontextmanager
+async def at_work(monkeypatch: pytest.MonkeyPatch, made: World, *, connected: bool) -> AsyncIterator[World]:
+    """Return a world at work."""
     monkeypatch.setattr(writer, "_OWES_SECONDS", 0.3)
     monkeypatch.setattr(attach_loop, "_TICK_SECONDS", 0.05)
-    made = World()
-    await made.begin(connected=request.param)
+    await made.begin(connected=connected)
     loop = asyncio.create_task(made.bench.pump._attach_loop.run())
     yield made
     loop.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await loop
     made.bench.close()
+
+
+@pytest.fixture(params=[True, False], ids=["connected", "not connected"])
+async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A world at work."""
+    async with at_work(monkeypatch, World(), connected=request.param) as made:
+        yield made
 
 
 async def test_what_a_hung_broker_is_owed_holds_no_frame_of_the_others(world: World) -> None:
@@ -111,3 +123,28 @@ async def test_it_is_read_again_once_it_answers_or_has_timed_out(world: World) -
     pump.settle(world.hung, "its requests have timed out")
     pump._writers[2]._link.drop()
     await world.bench.until(lambda: not pump._owing)
+
+
+@pytest.mark.parametrize(
+    "batch_kib", [700, 600], ids=["beside which is no room", "of which a second one waits for room"]
+)
+async def test_a_large_batch_that_a_hung_broker_is_owed_keeps_no_other_from_being_read(
+    monkeypatch: pytest.MonkeyPatch, batch_kib: int
+) -> None:
+    """No frame was given out until there was room for another one of its size: nothing was read for anybody."""
+    made = World()
+    made.hung_bytes = batch_kib << 10
+    begin = made.bench.begin
+
+    async def begin_small(topics: list[str]) -> None:
+        await begin(topics)
+        made.bench.pump._in_flight_bytes = 1 << 20
+
+    made.bench.begin = begin_small  # type: ignore[method-assign]
+    async with at_work(monkeypatch, made, connected=True) as world:
+        pump = world.bench.pump
+        await world.bench.until(lambda: bool(pump._owing))
+        assert pump.frames.in_use_bytes > made.hung_bytes
+        before = world.healthy.copy.acked_offset
+        await world.bench.until(lambda: world.healthy.copy.acked_offset >= before + _BATCHES)
+        assert pump.frames.in_use_bytes <= pump.frames.bytes_max + pump.frames.frame_bytes

@@ -11,7 +11,7 @@ import pytest
 from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.security import ClusterSpec, Protocol, Security
 from replicator.wire.connection import Connection
-from replicator.wire.frames import Frame
+from replicator.wire.frames import Frame, FramePool
 from replicator.wire.opening import open_connection
 from replicator.wire.stream import open_stream
 from replicator.wire.threads import Threads
@@ -327,3 +327,45 @@ async def test_answers_and_faults_are_noted_where_they_belong(peer: Peer) -> Non
     await calls.done.wait()
     assert (lost.seen.answered_at, lost.seen.failed_at is None) == (None, False)
     assert "broker 1 of cluster 'east' was lost" in lost.seen.why
+
+
+async def test_a_large_answer_waits_until_its_pool_has_room(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than the request's time-out: it is not the broker who is late. What comes behind it waits as well."""
+    monkeypatch.setattr("replicator.wire.connection._DEADLINE_CHECK_SECONDS", 0.01)
+    connection = await peer.connect(echo, seconds=0.2)
+    pool = FramePool(3, 1000)
+    held, large = pool.take(), pool.take()
+    assert held is not None
+    assert large is not None
+    assert held.reserve(2900)
+    calls = Calls(2)
+    body = bytes(range(256)) * 1000
+    connection.send(FETCH, 12, [body], len(body), calls.of(0), frame=large, frame_bytes_max=1 << 20)
+    send(connection, calls, 1, b"behind it")
+    await asyncio.sleep(0.5)
+    assert connection.closed is None
+    assert calls.answers == [[], []]
+    held.release()
+    await calls.done.wait()
+    assert calls.errors() == [None, None]
+    assert [answers[0][0] for answers in calls.answers] == [body, b"behind it"]
+
+
+async def test_a_connection_that_is_closed_while_an_answer_waits_for_room(peer: Peer) -> None:
+    """Its caller has the error, and the frame, which then holds up no other."""
+    connection = await peer.connect(echo)
+    pool = FramePool(3, 100)
+    held, large = pool.take(), pool.take()
+    assert held is not None
+    assert large is not None
+    assert held.reserve(290)
+    calls = Calls(1)
+    connection.send(FETCH, 12, [b"x" * 1000], 1000, calls.of(0), frame=large, frame_bytes_max=1 << 20)
+    while pool.take() is not None:  # noqa: ASYNC110 - a pool has no event
+        await asyncio.sleep(0.01)
+    connection.close()
+    assert calls.errors() != [None]
+    large.release()
+    held.release()
+    assert pool.take() is not None
+    await asyncio.sleep(0)

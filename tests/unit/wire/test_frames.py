@@ -95,17 +95,74 @@ def test_request_heads_have_the_length_of_what_follows() -> None:
     assert plain == b"\x00\x00\x00\x70" + b"\x00\x11\x00\x01\x00\x00\x00\x07\x00\x02me"
 
 
-def test_where_a_batch_took_all_the_room_the_next_frame_waits_for_as_much() -> None:
-    """The next answer may be as large: two of them were twice the bound."""
+def _taken(pool: FramePool, owed_bytes: int = 0) -> Frame:
+    frame = pool.take(owed_bytes)
+    assert frame is not None
+    return frame
+
+
+def test_a_second_large_batch_waits_for_the_first() -> None:
+    """Two of them were twice the bound. Meanwhile no frame is given out that would keep it waiting for good."""
+    pool, granted = FramePool(10, 100), list[str]()
+    first, second = _taken(pool), _taken(pool)
+    assert first.reserve(600, lambda: granted.append("first"))
+    assert not second.reserve(600, lambda: granted.append("second"))
+    assert pool.take() is None
+    assert pool.in_use_bytes == 700
+    first.release()
+    assert granted == ["second"]
+    assert second.reserve(600, lambda: granted.append("again"))
+    assert pool.take() is not None
+    assert granted == ["second"]
+
+
+def test_frames_wait_to_grow_in_their_order() -> None:
+    """A small one behind a large one does not pass it by; where both have room, one follows the other."""
+    pool, granted = FramePool(10, 100), list[str]()
+    held, large, small = _taken(pool), _taken(pool), _taken(pool)
+    assert held.reserve(900, lambda: None)
+    assert not large.reserve(800, lambda: granted.append("large"))
+    assert not small.reserve(150, lambda: granted.append("small"))
+    held.release()
+    assert granted == ["large"]
+    assert large.reserve(800, lambda: None)
+    assert granted == ["large", "small"]
+    assert small.reserve(150, lambda: None)
+
+
+def test_one_that_is_given_up_leaves_the_line() -> None:
+    """Its connection was lost; the next one has its turn."""
+    pool, granted = FramePool(10, 100), list[str]()
+    held, lost, next_one = _taken(pool), _taken(pool), _taken(pool)
+    assert held.reserve(900, lambda: None)
+    assert not lost.reserve(950, lambda: granted.append("lost"))
+    assert not next_one.reserve(150, lambda: granted.append("next"))
+    lost.release()
+    assert granted == []
+    held.release()
+    assert granted == ["next"]
+
+
+def test_a_batch_beyond_all_bounds_is_read_alone() -> None:
+    """Beside frames that hold nothing, as those of readers that wait for news."""
+    pool = FramePool(4, 100)
+    idle, huge = _taken(pool), _taken(pool)
+    assert huge.reserve(5000, lambda: None)
+    assert not idle.reserve(101, lambda: None)
+    assert idle.reserve(100, lambda: None)
+
+
+def test_beside_a_target_that_hangs_small_frames_go_on() -> None:
+    """What a large batch waits for is not on its way then: others must not wait for it, too."""
     pool = FramePool(10, 100)
-    large = pool.take()
-    assert large is not None
-    large.reserve(600)
+    stuck, waits = _taken(pool), _taken(pool)
+    assert stuck.reserve(600, lambda: None)
+    assert not waits.reserve(600, lambda: None)
     assert pool.take() is None
-    large.release()
-    small = [pool.take() for _ in range(10)]
-    assert all(frame is not None for frame in small)
-    assert pool.take() is None
+    others = [_taken(pool, 600) for _ in range(3)]
+    assert pool.take(600) is None
+    assert pool.in_use_bytes == pool.bytes_max
+    assert all(other.reserve(100, lambda: None) for other in others)
 
 
 def test_frames_beside_one_that_grew_a_little() -> None:
@@ -116,6 +173,19 @@ def test_frames_beside_one_that_grew_a_little() -> None:
     grown.reserve(300)
     assert pool.take() is not None
     assert pool.in_use_bytes == 400
+
+
+def test_beside_a_batch_as_large_as_all_that_a_hanging_target_is_owed_one_frame_goes_on() -> None:
+    """One, so that the bound is passed by no more than that."""
+    pool = FramePool(10, 100)
+    stuck = _taken(pool)
+    assert stuck.reserve(990, lambda: None)
+    assert pool.take() is None
+    other = _taken(pool, 990)
+    assert pool.take(990) is None
+    assert other.reserve(100, lambda: None)
+    other.release()
+    assert _taken(pool, 990) is other
 
 
 @pytest.mark.parametrize("size", [1000, 3 << 20])
