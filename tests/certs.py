@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = dt.timedelta(days=1)
+LOOPBACK = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,24 @@ class Authority:
         self.ca_file = directory / f"{name}.pem"
         self.ca_file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, lifetime: dt.timedelta = _DAY) -> KeyPair:
-        """Return a certificate for localhost and 127.0.0.1, good for servers and clients alike.
+    def issue(
+        self,
+        name: str,
+        *,
+        lifetime: dt.timedelta = _DAY,
+        begins: dt.timedelta = -5 * _DAY,
+        hosts: Sequence[x509.GeneralName] = LOOPBACK,
+    ) -> KeyPair:
+        """Return a certificate that is good for servers and clients alike.
 
         Args:
             name: Common name, and the name of the files.
             lifetime: From now; a negative one gives a certificate that expired that long ago.
+            begins: From now.
+            hosts: What it is for.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         now = dt.datetime.now(dt.UTC)
-        hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         certificate = (
             x509.CertificateBuilder(
                 self._name,
@@ -64,7 +74,7 @@ class Authority:
                 key.public_key(),
                 x509.random_serial_number(),
             )
-            .not_valid_before(now - 5 * _DAY)
+            .not_valid_before(now + begins)
             .not_valid_after(now + lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(hosts), critical=False)

@@ -25,11 +25,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 from replicator.admin.acls import Acls
 from replicator.admin.client import Connection
 from replicator.admin.faults import fault
+from replicator.backoff import Backoff
 from replicator.core.ownership import created
 from replicator.core.rights import NOT_TOLD, Operation, on_cluster, on_group, on_topic
-from replicator.errors import ConnectionFailed, KafkaError, NotOurs
+from replicator.errors import ConnectionFailed, KafkaError, NotOurs, ProtocolError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
+from replicator.model.text import said
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -44,8 +46,20 @@ if TYPE_CHECKING:
 _TOPICS_PER_REQUEST = 200
 _BROKERS_AT_ONCE = 8
 _ABSENT = frozenset({Code.UNKNOWN_TOPIC_OR_PART, Code.UNKNOWN_TOPIC_ID})
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = (0.02, 0.5)
 _DESCRIBE_CONFIGS = "DescribeConfigs"
+_NUMBERS = {
+    "delete.retention.ms": 0,
+    "max.message.bytes": 0,
+    "min.insync.replicas": 0,
+    "retention.bytes": -1,
+    "retention.ms": -1,
+}
+"""Settings of a topic that the copy reads as numbers, with the lowest that each may be."""
+_SETTING_CHARS_MAX = 40
+_NUMBER_MAX = 2**63 - 1
+_POLICY = "cleanup.policy"
+_POLICIES = frozenset({"", "compact", "delete"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +174,8 @@ class TopicAdmin:
 
         Args:
             topics: Their names; each is asked for once, as a broker answers once for a name that is asked for twice.
-            refused: Takes the error of each topic whose settings the cluster refuses to tell; None: that is raised.
+            refused: Takes the error of each topic whose settings the cluster refuses to tell, or tells as none can be;
+                None: that is raised.
         """
         names = list(dict.fromkeys(topics))
         found: dict[str, TopicConfig] = {}
@@ -171,8 +186,25 @@ class TopicAdmin:
             answer = await self._describe(ResourceType.TOPIC, part, right, refused=None if refused is None else codes)
             if refused is not None:
                 refused.update({name: self._not_told(name, code) for name, code in codes.items()})
-            found.update({name: _topic_config(name, entries) for name, entries in answer.items()})
+            for name, entries in answer.items():
+                wrong = _nonsense(entries)
+                if wrong is None:
+                    found[name] = _topic_config(name, entries)
+                    continue
+                error = self._told_nonsense(name, wrong)
+                if refused is None:
+                    raise error
+                refused[name] = error
         return found
+
+    def _told_nonsense(self, name: str, why: str) -> KafkaError:
+        cluster = self._connection.cluster
+        return ProtocolError(
+            f"cluster {cluster.alias}: the settings of topic {name} are none that a topic has",
+            cluster=cluster.alias,
+            why=f"its answer to DescribeConfigs {why}",
+            next_step="look at what stands between it and us, and at the brokers' logs; it is asked again",
+        )
 
     def _not_told(self, name: str, code: Code) -> KafkaError:
         return fault(
@@ -281,13 +313,13 @@ class TopicAdmin:
             right=on_topic(name, Operation.CREATE),
         )
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
+        deadline, backoff = loop.time() + self._timeout, Backoff(*_POLL_SECONDS)
         # Not every broker knows it at once, nor that one of its name is gone.
         while (topic_id := await self.topic_id(name)) is None or (any(topic_id) and topic_id in before):
             if loop.time() >= deadline:
                 alias = self._connection.cluster.alias
                 raise NotOurs(f"cluster {alias}: topic {name} was created and is not told of", cluster=alias)
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(backoff.next_seconds())
         return created(name, topic_id)
 
     async def delete_topic(self, topic: OwnedTopic) -> None:
@@ -422,10 +454,37 @@ class TopicAdmin:
         return {"request_timeout": self._timeout, "operation_timeout": self._timeout}
 
 
+def _nonsense(entries: Mapping[str, ConfigEntry]) -> str | None:
+    """Return what cannot be so in the settings of a topic; None where nothing is wrong."""
+    if not entries:
+        return "names no setting"  # taken for "none is set", each would be removed from the mirror
+    for name, lowest in _NUMBERS.items():
+        value = entries[name].value if name in entries else None
+        if value is not None and not _is_number(value, lowest):
+            return f"says {name} is '{said(value, _SETTING_CHARS_MAX)}'"
+    policy = (entries[_POLICY].value or "") if _POLICY in entries else ""
+    if not {part.strip() for part in policy.split(",")} <= _POLICIES:
+        return f"says {_POLICY} is '{said(policy, _SETTING_CHARS_MAX)}'"
+    return None
+
+
+def _is_number(text: str, lowest: int) -> bool:
+    try:
+        return len(text) <= _SETTING_CHARS_MAX and lowest <= int(text) <= _NUMBER_MAX
+    except ValueError:
+        return False
+
+
+def _source(entry: ConfigEntry) -> str:
+    """Return where a setting is from; one that a newer broker tells of is unknown."""
+    try:
+        return ConfigSource(entry.source).name.lower()
+    except ValueError:
+        return ConfigSource.UNKNOWN_CONFIG.name.lower()
+
+
 def _topic_config(name: str, entries: Mapping[str, ConfigEntry]) -> TopicConfig:
-    effective = {
-        key: ConfigValue(entry.value, ConfigSource(entry.source).name.lower()) for key, entry in entries.items()
-    }
+    effective = {key: ConfigValue(entry.value, _source(entry)) for key, entry in entries.items()}
     own = ConfigSource.DYNAMIC_TOPIC_CONFIG.name.lower()
     dynamic = {key: found.value for key, found in effective.items() if found.source == own and found.value is not None}
     return TopicConfig(name, dynamic, effective)

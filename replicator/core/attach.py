@@ -62,6 +62,7 @@ def decide(
     """
     at_once = (
         _contradicting(target)
+        or _start_of_nothing(source)
         or _refuse_by_epoch(writer, target)
         or _refuse_foreign(writer, target, mapping)
         or _join_others(target, policy, begin_at, new=mapping is None and not ours)
@@ -205,6 +206,17 @@ def _contradicting(target: TargetLog) -> Wait | None:
     else:
         return None
     return Wait(Reason.WAITING_FOR_BROKER, f"the target contradicts itself: {said}")
+
+
+def _start_of_nothing(source: SourceLog) -> Wait | None:
+    """Wait where the source's leader says that its log starts behind its own end.
+
+    Believed, that is a loss of all that was not copied yet, or a seed of as many offsets, which nothing takes back.
+    """
+    if source.log_end is None or source.log_end >= source.start:
+        return None
+    said = f"the log starts at {source.start}, and its leader's own end is {source.log_end}"
+    return Wait(Reason.WAITING_FOR_BROKER, f"the source contradicts itself: {said}")
 
 
 def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:

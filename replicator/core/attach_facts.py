@@ -118,6 +118,8 @@ class SourceLog:
     `unfilled` is the first offset behind the target tail's last record, and below the target's end, at which the source
     has a record to copy.
     `compacted` tells whether records may vanish from inside this log.
+    `log_end` is the leader's own end (OffsetForLeaderEpoch of its present epoch), asked for only where a log is said to
+    hold nothing and to start above 0; None if unknown.
     """
 
     start: int
@@ -128,6 +130,7 @@ class SourceLog:
     epoch: int = -1
     unfilled: int | None = None
     compacted: bool = False
+    log_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

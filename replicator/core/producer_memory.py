@@ -16,6 +16,7 @@ EXPIRATION_DEFAULT_MS = 86_400_000
 """Of `EXPIRATION`, and assumed of whoever does not tell."""
 _APACHE = "transaction.remove.expired.transaction.cleanup.interval.ms"
 """Only Apache's own brokers tell it: of any other the older setting proves nothing about producers."""
+_TIME_MS_MAX = 2**31 - 1
 SETTINGS = (EXPIRATION, EXPIRATION_BEFORE_3_4, _APACHE)
 
 
@@ -76,11 +77,16 @@ def producer_memory(told: Mapping[int, Mapping[str, str | None] | None]) -> Prod
         if value is None and settings is not None and EXPIRATION not in settings and _APACHE in settings:
             value = settings.get(EXPIRATION_BEFORE_3_4)
             setting = EXPIRATION_BEFORE_3_4
-        if value is None:
+        if value is None or not _is_time(value):
             silent.append(broker)
         else:
             by_broker[broker] = int(value)
     return ProducerMemory(by_broker, tuple(silent), setting)
+
+
+def _is_time(text: str) -> bool:
+    """Return whether a broker told a time; whatever else it told, how long it remembers is not known."""
+    return text.isascii() and text.isdecimal() and len(text) <= len(str(_TIME_MS_MAX)) and 0 < int(text) <= _TIME_MS_MAX
 
 
 def spread(memory: ProducerMemory) -> str:

@@ -102,6 +102,10 @@ def desired_configs(
     notes: list[str] = []
     values: dict[str, str] = {}
     pinned = {name: effective[name] for name in PINNED if name in effective}
+    # What the source does not tell is not known to be none: a mirror without it would lose what was copied.
+    untold = frozenset({*PINNED, _MAX_BYTES}) - effective.keys() - override.keys() - dynamic.keys()
+    if untold and effective:  # where nothing can be read, that is told by whoever asked
+        notes.append(f"{', '.join(sorted(untold))}: left alone, as the source does not tell its own")
     for name, value in sorted({**pinned, **dynamic}.items()):
         reason = _why_not(name, known)
         if name in FORCED_NAMES or name in override or name in excluded:
@@ -132,7 +136,7 @@ def desired_configs(
     denied = frozenset(name for name in dynamic if _why_not(name, known) is not None)
     return Desired(
         values=values,
-        untouched=(excluded | denied | DENIED.keys()) - values.keys(),
+        untouched=(excluded | denied | untold | DENIED.keys()) - values.keys(),
         held_back=held_back,
         notes=tuple(notes),
     )

@@ -5,18 +5,18 @@ A partition keeps one text of what it waits for (`waiting_for_access`), so all o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from replicator.core.rights import NEEDED_BY, missing_right, on_topic
 from replicator.model.text import said
 from replicator.wire.faults import error_name, refused
 
-__all__ = ["refused", "told"]
+__all__ = ["TOPIC_AUTHORIZATION_FAILED", "refused", "told"]
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
 
-_TOPIC_AUTHORIZATION_FAILED = 29
+TOPIC_AUTHORIZATION_FAILED: Final = 29
 
 
 def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | None = None) -> str:
@@ -30,6 +30,6 @@ def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | N
         message: The broker's own words, if it sent any; they are shortened.
     """
     text = f"{error_name(code)}{': ' + said(message) if message else ''}"
-    if code != _TOPIC_AUTHORIZATION_FAILED:
+    if code != TOPIC_AUTHORIZATION_FAILED:
         return text
     return missing_right(cluster, on_topic(topic, NEEDED_BY[api]), text)

@@ -91,6 +91,8 @@ async def read_facts(
     starts = await offsets_of(there, [slot.source for slot in slots], control.EARLIEST)
     logs = await _target_logs(target, here, writer, slots)
     ends = await _source_ends(there, slots)
+    empty = [slot.source for slot, (_, high_watermark, _) in ends.items() if 0 < starts[slot.source] >= high_watermark]
+    own_ends = await _log_ends(source, there, empty)
     facts: dict[Slot, Facts] = {}
     for slot, log in logs.items():
         stable, high_watermark, epoch_end = ends[slot]
@@ -116,6 +118,7 @@ async def read_facts(
                 view.epoch,
                 view.unfilled,
                 compacted=slot.compacted or view.cleaned,
+                log_end=own_ends.get(slot.source),
             ),
             mapping,
         )

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicator.backoff import Backoff
 from replicator.core.attach_facts import Role, Writer
 from replicator.engine import state
 from replicator.errors import BrokerRefused, BugError, WrongCluster
@@ -39,6 +40,7 @@ _STATE_CONFIGS = {
     "compression.type": "producer",
 }
 _LEADER_SECONDS_MAX = 20.0
+_LEADER_PAUSE_SECONDS = (0.02, 0.5)
 _AGREE_SECONDS = 1.0
 
 
@@ -70,19 +72,22 @@ async def ensure_state_topic(target: Cluster, admin: TopicAdmin) -> None:
             if error.code != _TOPIC_ALREADY_EXISTS:  # another daemon was faster
                 raise
     deadline = asyncio.get_running_loop().time() + _LEADER_SECONDS_MAX
+    backoff = Backoff(*_LEADER_PAUSE_SECONDS)
     while True:
         topic = await target.describe(STATE_TOPIC)
-        if topic is not None and topic.leaders and topic.leaders[0].node in target.brokers:
+        leader = topic.leaders.get(0) if topic is not None else None
+        if leader is not None and leader.node in target.brokers:
             break
         if asyncio.get_running_loop().time() >= deadline:
+            missing = "was not told of" if topic is None else "got no leader"
             raise BrokerRefused(
-                f"{STATE_TOPIC} of cluster {target.spec.alias!r} got no leader within {_LEADER_SECONDS_MAX:g} s",
+                f"{STATE_TOPIC} of cluster {target.spec.alias!r} {missing} within {_LEADER_SECONDS_MAX:g} s",
                 cluster=target.spec.alias,
                 code=5,
                 api="Metadata",
                 retryable=True,
             )
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(backoff.next_seconds())
 
 
 async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> Identity:
@@ -106,7 +111,8 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
                 f"flow {flow.name!r} is recorded for another target cluster",
                 cluster=target.spec.alias,
                 why=f"{STATE_TOPIC} says {copied.target_cluster_id!r}, this cluster is {target.cluster_id!r}",
-                next_step="a copied state topic cannot be used: delete it here, or give the flow another name",
+                next_step=f"check that clusters.{target.spec.alias}.bootstrap leads to the cluster that is meant; "
+                f"if so, somebody copied {STATE_TOPIC} to it: give the flow another name, or delete that copy",
             )
         uid = await _mint(flow, source_id, target, log, me)
         known = state.find_flow(log.records, flow.name, source_id, target.cluster_id)

@@ -16,7 +16,7 @@ from replicator.core.attach_facts import Role
 from replicator.core.ownership import OwnedTopic, given_up
 from replicator.core.topic_plan import CreateTopic, Fault, GrowTopic, SetConfigs, TopicPlan, creation_advice
 from replicator.engine import state
-from replicator.engine.access import refused
+from replicator.engine.access import TOPIC_AUTHORIZATION_FAILED, refused, told
 from replicator.engine.between import check_clusters
 from replicator.engine.chosen import Chosen
 from replicator.engine.fence import role_text
@@ -205,7 +205,7 @@ class TopicSync:
         looked_at = self._readable(fresh + grown, targets)
         if self._first_pass:
             self._remember_missing(names)
-        gone = self._note_missing(names)
+        gone = self._note_missing(names, await self._why_missing(names))
         self._proof.selected(targets)
         outrun = await self._look_at(looked_at, targets)
         if outrun:  # somebody else created those in the same moment: whose they are is proven like that of any other
@@ -291,7 +291,29 @@ class TopicSync:
             if name not in present and name not in self.mirrors and selection.matches(self._flow.topics, name):
                 self.mirrors[name] = self._from_record(name, record.target_topic)
 
-    def _note_missing(self, names: Iterable[str]) -> bool:
+    async def _why_missing(self, names: Iterable[str]) -> dict[str, Fault]:
+        """Return why copied topics are not among those that the source tells of, where that is not known yet.
+
+        A topic that this user may not describe any more is left out of that answer without a word.
+        """
+        known = {*names, *(name for name in self.mirrors if self.chosen.left_out(name) is not None)}
+        missing = [name for name, mirror in self.mirrors.items() if name not in known and mirror.fault is None]
+        codes = await self._source.refresh(missing) if missing else {}
+        unknown = await self._source.gone(name for name, code in codes.items() if _is_absence(code))
+        faults = {
+            name: Fault(
+                Reason.SOURCE_MISSING, f"{name} is not on the source any more; the target keeps what was copied"
+            )
+            for name in unknown
+        }
+        faults |= {
+            name: Fault(Reason.WAITING_FOR_ACCESS, told(self._source.spec, "Metadata", code, name))
+            for name, code in codes.items()
+            if code == TOPIC_AUTHORIZATION_FAILED
+        }
+        return faults
+
+    def _note_missing(self, names: Iterable[str], faults: Mapping[str, Fault]) -> bool:
         """A topic that is gone from the source, or from the selection, is reported and left alone on the target."""
         present = set(names)
         changed = False
@@ -303,10 +325,12 @@ class TopicSync:
             left_out = self.chosen.left_out(name)
             if left_out is not None:
                 changed |= self._leave_out(mirror, left_out)
-            elif mirror.fault is None:
-                text = f"{name} is not on the source any more; the target keeps what was copied"
-                log.warning("topic gone", flow=self._flow.name, topic=name)
-                mirror.fault, changed = Fault(Reason.SOURCE_MISSING, text), True
+            elif mirror.fault is None and name in faults:
+                mirror.fault, changed = faults[name], True
+                if mirror.fault.reason is Reason.SOURCE_MISSING:
+                    log.warning("topic gone", flow=self._flow.name, topic=name)
+                else:
+                    log.warning("topic stopped", topic=name, reason=mirror.fault.reason, why=mirror.fault.text)
         return changed
 
     def _leave_out(self, mirror: Mirror, why: str) -> bool:

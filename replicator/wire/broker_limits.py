@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from kio.schema.describe_configs.v4.request import DescribeConfigsRequest, DescribeConfigsResource
@@ -16,6 +17,7 @@ DESCRIBE_CONFIGS: Final = 32
 _VERSION: Final = 4
 _BROKER: Final = i8(4)
 SOCKET_REQUEST_MAX_BYTES: Final = "socket.request.max.bytes"
+_NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 async def request_bytes_max(connection: Connection, node: int) -> int | None:
@@ -40,6 +42,6 @@ async def request_bytes_max(connection: Connection, node: int) -> int | None:
         if result.error_code is not ErrorCode.none:
             continue
         for config in result.configs:
-            if config.name == SOCKET_REQUEST_MAX_BYTES and config.value and config.value.isdecimal():
-                return int(config.value)
+            if config.name == SOCKET_REQUEST_MAX_BYTES and _NUMBER.fullmatch(config.value or ""):
+                return int(str(config.value))
     return None

@@ -136,7 +136,7 @@ class Cluster:
         if self._meant is None or self._wrong is None:
             return
         if cluster_id != self._meant:
-            self.another = self._wrong(cluster_id or "an unknown one")
+            self.another = self._wrong(str(cluster_id))
             raise self.another
         self.another = None
 
@@ -227,8 +227,8 @@ class Cluster:
 
     async def _asked(self, request: MetadataRequest, keep: Keep = KEEP_ALL) -> MetadataResponse:
         answer = await (await self.any_connection()).call(request, MetadataResponse, keep=keep)
+        check_metadata(self.spec, answer)  # first: another cluster's id stands in errors, and in what they advise
         self._check(answer.cluster_id)
-        check_metadata(self.spec, answer)
         return answer
 
     def _take_brokers(self, answer: MetadataResponse) -> None:
@@ -361,7 +361,9 @@ class Cluster:
     async def _prove(self, connection: Connection) -> None:
         """Return if a new connection leads to the cluster that is meant."""
         if self._meant is not None:
-            self._check((await connection.call(_metadata_request(()), MetadataResponse)).cluster_id)
+            answer = await connection.call(_metadata_request(()), MetadataResponse)
+            check_metadata(self.spec, answer)
+            self._check(answer.cluster_id)
 
     async def leader_connection(self, where: TopicPartition, purpose: Purpose = Purpose.CONTROL) -> Connection:
         """Return the open connection to who leads a partition; where nobody is known to, it is described anew.

@@ -422,7 +422,7 @@ class Connection:
         stage, start = self._stage, 0
         while self.closed is None and self._staged - start >= _PREFIX_BYTES:
             (size,) = _PREFIX.unpack_from(stage, start)
-            frame = self._begin_frame(size)
+            frame = self._begin_frame(size, start + _PREFIX_BYTES)
             if frame is None:
                 break
             start += _PREFIX_BYTES
@@ -439,13 +439,14 @@ class Connection:
             stage[:rest] = bytes(stage[start : self._staged])
         self._staged = rest
 
-    def _begin_frame(self, size: int) -> Frame | None:
+    def _begin_frame(self, size: int, at: int) -> Frame | None:
+        """Return where an answer is read to whose bytes begin at a place in the stage; None if it is refused."""
         if not self._waiting:
             self._refuse("an answer came without a request")
             return None
         entry = self._waiting[0]
         if not _PREFIX_BYTES <= size <= entry.frame_bytes_max:
-            self._refuse_size(entry, size)
+            self._refuse_size(entry, size, self._stage[at : min(at + _PREFIX_BYTES, self._staged)])
             return None
         if entry.frame is None:
             return Frame.of_answer(size)
@@ -471,10 +472,11 @@ class Connection:
         if self._no_room_since is None:
             self._on_readable()
 
-    def _refuse_size(self, entry: _Waiting, size: int) -> None:
+    def _refuse_size(self, entry: _Waiting, size: int, correlation: memoryview) -> None:
         api, most = limit_of(entry.api_key).api, entry.frame_bytes_max
         why = f"an answer to {api} claims {size} bytes; between {_PREFIX_BYTES} and {most} are accepted"
-        if size < _PREFIX_BYTES:
+        # Words of another protocol are no size of anything: a partition would stop over a batch that there is not.
+        if size < _PREFIX_BYTES or correlation != _PREFIX.pack(entry.correlation_id):
             self._refuse(why)
             return
         self._waiting.popleft()  # the others only lose their connection

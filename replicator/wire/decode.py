@@ -116,7 +116,10 @@ def _error_code(code: int) -> ErrorCode:
 
 
 def _milliseconds(number: int) -> timedelta:
-    return timedelta(milliseconds=number)
+    try:
+        return timedelta(milliseconds=number)
+    except OverflowError:  # a login that holds for ever is told as the largest number there is
+        return timedelta.max if number > 0 else timedelta.min
 
 
 def _uuid(raw: bytes) -> UUID | None:

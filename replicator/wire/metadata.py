@@ -40,7 +40,9 @@ def check_metadata(spec: ClusterSpec, answer: MetadataResponse) -> None:
 
 
 def _wrong(answer: MetadataResponse) -> str | None:
-    if answer.cluster_id is not None and not _CLUSTER_ID.fullmatch(answer.cluster_id):
+    if answer.cluster_id is None:
+        return "it does not tell its cluster id"
+    if not _CLUSTER_ID.fullmatch(answer.cluster_id):
         return f"its cluster id is '{said(answer.cluster_id, 80)}'"
     if len(answer.brokers) > _BROKERS_MAX:
         return f"it has {len(answer.brokers):,} brokers"

@@ -254,7 +254,7 @@ def _new_socket(address: AddrInfoType) -> socket.socket:
 
 
 async def _handshake(cluster: ClusterSpec, threads: Threads, sock: socket.socket, host: str) -> TlsStream:
-    context = await threads.run(partial(_present_context, cluster.security))
+    context = await threads.run(partial(_present_context, cluster))
     tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     loop = asyncio.get_running_loop()
     while True:
@@ -291,9 +291,25 @@ def _stamp(*paths: Path | None) -> tuple[int, ...]:
     return tuple(stamps)
 
 
-def _present_context(security: Security) -> ssl.SSLContext:
-    """Return the context for the files as they are now."""
-    return _tls_context(security, _stamp(security.ca_file, security.cert_file, security.key_file))
+def _present_context(cluster: ClusterSpec) -> ssl.SSLContext:
+    """Return the context for the files as they are now.
+
+    Raises:
+        AuthenticationFailed: One cannot be used: nothing is wrong with the broker, nor is it out of reach.
+    """
+    security = cluster.security
+    paths = (security.ca_file, security.cert_file, security.key_file)
+    try:
+        return _tls_context(security, _stamp(*paths))
+    except OSError as error:  # an SSLError, too; neither names the file
+        names = ", ".join(str(path) for path in paths if path is not None)
+        raise AuthenticationFailed(
+            f"the TLS files of cluster {cluster.alias!r} cannot be used",
+            cluster=cluster.alias,
+            why=f"{_tls_reason(error) if isinstance(error, ssl.SSLError) else _os_reason(error)} ({names})",
+            next_step=f"check ca_file, cert_file and key_file of clusters.{cluster.alias}.security: they are PEM files "
+            "that this user can read",
+        ) from error
 
 
 @lru_cache(maxsize=64)

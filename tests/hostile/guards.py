@@ -109,7 +109,7 @@ GUARDS = (
         "a strange cluster id",
         "metadata are looked at",
         METADATA,
-        "if answer.cluster_id is not None and not _CLUSTER_ID.fullmatch(answer.cluster_id):",
+        "if not _CLUSTER_ID.fullmatch(answer.cluster_id):",
         "if False:",
         (ANSWERS, "no_cluster"),
     ),
@@ -175,7 +175,7 @@ GUARDS = (
         "replicator/wire/fetch.py",
         "if position > size:",
         "if False:",
-        (ANSWERS, "fetch_answer_that_lies"),
+        (ANSWERS, "read_on_into"),
     ),
     Guard(
         "leases of other types in a store",

@@ -22,6 +22,7 @@ from tests.integration.harness import Daemon, Kafka, Lab, Record, admin, bounds,
 from tests.integration.proxy import FaultProxy, spoil_nothing
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, API_VERSIONS = 0, 1, 2, 3, 9, 10, 18
+DESCRIBE_GROUPS, LIST_GROUPS, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_ACLS, ALTER_CONFIGS = 15, 16, 19, 20, 29, 44
 INIT_PRODUCER_ID, EPOCH_ENDS, DESCRIBE_CONFIGS, DESCRIBE_PRODUCERS = 22, 23, 32, 61
 _NAMES = {
     PRODUCE: "produce",
@@ -31,6 +32,12 @@ _NAMES = {
     OFFSET_FETCH: "offset_fetch",
     FIND_COORDINATOR: "find_coordinator",
     API_VERSIONS: "api_versions",
+    DESCRIBE_GROUPS: "describe_groups",
+    LIST_GROUPS: "list_groups",
+    CREATE_TOPICS: "create_topics",
+    DELETE_TOPICS: "delete_topics",
+    DESCRIBE_ACLS: "describe_acls",
+    ALTER_CONFIGS: "incremental_alter_configs",
     INIT_PRODUCER_ID: "init_producer_id",
     EPOCH_ENDS: "offset_for_leader_epoch",
     DESCRIBE_CONFIGS: "describe_configs",
@@ -213,6 +220,11 @@ def rounds(cluster: Kafka, topic: str, count: int, number: int) -> None:
     produce(cluster, topic, items)
 
 
+def bugs(daemon: Daemon) -> list[str]:
+    """Return the errors of ours that a daemon logged: each with its stack (`replicator.obs.bugs`)."""
+    return [line for line in daemon.log_file.read_text().splitlines() if '"exception": ' in line]
+
+
 # -- what is looked at beside each lie --------------------------------------------------------------------------------
 
 _MEMORY_KIB_MAX = 300 << 10
@@ -284,7 +296,7 @@ class Watched:
         assert self.daemon.process.poll() is None
         status = Path(f"/proc/{self.daemon.process.pid}/status").read_text()
         assert next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) < _MEMORY_KIB_MAX
-        assert "this is a bug" not in self.daemon.log_file.read_text()
+        assert not bugs(self.daemon)
 
     def _log_lines(self) -> int:
         return len(self.daemon.log_file.read_bytes().splitlines())

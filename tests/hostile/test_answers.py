@@ -20,12 +20,21 @@ from kio.static.primitive import i32, i64Timedelta
 
 from replicator.admin.topics import TopicAdmin
 from replicator.engine.look import Side, read_once
-from replicator.errors import AuthenticationFailed, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
+from replicator.errors import (
+    AuthenticationFailed,
+    ConnectionFailed,
+    CorruptRecords,
+    KafkaError,
+    ProtocolError,
+    WrongCluster,
+)
 from replicator.model.names import TopicPartition
 from replicator.model.security import Mechanism, Security
 from replicator.wire import connection as connection_module
 from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.fetch import FetchSession
+from replicator.wire.versions import FETCH_BY_NAME
 from tests.hostile.broker import (
     API_VERSIONS,
     FETCH,
@@ -138,6 +147,7 @@ async def test_an_answer_that_drips_is_not_waited_for() -> None:
 
 
 STRANGE: list[tuple[dict[str, Any], str]] = [
+    ({"cluster_id": None}, "does not tell its cluster id"),
     ({"cluster_id": "x\x1b[2J" * 50_000}, "its cluster id is 'x"),
     ({"brokers": (MetadataResponseBroker(node_id=BrokerId(1), host="h\nh", port=i32(9)),)}, "broker 1 is at"),
     ({"brokers": (MetadataResponseBroker(node_id=BrokerId(1), host="h", port=i32(99_999)),)}, "port 99999"),
@@ -157,6 +167,28 @@ async def test_what_no_cluster_says_of_itself_is_refused(changed: dict[str, Any]
 
     assert isinstance(error, ProtocolError)
     assert why in error.why
+
+
+@pytest.mark.parametrize("cluster_id", ["x\x1b[2J" * 50_000, None])
+async def test_what_is_no_cluster_id_is_not_another_clusters(cluster_id: str | None) -> None:
+    """It stood as it came in the error, in status, and in the line of the flow file that was advised."""
+
+    def wrong(told: str) -> WrongCluster:
+        raise AssertionError(told)
+
+    async with HostileBroker() as broker:
+        broker.lie = body(METADATA, encoded(broker.metadata(cluster_id=cluster_id)))
+        cluster = Cluster(broker.spec())
+        cluster.mean("the one that is meant", wrong)
+        with pytest.raises(ProtocolError) as caught:
+            await cluster.refresh([TOPIC])
+        cluster.brokers = {1: ("127.0.0.1", broker.port)}
+        with pytest.raises(ProtocolError):
+            await cluster.connection(1, Purpose.FETCH)
+        cluster.close()
+
+    assert caught.value.with_next_step().isprintable()
+    assert len(caught.value.with_next_step()) < _TEXT_CHARS_MAX
 
 
 @pytest.mark.parametrize(("name", "why"), [("a\x1b[31m", "a topic is called"), ("other", "without a word of orders")])
@@ -350,6 +382,16 @@ async def test_a_fetch_answer_that_lies_is_refused(raw: bytes) -> None:
         with pytest.raises(CorruptRecords):
             await read_once(Side(cluster, cluster.topic_ids), connection, WHERE, 0)
         cluster.close()
+
+
+def test_a_fetch_answer_is_not_read_on_into_the_one_before() -> None:
+    """Both are the same but for their last bytes, which the first one left in the frame."""
+    session = FetchSession(FETCH_BY_NAME, 0, {})
+    whole = bytearray(bytes(4) + b"\x00" + ONE_PARTITION + b"\x01" + struct.pack(">i", -1) + b"\x01" + bytes(3))
+    assert [one.where for one in session.answer(whole, len(whole) - 1)[1]] == [WHERE]
+    for size in range(5, len(whole) - 1):
+        with pytest.raises(CorruptRecords):
+            session.answer(whole, size)
 
 
 async def test_others_run_while_a_large_cluster_is_described() -> None:

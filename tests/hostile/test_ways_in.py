@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import socket
 import ssl
+import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ import pytest
 from kio.schema.errors import ErrorCode
 from kio.static.primitive import i64Timedelta
 
+from replicator import logins
 from replicator.engine.leaders import LeaderWatch
 from replicator.engine.link import Link
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError
@@ -28,7 +30,17 @@ from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.connection import Connection
 from replicator.wire.threads import THREADS_MAX, Threads
 from tests.certs import Authority, KeyPair
-from tests.hostile.broker import API_VERSIONS, SASL_AUTHENTICATE, SASL_HANDSHAKE, TOPIC, HostileBroker, sasl
+from tests.hostile.broker import (
+    API_VERSIONS,
+    SASL_AUTHENTICATE,
+    SASL_HANDSHAKE,
+    TOPIC,
+    Asked,
+    HostileBroker,
+    framed,
+    head,
+    sasl,
+)
 
 
 @pytest.fixture
@@ -263,6 +275,47 @@ async def test_a_login_that_cannot_be_renewed_ends_its_connection(
         await asyncio.wait_for(held, 5.0)
 
     assert connection.closed is not None
+
+
+@pytest.mark.parametrize("milliseconds", [0, -1, -(2**63), 10**17, 2**63 - 1])
+async def test_a_login_that_holds_for_ever_is_not_renewed(milliseconds: int) -> None:
+    """No lifetime, less than none, and more than any clock counts."""
+    answer = struct.pack(">h", 0) + b"\x00\x01" + struct.pack(">q", milliseconds) + b"\x00"
+
+    def first(asked: Asked, honestly: bytes) -> bytes:
+        return framed(head(asked) + answer if asked.key == SASL_AUTHENTICATE else honestly)
+
+    async with HostileBroker(first) as broker:
+        cluster = Cluster(broker.spec(sasl()))
+        await cluster.refresh([TOPIC])
+        await asyncio.sleep(0.1)
+        await cluster.refresh([TOPIC])
+        cluster.close()
+
+    assert broker.asked[SASL_AUTHENTICATE] == 1
+
+
+async def test_a_renewal_that_is_refused_once_costs_one_connection(
+    monkeypatch: pytest.MonkeyPatch, logged_in: tuple[HostileBroker, Connection]
+) -> None:
+    """The next one is logged in to, after the pause that keeps accounts from being locked."""
+    monkeypatch.setattr(logins, "PAUSE_SECONDS", 0.2)
+    broker, connection = logged_in
+    good = broker.login
+    broker.login = replace(good, error_code=ErrorCode.sasl_authentication_failed, error_message="not now")
+    async with asyncio.timeout(5.0):
+        while connection.closed is None:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.005)
+    broker.login = good
+    assert isinstance(connection.closed, AuthenticationFailed)
+    assert "not now" in str(connection.closed)
+    cluster = Cluster(connection.cluster)
+    async with asyncio.timeout(10.0):
+        while cluster.cluster_id is None:
+            with contextlib.suppress(KafkaError):
+                await cluster.refresh([TOPIC])
+            await asyncio.sleep(0.05)
+    cluster.close()
 
 
 async def test_a_refused_login_names_the_broker() -> None:

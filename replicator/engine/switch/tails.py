@@ -42,6 +42,7 @@ _PIECE_BYTES = 512 << 10
 _PIECE_RECORDS = 2000
 _LIMIT_BYTES = 8 << 20
 _TOPIC_ALREADY_EXISTS = 36
+_OFFSET_DIGITS_MAX = 19
 
 log = get_logger(__name__)
 
@@ -278,4 +279,7 @@ def _flat(headers: Iterable[tuple[bytes, bytes | None]]) -> list[bytes | None]:
 def _origin_of(record: Record) -> tuple[int, bytes]:
     # Ours stand last: the record may have had headers of these names.
     added = dict(record.headers[-4:])
-    return int(added.get(OFFSET_HEADER) or -1), added.get(DIGEST_HEADER) or b""
+    offset = added.get(OFFSET_HEADER) or b""
+    # Whoever may write to the export may write anything: what has no offset is none of ours.
+    known = offset.isdigit() and len(offset) <= _OFFSET_DIGITS_MAX
+    return int(offset) if known else -1, added.get(DIGEST_HEADER) or b""

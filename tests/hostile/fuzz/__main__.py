@@ -1,7 +1,8 @@
-"""Coverage-guided fuzzing of one decoder: `python -m tests.hostile.fuzz TARGET [libFuzzer's options]`.
+"""Coverage-guided fuzzing of one decoder: `python -m tests.hostile.fuzz [--keep] TARGET [libFuzzer's options]`.
 
-It begins with what is kept under `corpus/TARGET`, writes what reaches new code into the directory that comes first
-(`--grow DIR`), and ends with an error where a decoder raises what it should not; the input that did it is kept.
+It begins with what is kept under `corpus/TARGET`, writes what it finds into the directory that is given, and ends with
+an error where a decoder raises what it should not. With `--keep` the directory is one of its own, and afterwards the
+corpus holds the input that did it, as `found-...`, and of the others the smallest that reach code no kept one reaches.
 """
 
 from __future__ import annotations
@@ -14,29 +15,32 @@ import atheris
 with atheris.instrument_imports(include=["replicator"]):
     from tests.hostile.fuzz.targets import CORPUS, TARGETS, kinds, refused_or_understood
 
-INPUT_BYTES_MAX = 2048
+from tests.hostile.fuzz.keeping import INPUT_BYTES_MAX, keep
 
 
-def main() -> None:
-    """Fuzz until libFuzzer's options say stop."""
-    name, *options = sys.argv[1:]
+def main() -> int:
+    """Fuzz until libFuzzer's options say stop; return its exit code."""
+    name, *options = [word for word in sys.argv[1:] if word != "--keep"]
+    if "--keep" in sys.argv:
+        return keep(name, options)
     decoder = TARGETS[name]
     directories = [option for option in options if not option.startswith("-")]
     kinds()  # looked for once, and not on the time of an input
     corpus = CORPUS / name
-    corpus.mkdir(parents=True, exist_ok=True)
-    found = Path(directories[0]) if directories else corpus
+    found = Path(directories[0]) if directories else Path()
     arguments = [
-        sys.argv[0],
+        # What libFuzzer runs to begin anew, word by word.
+        f"{sys.executable} -m tests.hostile.fuzz {name}",
         f"-max_len={INPUT_BYTES_MAX}",
         f"-artifact_prefix={found}/found-",
         *(option for option in options if option.startswith("-")),
         *directories,
-        str(corpus),
+        *([] if any(option.startswith("-merge") for option in options) else [str(corpus)]),
     ]
     atheris.Setup(arguments, lambda raw: refused_or_understood(decoder, raw))
     atheris.Fuzz()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

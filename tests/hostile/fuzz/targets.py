@@ -172,8 +172,8 @@ def state_records(raw: bytes) -> None:
     note = state_parts.note_of(raw)
     if note is not None:
         state_parts.joined(b"key", note, {})
+    found = StateRecords(dict.fromkeys(_KEYS, raw))  # once: the index costs more than all that is read from it
     for read in _READS:
-        found = StateRecords(dict.fromkeys(_KEYS, raw))
         try:
             read(found)
         except BugError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from confluent_kafka.admin import ConfigEntry  # type: ignore[attr-defined]  # its __init__ has no __all__
 
 from replicator.admin import topics
 from replicator.admin.client import Connection
-from replicator.admin.topics import TopicAdmin
-from replicator.errors import NotOurs
+from replicator.admin.topics import ConfigValue, TopicAdmin
+from replicator.errors import KafkaError, NotOurs, ProtocolError
 from replicator.model.security import ClusterSpec
 
 OLD, NEW, NONE = bytes([1] * 16), bytes([2] * 16), bytes(16)
@@ -33,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     async def call(*_: object, **__: object) -> dict[str, object]:
         return {}
 
-    monkeypatch.setattr(topics, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(topics, "_POLL_SECONDS", (0.001, 0.001))
     monkeypatch.setattr(Connection, "call", call)
 
 
@@ -58,3 +61,47 @@ async def test_a_topic_that_is_never_told_of_is_not_taken_for_ours() -> None:
     """Somebody may have deleted it at once."""
     with pytest.raises(NotOurs):
         await Admin(OLD, seconds=0.05).create_topic("t", 1, 1, {}, before={OLD})
+
+
+class Told(TopicAdmin):
+    """An administrator who is told these settings of each topic."""
+
+    def __init__(self, *told: tuple[str, str | None, int]) -> None:
+        super().__init__(ClusterSpec("west", (("w", 1),)))
+        entry: Any = ConfigEntry
+        self.told = {name: entry(name, value, source=source) for name, value, source in told}
+
+    async def _describe(self, kind: object, names: list[str], *_: object, **__: object) -> Any:
+        del kind
+        return dict.fromkeys(names, self.told)
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ((), "names no setting"),
+        ((("delete.retention.ms", "banana", 5),), "says delete.retention.ms is 'banana'"),
+        ((("delete.retention.ms", "-7", 5),), "says delete.retention.ms is '-7'"),
+        ((("max.message.bytes", "9" * 40, 5),), "says max.message.bytes is '99"),
+        ((("retention.ms", "9" * 32_000, 5),), "(32,000 characters)"),
+        ((("cleanup.policy", "\x1b[2J" * 9_000, 5),), r"says cleanup.policy is '\x1b[2J"),
+    ],
+)
+async def test_settings_that_cannot_be_are_not_taken(told: tuple[tuple[str, str, int], ...], why: str) -> None:
+    """What the copy reads as numbers are numbers; the topic is told of alone."""
+    refused: dict[str, KafkaError] = {}
+    assert await Told(*told).describe_configs(["t"], refused) == {}
+    with pytest.raises(ProtocolError) as caught:
+        await Told(*told).describe_configs(["t"])
+    for error in (refused["t"], caught.value):
+        assert why in error.why
+        assert error.with_next_step().isprintable()
+        assert len(error.with_next_step()) < 1_000
+
+
+async def test_settings_of_newer_brokers_are_taken() -> None:
+    """Where a value is from may have a new name; no policy at all is one since Kafka 4."""
+    told = Told(("retention.ms", "-1", 99), ("cleanup.policy", "compact, delete", 5), ("min.insync.replicas", None, 5))
+    found = (await told.describe_configs(["t"]))["t"]
+    assert found.effective["retention.ms"] == ConfigValue("-1", "unknown_config")
+    assert found.dynamic == {}

@@ -328,3 +328,16 @@ def test_a_target_that_contradicts_itself_is_waited_for(target: TargetLog, says:
     assert reason_of(decision) is Reason.WAITING_FOR_BROKER
     assert isinstance(decision, Wait)
     assert says in decision.detail
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_source_that_starts_behind_its_own_end_is_waited_for(*, ours: bool) -> None:
+    """It would be a loss, or a seed of a trillion offsets."""
+    source = replace(SOURCE, start=10**15, end=10**15, high_watermark=10**15, log_end=10)
+    decision = decide(WRITER, TARGET if ours else EMPTY, source, ours=ours, begin_at=10**15)
+
+    assert isinstance(decision, Wait)
+    assert "the source contradicts itself" in decision.detail
+    assert not isinstance(
+        decide(WRITER, TARGET if ours else EMPTY, replace(source, log_end=10**15), ours=ours, begin_at=10**15), Wait
+    )

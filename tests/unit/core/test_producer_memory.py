@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from replicator.core.producer_memory import (
     EXPIRATION,
     EXPIRATION_BEFORE_3_4,
@@ -26,6 +28,13 @@ def test_whoever_does_not_tell_counts_with_the_default() -> None:
     assert (longer.shortest_ms, longer.is_told, longer.silent) == (EXPIRATION_DEFAULT_MS, False, (2,))
     assert producer_memory({1: {EXPIRATION: "1000"}, 2: {EXPIRATION: None}}).shortest_ms == 1000
     assert ProducerMemory({}).shortest_ms == EXPIRATION_DEFAULT_MS
+
+
+@pytest.mark.parametrize("told", ["banana", "", "-7", "0", "9" * 40, "9" * 32_000, "1e3", "\u0663"])
+def test_what_is_no_time_is_not_told(told: str) -> None:
+    """A broker, or what stands before it, may answer anything."""
+    found = producer_memory({1: {EXPIRATION: "1000"}, 2: {EXPIRATION: told}})
+    assert (found.by_broker, found.silent) == ({1: 1000}, (2,))
 
 
 def test_before_kafka_3_4_transactional_ids_and_producers_share_a_setting() -> None:

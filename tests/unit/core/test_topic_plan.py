@@ -197,6 +197,22 @@ def test_settings_removed_at_the_source_are_removed_where_they_were_ours() -> No
     assert any("segment.ms=2000 is set on the target only" in note for note in theirs.notes)
 
 
+def test_what_the_source_does_not_tell_is_left_as_it_is() -> None:
+    """Without its retention a mirror would go by its cluster's own, and lose what was copied."""
+    first = plan()
+    target = result_of(first, None)
+    assert target is not None
+    silent = plan(
+        replace(SOURCE, configs={"segment.ms": "1000"}, effective={"cleanup.policy": "delete"}),
+        target,
+        recorded=Recorded(managed=first.managed),
+    )
+
+    assert silent.steps == (SetConfigs("orders", {"segment.ms": "1000"}),)
+    untold = "max.message.bytes, retention.bytes, retention.ms: left alone"
+    assert any(untold in note for note in silent.notes)
+
+
 def test_what_is_changed_is_told_from_and_to() -> None:
     """Also a setting that the topic inherits; what is set as it is in force already is no change."""
     stood = TargetTopic("t", 1, 3, {"retention.ms": "-1", "min.insync.replicas": "2"})
@@ -287,7 +303,8 @@ def test_planning_on_the_result_gives_no_steps(
 
 def test_a_topic_is_compacted_only_once_it_is_seeded() -> None:
     """A broker moves no log start where records are only compacted, and takes no keyless record there."""
-    source = replace(SOURCE, configs={"cleanup.policy": "compact", "retention.ms": "1000"}, effective={})
+    own = {"cleanup.policy": "compact", "retention.ms": "1000"}
+    source = replace(SOURCE, configs=own, effective=EFFECTIVE | own | {"retention.bytes": "5000"})
     created = plan(source, None, recorded=Recorded(seeding=True))
     (create,) = created.steps
     assert isinstance(create, CreateTopic)
@@ -297,8 +314,8 @@ def test_a_topic_is_compacted_only_once_it_is_seeded() -> None:
     target = TargetTopic("t1", 6, 3, create.configs)
     (step,) = plan(source, target, recorded=Recorded("s1", "t1", created.managed)).steps
     assert isinstance(step, SetConfigs)
-    assert dict(step.values) == {"cleanup.policy": "compact", "retention.ms": "1000"}
-    assert step.delete == ("retention.bytes",)
+    assert dict(step.values) == own | {"retention.bytes": "5000"}
+    assert step.delete == ()
 
 
 def test_settings_of_a_topic_that_others_write_to_are_left_alone() -> None:

@@ -51,6 +51,7 @@ class Broker:
         return MetadataResponse(
             throttle_time=i32Timedelta.parse(timedelta(0)),
             brokers=tuple(MetadataResponseBroker(node_id=BrokerId(node), host="h", port=i32(9)) for node in (1, 2, 3)),
+            cluster_id="east-id",
             topics=tuple(self._topic(str(one.name)) for one in request.topics or () if one.name != self.leaves_out),
         )
 

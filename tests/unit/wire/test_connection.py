@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
+from replicator.errors import AnswerTooLarge, ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.security import ClusterSpec, Protocol, Security
 from replicator.wire.connection import Connection
 from replicator.wire.frames import Frame, FramePool
@@ -198,6 +198,26 @@ async def test_an_answer_of_an_unacceptable_size_closes_before_anything_is_made_
 
     assert all(isinstance(error, ProtocolError) for error in calls.errors())
     assert f"claims {size} bytes" in str(connection.closed)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_only_an_answer_is_too_large(peer: Peer, *, answers: bool) -> None:
+    """The words of another protocol say nothing of a batch that cannot be read."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await next_request(reader)
+        correlation = struct.pack(">i", request.correlation_id) if answers else b"/1.1"
+        writer.write(b"HTTP" + correlation + b" 400 Bad Request\r\n\r\n")
+        await reader.read()
+
+    connection = await peer.connect(talk)
+    calls = Calls(1)
+    send(connection, calls, 0, bytes_max=1000)
+    await calls.done.wait()
+
+    (error,) = calls.errors()
+    assert "claims 1213486160 bytes" in str(error)
+    assert (type(error) is AnswerTooLarge) is answers
 
 
 async def test_an_answer_without_a_request_closes(peer: Peer) -> None:
