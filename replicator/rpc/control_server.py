@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -94,6 +95,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> AsyncIterator[pb.WatchStatusResponse]:
         """Send a snapshot per interval until the caller or this server goes away."""
         wanted = request.interval_seconds or _WATCH_SECONDS_DEFAULT
+        if math.isnan(wanted):  # neither above nor below any bound: the loop would never wait
+            wanted = _WATCH_SECONDS_DEFAULT
         interval_seconds = min(max(wanted, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)
         async with errors_cross(context):
             while not self._stopping.is_set():

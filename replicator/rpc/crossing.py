@@ -60,4 +60,4 @@ async def _in_time(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: ReplicatorError) -> None:
     metadata = ((faults.METADATA_KEY, faults.to_wire(error)),)
-    await context.abort(faults.status_code(error), error.what, metadata)
+    await context.abort(faults.status_code(error), faults.details_of(error), metadata)

@@ -11,12 +11,16 @@ from google.protobuf.message import DecodeError
 
 from replicator import errors
 from replicator.model.states import Reason
+from replicator.model.text import printable
 from replicator.rpc.v1 import control_pb2 as pb
 
 METADATA_KEY = "replicator-error-bin"
-_TEXT_CHARS_MAX = 1000
+_MORE = "…"
+_TEXT_BYTES_MAX = 1000
+_PROBLEM_BYTES_MAX = 700
 _PROBLEMS_MAX = 5
-"""Metadata is bounded to 8 KiB by default on both sides; three texts and five problems stay below it."""
+_DETAILS_BYTES_MAX = 300
+"""Metadata is bounded to 8 KiB by default on both sides; three texts, five problems and the details stay below it."""
 
 _STATUS: tuple[tuple[type[errors.ReplicatorError], grpc.StatusCode], ...] = (
     (errors.UsageError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -55,7 +59,7 @@ def to_wire(error: errors.ReplicatorError) -> bytes:
         exit_code=error.exit_code,
     )
     if isinstance(error, errors.ConfigError):
-        detail.problems.extend(_cut(problem) for problem in error.problems[:_PROBLEMS_MAX])
+        detail.problems.extend(_cut(problem, _PROBLEM_BYTES_MAX) for problem in error.problems[:_PROBLEMS_MAX])
     if isinstance(error, errors.MirrorFault):
         detail.reason = error.reason
     if isinstance(error, errors.HeldElsewhere):
@@ -102,8 +106,17 @@ def from_wire(data: bytes) -> errors.ReplicatorError:
     return kind(what, **fields)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT_CHARS_MAX else text[: _TEXT_CHARS_MAX - 1] + "…"
+def details_of(error: errors.ReplicatorError) -> str:
+    """Return what callers other than ours are told of an error."""
+    return _cut(error.what, _DETAILS_BYTES_MAX)
+
+
+def _cut(text: str, bytes_max: int = _TEXT_BYTES_MAX) -> str:
+    """Return a text that may quote a caller's words, of any length: nothing in it acts on a terminal."""
+    kept = printable(text[:bytes_max], lines=True).encode()
+    if len(text) <= bytes_max and len(kept) <= bytes_max:
+        return kept.decode()
+    return kept[: bytes_max - len(_MORE.encode())].decode(errors="ignore") + _MORE
 
 
 def _tree(kind: type[errors.ReplicatorError]) -> Iterator[type[errors.ReplicatorError]]:

@@ -14,8 +14,10 @@ from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
+from replicator.model.text import said
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
+_UID_CHARS_MAX = 64
 QUESTIONS_MAX = 10_000
 """About offsets, in one call."""
 
@@ -188,7 +190,8 @@ def find_flow(status: DaemonStatus, name: str, uid: str = "") -> FlowStatus:
             if uid and flow.flow_uid != uid:
                 raise Conflict(
                     f"flow {name!r} of this daemon is not the one that is asked about",
-                    why=f"its uid is {flow.flow_uid or 'not known yet'}, not {uid}: it has another source or target",
+                    why=f"its uid is {flow.flow_uid or 'not known yet'}, not {said(uid, _UID_CHARS_MAX)}: it has "
+                    "another source or target",
                     next_step="give daemons of different flows addresses of their own (daemon.rpc)",
                 )
             return flow

@@ -44,6 +44,7 @@ NAMES = "tests/hostile/test_names.py"
 FILES = "tests/hostile/test_local_files.py"
 FLOW_FILES = "tests/hostile/test_flow_files.py"
 DECODERS = "tests/hostile/test_decoders.py"
+MESSAGES = "tests/hostile/test_messages.py"
 DECODE = "replicator/wire/decode.py"
 CONNECTION = "replicator/wire/connection.py"
 METADATA = "replicator/wire/metadata.py"
@@ -232,6 +233,102 @@ GUARDS = (
         "os.O_NOFOLLOW",
         "0",
         (FILES, ""),
+    ),
+    Guard(
+        "an interval that is no number",
+        "it is none, and the default counts",
+        "replicator/rpc/control_server.py",
+        "if math.isnan(wanted):",
+        "if False:",
+        (MESSAGES, "interval"),
+    ),
+    Guard(
+        "a caller's words of a megabyte in an error",
+        "what is told of an error is short",
+        "replicator/rpc/crossing.py",
+        "faults.details_of(error)",
+        "error.what",
+        (MESSAGES, "GetSwitch"),
+    ),
+    Guard(
+        "a caller's words that act on a terminal",
+        "what is told of an error is printable",
+        "replicator/rpc/faults.py",
+        "kept = printable(text[:bytes_max], lines=True).encode()",
+        "kept = text[:bytes_max].encode()",
+        (MESSAGES, "GetStatus"),
+    ),
+    Guard(
+        "settings that are no numbers",
+        "they are looked at where they come in",
+        "replicator/admin/topics.py",
+        "if value is not None and not _is_number(value, lowest):",
+        "if False:",
+        ("tests/unit/admin/test_topics.py", "cannot_be"),
+    ),
+    Guard(
+        "no settings at all",
+        "that is no answer",
+        "replicator/admin/topics.py",
+        "if not entries:",
+        "if False:",
+        ("tests/unit/admin/test_topics.py", "cannot_be"),
+    ),
+    Guard(
+        "settings that are not told",
+        "those that keep records are left alone",
+        "replicator/core/topic_configs.py",
+        "untouched=(excluded | denied | untold | DENIED.keys())",
+        "untouched=(excluded | denied | DENIED.keys())",
+        ("tests/unit/core/test_topic_plan.py", "does_not_tell"),
+    ),
+    Guard(
+        "a broker that remembers producers for 'banana'",
+        "what is no time is not told",
+        "replicator/core/producer_memory.py",
+        "if value is None or not _is_time(value):",
+        "if value is None:",
+        ("tests/unit/core/test_producer_memory.py", "no_time"),
+    ),
+    Guard(
+        "another cluster's id that is none",
+        "it is looked at before it is compared",
+        "replicator/wire/cluster.py",
+        "            check_metadata(self.spec, answer)\n            self._check(answer.cluster_id)",
+        "            self._check(answer.cluster_id)",
+        (ANSWERS, "no_cluster_id"),
+    ),
+    Guard(
+        "a source that starts behind its own end",
+        "it contradicts itself",
+        "replicator/core/attach.py",
+        "or _start_of_nothing(source)",
+        "",
+        ("tests/unit/core/test_attach.py", "behind_its_own_end"),
+    ),
+    Guard(
+        "another protocol in place of a fetch answer",
+        "only what has the request's number is too large",
+        CONNECTION,
+        "if size < _PREFIX_BYTES or correlation != _PREFIX.pack(entry.correlation_id):",
+        "if size < _PREFIX_BYTES:",
+        ("tests/unit/wire/test_connection.py", "too_large"),
+    ),
+    Guard(
+        "a login that holds for ever",
+        "the largest lifetime is one",
+        DECODE,
+        "    except OverflowError:  # a login",
+        "    except ZeroDivisionError:  # a login",
+        ("tests/hostile/test_ways_in.py", "for_ever"),
+    ),
+    Guard(
+        "an authority's file that is gone",
+        "our own files are opened apart from the connection",
+        "replicator/wire/stream.py",
+        "    except OSError as error:  # an SSLError, too",
+        "    except ZeroDivisionError as error:  # an SSLError, too",
+        ("tests/hostile/test_certificates.py", "exchanged"),
     ),
     Guard(
         "a file that others can write to",
