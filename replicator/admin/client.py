@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
 from replicator.core.rights import Operation, on_cluster
-from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed
 from replicator.logins import logins_of
 from replicator.threads import in_threads
 
@@ -30,6 +30,8 @@ _POLL_SECONDS = 0.1
 _MARGIN_SECONDS = 2.0
 """librdkafka ends a request at its time-out by itself; past this margin we end it."""
 _CLOSE_SECONDS_MAX = 2.0
+_KEPT_SECONDS = 20.0
+"""How old a client must be to be made anew where the cluster is out of its reach."""
 _SOME_BROKER = "a broker of librdkafka's choice"
 
 K = TypeVar("K", bound="Hashable")
@@ -48,6 +50,7 @@ class Connection:
         self.cluster = cluster
         self._pool = f"admin {cluster.alias}"
         self._client: AdminClient | None = None
+        self._made_at = 0.0
         self._making = threading.Lock()
         self._seen: Code | None = None
         self.before: Callable[[], Awaitable[None]] | None = None
@@ -105,6 +108,11 @@ class Connection:
         except AuthenticationFailed as error:
             if error.refused:
                 logins.refused(_SOME_BROKER, error)
+                self._let_go()
+            raise
+        except ConnectionFailed:
+            # It may know brokers by addresses that they have no more, and asks for new ones every five minutes only.
+            if time.monotonic() - self._made_at > _KEPT_SECONDS:
                 self._let_go()
             raise
 
@@ -168,6 +176,7 @@ class Connection:
                 config["error_cb"] = self._note
                 try:
                     self._client = AdminClient(config)
+                    self._made_at = time.monotonic()
                 except KafkaException as error:  # an unreadable certificate, an unknown mechanism
                     raise fault(
                         error_of(error),

@@ -194,7 +194,9 @@ class LeaseKeeper:
         self._answered_at = self._now()
         self._alone.clear()
         self.table = answer.table
-        self._valid_until = began + answer.ttl_seconds - self._timing.margin_seconds
+        # Ours is a bound to what a coordinator says; in this order, as it may say NaN, which is not below anything.
+        ttl_seconds = min(self._timing.ttl_seconds, answer.ttl_seconds)
+        self._valid_until = began + ttl_seconds - self._timing.margin_seconds
         floors = self._floors()
         for lease in answer.table.held_by(self._caller.instance):
             # One that is older than what was seen on the state topic comes from an old copy of the coordinator's

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from replicator.core.offset_map import Place, unpack_runs
 from replicator.errors import CorruptRecords
-from tests.hostile.fuzz.targets import CORPUS, TARGETS, kept, refused_or_understood
+from tests.hostile.fuzz.keeping import CORPUS
+from tests.hostile.fuzz.targets import TARGETS, kept, refused_or_understood
 
 ROOT = Path(__file__).parents[2]
 CORPORA_BYTES_MAX = 300_000

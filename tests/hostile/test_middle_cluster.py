@@ -16,6 +16,8 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -244,6 +246,7 @@ LIES: dict[str, tuple[int, Change]] = {
     "rules that are refused at length": (DESCRIBE_ACLS, text),
 }
 LOCALHOST = "127.0.0.1"
+BEFORE, CHANGED = "1234567", "7654321"
 PARTITIONS = 2
 _RATE_MAX = 60.0
 """Answers a second to one flow: one without a pause between its questions gets thousands."""
@@ -325,6 +328,21 @@ class Scene:
         self.written += 1
         for topic in self.topics.values():
             wait_until("commits stand", lambda topic=topic: self._commit(topic))  # type: ignore[misc]
+
+    def change(self) -> None:
+        """Change a setting of each topic of the source, and make one more beside it."""
+        for topic in self.topics.values():
+            entry = ConfigEntry("segment.ms", CHANGED, incremental_operation=AlterConfigOpType.SET)
+            resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+            admin(self.source).incremental_alter_configs([resource])[resource].result(30)
+        new = [NewTopic(f"{topic}.new", 1, 1) for topic in self.topics.values()]
+        for done in admin(self.source).create_topics(new).values():
+            done.result(30)
+
+    def not_made(self) -> list[str]:
+        """Return the lies under which the new topic is not on the target."""
+        there = admin(self.target).list_topics(timeout=30).topics
+        return [name for name, topic in self.topics.items() if f"{topic}.new" not in there]
 
     def _commit(self, topic: str) -> bool:
         """Commit behind what is written; return whether that was done: a coordinator may still be loading."""
@@ -426,13 +444,13 @@ def stage(east: Cluster, west: Cluster, lab: Lab, topic_name: str) -> Iterator[S
                 document["flows"][flows[name]] = {
                     "from": ends[0],
                     "to": ends[1],
-                    "topics": {"include": [topics[name]]},
+                    "topics": {"include": [topics[name], f"{topics[name]}.new"]},
                     "replication_factor": 1,
                     "groups": {"include": [f"{topics[name]}-group"], "sync_every": "1s"},
                     "acls": {"mirror": "rules" in name},
                 }
             daemon.write()
-            new = [NewTopic(topic, PARTITIONS, 1, config={"segment.ms": "1234567"}) for topic in topics.values()]
+            new = [NewTopic(topic, PARTITIONS, 1, config={"segment.ms": BEFORE}) for topic in topics.values()]
             for done in admin(source).create_topics(new).values():
                 done.result(30)
             return Scene(source, target, daemon, mouths, topics, flows)
@@ -461,7 +479,7 @@ def test_lies_about_a_whole_cluster_are_waited_out(stage: Stage, side: str, kind
     scene = stage(side, names)
     daemon = scene.daemon
     scene.write()
-    daemon.start()
+    daemon.start(ready_seconds=300)
     wait_until("all is copied", lambda: not scene.behind())
     wait_until("all groups follow", scene.all_groups_follow)
     settings, peak_kib = scene.settings(), scene.peak_kib()
@@ -470,6 +488,7 @@ def test_lies_about_a_whole_cluster_are_waited_out(stage: Stage, side: str, kind
     scene.lie(lying=True)
     scene.write()
     wait_until("the honest one goes on", lambda: not scene.lag()[HONEST])
+    scene.change()
     daemon.stop()
     daemon.start(ready_seconds=0)
     scene.write()
@@ -490,11 +509,15 @@ def test_lies_about_a_whole_cluster_are_waited_out(stage: Stage, side: str, kind
     print(f"memory {peak_kib >> 10} MiB, and {grown_kib >> 10} more")  # noqa: T201
 
     scene.lie(lying=False)
+    settings = {name: told | {"segment.ms": CHANGED} for name, told in settings.items()}
     with contextlib.suppress(AssertionError):
-        wait_until("all is copied", lambda: not scene.behind(), 90)
+        wait_until("all is copied", lambda: not scene.behind(), 120)
         wait_until("all groups follow", scene.all_groups_follow, 60)
+        wait_until("all topics are made", lambda: not scene.not_made(), 60)
+        wait_until("all settings follow", lambda: scene.settings() == settings, 60)
     reasons = scene.reasons()
     problems += [f"{name}: not copied afterwards: {reasons[name]}" for name in scene.behind()]
+    problems += [f"{name}: its new topic is not made: {reasons[name]}" for name in scene.not_made()]
     problems += _wrong(scene, settings, frozenset({scene.written}))
     assert not problems, "\n".join(problems)
     assert daemon.process.poll() is None
@@ -521,7 +544,11 @@ def _unbounded(scene: Scene, lines: Counter[str], seconds: float) -> list[str]:
 def _wrong(scene: Scene, settings: Mapping[str, Mapping[str, str]], commits: frozenset[int]) -> list[str]:
     """Return what is wrong on the target: records, settings, or a group that stands at none of these commits."""
     groups = [f"{name}: the group stands at {at}" for name, at in scene.committed().items() if at not in commits]
-    changed_ = [f"{name}: settings are {now}" for name, now in scene.settings().items() if now != settings[name]]
+    changed_ = [
+        f"{name}: settings are {now}"
+        for name, now in scene.settings().items()
+        if now not in (settings[name], {**settings[name], "segment.ms": CHANGED})
+    ]
     return groups + changed_ + _wrongly_copied(scene) + [one[-1_500:] for one in bugs(scene.daemon)]
 
 

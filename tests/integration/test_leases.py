@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.integration.harness import Daemon, Kafka, Lab, Load, assert_equal, commit, create, wait_until
+from tests.integration.harness import (
+    Daemon,
+    Kafka,
+    Lab,
+    Load,
+    assert_equal,
+    bounds,
+    commit,
+    create,
+    read_all,
+    wait_until,
+)
 from tests.integration.test_groups import positions
 
 PARTITIONS = 6
@@ -174,3 +186,44 @@ def test_another_number_of_shards(east: Kafka, west: Kafka, topic_name: str, lab
         wait_until("it waits again", lambda: "with 3 shards, this file says 2" in str(one.flow()["reason"]))
         wait_until("it goes on", lambda: copied_by(one, topic_name) == set(range(PARTITIONS)), 120.0)
     load.check(topic_name, assert_equal(east, west, topic_name))
+
+
+def _says(daemon: Daemon, words: str) -> bool:
+    """Return whether the status of a daemon's flow says so."""
+    return words in str(daemon.flow()["reason"])
+
+
+@pytest.mark.long
+def test_the_daemon_that_coordinates_is_frozen(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
+    """The others go on with what they hold, and say so; each ends in time; what the frozen one held waits for it."""
+    create(east, topic_name, PARTITIONS)
+    daemons = [lab.daemon(east, west, topic_name, replication_factor=1, shards=SHARDS) for _ in range(3)]
+    first, *others = daemons
+    for daemon in daemons:
+        daemon.document["coordinator"] |= {"endpoints": [first.rpc]}
+        daemon.write()
+        daemon.start()
+    with Load(east, {topic_name: PARTITIONS}, per_second=200) as load:
+        wait_until("the load is spread", lambda: is_even(first, 3), 60.0)
+        wait_until("everybody copies", lambda: all(copied_by(daemon, topic_name) for daemon in daemons))
+        first.freeze()
+        for other in others:
+            said = partial(_says, other, "no coordinator answers")
+            wait_until("it is said", said, 60.0)
+        theirs = copied_by(others[0], topic_name) | copied_by(others[1], topic_name)
+        assert theirs
+        ends = bounds(west, topic_name)
+        for number in theirs:
+            wait_until(
+                "what the others hold goes on",
+                lambda number=number: bounds(west, topic_name)[number][1] > ends[number][1],  # type: ignore[misc]
+            )
+        for other in others:
+            began = time.monotonic()
+            other.process.terminate()
+            other.process.wait(60.0)
+            print(f"ended by SIGTERM after {time.monotonic() - began:.1f} s with {other.process.returncode}")  # noqa: T201
+        first.thaw()
+        wait_alone(first, topic_name)
+    assert_equal(east, west, topic_name)
+    load.check(topic_name, read_all(west, topic_name))

@@ -8,21 +8,24 @@ corpus holds the input that did it, as `found-...`, and of the others the smalle
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import atheris
-
-with atheris.instrument_imports(include=["replicator"]):
-    from tests.hostile.fuzz.targets import CORPUS, TARGETS, kinds, refused_or_understood
-
-from tests.hostile.fuzz.keeping import INPUT_BYTES_MAX, keep
+from tests.hostile.fuzz.keeping import CORPUS, INPUT_BYTES_MAX, keep
 
 
 def main() -> int:
     """Fuzz until libFuzzer's options say stop; return its exit code."""
     name, *options = [word for word in sys.argv[1:] if word != "--keep"]
-    if "--keep" in sys.argv:
-        return keep(name, options)
+    return keep(name, options) if "--keep" in sys.argv else fuzz(name, options)
+
+
+def fuzz(name: str, options: Sequence[str]) -> int:
+    """Fuzz one decoder; libFuzzer ends the process by itself."""
+    import atheris  # noqa: PLC0415 - whoever only keeps what was found needs no instrumented copy of everything
+
+    with atheris.instrument_imports(include=["replicator"]):
+        from tests.hostile.fuzz.targets import TARGETS, kinds, refused_or_understood  # noqa: PLC0415
     decoder = TARGETS[name]
     directories = [option for option in options if not option.startswith("-")]
     kinds()  # looked for once, and not on the time of an input

@@ -10,8 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.hostile.fuzz.targets import CORPUS
-
+CORPUS = Path(__file__).parent / "corpus"
 INPUT_BYTES_MAX = 2048
 CORPUS_BYTES_MAX = 16 << 10
 """Of one target's ways in; what went wrong is kept whatever its size."""

@@ -51,6 +51,7 @@ from replicator.wire.metadata import check_metadata
 from replicator.wire.produce import ProduceCodec
 from replicator.wire.versions import FETCH_BY_ID, FETCH_BY_NAME, PRODUCE_BY_ID, PRODUCE_BY_NAME
 from tests.hostile.broker import HostileBroker
+from tests.hostile.fuzz.keeping import CORPUS
 from tests.hostile.middle import with_checksum
 from tests.unit.rpc.samples import FakeDaemon
 
@@ -395,7 +396,6 @@ TARGETS: dict[str, Decoder] = {
     "words": words,
     "http": http,
 }
-CORPUS = Path(__file__).parent / "corpus"
 
 
 def kept(target: str) -> Iterator[bytes]:

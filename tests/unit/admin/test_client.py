@@ -7,11 +7,13 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from replicator.admin import client
 from replicator.admin.topics import TopicAdmin
-from replicator.errors import KafkaError
+from replicator.errors import ConnectionFailed, KafkaError
 from replicator.model.security import ClusterSpec
 from replicator.threads import in_threads
 
@@ -45,6 +47,19 @@ async def test_a_hung_cluster_holds_up_neither_logins_nor_other_clusters_nor_thi
     assert time.monotonic() - began < 3.5
     with contextlib.suppress(asyncio.CancelledError, KafkaError):
         await asyncio.gather(*calls)
+
+
+@pytest.mark.parametrize("kept_seconds", [0.0, 60.0])
+async def test_a_client_that_reaches_nobody_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, frozen: ClusterSpec, kept_seconds: float
+) -> None:
+    """Where it was told wrong addresses it looked for new ones after five minutes only; but not for each call."""
+    monkeypatch.setattr(client, "_KEPT_SECONDS", kept_seconds)
+    admin = TopicAdmin(replace(frozen, request_timeout_seconds=0.3))
+    with pytest.raises(ConnectionFailed):
+        await admin.topics()
+    assert (admin._connection._client is None) is (kept_seconds == 0.0)
+    await admin.close()
 
 
 async def test_threads_of_one_cluster_are_few_and_what_nobody_waits_for_is_dropped() -> None:

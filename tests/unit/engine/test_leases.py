@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from tests.lease_world import DOUBT, MARGIN, TTL, UID, Wire, World, run
 
@@ -335,3 +339,14 @@ def test_no_coordinator_at_all() -> None:
         daemon.wire.loses_requests = False
     world.pass_time(60)
     assert sorted(len(daemon.works) for daemon in world.daemons) == [1, 1]
+
+
+@pytest.mark.parametrize("ttl_seconds", [math.nan, math.inf, 1e300])
+def test_no_coordinator_grants_a_lease_for_ever(ttl_seconds: float) -> None:
+    """What the daemon's own file says is a bound."""
+    world = World()
+    only = world.daemon("a", world.coordinator())
+    only.tick()
+    assert only.leases.table is not None
+    only.leases._take(LeaseAnswer(only.leases.table, ttl_seconds, ()), 1_000.0)
+    assert only.leases._valid_until == 1_000.0 + TTL - MARGIN
