@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -279,6 +279,21 @@ def _row(topic: TopicVerdict) -> tuple[str, ...]:
     )
 
 
+def refuse_unread(unread: Sequence[tuple[str, int, str | None]]) -> None:
+    """Return if no partition has a batch that cannot be read; of each its topic, its number, and why.
+
+    Raises:
+        Undecided: One has.
+    """
+    if unread:
+        topic, partition, problem = unread[0]
+        raise Undecided(
+            f"{len(unread)} partitions cannot be compared to their ends",
+            why=f"{topic}-{partition}: {problem}",
+            next_step="read that batch on both sides with another client",
+        )
+
+
 def judge(result: VerifyResult, wait: str) -> None:
     """Return if all is equal.
 
@@ -298,14 +313,7 @@ def judge(result: VerifyResult, wait: str) -> None:
             next_step=f"`replicator mirror describe FLOW {bad[0].topic} --events` tells the mirror's history; "
             "`mirror resolve` repairs it",
         )
-    unread = [(topic.topic, part) for topic in result.topics for part in topic.unread]
-    if unread:
-        topic, part = unread[0]
-        raise Undecided(
-            f"{len(unread)} partitions cannot be compared to their ends",
-            why=f"{topic}-{part.partition}: {part.problem}",
-            next_step="read that batch on both sides with another client",
-        )
+    refuse_unread([(topic, part.partition, part.problem) for topic, part in result.unread])
     if result.behind:
         raise TimedOut(
             f"equal so far; after {wait} the target is still {output.number(result.behind)} offsets behind",

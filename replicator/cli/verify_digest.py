@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.cli import output
 from replicator.cli.output import Column, Format
-from replicator.cli.verify import Asked, progress
+from replicator.cli.verify import Asked, progress, refuse_unread
 from replicator.core.range_digest import RANGE_OFFSETS_DEFAULT
 from replicator.core.selection import target_name
 from replicator.engine import verify_digest_file
@@ -203,6 +203,7 @@ def _judge(result: DigestResult, wait: str) -> None:
             next_step="`replicator verify FLOW -c FILE` without --digest names the records, "
             "where both sides can be read",
         )
+    refuse_unread([(topic, part.partition, part.problem) for topic, part in result.unread])
     if result.behind:
         raise TimedOut(
             f"equal so far; after {wait} {output.number(result.behind)} offsets could not be compared:"

@@ -11,6 +11,7 @@ from replicator.engine.verify_digest_file import PartitionDigests
 from replicator.engine.verify_digest_result import PartitionDigestVerdict
 from replicator.engine.verify_partition import Comparison, Meter, Task
 from replicator.engine.verify_sides import TwoSides
+from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
 from replicator.model.spec import SideName
 
@@ -73,6 +74,8 @@ class DigestComparison:
     def run(self, stop: threading.Event) -> PartitionDigestVerdict:
         """Compare to the end, or until told to stop; of a compacted topic what differs is compared record by record.
 
+        A batch that cannot be read ends it, and is told in the verdict: the ranges below it were compared.
+
         Raises:
             OutOfRange: A log was cut below what had been read.
             KafkaError: A cluster cannot be read.
@@ -90,6 +93,8 @@ class DigestComparison:
                 position = max(source_start, target_start)
                 self._source.restart(position)
                 self._target.restart(position)
+            except CorruptRecords as error:
+                return self._unread(source_start, target_start, error)
         # The target may be longer than the source: what stands there is extra, and the source's range is empty.
         self._source.finish(end)
         self._target.finish(end)
@@ -100,6 +105,17 @@ class DigestComparison:
         if verdict.different and task.compacted:
             return self._explained(verdict, stop)
         return verdict
+
+    def _unread(self, source_start: int, target_start: int, error: CorruptRecords) -> PartitionDigestVerdict:
+        """Return what the ranges say that were read on both sides."""
+        task, pairs = self._task, paired(self._source.ranges, self._target.ranges)
+        reached = pairs[-1].end if pairs else max(source_start, target_start)
+        verdict = judged(
+            PartitionDigests(task.source.partition, source_start, reached, self._source.ranges),
+            PartitionDigests(task.target.partition, target_start, reached, self._target.ranges),
+            compacted=task.compacted,
+        )
+        return replace(verdict, problem=error.with_next_step())
 
     def _read(self, start: int, stop: threading.Event) -> None:
         sides, task = self._sides, self._task

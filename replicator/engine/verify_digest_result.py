@@ -26,6 +26,7 @@ class PartitionDigestVerdict:
         behind: Offsets the target had not reached, or that lie in a range it had not reached the end of.
         not_covered: Offsets of the target above what the file of the source's digests covers.
         not_comparable: Offsets below the higher log start, or in a range that a moving log start cut.
+        problem: Why what follows `end` was not compared, though both sides hold it; None where all was.
     """
 
     partition: int
@@ -39,6 +40,7 @@ class PartitionDigestVerdict:
     behind: int = 0
     not_covered: int = 0
     not_comparable: int = 0
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,12 @@ class TopicDigestVerdict:
         """Whether every range compared is equal; None where that cannot be told, or nothing was compared."""
         if self.problem is not None or any(part.different for part in self.partitions):
             return False
-        return None if self.untold or self._unseen else True
+        return None if self.untold or self.unread or self._unseen else True
+
+    @property
+    def unread(self) -> tuple[PartitionDigestVerdict, ...]:
+        """Partitions that were not compared to their end, as a batch of theirs cannot be read."""
+        return tuple(part for part in self.partitions if part.problem is not None)
 
     @property
     def untold(self) -> bool:
@@ -74,6 +81,8 @@ class TopicDigestVerdict:
             return self.problem or "DIFFERENT"
         if self.untold:
             return CANNOT_BE_TOLD
+        if self.unread:
+            return "cannot be told"
         if self.behind:
             return "behind"
         return "not compared" if self.equal is None else "equal"
@@ -104,7 +113,8 @@ class TopicDigestVerdict:
             (beyond, f"not compared: {beyond} offsets of the target above what the file covers"),
             (excused, f"{excused} ranges differ by what compaction explains"),
         )
-        return tuple(text for count, text in said if count)
+        unread = (f"not compared to its end: partition {part.partition}: {part.problem}" for part in self.unread)
+        return (*(text for count, text in said if count), *unread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +131,12 @@ class DigestResult:
         found = {topic.equal for topic in self.topics}
         if False in found:
             return False
-        return None if self.untold or found == {None} else True
+        return None if self.untold or self.unread or found == {None} else True
+
+    @property
+    def unread(self) -> tuple[tuple[str, PartitionDigestVerdict], ...]:
+        """Partitions that were not compared to their end, each with the name of its topic."""
+        return tuple((topic.topic, part) for topic in self.topics for part in topic.unread)
 
     @property
     def untold(self) -> bool:
@@ -180,6 +195,7 @@ def _partition(part: PartitionDigestVerdict) -> dict[str, Any]:
         "behind": part.behind,
         "not_covered": part.not_covered,
         "not_comparable": part.not_comparable,
+        "problem": part.problem,
     }
 
 

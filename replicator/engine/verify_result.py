@@ -146,7 +146,12 @@ class VerifyResult:
         found = {topic.equal for topic in self.topics}
         if False in found:
             return False
-        return None if found == {None} or any(topic.unread for topic in self.topics) else True
+        return None if found == {None} or self.unread else True
+
+    @property
+    def unread(self) -> tuple[tuple[str, PartitionVerdict], ...]:
+        """Partitions that were not compared to their end, each with the name of its topic."""
+        return tuple((topic.topic, part) for topic in self.topics for part in topic.unread)
 
     @property
     def behind(self) -> int:

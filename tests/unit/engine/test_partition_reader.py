@@ -15,6 +15,8 @@ from crc32c import crc32c
 from replicator.core.record_diff import Kind, RecordDiff
 from replicator.core.rows import Large, Row, row_bytes, row_size, short_digest
 from replicator.engine.partition_reader import PartitionReader
+from replicator.engine.verify_digest_partition import DigestComparison
+from replicator.engine.verify_digest_result import DigestResult, TopicDigestVerdict
 from replicator.engine.verify_partition import Comparison, Meter, Task
 from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, TooLargeToOpen
 from replicator.model.names import TopicPartition
@@ -74,9 +76,16 @@ class Served:
         """Stop."""
         for reader in self._readers:
             reader.close()
-        self.loop.call_soon_threadsafe(self.broker.close)
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
+
+    async def _end(self) -> None:
+        self.broker.close()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 @pytest.fixture
@@ -250,6 +259,15 @@ def test_a_batch_that_cannot_be_read_is_told_of_its_partition(served: list[Serve
     verdict = comparison.run(threading.Event())
     assert (verdict.records, verdict.differences, verdict.end) == (5, 0, 15)
     assert "the batch at offset 5 is damaged: its CRC does not match its bytes" in (verdict.problem or "")
+
+    digests = DigestComparison(task, source.reader(fetch_bytes=1), target.reader(fetch_bytes=1), Meter(), 2)
+    found = digests.run(threading.Event())
+    assert (found.equal_ranges, found.different, found.behind, found.end) == (2, (), 0, 4)
+    assert found.problem == verdict.problem
+    topic = TopicDigestVerdict("orders", "orders", (found,))
+    assert (topic.equal, topic.outcome) == (None, "cannot be told")
+    assert "the batch at offset 5 is damaged" in topic.remarks[0]
+    assert DigestResult((topic,), 2, 1.0).unread == (("orders", found),)
 
 
 def _summed(raw: bytearray) -> bytearray:
