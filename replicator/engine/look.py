@@ -474,11 +474,10 @@ async def read_once(
         code, partitions = session.answer(frame.buffer, frame.size)
         if partitions or not session.throttled:
             break
-    if not code and partitions:
-        code = partitions[0].error
-    if code or not partitions:
-        raise _read_refused(connection, code, where)
-    return frame, partitions[0]
+    found = next((one for one in partitions if one.where == where), None)
+    if code or found is None or found.error:
+        raise _read_refused(connection, code or (found.error if found is not None else 0), where)
+    return frame, found
 
 
 def _read_refused(connection: Connection, code: int, where: TopicPartition) -> KafkaError:

@@ -20,16 +20,19 @@ from kio.static.primitive import i32, i64Timedelta
 
 from replicator.admin.topics import TopicAdmin
 from replicator.engine.look import Side, read_once
+from replicator.engine.partition_reader import PartitionReader
 from replicator.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     CorruptRecords,
     KafkaError,
     ProtocolError,
+    ReplicatorError,
     WrongCluster,
 )
 from replicator.model.names import TopicPartition
 from replicator.model.security import Mechanism, Security
+from replicator.model.spec import Isolation
 from replicator.wire import connection as connection_module
 from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
@@ -382,6 +385,44 @@ async def test_a_fetch_answer_that_lies_is_refused(raw: bytes) -> None:
         with pytest.raises(CorruptRecords):
             await read_once(Side(cluster, cluster.topic_ids), connection, WHERE, 0)
         cluster.close()
+
+
+READS: list[tuple[str, Lie, type[ReplicatorError], str]] = [
+    (
+        "a huge answer",
+        only(FETCH, lambda *_: struct.pack(">i", 0x7FFFFFFF) + b"x"),
+        KafkaError,
+        "claims 2147483647 bytes",
+    ),
+    ("nothing", body(FETCH, b""), CorruptRecords, "ends too early"),
+    ("a huge count", body(FETCH, ONE_TOPIC + HUGE), CorruptRecords, "length"),
+    ("noise", body(FETCH, FETCH_HEAD + hashlib.shake_256(b"noise").digest(5_000)), CorruptRecords, "."),
+    (
+        "another partition",
+        only(FETCH, lambda _, answer: framed(answer.replace(TOPIC.encode(), b"ordeqs"))),
+        KafkaError,
+        "no answer for orders-0",
+    ),
+    ("no answer", only(FETCH, lambda *_: b""), KafkaError, "closed by the broker"),
+]
+
+
+@pytest.mark.parametrize(("lie", "kind", "why"), [each for _, *each in READS], ids=[name for name, *_ in READS])
+async def test_whoever_compares_records_is_lied_to(lie: Lie, kind: type[ReplicatorError], why: str) -> None:
+    """In time, by name, and without a word of what was not asked for."""
+    async with HostileBroker(lie) as broker:
+        reader = PartitionReader(broker.spec(timeout_seconds=1.0), Isolation.READ_COMMITTED)
+
+        def read() -> None:
+            reader.open(WHERE, 0, 10)
+            try:
+                reader.chunk()
+            finally:
+                reader.close()
+
+        async with asyncio.timeout(20.0):
+            with pytest.raises(kind, match=why):
+                await asyncio.to_thread(read)
 
 
 def test_a_fetch_answer_is_not_read_on_into_the_one_before() -> None:
