@@ -290,7 +290,8 @@ def refuse_unread(unread: Sequence[tuple[str, int, str | None]]) -> None:
         raise Undecided(
             f"{len(unread)} partitions cannot be compared to their ends",
             why=f"{topic}-{partition}: {problem}",
-            next_step="read that batch on both sides with another client",
+            next_step=f"`kafka-console-consumer.sh --topic {topic} --partition {partition} --offset OFFSET "
+            "--bootstrap-server ADDRESS` shows what it holds, on each side",
         )
 
 

@@ -212,7 +212,8 @@ class RecordDiff:
         raise TooLargeToOpen(
             f"the batch at offset {row[_OFFSET]} of partition {self._partition} cannot be compared",
             why="it is too large to be opened, and the two sides do not store it alike",
-            next_step="read it on both sides with another client, from that offset on",
+            next_step=f"`kafka-console-consumer.sh --topic TOPIC --partition {self._partition} --offset {row[_OFFSET]} "
+            "--bootstrap-server ADDRESS` shows what it holds, on each side",
             offset=row[_OFFSET],
         )
 

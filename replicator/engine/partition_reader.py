@@ -90,8 +90,9 @@ class PartitionReader:
     A call blocks, and has an event loop of its own: use one reader per thread. It gives up after the cluster's request
     time-out without any sign from the partition. Once `stop` is set, a call that waits for records ends with none.
 
-    Memory: one answer of `fetch_bytes` (or one batch, if that is larger), 1 MiB of opened records, and the rows made of
-    them; a decoder's window beside. A batch that cannot be opened within that is shown by one row, as it is stored.
+    Memory: one answer of `fetch_bytes` (or one batch, if that is larger; two answers where they are digested), 1 MiB of
+    opened records, and the rows made of them; a decoder's window beside. A batch that cannot be opened within that is
+    shown by one row, as it is stored.
 
     Args:
         cluster: How to reach it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -226,6 +227,19 @@ def test_a_connection_that_was_lost_while_nobody_looked_is_made_anew(served: lis
         log.loop.call_soon_threadsafe(writer.close)
     reader.open(WHERE, 20, 22)
     assert [row[0] for row in (*reader.chunk(), *reader.chunk())] == [20, 21]
+
+
+def test_what_was_asked_for_ahead_may_be_long_ago(served: list[Served]) -> None:
+    """Nobody served its connection meanwhile: that it failed by now says nothing."""
+    log = of(served, written(0, 3), end=9)
+    log.broker.logs[WHERE].stable = 3
+    log.spec = replace(log.spec, request_timeout_seconds=1.0)
+    reader = log.reader()
+    reader.open(WHERE, 0, 9)
+    assert [row[0] for row in reader.chunk()] == [0, 1, 2]
+    time.sleep(1.5)  # longer than a request may take
+    log.broker.logs[WHERE] = Log([written(0, 3), written(3, 6)], end=9)
+    assert [row[0] for row in reader.chunk()] == [3, 4, 5, 6, 7, 8]
 
 
 def test_a_cluster_that_is_away_is_told_in_time(capfd: pytest.CaptureFixture[str]) -> None:
