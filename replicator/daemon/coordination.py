@@ -66,10 +66,12 @@ def open_coordination(spec: Spec, known_dead: str | None = None, *, alone: bool 
     Raises:
         StoreError: Its store cannot be opened.
     """
-    timing = spec.coordinator
-    if timing.endpoints and timing.store != "etcd" and not alone:
+    timing, own = spec.coordinator, spec.daemon.rpc
+    # All daemons may have one file: who is named first is the coordinator. One that asked itself would never end.
+    if timing.endpoints and timing.endpoints[0] != own and timing.store != "etcd" and not alone:
         how = replace(own_endpoint(spec.daemon), timeout_seconds=_seconds_per_try(timing))
-        return Coordination(RemoteLeases([replace(how, address=format_address(one)) for one in timing.endpoints]))
+        others = [one for one in timing.endpoints if one != own]
+        return Coordination(RemoteLeases([replace(how, address=format_address(one)) for one in others]))
     store = _store(spec)
     coordinator = Coordinator(store, timing.lease_ttl_seconds, asyncio.get_running_loop().time, known_dead)
     return Coordination(coordinator, coordinator, store)

@@ -94,10 +94,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         context: grpc.aio.ServicerContext[pb.WatchStatusRequest, pb.WatchStatusResponse],
     ) -> AsyncIterator[pb.WatchStatusResponse]:
         """Send a snapshot per interval until the caller or this server goes away."""
-        wanted = request.interval_seconds or _WATCH_SECONDS_DEFAULT
-        if math.isnan(wanted):  # neither above nor below any bound: the loop would never wait
-            wanted = _WATCH_SECONDS_DEFAULT
-        interval_seconds = min(max(wanted, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)
+        interval_seconds = interval_of(request.interval_seconds)
         async with errors_cross(context):
             while not self._stopping.is_set():
                 status = await self._whole(context, request.flow)
@@ -423,6 +420,13 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 while len(self._answered) > _REMEMBERED_REQUESTS_MAX:
                     self._answered.popitem(last=False)
             return changed
+
+
+def interval_of(wanted_seconds: float) -> float:
+    """Return how long a watch rests between two answers."""
+    if math.isnan(wanted_seconds):  # neither above nor below any bound, and a timer that spoils the order of the others
+        return _WATCH_SECONDS_DEFAULT
+    return min(max(wanted_seconds or _WATCH_SECONDS_DEFAULT, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)
 
 
 def _turns_both(request: pb.StartSwitchRequest) -> bool:

@@ -24,6 +24,10 @@ _PASSING = (DaemonUnreachable, TimedOut, Busy)
 _Call = Callable[["lease_pb2_grpc.LeaseAsyncStub", float, Metadata], Awaitable[_R]]  # the stub is one for type checkers
 
 
+HOP = ("replicator-lease-hop", "1")
+"""Carried by what one daemon asks another: who only asks others does not ask on, or a ring would never end."""
+
+
 class RemoteLeases:
     """Several coordinators over one store; see `LeasePort` for the methods.
 
@@ -74,7 +78,8 @@ class RemoteLeases:
         """See `LeasePort.watch`; it ends with the coordinator that answers first."""
         endpoint = self._endpoints[0]
         try:
-            async for table in self._stub(endpoint, watches=True).Watch(pb.WatchLeasesRequest(flow_uid=flow_uid)):
+            request = pb.WatchLeasesRequest(flow_uid=flow_uid)
+            async for table in self._stub(endpoint, watches=True).Watch(request, metadata=(HOP,)):
                 yield table_from_wire(table)
         except grpc.aio.AioRpcError as error:
             raise faults.meaning(error, endpoint.address, endpoint.timeout_seconds) from error
@@ -118,7 +123,7 @@ class RemoteLeases:
     async def _tried(self, endpoint: Endpoint, call: _Call[_R], carried: Metadata) -> _R:
         seconds = endpoint.timeout_seconds
         try:
-            return await call(self._stub(endpoint), seconds, carried)
+            return await call(self._stub(endpoint), seconds, (*carried, HOP))
         except grpc.aio.AioRpcError as error:
             raise faults.meaning(error, endpoint.address, seconds) from error
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import grpc.aio
 
+from replicator.errors import Busy
 from replicator.model.access import AccessRole
 from replicator.model.lease import Caller
 from replicator.rpc.access import Access
 from replicator.rpc.convert import caller_from_wire, lease_answer_to_wire, table_to_wire
 from replicator.rpc.crossing import errors_cross
+from replicator.rpc.lease_client import HOP, RemoteLeases
 from replicator.rpc.lease_port import LeasePort
 from replicator.rpc.v1 import lease_pb2 as pb
 from replicator.rpc.v1 import lease_pb2_grpc
@@ -35,9 +37,23 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         Raises:
             PreflightFailed: It may not replicate that flow.
         """
+        self._check_hop(context)
         caller = caller_from_wire(request)
         self._access.check(context, caller.flow, AccessRole.REPLICATE)
         return caller
+
+    def _check_hop(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Return if this call may be answered here, or asked on.
+
+        Raises:
+            Busy: Another daemon asks one that only asks others, perhaps itself: the next address is tried.
+        """
+        if isinstance(self._leases, RemoteLeases) and HOP in tuple(map(tuple, context.invocation_metadata() or ())):
+            raise Busy(
+                "this daemon is no coordinator: it asks others itself",
+                why="its coordinator.endpoints names others, or its own address",
+                next_step="name one that runs without endpoints, or `replicator coordinator FILE`",
+            )
 
     async def Renew(  # noqa: N802  # gRPC's name
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseAnswer]
@@ -80,6 +96,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         del request
         async with errors_cross(context):
             self._access.check_known(context)
+            self._check_hop(context)
             sees = self._access.sees(context)
             tables = []
             for table in await self._leases.tables():
@@ -94,6 +111,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         """See `LeasePort.watch`; it ends when this server does."""
         async with errors_cross(context):
             self._access.check_known(context)
+            self._check_hop(context)
             tables = self._leases.watch(request.flow_uid)
             stopping = asyncio.ensure_future(self._stopping.wait())
             try:

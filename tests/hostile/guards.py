@@ -238,7 +238,7 @@ GUARDS = (
         "an interval that is no number",
         "it is none, and the default counts",
         "replicator/rpc/control_server.py",
-        "if math.isnan(wanted):",
+        "if math.isnan(wanted_seconds):",
         "if False:",
         (MESSAGES, "interval"),
     ),
@@ -256,7 +256,7 @@ GUARDS = (
         "replicator/rpc/faults.py",
         "kept = printable(text[:bytes_max], lines=True).encode()",
         "kept = text[:bytes_max].encode()",
-        (MESSAGES, "GetStatus"),
+        (MESSAGES, "acts_on_nothing"),
     ),
     Guard(
         "settings that are no numbers",

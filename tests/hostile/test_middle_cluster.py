@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,17 @@ from kio.schema.errors import ErrorCode
 from kio.schema.types import BrokerId, GroupId, ProducerId, TopicName
 from kio.static.primitive import i8, i16, i32, i64
 
+from replicator.admin.topics import TopicAdmin
+from replicator.core.ownership import OwnedTopic, created
 from replicator.devkit import Cluster, free_base_port
 from replicator.devkit.config import PORTS_PER_BROKER
+from replicator.errors import KafkaError
+from replicator.model.security import ClusterSpec
 from tests.hostile.middle import (
     ALTER_CONFIGS,
     API_VERSIONS,
     CREATE_TOPICS,
+    DELETE_TOPICS,
     DESCRIBE_ACLS,
     DESCRIBE_CONFIGS,
     DESCRIBE_GROUPS,
@@ -56,6 +61,7 @@ from tests.integration.harness import (
     Lab,
     admin,
     bounds_of,
+    create,
     read_many,
     wait_until,
 )
@@ -88,7 +94,8 @@ def topics_with(change: Change, *, own: bool = False) -> Change:
 def text(told: Any, chars: int = len(TEXT)) -> Any:
     """Give an answer, or its parts, an error with a text that is as long as the field takes."""
     kept = TEXT[: chars if told.__flexible__ else SHORT_TEXT_CHARS]
-    return replace(told, error_code=ErrorCode.policy_violation, error_message=kept)
+    words = {"error_message": kept} if hasattr(told, "error_message") else {}
+    return replace(told, error_code=ErrorCode.policy_violation, **words)
 
 
 def configs_as(**fields: Any) -> Change:
@@ -561,3 +568,44 @@ def _wrongly_copied(scene: Scene) -> list[str]:
         for number, records in here[topic].items()
         if records != there[topic][number][: len(records)]
     ]
+
+
+async def _create(admin_: TopicAdmin, owned: OwnedTopic) -> object:
+    return await admin_.create_topic(f"{owned.name}.new", 1, 1, {})
+
+
+WORDS: dict[str, tuple[int, Change, Callable[[TopicAdmin, OwnedTopic], Awaitable[object]]]] = {
+    "CreateTopics": (CREATE_TOPICS, each("topics", text), _create),
+    "DeleteTopics": (DELETE_TOPICS, each("responses", text), lambda asked, owned: asked.delete_topic(owned)),
+    "IncrementalAlterConfigs": (
+        ALTER_CONFIGS,
+        each("responses", text),
+        lambda asked, owned: asked.alter_configs(owned, {"segment.ms": CHANGED}),
+    ),
+    "DescribeConfigs": (
+        DESCRIBE_CONFIGS,
+        each("results", text),
+        lambda asked, owned: asked.describe_configs([owned.name]),
+    ),
+    "DescribeAcls": (DESCRIBE_ACLS, text, lambda asked, _: asked.acls.rules()),
+}
+
+
+@pytest.mark.parametrize("api", WORDS)
+async def test_a_refusal_of_any_length_is_told_in_a_few_words(east: Cluster, topic_name: str, api: str) -> None:
+    """60 MB of them, where the field takes as many: what is kept of them acts on nothing."""
+    kind, lie, ask = WORDS[api]
+    create(east, topic_name)
+    port = free_base_port(1)
+    mouth = Mouth(port, east.config.ports(1).direct, (kind, lie))
+    asked = TopicAdmin(ClusterSpec("east", ((LOCALHOST, port),), request_timeout_seconds=30.0))
+    with mouth.proxy:
+        owned = created(topic_name, await asked.topic_id(topic_name) or b"")
+        mouth.lying = True
+        with pytest.raises(KafkaError) as caught:
+            await ask(asked, owned)
+        await asked.close()
+    assert mouth.told[kind]
+    assert caught.value.with_next_step().isprintable()
+    assert len(caught.value.with_next_step()) < _TEXT_CHARS_MAX
+    assert "policy" in str(caught.value)

@@ -199,7 +199,7 @@ def test_the_daemon_that_coordinates_is_frozen(east: Kafka, west: Kafka, topic_n
     create(east, topic_name, PARTITIONS)
     daemons = [lab.daemon(east, west, topic_name, replication_factor=1, shards=SHARDS) for _ in range(3)]
     first, *others = daemons
-    for daemon in daemons:
+    for daemon in daemons:  # all of one file: the one that is named is the coordinator
         daemon.document["coordinator"] |= {"endpoints": [first.rpc]}
         daemon.write()
         daemon.start()
