@@ -4,7 +4,8 @@ gzip's and snappy's data are opened part by part. The decoders of zstd and lz4 w
 pipe: they wait for whoever reads it, and end where nobody does any more.
 
 Two kinds cannot be opened in pieces: one bare block of snappy, and zstd whose window is larger than `WINDOW_BYTES_MAX`
-(levels 20 to 22). Those are opened whole, within `inflate.OPENED_BYTES_MAX`.
+(levels 20 to 22). Those are opened whole, within `inflate.OPENED_BYTES_MAX`, and so is all of zstd and lz4 where there
+is no /dev/fd.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ WINDOW_BYTES_MAX: Final = 8 << 20
 PIECE_BYTES_MAX: Final = 1 << 20
 _PIPE_BYTES = 64 << 10
 _GZIP_PART_BYTES = 256 << 10
-_SNAPPY = 2
+_SNAPPY, _LZ4, _ZSTD = 2, 3, 4
 
 _FRAME, _SKIPPED, _SKIPPED_MASK = 0xFD2FB528, 0x184D2A50, 0xFFFFFFF0
 _U32 = struct.Struct("<I")
@@ -100,23 +101,29 @@ def _snappy(data: memoryview) -> Iterator[Inflated]:
 
 
 def _zstd(data: memoryview) -> Iterator[Inflated]:
-    if _window_bytes(data) > WINDOW_BYTES_MAX:
-        yield from _whole(4)(data)
-        return
-    yield from _piped(zstd.decompress_into, data)
+    pipe = _pipe() if _window_bytes(data) <= WINDOW_BYTES_MAX else None
+    return _whole(_ZSTD)(data) if pipe is None else _piped(zstd.decompress_into, data, *pipe)
 
 
 def _lz4(data: memoryview) -> Iterator[Inflated]:
-    return _piped(lz4.decompress_into, data)
+    pipe = _pipe()
+    return _whole(_LZ4)(data) if pipe is None else _piped(lz4.decompress_into, data, *pipe)
 
 
-def _piped(into: Callable[[memoryview, File], int], data: memoryview) -> Iterator[bytes]:
-    """Yield what a decoder writes, which runs in a thread and never gets further ahead than a pipe holds."""
+def _pipe() -> tuple[int, list[File]] | None:
+    """Return a pipe's descriptor to read from, and what a decoder writes to; None where /dev/fd is not to be had."""
     ours, theirs = os.pipe()
     try:
-        sinks = [File(f"/dev/fd/{theirs}", read=False, write=True, truncate=False)]
+        return ours, [File(f"/dev/fd/{theirs}", read=False, write=True, truncate=False)]
+    except OSError:
+        os.close(ours)
+        return None
     finally:
         os.close(theirs)
+
+
+def _piped(into: Callable[[memoryview, File], int], data: memoryview, ours: int, sinks: list[File]) -> Iterator[bytes]:
+    """Yield what a decoder writes, which runs in a thread and never gets further ahead than a pipe holds."""
     failed: list[Exception] = []
 
     def work() -> None:

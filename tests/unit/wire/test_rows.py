@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import cramjam
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from replicator.core.rows import LARGE_BYTES, Large, Row, Unopened, row_bytes, row_size
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import HEADER, LOG_APPEND_TIME_BIT, BatchHeader
+from replicator.wire import inflate_pieces as inflate_pieces_module
 from replicator.wire import rows as module
 from replicator.wire.batch import scan
 from replicator.wire.inflate import inflate
@@ -211,6 +213,22 @@ def test_pieces_are_what_is_opened_whole(codec: int, size: int) -> None:
     pieces.close()
     if codec in {1, 4}:
         assert b"".join(inflate_pieces(codec, memoryview(bytes(raw) * 2))) == whole * 2
+
+
+@pytest.mark.parametrize("codec", [3, 4])
+def test_without_dev_fd_it_is_opened_whole(monkeypatch: pytest.MonkeyPatch, codec: int) -> None:
+    """And no further than anything that is; nothing is left open."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(inflate_pieces_module, "File", refused)
+    raw = [memoryview(encode([NewRecord(1, None, bytes(size * MIB))], compression=codec)[61:]) for size in (3, 40)]
+    before = len(list(Path("/dev/fd").iterdir()))
+    assert sum(map(len, inflate_pieces(codec, raw[0]))) > 3 * MIB
+    with pytest.raises(TooLargeToOpen):
+        list(inflate_pieces(codec, raw[1]))
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 _BOMB = """
