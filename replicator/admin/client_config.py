@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec, Security
 
 _SECRET_KEYS = frozenset({"sasl.password", "ssl.key.password"})
+ANSWER_BYTES_MAX = 4 << 20
+"""librdkafka copies the words of a refusal onto the stack of its thread, which has 8 MiB where nobody changed that: an
+answer of 60 MB ended the process. What may be longer, all topics of a cluster, is asked for over our own wire."""
 _OPAQUE_TOKEN_SECONDS = 300.0
 """How long a token without a readable `exp` is used before it is read again."""
 
@@ -64,6 +67,7 @@ def client_config(cluster: ClusterSpec) -> ClientConfig:
             "socket.connection.setup.timeout.ms": max(1000, _milliseconds(min(cluster.request_timeout_seconds, 30.0))),
             # No request of ours may create a topic; librdkafka's admin client is a producer, whose default is on.
             "allow.auto.create.topics": False,
+            "receive.message.max.bytes": ANSWER_BYTES_MAX,
             "logger": DebugLog(),
         }
     )
