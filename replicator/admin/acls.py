@@ -17,12 +17,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 
 from replicator.core.rights import Operation, on_cluster
 from replicator.model.acl import Rule
+from replicator.wire.acls import tells_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from confluent_kafka.admin import AdminClient
 
     from replicator.admin.client import Connection
     from replicator.core.ownership import OwnedRules
+    from replicator.wire.cluster import Cluster
 
 _KINDS = {kind.name: kind for kind in ResourceType} | {"TOPIC": ResourceType.TOPIC, "GROUP": ResourceType.GROUP}
 _PATTERNS = {pattern.name: pattern for pattern in ResourcePatternType}
@@ -31,13 +35,22 @@ _PERMISSIONS = {permission.name: permission for permission in AclPermissionType}
 
 
 class Acls:
-    """The authorizer of one cluster, over the client of its `TopicAdmin`, whose errors are the same."""
+    """The authorizer of one cluster, over the client of its `TopicAdmin`, whose errors are the same.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        connection: The client.
+        reach: Returns the cluster over our own wire.
+    """
+
+    def __init__(self, connection: Connection, reach: Callable[[], Awaitable[Cluster]]) -> None:
         self._connection = connection
+        self._reach = reach
 
     async def rules(self) -> tuple[Rule, ...] | None:
         """Return every rule there is; None where the cluster has no authorizer."""
+        # Of a refusal as a whole librdkafka makes an empty list: all rules would seem to be gone.
+        if not await tells_rules(await (await self._reach()).any_connection()):
+            return None
         every = AclBindingFilter(
             ResourceType.ANY,
             None,  # type: ignore[arg-type]  # "any" in the library's words

@@ -112,7 +112,7 @@ class TopicAdmin:
         self._timeout = cluster.request_timeout_seconds
         self._connection = Connection(cluster)
         self._cluster: Cluster | None = None
-        self.acls = Acls(self._connection)
+        self.acls = Acls(self._connection, self._asked)
 
     def prove_with(self, prove: Callable[[], Awaitable[None]]) -> None:
         """Let each call, those about rules too, be preceded by a proof that this is the cluster that is meant."""

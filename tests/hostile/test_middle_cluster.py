@@ -589,6 +589,7 @@ WORDS: dict[str, tuple[int, Change, Callable[[TopicAdmin, OwnedTopic], Awaitable
         each("results", text),
         lambda asked, owned: asked.describe_configs([owned.name]),
     ),
+    "DescribeAcls": (DESCRIBE_ACLS, text, lambda asked, _: asked.acls.rules()),
 }
 
 

@@ -31,7 +31,7 @@ def frozen() -> Iterator[ClusterSpec]:
 async def test_a_hung_cluster_holds_up_neither_logins_nor_other_clusters_nor_this_machine(frozen: ClusterSpec) -> None:
     """All of them shared six threads: a few flows with a dead source made logins to healthy brokers time out."""
     admin = TopicAdmin(frozen)
-    calls = [asyncio.create_task(admin.acls.rules()) for _ in range(_CALLS)]
+    calls = [asyncio.create_task(admin.describe_configs(["t"])) for _ in range(_CALLS)]
     await asyncio.sleep(0.2)
     began = time.monotonic()
     assert await in_threads("login healthy", lambda: 1) == 1
@@ -57,7 +57,7 @@ async def test_a_client_that_reaches_nobody_is_made_anew(
     monkeypatch.setattr(client, "_KEPT_SECONDS", kept_seconds)
     admin = TopicAdmin(replace(frozen, request_timeout_seconds=0.3))
     with pytest.raises(ConnectionFailed):
-        await admin.acls.rules()
+        await admin.describe_configs(["t"])
     assert (admin._connection._client is None) is (kept_seconds == 0.0)
     await admin.close()
 
