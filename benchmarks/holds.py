@@ -32,6 +32,7 @@ from replicator.engine import state
 from replicator.engine.group_records import GroupRecords
 from replicator.engine.group_sides import SideView
 from replicator.engine.group_sync import GroupSync
+from replicator.engine.lineup import Lineup
 from replicator.engine.look import Side
 from replicator.engine.maps import OffsetMaps, offset_block
 from replicator.engine.owners import Owners
@@ -234,6 +235,8 @@ class _World:
         ends = SourceEnds(_UID, log)
         await self.step("ends of the source recorded", lambda: ends.record(pump, {shard}))
         await self.step("ends of the source recorded again", lambda: ends.record(pump, {shard}))
+        await self.step("partitions lined up", lambda: _lined_up(sync, pump, ends))
+        await self.step("partitions looked at that nobody leads", lambda: _leaderless(pump, target))
         await self._maps(log, pump)
         await self._groups(source, target, log, pump, sync)
         await self._switch(log, names)
@@ -395,6 +398,21 @@ async def _awaited(work: Callable[[], Awaitable[object]]) -> object:
 
 async def _at_once(work: Callable[[], object]) -> object:
     return work()
+
+
+async def _lined_up(sync: TopicSync, pump: Pump, ends: SourceEnds) -> None:
+    await Lineup(_FLOW, pump, ends).apply(sync.mirrors.values(), 1000, lambda: False)
+
+
+async def _leaderless(pump: Pump, target: _Cluster) -> None:
+    """Look at partitions as the attach loop does, while no broker of the target is there."""
+    brokers, target.brokers = target.brokers, {}
+    attaching = pump._attach_loop  # noqa: SLF001 - a step of the real loop
+    await attaching._attach_due()  # noqa: SLF001
+    await attaching.note_waiting()
+    target.brokers = brokers
+    for slot in pump.slots.values():
+        slot.copy.attach_again()
 
 
 async def _record_active(pump: Pump, sync: TopicSync) -> None:

@@ -56,7 +56,12 @@ class Doubt(NamedTuple):
 
 
 class Sound(NamedTuple):
-    """The log holds a batch at the doubted offset: nothing is missing there."""
+    """The log holds a batch at the doubted offset: nothing is missing there.
+
+    `begins_below` tells that it begins before it: the broker cuts batches anew, as Kafka's own never does.
+    """
+
+    begins_below: bool = False
 
 
 class Gaps(NamedTuple):
@@ -112,7 +117,7 @@ def judge(headers: Sequence[BatchHeader], offset: int, edges: Edges) -> Verdict:
         return Unseen()
     lie = _beyond(headers[at], edges)
     if lie is not None or headers[at].base_offset <= offset:
-        return lie or Sound()
+        return lie or Sound(headers[at].base_offset < offset)
     if at + 1 == len(headers) and headers[at].next_offset < edges.end:
         return Unseen()
     # The last batch has no neighbour behind it that would show where it stands, unless the log ends there.

@@ -99,7 +99,9 @@ class PartitionCopy:
     __slots__ = (
         "_alone",
         "_beyond_end_at",
+        "_cuts_anew",
         "_doubts",
+        "_edge",
         "_gaps",
         "_held",
         "_in_flight",
@@ -180,6 +182,8 @@ class PartitionCopy:
         self._doubts = (-1, 0)
         self._beyond_end_at = -1
         self._unmoved = 0
+        self._edge = -1
+        self._cuts_anew = False
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -406,13 +410,19 @@ class PartitionCopy:
             None if self.compacted else self._gaps,
         )
         intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack, prove)
-        intake.take(headers)
+        if self._begins_too_low(headers):
+            intake.stop = Stop.DOUBT
+            intake.doubt = f"its first batch begins at {headers[0].base_offset}, and the one before ended behind that"
+        else:
+            intake.take(headers)
         taken = intake.expected != self.next_offset
         self._unmoved = 0 if taken or intake.stop is not None or not headers else self._unmoved + 1
         self.next_offset = intake.expected
         self._sequence = intake.sequence
         self._sequence_free = intake.free
         self.last_epoch = intake.epoch
+        if taken and intake.stop is None and headers[-1].next_offset == intake.expected:
+            self._edge = intake.expected
         self.unopened = intake.stopped_at if intake.stop is Stop.UNOPENED else None
         dropped: list[Batch] = []
         if self._unmoved >= _UNMOVED_MAX:
@@ -426,6 +436,15 @@ class PartitionCopy:
             else:
                 dropped = self._stop_before(intake, settled=not taken and self.idle)
         return intake.pieces, dropped
+
+    def _begins_too_low(self, headers: Sequence[BatchHeader]) -> bool:
+        """Return whether the first batch begins before the end of the one that was taken last, and ends behind it.
+
+        No checksum covers a base offset: one that is too low would move records to other offsets, up to the next batch.
+        """
+        if not headers or self._cuts_anew or self._edge != self.next_offset:
+            return False
+        return headers[0].base_offset < self.next_offset < headers[0].next_offset
 
     def _hold_before(self, intake: Intake) -> None:
         self._held = True
@@ -484,6 +503,8 @@ class PartitionCopy:
             why = f"{doubted.detail}; {doubted.times} times, and its log shows nothing of the kind"
         else:
             why = None
+        if isinstance(verdict, Sound) and verdict.begins_below:
+            self._cuts_anew = True
         if isinstance(verdict, Gaps):
             self._gaps = dict(verdict.ranges)
             self.looks += 1

@@ -371,7 +371,9 @@ class AttachLoop:
             pump.topics_stale()
             return
         slot.attaching, slot.damaged = False, 0
-        if isinstance(verdict, Sound):
+        if isinstance(verdict, Sound) and verdict.begins_below:
+            log.info("the source cuts batches anew", partition=str(slot.source), offset=offset)
+        elif isinstance(verdict, Sound):
             log.warning("an answer of the source was spoiled", partition=str(slot.source), why=copy.detail_of_doubt)
         # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
         fault = copy.looked(verdict)

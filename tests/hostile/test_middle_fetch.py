@@ -135,8 +135,7 @@ class Lie(NamedTuple):
 
 LIES = {
     "a base offset one too high": Lie(one_batch(Field("base_offset", lambda value: value + 1))),
-    # Where it is the only batch of an answer, it is believed until the next one: some brokers cut batches anew.
-    "a base offset one too low": Lie(one_batch(Field("base_offset", lambda value: value - 1)), plausible=True),
+    "a base offset one too low": Lie(one_batch(Field("base_offset", lambda value: value - 1))),
     "the highest base offset there is": Lie(one_batch(Field("base_offset", lambda _: HUGE))),
     "a negative base offset": Lie(one_batch(Field("base_offset", lambda _: -5))),
     "the last base offset one too high": Lie(one_batch(Field("base_offset", lambda value: value + 1), 99)),
@@ -153,7 +152,7 @@ LIES = {
     "half of the records": Lie(all_records(lambda raw: raw[: len(raw) // 2])),
     "half of a header": Lie(all_records(lambda raw: raw[:40])),
     "the records twice": Lie(all_records(lambda raw: raw + raw)),
-    "batches that changed places": Lie(all_records(swapped), plausible=True),  # the same, of a single one
+    "batches that changed places": Lie(all_records(swapped)),
     "a batch of another partition": Lie(all_records(of_another)),
     "another codec, with a right checksum": Lie(one_batch(Field("attributes", lambda value: value ^ 2, summed=True))),
     "a codec that is none": Lie(one_batch(Field("attributes", lambda value: value | 7, summed=True))),

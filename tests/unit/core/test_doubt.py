@@ -37,7 +37,7 @@ def test_of_two_batches_that_overlap_neither_counts(bases: list[int], believed: 
 def test_a_batch_at_the_offset_refutes_the_doubt() -> None:
     """Also one that begins below it."""
     assert judge([header(95), header(100)], 100, EDGES) == Sound()
-    assert judge([header(98)], 100, EDGES) == Sound()
+    assert judge([header(98)], 100, EDGES) == Sound(begins_below=True)
 
 
 def test_gaps_that_the_log_shows_again_are_proven_one_by_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +75,11 @@ def queue(copy: PartitionCopy, *headers: BatchHeader) -> list[Batch]:
 def unopened(_: BatchHeader) -> Sequence[Unpacked]:
     """No batch here has to be opened."""
     raise AssertionError("a batch was opened")
+
+
+def opened(batch: BatchHeader) -> Sequence[Unpacked]:
+    """Return the records of a batch."""
+    return [SimpleNamespace(offset=offset) for offset in range(batch.base_offset, batch.next_offset)]
 
 
 def unproven(_: BatchHeader) -> None:
@@ -183,6 +189,39 @@ def test_what_the_log_itself_cannot_hold_stops_the_partition() -> None:
     assert copy.looked(Lie("it cannot be")) == "it cannot be"
     assert copy.doubted is None
     assert copy.looked(Sound()) is None
+
+
+def test_a_batch_that_begins_below_the_end_of_the_one_before_is_doubted() -> None:
+    """No checksum covers a base offset: its records would move to other offsets, up to the next batch."""
+    copy = plain()
+    (batch,) = queue(copy, header(10))
+    send(copy, claimed=True)
+    answer(copy, batch, ProduceOutcome.ACCEPTED)
+    assert offer(copy, header(14)) == []
+    assert copy.phase is Phase.SETTLING
+    assert copy.detail_of_doubt.endswith("its first batch begins at 14, and the one before ended behind that")
+
+    copy.attach_again()
+    assert copy.looked(Sound()) is None
+    copy.resume(Resume(15, 15, NOW), 0)
+    assert offer(copy, header(14)) == [], "what the log showed is known at the next attach"
+    assert copy.phase is Phase.SETTLING
+
+
+def test_a_broker_that_cuts_batches_anew_is_believed_once_its_log_shows_it() -> None:
+    """Some keep batches elsewhere, and give them in other pieces each time: from then on that is no reason to doubt."""
+    copy = plain()
+    (batch,) = queue(copy, header(10))
+    send(copy, claimed=True)
+    answer(copy, batch, ProduceOutcome.ACCEPTED)
+    assert offer(copy, header(12)) == []
+    copy.attach_again()
+    assert copy.looked(Sound(begins_below=True)) is None
+    copy.resume(Resume(15, 15, NOW), 0)
+    for base, end in ((12, 17), (17, 22), (20, 25)):
+        pieces, dropped = copy.offer([header(base)], (), ANY, opened, unproven)
+        assert (len(pieces), dropped, copy.next_offset) == (1, [], end)
+    assert copy.phase is Phase.COPYING
 
 
 def test_a_batch_behind_the_answers_end_is_read_again_before_it_is_doubted() -> None:
