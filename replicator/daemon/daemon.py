@@ -19,6 +19,7 @@ from replicator.core.health import not_ready_because
 from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.instance import StateDirLock, new_instance
 from replicator.daemon.loop_errors import LoopErrors
+from replicator.daemon.memory import map_large_blocks
 from replicator.daemon.signals import EndingSignals
 from replicator.daemon.supervisor import FlowSupervisor
 from replicator.engine.ending import why_ended
@@ -243,6 +244,7 @@ class Daemon:
             lock = StateDirLock(self._spec.daemon.state_dir, self._instance)
             self._me = Me(self._instance, self._me.address, lock.predecessor)
             # What was imported lives for ever, and the hot path makes no cycles: full collections would only walk it.
+            map_large_blocks()
             gc.freeze()
             gc.set_threshold(*_GC_THRESHOLDS)
             if self._spec.coordinator.store != "memory":

@@ -120,6 +120,7 @@ class AttachLoop:
                 await self.note_waiting()
                 self._pump.end_looks.look()
                 self._pump.note_who_owes()
+                self._pump.frames.give_up_spare(looked_at)
                 self._prove_idle()
             self._pump.readers_kick()
             self._pump.writers_kick()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LENGTH_AND_HEAD = struct.Struct(">ihhih")
 _MAPPED_BYTES_MIN = 1 << 20
+_SPARE_SECONDS = 60.0
 
 
 class Frame:
@@ -120,6 +121,8 @@ class FramePool:
         self._filled_bytes = 0
         self._growing: deque[tuple[Frame, int, Callable[[], object]]] = deque()
         self._free: deque[Frame] = deque()
+        self._spare = 0
+        self._spare_since = 0.0
 
     def divide(self, frames_max: int, frame_bytes: int) -> None:
         """Make frames of another size from now on, and as many; those that are out are given up when they return."""
@@ -145,6 +148,7 @@ class FramePool:
             return None
         if self._free:
             frame = self._free.pop()
+            self._spare = min(self._spare, len(self._free))
         elif self._made < self.frames_max and (
             self._made_bytes + size <= self.bytes_max or 0 < self._made_bytes <= owed_bytes
         ):
@@ -211,6 +215,20 @@ class FramePool:
     def _let_grow(self) -> None:
         if self._growing and self.may_grow(*self._growing[0][:2]):
             self._growing[0][2]()
+
+    def give_up_spare(self, now: float) -> None:
+        """Give up the frames that nobody had a use for in the last minute; called every second or so.
+
+        Else a burst would leave as many as it needed, and the process would keep what they take for good.
+
+        Args:
+            now: Monotonic time, in seconds.
+        """
+        if now - self._spare_since < _SPARE_SECONDS:
+            return
+        for _ in range(min(self._spare, len(self._free))):
+            self._give_up(self._free.popleft())
+        self._spare, self._spare_since = len(self._free), now
 
     def lend(self, size: int) -> None:
         """Let `size` bytes be used for something else than frames, from now on until `return_lent`.

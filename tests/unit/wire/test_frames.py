@@ -188,6 +188,30 @@ def test_beside_a_batch_as_large_as_all_that_a_hanging_target_is_owed_one_frame_
     assert _taken(pool, 990) is other
 
 
+def test_what_a_burst_needed_is_given_up_a_minute_later() -> None:
+    """Not what is used again and again; and never what is in use."""
+    pool = FramePool(10, 100)
+    pool.give_up_spare(1000.0)
+    burst = [_taken(pool) for _ in range(5)]
+    pool.give_up_spare(1061.0)
+    for frame in burst:
+        frame.release()
+
+    def use_two(now: float) -> int:
+        pool.give_up_spare(now)
+        two = [_taken(pool), _taken(pool)]
+        for frame in two:
+            frame.release()
+        return pool._made
+
+    assert [use_two(now) for now in (1062.0, 1100.0, 1122.0, 1150.0, 1183.0, 1250.0)] == [5, 5, 5, 5, 2, 2]
+    held = _taken(pool)
+    for now in (1400.0, 1500.0, 1600.0):
+        pool.give_up_spare(now)
+    assert pool._made == 1
+    held.release()
+
+
 @pytest.mark.parametrize("size", [1000, 3 << 20])
 def test_an_answer_has_a_frame_of_its_size(size: int) -> None:
     """Also one that is mapped; a claim takes no memory before the bytes are there."""
