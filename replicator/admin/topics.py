@@ -73,11 +73,20 @@ class ConfigValue:
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """Settings of one topic: those set on the topic itself, and all that are in force with their source."""
+    """Settings of one topic.
+
+    Attributes:
+        name: Its name.
+        dynamic: Those set on the topic itself.
+        effective: All that are in force, with their source.
+        untold: Names of those that may be set on the topic itself, for all that its cluster tells: they are from a
+            source we do not know, or are set there and come without a value.
+    """
 
     name: str
     dynamic: Mapping[str, str] = field(default_factory=dict)
     effective: Mapping[str, ConfigValue] = field(default_factory=dict)
+    untold: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +465,8 @@ def _nonsense(entries: Mapping[str, ConfigEntry]) -> str | None:
     """Return what cannot be so in the settings of a topic; None where nothing is wrong."""
     if not entries:
         return "names no setting"  # taken for "none is set", each would be removed from the mirror
+    if "" in entries:
+        return "has a setting without a name"
     for name, lowest in _NUMBERS.items():
         value = entries[name].value if name in entries else None
         if value is not None and not _is_number(value, lowest):
@@ -483,9 +494,10 @@ def _source(entry: ConfigEntry) -> str:
 
 def _topic_config(name: str, entries: Mapping[str, ConfigEntry]) -> TopicConfig:
     effective = {key: ConfigValue(entry.value, _source(entry)) for key, entry in entries.items()}
-    own = ConfigSource.DYNAMIC_TOPIC_CONFIG.name.lower()
+    own, unknown = (one.name.lower() for one in (ConfigSource.DYNAMIC_TOPIC_CONFIG, ConfigSource.UNKNOWN_CONFIG))
     dynamic = {key: found.value for key, found in effective.items() if found.source == own and found.value is not None}
-    return TopicConfig(name, dynamic, effective)
+    untold = frozenset(key for key, found in effective.items() if found.source in {own, unknown}) - dynamic.keys()
+    return TopicConfig(name, dynamic, effective, untold)
 
 
 def _name(part: Position) -> TopicPartition:

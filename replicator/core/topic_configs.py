@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from replicator.model.spec import TopicConfigs
 
 LONG_MAX = str(2**63 - 1)
+_LEFT_ALONE = "left alone, as the source does not tell its own"
 
 _MAX_BYTES = "max.message.bytes"
 _MIN_ISR = "min.insync.replicas"
@@ -36,6 +37,8 @@ default, which is also what we set."""
 FORCED_NAMES = ("compression.type", "message.timestamp.type", *_TIME_LIMITS, _MAX_BYTES)
 
 PINNED = ("cleanup.policy", "retention.ms", "retention.bytes")
+_NEEDED = frozenset({*PINNED, _MAX_BYTES})
+"""What each mirror has to get from its source."""
 _POLICY = "cleanup.policy"
 _WITHOUT_COMPACTION = {_POLICY: "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 """Until a topic is seeded: nothing is compacted, and nothing deleted either."""
@@ -65,6 +68,7 @@ class Desired:
     Attributes:
         values: By name.
         untouched: Names that are neither set nor removed.
+        untold: Those of them that the source may have a value of its own for, which it does not tell.
         held_back: What the mirror must not have yet, to be set when it is opened: the source's own values of forced
             settings, and of `PINNED` ones while it may still be seeded.
         notes: One sentence for each decision an operator may wonder about.
@@ -72,6 +76,7 @@ class Desired:
 
     values: Mapping[str, str]
     untouched: frozenset[str]
+    untold: frozenset[str]
     held_back: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -84,6 +89,7 @@ def desired_configs(
     replication_factor: int,
     known: frozenset[str] | None,
     seeding: bool = False,
+    untold: frozenset[str] = frozenset(),
 ) -> Desired:
     """Return the settings of a mirror.
 
@@ -96,6 +102,7 @@ def desired_configs(
             not every version knows, as one unknown name refuses a whole topic.
         seeding: Whether log starts may still have to be moved: no broker does that where records are only compacted,
             and none takes the keyless fillers there.
+        untold: What may be set on the source topic itself, for all that the source tells.
     """
     override = {name: normalise(value) for name, value in policy.override}
     excluded = frozenset(policy.exclude) - override.keys()
@@ -103,9 +110,9 @@ def desired_configs(
     values: dict[str, str] = {}
     pinned = {name: effective[name] for name in PINNED if name in effective}
     # What the source does not tell is not known to be none: a mirror without it would lose what was copied.
-    untold = frozenset({*PINNED, _MAX_BYTES}) - effective.keys() - override.keys() - dynamic.keys()
-    if untold and effective:  # where nothing can be read, that is told by whoever asked
-        notes.append(f"{', '.join(sorted(untold))}: left alone, as the source does not tell its own")
+    missing = _NEEDED - effective.keys() - override.keys() - dynamic.keys()
+    if missing and effective:  # where nothing can be read, that is told by whoever asked
+        notes.append(f"{', '.join(sorted(missing))}: {_LEFT_ALONE}")
     for name, value in sorted({**pinned, **dynamic}.items()):
         reason = _why_not(name, known)
         if name in FORCED_NAMES or name in override or name in excluded:
@@ -136,7 +143,8 @@ def desired_configs(
     denied = frozenset(name for name in dynamic if _why_not(name, known) is not None)
     return Desired(
         values=values,
-        untouched=(excluded | denied | untold | DENIED.keys()) - values.keys(),
+        untouched=(excluded | denied | missing | untold | DENIED.keys()) - values.keys(),
+        untold=(missing | untold) - values.keys(),
         held_back=held_back,
         notes=tuple(notes),
     )
@@ -160,7 +168,11 @@ def changes(
     remove: list[str] = []
     notes: list[str] = []
     for name, value in sorted(present.items()):
-        if name in desired.values or name in desired.untouched:
+        if name in desired.values:
+            continue
+        if name in desired.untouched:
+            if name in managed and name in desired.untold - _NEEDED:  # of those, `desired.notes` tells
+                notes.append(f"{name}: {_LEFT_ALONE}")
             continue
         if name in managed and normalise(managed[name]) == normalise(value):
             remove.append(name)

@@ -24,7 +24,8 @@ class SourceTopic:
     """A topic of the source.
 
     `configs` holds what is set on the topic itself, `effective` what is in force: at least cleanup.policy,
-    retention.ms, retention.bytes and max.message.bytes, as far as the source tells.
+    retention.ms, retention.bytes and max.message.bytes, as far as the source tells. What may be set on the topic, for
+    all that the source tells, is `untold`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class SourceTopic:
     replication_factor: int
     configs: Mapping[str, str] = field(default_factory=dict)
     effective: Mapping[str, str] = field(default_factory=dict)
+    untold: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +152,11 @@ def plan_topic(
         replication_factor=replicas if target is None else target.replication_factor,
         known=cluster.known_configs,
         seeding=recorded.seeding,
+        untold=source.untold,
     )
     if target is None:
         create = CreateTopic(target_name, source.partitions, replicas, desired.values)
-        return _plan((create,), notes + desired.notes, desired)
+        return _plan((create,), notes + desired.notes, desired, recorded)
     steps: list[Step] = []
     if target.partitions < source.partitions:
         steps.append(GrowTopic(target_name, source.partitions))
@@ -163,7 +166,7 @@ def plan_topic(
     values, delete, left_alone = changes(desired, target.configs, recorded.managed)
     if values or delete:
         steps.append(SetConfigs(target_name, values, delete))
-    return _plan(tuple(steps), desired.notes + left_alone, desired)
+    return _plan(tuple(steps), desired.notes + left_alone, desired, recorded)
 
 
 def changes_of(plan: TopicPlan, target: TargetTopic | None, effective: Mapping[str, str]) -> tuple[str, ...]:
@@ -194,8 +197,10 @@ def changes_of(plan: TopicPlan, target: TargetTopic | None, effective: Mapping[s
     return tuple(told)
 
 
-def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired) -> TopicPlan:
-    return TopicPlan(steps, notes, managed=desired.values, held_back=desired.held_back)
+def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired, recorded: Recorded) -> TopicPlan:
+    # What we set stays ours while the source does not tell of it, or it could never be removed again.
+    kept = {name: recorded.managed[name] for name in desired.untold if name in recorded.managed}
+    return TopicPlan(steps, notes, managed={**kept, **desired.values}, held_back=desired.held_back)
 
 
 def _fault(

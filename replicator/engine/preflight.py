@@ -477,6 +477,7 @@ def _plan(flow: _Flow, name: str, target_configs: Mapping[str, TopicConfig], kno
         here.replication_factor,
         config.dynamic if config else {},
         {key: found.value for key in _EFFECTIVE if config and (found := config.effective.get(key)) and found.value},
+        config.untold if config else frozenset(),
     )
     target = None
     if there is not None:

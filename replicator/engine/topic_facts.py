@@ -133,6 +133,7 @@ class TopicFacts:
             replication_factor=found.source.replication_factor,
             configs=found.source_config.dynamic if found.source_config else {},
             effective=effective_of(found.source_config),
+            untold=found.source_config.untold if found.source_config else frozenset(),
         )
         target = _target_side(found)
         recorded = Recorded(

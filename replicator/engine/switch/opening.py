@@ -113,6 +113,7 @@ class Opening:
             self._site.flow.topic_configs,
             replication_factor=described.replication_factor if described is not None else 1,
             known=frozenset(target.effective),
+            untold=source.untold,
         )
 
     async def _source_configs(self, mirrors: Iterable[pb.MirrorRecord]) -> dict[str, TopicConfig]:

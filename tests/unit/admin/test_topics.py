@@ -80,6 +80,7 @@ class Told(TopicAdmin):
     ("told", "why"),
     [
         ((), "names no setting"),
+        ((("", "1", 1),), "has a setting without a name"),
         ((("delete.retention.ms", "banana", 5),), "says delete.retention.ms is 'banana'"),
         ((("delete.retention.ms", "-7", 5),), "says delete.retention.ms is '-7'"),
         ((("max.message.bytes", "9" * 40, 5),), "says max.message.bytes is '99"),
@@ -105,3 +106,12 @@ async def test_settings_of_newer_brokers_are_taken() -> None:
     found = (await told.describe_configs(["t"]))["t"]
     assert found.effective["retention.ms"] == ConfigValue("-1", "unknown_config")
     assert found.dynamic == {}
+    assert found.untold == {"retention.ms"}
+
+
+async def test_a_setting_of_the_topic_without_its_value_is_not_told() -> None:
+    """That is not the same as one that is not set: what was copied of it stays."""
+    told = Told(("segment.ms", None, 1), ("segment.bytes", "1", 1), ("min.insync.replicas", None, 5))
+    found = (await told.describe_configs(["t"]))["t"]
+    assert found.dynamic == {"segment.bytes": "1"}
+    assert found.untold == {"segment.ms"}

@@ -213,6 +213,19 @@ def test_what_the_source_does_not_tell_is_left_as_it_is() -> None:
     assert any(untold in note for note in silent.notes)
 
 
+def test_what_the_source_names_and_does_not_tell_stays_ours_to_remove() -> None:
+    """A setting that comes without a value, or from we do not know where, may be the topic's own still."""
+    set_once = plan(replace(SOURCE, configs=SOURCE.configs | {"segment.ms": "1000"}))
+    target = TargetTopic("t1", 6, 3, dict(created(set_once).configs))
+    recorded = Recorded("s1", "t1", set_once.managed)
+    untold = plan(replace(SOURCE, untold=frozenset({"segment.ms", "retention.ms"})), target, recorded=recorded)
+    assert untold.steps == ()
+    assert "segment.ms: left alone, as the source does not tell its own" in untold.notes
+    assert untold.managed == set_once.managed
+    told = plan(SOURCE, target, recorded=replace(recorded, managed=untold.managed))
+    assert told.steps == (SetConfigs("orders", {}, ("segment.ms",)),)
+
+
 def test_what_is_changed_is_told_from_and_to() -> None:
     """Also a setting that the topic inherits; what is set as it is in force already is no change."""
     stood = TargetTopic("t", 1, 3, {"retention.ms": "-1", "min.insync.replicas": "2"})
