@@ -215,7 +215,7 @@ def test_what_the_source_does_not_tell_is_left_as_it_is() -> None:
 
 def test_what_the_source_names_and_does_not_tell_stays_ours_to_remove() -> None:
     """A setting that comes without a value, or from we do not know where, may be the topic's own still."""
-    set_once = plan(replace(SOURCE, configs=SOURCE.configs | {"segment.ms": "1000"}))
+    set_once = plan(replace(SOURCE, configs={**SOURCE.configs, "segment.ms": "1000"}))
     target = TargetTopic("t1", 6, 3, dict(created(set_once).configs))
     recorded = Recorded("s1", "t1", set_once.managed)
     untold = plan(replace(SOURCE, untold=frozenset({"segment.ms", "retention.ms"})), target, recorded=recorded)
