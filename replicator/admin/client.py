@@ -17,7 +17,7 @@ from replicator.admin.faults import AUTHENTICATION, error_of, fault
 from replicator.core.rights import Operation, on_cluster
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed
 from replicator.logins import logins_of
-from replicator.threads import in_threads
+from replicator.threads import threads_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -81,7 +81,7 @@ class Connection:
         """
         if self.before is not None:
             await self.before()
-        return await in_threads(self._pool, self._call, start, doing, api, right, absent, refused)
+        return await threads_of(self._pool).run(self._call, start, doing, api, right, absent, refused)
 
     async def close(self) -> None:
         """Let go of the client; a later call makes a new one. One that hangs is left to its thread."""
@@ -90,7 +90,7 @@ class Connection:
         if let_go[0] is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS_MAX):
-                    await in_threads(self._pool, _drop, let_go)
+                    await threads_of(self._pool).run(_drop, let_go)
 
     def _call(
         self,

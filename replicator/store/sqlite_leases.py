@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
-import threading
 import zlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from replicator.model.lease import Versioned
 from replicator.store.sqlite_file import SqliteFile
-from replicator.threads import in_threads
+from replicator.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 _FILE = "leases.db"
 _LOOK_SECONDS = 0.1
 """Another process may change the file: it is looked at that often while somebody waits for a change."""
 _ROWS_AT_ONCE = 32
-R = TypeVar("R")
 
 _LAST = chr(0x10FFFF)
 """Of all keys that begin alike, the one that goes on like this would be the last."""
@@ -42,21 +40,14 @@ class SqliteLeases:
 
     def __init__(self, directory: Path) -> None:
         self._file = SqliteFile(directory / _FILE, _SCHEMA, "leases, which daemons acquire anew")
-        self._one_at_a_time = threading.Lock()
+        self._in_thread = Threads("leases", 1).run  # one: how many rows a statement changed is told per connection
         self._writes = 0
         self._looking: asyncio.Future[int] | None = None
         self._looked_at = -math.inf
 
-    async def _in_thread(self, work: Callable[[], R]) -> R:
-        def alone() -> R:
-            with self._one_at_a_time:  # how many rows a statement changed is told per connection
-                return work()
-
-        return await in_threads("leases", alone)
-
     async def read(self, key: str) -> Versioned | None:
         """See `LeaseStore.read`."""
-        return await self._in_thread(lambda: self._read(key))
+        return await self._in_thread(self._read, key)
 
     def _read(self, key: str) -> Versioned | None:
         try:
@@ -77,7 +68,7 @@ class SqliteLeases:
         """See `LeaseStore.read_all`."""
         found: dict[str, Versioned] = {}
         after = ""
-        while rows := await self._in_thread(lambda: self._rows(prefix, after)):  # noqa: B023 - it has run by then
+        while rows := await self._in_thread(self._rows, prefix, after):
             found |= {key: self._checked(key, value, *row) for key, value, *row in rows}
             after = rows[-1][0]
         return found
@@ -95,7 +86,7 @@ class SqliteLeases:
 
     async def compare_and_set(self, key: str, value: bytes, expected: int) -> Versioned | None:
         """See `LeaseStore.compare_and_set`."""
-        written = await self._in_thread(lambda: self._compare_and_set(key, value, expected))
+        written = await self._in_thread(self._compare_and_set, key, value, expected)
         if written is not None:
             self._writes += 1
         return written

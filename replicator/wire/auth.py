@@ -26,7 +26,7 @@ from replicator.model.units import format_age
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
-    from replicator.wire.threads import Threads
+    from replicator.threads import Threads
     from replicator.wire.versions import Caller
 
 _ROUNDS_MAX = 1_000_000

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.text import said
+from replicator.threads import Threads
 from replicator.wire.opening import open_connection
 from replicator.wire.pace import Pace
-from replicator.wire.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
@@ -37,7 +37,7 @@ class Connections:
     def __init__(self, spec: ClusterSpec, prove: Callable[[Connection], Awaitable[None]]) -> None:
         self._spec = spec
         self._prove = prove
-        self._threads = Threads(spec.alias)
+        self._threads = Threads(f"login {spec.alias}")
         self._open: dict[Key, Connection] = {}
         self._locks: dict[Key, asyncio.Lock] = {}
         self._paces: dict[Key, Pace] = {}

@@ -15,7 +15,7 @@ from replicator.wire.versions import negotiate
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
-    from replicator.wire.threads import Threads
+    from replicator.threads import Threads
 
 _OPEN_SECONDS_MAX = 10.0
 LOGIN_SECONDS_MIN: Final = 5.0

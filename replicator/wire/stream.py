@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aiohappyeyeballs import AddrInfoType
 
     from replicator.model.security import ClusterSpec, Security
-    from replicator.wire.threads import Threads
+    from replicator.threads import Threads
 
 _IOVECS_MAX = 1000
 """Linux takes at most 1,024 (IOV_MAX) buffers in one sendmsg."""

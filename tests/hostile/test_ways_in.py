@@ -25,10 +25,10 @@ from replicator.engine.link import Link
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError
 from replicator.logins import forget_refusals
 from replicator.model.security import Mechanism, Protocol, Secret, Security
+from replicator.threads import THREADS_MAX, Threads
 from replicator.wire import opening
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.connection import Connection
-from replicator.wire.threads import THREADS_MAX, Threads
 from tests.certs import Authority, KeyPair
 from tests.hostile.broker import (
     API_VERSIONS,

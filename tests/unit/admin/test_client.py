@@ -15,7 +15,7 @@ from replicator.admin import client
 from replicator.admin.topics import TopicAdmin
 from replicator.errors import ConnectionFailed, KafkaError
 from replicator.model.security import ClusterSpec
-from replicator.threads import in_threads
+from replicator.threads import threads_of
 
 _CALLS = 16
 """More than the event loop's own pool has threads on a small machine."""
@@ -34,8 +34,8 @@ async def test_a_hung_cluster_holds_up_neither_logins_nor_other_clusters_nor_thi
     calls = [asyncio.create_task(admin.describe_configs(["t"])) for _ in range(_CALLS)]
     await asyncio.sleep(0.2)
     began = time.monotonic()
-    assert await in_threads("login healthy", lambda: 1) == 1
-    assert await in_threads("admin healthy", lambda: 2) == 2
+    assert await threads_of("login healthy").run(lambda: 1) == 1
+    assert await threads_of("admin healthy").run(lambda: 2) == 2
     assert await asyncio.to_thread(lambda: 3) == 3
     assert time.monotonic() - began < 2.0
     assert not any(call.done() for call in calls)
@@ -75,7 +75,7 @@ async def test_threads_of_one_cluster_are_few_and_what_nobody_waits_for_is_dropp
         at_once -= 1
         done += 1
 
-    calls = [asyncio.create_task(in_threads("few", work)) for _ in range(_CALLS)]
+    calls = [asyncio.create_task(threads_of("few").run(work)) for _ in range(_CALLS)]
     await asyncio.sleep(0.2)
     for call in calls:
         call.cancel()
@@ -83,6 +83,6 @@ async def test_threads_of_one_cluster_are_few_and_what_nobody_waits_for_is_dropp
     async with asyncio.timeout(20):
         while done < most or at_once:  # noqa: ASYNC110 - threads tell nobody
             await asyncio.sleep(0.01)
-    await in_threads("few", lambda: None)
+    await threads_of("few").run(lambda: None)
     assert most == done
     assert done <= 4

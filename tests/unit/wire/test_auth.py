@@ -25,8 +25,8 @@ from scramp import ScramMechanism
 from replicator.credentials import read_password
 from replicator.errors import AuthenticationFailed
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Secret, Security
+from replicator.threads import Threads
 from replicator.wire.auth import authenticate
-from replicator.wire.threads import Threads
 
 SECRET = "hunter2-never-shown"  # noqa: S105 - the point of the tests
 PLAIN = Security(protocol=Protocol.SASL_SSL, mechanism=Mechanism.PLAIN, username="repl", password=Secret(SECRET))

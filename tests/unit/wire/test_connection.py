@@ -10,11 +10,11 @@ import pytest
 
 from replicator.errors import AnswerTooLarge, ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.security import ClusterSpec, Protocol, Security
+from replicator.threads import Threads
 from replicator.wire.connection import Connection
 from replicator.wire.frames import Frame, FramePool
 from replicator.wire.opening import open_connection
 from replicator.wire.stream import open_stream
-from replicator.wire.threads import Threads
 
 FETCH = 1
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
