@@ -137,9 +137,10 @@ class FramePool:
         """Return a free frame held once, or None where all are in use, or one waits to grow.
 
         Args:
-            owed_bytes: What frames hold that will not come back soon, as it is for a target broker that hangs. A frame
-                that waits to grow beside them does not hold up others, and where they hold all there is, one more is
-                made: else a batch as large as the bound would end all reading until its request has timed out.
+            owed_bytes: How much of the frames will not come back soon, because it waits for a target broker that hangs.
+                Where those frames hold all there is, one more is made, and a frame that waits for their room to grow
+                does not hold up others. Otherwise a batch as large as the bound would stop all reading until its
+                request timed out.
         """
         size = self.frame_bytes
         if self._growing and not self.is_stuck(owed_bytes):
