@@ -50,7 +50,7 @@ _SLOTS_A_TURN = 100
 """Partitions that are looked at between two looks at the clock."""
 _REST_SHARE = 3.0
 _REST_SECONDS_MAX = 0.5
-"""After a pass the loop rests, this many times as long as the pass took: each of very many partitions may ask for one."""
+"""The rest after a pass, in lengths of that pass: each of very many partitions may ask for the next one."""
 _PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
 _TICK_SECONDS = 1.0
