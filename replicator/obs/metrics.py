@@ -90,7 +90,8 @@ class Metric(enum.Enum):
         "counter",
         ("reason",),
         "Calls of rpc and http that were refused: role (no rule gives it), certificate (none, or nameless), token "
-        "(an order without it), nobody (orders are not taken here), share (too many at once), host (not our name).",
+        "(an order without it), nobody (orders are not taken here), share (too many at once), host (not our name), "
+        "request (too large, or unreadable).",
     )
     RECORDS = MetricSpec("records_total", "counter", ("flow",), "Records written to the target.")
     BYTES = MetricSpec("bytes_total", "counter", ("flow",), "Bytes of record batches written to the target.")

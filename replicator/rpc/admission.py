@@ -16,6 +16,7 @@ import grpc.aio
 
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.refusals import Why
+from replicator.rpc.requests import NotRead, reader
 from replicator.rpc.shares import Kind, Rank, Shares, kind_of
 
 if TYPE_CHECKING:
@@ -46,22 +47,26 @@ class Admission(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         method = str(handler_call_details.method)
-        coders = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        into, out_of = reader(method, handler.request_deserializer), handler.response_serializer
         if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._once(handler.unary_unary, method), **coders)
+            return grpc.unary_unary_rpc_method_handler(self._once(handler.unary_unary, method), into, out_of)
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._streamed(handler.unary_stream, method), **coders)
-        if handler.stream_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(self._streamed(handler.stream_stream, method), **coders)
+            return grpc.unary_stream_rpc_method_handler(self._streamed(handler.unary_stream, method), into, out_of)
+        if handler.stream_stream is not None:  # reflection's, which reads its requests by itself
+            answer = self._streamed(handler.stream_stream, method)
+            return grpc.stream_stream_rpc_method_handler(answer, handler.request_deserializer, out_of)
         return handler
 
     def _once(self, inner: Any, method: str) -> Any:
         async def answer(request: Any, context: Context) -> Any:
-            async with self._place(context, method):
-                return await inner(request, context)
+            try:
+                async with self._place(context, method):
+                    await self._check_read(request, context)
+                    return await inner(request, context)
+            except grpc.aio.AbortError as error:
+                del request, context
+                _let_go(error)
+                raise
 
         return answer
 
@@ -70,9 +75,15 @@ class Admission(grpc.aio.ServerInterceptor):
             return self._once(inner, method)  # it writes by itself
 
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with self._place(context, method), contextlib.aclosing(inner(request, context)) as parts:
-                async for part in parts:
-                    yield part
+            try:
+                async with self._place(context, method), contextlib.aclosing(inner(request, context)) as parts:
+                    await self._check_read(request, context)
+                    async for part in parts:
+                        yield part
+            except grpc.aio.AbortError as error:
+                del request, context
+                _let_go(error)
+                raise
 
         return answer
 
@@ -90,6 +101,13 @@ class Admission(grpc.aio.ServerInterceptor):
         finally:
             self._shares.leave(kind, rank, caller)
 
+    async def _check_read(self, request: Any, context: Context) -> None:
+        """Return if the request could be read."""
+        if isinstance(request, NotRead):
+            self._access.refusals.count(Why.REQUEST)
+            async with errors_cross(context):
+                raise request.error()
+
     def _enter(self, context: Context, method: str, kind: Kind, rank: Rank, caller: str) -> None:
         if method.startswith(_REFLECTION):
             self._access.check_known(context)
@@ -98,3 +116,12 @@ class Admission(grpc.aio.ServerInterceptor):
         except Exception:
             self._access.refusals.count(Why.SHARE)
             raise
+
+
+def _let_go(error: grpc.aio.AbortError) -> None:
+    """Have the error of a call that was refused hold nothing of it.
+
+    gRPC keeps the error in the state of the call, and the error keeps the frames it went through, which keep the call
+    and its request: a ring, which only the garbage collector takes apart, and that comes by too rarely.
+    """
+    error.__traceback__ = error.__context__ = None

@@ -27,6 +27,7 @@ class Why(enum.StrEnum):
     NOBODY = "nobody"
     SHARE = "share"
     HOST = "host"
+    REQUEST = "request"
 
 
 @dataclass(slots=True)

@@ -26,12 +26,12 @@ from replicator.rpc.lease_port import LeasePort
 from replicator.rpc.lease_server import LEASE_SERVICE, LeaseServicer
 from replicator.rpc.order_token import OrderToken
 from replicator.rpc.port import ControlPort
+from replicator.rpc.requests import REQUEST_BYTES_MAX
 from replicator.rpc.shares import Shares
 from replicator.rpc.v1 import access_pb2_grpc, control_pb2_grpc, lease_pb2_grpc
 
 SERVICE = "replicator.rpc.v1.Control"
 
-_REQUEST_BYTES_MAX = 1 << 20
 _ANSWER_BYTES_MAX = 64 << 20
 _STREAMS_PER_CONNECTION_MAX = 256
 """Half-sent calls count as well, and each takes some kilobytes."""
@@ -39,7 +39,7 @@ _HANDSHAKE_MS_MAX = 10_000
 _IDLE_CONNECTION_MS_MAX = 300_000
 
 _OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.max_receive_message_length", _REQUEST_BYTES_MAX),
+    ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
     ("grpc.max_send_message_length", _ANSWER_BYTES_MAX),
     ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION_MAX),
     ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS_MAX),

@@ -1,0 +1,127 @@
+"""What is refused is not kept, and a request is as large as its method needs."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from replicator.errors import ReplicatorError, UsageError
+from replicator.model.access import AccessRole, AccessRule
+from replicator.rpc.refusals import Why
+from replicator.rpc.requests import REQUEST_BYTES_MAX, SMALL_REQUEST_BYTES_MAX, NotRead, bytes_max, reader
+from replicator.rpc.server import RpcServer
+from replicator.rpc.v1 import control_pb2 as pb
+from replicator.rpc.v1 import control_pb2_grpc, lease_pb2
+from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.test_server_access import Files, World
+
+_CONTROL = "/replicator.rpc.v1.Control/"
+_LEASE = "/replicator.rpc.v1.Lease/"
+_CALLS = 12
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A server that knows its callers by certificates; operators may give orders."""
+    daemon, files = FakeDaemon(), Files(tmp_path)
+    rules = [AccessRule("dns:ops.example", (AccessRole.OPERATE,))]
+    server = RpcServer(
+        daemon, daemon.audit, host="127.0.0.1", port=0, state_dir=tmp_path, tls=files.server, rules=rules
+    )
+    yield World(daemon, files, server, await server.start())
+    await server.stop(0.1)
+
+
+def errors_alive() -> int:
+    """Return how many errors of refused calls are kept."""
+    return sum(isinstance(one, grpc.aio.AbortError | ReplicatorError) for one in gc.get_objects())
+
+
+async def refused(ask: Callable[[], Awaitable[object]]) -> grpc.StatusCode:
+    """Make a call that is refused; return how."""
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await ask()
+    return error.value.code()
+
+
+@pytest.mark.parametrize("who", ["eve.example", "ops.example"])
+async def test_a_refused_call_leaves_nothing_behind(world: World, who: str) -> None:
+    """Each left a ring of errors, frames and its request: 90 MB until the collector came by."""
+    name = "f" * 4_000
+    async with world.of(x509.DNSName(who)).channel() as channel:
+        control: Any = control_pb2_grpc.ControlStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        status: Any = channel.unary_unary(_CONTROL + "GetStatus")
+
+        async def watched() -> object:
+            return await control.WatchStatus(pb.WatchStatusRequest(flow=name)).read()
+
+        asks: dict[str, Callable[[], Awaitable[object]]] = {
+            "an order": lambda: control.SetDesired(pb.SetDesiredRequest(flow=name, desired=pb.DESIRED_PAUSED)),
+            "a question": lambda: control.GetStatus(pb.GetStatusRequest(flow=name)),
+            "a watch": watched,
+            "a service that is none of ours": lambda: health.Check(health_pb2.HealthCheckRequest(service="no such")),
+            "too large": lambda: control.GetStatus(pb.GetStatusRequest(flow="f" * SMALL_REQUEST_BYTES_MAX)),
+            "unreadable": lambda: status(b"\xff\xff"),
+        }
+        for what, ask in asks.items():
+            gc.collect()
+            gc.disable()
+            try:
+                before = errors_alive()
+                for _ in range(_CALLS):
+                    await refused(ask)
+                # The last one may still be on its way out.
+                assert errors_alive() <= before + 1, what
+            finally:
+                gc.enable()
+
+
+async def test_a_request_that_is_not_read_is_told_and_counted(world: World) -> None:
+    """Whoever may do nothing had a megabyte of his read first; and what could not be read wrote a stack to the log."""
+    async with world.of(x509.DNSName("ops.example")).channel() as channel:
+        control: Any = control_pb2_grpc.ControlStub(channel)
+        reason = "r" * SMALL_REQUEST_BYTES_MAX
+        large = pb.SetDesiredRequest(flow="f", desired=pb.DESIRED_PAUSED, reason=reason)
+        assert await refused(lambda: control.SetDesired(large)) is grpc.StatusCode.INVALID_ARGUMENT
+        unreadable: Any = channel.unary_unary(_CONTROL + "SetDesired")
+        assert await refused(lambda: unreadable(b"\xff\xff")) is grpc.StatusCode.INVALID_ARGUMENT
+        watch: Any = channel.unary_stream(_CONTROL + "WatchStatus")
+        assert await refused(lambda: watch(b"\xff\xff").read()) is grpc.StatusCode.INVALID_ARGUMENT
+        assert world.server.access.refusals.counts == {Why.REQUEST: 3}
+        flow = world.daemon.status.flows[0].flow
+        longest = pb.SetDesiredRequest(flow=flow, desired=pb.DESIRED_PAUSED, reason=reason[: -100 - len(flow)])
+        assert (await control.SetDesired(longest)).changed
+
+
+@pytest.mark.parametrize("method", sorted(pb.DESCRIPTOR.services_by_name["Control"].methods_by_name))
+def test_a_method_without_lists_takes_small_requests(method: str) -> None:
+    """Whoever adds one says which it is; a group's name may be as long as a request."""
+    fields = pb.DESCRIPTOR.services_by_name["Control"].methods_by_name[method].input_type.fields_by_name
+    long = "group" in fields or any(field.is_repeated for field in fields.values())
+    assert bytes_max(_CONTROL + method) == (REQUEST_BYTES_MAX if long else SMALL_REQUEST_BYTES_MAX)
+
+
+def test_leases_of_many_shards_fit() -> None:
+    """A call about leases has three entries for each shard."""
+    numbers = dict.fromkeys(range(10_000), 1 << 40)
+    request = lease_pb2.LeaseRequest(flow="f" * 249, floors=numbers, held=numbers, busy=list(numbers))
+    assert request.ByteSize() <= bytes_max(_LEASE + "Renew") == bytes_max(_LEASE + "Release")
+    assert bytes_max(_LEASE + "List") == SMALL_REQUEST_BYTES_MAX
+
+
+def test_a_reader_reads_up_to_the_limit() -> None:
+    """And not a byte more."""
+    read = reader(_CONTROL + "Audit", None)
+    assert read(bytes(SMALL_REQUEST_BYTES_MAX)) == bytes(SMALL_REQUEST_BYTES_MAX)
+    not_read = read(bytes(SMALL_REQUEST_BYTES_MAX + 1))
+    assert isinstance(not_read, NotRead)
+    assert isinstance(not_read.error(), UsageError)
