@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BOMBS, ATTACHED, LARGE, ANSWERS = "bombs", "bombs, attached again", "50 MB records", "60 MB answers"
 BESIDE, VERIFY = "bombs, verified beside the copy", "bombs, `verify`"
+LARGE_BESIDE, LARGE_VERIFY = "50 MB records, verified beside the copy", "50 MB records, `verify`"
 
 _BOMB_MIB, _BOMB_PARTITIONS = 180, 12
 _LARGE_BYTES, _LARGE_PARTITIONS, _LARGE_EACH = 50_000_000, 8, 3
@@ -70,7 +71,7 @@ def run_memory(source: Cluster, target: Cluster, subject: Subject) -> list[Memor
     return [
         *_bombs(source, target, subject),
         *_verified(source, target, subject),
-        _large(source, target, subject),
+        *_large(source, target, subject),
         _answers(source, target, subject),
     ]
 
@@ -105,29 +106,41 @@ def _verified(source: Cluster, target: Cluster, subject: Subject) -> list[Memory
             _write_bomb(source, "memory.bombs", partition, "gzip")
         with subject.start("memory.*", prefix, verified=True) as child, _measured(BESIDE, child, found):
             _await_copied(child, source, target, prefix, topics)
-            _await(child, partial(_are_verified, child, _BOMB_MIB), "not all of it is verified")
-        others, began = others_seconds(), time.monotonic()
-        peak = subject.verify(prefix, _DEADLINE_SECONDS)
-        seconds = time.monotonic() - began
-        found.append(MemoryRun(VERIFY, peak, seconds, (others_seconds() - others) / seconds))
+            _await_verified(child, _BOMB_PARTITIONS, _BOMB_MIB)
+        found.append(_compared(VERIFY, subject, prefix))
     finally:
         _remove(source, target, prefix, topics)
     return found
 
 
-def _large(source: Cluster, target: Cluster, subject: Subject) -> MemoryRun:
-    topics, prefix = {"memory.large": _LARGE_PARTITIONS}, subject.next_prefix()
+def _compared(name: str, subject: Subject, prefix: str) -> MemoryRun:
+    """Compare a flow that was copied with `verify`."""
+    others, began = others_seconds(), time.monotonic()
+    peak = subject.verify(prefix, _DEADLINE_SECONDS)
+    seconds = time.monotonic() - began
+    return MemoryRun(name, peak, seconds, (others_seconds() - others) / seconds)
+
+
+def _large(source: Cluster, target: Cluster, subject: Subject) -> list[MemoryRun]:
+    """Copy large records, without and with verification beside the copy, and compare them."""
+    topics, prefixes = {"memory.large": _LARGE_PARTITIONS}, (subject.next_prefix(), subject.next_prefix())
     create_topics(source, topics, {"max.message.bytes": str(_LARGE_BYTES + _MIB)})
     found: list[MemoryRun] = []
     try:
         value = os.urandom(_LARGE_BYTES)
         numbers = [*range(_LARGE_PARTITIONS)] * _LARGE_EACH
         _write(source, "memory.large", [(number, value) for number in numbers])
-        with subject.start("memory.*", prefix) as child, _measured(LARGE, child, found):
-            _await_copied(child, source, target, prefix, topics)
+        plain, verified = prefixes
+        with subject.start("memory.*", plain) as child, _measured(LARGE, child, found):
+            _await_copied(child, source, target, plain, topics)
+        with subject.start("memory.*", verified, verified=True) as child, _measured(LARGE_BESIDE, child, found):
+            _await_copied(child, source, target, verified, topics)
+            _await_verified(child, _LARGE_PARTITIONS, _LARGE_EACH)
+        found.append(_compared(LARGE_VERIFY, subject, verified))
     finally:
-        _remove(source, target, prefix, topics)
-    return found[0]
+        _remove(source, target, prefixes[0], topics)
+        delete_topics(target, [prefixes[1] + name for name in topics])
+    return found
 
 
 def _answers(source: Cluster, target: Cluster, subject: Subject) -> MemoryRun:
@@ -206,14 +219,18 @@ def _is_stopped(child: Child) -> bool:
     return _STOPPED in _told(child, "status")
 
 
-def _are_verified(child: Child, end: int) -> bool:
-    """Return whether all partitions were compared up to an end, and nothing differs."""
-    lines = [line for line in _told(child, "metrics").splitlines() if not line.startswith("#")]
-    different = [line for line in lines if line.startswith(_DIFFERENCES) and float(line.split()[-1])]
-    if different:
-        raise BenchmarkError(f"the copy is not equal: {different[0]}")
-    through = [float(line.split()[-1]) for line in lines if line.startswith(_THROUGH)]
-    return len(through) == _BOMB_PARTITIONS and min(through) >= end
+def _await_verified(child: Child, partitions: int, end: int) -> None:
+    """Wait until all partitions were compared up to an end, and nothing differs."""
+
+    def done() -> bool:
+        lines = [line for line in _told(child, "metrics").splitlines() if not line.startswith("#")]
+        different = [line for line in lines if line.startswith(_DIFFERENCES) and float(line.split()[-1])]
+        if different:
+            raise BenchmarkError(f"the copy is not equal: {different[0]}")
+        through = [float(line.split()[-1]) for line in lines if line.startswith(_THROUGH)]
+        return len(through) == partitions and min(through) >= end
+
+    _await(child, done, "not all of it is verified")
 
 
 def _told(child: Child, path: str) -> str:

@@ -279,8 +279,12 @@ def _row(topic: TopicVerdict) -> tuple[str, ...]:
     )
 
 
-def refuse_unread(unread: Sequence[tuple[str, int, str | None]]) -> None:
+def refuse_unread(unread: Sequence[tuple[str, int, str | None]], done: str = "compared") -> None:
     """Return if no partition has a batch that cannot be read; of each its topic, its number, and why.
+
+    Args:
+        unread: Those that have one.
+        done: What could not be done with them to their ends.
 
     Raises:
         Undecided: One has.
@@ -288,7 +292,7 @@ def refuse_unread(unread: Sequence[tuple[str, int, str | None]]) -> None:
     if unread:
         topic, partition, problem = unread[0]
         raise Undecided(
-            f"{len(unread)} partitions cannot be compared to their ends",
+            f"{len(unread)} {'partition' if len(unread) == 1 else 'partitions'} cannot be {done} to the end",
             why=f"{topic}-{partition}: {problem}",
             next_step=f"`kafka-console-consumer.sh --topic {topic} --partition {partition} --offset OFFSET "
             "--bootstrap-server ADDRESS` shows what it holds, on each side",

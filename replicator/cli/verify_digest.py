@@ -70,12 +70,14 @@ def run(asked: Asked, digests: Digests) -> None:
         UsageError: Options that do not fit each other or the file.
         Unequal: Ranges differ, or a topic cannot be compared.
         TimedOut: All that was compared is equal, and the target has not got everything yet.
-        Undecided: Ranges of a compacted topic differ, and only one side can be read.
+        Undecided: Ranges of a compacted topic differ, and only one side can be read; or a batch cannot be read.
     """
     if digests.against is not None:
         _finish(asked, _with_file(asked, digests, digests.against))
     elif digests.side is not None:
-        output.document(asked.form, verify_digest_file.to_json(_one_side(asked, digests.side, digests)))
+        side = _one_side(asked, digests.side, digests)
+        output.document(asked.form, verify_digest_file.to_json(side))
+        refuse_unread([(topic, part.partition, part.problem) for topic, part in side.unread], "digested")
     else:
         _finish(asked, _both(asked, _options(asked, digests.range_offsets)))
 

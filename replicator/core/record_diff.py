@@ -17,7 +17,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.core.rows import DIGEST_BYTES, Field, Large, Name, Row, Unopened, row_bytes, short_digest
+from replicator.core.rows import (
+    DIGEST_BYTES,
+    Field,
+    Headers,
+    Large,
+    ManyHeaders,
+    Name,
+    Row,
+    Unopened,
+    row_bytes,
+    short_digest,
+)
 from replicator.errors import TooLargeToOpen
 
 _OFFSET: Final = 0
@@ -287,7 +298,9 @@ def _explain(left: Row, right: Row) -> tuple[Kind, str]:
     return parts[0][0], "; ".join(text for _, text in parts)
 
 
-def _headers(ours: list[tuple[Name, Field]], theirs: list[tuple[Name, Field]]) -> str:
+def _headers(ours: Headers, theirs: Headers) -> str:
+    if isinstance(ours, ManyHeaders) or isinstance(theirs, ManyHeaders):
+        return f"{_many(ours)} | {_many(theirs)}"
     for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):
         if one != other:
             return (
@@ -295,6 +308,12 @@ def _headers(ours: list[tuple[Name, Field]], theirs: list[tuple[Name, Field]]) -
                 f"{_first_byte(one[1], other[1])}"
             )
     return f"{len(ours)} headers | {len(theirs)} headers"
+
+
+def _many(headers: Headers) -> str:
+    """Return their number, and of those that are not in memory the beginning of their digest."""
+    shown = f" ({headers.digest[:4].hex()})" if isinstance(headers, ManyHeaders) else ""
+    return f"{len(headers)} headers{shown}"
 
 
 def _describe(row: Row) -> str:

@@ -49,6 +49,33 @@ class Large:
         return self.size
 
 
+class ManyHeaders:
+    """The headers of a record that are too many to be made objects of.
+
+    Args:
+        count: How many there are.
+        digest: Of what they are in a row's bytes.
+        pieces: Yields those bytes, as `header_bytes` makes them; None where nobody will ask.
+    """
+
+    __slots__ = ("count", "digest", "pieces")
+
+    def __init__(self, count: int, digest: bytes, pieces: Callable[[], Iterator[bytes]] | None) -> None:
+        self.count = count
+        self.digest = digest
+        self.pieces = pieces
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other ones are the same headers in the same order."""
+        return isinstance(other, ManyHeaders) and (self.count, self.digest) == (other.count, other.digest)
+
+    def __hash__(self) -> int:
+        return hash((self.count, self.digest))
+
+    def __len__(self) -> int:
+        return self.count
+
+
 class Unopened(bytes):
     """The key of a row that stands for a whole batch, which cannot be opened, as it is stored."""
 
@@ -58,7 +85,8 @@ class Unopened(bytes):
 Field: TypeAlias = bytes | Large | None
 Name: TypeAlias = str | bytes | Large
 """A header's name is bytes where it is no UTF-8."""
-Row: TypeAlias = tuple[int, int, Field, Field, list[tuple[Name, Field]] | None]
+Headers: TypeAlias = list[tuple[Name, Field]] | ManyHeaders
+Row: TypeAlias = tuple[int, int, Field, Field, Headers | None]
 """(offset, timestamp in ms, key, value, headers in order or None)."""
 
 
@@ -99,10 +127,19 @@ def _of_row(row: Row) -> Iterator[bytes | memoryview]:
         yield _plain(None)
         return
     yield _SIZED.pack(b"[", len(headers))
+    if isinstance(headers, ManyHeaders):
+        if headers.pieces is not None:
+            yield from headers.pieces()
+        return
     for name, of_header in headers:
         yield _PAIR_HEAD
         yield from _of_field(name)
         yield from _of_field(of_header)
+
+
+def header_bytes(name: str | bytes, value: bytes | None) -> bytes:
+    """Return what one header is in a row's bytes."""
+    return _PAIR_HEAD + _plain(name) + _plain(value)
 
 
 def _of_field(field: Field | Name) -> Iterator[bytes | memoryview]:
@@ -119,6 +156,8 @@ def _size_of_row(row: Row) -> int:
     size = len(_ROW_HEAD) + len(_plain(offset)) + len(_plain(time_ms)) + _size_of_field(key) + _size_of_field(value)
     if headers is None:
         return size + len(_plain(None))
+    if isinstance(headers, ManyHeaders):
+        return size + _SIZED.size + sum(map(len, headers.pieces())) if headers.pieces is not None else size
     return size + _SIZED.size + sum(map(_size_of_header, headers))
 
 

@@ -457,8 +457,11 @@ async def read_once(
     wait_ms: int = 0,
     leader_epoch: int = -1,
     read_bytes: int = _READ_BYTES,
+    into: Frame | None = None,
 ) -> tuple[Frame, Fetched]:
     """Do one fetch without a session; with `leader_epoch` only a leader of that epoch answers.
+
+    Its answer is read into a frame that is given, or a fresh one.
 
     Raises:
         KafkaError: The broker refuses.
@@ -470,7 +473,7 @@ async def read_once(
     )
     for _ in range(_THROTTLED_MAX):
         # As large as what is copied: what was written once has to be read again at each attach.
-        frame = await connection.ask(FETCH, version, [body], len(body), frame_bytes_max=ANSWER_BYTES_MAX)
+        frame = await connection.ask(FETCH, version, [body], len(body), frame=into, frame_bytes_max=ANSWER_BYTES_MAX)
         code, partitions = session.answer(frame.buffer, frame.size)
         if partitions or not session.throttled:
             break

@@ -23,6 +23,7 @@ from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.faults import refused
 from replicator.wire.inflate import OPENED_BYTES_MAX
+from replicator.wire.room import NoRoom, RoomFrame
 from replicator.wire.rows import rows_of
 
 if TYPE_CHECKING:
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
+    from replicator.wire.connection import Connection
     from replicator.wire.fetch import Fetched
     from replicator.wire.frames import Frame
+    from replicator.wire.room import Room
 
 FETCH_BYTES: Final = 4 << 20
 CHUNK_RECORDS_MAX: Final = 10_000
+_ANSWER_HEAD_BYTES = 64 << 10
+"""What an answer holds beside its batches: the aborted transactions among them are most of it."""
 _WAIT_MS = 500
 _STOP_LOOK_SECONDS = 0.2
 _TOPIC_MISSING_SECONDS = 3.0
@@ -90,9 +95,9 @@ class PartitionReader:
     A call blocks, and has an event loop of its own: use one reader per thread. It gives up after the cluster's request
     time-out without any sign from the partition. Once `stop` is set, a call that waits for records ends with none.
 
-    Memory: one answer of `fetch_bytes` (or one batch, if that is larger; two answers where they are digested), 1 MiB of
-    opened records, and the rows made of them; a decoder's window beside. A batch that cannot be opened within that is
-    shown by one row, as it is stored.
+    Memory: one answer of `fetch_bytes` (two where it looks ahead), 1 MiB of opened records, and the rows made of them;
+    a decoder's window beside. One batch may be larger than `fetch_bytes`: such an answer is taken out of `room`. A
+    batch that cannot be opened within that is shown by one row, as it is stored.
 
     Args:
         cluster: How to reach it.
@@ -101,11 +106,13 @@ class PartitionReader:
         chunk_records: How many records are handed out at a time: fewer keep the interpreter busy for a shorter time.
         stop: Ends whatever waits.
         opened_bytes_max: A compressed batch that expands to more is shown as it is stored; None for any size.
-        for_digest: Whether rows are to be digested: then large fields are read twice, and the next answer is asked for
-            while one is used.
+        rereads: Whether rows are to be digested: then large fields are read twice, and keep their answer until then.
+        looks_ahead: Whether the next answer is asked for while one is used.
+        room: What larger answers are taken out of; None where nothing bounds them.
+        room_seconds_bounded: Whether it ends with `NoRoom` where there is none for some seconds; else it waits.
 
     Attributes:
-        opened_bytes: How many bytes of records were opened so far, wanted or not; counted unless it is `for_digest`.
+        opened_bytes: How many bytes of records were opened so far, wanted or not; counted unless it looks ahead.
     """
 
     def __init__(
@@ -117,16 +124,23 @@ class PartitionReader:
         chunk_records: int = CHUNK_RECORDS_MAX,
         stop: Event | None = None,
         opened_bytes_max: int | None = None,
-        for_digest: bool = True,
+        rereads: bool = True,
+        looks_ahead: bool = True,
+        room: Room | None = None,
+        room_seconds_bounded: bool = False,
     ) -> None:
         self.opened_bytes = 0
         self._spec = cluster
         self._committed = isolation is Isolation.READ_COMMITTED
         self._fetch_bytes = fetch_bytes
+        self._usual_bytes = fetch_bytes + _ANSWER_HEAD_BYTES
         self._chunk_records = chunk_records
         self._stop = stop or Event()
         self._opened_bytes_max = opened_bytes_max
-        self._for_digest = for_digest
+        self._rereads = rereads
+        self._looks_ahead = looks_ahead
+        self._room = room
+        self._room_seconds_bounded = room_seconds_bounded
         self._runner: asyncio.Runner | None = None
         self._cluster: Cluster | None = None
         self._where: TopicPartition | None = None
@@ -210,7 +224,7 @@ class PartitionReader:
             if self._rows is None:
                 self._rows = self._rows_of(answer.frame, header)
             found, is_last = next(self._rows)
-            if not self._for_digest:
+            if not self._looks_ahead:
                 self.opened_bytes += self._work_of(found)
             rows = self._inside(found)
             if is_last:
@@ -235,7 +249,7 @@ class PartitionReader:
             self._next,
             chunk_records=self._chunk_records,
             opened_bytes_max=self._opened_bytes_max,
-            rereads=self._for_digest,
+            rereads=self._rereads,
         )
 
     def _let_go(self, answer: _Answer) -> None:
@@ -255,9 +269,13 @@ class PartitionReader:
             ahead.exception()  # what nobody asks for is told as a bug
 
     async def _take_answer(self) -> _Answer:
-        """Return the next answer that there is; ask for the one behind it before that one is used."""
+        """Return the next answer that there is; ask for the one behind it before that one is used, unless it is large.
+
+        Where one batch is larger than what is asked for, so may be the next one: there would be two of them.
+        """
         answer = await self._looked_ahead() or await self._asked(self._next)
-        if self._for_digest and answer.next_offset < self._end:
+        is_large = answer.frame.size > self._usual_bytes
+        if self._looks_ahead and not is_large and answer.next_offset < self._end:
             self._ahead = asyncio.create_task(self._asked(answer.next_offset))
             await asyncio.sleep(0)  # it is sent with that; nobody serves this loop until more is wanted
         return answer
@@ -292,6 +310,7 @@ class PartitionReader:
                 committed=self._committed,
                 wait_ms=_WAIT_MS,
                 read_bytes=self._fetch_bytes,
+                into=self._frame(connection),
             )
             answer = _Answer(frame, fetched, position)
             if answer.next_offset > position:
@@ -302,6 +321,16 @@ class PartitionReader:
             return answer
 
         return await self._tried(where, read, position)
+
+    def _frame(self, connection: Connection) -> Frame | None:
+        """Return where the next answer of a connection is read into; None for a fresh frame."""
+        if self._room is None:
+            return None
+
+        def refuse(size: int) -> None:
+            connection.close(NoRoom(self._spec.alias, size))
+
+        return RoomFrame(self._room, self._usual_bytes, refuse if self._room_seconds_bounded else None)
 
     def _bounds(self, where: TopicPartition, *timestamps: int) -> list[int]:
         async def ask(cluster: Cluster) -> list[int]:

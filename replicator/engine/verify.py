@@ -28,11 +28,13 @@ from replicator.engine.provenance import topics_of
 from replicator.engine.verify_partition import Comparison, Task
 from replicator.engine.verify_pool import Pool, Progress
 from replicator.engine.verify_result import PartitionVerdict, TopicVerdict, VerifyResult, summed
+from replicator.engine.verify_room import Turn, Turns
 from replicator.errors import AuthorizationFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Isolation
 from replicator.wire.cluster import Cluster
+from replicator.wire.room import Room
 
 _POLL_SECONDS = 0.5
 
@@ -113,7 +115,7 @@ async def verify(
         await source_admin.close()
         await target_admin.close()
     pool: _Pool = Pool(tasks, progress)
-    await pool.run(partial(_work, source, target, options, pool), options.workers)
+    await pool.run(partial(_work, source, target, options, pool, Turns()), options.workers)
     found = [_verdict(topic, name, pool, options) for topic, name in topics.items() if topic not in verdicts]
     every = sorted([*verdicts.values(), *found], key=lambda verdict: verdict.topic)
     return VerifyResult(tuple(every), time.monotonic() - began)
@@ -219,15 +221,24 @@ async def compacted_topics(admin: TopicAdmin, topics: Iterable[str]) -> set[str]
     return {name for name, policy in policies.items() if policy and "compact" in (policy.value or "")}
 
 
-def open_reader(cluster: ClusterSpec, options: VerifyOptions, stop: Event) -> closing[PartitionReader]:
+def open_reader(
+    cluster: ClusterSpec, options: VerifyOptions, stop: Event, room: Room, *, rereads: bool = True
+) -> closing[PartitionReader]:
     """Return a reader of one side, closed behind the block; what it waits for ends with `stop`."""
-    return closing(PartitionReader(cluster, options.isolation, fetch_bytes=options.fetch_bytes, stop=stop))
+    reader = PartitionReader(
+        cluster, options.isolation, fetch_bytes=options.fetch_bytes, stop=stop, room=room, rereads=rereads
+    )
+    return closing(reader)
 
 
-def _work(source: ClusterSpec, target: ClusterSpec, options: VerifyOptions, pool: _Pool) -> None:
+def _work(source: ClusterSpec, target: ClusterSpec, options: VerifyOptions, pool: _Pool, turns: Turns) -> None:
     """Compare partitions until none is left; runs in a thread of its own."""
     meter = pool.meter()
-    with open_reader(source, options, pool.stop) as left, open_reader(target, options, pool.stop) as right:
+    with (
+        Turn(turns) as room,
+        open_reader(source, options, pool.stop, room) as left,
+        open_reader(target, options, pool.stop, room, rereads=False) as right,
+    ):
         while (task := pool.take()) is not None:
             comparison = Comparison(task, left, right, meter, first_max=options.first_max)
             pool.done[task] = comparison.run(pool.stop), comparison.diff

@@ -19,6 +19,7 @@ from replicator.core.partition_values import Phase
 from replicator.core.verify_pace import Pace
 from replicator.core.verify_track import VerifyTrack
 from replicator.engine.partition_reader import OutOfRange, PartitionReader
+from replicator.engine.verify_room import Borrowed
 from replicator.engine.verify_sides import TwoSides
 from replicator.engine.verify_slice import Bounds, compare_slice
 from replicator.errors import KafkaError, ReplicatorError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Isolation
+    from replicator.wire.room import Room
 
 _BEGIN_AGAIN_SECONDS = (5.0, 300.0)
 _ROUND_SECONDS = 2.0
@@ -90,6 +92,7 @@ class Verifier:
         isolation: Which records count.
         bytes_per_second: Bound over both sides; None for none.
         opened_bytes_max: Batches that expand to more are compared as they are stored.
+        room: What answers are taken out of that hold one large batch; None where nothing bounds them.
     """
 
     def __init__(
@@ -99,8 +102,10 @@ class Verifier:
         isolation: Isolation,
         bytes_per_second: int | None,
         opened_bytes_max: int = OPENED_BYTES_MAX,
+        room: Room | None = None,
     ) -> None:
         self._opened_bytes_max = opened_bytes_max
+        self._room = room
         self._specs = tuple(
             replace(spec, request_timeout_seconds=min(spec.request_timeout_seconds, _ANSWER_SECONDS_MAX))
             for spec in (source, target)
@@ -148,7 +153,10 @@ class Verifier:
                     chunk_records=_CHUNK_RECORDS,
                     stop=self._stop,
                     opened_bytes_max=self._opened_bytes_max,
-                    for_digest=False,
+                    rereads=False,
+                    looks_ahead=False,
+                    room=self._room,
+                    room_seconds_bounded=True,
                 )
                 for spec in self._specs
             )
@@ -225,7 +233,8 @@ class ContinuousVerify:
         rate = self._flow.verify.bytes_per_second
         # What the copy may open to encode it anew is compared record by record; what is larger passes as it is.
         opened_bytes_max = max(OPENED_BYTES_MAX, self._flow.limits.in_flight_bytes)
-        async with Verifier(source, target, self._flow.isolation, rate, opened_bytes_max) as verifier:
+        room = Borrowed(self._pump.frames, asyncio.get_running_loop(), self._pump.line_kick)
+        async with Verifier(source, target, self._flow.isolation, rate, opened_bytes_max, room) as verifier:
             while True:
                 self._forget_what_is_gone()
                 more = [await self._look(verifier, place) for place in list(self._places())]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,6 +22,7 @@ from replicator.engine.verify_digest_partition import DigestComparison, SideTask
 from replicator.engine.verify_digest_result import DigestResult, PartitionDigestVerdict, TopicDigestVerdict
 from replicator.engine.verify_partition import Task
 from replicator.engine.verify_pool import Pool, Progress
+from replicator.engine.verify_room import Turn, Turns
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import SideName
@@ -88,7 +89,7 @@ async def verify_digests(
         for admin in admins:
             await admin.close()
     pool: _Pairs = Pool(tasks, progress)
-    await pool.run(partial(_compare, source, target, options, pool), options.reading.workers)
+    await pool.run(partial(_compare, source, target, options, pool, Turns()), options.reading.workers)
     found = [
         TopicDigestVerdict(
             topic,
@@ -101,10 +102,14 @@ async def verify_digests(
     return DigestResult(tuple(found), options.range_offsets, time.monotonic() - began)
 
 
-def _compare(source: ClusterSpec, target: ClusterSpec, options: DigestOptions, pool: _Pairs) -> None:
+def _compare(source: ClusterSpec, target: ClusterSpec, options: DigestOptions, pool: _Pairs, turns: Turns) -> None:
     """Compare partitions until none is left; runs in a thread of its own."""
     meter, reading = pool.meter(), options.reading
-    with open_reader(source, reading, pool.stop) as left, open_reader(target, reading, pool.stop) as right:
+    with (
+        Turn(turns) as room,
+        open_reader(source, reading, pool.stop, room) as left,
+        open_reader(target, reading, pool.stop, room) as right,
+    ):
         while (task := pool.take()) is not None:
             comparison = DigestComparison(task, left, right, meter, options.range_offsets)
             pool.done[task] = comparison.run(pool.stop)
@@ -160,9 +165,13 @@ async def verify_against(
 def _judged(file: SideName, there: TopicDigests, here: TopicDigests) -> tuple[PartitionDigestVerdict, ...]:
     source, target = (there, here) if file is SideName.SOURCE else (here, there)
     return tuple(
-        judged(left, right, file, compacted=there.compacted or here.compacted)
+        judged(_said_of("source", left), _said_of("target", right), file, compacted=there.compacted or here.compacted)
         for left, right in zip(source.partitions, target.partitions, strict=True)
     )
+
+
+def _said_of(side: str, part: PartitionDigests) -> PartitionDigests:
+    return part if part.problem is None else replace(part, problem=f"on the {side}, {part.problem}")
 
 
 async def _missing(file: SideDigests, cluster: ClusterSpec) -> dict[str, str]:
@@ -202,7 +211,7 @@ async def _digest(
         await admin.close()
     tasks = {topic: _tasks(topic, name, bounds, file) for topic, name in names.items()}
     pool: _Sides = Pool([task for some in tasks.values() for task in some], progress)
-    await pool.run(partial(_read, cluster, options, pool), options.reading.workers)
+    await pool.run(partial(_read, cluster, options, pool, Turns()), options.reading.workers)
     return SideDigests(
         flow=flow.name,
         side=side,
@@ -254,21 +263,21 @@ def _tasks(topic: str, name: str, bounds: _Bounds, file: SideDigests | None) -> 
     (there,) = (one.partitions for one in file.topics if one.topic == topic)
     tasks = []
     for part, other in zip(here, there, strict=True):
-        start, end = max(bounds[part][0], other.start), min(bounds[part][1], other.end)
+        start, end = max(bounds[part][0], other.start), min(bounds[part][1], other.reached)
         # A source that was read later than the target's file has nothing above its end: those ranges are empty.
-        cut = other.end if file.side is SideName.TARGET else end
+        cut = other.reached if file.side is SideName.TARGET else end
         tasks.append(SideTask(topic, part, start, max(start, end), max(start, cut)))
     return tasks
 
 
 def _covered(found: PartitionDigests, bounds: tuple[int, int]) -> PartitionDigests:
     """Return the digests of a partition with the bounds of its whole log."""
-    return PartitionDigests(found.partition, bounds[0], max(bounds), found.ranges)
+    return replace(found, start=bounds[0], end=max(bounds))
 
 
-def _read(cluster: ClusterSpec, options: DigestOptions, pool: _Sides) -> None:
+def _read(cluster: ClusterSpec, options: DigestOptions, pool: _Sides, turns: Turns) -> None:
     """Digest partitions until none is left; runs in a thread of its own."""
     meter, reading = pool.meter(), options.reading
-    with open_reader(cluster, reading, pool.stop) as reader:
+    with Turn(turns) as room, open_reader(cluster, reading, pool.stop, room) as reader:
         while (task := pool.take()) is not None:
             pool.done[task] = digest_side(task, reader, meter, options.range_offsets, pool.stop)

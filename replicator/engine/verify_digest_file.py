@@ -10,6 +10,7 @@ from typing import Any
 from replicator.core.range_digest import RangeDigest
 from replicator.errors import UsageError
 from replicator.model.spec import Isolation, SideName
+from replicator.model.text import said
 
 _KIND = "replicator.verify.digests"
 _VERSION = 1
@@ -17,12 +18,23 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class PartitionDigests:
-    """One partition: the offsets [start, end) that are covered, and their ranges."""
+    """One partition: the offsets [start, end) that are covered, and their ranges.
+
+    `problem` is why nothing behind the last range is covered, though the log goes on up to `end`; None where all is.
+    """
 
     partition: int
     start: int
     end: int
     ranges: tuple[RangeDigest, ...]
+    problem: str | None = None
+
+    @property
+    def reached(self) -> int:
+        """End of what is covered."""
+        if self.problem is None:
+            return self.end
+        return self.ranges[-1].end if self.ranges else self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +57,22 @@ class SideDigests:
     range_offsets: int
     topics: tuple[TopicDigests, ...]
 
+    @property
+    def unread(self) -> tuple[tuple[str, PartitionDigests], ...]:
+        """Partitions that are not covered to their ends, each with the name that its topic has on this side."""
+        return tuple(
+            (topic.topic if self.side is SideName.SOURCE else topic.target_topic, part)
+            for topic in self.topics
+            for part in topic.partitions
+            if part.problem is not None
+        )
+
 
 def to_json(digests: SideDigests) -> dict[str, Any]:
-    """Return the JSON object; a range is [start, end, records, digest]."""
+    """Return the JSON object; a range is [start, end, records, digest].
+
+    Where `problem` is not null, what lies behind the last range of that partition is not covered.
+    """
     return {
         "schema_version": _VERSION,
         "kind": _KIND,
@@ -66,6 +91,7 @@ def to_json(digests: SideDigests) -> dict[str, Any]:
                         "start": part.start,
                         "end": part.end,
                         "ranges": [[one.start, one.end, one.records, one.digest] for one in part.ranges],
+                        "problem": part.problem,
                     }
                     for part in topic.partitions
                 ],
@@ -126,7 +152,11 @@ def _partition(value: Any) -> PartitionDigests:
         RangeDigest(_count(start), _count(end), _count(records), str(digest))
         for start, end, records, digest in value["ranges"]
     )
-    return PartitionDigests(_count(value["partition"]), _count(value["start"]), _count(value["end"]), ranges)
+    problem = value.get("problem")  # files of earlier versions cover all that they tell of
+    if problem is not None and not isinstance(problem, str):
+        raise ValueError(f"{problem!r} is no text")
+    bounds = _count(value["start"]), _count(value["end"])
+    return PartitionDigests(_count(value["partition"]), *bounds, ranges, said(problem) if problem else problem)
 
 
 def _count(value: object, least: int = 0) -> int:

@@ -32,6 +32,8 @@ def digest_side(
 ) -> PartitionDigests:
     """Digest one side, and go on further up where retention overtakes the reading.
 
+    A batch that cannot be read ends it, and is told: the ranges below it are covered.
+
     Raises:
         OutOfRange: The log was cut below what had been read.
         KafkaError: The cluster cannot be read.
@@ -53,6 +55,9 @@ def digest_side(
                 raise
             position = start
             digester.restart(start)
+        except CorruptRecords as error:
+            problem = error.with_next_step()
+            return PartitionDigests(task.where.partition, start, max(start, task.cut), digester.ranges, problem)
     digester.finish(task.cut)
     return PartitionDigests(task.where.partition, start, max(start, task.cut), digester.ranges)
 
@@ -108,14 +113,12 @@ class DigestComparison:
 
     def _unread(self, source_start: int, target_start: int, error: CorruptRecords) -> PartitionDigestVerdict:
         """Return what the ranges say that were read on both sides."""
-        task, pairs = self._task, paired(self._source.ranges, self._target.ranges)
-        reached = pairs[-1].end if pairs else max(source_start, target_start)
-        verdict = judged(
-            PartitionDigests(task.source.partition, source_start, reached, self._source.ranges),
-            PartitionDigests(task.target.partition, target_start, reached, self._target.ranges),
+        task, problem = self._task, error.with_next_step()
+        return judged(
+            PartitionDigests(task.source.partition, source_start, task.source_end, self._source.ranges, problem),
+            PartitionDigests(task.target.partition, target_start, task.target_end, self._target.ranges, problem),
             compacted=task.compacted,
         )
-        return replace(verdict, problem=error.with_next_step())
 
     def _read(self, start: int, stop: threading.Event) -> None:
         sides, task = self._sides, self._task
@@ -139,7 +142,7 @@ class DigestComparison:
         start = verdict.different[0].start
         found: set[int] = set()
         task = replace(self._task, source_start=start, target_start=start)
-        Comparison(
+        explained = Comparison(
             task,
             *self._readers,
             Meter(),
@@ -147,6 +150,9 @@ class DigestComparison:
             tell=lambda difference: found.add(difference.offset // self._size),
         ).run(stop)
         different = tuple(pair for pair in verdict.different if pair.start // self._size in found)
+        if explained.problem is not None:  # nothing is known of what follows
+            rest = tuple(pair for pair in verdict.different if pair not in different)
+            return replace(verdict, different=different, untold=rest, problem=explained.problem)
         return replace(verdict, different=different, excused=len(verdict.different) - len(different))
 
 
@@ -164,6 +170,9 @@ def judged(
     pairs = paired(source.ranges, target.ranges)
     start = max(source.start, target.start)
     reached = pairs[-1].end if pairs else start
+    problem = source.problem or target.problem
+    if problem is not None:  # what follows was not read, on one side at least
+        source, target = replace(source, end=reached), replace(target, end=reached)
     differing = tuple(pair for pair in pairs if not pair.equal)
     below = sum(max(0, min(start, side.end) - side.start) for side in (source, target))
     is_behind = target.end < source.end
@@ -180,4 +189,5 @@ def judged(
         behind=max(0, source.end - reached) if is_behind else 0,
         not_covered=max(0, target.end - source.end) if file is SideName.SOURCE else 0,
         not_comparable=below + max(0, holes),
+        problem=problem,
     )

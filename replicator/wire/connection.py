@@ -185,20 +185,23 @@ class Connection:
         body_bytes: int,
         *,
         urgent: bool = False,
+        frame: Frame | None = None,
         frame_bytes_max: int | None = None,
     ) -> asyncio.Future[Frame]:
         """Send one encoded request at once, as `send` does; the future brings its answer, or the KafkaError."""
         done: asyncio.Future[Frame] = self._loop.create_future()
 
-        def on_answer(frame: Frame | None, error: KafkaError | None) -> None:
+        def on_answer(answer: Frame | None, error: KafkaError | None) -> None:
             if done.done():
                 return
-            if frame is not None:
-                done.set_result(frame)
+            if answer is not None:
+                done.set_result(answer)
             else:
                 done.set_exception(error or ConnectionFailed("no answer", cluster=self.cluster.alias))
 
-        self.send(api_key, version, body, body_bytes, on_answer, urgent=urgent, frame_bytes_max=frame_bytes_max)
+        self.send(
+            api_key, version, body, body_bytes, on_answer, urgent=urgent, frame=frame, frame_bytes_max=frame_bytes_max
+        )
         return done
 
     async def call(

@@ -70,13 +70,17 @@ class Frame:
         Of a large one the kernel gives memory only as it arrives, and has all of it back with the frame: a claim alone
         takes none.
         """
-        frame = cls(0 if size > _MAPPED_BYTES_MIN else size)
-        if size > _MAPPED_BYTES_MIN:
-            # Whatever reads a bytearray, and writes to none of it but through `view`, reads a mapping as well.
-            frame.buffer = cast("bytearray", mmap.mmap(-1, size))
-            frame.view = memoryview(frame.buffer)
-        frame.size = size
+        frame = cls(0)
+        frame.adopt(size)
         return frame
+
+    def adopt(self, size: int) -> None:
+        """Have fresh bytes for an answer of that size, as `of_answer`."""
+        # Whatever reads a bytearray, and writes to none of it but through `view`, reads a mapping as well.
+        is_large = size > _MAPPED_BYTES_MIN
+        self.buffer = cast("bytearray", mmap.mmap(-1, size)) if is_large else bytearray(size)
+        self.view = memoryview(self.buffer)
+        self.size = size
 
     def hold(self, references: int = 1) -> None:
         """Count `references` more users."""
@@ -239,6 +243,14 @@ class FramePool:
         self._lent_bytes += size
         while self._free and not self._fits():
             self._give_up(self._free.popleft())
+
+    def may_lend(self, size: int, lent_bytes: int) -> bool:
+        """Return whether there is room to lend `size` bytes to somebody who has `lent_bytes` already.
+
+        Where nobody else holds anything there is, however large: a single batch has to be read sometime.
+        """
+        others = self._filled_bytes + self._lent_bytes - lent_bytes
+        return not self._growing and (others == 0 or others + lent_bytes + size <= self.bytes_max)
 
     def return_lent(self, size: int) -> None:
         """Give back what was lent."""

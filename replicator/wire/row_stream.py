@@ -11,16 +11,15 @@ from replicator.errors import CorruptRecords
 from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
 from replicator.wire.inflate_pieces import inflate_pieces
 from replicator.wire.recode import read_varint
+from replicator.wire.row_headers import MANY, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.core.rows import Field, Name, Row
+    from replicator.core.rows import Field, Headers, Name, Row
     from replicator.model.batch import BatchHeader
 
 _VARINT_BYTES_MAX = 10
-_LARGE_HEADERS_MAX = 1000
-"""Of a large record with more headers, they are compared as they are stored."""
 
 
 def times_of(header: BatchHeader) -> tuple[int, int | None]:
@@ -146,12 +145,14 @@ class RowStream:
         time_ms = base_ms + delta_ms if append_ms is None else append_ms
         return self._header.base_offset + place, time_ms, key, value, headers or None
 
-    def _headers(self, end: int) -> list[tuple[Name, Field]]:
+    def _headers(self, end: int) -> Headers:
         count, _ = self._varint()
         left = end - self._opened.position
         if not 0 <= count <= left:
             raise CorruptRecords(f"a record claims {count} headers")
-        if count > _LARGE_HEADERS_MAX:
+        if left <= LARGE_BYTES:
+            return headers_of(self._opened.take(left), count, rereads=self._again is not None)
+        if count > MANY:  # as they are stored: to read them one by one takes minutes
             return [("", self._content(left, keep=0))]
         return [(self._name(end), self._field(end)) for _ in range(count)]
 

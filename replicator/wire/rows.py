@@ -1,7 +1,8 @@
 """The records of a batch as rows, for whoever compares them: chunk by chunk, in memory that has a bound.
 
 A batch may expand to any size, and so may one record. What is in memory of it is `LARGE_BYTES` of records, and the rows
-made of them; of larger fields their digest (`core.rows.Large`).
+made of `_CHUNK_BYTES` of them, or of one that is larger: headers of two bytes take thirty times as much as objects. Of
+fields above `LARGE_BYTES` there is a digest (`core.rows.Large`), and so there is of many headers (`wire.row_headers`).
 
 Most records are read by aiokafka's parser in C. It takes a record's attributes for a varint and knows only names of
 headers that are UTF-8, so each record's length and attributes are looked at first, and what is odd is read by the
@@ -26,6 +27,7 @@ from replicator.wire.inflate import inflate
 from replicator.wire.inflate_pieces import expands_beyond
 from replicator.wire.recode import read_varint, walk
 from replicator.wire.records import decode, fields_of
+from replicator.wire.row_headers import MANY, MANY_BYTES_MIN, headers_of, shown
 from replicator.wire.row_stream import RowStream, times_of
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 Chunk: TypeAlias = "tuple[list[Row], bool]"
 _UNOPENED_KEY = Unopened(b"a batch that is too large to be opened, as it is stored")
+_CHUNK_BYTES = MANY_BYTES_MIN
+"""A record that fits in has less of headers than what may be many."""
 _MORE = 0x80
 _LOW_BITS = 0x7F
 _ODD = (CorruptRecordException, UnicodeDecodeError)
@@ -83,24 +87,32 @@ def rows_of(
                 return
             yield from _streamed(payload, header, chunk_records, rereads=rereads)
         else:
-            yield from _within(data, header, chunk_records)
+            yield from _within(data, header, chunk_records, rereads=rereads)
     except TooLargeToOpen:
         yield [_stored(frame, header, first)], True
     except CorruptRecords as damage:
         raise _damaged(header, str(damage)) from damage
 
 
-def _within(data: Inflated, header: BatchHeader, chunk_records: int) -> Iterator[Chunk]:
+def _within(data: Inflated, header: BatchHeader, chunk_records: int, *, rereads: bool) -> Iterator[Chunk]:
     """Yield the records of a batch that was opened whole."""
     at, left = 0, header.record_count
     while left:
-        count, end, is_odd = lengths(data, at, len(data), min(left, chunk_records))
+        count, end, is_odd = lengths(data, at, min(len(data), at + _CHUNK_BYTES), min(left, chunk_records))
+        is_alone = not count
+        if is_alone:
+            count, end, is_odd = lengths(data, at, len(data), 1)
         if not count or (count == left and end != len(data)):
             raise CorruptRecords("its records do not fit in it" if count < left else "bytes follow its records")
         left -= count
-        rows = _parsed(data[at:end] if end - at < len(data) else data, header, count, is_odd=is_odd)
+        found = data[at:end] if end - at < len(data) else data
         at = end
-        yield rows, not left
+        yield (
+            _alone(found, header, rereads=rereads, is_odd=is_odd)
+            if is_alone
+            else _parsed(found, header, count, is_odd=is_odd),
+            not left,
+        )
 
 
 def _streamed(payload: memoryview, header: BatchHeader, chunk_records: int, *, rereads: bool) -> Iterator[Chunk]:
@@ -109,11 +121,13 @@ def _streamed(payload: memoryview, header: BatchHeader, chunk_records: int, *, r
     left = header.record_count
     while left:
         data = stream.look(LARGE_BYTES)
-        count, end, is_odd = lengths(data, 0, min(len(data), LARGE_BYTES), min(left, chunk_records))
+        count, end, is_odd = lengths(data, 0, min(len(data), _CHUNK_BYTES), min(left, chunk_records))
         if count:
             rows = _parsed(stream.take(end), header, count, is_odd=is_odd)
         else:
-            count, rows = 1, [stream.large_row()]
+            count, end, is_odd = lengths(data, 0, min(len(data), LARGE_BYTES), 1)
+            rows = _alone(stream.take(end), header, rereads=rereads, is_odd=is_odd) if count else [stream.large_row()]
+            count = 1
         left -= count
         if not left:
             stream.must_end()
@@ -150,6 +164,37 @@ def lengths(data: Inflated, at: int, end: int, records_max: int) -> tuple[int, i
     except IndexError:  # what is left is the beginning of a record
         pass
     return count, at, is_odd
+
+
+def _alone(data: Inflated, header: BatchHeader, *, rereads: bool, is_odd: bool) -> list[Row]:
+    """Return one record that is larger than a chunk: it may have more headers than are made objects of."""
+    try:
+        ((delta_ms, place, at, end),) = walk(data, 0, len(data), 1, header.base_offset)
+        key, at = _place(data, at)
+        value, at = _place(data, at)
+        count, at = read_varint(data, at)
+    except IndexError as error:
+        raise CorruptRecords("a record is damaged", why=str(error)) from error
+    if count <= MANY or end - at < MANY_BYTES_MIN:
+        return _parsed(data, header, 1, is_odd=is_odd)
+    if count > end - at:
+        raise CorruptRecords(f"a record claims {count} headers")
+    headers = headers_of(data[at:end], count, rereads=rereads)
+    base_ms, append_ms = times_of(header)
+    time_ms = base_ms + delta_ms if append_ms is None else append_ms
+    return [(header.base_offset + place, time_ms, _bytes_at(data, key), _bytes_at(data, value), headers)]
+
+
+def _place(data: Inflated, at: int) -> tuple[tuple[int, int] | None, int]:
+    """Return where a field stands, None for null, and what follows it."""
+    size, at = read_varint(data, at)
+    if size > len(data) - at:
+        raise CorruptRecords(f"a field claims {size} bytes")
+    return ((at, at + size), at + size) if size >= 0 else (None, at)
+
+
+def _bytes_at(data: Inflated, place: tuple[int, int] | None) -> bytes | None:
+    return None if place is None else bytes(data[slice(*place)])
 
 
 def _parsed(data: Inflated, header: BatchHeader, count: int, *, is_odd: bool) -> list[Row]:
@@ -204,14 +249,6 @@ def _field(data: bytes | None) -> Field:
     if data is None or len(data) <= LARGE_BYTES:
         return data
     return Large(len(data), short_digest(data), partial(iter, (data,)))
-
-
-def shown(name: bytes) -> str | bytes:
-    """Return a header's name as text, where it is that."""
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        return name
 
 
 def _stored(frame: memoryview, header: BatchHeader, first: int) -> Row:

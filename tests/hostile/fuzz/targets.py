@@ -50,7 +50,8 @@ from replicator.wire.inflate import inflate
 from replicator.wire.inflate_pieces import expands_beyond, inflate_pieces
 from replicator.wire.metadata import check_metadata
 from replicator.wire.produce import ProduceCodec
-from replicator.wire.rows import rows_of, shown
+from replicator.wire.row_headers import shown
+from replicator.wire.rows import rows_of
 from replicator.wire.versions import FETCH_BY_ID, FETCH_BY_NAME, PRODUCE_BY_ID, PRODUCE_BY_NAME
 from tests.hostile.broker import HostileBroker
 from tests.hostile.fuzz.keeping import CORPUS

@@ -16,7 +16,7 @@ from crc32c import crc32c
 from replicator.core.record_diff import Kind, RecordDiff
 from replicator.core.rows import Large, Row, row_bytes, row_size, short_digest
 from replicator.engine.partition_reader import PartitionReader
-from replicator.engine.verify_digest_partition import DigestComparison
+from replicator.engine.verify_digest_partition import DigestComparison, SideTask, digest_side
 from replicator.engine.verify_digest_result import DigestResult, TopicDigestVerdict
 from replicator.engine.verify_partition import Comparison, Meter, Task
 from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, TooLargeToOpen
@@ -211,7 +211,7 @@ def test_an_answer_that_holds_only_what_is_below_is_refused(served: list[Served]
     """A broker never answers so; nothing of the log is stepped over."""
     log = of(served, written(0, 3), end=9)
     log.broker.logs[WHERE] = Stuck([], end=9)
-    reader = log.reader(for_digest=False)
+    reader = log.reader(looks_ahead=False)
     reader.open(WHERE, 3, 9)
     with pytest.raises(CorruptRecords, match="from offset 3 on holds only what is below it"):
         reader.chunk()
@@ -282,6 +282,37 @@ def test_a_batch_that_cannot_be_read_is_told_of_its_partition(served: list[Serve
     assert (topic.equal, topic.outcome) == (None, "cannot be told")
     assert "the batch at offset 5 is damaged" in topic.remarks[0]
     assert DigestResult((topic,), 2, 1.0).unread == (("orders", found),)
+
+
+def test_one_side_is_digested_up_to_a_batch_that_cannot_be_read(served: list[Served]) -> None:
+    """The command ended as a whole, and nothing was told of the other partitions."""
+    batches = [written(at, 5) for at in (0, 5, 10)]
+    damaged = bytearray(batches[1])
+    damaged[-1] ^= 1
+    log = of(served, batches[0], bytes(damaged), batches[2], end=15)
+    task, stop = SideTask("orders", WHERE, 0, 15, 15), threading.Event()
+    found = digest_side(task, log.reader(fetch_bytes=1), Meter(), 2, stop)
+    assert ([(one.start, one.end) for one in found.ranges], found.reached, found.end) == ([(0, 2), (2, 4)], 4, 15)
+    assert "the batch at offset 5 is damaged: its CRC does not match its bytes" in (found.problem or "")
+    whole = digest_side(task, of(served, *batches, end=15).reader(fetch_bytes=1), Meter(), 2, stop)
+    assert (whole.problem, whole.reached, whole.ranges[:2]) == (None, 15, found.ranges)
+
+
+def test_what_cannot_be_opened_explains_nothing(served: list[Served]) -> None:
+    """Ranges of a compacted topic that differ were called excused, as no record behind such a batch was compared."""
+    small = [NewRecord(5, b"k", b"v")]
+    logs = [
+        [stored(0, small), stored(1, [NewRecord(5, None, value)]), stored(2, small)]
+        for value in (bytes(180 * MIB), b"\x01" + bytes(180 * MIB))
+    ]
+    source, target = (of(served, *log, end=3) for log in logs)
+    task = Task("orders", WHERE, WHERE, 0, 0, 3, 3, compacted=True)
+    left, right = (each.reader(opened_bytes_max=32 * MIB) for each in (source, target))
+    found = DigestComparison(task, left, right, Meter(), 1).run(threading.Event())
+    assert (found.equal_ranges, found.excused, found.different) == (2, 0, ())
+    assert [pair.start for pair in found.untold] == [1]
+    assert "the batch at offset 1 of partition 0 cannot be compared" in (found.problem or "")
+    assert TopicDigestVerdict("orders", "orders", (found,)).equal is None
 
 
 def _summed(raw: bytearray) -> bytearray:

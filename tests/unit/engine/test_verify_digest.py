@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +171,59 @@ DIGESTS = SideDigests(
 )
 
 
-def test_digests_survive_the_file(tmp_path: Path) -> None:
+UNREAD = replace(
+    DIGESTS,
+    topics=(
+        TopicDigests("a", "b", compacted=False, partitions=(replace(side(0, 35, read=(0, 20)), problem="damaged"),)),
+    ),
+)
+UNREAD_PART = verify_digest_file.to_json(UNREAD)["topics"][0]["partitions"][0]
+
+
+@pytest.mark.parametrize("digests", [DIGESTS, UNREAD])
+def test_digests_survive_the_file(tmp_path: Path, digests: SideDigests) -> None:
     """Every field."""
     path = tmp_path / "source.json"
-    path.write_text(json.dumps(verify_digest_file.to_json(DIGESTS)))
-    assert verify_digest_file.read(path) == DIGESTS
+    path.write_text(json.dumps(verify_digest_file.to_json(digests)))
+    assert verify_digest_file.read(path) == digests
+
+
+def test_a_file_says_what_it_does_not_cover() -> None:
+    """One of an earlier version covers all that it tells of."""
+    found = verify_digest_file.from_json(json.loads(json.dumps(verify_digest_file.to_json(UNREAD))))
+    assert found.unread == (("a", found.topics[0].partitions[0]),)
+    assert (found.topics[0].partitions[0].end, found.topics[0].partitions[0].reached) == (35, 20)
+    assert replace(found, side=SideName.TARGET).unread[0][0] == "b"
+    value = verify_digest_file.to_json(DIGESTS)
+    del value["topics"][0]["partitions"][0]["problem"]
+    assert verify_digest_file.from_json(value) == DIGESTS
+
+
+def test_words_of_a_file_do_not_act_on_a_terminal() -> None:
+    """It comes from another site."""
+    part = UNREAD_PART | {"problem": "\x1b[2J" + "x" * 1_000_000}
+    topic = verify_digest_file.to_json(UNREAD)["topics"][0] | {"partitions": [part]}
+    found = verify_digest_file.from_json(verify_digest_file.to_json(UNREAD) | {"topics": [topic]})
+    problem = found.topics[0].partitions[0].problem
+    assert problem is not None
+    assert problem.isprintable()
+    assert len(problem) < 400
+
+
+@pytest.mark.parametrize("file", [SideName.SOURCE, SideName.TARGET, None])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_what_is_not_covered_is_neither_equal_nor_behind(file: SideName | None, *, swapped: bool) -> None:
+    """What lies below was compared: a difference there is one."""
+    for flipped, equal in ((-1, None), (17, False), (27, None)):
+        cut = replace(side(0, 35, read=(0, 20)), problem="damaged")
+        whole = side(0, 30, read=(0, 30), flipped=flipped)
+        verdict = judged(whole if swapped else cut, cut if swapped else whole, file)
+        assert (verdict.problem, verdict.end, verdict.behind, verdict.not_covered) == ("damaged", 20, 0, 0)
+        topic = TopicDigestVerdict("a", "b", (verdict,))
+        assert topic.equal is equal
+        assert "not compared to its end: partition 0: damaged" in topic.remarks[-1]
+    nothing = replace(side(0, 35, read=(0, 0), cut=0), problem="damaged")
+    assert TopicDigestVerdict("a", "b", (judged(nothing, side(0, 35)),)).equal is None
 
 
 @pytest.mark.parametrize(
@@ -185,6 +234,7 @@ def test_digests_survive_the_file(tmp_path: Path) -> None:
         {"side": "middle"},
         {"range_offsets": 0},
         {"topics": [{"topic": "a"}]},
+        {"topics": [verify_digest_file.to_json(UNREAD)["topics"][0] | {"partitions": [UNREAD_PART | {"problem": 1}]}]},
         {"topics": [{"topic": "a", "target_topic": "a", "compacted": False, "partitions": [{"partition": 1}]}]},
     ],
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.rows import LARGE_BYTES, Large, Row, Unopened, row_bytes, row_size
+from replicator.core.record_diff import RecordDiff
+from replicator.core.rows import LARGE_BYTES, Large, ManyHeaders, Row, Unopened, row_bytes, row_size
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import HEADER, LOG_APPEND_TIME_BIT, BatchHeader
 from replicator.wire import inflate_pieces as inflate_pieces_module
@@ -26,7 +29,8 @@ from replicator.wire.batch import scan
 from replicator.wire.inflate import inflate
 from replicator.wire.inflate_pieces import expands_beyond, inflate_pieces
 from replicator.wire.records import NewRecord, decode, encode
-from replicator.wire.rows import rows_of, shown
+from replicator.wire.row_headers import shown
+from replicator.wire.rows import rows_of
 
 MIB = 1 << 20
 CODECS = (0, 1, 2, 3, 4)
@@ -114,7 +118,69 @@ def test_batches_that_are_opened_in_pieces_give_the_same(codec: int) -> None:
 
 
 def _fields(row: Row) -> list[Any]:
-    return [row[2], row[3], *(part for header in row[4] or () for part in header)]
+    headers = row[4] or ()
+    assert not isinstance(headers, ManyHeaders)
+    return [row[2], row[3], *(part for header in headers for part in header)]
+
+
+HEADERS = ((), [(b"h", b"1")] * 1000, [(b"", None)] * 120_000, [(b"\xff", b"v" * 40), ("é".encode(), b"")] * 9_000)
+
+
+@pytest.mark.parametrize("codec", [0, 4])
+@pytest.mark.parametrize("value_bytes", [0, 200_000, LARGE_BYTES - 20, 2 * LARGE_BYTES])
+def test_many_headers_are_digested_as_if_they_were_objects(codec: int, value_bytes: int) -> None:
+    """Whatever they stand beside, so that what is equal is equal in every batch; and nothing else of the record."""
+    records = [NewRecord(7, b"k", os.urandom(value_bytes), headers) for headers in HEADERS]
+    frame, header = summed(encode(records, compression=codec))
+    found, wanted = read(frame, header), expected(frame, header)
+    assert [isinstance(row[4], ManyHeaders) for row in found] == [False, False, True, True]
+    assert [row[4] for row in found[:2]] == [row[4] for row in wanted[:2]]
+    assert b"".join(row_bytes(found)) == b"".join(row_bytes(wanted))
+    assert row_size(found) == row_size(wanted)
+    again = read(*summed(encode([NewRecord(1, None, b""), *records], compression=3)), rereads=False)
+    assert [row[4] for row in again[1:]] == [row[4] for row in found]
+
+
+def test_other_headers_are_told_by_their_number_and_digest() -> None:
+    """They are not in memory."""
+    pairs = [(b"a", b"1")] * 60_000
+    one, other, fewer = (
+        read(*summed(encode([NewRecord(7, None, None, headers)])))
+        for headers in (pairs, [*pairs[1:], (b"a", b"2")], pairs[1:])
+    )
+    assert one != other
+    diff = RecordDiff(0)
+    diff.feed(one, other, source_done=True, target_done=True)
+    assert re.fullmatch(r"60000 headers \(\w{8}\) \| 60000 headers \(\w{8}\)", diff.first[0].detail)
+    diff = RecordDiff(0)
+    diff.feed(one, fewer, source_done=True, target_done=True)
+    assert "60000 headers (" in diff.first[0].detail
+    assert "59999 headers (" in diff.first[0].detail
+
+
+@pytest.mark.parametrize("each", [500_000, 20_000, 100])
+def test_headers_take_little_memory(each: int) -> None:
+    """A megabyte of them took 35, as objects; in one record or in many."""
+    count = 500_000 // each
+    frame, header = summed(encode([NewRecord(7, None, None, [(b"", None)] * each)] * count))
+    tracemalloc.start()
+    try:
+        for rows, _ in rows_of(frame, header, 0, chunk_records=10_000):
+            del rows
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 12 * MIB
+
+
+@pytest.mark.parametrize("tail", [b"\x01\x00", b"\x00", b"\x00\x01\x00", b"\x40\x01"])
+def test_many_headers_that_are_not_sound_are_damage(tail: bytes) -> None:
+    """Without a name, cut off, with something behind them, longer than what is there."""
+    count = 100_000
+    body = b"\x00\x00\x00\x01\x01" + _varint(count) + b"\x00\x01" * (count - 1) + tail
+    frame, header = summed(encode([NewRecord(1, None, None)])[:61] + _varint(len(body)) + body)
+    with pytest.raises(CorruptRecords):
+        read(frame, header)
 
 
 def test_attributes_of_a_record_are_no_varint() -> None:

@@ -1,0 +1,83 @@
+"""Frames for answers that wait until there is room for them, for readers that have no pool of their own.
+
+A broker gives one whole batch at least, however little was asked for. How large an answer is stands at its beginning:
+one that is larger than usual is read on once there is room, and its broker waits with the rest meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Final, Protocol
+
+from replicator.errors import KafkaError
+from replicator.wire.frames import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOK_SECONDS: Final = 0.05
+ROOM_SECONDS: Final = 5.0
+
+
+class Room(Protocol):
+    """What large answers are taken out of."""
+
+    def take(self, size: int) -> bool:
+        """Return whether `size` bytes may be held from now on; where not, it is asked again a little later."""
+
+    def give_back(self, size: int) -> None:
+        """Take back what was held; called from whatever thread drops the last use of it."""
+
+
+class NoRoom(KafkaError):
+    """There was no room for a large answer within `ROOM_SECONDS`."""
+
+    def __init__(self, cluster: str, size: int) -> None:
+        super().__init__(
+            "there is no room for an answer as large as a batch",
+            cluster=cluster,
+            why=f"it has {size} bytes, and what limits.in_flight_bytes allows is in use",
+            next_step="it is tried again; raise limits.in_flight_bytes if the copy never leaves as much",
+        )
+
+
+class RoomFrame(Frame):
+    """A frame for one answer.
+
+    Args:
+        room: Where a large answer is taken out of; it is given back once nothing refers to its bytes any more.
+        usual_bytes: Answers up to this size are read without.
+        when_refused: Called with its size where there was no room in `ROOM_SECONDS`; None: it waits for as long as it
+            takes.
+    """
+
+    __slots__ = ("_refused_at", "_room", "_usual_bytes", "_when_refused")
+
+    def __init__(self, room: Room, usual_bytes: int, when_refused: Callable[[int], object] | None = None) -> None:
+        super().__init__(0)
+        self._room = room
+        self._usual_bytes = usual_bytes
+        self._when_refused = when_refused
+        self._refused_at: float | None = None
+
+    def reserve(self, size: int, when_granted: Callable[[], object] | None = None) -> bool:
+        """Make room for `size` bytes, or have `when_granted` called to reserve anew; as `Frame.reserve`."""
+        if size > self._usual_bytes:
+            if not self._room.take(size):
+                self._look_again(size, when_granted)
+                return False
+            self.adopt(size)
+            weakref.finalize(self.buffer, self._room.give_back, size).atexit = False
+        else:
+            self.adopt(size)
+        return True
+
+    def _look_again(self, size: int, when_granted: Callable[[], object] | None) -> None:
+        loop = asyncio.get_running_loop()
+        if self._refused_at is None:
+            self._refused_at = loop.time()
+        if self._when_refused is not None and loop.time() - self._refused_at > ROOM_SECONDS:
+            loop.call_soon(self._when_refused, size)
+        elif when_granted is not None:
+            loop.call_later(LOOK_SECONDS, when_granted)
