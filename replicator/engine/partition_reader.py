@@ -18,13 +18,16 @@ from replicator.core.intake import Aborts
 from replicator.core.rows import Unopened, row_size
 from replicator.engine.look import Side, batches_of, gives_nothing, nothing_from, offsets_of, read_once
 from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, KafkaError
+from replicator.model.batch import MAGIC_V2
 from replicator.model.spec import Isolation
 from replicator.wire import control
+from replicator.wire.batch import prove
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.faults import refused
 from replicator.wire.inflate import OPENED_BYTES_MAX
 from replicator.wire.room import NoRoom, RoomFrame
 from replicator.wire.rows import rows_of
+from replicator.wire.stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -185,6 +188,55 @@ class PartitionReader:
                 return rows
         self._drop_answers()
         return []
+
+    def next_batch(self, *, is_read: bool) -> Stored | None:
+        """Return the next batch, where all of it is wanted and none of it was handed out.
+
+        None, too, at the end, where it was stopped, and for formats before magic 2.
+
+        Args:
+            is_read: Whether its records are about to be read. Else its checksum is proven now, and an answer that is
+                larger than usual is let go of: it is asked for again if they are wanted after all.
+
+        Raises:
+            OutOfRange: As `chunk`.
+            KafkaError: As `chunk`.
+            CorruptRecords: Its bytes are not what its checksum says.
+        """
+        while not self.at_end and not self._stop.is_set() and self._rows is None:
+            if self._answer is None:
+                self._answer = self._wait(self._take_answer)
+            answer = self._answer
+            if answer is None:
+                return None
+            if not answer.batches:
+                self._let_go(answer)
+                continue
+            header, view = answer.batches[0], answer.frame.view
+            if header.magic != MAGIC_V2 or header.base_offset < self._next or header.next_offset > self._end:
+                return None
+            batch = Stored(view, header)
+            if not is_read:
+                prove(view, header)
+                if answer.frame.size > self._usual_bytes:
+                    batch.digest()
+                    self._answer = None
+            return batch
+        return None
+
+    def pass_over(self, batch: Stored) -> None:
+        """Go on behind a batch that `next_batch` has returned."""
+        answer = self._answer
+        if answer is not None:
+            answer.batches.popleft()
+        self._next = max(self._next, batch.header.next_offset)
+        if answer is not None and (not answer.batches or self.at_end):
+            self._let_go(answer)
+
+    def put_back_large(self) -> None:
+        """Let go of an answer that is larger than usual, as another one is about to be read; it is asked for again."""
+        if self._answer is not None and self._rows is None and self._answer.frame.size > self._usual_bytes:
+            self._answer = None
 
     def log_start(self, partition: TopicPartition) -> int:
         """Return the first offset of a partition's log, as it is now.

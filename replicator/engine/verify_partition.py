@@ -107,9 +107,7 @@ class Comparison:
         theirs: list[Row] = []
         while not stop.is_set():
             records, offset = diff.records, sides.source_position
-            # The target first: of what is large in it nothing is kept, while the source's stays until it is digested.
-            theirs = theirs or sides.target_rows()
-            ours = ours or sides.source_rows()
+            ours, theirs = sides.more(ours, theirs)
             ours, theirs = diff.feed(ours, theirs, source_done=sides.source_done, target_done=sides.target_done)
             self._meter.records += diff.records - records
             self._meter.offsets += min(sides.source_position, self._task.end) - min(offset, self._task.end)

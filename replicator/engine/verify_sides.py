@@ -35,9 +35,47 @@ class TwoSides:
         self._right = right
         self._source = source
         self._target = target
+        self._alike_bytes = 0
+        self._alike_up_to = 0
+
+    def more(self, ours: list[Row], theirs: list[Row]) -> tuple[list[Row], list[Row]]:
+        """Return rows of source and target that were left over, or the next ones of a side of which none were.
+
+        Raises:
+            OutOfRange: A log does not hold the next offset.
+            KafkaError: A cluster refuses, or does not answer.
+            CorruptRecords: A batch is damaged.
+        """
+        if not ours and not theirs and self._are_alike():
+            before = self._left.opened_bytes
+            rows = self._left.chunk()
+            self._alike_bytes += self._left.opened_bytes - before
+            return rows, rows
+        # The target first: of what is large in it nothing is kept, while the source's stays until it is digested.
+        theirs = theirs or self.target_rows()
+        return ours or self.source_rows(), theirs
+
+    def _are_alike(self) -> bool:
+        """Return whether the source's next records are the target's as well, which is passed over for them.
+
+        A copied batch keeps its bytes behind the header, so it need not be opened on both sides.
+        """
+        if self._left.position < self._alike_up_to and self._left.is_inside_batch:
+            return True
+        if self._view.offsets is not None or self._view.is_partial:
+            return False
+        theirs = self._right.next_batch(is_read=False)
+        ours = self._left.next_batch(is_read=True) if theirs is not None else None
+        if ours is None or theirs is None or not ours.holds_same(theirs):
+            self._left.put_back_large()
+            return False
+        self._right.pass_over(theirs)
+        self._alike_up_to = ours.header.next_offset
+        return True
 
     def open(self, start: int, source_end: int, target_end: int) -> None:
         """Go to `start` on both sides; each is read up to its own end."""
+        self._alike_up_to = 0
         self._left.open(self._source, start, source_end)
         self._right.open(self._target, self._view.to_target(start), self._view.to_target(target_end))
 
@@ -87,8 +125,8 @@ class TwoSides:
 
     @property
     def opened_bytes(self) -> int:
-        """How many bytes of records were opened on both sides so far, wanted or not."""
-        return self._left.opened_bytes + self._right.opened_bytes
+        """How many bytes of records were compared on both sides so far, wanted or not."""
+        return self._left.opened_bytes + self._right.opened_bytes + self._alike_bytes
 
     @property
     def are_inside_a_batch(self) -> bool:

@@ -53,8 +53,7 @@ def compare_slice(
     used = 0
     while used < bounds.bytes_max or (sides.are_inside_a_batch and used < _BATCH_SHARES * bounds.bytes_max):
         before = sides.opened_bytes
-        theirs = theirs or sides.target_rows()
-        ours = ours or sides.source_rows()
+        ours, theirs = sides.more(ours, theirs)
         if stop.is_set():  # an empty chunk may have been cut short
             return False
         ours, theirs = diff.feed(ours, theirs, source_done=sides.source_done, target_done=sides.target_done)

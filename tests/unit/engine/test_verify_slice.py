@@ -37,9 +37,9 @@ class Sides:
         self._at[side] = rows[-1][0] + 1 if len(rows) < len(left) else self._ends[side]
         return rows
 
-    def source_rows(self) -> list[Row]:
-        """Return a chunk."""
-        return self._rows(0)
+    def more(self, ours: list[Row], theirs: list[Row]) -> tuple[list[Row], list[Row]]:
+        """Return a chunk of each side that has none."""
+        return ours or self._rows(0), theirs or self.target_rows()
 
     def target_rows(self) -> list[Row]:
         """Return a chunk."""

@@ -1,0 +1,57 @@
+"""Batches as they are stored, to tell without opening them that two hold the same records."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from replicator.core.rows import DIGEST_BYTES
+from replicator.model.batch import COMPRESSION_MASK, HEADER_BYTES, LOG_APPEND_TIME_BIT
+
+if TYPE_CHECKING:
+    from replicator.model.batch import BatchHeader
+
+_RECORDS_BITS = COMPRESSION_MASK | LOG_APPEND_TIME_BIT
+
+
+class Stored:
+    """One batch of magic 2, in the answer that brought it or, after `digest`, without it.
+
+    Args:
+        view: The bytes of the answer.
+        header: The batch.
+    """
+
+    __slots__ = ("_content", "_is_digest", "facts", "header")
+
+    def __init__(self, view: memoryview, header: BatchHeader) -> None:
+        self.header = header
+        self.facts = (
+            header.base_offset,
+            header.last_offset_delta,
+            header.record_count,
+            header.attributes & _RECORDS_BITS,
+            header.base_timestamp,
+            header.max_timestamp,
+            header.length,
+        )
+        self._content: memoryview | bytes = view[header.start + HEADER_BYTES : header.end]
+        self._is_digest = False
+
+    def digest(self) -> None:
+        """Digest its bytes, and let go of them."""
+        self._content, self._is_digest = self._as_digest(), True
+
+    def holds_same(self, other: Stored) -> bool:
+        """Return whether both hold the same records: what tells of them in the header, and all behind it.
+
+        Whose they are does not count: producer, epoch, sequence, and the checksum, which covers those as well.
+        """
+        if self.facts != other.facts:
+            return False
+        if self._is_digest or other._is_digest:
+            return self._as_digest() == other._as_digest()
+        return self._content == other._content
+
+    def _as_digest(self) -> memoryview | bytes:
+        return self._content if self._is_digest else hashlib.blake2b(self._content, digest_size=DIGEST_BYTES).digest()
