@@ -14,6 +14,7 @@ from replicator.cli import (
     audit,
     config,
     coordinator,
+    damaged,
     demo,
     dev,
     flow,
@@ -55,6 +56,7 @@ app.command("validate")(validate.command)
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)
 flow.app.command("forget")(forget.flow)
+flow.app.command("damaged")(damaged.command)
 app.add_typer(flow.app, name="flow")
 app.add_typer(switch.app, name="switch")
 app.add_typer(mirror.app, name="mirror")

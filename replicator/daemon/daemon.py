@@ -22,6 +22,7 @@ from replicator.daemon.loop_errors import LoopErrors
 from replicator.daemon.memory import map_large_blocks
 from replicator.daemon.signals import EndingSignals
 from replicator.daemon.supervisor import FlowSupervisor
+from replicator.engine.damaged import clear_damaged, damage_of
 from replicator.engine.ending import why_ended
 from replicator.engine.flow import FlowRunner
 from replicator.engine.forget import forget_flow
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from replicator.model.damage import Clearing, Damage, Damaged
     from replicator.model.events import Desired, Event
     from replicator.model.forget import Forgotten
     from replicator.model.groups import GroupStatus
@@ -167,6 +169,14 @@ class Daemon:
         silence = max(silence_seconds(timing, one) for one in clusters)
         ours = frozenset(uid for one in self._flows.values() if (uid := one.runner.uid) is not None)
         return await forget_flow(clusters, flow, ours=ours, silence_seconds=silence, may=may, dry_run=dry_run)
+
+    async def damaged(self, flow: str, *, may: Callable[[str | None], None]) -> Damage:
+        """Return what cannot be read of a flow; see `ControlPort.damaged`."""
+        return await damage_of(self._spec.clusters, flow, may=may)
+
+    async def clear_damaged(self, flow: str, order: Clearing, *, may: Callable[[str | None], None]) -> Damaged:
+        """Clear a record that cannot be read; see `ControlPort.clear_damaged`."""
+        return await clear_damaged(self._spec.clusters, flow, order, may=may)
 
     async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
         """Return what a switch would do; see `ControlPort.plan_switch`."""

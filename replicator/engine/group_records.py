@@ -60,7 +60,7 @@ class GroupRecords:
         if raw is None:
             return
         try:
-            self._known[group] = _unpacked(key, raw)
+            self._known[group] = unpacked(key, raw)
         except DamagedRecord as error:
             self.damaged[group] = error
             log.warning("group stands still", group=group, why=str(error), next=error.next_step)
@@ -119,7 +119,12 @@ def _packed(ours: Mapping[TopicPartition, Ours]) -> pb.GroupRecord:
     return record
 
 
-def _unpacked(key: bytes, raw: bytes) -> dict[TopicPartition, Ours]:
+def unpacked(key: bytes, raw: bytes) -> dict[TopicPartition, Ours]:
+    """Return what the record of a group says.
+
+    Raises:
+        DamagedRecord: It cannot be read.
+    """
     record = read_record(pb.GroupRecord, key, raw)
     try:
         return {

@@ -143,7 +143,7 @@ class SourceState:
             f"whether topics of {alias} are copies that flows made is not known",
             cluster=alias,
             why=f"{STATE_TOPIC} there holds a record that cannot be read ({error})",
-            next_step="replicator validate FILE --connect",
+            next_step=error.next_step,
             retryable=True,
         )
 

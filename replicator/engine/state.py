@@ -11,7 +11,8 @@ from replicator.core.attach_facts import Role, Writer, Writers
 from replicator.core.ownership import Copied
 from replicator.engine.state_damage import read_record, readable_records
 from replicator.engine.state_records import indexed, parse_key
-from replicator.errors import BugError, DamagedRecord
+from replicator.errors import Conflict, DamagedRecord
+from replicator.model.names import STATE_TOPIC
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -92,12 +93,20 @@ def get_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord:
     """Return a flow's record.
 
     Raises:
-        BugError: There is none; it was read before.
+        Conflict: Somebody has removed it meanwhile.
     """
     flow = stored_flow(records, uid)
     if flow is None:
-        raise BugError(f"flow {uid} has no record")
+        raise _removed("record", uid)
     return flow
+
+
+def _removed(what: str, uid: str) -> Conflict:
+    return Conflict(
+        f"the {what} of flow {uid} was removed from {STATE_TOPIC}",
+        why="by `replicator flow damaged --clear`, `replicator flow forget`, or by hand",
+        next_step="a flow of that name begins as a new one: replicator flow status",
+    )
 
 
 def stored_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord | None:
@@ -126,11 +135,11 @@ def get_writer_record(records: Mapping[bytes, bytes], uid: str) -> pb.WriterReco
     """Return the flow's identity on the target as it is recorded, to be changed.
 
     Raises:
-        BugError: There is none; it is minted with the flow.
+        Conflict: Somebody has removed it meanwhile: it is minted with the flow.
     """
     record = _get(records, writer_key(uid), pb.WriterRecord())
     if record is None:
-        raise BugError(f"flow {uid} has no writer record")
+        raise _removed("writer's record", uid)
     return record
 
 
@@ -229,6 +238,11 @@ def presence_of(raw: bytes, uid: str) -> tuple[str, int] | None:
     if not parsed.topic.startswith(_PRESENCE):
         return None
     return parsed.topic.removeprefix(_PRESENCE), parsed.partition
+
+
+def claim_record(parsed: pb.StateKey) -> type[Message]:
+    """Return which record stands under a key of the kind of claims."""
+    return pb.RenewalRecord if parsed.topic else pb.ClaimRecord
 
 
 def signs_of(records: Mapping[bytes, bytes], uid: str) -> dict[bytes, bytes]:

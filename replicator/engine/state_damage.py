@@ -53,20 +53,26 @@ def read_record(record: type[M], record_key: bytes, raw: bytes) -> M:
 def damaged_record(record_key: bytes, why: str) -> DamagedRecord:
     """Return the error for a record that cannot be read, or does not fit together."""
     parsed = parse_key(record_key)
-    about = f"an unknown kind, key {record_key.hex()}"
-    if parsed is not None:
-        kind = _KINDS.get(parsed.kind, f"kind {parsed.kind}")
-        # Of the parts of a key a kind uses some; which of them says what it is about.
-        named = [repr(parsed.topic)] if parsed.topic else []
-        named += [f"number {parsed.partition}"] if parsed.partition else []
-        about = " ".join([kind, *named, f"of flow {parsed.flow_uid}"])
+    cleared = f"write a tombstone for its key {record_key.hex()} (hex), which forgets what it said"
+    if parsed is not None and parsed.flow_uid:
+        cleared = f"see what is lost without it: replicator flow damaged {parsed.flow_uid} --clear {record_key.hex()}"
     return DamagedRecord(
-        f"the record of {about} on {STATE_TOPIC} cannot be read",
+        f"the record of {about(record_key)} on {STATE_TOPIC} cannot be read",
         cluster="",
         why=why,
-        next_step="run the version that wrote it, if a newer one did; else write a tombstone for its key "
-        f"{record_key.hex()} (hex), which forgets what it said",
+        next_step=f"run the version that wrote it, if a newer one did; else {cleared}",
     )
+
+
+def about(record_key: bytes) -> str:
+    """Return what a record is about, in words."""
+    parsed = parse_key(record_key)
+    if parsed is None:
+        return f"an unknown kind, key {record_key.hex()}"
+    # Of the parts of a key a kind uses some; which of them says what it is about.
+    named = [repr(parsed.topic)] if parsed.topic else []
+    named += [f"number {parsed.partition}"] if parsed.partition else []
+    return " ".join([_KINDS.get(parsed.kind, f"kind {parsed.kind}"), *named, f"of flow {parsed.flow_uid}"])
 
 
 def readable_records(record: type[M], found: Iterable[Found]) -> Iterator[tuple[bytes, M]]:

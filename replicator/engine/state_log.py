@@ -87,11 +87,15 @@ class StateLog:
 
     Attributes:
         lost: Why nothing can be read or changed any more, once the topic was deleted; None while it is there.
+
+    Args:
+        cluster: Where the topic is.
+        tells_offsets: Whether to know where each record stands.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, tells_offsets: bool = False) -> None:
         self.lost: str | None = None
-        self._view = StateView()
+        self._view = StateView(tells_offsets=tells_offsets)
         self._topic_id: bytes | None = None
         self._read_at = _Clocks.now()
         self._batch_bytes_max = BATCH_BYTES_MAX
@@ -108,6 +112,10 @@ class StateLog:
     def position(self) -> int:
         """Offset up to which the log was read: `records` is complete once that is its end."""
         return self._view.position
+
+    def offset_of(self, key: bytes) -> int:
+        """Return where a record stands; -1 where that is not known, or there is none."""
+        return (self._view.offsets or {}).get(key, -1) if key in self.records else -1
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
         """Call `listener` with the key of every record that is read."""

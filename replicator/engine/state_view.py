@@ -56,14 +56,19 @@ class StateView:
         records: Value by key, as committed so far.
         position: Offset up to which the log was read.
         notes: Of the values that stand in parts, by their own key.
+        offsets: Where each record stands; None unless that was asked for.
+
+    Args:
+        tells_offsets: Whether to keep the offsets.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tells_offsets: bool = False) -> None:
         self.records = StateRecords()
+        self.offsets: dict[bytes, int] | None = {} if tells_offsets else None
         self.position = 0
         self.notes: dict[bytes, Note] = {}
         self._parts: dict[bytes, bytes] = {}
-        self._held: deque[tuple[bytes, bytes | None]] = deque()
+        self._held: deque[tuple[bytes, bytes | None, int]] = deque()
         self._open: set[int] = set()
         self._incomplete: dict[bytes, bytes] = {}
         self._anew: _Anew | None = None
@@ -118,17 +123,19 @@ class StateView:
             self._anew.seen.add(record.key)
             if record.offset < self._anew.known:
                 return
-        self._held.append((record.key, record.value))
+        self._held.append((record.key, record.value, record.offset))
 
     def _show(self) -> None:
         """Let all that was read so far count; what a listener does not take stays read, and the rest is shown later."""
         self._open.clear()
         while self._held:
-            key, value = self._held.popleft()
+            key, value, offset = self._held.popleft()
             if state_parts.is_part(key):
                 _put(self._parts, key, value)
-            else:
-                self._put(key, value)
+                continue
+            if self.offsets is not None:
+                self.offsets[key] = offset
+            self._put(key, value)
 
     def _put(self, key: bytes, value: bytes | None) -> None:
         self._incomplete.pop(key, None)
@@ -167,6 +174,8 @@ class StateView:
             self.notes.pop(key, None)
             del self.records[key]
             self._tell(key)
+        if self.offsets is not None:
+            self.offsets = {key: at for key, at in self.offsets.items() if key in self.records}
 
     def _tell(self, key: bytes) -> None:
         for listener in self._listeners:

@@ -13,6 +13,7 @@ import grpc
 
 from replicator.errors import DaemonUnreachable, HeldElsewhere, NotAvailable
 from replicator.model.audit import AuditEntry
+from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
@@ -26,6 +27,9 @@ from replicator.model.translation import OffsetQuestion, TimeQuestion, Translati
 from replicator.rpc import faults
 from replicator.rpc.convert import (
     audit_from_wire,
+    clearing_to_wire,
+    damage_from_wire,
+    damaged_from_wire,
     desired_to_wire,
     event_from_wire,
     forgotten_from_wire,
@@ -178,6 +182,23 @@ class ControlClient:
             return forgotten_from_wire(self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order()))
         except grpc.RpcError as error:
             self._raise(error)
+
+    def damaged(self, flow: str) -> Damage:
+        """Return the records of a flow that cannot be read."""
+        try:
+            answer = self._stub.Damaged(pb.DamagedRequest(flow=flow), timeout=_FORGET_SECONDS_MAX)
+        except grpc.RpcError as error:
+            self._raise(error)
+        return damage_from_wire(answer)
+
+    def clear_damaged(self, flow: str, order: Clearing, *, actor: str, reason: str) -> Damaged:
+        """Clear one of them, if it is still the one that was shown; return what it was."""
+        request = clearing_to_wire(flow, order, actor=actor, reason=reason)
+        try:
+            answer = self._stub.ClearDamaged(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order())
+        except grpc.RpcError as error:
+            self._raise(error)
+        return damaged_from_wire(answer.record)
 
     def plan_switch(self, order: SwitchOrder) -> SwitchPlan:
         """Return what an order to switch a flow would do; nothing is changed."""

@@ -19,12 +19,16 @@ from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.model.switch import Verb
+from replicator.model.text import said
 from replicator.model.translation import TimeQuestion
 from replicator.model.units import TIME_MS_MAX
 from replicator.rpc.access import Access
 from replicator.rpc.audited import AuditPort, audited, peer_of, refused
 from replicator.rpc.convert import (
     audit_to_wire,
+    clearing_from_wire,
+    damage_to_wire,
+    damaged_to_wire,
     desired_from_wire,
     event_to_wire,
     forgotten_to_wire,
@@ -157,7 +161,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 self._control.forget,
                 request.flow,
                 request.topic or None,
-                may=lambda name: self._may_forget(context, name),
+                may=lambda name: self._may(context, name, AccessRole.OPERATE),
             )
             if request.dry_run:
                 return forgotten_to_wire(await forget(dry_run=True))
@@ -169,13 +173,48 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 change.after = f"{done.records} records removed" if done.records else "nothing to do"
             return forgotten_to_wire(done)
 
-    def _may_forget(self, context: Context, flow: str) -> None:
-        """Return if the caller may forget the flow of that name: it may have been asked for by its uid.
+    async def Damaged(  # noqa: N802
+        self,
+        request: pb.DamagedRequest,
+        context: grpc.aio.ServicerContext[pb.DamagedRequest, pb.DamagedResponse],
+    ) -> pb.DamagedResponse:
+        """Answer with the records of a flow that cannot be read; its topics are read for one caller at a time."""
+        async with errors_cross(context):
+            self._access.check_known(context)
+            async with self._turns.of("damaged", who="a look at what is damaged", seconds=context.time_remaining()):
+                found = await self._control.damaged(
+                    request.flow, may=lambda name: self._may(context, name, AccessRole.OBSERVE)
+                )
+            return damage_to_wire(found)
+
+    async def ClearDamaged(  # noqa: N802
+        self,
+        request: pb.ClearDamagedRequest,
+        context: grpc.aio.ServicerContext[pb.ClearDamagedRequest, pb.ClearDamagedResponse],
+    ) -> pb.ClearDamagedResponse:
+        """Clear one of them."""
+        async with errors_cross(context):
+            order = clearing_from_wire(request)
+            entry = AuditEntry(0, "", Phase.INTENT, method="ClearDamaged", flow=request.flow, reason=request.reason)
+            entry = await self._identified(context, request.actor, entry)
+            entry = replace(entry, before=f"record {order.key} at offset {order.offset} on {said(order.cluster)}")
+            async with (
+                self._turn(context, entry, "clear", request.flow),
+                audited(self._audit, replace(entry, after="cleared")) as change,
+            ):
+                done = await self._control.clear_damaged(
+                    request.flow, order, may=lambda name: self._may(context, name, AccessRole.OPERATE)
+                )
+                change.after = f"{done.what} cleared"
+            return pb.ClearDamagedResponse(record=damaged_to_wire(done))
+
+    def _may(self, context: Context, flow: str | None, role: AccessRole) -> None:
+        """Return if the caller has a role for the flow of that name, or for all of them.
 
         Raises:
-            AccessDenied: It may not.
+            AccessDenied: It has not.
         """
-        self._access.check(context, flow, AccessRole.OPERATE)
+        self._access.check(context, flow, role)
 
     async def StartSwitch(  # noqa: N802
         self,

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from replicator.errors import NotAvailable, UsageError
 from replicator.model.audit import AuditEntry, Phase
+from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
@@ -393,3 +394,60 @@ def forgotten_to_wire(forgotten: Forgotten) -> pb.ForgetResponse:
 def forgotten_from_wire(message: pb.ForgetResponse) -> Forgotten:
     """Return what was removed from the state topic."""
     return Forgotten(message.records, tuple(message.removed), tuple(message.left_behind))
+
+
+def damaged_to_wire(one: Damaged) -> pb.DamagedRecord:
+    """Return the message of a record that cannot be read."""
+    return pb.DamagedRecord(
+        cluster=one.cluster,
+        key=bytes.fromhex(one.key),
+        offset=one.offset,
+        size_bytes=one.size_bytes,
+        what=one.what,
+        why=one.why,
+        clearing=one.clearing,
+        guarded=one.guarded,
+    )
+
+
+def damaged_from_wire(message: pb.DamagedRecord) -> Damaged:
+    """Return a record that cannot be read."""
+    return Damaged(
+        message.cluster,
+        message.key.hex(),
+        message.offset,
+        message.size_bytes,
+        message.what,
+        message.why,
+        message.clearing,
+        message.guarded,
+    )
+
+
+def damage_to_wire(damage: Damage) -> pb.DamagedResponse:
+    """Return the message of what cannot be read of a flow."""
+    records = [damaged_to_wire(one) for one in damage.records]
+    return pb.DamagedResponse(records=records, left_out=damage.left_out, unasked=damage.unasked)
+
+
+def damage_from_wire(message: pb.DamagedResponse) -> Damage:
+    """Return what cannot be read of a flow."""
+    return Damage(tuple(map(damaged_from_wire, message.records)), message.left_out, tuple(message.unasked))
+
+
+def clearing_to_wire(flow: str, order: Clearing, *, actor: str, reason: str) -> pb.ClearDamagedRequest:
+    """Return the message of an order to clear a record."""
+    return pb.ClearDamagedRequest(
+        flow=flow,
+        cluster=order.cluster,
+        key=bytes.fromhex(order.key),
+        offset=order.offset,
+        confirm=bytes.fromhex(order.confirm),
+        actor=actor,
+        reason=reason,
+    )
+
+
+def clearing_from_wire(message: pb.ClearDamagedRequest) -> Clearing:
+    """Return an order to clear a record."""
+    return Clearing(message.cluster, message.key.hex(), message.offset, message.confirm.hex())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from replicator.errors import Conflict, ReplicatorError, UsageError
+from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
@@ -107,6 +108,27 @@ class ControlPort(Protocol):
 
         Raises:
             ReplicatorError: It is copied, it may be, or it is not ours; or a cluster cannot be asked.
+        """
+        ...
+
+    async def damaged(self, flow: str, *, may: Callable[[str | None], None]) -> Damage:
+        """Return what is recorded of a flow and cannot be read.
+
+        A flow may be named by its uid; `may` is asked about its name, or about all flows (None) where its own record
+        does not tell that, before anything is told.
+
+        Raises:
+            ReplicatorError: There is no such flow, or the clusters that may hold it cannot be asked.
+        """
+        ...
+
+    async def clear_damaged(self, flow: str, order: Clearing, *, may: Callable[[str | None], None]) -> Damaged:
+        """Clear one such record if it is still the one that was shown; return what it was.
+
+        Raises:
+            Conflict: It is another one by now.
+            PreflightFailed: It takes its key a second time.
+            ReplicatorError: It is another flow's, or cannot be cleared.
         """
         ...
 

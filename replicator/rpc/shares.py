@@ -37,7 +37,9 @@ class Rank(enum.StrEnum):
     OTHERS = "others"
 
 
-_ORDERS = frozenset({"SetDesired", "ResolveMirror", "Forget", "StartSwitch", "AbortSwitch", "ConfirmSwitch"})
+_ORDERS = frozenset(
+    {"SetDesired", "ResolveMirror", "Forget", "ClearDamaged", "StartSwitch", "AbortSwitch", "ConfirmSwitch"}
+)
 _HOW_ORDERS_ARE_KNOWN = "/replicator.rpc.v1.Access/Describe"
 _CONTROL, _LEASE, _HEALTH = "/replicator.rpc.v1.Control/", "/replicator.rpc.v1.Lease/", "/grpc.health."
 

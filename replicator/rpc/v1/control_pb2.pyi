@@ -618,6 +618,66 @@ class ForgetResponse(_message.Message):
     left_behind: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, records: _Optional[int] = ..., removed: _Optional[_Iterable[str]] = ..., left_behind: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class DamagedRequest(_message.Message):
+    __slots__ = ("flow",)
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    def __init__(self, flow: _Optional[str] = ...) -> None: ...
+
+class DamagedRecord(_message.Message):
+    __slots__ = ("cluster", "key", "offset", "size_bytes", "what", "why", "clearing", "guarded")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    CLEARING_FIELD_NUMBER: _ClassVar[int]
+    GUARDED_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    key: bytes
+    offset: int
+    size_bytes: int
+    what: str
+    why: str
+    clearing: str
+    guarded: bool
+    def __init__(self, cluster: _Optional[str] = ..., key: _Optional[bytes] = ..., offset: _Optional[int] = ..., size_bytes: _Optional[int] = ..., what: _Optional[str] = ..., why: _Optional[str] = ..., clearing: _Optional[str] = ..., guarded: _Optional[bool] = ...) -> None: ...
+
+class DamagedResponse(_message.Message):
+    __slots__ = ("records", "left_out", "unasked")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    UNASKED_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[DamagedRecord]
+    left_out: int
+    unasked: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, records: _Optional[_Iterable[_Union[DamagedRecord, _Mapping]]] = ..., left_out: _Optional[int] = ..., unasked: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ClearDamagedRequest(_message.Message):
+    __slots__ = ("flow", "cluster", "key", "offset", "confirm", "actor", "reason")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    cluster: str
+    key: bytes
+    offset: int
+    confirm: bytes
+    actor: str
+    reason: str
+    def __init__(self, flow: _Optional[str] = ..., cluster: _Optional[str] = ..., key: _Optional[bytes] = ..., offset: _Optional[int] = ..., confirm: _Optional[bytes] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ClearDamagedResponse(_message.Message):
+    __slots__ = ("record",)
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    record: DamagedRecord
+    def __init__(self, record: _Optional[_Union[DamagedRecord, _Mapping]] = ...) -> None: ...
+
 class StartSwitchRequest(_message.Message):
     __slots__ = ("flow", "verb", "topics", "producers_stopped", "reverse", "inexact_groups", "append", "stay", "timeout_ms", "actor", "reason", "request_id", "expected_epoch", "dry_run")
     FLOW_FIELD_NUMBER: _ClassVar[int]

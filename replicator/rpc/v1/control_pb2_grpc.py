@@ -99,6 +99,16 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.FromString,
                 _registered_method=True)
+        self.Damaged = channel.unary_unary(
+                '/replicator.rpc.v1.Control/Damaged',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DamagedRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DamagedResponse.FromString,
+                _registered_method=True)
+        self.ClearDamaged = channel.unary_unary(
+                '/replicator.rpc.v1.Control/ClearDamaged',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ClearDamagedRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ClearDamagedResponse.FromString,
+                _registered_method=True)
         self.StartSwitch = channel.unary_unary(
                 '/replicator.rpc.v1.Control/StartSwitch',
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.StartSwitchRequest.SerializeToString,
@@ -216,6 +226,20 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Damaged(self, request, context):
+        """The records of a flow on replicator.state that cannot be read, and what clearing each of them means.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearDamaged(self, request, context):
+        """Clear one of them, if it is still the one that was shown.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StartSwitch(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -310,6 +334,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Forget,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.SerializeToString,
+            ),
+            'Damaged': grpc.unary_unary_rpc_method_handler(
+                    servicer.Damaged,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DamagedRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DamagedResponse.SerializeToString,
+            ),
+            'ClearDamaged': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearDamaged,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ClearDamagedRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ClearDamagedResponse.SerializeToString,
             ),
             'StartSwitch': grpc.unary_unary_rpc_method_handler(
                     servicer.StartSwitch,
@@ -683,6 +717,60 @@ class Control:
             '/replicator.rpc.v1.Control/Forget',
             replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Damaged(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/Damaged',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.DamagedRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.DamagedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearDamaged(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/ClearDamaged',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.ClearDamagedRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.ClearDamagedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,8 @@ class ControlStub:
     ListGroups: grpc.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
     DescribeGroup: grpc.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
     Forget: grpc.UnaryUnaryMultiCallable[pb.ForgetRequest, pb.ForgetResponse]
+    Damaged: grpc.UnaryUnaryMultiCallable[pb.DamagedRequest, pb.DamagedResponse]
+    ClearDamaged: grpc.UnaryUnaryMultiCallable[pb.ClearDamagedRequest, pb.ClearDamagedResponse]
     StartSwitch: grpc.UnaryUnaryMultiCallable[pb.StartSwitchRequest, pb.StartSwitchResponse]
     GetSwitch: grpc.UnaryUnaryMultiCallable[pb.GetSwitchRequest, pb.GetSwitchResponse]
     AbortSwitch: grpc.UnaryUnaryMultiCallable[pb.AbortSwitchRequest, pb.Switch]
@@ -39,6 +41,8 @@ class ControlAsyncStub:
     ListGroups: grpc.aio.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
     DescribeGroup: grpc.aio.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
     Forget: grpc.aio.UnaryUnaryMultiCallable[pb.ForgetRequest, pb.ForgetResponse]
+    Damaged: grpc.aio.UnaryUnaryMultiCallable[pb.DamagedRequest, pb.DamagedResponse]
+    ClearDamaged: grpc.aio.UnaryUnaryMultiCallable[pb.ClearDamagedRequest, pb.ClearDamagedResponse]
     StartSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.StartSwitchRequest, pb.StartSwitchResponse]
     GetSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.GetSwitchRequest, pb.GetSwitchResponse]
     AbortSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.AbortSwitchRequest, pb.Switch]
@@ -84,6 +88,12 @@ class ControlServicer:
     async def Forget(
         self, request: pb.ForgetRequest, context: grpc.aio.ServicerContext[pb.ForgetRequest, pb.ForgetResponse]
     ) -> pb.ForgetResponse: ...
+    async def Damaged(
+        self, request: pb.DamagedRequest, context: grpc.aio.ServicerContext[pb.DamagedRequest, pb.DamagedResponse]
+    ) -> pb.DamagedResponse: ...
+    async def ClearDamaged(
+        self, request: pb.ClearDamagedRequest, context: grpc.aio.ServicerContext[pb.ClearDamagedRequest, pb.ClearDamagedResponse]
+    ) -> pb.ClearDamagedResponse: ...
     async def StartSwitch(
         self, request: pb.StartSwitchRequest, context: grpc.aio.ServicerContext[pb.StartSwitchRequest, pb.StartSwitchResponse]
     ) -> pb.StartSwitchResponse: ...

@@ -247,7 +247,7 @@ _READS: tuple[Callable[[StateRecords], object], ...] = (
     _mirror,
     lambda found: state.source_end_block(found, state.source_end_key(_UID, 0)),
     lambda found: list(state.segments_of(found, _UID, "orders", 0)),
-    lambda found: group_records._unpacked(b"", found[state.group_key(_UID, "billing")]),
+    lambda found: group_records.unpacked(b"", found[state.group_key(_UID, "billing")]),
     lambda found: state.foreign_owners(found, _UID),
     state.producer_ids,
     lambda found: state.copied_from(found, "a", {"orders": b"1"}),

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from replicator.errors import Conflict, ReplicatorError, StoreFull
+from replicator.errors import Conflict, PreflightFailed, ReplicatorError, StoreFull
 from replicator.model.audit import AuditEntry
+from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
@@ -288,6 +289,12 @@ SWITCH = SwitchStatus(
 )
 
 
+DAMAGED = (
+    Damaged(
+        "west", "0808", 41, 2, "the record of consumer group 'billing' of flow 0e1f", "no", "it is left", guarded=False
+    ),
+    Damaged("west", "0801", 7, 9, "the record of a flow of flow 0e1f", "not whole", "all is lost", guarded=True),
+)
 FORGOTTEN = Forgotten(3, ("mirrors (1)", "offset maps (2)"), ("topic orders on west, with its records and settings",))
 SIDES = BothSides((), (("east-to-west", "SWITCHED_OVER"), ("west-to-east", "ACTIVE")), "west")
 
@@ -317,6 +324,8 @@ class FakeDaemon:
     switched: list[tuple[str, SwitchOrder]] = field(default_factory=list)
     sides: BothSides = SIDES
     forgotten: list[tuple[str, str | None]] = field(default_factory=list)
+    damage: list[Damaged] = field(default_factory=lambda: list(DAMAGED))
+    unasked: tuple[str, ...] = ()
     state_dir: Path = field(default_factory=_directory)
     named: dict[str, str] = field(default_factory=dict)
     """Names of flows by uid."""
@@ -328,6 +337,24 @@ class FakeDaemon:
     def reverse_of(self, flow: str) -> str:
         """Return the one flow that goes back."""
         return "west-to-east" if flow == "east-to-west" else ""
+
+    async def damaged(self, flow: str, *, may: Callable[[str | None], None]) -> Damage:
+        """Tell of what was not cleared."""
+        may(self.named.get(flow, flow))
+        if self.refuse is not None:
+            raise self.refuse
+        return Damage(tuple(self.damage), 0, self.unasked)
+
+    async def clear_damaged(self, flow: str, order: Clearing, *, may: Callable[[str | None], None]) -> Damaged:
+        """Clear it, once."""
+        may(self.named.get(flow, flow))
+        found = next(one for one in self.damage if (one.cluster, one.key) == (order.cluster, order.key))
+        if found.offset != order.offset:
+            raise Conflict("it is not the record that was shown")
+        if found.guarded and order.confirm != found.key:
+            raise PreflightFailed("it takes its key a second time")
+        self.damage.remove(found)
+        return found
 
     async def forget(self, flow: str, topic: str | None, *, may: Callable[[str], None], dry_run: bool) -> Forgotten:
         """Remove it, once."""
