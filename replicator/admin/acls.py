@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError as Code
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
     AclBinding,
     AclBindingFilter,
@@ -17,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 
 from replicator.core.rights import Operation, on_cluster
 from replicator.model.acl import Rule
-from replicator.wire.acls import tells_rules
+from replicator.wire.acls import rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,34 +45,17 @@ class Acls:
         self._connection = connection
         self._reach = reach
 
-    async def rules(self) -> tuple[Rule, ...] | None:
-        """Return every rule there is; None where the cluster has no authorizer."""
-        # Of a refusal as a whole librdkafka makes an empty list: all rules would seem to be gone.
-        if not await tells_rules(await (await self._reach()).any_connection()):
-            return None
-        every = AclBindingFilter(
-            ResourceType.ANY,
-            None,  # type: ignore[arg-type]  # "any" in the library's words
-            ResourcePatternType.ANY,
-            None,  # type: ignore[arg-type]
-            None,  # type: ignore[arg-type]
-            AclOperation.ANY,
-            AclPermissionType.ANY,
-        )
+    async def rules(self, about: Callable[[str], bool] = lambda _: True) -> tuple[Rule, ...] | None:
+        """Return the rules that something may follow from; None where the cluster has no authorizer.
 
-        def start(client: AdminClient) -> dict[str, Future[Any]]:
-            return {"": client.describe_acls(every)}
+        Args:
+            about: Of which topics those about one by its name are wanted (`wire.acls.rules_of`).
 
-        answer = await self._connection.call(
-            start,
-            doing="read rules of the authorizer",
-            api="DescribeAcls",
-            right=on_cluster(Operation.DESCRIBE),
-            absent=frozenset({Code.SECURITY_DISABLED}),
-        )
-        if "" not in answer:
-            return None
-        return tuple(sorted(_rule(binding) for binding in answer[""]))
+        Raises:
+            KafkaError: The cluster does not tell them.
+        """
+        found = await rules_of(await (await self._reach()).any_connection(), about)
+        return tuple(found) if found is not None else None
 
     async def scram_users(self) -> frozenset[str]:
         """Return the names that have SCRAM credentials."""
@@ -112,18 +94,6 @@ class Acls:
         await self._connection.call(
             start, doing="remove rules of the authorizer", api="DeleteAcls", right=on_cluster(Operation.ALTER)
         )
-
-
-def _rule(binding: AclBinding) -> Rule:
-    return Rule(
-        ResourceType(binding.restype).name,
-        binding.name,
-        ResourcePatternType(binding.resource_pattern_type).name,
-        binding.principal,
-        binding.host,
-        AclOperation(binding.operation).name,
-        AclPermissionType(binding.permission_type).name,
-    )
 
 
 def _parts(rule: Rule) -> tuple[Any, ...]:

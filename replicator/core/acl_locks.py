@@ -15,7 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from replicator.model.acl import ALLOW, ANY_HOST, DENY, EVERYBODY, LITERAL, READING, TOPIC, Rule
+from replicator.model.acl import (
+    ALLOW,
+    ANY_HOST,
+    ANY_NAME,
+    DENY,
+    EVERYBODY,
+    LITERAL,
+    PREFIXED,
+    READING,
+    TOPIC,
+    Rule,
+)
 
 _WRITING = frozenset({"WRITE", "ALL"})
 
@@ -53,8 +64,15 @@ def locks(authorizer: Authorizer, topics: Iterable[str], ours: frozenset[Rule] =
     """
     found: set[Rule] = set()
     problems: list[str] = []
+    by_name: dict[str, list[Rule]] = {}
+    of_many: list[Rule] = []
+    for rule in authorizer.rules:
+        if rule.kind == TOPIC and rule not in ours:
+            (
+                of_many if rule.pattern == PREFIXED or rule.name == ANY_NAME else by_name.setdefault(rule.name, [])
+            ).append(rule)
     for topic in sorted(topics):
-        covering = [rule for rule in authorizer.rules if rule.covers(TOPIC, topic) and rule not in ours]
+        covering = [*by_name.get(topic, ()), *(rule for rule in of_many if rule.covers(TOPIC, topic))]
         plan = _by_denying(authorizer, topic, covering) if covering else _by_allowing(authorizer, topic)
         found |= set(plan.rules)
         problems += plan.problems

@@ -88,8 +88,12 @@ def mirrored(
     notes: list[str] = []
     wanted: set[Rule] = set()
     withheld: set[Rule] = set()
+    unknown = 0
     for rule in source:
         if rule.principal in us:
+            continue
+        if not rule.is_known:
+            unknown += 1
             continue
         for there in _translated(rule, flow, topics, notes, by_prefix=not opened, foreign=foreign):
             if there.kind == TOPIC and there.permission == ALLOW and there.operation in _OPENS:
@@ -98,6 +102,8 @@ def mirrored(
                     wanted |= {there._replace(operation=operation) for operation in READING}
             else:
                 wanted.add(there)
+    if unknown:
+        notes.append(f"{unknown} rules are not mirrored: what they allow or deny is not known to this version")
     first, refused = _ours_first(wanted, standing - ours, us[1])
     if refused:
         notes.append(f"{refused} rules are not mirrored: the flow file does not tell as whom the target knows us")
@@ -157,6 +163,10 @@ def _of_topics(rule: Rule, flow: FlowSpec, topics: Mapping[str, str], *, by_pref
         if any(names.covers(whole) for names in selected_names(flow.topics)) and not flow.topics.exclude:
             yield rule._replace(name=(rename.prefix or "") + rule.name)
             return
+    if rule.pattern == LITERAL and rule.name != ANY_NAME:  # nearly all of them
+        if rule.name in topics and rule.name != STATE_TOPIC:
+            yield rule._replace(name=topics[rule.name])
+        return
     for topic, there in topics.items():
         if topic != STATE_TOPIC and rule.covers(TOPIC, topic):
             yield rule._replace(name=there, pattern=LITERAL)

@@ -72,8 +72,13 @@ class ClusterSeen:
     _leaderless: dict[str, float] = field(default_factory=dict)
 
     def broker(self, node: int) -> BrokerSeen:
-        """Return the record of a broker; it lives as long as the cluster's."""
+        """Return the record of a broker; it lives until it is forgotten."""
         return self._brokers.setdefault(node, BrokerSeen())
+
+    def forget_others(self, nodes: Collection[int]) -> None:
+        """Forget all but these brokers, and those that are in use: a cluster may invent others for ever."""
+        for node in self._brokers.keys() - self._watched.keys() - {*nodes, ANYWHERE}:
+            del self._brokers[node]
 
     def watch(self, nodes: Collection[int], now: float, leaderless: Collection[str] = ()) -> None:
         """Take which brokers are in use, each of which is asked something every few seconds from now on.

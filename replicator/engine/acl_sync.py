@@ -6,12 +6,14 @@ never be removed.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core.acl_locks import Authorizer, locks
 from replicator.core.acl_mirror import Mirrored, mirrored
 from replicator.core.ownership import recorded, recorded_rules
+from replicator.core.selection import means_by_name
 from replicator.engine import state
 from replicator.engine.authorizer import AuthorizerOf
 from replicator.engine.held_back import HeldBack, held_back_of, put_held_back
@@ -75,7 +77,9 @@ class AclSync:
         Raises:
             KafkaError: A cluster refuses.
         """
-        there, here = await self._source.read(), await self._target.read()
+        mirrored_ones = {one.source_topic for one in state.mirrors_of(self._log.records, self._uid)}
+        there = await self._source.read(lambda name: name in mirrored_ones or means_by_name(self._flow.topics, name))
+        here = await self._target.read()
         # What closes the source for a switch is noted before it is placed: read behind the rules, it is known.
         await self._log.read_to_end()
         if here is None:
@@ -83,7 +87,9 @@ class AclSync:
             return
         held = held_back_of(self._log.records, self._uid)
         topics, opened, foreign = await self._topics()
-        plan = self._mirrored(topics, opened, foreign, there, here, held)
+        closing = frozenset(locks_of_switch(self._log.records, self._uid))
+        # Beside the loop: there may be tens of thousands of rules.
+        plan = await asyncio.to_thread(self._mirrored, topics, opened, foreign, there, here, held, closing)
         lock, problems = await self._locks(topics, here, held, plan)
         self._tell((*plan.notes, *problems))
         after = HeldBack(lock, plan.made, plan.withheld)
@@ -91,7 +97,7 @@ class AclSync:
         gone = set(held.locks) - set(lock)
         during = HeldBack(tuple(sorted({*lock, *gone})), tuple(sorted({*after.made, *plan.remove})), after.withheld)
         await self._record(during)
-        make = [*plan.make, *(rule for rule in lock if rule not in here.rules)]
+        make = [*plan.make, *sorted(set(lock).difference(here.rules))]
         await self._target.acls.create(recorded_rules(make, during.standing))
         await self._target.acls.delete(recorded_rules([*plan.remove, *sorted(gone)], during.standing))
         await self._record(after)
@@ -124,12 +130,12 @@ class AclSync:
         there: Authorizer | None,
         here: Authorizer,
         held: HeldBack,
+        closing: frozenset[Rule],
     ) -> Mirrored:
         if not self._flow.acls.mirror:
-            return Mirrored(remove=tuple(rule for rule in held.made if rule in here.rules))
+            return Mirrored(remove=tuple(sorted(set(held.made).intersection(here.rules))))
         if there is None:
             return Mirrored(made=held.made, withheld=held.withheld, notes=("the source has no authorizer",))
-        closing = frozenset(locks_of_switch(self._log.records, self._uid))
         rules = [rule for rule in there.rules if rule not in closing]
         us = there.us, here.us
         return mirrored(self._flow, topics, rules, here.rules, held.made, us, opened=opened, foreign=foreign)
@@ -139,14 +145,16 @@ class AclSync:
     ) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
         if not self._flow.acls.lock_target:
             return held.locks, ()  # those of a switch stay until the next one
-        standing = tuple(sorted((set(here.rules) - set(plan.remove)) | set(plan.make)))
+        standing = tuple((set(here.rules) - set(plan.remove)) | set(plan.make))
         ours = frozenset(held.locks)
         authorizer = replace(here, rules=standing, allows_everyone=self._everyone)
-        if locks(authorizer, topics.values(), ours).problems and self._everyone is None:
+        found = await asyncio.to_thread(locks, authorizer, topics.values(), ours)
+        if found.problems and self._everyone is None:
             self._everyone = await self._target.everyone_is_allowed()
             authorizer = replace(authorizer, allows_everyone=self._everyone)
-        found = locks(authorizer, topics.values(), ours)
-        return tuple(rule for rule in found.rules if rule not in set(here.rules) - ours), found.problems
+            found = await asyncio.to_thread(locks, authorizer, topics.values(), ours)
+        theirs = set(found.rules).intersection(here.rules) - ours
+        return tuple(rule for rule in found.rules if rule not in theirs), found.problems
 
     async def _record(self, held: HeldBack) -> None:
         def change(records: Mapping[bytes, bytes]) -> list[Change]:

@@ -16,7 +16,7 @@ from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, Rule
 from replicator.wire.group_rights import may_do_anything_to
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from replicator.admin.topics import TopicAdmin
     from replicator.wire.cluster import Cluster
@@ -40,8 +40,11 @@ class AuthorizerOf:
         self._cluster = cluster
         self._admin = admin
 
-    async def read(self) -> Authorizer | None:
+    async def read(self, about: Callable[[str], bool] = lambda _: True) -> Authorizer | None:
         """Return what it does, as far as can be seen without changing anything; None where the cluster has none.
+
+        Args:
+            about: Of which topics rules about one by its name are wanted.
 
         Raises:
             KafkaError: It cannot be asked.
@@ -49,7 +52,7 @@ class AuthorizerOf:
         with contextlib.suppress(AuthorizationFailed):  # then the rules alone tell
             if not (await self._admin.broker_configs([_AUTHORIZER])).get(_AUTHORIZER):
                 return None
-        rules = await self.acls.rules()
+        rules = await self.acls.rules(about)
         if rules is None:
             return None
         known = principal(self._cluster.spec.security)
@@ -63,11 +66,11 @@ class AuthorizerOf:
         Raises:
             KafkaError: The cluster refuses.
         """
-        plan = locks(authorizer, topics, ours)
+        plan = await asyncio.to_thread(locks, authorizer, topics, ours)
         if plan.problems and authorizer.allows_everyone is None:
             allowed = await self.everyone_is_allowed()
-            plan = locks(replace(authorizer, allows_everyone=allowed), topics, ours)
-        theirs = set(authorizer.rules) - ours
+            plan = await asyncio.to_thread(locks, replace(authorizer, allows_everyone=allowed), topics, ours)
+        theirs = set(plan.rules).intersection(authorizer.rules) - ours
         return replace(plan, rules=tuple(rule for rule in plan.rules if rule not in theirs))
 
     async def check_placing(self) -> None:

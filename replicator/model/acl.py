@@ -34,6 +34,11 @@ class Rule(NamedTuple):
             return name.startswith(self.name)
         return self.name in {name, ANY_NAME}
 
+    @property
+    def is_known(self) -> bool:
+        """Whether each of its words is one of ours: those of a newer Kafka are numbers."""
+        return not (self.pattern.isdecimal() or self.operation.isdecimal() or self.permission.isdecimal())
+
     def text(self) -> str:
         """Return it as it is recorded."""
         return json.dumps(list(self))

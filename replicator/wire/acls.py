@@ -1,44 +1,109 @@
-"""Whether a cluster tells the rules of its authorizer, and that it has one (DescribeAcls)."""
+"""The rules of a cluster's authorizer (DescribeAcls): all of them, however many, in pieces.
+
+librdkafka takes answers up to 4 MiB, some 40,000 rules, and makes an empty list of a refusal.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from kio.schema.describe_acls.v2.request import DescribeAclsRequest
-from kio.schema.describe_acls.v2.response import DescribeAclsResponse
+from kio.schema.describe_acls.v2.response import DescribeAclsResource, DescribeAclsResponse
 from kio.schema.errors import ErrorCode
 from kio.static.primitive import i8
 
+from replicator.model.acl import (
+    ALLOW,
+    ANY_NAME,
+    DENY,
+    GROUP,
+    LITERAL,
+    PREFIXED,
+    TOPIC,
+    TRANSACTIONAL_ID,
+    Rule,
+)
 from replicator.wire.faults import refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicator.wire.connection import Connection
 
-_TOPIC: Final = i8(2)
-_LITERAL: Final = i8(3)
 _ANY: Final = i8(1)
-_NO_TOPIC: Final = "replicator.no-topic"
-"""About which nobody makes rules: only whether there is an answer is asked."""
+_KINDS: Final = {2: TOPIC, 3: GROUP, 5: TRANSACTIONAL_ID}
+"""About the others (the cluster, its users, tokens) nothing is ever decided here."""
+_PATTERNS: Final = {3: LITERAL, 4: PREFIXED}
+_OPERATIONS: Final = {
+    2: "ALL",
+    3: "READ",
+    4: "WRITE",
+    5: "CREATE",
+    6: "DELETE",
+    7: "ALTER",
+    8: "DESCRIBE",
+    9: "CLUSTER_ACTION",
+    10: "DESCRIBE_CONFIGS",
+    11: "ALTER_CONFIGS",
+    12: "IDEMPOTENT_WRITE",
+}
+_PERMISSIONS: Final = {2: DENY, 3: ALLOW}
+_RULES_AT_ONCE: Final = 1_000
+"""Made before others run."""
 
 
-async def tells_rules(connection: Connection) -> bool:
-    """Return whether there is an authorizer, if it tells its rules.
+async def rules_of(connection: Connection, about: Callable[[str], bool]) -> list[Rule] | None:
+    """Return the rules about topics, groups and transactional ids; None where the cluster has no authorizer.
+
+    A word of a newer version is its number, as of an operation that is not known here.
+
+    Args:
+        connection: To any broker.
+        about: Of which topics rules are kept, where they are about one by its name: those about many always are. What
+            is not kept is gone as soon as it was read.
 
     Raises:
-        KafkaError: It does not.
+        KafkaError: The cluster does not tell them: nothing follows from that.
     """
     request = DescribeAclsRequest(
-        resource_type_filter=_TOPIC,
-        resource_name_filter=_NO_TOPIC,
-        pattern_type_filter=_LITERAL,
+        resource_type_filter=_ANY,
+        resource_name_filter=None,
+        pattern_type_filter=_ANY,
         principal_filter=None,
         host_filter=None,
         operation=_ANY,
         permission_type=_ANY,
     )
-    answer = await connection.call(request, DescribeAclsResponse)
+
+    def keep(one: DescribeAclsResource) -> bool:
+        kind, name = _KINDS.get(one.resource_type), one.resource_name
+        by_name = kind == TOPIC and _PATTERNS.get(one.pattern_type) == LITERAL and name != ANY_NAME
+        return kind is not None and (not by_name or about(name))
+
+    answer = await connection.call(request, DescribeAclsResponse, keep={DescribeAclsResource: keep})
     if answer.error_code is ErrorCode.security_disabled:
-        return False
+        return None
     if answer.error_code is not ErrorCode.none:
         raise refused(connection.cluster, "DescribeAcls", int(answer.error_code), "", answer.error_message)
-    return True
+    rules: list[Rule] = []
+    for resource in answer.resources:
+        for one in resource.acls:
+            rules.append(
+                Rule(
+                    _KINDS[resource.resource_type],
+                    resource.resource_name,
+                    _word(_PATTERNS, resource.pattern_type),
+                    one.principal,
+                    one.host,
+                    _word(_OPERATIONS, one.operation),
+                    _word(_PERMISSIONS, one.permission_type),
+                )
+            )
+            if not len(rules) % _RULES_AT_ONCE:
+                await asyncio.sleep(0)
+    return rules
+
+
+def _word(words: dict[int, str], number: int) -> str:
+    return words.get(number, str(number))

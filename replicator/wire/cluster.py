@@ -236,6 +236,9 @@ class Cluster:
         self.controller_id = int(answer.controller_id)
         self.cluster_id = answer.cluster_id
         self._connections.forget_others({*self.brokers, *self.spec.bootstrap})
+        # What a connection that is still there has noted goes on to count.
+        connected = {node for node, _ in self._connections.there() if isinstance(node, int)}
+        self.seen.forget_others(connected.union(self.brokers))
 
     def _is_of_concern(self, topic: MetadataResponseTopic) -> bool:
         """Return whether a topic is described here; also one whose name is refused for what it is."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _REASONS_MAX = 5
 """Of how many addresses an error tells the reasons."""
 _REASON_CHARS_MAX = 200
+_OTHERS_MAX = 32
+"""Connections to brokers that the cluster does not list any more."""
 
 Key = tuple["Hashable", "Hashable"]
 Address = tuple[str, int]
@@ -55,7 +57,13 @@ class Connections:
         self._open.clear()
 
     def forget_others(self, nodes: Collection[Hashable]) -> None:
-        """Forget what belongs to brokers that are not there any more, and is not in use."""
+        """Forget what belongs to brokers that are not there any more, and is not in use.
+
+        Of connections to such brokers some may stay open, of which nobody says when they end: the oldest are closed.
+        """
+        others = [one for (node, _), one in self._open.items() if node not in nodes and one.closed is None]
+        for idle in [one for one in others[: max(0, len(others) - _OTHERS_MAX)] if not one.in_flight]:
+            idle.close()
         for key in [key for key in self._locks if key[0] not in nodes]:
             connection = self._open.get(key)
             if not self._locks[key].locked() and (connection is None or connection.closed is not None):

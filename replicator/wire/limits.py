@@ -37,6 +37,7 @@ _LIMITS: Final = {
     24: Limit("AddPartitionsToTxn", _USUAL_BYTES),
     26: Limit("EndTxn", _SMALL_BYTES),
     27: Limit("WriteTxnMarkers", _USUAL_BYTES),
+    29: Limit("DescribeAcls", _LARGE_BYTES),
     36: Limit("SaslAuthenticate", _SMALL_BYTES),
     48: Limit("DescribeClientQuotas", _USUAL_BYTES),
     55: Limit("DescribeQuorum", _USUAL_BYTES),

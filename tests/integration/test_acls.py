@@ -6,6 +6,7 @@ import json
 
 import pytest
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
+    AclBinding,
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
@@ -16,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 from replicator.devkit import Cluster, ListenerSecurity, start_clusters
 from replicator.model.security import Mechanism, Protocol
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Lab, admin, assert_equal, create, produce, wait_copied, wait_until
+from tests.integration.harness import Lab, admin, assert_equal, create, numbered, produce, wait_copied, wait_until
 from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, as_replicator, rules, write
 from tests.integration.test_switchover import PARTITIONS, both_ways, order, spread
 
@@ -98,3 +99,57 @@ def test_rules_follow(pair: list[Cluster], topic_name: str, lab: Lab) -> None:
     wait_until("west is closed again", lambda: write(west, topic_name, b"closed again") == REFUSED, 60)
     wait_copied(east, west, topic_name)
     assert_equal(east, west, topic_name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pair", ["true"], indirect=True)
+def test_fifty_thousand_rules_follow(pair: list[Cluster], topic_name: str, lab: Lab) -> None:
+    """An answer above 4 MiB, which librdkafka refuses; and once they may not be read, those that follow stay."""
+    east, west = pair
+    create(east, topic_name)
+    produce(east, topic_name, numbered(30))
+    for cluster in pair:
+        for kind in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID):
+            allow(cluster, "replicator", kind, "*", AclOperation.ALL)
+        allow(cluster, "replicator", ResourceType.BROKER, "kafka-cluster", AclOperation.ALL)
+    own = rules(west)
+    allow(east, "app", ResourceType.TOPIC, topic_name, AclOperation.READ)
+    for first in range(0, 50_000, 1_000):
+        made = admin(east).create_acls(
+            [
+                AclBinding(
+                    ResourceType.TOPIC,
+                    f"others-{number:05}-{'x' * 80}",
+                    ResourcePatternType.LITERAL,
+                    f"User:somebody-{number}",
+                    "*",
+                    AclOperation.READ,
+                    AclPermissionType.ALLOW,
+                )
+                for number in range(first, first + 1_000)
+            ]
+        )
+        for one in made.values():
+            one.result(30)
+
+    daemon = lab.daemon(east, west, topic_name, acls={"mirror": True})
+    for alias, cluster in zip(("east", "west"), pair, strict=True):
+        daemon.document["clusters"][alias] |= as_replicator(cluster)
+    daemon.write()
+    daemon.start(ready_seconds=0)
+    wait_copied(east, west, topic_name)
+    wait_until("the rule follows", lambda: [one for one in rules(west) - own if "User:app" in one])
+    mirrored = rules(west)
+    gone = AclBindingFilter(
+        ResourceType.BROKER,
+        "kafka-cluster",
+        ResourcePatternType.LITERAL,
+        "User:replicator",
+        "*",
+        AclOperation.ALL,
+        AclPermissionType.ALLOW,
+    )
+    allow(east, "replicator", ResourceType.BROKER, "kafka-cluster", AclOperation.CLUSTER_ACTION)
+    admin(east).delete_acls([gone])[gone].result(10)
+    wait_until("it is told", lambda: "Describe" in (daemon.flow().get("reason") or ""))
+    assert rules(west) == mirrored, "a refusal is no rules"

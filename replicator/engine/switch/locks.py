@@ -63,11 +63,12 @@ class SourceLocks:
 
     async def plan(self, step: do.PlanLocks) -> do.Result:
         """See `do.PlanLocks`."""
-        authorizer = await self._source.read()
+        topics = frozenset(self._topics(step.scope))
+        authorizer = await self._source.read(topics.__contains__)
         if authorizer is None:
             return do.LocksPlanned(())
         ours = frozenset(parse(one) for one in step.ours)
-        plan = await self._source.lock_plan(authorizer, self._topics(step.scope), ours)
+        plan = await self._source.lock_plan(authorizer, topics, ours)
         if plan.problems:
             return do.NotYet(f"{'; '.join(plan.problems)}: abort, stop the producers and state --producers-stopped")
         return do.LocksPlanned(tuple(rule.text() for rule in plan.rules))
@@ -79,7 +80,7 @@ class SourceLocks:
             return do.Ok()
         await self._source.acls.create(recorded_rules(_allowing_first(wanted), _noted(journal)))
         await asyncio.sleep(TAKES_EFFECT_SECONDS)
-        standing = await self._source.acls.rules() or ()
+        standing = await self._source.acls.rules({one.name for one in wanted}.__contains__) or ()
         missing = sorted(set(wanted) - set(standing))
         return do.NotYet(f"rule does not stand yet: {missing[0]}") if missing else do.Ok()
 
@@ -108,7 +109,7 @@ class SourceLocks:
         # Also what an executor that died had recorded, and not placed yet.
         missing = set(after.made)
         if missing:
-            missing -= set(await self._target.acls.rules() or ())
+            missing -= set(await self._target.acls.rules({one.name for one in missing}.__contains__) or ())
 
         # Recorded first: of a rule that stands and is not known as ours nobody would ever be rid.
         def change(records: Mapping[bytes, bytes]) -> list[Change]:
@@ -127,8 +128,9 @@ class SourceLocks:
         Raises:
             KafkaError: The source cannot be asked.
         """
-        rules = {rule.text() for rule in await self._source.acls.rules() or ()}
-        return ours & rules
+        wanted = {parse(one): one for one in ours}
+        standing = await self._source.acls.rules({one.name for one in wanted}.__contains__) or ()
+        return frozenset(wanted[rule] for rule in standing if rule in wanted)
 
 
 def _noted(journal: Journal) -> tuple[Rule, ...]:

@@ -124,3 +124,10 @@ def test_what_was_opened_alone_keeps_its_rules() -> None:
     assert found.remove == (reads,)
     assert set(found.made) == {rule("other"), rule("orders"), rule("orders", "WRITE")}
     assert found.withheld == (rule("other", "WRITE"),)
+
+
+def test_a_rule_of_a_newer_kafka_is_not_mirrored() -> None:
+    """What it allows is not known here, and it could not be placed; the others follow."""
+    found = plan([rule("orders"), rule("orders", "15"), rule("orders", pattern="9"), rule("payments", permission="7")])
+    assert found.make == (rule("orders"),)
+    assert found.notes == ("3 rules are not mirrored: what they allow or deny is not known to this version",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.observations import SILENT_SECONDS, ClusterSeen
+from replicator.core.observations import ANYWHERE, SILENT_SECONDS, ClusterSeen
 
 
 def test_nothing_is_known_of_a_cluster_that_nobody_asked() -> None:
@@ -82,3 +82,14 @@ def test_a_partition_that_nobody_leads_for_a_while_is_named() -> None:
     assert seen.status("west", 20.0).trouble == "west has no leader for orders-0 and 1 more partitions"
     seen.watch({1}, 21.0)
     assert seen.status("west", 22.0).trouble is None
+
+
+def test_brokers_that_are_gone_are_forgotten() -> None:
+    """A cluster may list other ones each time. Those in use stay, and so does what a bootstrap address has answered."""
+    seen = ClusterSeen()
+    seen.watch([7], 0.0)
+    for node in (ANYWHERE, 7, *range(100, 200)):
+        seen.broker(node).answered_at = float(node)
+    seen.forget_others([150])
+    assert seen._brokers.keys() == {ANYWHERE, 7, 150}
+    assert (seen.broker(7).answered_at, seen.broker(ANYWHERE).answered_at) == (7.0, -1.0)

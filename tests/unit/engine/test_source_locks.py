@@ -11,13 +11,13 @@ from replicator.core import switch_steps as do
 from replicator.engine import authorizer as authorizer_module
 from replicator.engine import state
 from replicator.engine.switch.locks import SourceLocks
-from replicator.model.acl import Rule
+from replicator.model.acl import LITERAL, TOPIC, Rule
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
 from replicator.model.switch import Close, Journal, Options, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from replicator.core.ownership import OwnedRules
     from replicator.engine.switch.site import Site
@@ -47,9 +47,10 @@ class Broker:
         """Return what we may do to the cluster."""
         return SimpleNamespace(operations=self.operations)
 
-    async def rules(self) -> tuple[Rule, ...]:
-        """Return all rules."""
-        return tuple(sorted(self.standing))
+    async def rules(self, about: Callable[[str], bool] = lambda _: True) -> tuple[Rule, ...]:
+        """Return the rules that are asked for."""
+        named = (TOPIC, LITERAL)
+        return tuple(one for one in sorted(self.standing) if (one.kind, one.pattern) != named or about(one.name))
 
     async def create(self, rules: OwnedRules) -> None:
         """Place rules."""

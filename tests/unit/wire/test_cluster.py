@@ -27,7 +27,8 @@ from replicator.state_pb import state_pb2 as pb
 from replicator.wire import cluster as cluster_module
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.connection import Connection
-from tests.hostile.broker import METADATA, HostileBroker, encoded, framed, head
+from replicator.wire.connections import _OTHERS_MAX
+from tests.hostile.broker import METADATA, Asked, HostileBroker, encoded, framed, head
 
 ID = uuid.UUID(int=7)
 UNKNOWN, FORBIDDEN, LOADING = (
@@ -178,3 +179,32 @@ def test_partitions_of_mirrors() -> None:
         asyncio.run(partitions_of(Brokers(Broker(a=1), None, None), mirrors))
     mirrors[0].target_topic_id = uuid.UUID(int=8).bytes
     assert not asyncio.run(partitions_of(Brokers(Broker(a=1), None, None), mirrors)), "it was created again"
+
+
+async def test_brokers_that_are_invented_are_forgotten() -> None:
+    """A cluster listed another broker each time: the record of each stayed, and the connection to it."""
+    async with HostileBroker() as broker:
+        node = 1
+
+        def another(asked: Asked, answer: bytes) -> bytes:
+            if asked.key != METADATA:
+                return framed(answer)
+            listed = MetadataResponseBroker(node_id=BrokerId(node), host="127.0.0.1", port=i32(broker.port))
+            return framed(head(asked) + encoded(broker.metadata(brokers=(listed,))))
+
+        broker.lie = another
+        cluster = Cluster(broker.spec())
+        try:
+            for node in range(1, 200):
+                await cluster.refresh([])
+                await cluster.connection(node, Purpose.CONTROL)
+            assert len(cluster._connections.there()) <= _OTHERS_MAX + 3
+            assert len(cluster.seen._brokers) <= _OTHERS_MAX + 3
+            assert cluster.brokers.keys() == {199}
+            assert 199 in cluster.seen._brokers
+            # Those that stay open go on to count, and may be used.
+            assert {each for each, _ in cluster._connections.there() if isinstance(each, int)} <= {
+                *cluster.seen._brokers
+            }
+        finally:
+            cluster.close()
