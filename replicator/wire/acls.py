@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from kio.schema.describe_acls.v2.request import DescribeAclsRequest
-from kio.schema.describe_acls.v2.response import DescribeAclsResource, DescribeAclsResponse
+from kio.schema.describe_acls.v2.response import AclDescription, DescribeAclsResource, DescribeAclsResponse
 from kio.schema.errors import ErrorCode
 from kio.static.primitive import i8
 
@@ -76,33 +76,41 @@ async def rules_of(connection: Connection, about: Callable[[str], bool]) -> list
         permission_type=_ANY,
     )
 
-    def keep(one: DescribeAclsResource) -> bool:
+    rules: list[Rule] = []
+
+    def take(one: DescribeAclsResource) -> bool:
+        """Make rules of a resource as soon as it was read; return whether it is kept, for it has very many."""
         kind, name = _KINDS.get(one.resource_type), one.resource_name
         by_name = kind == TOPIC and _PATTERNS.get(one.pattern_type) == LITERAL and name != ANY_NAME
-        return kind is not None and (not by_name or about(name))
+        if kind is None or (by_name and not about(name)):
+            return False
+        if len(one.acls) > _RULES_AT_ONCE:
+            return True
+        rules.extend(_rule(one, acl) for acl in one.acls)
+        return False
 
-    answer = await connection.call(request, DescribeAclsResponse, keep={DescribeAclsResource: keep})
+    answer = await connection.call(request, DescribeAclsResponse, keep={DescribeAclsResource: take})
     if answer.error_code is ErrorCode.security_disabled:
         return None
     if answer.error_code is not ErrorCode.none:
         raise refused(connection.cluster, "DescribeAcls", int(answer.error_code), "", answer.error_message)
-    rules: list[Rule] = []
     for resource in answer.resources:
-        for one in resource.acls:
-            rules.append(
-                Rule(
-                    _KINDS[resource.resource_type],
-                    resource.resource_name,
-                    _word(_PATTERNS, resource.pattern_type),
-                    one.principal,
-                    one.host,
-                    _word(_OPERATIONS, one.operation),
-                    _word(_PERMISSIONS, one.permission_type),
-                )
-            )
-            if not len(rules) % _RULES_AT_ONCE:
-                await asyncio.sleep(0)
+        for first in range(0, len(resource.acls), _RULES_AT_ONCE):
+            rules.extend(_rule(resource, acl) for acl in resource.acls[first : first + _RULES_AT_ONCE])
+            await asyncio.sleep(0)
     return rules
+
+
+def _rule(resource: DescribeAclsResource, acl: AclDescription) -> Rule:
+    return Rule(
+        _KINDS[resource.resource_type],
+        resource.resource_name,
+        _word(_PATTERNS, resource.pattern_type),
+        acl.principal,
+        acl.host,
+        _word(_OPERATIONS, acl.operation),
+        _word(_PERMISSIONS, acl.permission_type),
+    )
 
 
 def _word(words: dict[int, str], number: int) -> str:

@@ -123,3 +123,11 @@ async def test_a_cluster_without_an_authorizer_says_so() -> None:
     """None, and not an empty list."""
     assert await Broker(error=ErrorCode.security_disabled).rules() is None
     assert await Broker().rules() == []
+
+
+async def test_a_resource_of_very_many_rules_is_taken_in_pieces() -> None:
+    """Everybody has a rule about it."""
+    found = await Broker(
+        [resource(2, "*", 3, *((f"User:{one}", 3, 3) for one in range(2_500))), resource(3, "g")]
+    ).rules()
+    assert [one.principal for one in found or ()] == [f"User:{one}" for one in range(2_500)]
