@@ -310,6 +310,7 @@ class Connection:
                 timer.cancel()
         self._timer = self._throttle_over = None
         self._outgoing.clear()
+        self._frame = None  # what is cut off may be large, and whoever holds the connection still would keep it
         waiting, self._waiting = self._waiting, deque()
         for entry in waiting:
             entry.on_answer(None, self.closed)

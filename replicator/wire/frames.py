@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LENGTH_AND_HEAD = struct.Struct(">ihhih")
-_MAPPED_BYTES_MIN = 1 << 20
+MAPPED_BYTES_MIN = 1 << 20
 _SPARE_SECONDS = 60.0
 
 
@@ -77,7 +77,7 @@ class Frame:
     def adopt(self, size: int) -> None:
         """Have fresh bytes for an answer of that size, as `of_answer`."""
         # Whatever reads a bytearray, and writes to none of it but through `view`, reads a mapping as well.
-        is_large = size > _MAPPED_BYTES_MIN
+        is_large = size > MAPPED_BYTES_MIN
         self.buffer = cast("bytearray", mmap.mmap(-1, size)) if is_large else bytearray(size)
         self.view = memoryview(self.buffer)
         self.size = size

@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Final, Protocol
 
 from replicator.errors import KafkaError
-from replicator.wire.frames import Frame
+from replicator.wire.frames import MAPPED_BYTES_MIN, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class RoomFrame(Frame):
     def __init__(self, room: Room, usual_bytes: int, when_refused: Callable[[int], object] | None = None) -> None:
         super().__init__(0)
         self._room = room
-        self._usual_bytes = usual_bytes
+        self._usual_bytes = max(usual_bytes, MAPPED_BYTES_MIN)  # below it is no mapping, whose end can be told
         self._when_refused = when_refused
         self._refused_at: float | None = None
 

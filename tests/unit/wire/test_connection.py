@@ -14,6 +14,7 @@ from replicator.threads import Threads
 from replicator.wire.connection import Connection
 from replicator.wire.frames import Frame, FramePool
 from replicator.wire.opening import open_connection
+from replicator.wire.room import RoomFrame
 from replicator.wire.stream import open_stream
 
 FETCH = 1
@@ -389,3 +390,33 @@ async def test_a_connection_that_is_closed_while_an_answer_waits_for_room(peer: 
     held.release()
     assert pool.take() is not None
     await asyncio.sleep(0)
+
+
+async def test_what_is_cut_off_is_not_kept(peer: Peer) -> None:
+    """It may be large, and room for it is given back once nothing refers to it."""
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await next_request(reader)
+        writer.write(frame_of(request.correlation_id, b"never whole" * 200_000)[:5000])
+        await writer.drain()
+
+    connection = await peer.connect(half)
+    taken, given_back = [], asyncio.Event()
+
+    class Room:
+        def take(self, size: int) -> bool:
+            taken.append(size)
+            return True
+
+        def give_back(self, size: int) -> None:
+            taken.remove(size)
+            given_back.set()
+
+    calls = Calls(1)
+    frame = RoomFrame(Room(), 0)
+    connection.send(FETCH, 12, [b""], 0, calls.of(0), frame=frame, frame_bytes_max=4 << 20)
+    del frame
+    await calls.done.wait()
+    assert calls.errors() != [None]
+    await asyncio.wait_for(given_back.wait(), 10)
+    assert (taken, connection.closed is not None) == ([], True)
