@@ -480,6 +480,7 @@ _GROWTH_KIB_MAX = 400 << 10
 """How much more a daemon that is lied to takes than the same one that is not."""
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", BY_KIND)
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_lies_about_a_whole_cluster_are_waited_out(stage: Stage, side: str, kind: str) -> None:

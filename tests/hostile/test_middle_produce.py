@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from kio.schema.errors import ErrorCode
@@ -117,17 +118,23 @@ def test_lies_about_what_was_written_double_nothing(
     assert all(there[at]["state"] == "FAULTED" for at, number in missing.items() if number)
 
 
-FRAMES: dict[str, Callable[[bytes], bytes]] = {
-    "answers twice": lambda frame: frame * 2,
-    "an answer cut in half": lambda frame: framed(frame[4 : 4 + (len(frame) - 4) // 2]),
-    "an answer about nothing": lambda frame: changed(PRODUCE, 13, frame, lambda told: replace(told, responses=())),
-    "another topic": lambda frame: changed(
-        PRODUCE,
-        13,
-        frame,
-        lambda told: replace(told, responses=tuple(replace(one, topic_id=None) for one in told.responses)),
+def of_another_topic(told: Any) -> Any:
+    """Return an answer about topics that nobody asked for: by id, or by name as on the state topic."""
+    topics = (
+        replace(one, topic_id=None) if hasattr(one, "topic_id") else replace(one, name="another")
+        for one in told.responses
+    )
+    return replace(told, responses=tuple(topics))
+
+
+FRAMES: dict[str, Callable[[int, bytes], bytes]] = {
+    "answers twice": lambda _, frame: frame * 2,
+    "an answer cut in half": lambda _, frame: framed(frame[4 : 4 + (len(frame) - 4) // 2]),
+    "an answer about nothing": lambda version, frame: changed(
+        PRODUCE, version, frame, lambda told: replace(told, responses=())
     ),
-    "an answer without an end": lambda frame: b"\x7f\xff\xff\xff" + frame[4:],
+    "another topic": lambda version, frame: changed(PRODUCE, version, frame, of_another_topic),
+    "an answer without an end": lambda _, frame: b"\x7f\xff\xff\xff" + frame[4:],
 }
 
 
@@ -143,7 +150,7 @@ def test_what_is_no_answer_leaves_a_doubt_and_no_more(
     watched.start()
     rounds(east, topic_name, 2, 0)
     assert_equal(east, middle.cluster, topic_name)
-    liar = Lying({PRODUCE: lambda _, frame: change(frame)})
+    liar = Lying({PRODUCE: change})
     watched.begin(liar)
     middle.proxy.spoil = liar
     for number in range(1, 4):
