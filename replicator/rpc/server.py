@@ -35,6 +35,7 @@ SERVICE = "replicator.rpc.v1.Control"
 _ANSWER_BYTES_MAX = 64 << 20
 _STREAMS_PER_CONNECTION_MAX = 256
 """Half-sent calls count as well, and each takes some kilobytes."""
+_AHEAD_BYTES_MAX = 64 << 10
 _HANDSHAKE_MS_MAX = 10_000
 _IDLE_CONNECTION_MS_MAX = 300_000
 
@@ -42,6 +43,9 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
     ("grpc.max_send_message_length", _ANSWER_BYTES_MAX),
     ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION_MAX),
+    # What is sent before it is read is bounded by this for each call; a probe would raise it to 16 MiB.
+    ("grpc.http2.lookahead_bytes", _AHEAD_BYTES_MAX),
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS_MAX),
     ("grpc.max_connection_idle_ms", _IDLE_CONNECTION_MS_MAX),
     # Two daemons on one port would otherwise share its connections without a word.

@@ -348,8 +348,8 @@ class FakeDaemon:
     async def clear_damaged(self, flow: str, order: Clearing, *, may: Callable[[str | None], None]) -> Damaged:
         """Clear it, once."""
         may(self.named.get(flow, flow))
-        found = next(one for one in self.damage if (one.cluster, one.key) == (order.cluster, order.key))
-        if found.offset != order.offset:
+        found = next((one for one in self.damage if (one.cluster, one.key) == (order.cluster, order.key)), None)
+        if found is None or found.offset != order.offset:
             raise Conflict("it is not the record that was shown")
         if found.guarded and order.confirm != found.key:
             raise PreflightFailed("it takes its key a second time")

@@ -15,9 +15,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.access import AccessRole, AccessRule
+from replicator.rpc import admission
 from replicator.rpc.refusals import Why
 from replicator.rpc.requests import REQUEST_BYTES_MAX, SMALL_REQUEST_BYTES_MAX, NotRead, bytes_max, reader
 from replicator.rpc.server import RpcServer
+from replicator.rpc.shares import Kind
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc, lease_pb2
 from tests.unit.rpc.samples import FakeDaemon
@@ -125,3 +127,52 @@ def test_a_reader_reads_up_to_the_limit() -> None:
     not_read = read(bytes(SMALL_REQUEST_BYTES_MAX + 1))
     assert isinstance(not_read, NotRead)
     assert isinstance(not_read.error(), UsageError)
+
+
+async def test_nothing_is_read_of_a_call_that_has_no_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 calls at once, of a megabyte each and by somebody without any right, took 900 MB before they were refused."""
+    read = list[str]()
+
+    def counted(method: str, into: Callable[[bytes], object] | None) -> Callable[[bytes], object]:
+        def noted(raw: bytes) -> object:
+            read.append(method)
+            return reader(method, into)(raw)
+
+        return noted
+
+    monkeypatch.setattr(admission, "reader", counted)
+    async with world.of(x509.DNSName("eve.example")).channel() as channel:
+        control: Any = control_pb2_grpc.ControlStub(channel)
+        order: Any = channel.stream_unary(_CONTROL + "SetDesired")
+        # Calls that are begun, and whose requests are not sent: each has a place.
+        begun = [order() for _ in range(Kind.ORDER.caller_calls_max)]
+        for one in begun:
+            await one.wait_for_connection()
+        large = pb.SetDesiredRequest(flow="f", reason="r" * (REQUEST_BYTES_MAX - 100))
+        while (code := await refused(lambda: control.SetDesired(large))) is grpc.StatusCode.INVALID_ARGUMENT:
+            read.clear()  # not all of them have arrived
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert not read
+        for one in begun:
+            one.cancel()
+        while await refused(lambda: control.SetDesired(large)) is not grpc.StatusCode.INVALID_ARGUMENT:
+            pass  # not all of them have gone
+        assert read == [_CONTROL + "SetDesired"]
+
+
+async def test_a_request_that_never_comes_is_waited_for_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds a place; and a call that ends without one is told so."""
+    monkeypatch.setattr(admission, "_READ_SECONDS_MAX", 0.05)
+
+    async def none() -> AsyncIterator[bytes]:
+        for one in list[bytes]():
+            yield one
+
+    async with world.of(x509.DNSName("ops.example")).channel() as channel:
+        order: Any = channel.stream_unary(_CONTROL + "SetDesired")
+        watch: Any = channel.stream_stream(_CONTROL + "WatchStatus")
+        assert await refused(order) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await refused(lambda: watch().read()) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await refused(lambda: order(none())) is grpc.StatusCode.INVALID_ARGUMENT
+        describe: Any = channel.unary_unary("/replicator.rpc.v1.Access/Describe")
+        assert await describe(bytes(REQUEST_BYTES_MAX - 100)), "nobody looks at that request"
