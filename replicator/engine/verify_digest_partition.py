@@ -48,6 +48,7 @@ def digest_side(
                 meter.records += len(rows)
                 meter.offsets += reader.position - position
                 position = reader.position
+                del rows  # what is large in them keeps its answer, and the next one is about to be read
             break
         except OutOfRange as error:
             start = reader.log_start(task.where)
@@ -131,6 +132,7 @@ class DigestComparison:
                 self._source.feed(rows)
                 self._meter.records += len(rows)
                 self._meter.offsets += min(sides.source_position, task.end) - min(before, task.end)
+                del rows  # what is large in them keeps its answer, and the other side's is about to be read
             else:
                 self._target.feed(sides.target_rows())
 

@@ -10,9 +10,12 @@ import pytest
 
 from replicator.core.map_view import MapView
 from replicator.core.record_diff import RecordDiff
+from replicator.core.verify_pace import Pace
 from replicator.engine import partition_reader
 from replicator.engine.verify_partition import Comparison, Meter, Task
 from replicator.engine.verify_result import PartitionVerdict
+from replicator.engine.verify_sides import TwoSides
+from replicator.engine.verify_slice import Bounds, compare_slice
 from replicator.model.batch import HEADER, LOG_APPEND_TIME_BIT
 from replicator.wire.records import NewRecord
 from replicator.wire.rows import rows_of
@@ -173,3 +176,19 @@ def test_offsets_that_are_not_the_same_are_compared_record_by_record(
     verdict, _ = compared(pair, [one], [other], 7, MapView(given_up=((2, 3),)))
     assert opened.offsets == [0, 0]
     assert verdict.differences == 1  # it is there all the same
+
+
+def test_the_rate_is_that_of_both_sides(pair: tuple[Served, Served]) -> None:
+    """As it was where each of them was opened: what is read and compared is not less."""
+    one, other = copied(0, RECORDS)
+    found = []
+    for target in (other, stored(0, RECORDS, 1)):
+        for served, batch in zip(pair, (one, target), strict=True):
+            served.broker.logs[WHERE] = Log([batch], end=7)
+        left, right = (each.reader(rereads=False, looks_ahead=False) for each in pair)
+        sides = TwoSides(left, right, WHERE, WHERE)
+        diff, stop = RecordDiff(0), threading.Event()
+        assert compare_slice(sides, diff, Bounds(0, 7, 7, MIB), Pace(None), stop, lambda _: None)
+        assert (diff.records, diff.first) == (7, ())
+        found.append(sides.opened_bytes)
+    assert found[0] == found[1] > 0

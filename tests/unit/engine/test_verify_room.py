@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from replicator.engine.verify_digest_partition import DigestComparison, SideTask, digest_side
 from replicator.engine.verify_partition import Comparison, Meter, Task
 from replicator.engine.verify_room import Borrowed, Turn, Turns
 from replicator.model.batch import HEADER
@@ -75,6 +76,19 @@ def test_a_comparison_holds_one_large_answer_at_a_time(served: Served) -> None:
     del comparison
     gc.collect()
     assert room.held == 0
+
+
+def test_digests_hold_one_large_answer_at_a_time(served: Served) -> None:
+    """What was digested was kept while the next answer was read, of the same side or of the other one."""
+    room = Counted()
+    left, right = (served.reader(room=room, fetch_bytes=USUAL) for _ in range(2))
+    found = digest_side(SideTask("orders", WHERE, 0, 2, 2), left, Meter(), 10, threading.Event())
+    assert found.ranges[0].records == 2
+    assert LARGE < room.most < LARGE + USUAL
+    task = Task("orders", WHERE, WHERE, 0, 0, 2, 2, compacted=False)
+    verdict = DigestComparison(task, left, right, Meter(), 10).run(threading.Event())
+    assert (verdict.equal_ranges, verdict.records) == (1, 2)
+    assert LARGE < room.most < LARGE + USUAL
 
 
 def test_an_answer_is_read_once_there_is_room(served: Served) -> None:
