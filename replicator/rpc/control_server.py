@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 _REMEMBERED_REQUESTS_MAX = 1024
 _EVENTS_DEFAULT = 50
 _EVENTS_MAX = 1000
+_KEY_CHARS_MAX = 1200
+"""Of a record's key in hex, in the audit log; those of groups may be longer."""
 _WATCH_SECONDS_DEFAULT = 2.0
 _WATCH_SECONDS_MIN = 0.5
 _WATCH_SECONDS_MAX = 3600.0
@@ -197,7 +199,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             order = clearing_from_wire(request)
             entry = AuditEntry(0, "", Phase.INTENT, method="ClearDamaged", flow=request.flow, reason=request.reason)
             entry = await self._identified(context, request.actor, entry)
-            entry = replace(entry, before=f"record {order.key} at offset {order.offset} on {said(order.cluster)}")
+            entry = replace(
+                entry,
+                before=f"record {said(order.key, _KEY_CHARS_MAX)} at offset {order.offset} on {said(order.cluster)}",
+            )
             async with (
                 self._turn(context, entry, "clear", request.flow),
                 audited(self._audit, replace(entry, after="cleared")) as change,

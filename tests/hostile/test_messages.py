@@ -145,6 +145,8 @@ def _nested(field: FieldDescriptor) -> Iterator[tuple[str, Any]]:
 
 
 def _scalars(field: FieldDescriptor) -> list[Any]:
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return [*(one.encode(errors="surrogatepass") for one in STRINGS), b"\xff\xfe"]
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return STRINGS
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
