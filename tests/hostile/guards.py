@@ -248,7 +248,7 @@ GUARDS = (
         "replicator/rpc/crossing.py",
         "faults.details_of(error)",
         "error.what",
-        (MESSAGES, "GetSwitch"),
+        (MESSAGES, "ResolveMirror"),
     ),
     Guard(
         "a caller's words that act on a terminal",

@@ -33,6 +33,7 @@ def batches(cluster: Cluster, topic: str, partition: int = 0) -> list[BatchHeade
     return [header for log in raw for header in scan(log, 0, len(log))]
 
 
+@pytest.mark.long
 def test_a_backlog_of_single_records_arrives_in_few_batches(
     east: Cluster, west: Cluster, topic_name: str, lab: Lab
 ) -> None:

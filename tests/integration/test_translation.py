@@ -312,6 +312,7 @@ def aborted_records(cluster: Kafka, topic: str, partition: int, count: int, name
         producer.abort_transaction(30)
 
 
+@pytest.mark.long
 def test_a_moment_is_told_by_the_source(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:
     """Its own index tells: on the target markers that were written later stand where the lookup finds them first.
 
