@@ -67,10 +67,12 @@ def locks(authorizer: Authorizer, topics: Iterable[str], ours: frozenset[Rule] =
     by_name: dict[str, list[Rule]] = {}
     of_many: list[Rule] = []
     for rule in authorizer.rules:
-        if rule.kind == TOPIC and rule not in ours:
-            (
-                of_many if rule.pattern == PREFIXED or rule.name == ANY_NAME else by_name.setdefault(rule.name, [])
-            ).append(rule)
+        if rule.kind != TOPIC or rule in ours:
+            continue
+        if rule.pattern == PREFIXED or rule.name == ANY_NAME:
+            of_many.append(rule)
+        else:
+            by_name.setdefault(rule.name, []).append(rule)
     for topic in sorted(topics):
         covering = [*by_name.get(topic, ()), *(rule for rule in of_many if rule.covers(TOPIC, topic))]
         plan = _by_denying(authorizer, topic, covering) if covering else _by_allowing(authorizer, topic)
