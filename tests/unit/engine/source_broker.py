@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import io
+import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -93,23 +94,47 @@ class SourceBroker:
         self.frozen = False
         self.away: set[int] = set()
         self.cluster_id = "source"
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def open(self, port: int = 0) -> None:
         """Listen, at this port or at any."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listening = socket.create_server(("127.0.0.1", port))
+        self._listening.settimeout(0)
+        self.port = self._listening.getsockname()[1]
+        self._accepting = asyncio.create_task(self._accept(self._listening))
 
     def close(self) -> None:
-        """Stop."""
-        if self._server is not None:
-            self._server.close()
+        """Stop; another one may listen at the port at once."""
+        if self._accepting is not None and self._listening is not None:
+            self._accepting.cancel()
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
         for writer in self._writers:
             writer.close()
 
+    async def _accept(self, listening: socket.socket) -> None:
+        """Serve whoever comes.
+
+        No `asyncio.Server`: one that is closed between accepting a connection and handing it over leaves it open, or
+        serves it for good.
+        """
+        while True:
+            accepted, _ = await asyncio.get_running_loop().sock_accept(listening)
+            try:
+                reader, writer = await asyncio.open_connection(sock=accepted)
+            except BaseException:
+                accepted.close()
+                raise
+            self._writers.add(writer)
+            task = asyncio.create_task(self._serve(reader, writer))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         try:
             while True:
                 (size,) = struct.unpack(">i", await reader.readexactly(4))

@@ -226,7 +226,7 @@ async def test_a_failback_under_way_ends_with_that_reason(region: Region, reache
     await region.switch(Journal("s", Verb.FAILBACK, flow="f", options=options, reached=reached, history=history))
     await region.rebuild()
     executor = Executor(region.site)
-    for _ in range(3):
+    for _ in range(4):  # steps that ask the source nothing pass before
         with contextlib.suppress(KafkaError):  # the old connection is lost once
             await executor.advance()
     assert region.journal.outcome is Outcome.ABORTED
@@ -262,7 +262,6 @@ async def test_a_flow_record_without_the_id_proves_nothing_and_it_is_said(capsys
     made.close()
 
 
-@pytest.mark.long  # now and then it waits in vain for a new connection, which is not understood yet
 async def test_a_partition_waits_for_its_cluster_and_is_not_called_truncated(
     worlds: list[World],
 ) -> None:
