@@ -38,6 +38,8 @@ _STREAMS_PER_CONNECTION_MAX = 256
 _AHEAD_BYTES_MAX = 64 << 10
 _HANDSHAKE_MS_MAX = 10_000
 _IDLE_CONNECTION_MS_MAX = 300_000
+CONNECTIONS_MAX = 256
+"""Each takes a descriptor, of which a process may have no more than 1,024. Those that have not shaken hands count."""
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
@@ -48,6 +50,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.bdp_probe", 0),
     ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS_MAX),
     ("grpc.max_connection_idle_ms", _IDLE_CONNECTION_MS_MAX),
+    ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
     # Two daemons on one port would otherwise share its connections without a word.
     ("grpc.so_reuseport", 0),
 ]

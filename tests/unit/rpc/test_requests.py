@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from replicator.model.access import AccessRole, AccessRule
 from replicator.rpc import admission
 from replicator.rpc.refusals import Why
 from replicator.rpc.requests import REQUEST_BYTES_MAX, SMALL_REQUEST_BYTES_MAX, NotRead, bytes_max, reader
-from replicator.rpc.server import RpcServer
+from replicator.rpc.server import CONNECTIONS_MAX, RpcServer
 from replicator.rpc.shares import Kind
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc, lease_pb2
@@ -176,3 +177,18 @@ async def test_a_request_that_never_comes_is_waited_for_a_while(world: World, mo
         assert await refused(lambda: order(none())) is grpc.StatusCode.INVALID_ARGUMENT
         describe: Any = channel.unary_unary("/replicator.rpc.v1.Access/Describe")
         assert await describe(bytes(REQUEST_BYTES_MAX - 100)), "nobody looks at that request"
+
+
+async def test_connections_are_bounded_before_anybody_says_who_he_is(world: World) -> None:
+    """Each took a descriptor; without descriptors nothing is copied. A caller comes in once others have gone."""
+    silent = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(CONNECTIONS_MAX + 40)]
+    try:
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(reader.read() for reader, _ in silent[CONNECTIONS_MAX:]))
+        assert not any(reader.at_eof() for reader, _ in silent[:CONNECTIONS_MAX])
+    finally:
+        for _, writer in silent:
+            writer.close()
+    async with world.of(x509.DNSName("ops.example")).channel() as channel:
+        stub: Any = control_pb2_grpc.ControlStub(channel)
+        await stub.GetStatus(pb.GetStatusRequest(), wait_for_ready=True, timeout=10)
