@@ -188,6 +188,7 @@ HOLD_UP = frozenset(
 """While one of these is told nothing is copied, for a reason that is shown; it goes on by itself afterwards."""
 
 
+@pytest.mark.long
 def test_lies_about_partitions_touch_no_other_and_copy_nothing_wrongly(
     middle: Middle, east: Kafka, west: Kafka, topic_name: str, lab: Lab
 ) -> None:

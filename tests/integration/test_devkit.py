@@ -248,6 +248,7 @@ def test_dev_up_of_the_oldest_kafka(tmp_path: Path) -> None:
     assert not zookeeper.alive
 
 
+@pytest.mark.long
 def test_dev_up_is_repeatable_and_down_ends_it(tmp_path: Path) -> None:
     """The clusters outlive the command; a second `up` says so; `down` ends and wipes them."""
     options = ["--dir", str(tmp_path)]

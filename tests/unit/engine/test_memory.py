@@ -27,7 +27,12 @@ BASE_BYTES = 24 * MIB
 """Sockets, frames of the fake broker, and what Python makes of a first call."""
 
 
-@pytest.mark.parametrize("part", ["copied", "attached", "encoded"])
+_LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "part", ["copied", pytest.param("attached", marks=_LONG), pytest.param("encoded", marks=_LONG)]
+)
 def test_twelve_batches_of_180_mib_in_70_kb(part: str, tmp_path: Path) -> None:
     """They took 4.4 GiB and held up the event loop for 6 s, again after each restart: all flows died together."""
     packed = [stored(at, zeros(EACH_BYTES)) for at in range(2)]

@@ -158,7 +158,7 @@ def test_other_headers_are_told_by_their_number_and_digest() -> None:
     assert "59999 headers (" in diff.first[0].detail
 
 
-@pytest.mark.parametrize("each", [500_000, 20_000, 100])
+@pytest.mark.parametrize("each", [pytest.param(500_000, marks=pytest.mark.long), 20_000, 100])
 def test_headers_take_little_memory(each: int) -> None:
     """A megabyte of them took 35, as objects; in one record or in many."""
     count = 500_000 // each
