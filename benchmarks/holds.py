@@ -23,30 +23,30 @@ from typing import Any, cast
 import httpx
 
 from replicator.admin.topics import ConfigValue, TopicConfig
-from replicator.core.attach_facts import Role, Writer, Writers
-from replicator.core.offset_map import OffsetMap, Place, Run
-from replicator.core.ownership import created
-from replicator.core.partition_values import Phase, TargetLimits
-from replicator.core.track import Track
-from replicator.engine import state
-from replicator.engine.group_records import GroupRecords
-from replicator.engine.group_sides import SideView
-from replicator.engine.group_sync import GroupSync
-from replicator.engine.lineup import Lineup
-from replicator.engine.look import Side
-from replicator.engine.maps import OffsetMaps, offset_block
-from replicator.engine.owners import Owners
-from replicator.engine.positions import PumpPositions
-from replicator.engine.pump import Pump
-from replicator.engine.shards import Shard
-from replicator.engine.source_ends import SourceEnds
-from replicator.engine.state_log import Change, StateLog
-from replicator.engine.state_parts import BATCH_BYTES_MAX, batches, in_parts
-from replicator.engine.state_view import Read
-from replicator.engine.status import flow_status
+from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.core.copy.track import Track
+from replicator.core.copy.values import Phase, TargetLimits
+from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.topics.ownership import created
+from replicator.engine.copy.live_maps import OffsetMaps, offset_block
+from replicator.engine.copy.pump import Pump
+from replicator.engine.flow.reconcile import Lineup
+from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.flow.status import flow_status
+from replicator.engine.groups.positions import PumpPositions
+from replicator.engine.groups.sides import SideView
+from replicator.engine.groups.sync import GroupSync
+from replicator.engine.logs.reading import Side
+from replicator.engine.state import records as state
+from replicator.engine.state.chunks import BATCH_BYTES_MAX, batches, in_parts
+from replicator.engine.state.groups import GroupRecords
+from replicator.engine.state.journal import switches_of
+from replicator.engine.state.log import Change, StateLog
+from replicator.engine.state.owners import Owners
+from replicator.engine.state.view import Read
 from replicator.engine.switch.changes import change_switches
-from replicator.engine.switch.records import switches_of
-from replicator.engine.topic_sync import TopicSync
+from replicator.engine.topics.sync import TopicSync
+from replicator.engine.work.shards import Shard
 from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

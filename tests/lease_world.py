@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
-from replicator.core.claim import Timing
-from replicator.engine import claim_keeper, coordinator, lease_keeper, shards
-from replicator.engine.claim_keeper import ClaimKeeper
-from replicator.engine.coordinator import Coordinator
-from replicator.engine.lease_keeper import LeaseKeeper
-from replicator.engine.presence import Presence
-from replicator.engine.shards import Shard, Shards
-from replicator.engine.state_log import StateLog
+from replicator.core.work.claim import Timing
+from replicator.engine.state.log import StateLog
+from replicator.engine.work import claim as claim_keeper
+from replicator.engine.work import coordinator, shards
+from replicator.engine.work import leases as lease_keeper
+from replicator.engine.work.claim import ClaimKeeper
+from replicator.engine.work.coordinator import Coordinator
+from replicator.engine.work.leases import LeaseKeeper
+from replicator.engine.work.presence import Presence
+from replicator.engine.work.shards import Shard, Shards
 from replicator.errors import DaemonUnreachable, ReplicatorError
 from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
 from replicator.store.memory_leases import MemoryLeases

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from replicator.engine.shards import Shard
+from replicator.engine.work.shards import Shard
 
 
 def shard_with(claim: object = None, number: int = 0) -> Shard:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
     ResourceType,
 )
 
-from replicator.core.rights import Operation, on_cluster
+from replicator.core.acl.rights import Operation, on_cluster
 from replicator.model.acl import Rule
 from replicator.wire.acls import rules_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
     from replicator.admin.client import Connection
-    from replicator.core.ownership import OwnedRules
+    from replicator.core.topics.ownership import OwnedRules
     from replicator.wire.cluster import Cluster
 
 _KINDS = {kind.name: kind for kind in ResourceType} | {"TOPIC": ResourceType.TOPIC, "GROUP": ResourceType.GROUP}

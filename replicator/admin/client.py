@@ -14,16 +14,16 @@ from confluent_kafka.admin import AdminClient
 
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
-from replicator.core.rights import Operation, on_cluster
+from replicator.aio.threads import threads_of
+from replicator.core.acl.rights import Operation, on_cluster
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed
 from replicator.logins import logins_of
-from replicator.threads import threads_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
     from concurrent.futures import Future
 
-    from replicator.core.rights import Grant
+    from replicator.core.acl.rights import Grant
     from replicator.model.security import ClusterSpec
 
 _POLL_SECONDS = 0.1

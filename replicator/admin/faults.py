@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 
-from replicator.core.rights import acl_command, on_cluster
+from replicator.core.acl.rights import acl_command, on_cluster
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed, ProtocolError
 from replicator.model.text import said
 from replicator.model.units import format_address
 
 if TYPE_CHECKING:
-    from replicator.core.rights import Grant
+    from replicator.core.acl.rights import Grant
     from replicator.errors import KafkaError
     from replicator.model.security import ClusterSpec
 

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException, Producer
 
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import error_of, fault
-from replicator.core.rights import Operation, on_topic
+from replicator.core.acl.rights import Operation, on_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

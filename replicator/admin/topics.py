@@ -26,8 +26,8 @@ from replicator.admin.acls import Acls
 from replicator.admin.client import Connection
 from replicator.admin.faults import fault
 from replicator.backoff import Backoff
-from replicator.core.ownership import created
-from replicator.core.rights import NOT_TOLD, Operation, on_cluster, on_group, on_topic
+from replicator.core.acl.rights import NOT_TOLD, Operation, on_cluster, on_group, on_topic
+from replicator.core.topics.ownership import created
 from replicator.errors import ConnectionFailed, KafkaError, NotOurs, ProtocolError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
-    from replicator.core.ownership import OwnedCommits, OwnedTopic
-    from replicator.core.rights import Grant
+    from replicator.core.acl.rights import Grant
+    from replicator.core.topics.ownership import OwnedCommits, OwnedTopic
     from replicator.model.security import ClusterSpec
 
 _TOPICS_PER_REQUEST = 100
@@ -113,8 +113,8 @@ class TopicAdmin:
     `replicator.errors.KafkaError`: AuthenticationFailed, AuthorizationFailed (naming the ACL command),
     ConnectionFailed, BrokerRefused. No method ever creates a topic by asking about it.
 
-    What changes a topic takes the proof that it is ours (`core.ownership`), and looks once more just before whether
-    that topic still has this name: NotOurs if it has not.
+    What changes a topic takes the proof that it is ours (`core.topics.ownership`), and looks once more just before
+    whether that topic still has this name: NotOurs if it has not.
     """
 
     def __init__(self, cluster: ClusterSpec) -> None:

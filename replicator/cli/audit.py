@@ -82,7 +82,7 @@ def verify(
 
     Exits with 1 at the first line that was changed, added or taken out.
     """
-    from replicator.core.audit_chain import verify as follow
+    from replicator.core.acl.audit_chain import verify as follow
     from replicator.obs.audit import REFUSALS, files_of, lines_of
 
     files = [path] if path.is_file() else files_of(path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from replicator.cli.demo_stage import Pace
 from replicator.cli.demo_switch import Turned
 from replicator.cli.output import age, number
-from replicator.engine.verify_result import VerifyResult
+from replicator.engine.verify.result import VerifyResult
 
 _DIFFERENCES_MAX = 10
 

@@ -18,9 +18,9 @@ from replicator.cli.demo_stage import BACK, FLOW, Pace, Stage, pace, timed_out
 from replicator.cli.demo_switch import Turned, turn
 from replicator.cli.output import age, number
 from replicator.config.load import load
-from replicator.core.ownership import OwnedTopic, made_up_commits
-from replicator.engine.verify import VerifyOptions, verify
-from replicator.engine.verify_pool import VerifyProgress
+from replicator.core.topics.ownership import OwnedTopic, made_up_commits
+from replicator.engine.verify.compare import VerifyOptions, verify
+from replicator.engine.verify.pool import VerifyProgress
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from replicator.cli.demo_view import Say, View
-    from replicator.engine.verify_result import VerifyResult
+    from replicator.engine.verify.result import VerifyResult
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import Spec
 

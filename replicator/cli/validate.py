@@ -16,7 +16,7 @@ from replicator.model.spec import Offsets
 from replicator.model.units import format_address, format_bootstrap
 
 if TYPE_CHECKING:
-    from replicator.core.rights import Grant
+    from replicator.core.acl.rights import Grant
     from replicator.model.report import Report
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Pattern, Selection, Spec
@@ -77,7 +77,7 @@ def command(
 def _look(spec: Spec) -> Report:
     import asyncio
 
-    from replicator.engine.preflight import preflight  # librdkafka, 40 ms
+    from replicator.engine.preflight.check import preflight  # librdkafka, 40 ms
 
     return asyncio.run(preflight(spec))
 
@@ -134,14 +134,14 @@ def _pattern(pattern: Pattern) -> str:
 
 def _rights(spec: Spec, flow: FlowSpec) -> Iterable[tuple[ClusterSpec, str, Sequence[Grant]]]:
     """Yield cluster, its role in the flow and what is needed there."""
-    from replicator.core.rights import source_rights, target_rights
+    from replicator.core.acl.rights import source_rights, target_rights
 
     yield spec.cluster(flow.source), "source", source_rights(flow)
     yield spec.cluster(flow.target), "target", target_rights(flow)
 
 
 def _print_rights(spec: Spec) -> None:
-    from replicator.core.rights import NOT_NEEDED, acl_command, principal, wider_than_selection
+    from replicator.core.acl.rights import NOT_NEEDED, acl_command, principal, wider_than_selection
 
     output.line()
     output.line("least rights, as commands (only where the cluster has an authorizer; --no-acls leaves them out)")
@@ -168,7 +168,7 @@ def _print_rights(spec: Spec) -> None:
 
 def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
     from replicator.config.advice import advice
-    from replicator.core.rights import acl_command, principal
+    from replicator.core.acl.rights import acl_command, principal
 
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,

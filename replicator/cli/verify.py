@@ -20,9 +20,9 @@ from replicator.model.spec import SideName
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from replicator.engine.verify import Views
-    from replicator.engine.verify_pool import VerifyProgress
-    from replicator.engine.verify_result import TopicVerdict, VerifyResult
+    from replicator.engine.verify.compare import Views
+    from replicator.engine.verify.pool import VerifyProgress
+    from replicator.engine.verify.result import TopicVerdict, VerifyResult
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
 
@@ -137,7 +137,7 @@ class Asked:
 
     async def views(self) -> Views:
         """Return where offsets stand on the target that are not the source's own."""
-        from replicator.engine.verify_maps import map_views  # the wire package
+        from replicator.engine.verify.maps import map_views  # the wire package
 
         return await map_views(self.flow, self.source, self.target)
 
@@ -182,7 +182,7 @@ def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> UsageErr
 
 
 def _compare(asked: Asked) -> VerifyResult:
-    from replicator.engine.verify import VerifyOptions, flow_topics, verify  # librdkafka, 40 ms
+    from replicator.engine.verify.compare import VerifyOptions, flow_topics, verify  # librdkafka, 40 ms
 
     options = VerifyOptions(isolation=asked.flow.isolation, wait_seconds=asked.wait_seconds)
 
@@ -245,7 +245,7 @@ def _text(now: VerifyProgress) -> str:
 
 
 def _print(result: VerifyResult, form: output.Format) -> None:
-    from replicator.engine.verify_result import to_json
+    from replicator.engine.verify.result import to_json
 
     if form in {output.Format.JSON, output.Format.YAML}:
         output.document(form, to_json(result))

@@ -9,8 +9,8 @@ from typing import Any
 from replicator.cli import output
 from replicator.cli.output import Format
 from replicator.cli.verify import Asked
-from replicator.engine.verify import flow_topics
-from replicator.engine.verify_follow import Followed, Follower, Round
+from replicator.engine.verify.compare import flow_topics
+from replicator.engine.verify.follow import Followed, Follower, Round
 from replicator.errors import Unequal
 
 

@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING
 from replicator.cli import output
 from replicator.cli.output import Column, Format
 from replicator.cli.verify import Asked, progress, refuse_unread
-from replicator.core.range_digest import RANGE_OFFSETS_DEFAULT
-from replicator.core.selection import target_name
-from replicator.engine import verify_digest_file
-from replicator.engine.verify import VerifyOptions, flow_topics
-from replicator.engine.verify_digest import (
+from replicator.core.topics.selection import target_name
+from replicator.core.verify.range_digest import RANGE_OFFSETS_DEFAULT
+from replicator.engine.verify import digest_file as verify_digest_file
+from replicator.engine.verify.compare import VerifyOptions, flow_topics
+from replicator.engine.verify.digest import (
     DigestOptions,
     digest_one_side,
     topics_by_target,
     verify_against,
     verify_digests,
 )
-from replicator.engine.verify_digest_result import CANNOT_BE_TOLD, DigestResult, TopicDigestVerdict, to_json
+from replicator.engine.verify.digest_result import CANNOT_BE_TOLD, DigestResult, TopicDigestVerdict, to_json
 from replicator.errors import TimedOut, Undecided, Unequal, UsageError
 from replicator.model.spec import SideName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.core.range_digest import RangePair
-    from replicator.engine.verify_digest_file import SideDigests
-    from replicator.engine.verify_pool import Progress
+    from replicator.core.verify.range_digest import RangePair
+    from replicator.engine.verify.digest_file import SideDigests
+    from replicator.engine.verify.pool import Progress
 
 _COLUMNS = (
     Column("TOPIC", names=True),

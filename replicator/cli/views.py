@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from replicator.cli import output
 from replicator.cli.output import Column, age, number, text
-from replicator.core.whole_flow import total_known
+from replicator.core.status.whole_flow import total_known
 from replicator.model.events import Event
 from replicator.model.resolution import ALLOWED, How
 from replicator.model.states import FlowState, MirrorState, Reason

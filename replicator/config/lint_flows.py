@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from replicator.config.mistakes import KeyPath, did_you_mean
 from replicator.config.rule import Rule
-from replicator.core.regex import BadRegex, compiled
-from replicator.core.selection import (
+from replicator.core.topics.regex import BadRegex, compiled
+from replicator.core.topics.selection import (
     group_reserved,
     legal_topic_name,
     literal,

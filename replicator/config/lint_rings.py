@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from replicator.config.lint_flows import bootstraps, feeding, name_on_target, same_cluster, samples
 from replicator.config.rule import Rule
-from replicator.core.selection import legal_topic_name, matches
+from replicator.core.topics.selection import legal_topic_name, matches
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection, Spec
 
 _ANY_NAME = "x"
@@ -20,7 +20,7 @@ def rings(rule: Rule, spec: Spec) -> None:
     """Note every ring of flows in which a topic comes back under another name, and goes round again.
 
     Each round is one more topic on each side, without end. What a flow would leave out of it at run time
-    (`core.choice`) is not relied upon: such a file does not say what is wanted.
+    (`core.topics.choice`) is not relied upon: such a file does not say what is wanted.
     """
     known = {cluster.alias for cluster in spec.clusters}
     flows = [flow for flow in spec.flows if flow.source in known and flow.target in known]

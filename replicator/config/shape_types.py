@@ -17,8 +17,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from replicator.core.regex import BadRegex, compiled
-from replicator.core.selection import legal_topic_name
+from replicator.core.topics.regex import BadRegex, compiled
+from replicator.core.topics.selection import legal_topic_name
 from replicator.model import units
 from replicator.model.security import Secret
 

@@ -1,1 +1,4 @@
-"""Pure decisions: no I/O, no clock, no randomness. Times and facts are arguments."""
+"""Pure decisions: no I/O, no clock, no randomness. Times and facts are arguments.
+
+Each room decides for the room of `engine` that has its name; `acl` holds who may do what, `status` what is shown.
+"""

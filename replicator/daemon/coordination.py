@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicator.engine.coordinator import Coordinator
+from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import StoreError
 from replicator.model.units import format_address
 from replicator.obs.logs import get_logger

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from replicator.aio.tasks import within
 from replicator.daemon.coordination import open_coordination
 from replicator.daemon.daemon import prepare_state_dir
 from replicator.daemon.loop_errors import LoopErrors
 from replicator.daemon.signals import EndingSignals
-from replicator.engine.tasks import within
 from replicator.model.units import format_address
 from replicator.obs.logs import get_logger
 from replicator.rpc.server import RpcServer

@@ -12,22 +12,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from replicator import __version__
+from replicator.aio.tasks import watched, within
 from replicator.config.diff import diff
 from replicator.config.load import load
-from replicator.core.forgetting import check_flow
-from replicator.core.health import not_ready_because
+from replicator.core.status.health import not_ready_because
+from replicator.core.topics.forgetting import check_flow
 from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.instance import StateDirLock, new_instance
 from replicator.daemon.loop_errors import LoopErrors
 from replicator.daemon.memory import map_large_blocks
 from replicator.daemon.signals import EndingSignals
 from replicator.daemon.supervisor import FlowSupervisor
-from replicator.engine.damaged import clear_damaged, damage_of
-from replicator.engine.ending import why_ended
-from replicator.engine.flow import FlowRunner
-from replicator.engine.forget import forget_flow
-from replicator.engine.parts import Me, silence_seconds
-from replicator.engine.tasks import watched, within
+from replicator.engine.flow.assembly import Me, silence_seconds
+from replicator.engine.flow.ending import why_ended
+from replicator.engine.flow.forget import forget_flow
+from replicator.engine.flow.runner import FlowRunner
+from replicator.engine.state.repair import clear_damaged, damage_of
 from replicator.errors import ConfigError, StoreFull, UsageError
 from replicator.files import make_private
 from replicator.logins import forget_refusals

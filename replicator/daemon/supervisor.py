@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from replicator.aio.tasks import within
 from replicator.backoff import Backoff
-from replicator.engine.ending import first_cause
-from replicator.engine.tasks import within
+from replicator.engine.flow.ending import first_cause
 from replicator.errors import BugError, ReplicatorError
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger, in_flow
@@ -15,7 +15,7 @@ from replicator.obs.logs import get_logger, in_flow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.flow import FlowRunner
+    from replicator.engine.flow.runner import FlowRunner
 
 _PAUSE_SECONDS = (1.0, 60.0)
 _CALM_SECONDS = 300.0

@@ -1,4 +1,4 @@
-"""A switch of a flow to its other region, as its journal tells it: values only (`core.switch` decides)."""
+"""A switch of a flow to its other region, as its journal tells it: values only (`core.switch.machine` decides)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replicator.core.audit_chain import GENESIS, Line, decode, digest, encode
+from replicator.core.acl.audit_chain import GENESIS, Line, decode, digest, encode
 from replicator.errors import StoreError, StoreFull
 from replicator.files import open_private, open_regular
 from replicator.model.audit import AuditEntry, Phase

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from replicator.core.health import phases
+from replicator.core.status.health import phases
 from replicator.model.groups import GroupState, GroupStatus
 from replicator.model.states import FlowState, MirrorState
 from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals

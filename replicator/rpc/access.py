@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from replicator.core.access import granting, known, roles
-from replicator.core.certificate_names import names_in_pem
-from replicator.core.health import not_ready_because
+from replicator.core.acl.access import granting, known, roles
+from replicator.core.acl.certificate_names import names_in_pem
+from replicator.core.status.health import not_ready_because
 from replicator.errors import AccessDenied
 from replicator.model.access import AccessRole, Identity, IdentityKind
 from replicator.model.text import printable, said

@@ -1,7 +1,7 @@
 """Leases in etcd: several coordinators share them, and any of them, or of etcd's members, may die.
 
 etcd's own revisions are the versions: `mod_revision` rises with each change of a key. Its leases are not used: who
-holds what, and for how long, is decided by `core.lease` from one value, whatever keeps it.
+holds what, and for how long, is decided by `core.work.lease` from one value, whatever keeps it.
 """
 
 from __future__ import annotations

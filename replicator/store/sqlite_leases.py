@@ -8,9 +8,9 @@ import sqlite3
 import zlib
 from typing import TYPE_CHECKING
 
+from replicator.aio.threads import Threads
 from replicator.model.lease import Versioned
 from replicator.store.sqlite_file import SqliteFile
-from replicator.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from replicator.core.certificate_names import names_in
+from replicator.core.acl.certificate_names import names_in
 
 CONNECTIONS_MAX = 64
 ADDRESS_CONNECTIONS_MAX = 32

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse, Response
 
-from replicator.core.access import granting, known
+from replicator.core.acl.access import granting, known
 from replicator.model.access import AccessRole, Identity
 from replicator.model.units import is_loopback
 from replicator.rpc.refusals import Refusals, Why

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from replicator.core.health import beside, unhealthy_because
+from replicator.core.status.health import beside, unhealthy_because
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.groups import GroupStatus
 from replicator.model.status import DaemonStatus, to_json

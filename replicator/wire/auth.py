@@ -25,8 +25,8 @@ from replicator.model.text import said
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
+    from replicator.aio.threads import Threads
     from replicator.model.security import ClusterSpec
-    from replicator.threads import Threads
     from replicator.wire.versions import Caller
 
 _ROUNDS_MAX = 1_000_000

@@ -13,8 +13,8 @@ from kio.schema.metadata.v10.request import MetadataRequest, MetadataRequestTopi
 from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseTopic
 from kio.schema.types import TopicName
 
-from replicator.core.observations import ANYWHERE, ClusterSeen
-from replicator.core.selection import legal_topic_name
+from replicator.core.status.observations import ANYWHERE, ClusterSeen
+from replicator.core.topics.selection import legal_topic_name
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
 from replicator.wire.connections import Connections, none_reached
@@ -215,7 +215,7 @@ class Cluster:
         return self._take_topics(answer.topics, described, names or ())
 
     async def operations(self) -> int:
-        """Return what this user may do to the cluster, as a bit field (`core.rights`); its brokers are learnt anew.
+        """Return what this user may do to the cluster, as a bit field (`core.acl.rights`); its brokers are learnt anew.
 
         Raises:
             WrongCluster: Another cluster answers than the one that is meant.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from kio.serial import entity_writer
 
-from replicator.core.observations import BrokerSeen
+from replicator.core.status.observations import BrokerSeen
 from replicator.errors import AnswerTooLarge, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
 from replicator.wire import decode
 from replicator.wire.frames import Frame, request_head, request_head_v1

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from replicator.aio.threads import Threads
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.text import said
-from replicator.threads import Threads
 from replicator.wire.opening import open_connection
 from replicator.wire.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 
-    from replicator.core.observations import BrokerSeen
+    from replicator.core.status.observations import BrokerSeen
     from replicator.model.security import ClusterSpec
     from replicator.wire.connection import Connection
 

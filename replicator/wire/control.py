@@ -31,7 +31,7 @@ from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
-    from replicator.core.ownership import OwnedTopic
+    from replicator.core.topics.ownership import OwnedTopic
     from replicator.model.security import ClusterSpec
     from replicator.wire.connection import Connection
 
@@ -266,7 +266,8 @@ async def _epoch_ends(
 async def delete_records(connection: Connection, topic: OwnedTopic, number: int, before_offset: int) -> None:
     """Move a partition's log start to `before_offset`.
 
-    The request knows no ids: just before it, look whether that topic still has its name (`engine.ownership.confirm`).
+    The request knows no ids: just before it, look whether that topic still has its name
+    (`engine.state.ownership.confirm`).
 
     Raises:
         KafkaError: The broker refuses.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kio.schema.errors import ErrorCode
 
-from replicator.core.rights import (
+from replicator.core.acl.rights import (
     NEEDED_BY,
     Grant,
     Operation,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
 
-from replicator.core.selection import legal_topic_name
+from replicator.core.topics.selection import legal_topic_name
 from replicator.errors import ProtocolError
 from replicator.model.text import said
 

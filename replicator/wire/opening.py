@@ -14,8 +14,8 @@ from replicator.wire.stream import open_stream
 from replicator.wire.versions import negotiate
 
 if TYPE_CHECKING:
+    from replicator.aio.threads import Threads
     from replicator.model.security import ClusterSpec
-    from replicator.threads import Threads
 
 _OPEN_SECONDS_MAX = 10.0
 LOGIN_SECONDS_MIN: Final = 5.0

@@ -9,14 +9,14 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from replicator.core.rows import DIGEST_BYTES, ManyHeaders, header_bytes
+from replicator.core.verify.rows import DIGEST_BYTES, ManyHeaders, header_bytes
 from replicator.errors import CorruptRecords
 from replicator.wire.recode import read_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.core.rows import Field, Name
+    from replicator.core.verify.rows import Field, Name
     from replicator.wire.inflate import Inflated
 
 MANY: Final = 1000
@@ -28,7 +28,7 @@ def headers_of(data: Inflated, count: int, *, rereads: bool) -> list[tuple[Name,
     """Return headers.
 
     Args:
-        data: What holds them and nothing else; up to `core.rows.LARGE_BYTES`, which bounds every field.
+        data: What holds them and nothing else; up to `core.verify.rows.LARGE_BYTES`, which bounds every field.
         count: How many there are.
         rereads: Whether they are to be digested; else nothing of them is kept if they are many.
 

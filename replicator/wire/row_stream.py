@@ -6,7 +6,7 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from replicator.core.rows import DIGEST_BYTES, LARGE_BYTES, Large
+from replicator.core.verify.rows import DIGEST_BYTES, LARGE_BYTES, Large
 from replicator.errors import CorruptRecords
 from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
 from replicator.wire.inflate_pieces import inflate_pieces
@@ -16,7 +16,7 @@ from replicator.wire.row_headers import MANY, headers_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.core.rows import Field, Headers, Name, Row
+    from replicator.core.verify.rows import Field, Headers, Name, Row
     from replicator.model.batch import BatchHeader
 
 _VARINT_BYTES_MAX = 10

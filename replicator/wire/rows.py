@@ -2,7 +2,8 @@
 
 A batch may expand to any size, and so may one record. What is in memory of it is `LARGE_BYTES` of records, and the rows
 made of `_CHUNK_BYTES` of them, or of one that is larger: headers of two bytes take thirty times as much as objects. Of
-fields above `LARGE_BYTES` there is a digest (`core.rows.Large`), and so there is of many headers (`wire.row_headers`).
+fields above `LARGE_BYTES` there is a digest (`core.verify.rows.Large`), and so there is of many headers
+(`wire.row_headers`).
 
 Most records are read by aiokafka's parser in C. It takes a record's attributes for a varint and knows only names of
 headers that are UTF-8, so each record's length and attributes are looked at first, and what is odd is read by the
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from replicator.core.rows import DIGEST_BYTES, LARGE_BYTES, Large, Unopened, short_digest
+from replicator.core.verify.rows import DIGEST_BYTES, LARGE_BYTES, Large, Unopened, short_digest
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import COMPRESSION_MASK, HEADER, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC_V2
 from replicator.wire.batch import prove
@@ -33,7 +34,7 @@ from replicator.wire.row_stream import RowStream, times_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.core.rows import Field, Name, Row
+    from replicator.core.verify.rows import Field, Name, Row
     from replicator.model.batch import BatchHeader
     from replicator.wire.inflate import Inflated
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from replicator.core.rows import DIGEST_BYTES
+from replicator.core.verify.rows import DIGEST_BYTES
 from replicator.model.batch import COMPRESSION_MASK, HEADER_BYTES, LOG_APPEND_TIME_BIT
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from aiohappyeyeballs import AddrInfoType
 
+    from replicator.aio.threads import Threads
     from replicator.model.security import ClusterSpec, Security
-    from replicator.threads import Threads
 
 _IOVECS_MAX = 1000
 """Linux takes at most 1,024 (IOV_MAX) buffers in one sendmsg."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from replicator.core.audit_chain import GENESIS
+from replicator.core.acl.audit_chain import GENESIS
 from replicator.model.audit import AuditEntry, Phase
 from replicator.obs.audit import AuditLog, files_of
 from tests.cli.conftest import Run

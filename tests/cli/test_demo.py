@@ -18,8 +18,8 @@ from replicator.cli.demo_stage import Moment, flow_file, pace, workplace
 from replicator.cli.demo_switch import Turned
 from replicator.cli.demo_view import View
 from replicator.config.load import load
-from replicator.core.record_diff import Difference, Kind
-from replicator.engine.verify_result import PartitionVerdict, TopicVerdict, VerifyResult
+from replicator.core.verify.record_diff import Difference, Kind
+from replicator.engine.verify.result import PartitionVerdict, TopicVerdict, VerifyResult
 from replicator.errors import UsageError
 from tests.cli.conftest import Run
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from replicator.cli import switch_follow, switch_views
-from replicator.core.switch_orders import begin
-from replicator.core.switch_plan import status_of
+from replicator.core.switch.orders import begin
+from replicator.core.switch.plan import status_of
 from replicator.errors import Conflict, ConnectionFailed, PreflightFailed, TimedOut, UsageError
 from replicator.model.switch import Close, Outcome, Switches, Verb
 from replicator.model.switch import Order as SwitchOrder

@@ -181,7 +181,7 @@ GUARDS = (
     Guard(
         "leases of other types in a store",
         "each field is of its type",
-        "replicator/engine/coordinator.py",
+        "replicator/engine/work/coordinator.py",
         '        if found != str(one.type).partition("[")[0]:',
         "        if False:",
         (DECODERS, "stays_refused and leases"),
@@ -189,7 +189,7 @@ GUARDS = (
     Guard(
         "leases nested for ever",
         "RecursionError is an error of the store",
-        "replicator/engine/coordinator.py",
+        "replicator/engine/work/coordinator.py",
         "except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:",
         "except (ValueError, TypeError, KeyError, AttributeError) as error:",
         (DECODERS, "stays_refused and leases"),
@@ -205,7 +205,7 @@ GUARDS = (
     Guard(
         "four billion shards",
         "a coordinator believes in as many as a flow may have",
-        "replicator/core/lease_calls.py",
+        "replicator/core/work/lease_calls.py",
         "if not 0 < caller.shards <= SHARDS_MAX:",
         "if False:",
         (DECODERS, "stays_refused and messages"),
@@ -213,7 +213,7 @@ GUARDS = (
     Guard(
         "a bomb in an offset map",
         "inflating ends at a bound",
-        "replicator/core/offset_map.py",
+        "replicator/core/offsets/offset_map.py",
         "unpacking.decompress(packed, _UNPACKED_BYTES_MAX)",
         "unpacking.decompress(packed)",
         (DECODERS, "bomb"),
@@ -277,7 +277,7 @@ GUARDS = (
     Guard(
         "settings that are not told",
         "those that keep records are left alone",
-        "replicator/core/topic_configs.py",
+        "replicator/core/topics/configs.py",
         "untouched=(excluded | denied | missing | untold | DENIED.keys())",
         "untouched=(excluded | denied | untold | DENIED.keys())",
         ("tests/unit/core/test_topic_plan.py", "what_the_source_does_not_tell"),
@@ -285,7 +285,7 @@ GUARDS = (
     Guard(
         "a broker that remembers producers for 'banana'",
         "what is no time is not told",
-        "replicator/core/producer_memory.py",
+        "replicator/core/copy/producer_memory.py",
         "if value is None or not _is_time(value):",
         "if value is None:",
         ("tests/unit/core/test_producer_memory.py", "no_time"),
@@ -301,7 +301,7 @@ GUARDS = (
     Guard(
         "a source that starts behind its own end",
         "it contradicts itself",
-        "replicator/core/attach.py",
+        "replicator/core/copy/attach.py",
         "or _start_of_nothing(source)",
         "",
         ("tests/unit/core/test_attach.py", "behind_its_own_end"),
@@ -341,7 +341,7 @@ GUARDS = (
     Guard(
         "settings without a value, or of a strange source",
         "what the source may have set itself stays on the mirror",
-        "replicator/core/topic_configs.py",
+        "replicator/core/topics/configs.py",
         "untouched=(excluded | denied | missing | untold | DENIED.keys())",
         "untouched=(excluded | denied | missing | DENIED.keys())",
         ("tests/unit/core/test_topic_plan.py", "names_and_does_not_tell"),
@@ -392,7 +392,7 @@ GUARDS = (
     Guard(
         "start and end of a target log that are none",
         "the leader's own end is compared",
-        "replicator/core/attach.py",
+        "replicator/core/copy/attach.py",
         "_contradicting(target)",
         "None",
         ("tests/unit/core/test_attach.py", "contradicts"),
@@ -400,7 +400,7 @@ GUARDS = (
     Guard(
         "a batch that is said to have landed further on",
         "a batch of ours has to begin there",
-        "replicator/engine/attach.py",
+        "replicator/engine/copy/facts.py",
         "return displaced_by(None, place, mapped=mapped) if stands_there else None",
         "return displaced_by(None, place, mapped=mapped)",
         ("tests/hostile/test_middle_produce.py", "double_nothing"),
@@ -409,7 +409,7 @@ GUARDS = (
     Guard(
         "an end of a source log that only fetches claim",
         "ListOffsets has to tell the same",
-        "replicator/engine/end_looks.py",
+        "replicator/engine/copy/end_looks.py",
         "if listed.value < end:",
         "if False:",
         ("tests/hostile/test_middle_fetch.py", "lies_about_partitions"),

@@ -19,8 +19,8 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i32, i64Timedelta
 
 from replicator.admin.topics import TopicAdmin
-from replicator.engine.look import Side, read_once
-from replicator.engine.partition_reader import PartitionReader
+from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.engine.logs.reading import Side, read_once
 from replicator.errors import (
     AuthenticationFailed,
     ConnectionFailed,

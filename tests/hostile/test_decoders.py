@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.core.offset_map import Place, unpack_runs
+from replicator.core.offsets.offset_map import Place, unpack_runs
 from replicator.errors import CorruptRecords
 from tests.hostile.fuzz.keeping import CORPUS
 from tests.hostile.fuzz.targets import TARGETS, kept, refused_or_understood

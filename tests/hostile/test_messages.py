@@ -19,7 +19,7 @@ import pytest_asyncio
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from replicator.engine.coordinator import Coordinator
+from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import ConfigError, ReplicatorError
 from replicator.model.resolution import Order, Resolution
 from replicator.rpc import faults

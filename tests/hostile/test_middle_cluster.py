@@ -29,7 +29,7 @@ from kio.static.primitive import i8, i16, i32, i64
 
 from replicator.admin.client_config import ANSWER_BYTES_MAX
 from replicator.admin.topics import TopicAdmin
-from replicator.core.ownership import OwnedTopic, created
+from replicator.core.topics.ownership import OwnedTopic, created
 from replicator.devkit import Cluster, free_base_port
 from replicator.devkit.config import PORTS_PER_BROKER
 from replicator.errors import KafkaError

@@ -20,12 +20,12 @@ from kio.schema.errors import ErrorCode
 from kio.static.primitive import i64Timedelta
 
 from replicator import logins
-from replicator.engine.leaders import LeaderWatch
-from replicator.engine.link import Link
+from replicator.aio.threads import THREADS_MAX, Threads
+from replicator.engine.logs.leaders import LeaderWatch
+from replicator.engine.logs.link import Link
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError
 from replicator.logins import forget_refusals
 from replicator.model.security import Mechanism, Protocol, Secret, Security
-from replicator.threads import THREADS_MAX, Threads
 from replicator.wire import opening
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.connection import Connection

@@ -22,11 +22,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 )
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.ownership import created
-from replicator.core.producer_memory import SETTINGS, producer_memory
-from replicator.core.rows import Row
+from replicator.core.copy.producer_memory import SETTINGS, producer_memory
+from replicator.core.topics.ownership import created
+from replicator.core.verify.rows import Row
 from replicator.devkit import Cluster, ListenerSecurity, unsecured_token
-from replicator.engine.partition_reader import OutOfRange, PartitionReader
+from replicator.engine.logs.partition_reader import OutOfRange, PartitionReader
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, KafkaError, NotOurs
 from replicator.model import security
 from replicator.model.names import TopicPartition

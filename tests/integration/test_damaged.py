@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicator.engine import state
+from replicator.engine.state import records as state
 from replicator.errors import PreflightFailed
 from replicator.model.names import STATE_TOPIC
 from replicator.rpc.client import ControlClient

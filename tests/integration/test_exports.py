@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.engine.dead_letter import OFFSET_HEADER
-from replicator.engine.switch import tails
+from replicator.engine.logs.dead_letter import OFFSET_HEADER
+from replicator.engine.switch import divergent as tails
+from replicator.engine.switch.divergent import DIGEST_HEADER, Tails
 from replicator.engine.switch.places import log_ends
-from replicator.engine.switch.tails import DIGEST_HEADER, Tails
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -25,7 +25,7 @@ from replicator.wire.records import NewRecord, encode
 from tests.integration.harness import Kafka, create, numbered, produce, read_all
 
 if TYPE_CHECKING:
-    from replicator.engine.switch.site import Site
+    from replicator.engine.switch.context import Site
 
 pytestmark = pytest.mark.long
 

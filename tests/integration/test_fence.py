@@ -13,12 +13,12 @@ import pytest
 from kio.schema.produce.v13.response import ProduceResponse
 from kio.serial import entity_reader
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.engine import fence as fencing
-from replicator.engine import state
-from replicator.engine.fence import Fence
-from replicator.engine.state_log import StateLog
-from replicator.engine.state_records import parse_key
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.engine.state import records as state
+from replicator.engine.state.index import parse_key
+from replicator.engine.state.log import StateLog
+from replicator.engine.work import fence as fencing
+from replicator.engine.work.fence import Fence
 from replicator.errors import KafkaError, TimedOut
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

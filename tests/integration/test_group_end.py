@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from replicator.engine.coordinator import Coordinator
-from replicator.engine.flow import FlowRunner
-from replicator.engine.parts import Me
+from replicator.engine.flow.assembly import Me
+from replicator.engine.flow.runner import FlowRunner
+from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import TimedOut
 from replicator.model.groups import GroupOutcome, GroupState
 from replicator.model.names import TopicPartition

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from kio.schema.errors import ErrorCode
 
-from replicator.engine.look import Side, gives_nothing, read_once
+from replicator.engine.logs.reading import Side, gives_nothing, read_once
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

@@ -1,4 +1,4 @@
-"""New and old record times take turns in one partition: each old batch ends the target's guard (`engine.guard`)."""
+"""New and old record times take turns in one partition: each old batch ends the target's producer state."""
 
 from __future__ import annotations
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.attach_facts import Role, Writer
-from replicator.core.ownership import Because, OwnedTopic
-from replicator.core.topic_plan import Fault
-from replicator.engine import state
-from replicator.engine.identity import ensure_state_topic
-from replicator.engine.ownership import Ownership
-from replicator.engine.source_state import SourceState
-from replicator.engine.state_log import Change, StateLog
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.topics.ownership import Because, OwnedTopic
+from replicator.core.topics.plan import Fault
+from replicator.engine.state import records as state
+from replicator.engine.state.identity import ensure_state_topic
+from replicator.engine.state.log import Change, StateLog
+from replicator.engine.state.ownership import Ownership
+from replicator.engine.state.source import SourceState
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection

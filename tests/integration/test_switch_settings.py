@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicator.engine import state
-from replicator.engine.state_log import StateLog
+from replicator.engine.state import records as state
+from replicator.engine.state.log import StateLog
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.wire.cluster import Cluster
@@ -17,7 +17,7 @@ from tests.integration.harness import Kafka, Lab, config_of, configure, create, 
 from tests.integration.test_switchover import PARTITIONS, both_ways, order, spread
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import Change
+    from replicator.engine.state.log import Change
 
 SEEDED = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 KEPT = {"cleanup.policy": "compact", "retention.ms": "3600000", "compression.type": "lz4"}

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from replicator.core.offset_map import Place
-from replicator.engine import state
-from replicator.engine.state_log import StateLog
-from replicator.engine.take_over import Takeover, take_over
+from replicator.core.offsets.offset_map import Place
+from replicator.engine.state import records as state
+from replicator.engine.state.log import StateLog
+from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.wire.cluster import Cluster

@@ -15,11 +15,11 @@ from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its __init__ has no __all__
 
 from replicator.cli.main import main
-from replicator.core.record_diff import Kind
-from replicator.engine import verify as module
-from replicator.engine.verify import VerifyOptions, verify
-from replicator.engine.verify_pool import VerifyProgress
-from replicator.engine.verify_result import TopicVerdict, VerifyResult, to_json
+from replicator.core.verify.record_diff import Kind
+from replicator.engine.verify import compare as module
+from replicator.engine.verify.compare import VerifyOptions, verify
+from replicator.engine.verify.pool import VerifyProgress
+from replicator.engine.verify.result import TopicVerdict, VerifyResult, to_json
 from replicator.model.security import ClusterSpec
 
 OPTIONS = VerifyOptions(fetch_bytes=1 << 20)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from replicator.core import offset_map
-from replicator.engine import maps
+from replicator.core.offsets import offset_map
+from replicator.engine.copy import live_maps as maps
 
 
 @pytest.fixture(autouse=True, scope="session")

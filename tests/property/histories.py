@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import Phase
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import Phase
 from replicator.errors import BugError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason

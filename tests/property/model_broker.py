@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from replicator.core.attach_facts import Entry, Tail
+from replicator.core.copy.attach_facts import Entry, Tail
 from replicator.model.batch import (
     CONTROL_BIT,
     LENGTH_PREFIX_BYTES,

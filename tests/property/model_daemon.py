@@ -1,8 +1,8 @@
 """A daemon around one `PartitionCopy`, reduced to what decides about exactness.
 
-`Daemon` follows `engine.pump`, `reader`, `writer`, `attach_loop`, `attach` and `claim_keeper` line by line where those
-decide anything, on top of `engine.maps` and `engine.slot` themselves, with every wait made an event of its own: what
-the engine awaits, the history chooses the moment of.
+`Daemon` follows `engine.copy.pump`, `reader`, `writer`, `attach_loop`, `attach` and `claim_keeper` line by line where
+those decide anything, on top of `engine.copy.live_maps` and `engine.copy.partition` themselves, with every wait made an
+event of its own: what the engine awaits, the history chooses the moment of.
 `model_rules.Rules` names each decision, so that a test can break one at a time; two of them live in `model_world`.
 """
 
@@ -12,19 +12,29 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from replicator.core.answers import ProduceOutcome, classify_produce
-from replicator.core.attach import displaced_by
-from replicator.core.attach_facts import Decision, Fault, Mapping, Policy, Remap, Resume, SourceLog, TargetLog, Wait
-from replicator.core.claim import Move, Seen, effective_from, next_move
-from replicator.core.coalesce import Group
-from replicator.core.doubt import Edges, Unseen, judge
-from replicator.core.intake import Encode, Fill, Skip
-from replicator.core.offset_map import OffsetMap, Place
-from replicator.core.partition_values import Batch, Phase, TargetLimits
-from replicator.core.track import Track
-from replicator.engine.maps import last_source, mapping_of, stepped_back
-from replicator.engine.slot import Slot
-from replicator.engine.walk import Walked
+from replicator.core.copy.answers import ProduceOutcome, classify_produce
+from replicator.core.copy.attach import displaced_by
+from replicator.core.copy.attach_facts import (
+    Decision,
+    Fault,
+    Mapping,
+    Policy,
+    Remap,
+    Resume,
+    SourceLog,
+    TargetLog,
+    Wait,
+)
+from replicator.core.copy.coalesce import Group
+from replicator.core.copy.doubt import Edges, Unseen, judge
+from replicator.core.copy.intake import Encode, Fill, Skip
+from replicator.core.copy.track import Track
+from replicator.core.copy.values import Batch, Phase, TargetLimits
+from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.work.claim import Move, Seen, effective_from, next_move
+from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
+from replicator.engine.copy.partition import Slot
+from replicator.engine.logs.walking import Walked
 from replicator.errors import ReplicatorError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -63,19 +73,19 @@ from tests.property.model_state import UID, WHERE, StateView
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.state.log import StateLog
     from tests.property.model_world import World
 
 
 def _made(batches: dict[int, SourceBatch], group: Group) -> list[tuple[int, ProducedBatch]]:
-    """Do what `engine.reader` does with a group: one batch of it, or each as it is; with the base offsets."""
+    """Do what `engine.copy.reader` does with a group: one batch of it, or each as it is; with the base offsets."""
     made = [rewritten(batches[header.base_offset], *OURS, sequence) for header, sequence in group.passes]
     bases = [header.base_offset for header, _ in group.passes]
     return [(bases[0], merged(made))] if group.merged else list(zip(bases, made, strict=True))
 
 
 class Facts(NamedTuple):
-    """As `engine.attach.Facts`, and the target's log end."""
+    """As `engine.copy.facts.Facts`, and the target's log end."""
 
     target: TargetLog
     source: SourceLog
@@ -132,7 +142,7 @@ class Daemon:
     # -- the claim (engine.claim_keeper) ------------------------------------------------------------------------------
 
     def work_claim(self) -> None:
-        """Take or renew the claim, as `core.claim` says."""
+        """Take or renew the claim, as `core.work.claim` says."""
         world = self.world
         now = world.now_ms / 1000
         move = next_move(world.claim, self.name, now, TIMING)
@@ -155,17 +165,17 @@ class Daemon:
         return None
 
     def effective_since(self) -> float | None:
-        """As `engine.guard.Claim`."""
+        """As `engine.copy.producer_state.Claim`."""
         return self._claimed_since_ms()
 
     @property
     def holder(self) -> str | None:
-        """As `engine.guard.Claim`."""
+        """As `engine.copy.producer_state.Claim`."""
         return self.world.claim.holder if self.world.claim is not None else None
 
     @property
     def number(self) -> int:
-        """As `engine.guard.Claim`."""
+        """As `engine.copy.producer_state.Claim`."""
         return self._claim_number
 
     def may_work_unguarded(self) -> bool:
@@ -248,7 +258,7 @@ class Daemon:
         yield from self._take_facts(facts)
 
     def _read_facts(self) -> Generator[None, None, Facts | None]:
-        """Follow `engine.attach.read_facts`; None where a broker refuses, or the partition was stopped."""
+        """Follow `engine.copy.facts.read_facts`; None where a broker refuses, or the partition was stopped."""
         source, target = self.world.source, self.world.target
         ends: tuple[int, int | None] = (source.end, self._epoch_end())
         start = source.start
@@ -297,7 +307,7 @@ class Daemon:
         return self.copy.given_up if self.rules.given_up_known else ()
 
     def _walk(self, log: TargetLog, bounds: Bounds) -> Generator[None, None, Walked]:
-        """Follow `engine.attach._walk`."""
+        """Follow `engine.copy.facts._walk`."""
         track, walked = self.copy.track, Walked(None)
         if track is not None and track.mapped:
             steps = walk(
@@ -317,7 +327,7 @@ class Daemon:
         return walked
 
     def _source_view(self, log: TargetLog, bounds: Bounds, mapping: Mapping | None) -> View:
-        """Follow `engine.attach._source_view` up to the read."""
+        """Follow `engine.copy.facts._source_view` up to the read."""
         last = log.tail.last_offset if log.tail is not None else log.start - 1
         upper = log.end
         mapped = mapping is not None and mapping.mapped
@@ -393,7 +403,7 @@ class Daemon:
             copy.say(Reason.WAITING_FOR_LEADER, str(error))
 
     def _look_at_doubted(self, offset: int) -> Iterator[None]:
-        """Follow `AttachLoop._look_at_doubted` and `engine.look.look_again`."""
+        """Follow `AttachLoop._look_at_doubted` and `engine.logs.reading.look_again`."""
         source, copy = self.world.source, self.copy
         if source.incarnation != REGISTERED and copy.phase is Phase.ATTACHING:
             copy.fault(Reason.SOURCE_RECREATED, "another topic stands under the name")
@@ -411,7 +421,7 @@ class Daemon:
             copy.fault(Reason.CORRUPT_BATCH, fault)
 
     def _look_at_displaced(self, place: Place) -> Iterator[None]:
-        """Follow `AttachLoop._look_at_displaced` and `engine.attach.what_displaced`."""
+        """Follow `AttachLoop._look_at_displaced` and `engine.copy.facts.what_displaced`."""
         target, copy = self.world.target, self.copy
         begin = copy.target_end
         mapped = copy.track is not None and copy.track.mapped
@@ -503,7 +513,7 @@ class Daemon:
 
     def _offer(self, answer: FetchAnswer) -> None:
         if not answer.batches:
-            if self.world.compacted:  # as `engine.end_looks`
+            if self.world.compacted:  # as `engine.copy.end_looks`
                 self.copy.end_of_log(answer.end, answer.epoch)
             return
         batches = {batch.header.base_offset: batch for batch in answer.batches}

@@ -1,15 +1,15 @@
-"""What an attach reads of the model's logs, as `engine.attach` and `engine.walk` do."""
+"""What an attach reads of the model's logs, as `engine.copy.facts` and `engine.logs.walking` do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from replicator.core.attach_facts import Tail
-from replicator.core.offset_map import OffsetMap, Place
-from replicator.core.pairing import Pairing, Span, reading_from, spans_of
-from replicator.core.track import Track
-from replicator.engine.walk import Walked
+from replicator.core.copy.attach_facts import Tail
+from replicator.core.copy.track import Track
+from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.pairing import Pairing, Span, reading_from, spans_of
+from replicator.engine.logs.walking import Walked
 from tests.property.model_broker import (
     ABORTED_PRODUCER,
     FLOW_PRODUCER,
@@ -28,7 +28,7 @@ class Gone(Exception):
 
 
 class View(NamedTuple):
-    """As `engine.attach._View`."""
+    """As `engine.copy.facts._View`."""
 
     content: int | None
     epoch: int
@@ -36,7 +36,7 @@ class View(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """As `engine.attach._Bounds`; the model has no open transactions."""
+    """As `engine.copy.facts._Bounds`; the model has no open transactions."""
 
     start: int
     end: int
@@ -54,7 +54,7 @@ def walk(
     *,
     ours: int | None = None,
 ) -> Iterator[Walked]:
-    """Follow `engine.walk.walk`; a moment passes between the two logs. The last value is the result.
+    """Follow `engine.logs.walking.walk`; a moment passes between the two logs. The last value is the result.
 
     Where others write to the target, only batches of the producer `ours` count there.
 
@@ -101,7 +101,7 @@ def _reaches_the_log(
     target_bounds: Bounds,
     given_up: Sequence[tuple[int, int]],
 ) -> bool:
-    """Follow `engine.walk.walk` where retention took what of the target lies behind the map."""
+    """Follow `engine.logs.walking.walk` where retention took what of the target lies behind the map."""
     if target_bounds.start <= offsets.end.target:
         return True
     begin = reading_from(offsets.end, given_up)
@@ -119,7 +119,7 @@ def _reaches_the_log(
 
 
 def own_tail(target: TargetPartition, track: Track | None, bounds: Bounds, last_walked: int, ours: int) -> Tail | None:
-    """Follow `engine.attach._own_tail`."""
+    """Follow `engine.copy.facts._own_tail`."""
     below = [batch for batch in target.log if bounds.start < batch.next_offset <= bounds.end]
     if track is None:
         found = [batch for batch in below if batch.produced.header.producer_id == ours][-1:]
@@ -176,7 +176,7 @@ def source_view(
     bounds: Bounds,
     given_up: Sequence[tuple[int, int]],
 ) -> View:
-    """Follow `engine.attach._source_view`.
+    """Follow `engine.copy.facts._source_view`.
 
     Raises:
         Gone: What has to be read is gone by now.

@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from replicator.core.answers import ProduceOutcome
-from replicator.core.attach import decide
-from replicator.core.attach_facts import Decision, Role, Writer
-from replicator.core.claim import Timing
-from replicator.core.coalesce import Group, groups
-from replicator.core.intake import Fill, Passes
-from replicator.core.pairing import reading_from, spans_of
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import Batch
-from replicator.engine.maps import OffsetMaps
+from replicator.core.copy.answers import ProduceOutcome
+from replicator.core.copy.attach import decide
+from replicator.core.copy.attach_facts import Decision, Role, Writer
+from replicator.core.copy.coalesce import Group, groups
+from replicator.core.copy.intake import Fill, Passes
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import Batch
+from replicator.core.offsets.pairing import reading_from, spans_of
+from replicator.core.work.claim import Timing
+from replicator.engine.copy.live_maps import OffsetMaps
 from tests.property.model_broker import (
     TAIL_MS,
     ProducedBatch,

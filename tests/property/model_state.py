@@ -1,8 +1,8 @@
 """A model of the state topic, and what one daemon has read of it.
 
-Compare-and-set works as in `engine.state_log`: whoever begins a change fences every change begun before, and decides
+Compare-and-set works as in `engine.state.log`: whoever begins a change fences every change begun before, and decides
 from what is committed then. Plain appends are not protected by anything: they may be late, repeated or lost.
-`engine.maps.OffsetMaps` itself runs on top of it; each of its waits is a moment in which anything may happen.
+`engine.copy.live_maps.OffsetMaps` itself runs on top of it; each of its waits is a moment in which anything may happen.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import types
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from replicator.core.offset_map import Block, Place, pack
-from replicator.engine import state
+from replicator.core.offsets.offset_map import Block, Place, pack
+from replicator.engine.state import records as state
 from replicator.errors import Conflict, ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
@@ -104,7 +104,7 @@ class StateTopic:
 
 
 class StateView:
-    """What one daemon does with the state topic; stands in for `engine.state_log.StateLog`.
+    """What one daemon does with the state topic; stands in for `engine.state.log.StateLog`.
 
     Attributes:
         records: What it has read.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from replicator.core.claim import Seen
-from replicator.core.doubt import DOUBTS_MAX
-from replicator.core.intake import Fill
-from replicator.core.offset_map import OffsetMap, Place, unpack
-from replicator.core.pairing import reading_from
-from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, Phase
-from replicator.core.track import Track
-from replicator.engine.maps import restored
+from replicator.core.copy.doubt import DOUBTS_MAX
+from replicator.core.copy.intake import Fill
+from replicator.core.copy.track import Track
+from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Phase
+from replicator.core.offsets.offset_map import OffsetMap, Place, unpack
+from replicator.core.offsets.pairing import reading_from
+from replicator.core.work.claim import Seen
+from replicator.engine.copy.live_maps import restored
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.property.model_broker import (

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from replicator.core import switch, switch_orders, switch_results
-from replicator.core import switch_steps as do
-from replicator.core.attach_facts import Role
-from replicator.core.own_place import Ours, OwnPlace, OwnPlaceSearch
+from replicator.core.copy.attach_facts import Role
+from replicator.core.offsets.own_place import Ours, OwnPlace, OwnPlaceSearch
+from replicator.core.switch import machine as switch
+from replicator.core.switch import orders as switch_orders
+from replicator.core.switch import results as switch_results
+from replicator.core.switch import steps as do
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
 from replicator.model.switch import (

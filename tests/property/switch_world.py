@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from replicator.core.attach_facts import Role
-from replicator.core.switch_steps import Result, Step
+from replicator.core.copy.attach_facts import Role
+from replicator.core.switch.steps import Result, Step
 from replicator.model.switch import Away, Close, Decision, Direction, Journal, Outcome, Scope, StepName, Verb
 
 MARK = "M"

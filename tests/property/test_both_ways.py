@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from replicator.core.attach import decide
-from replicator.core.attach_facts import Decision, Remap, Resume, SourceLog, TargetLog, Writer
-from replicator.core.partition import PartitionCopy
-from replicator.core.track import Track
-from replicator.engine.maps import OffsetMaps
-from replicator.engine.slot import Slot
+from replicator.core.copy.attach import decide
+from replicator.core.copy.attach_facts import Decision, Remap, Resume, SourceLog, TargetLog, Writer
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.track import Track
+from replicator.engine.copy.live_maps import OffsetMaps
+from replicator.engine.copy.partition import Slot
 from replicator.model.spec import Offsets
 from tests.property.histories import first_violation, run_history
 from tests.property.model_broker import ALIEN_RECORD

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from replicator.core import intake
-from replicator.core.attach import decide
-from replicator.core.attach_facts import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer
-from replicator.core.coalesce import Group
-from replicator.core.doubt import Edges
-from replicator.core.intake import Fill, Passes, Piece
-from replicator.core.offset_map import Block, OffsetMap, Place
-from replicator.core.pairing import Span, reading_from, spans_of
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import Batch, Phase, TargetLimits
-from replicator.engine import state
-from replicator.engine.maps import OffsetMaps
-from replicator.engine.slot import Slot
+from replicator.core.copy import intake
+from replicator.core.copy.attach import decide
+from replicator.core.copy.attach_facts import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer
+from replicator.core.copy.coalesce import Group
+from replicator.core.copy.doubt import Edges
+from replicator.core.copy.intake import Fill, Passes, Piece
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import Batch, Phase, TargetLimits
+from replicator.core.offsets.offset_map import Block, OffsetMap, Place
+from replicator.core.offsets.pairing import Span, reading_from, spans_of
+from replicator.engine.copy.live_maps import OffsetMaps
+from replicator.engine.copy.partition import Slot
+from replicator.engine.state import records as state
 from replicator.model.batch import CONTROL_BIT, BatchHeader, sequence_after
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core import switch, switch_orders, switch_results
-from replicator.core.own_place import OwnPlaceSearch
+from replicator.core.offsets.own_place import OwnPlaceSearch
+from replicator.core.switch import machine as switch
+from replicator.core.switch import orders as switch_orders
+from replicator.core.switch import results as switch_results
 from replicator.errors import BugError
 from replicator.model.batch import BatchHeader
 from replicator.model.switch import Away, Decision, Direction, Journal, LeftOut, Scope, StepName, Verb

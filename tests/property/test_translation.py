@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core import offset_map
-from replicator.core.offset_map import Block, OffsetMap, Place, Run, pack, unpack
-from replicator.core.track import Track
-from replicator.core.translation import Answer, Known, translate
+from replicator.core.copy.track import Track
+from replicator.core.offsets import offset_map
+from replicator.core.offsets.offset_map import Block, OffsetMap, Place, Run, pack, unpack
+from replicator.core.offsets.translation import Answer, Known, translate
 from replicator.errors import CorruptRecords
 from replicator.model.translation import TranslationState as State
 

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from replicator import threads
-from replicator.threads import Threads
+from replicator.aio import threads
+from replicator.aio.threads import Threads
 
 
 def named(name: str) -> list[threading.Thread]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from replicator.core.regex import BadRegex, compiled
-from replicator.core.selection import matches
+from replicator.core.topics.regex import BadRegex, compiled
+from replicator.core.topics.selection import matches
 from replicator.model.spec import Pattern, PatternKind, Selection
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)

@@ -12,8 +12,8 @@ from replicator.config.mm2.layers import provided
 from replicator.config.mm2.properties import Entry
 from replicator.config.mm2.report import Fate
 from replicator.config.mm2.yaml_text import Lines, comment, literal, pattern_text, said, sequence
-from replicator.core.selection import literal as full_name
-from replicator.core.selection import matches, reserved
+from replicator.core.topics.selection import literal as full_name
+from replicator.core.topics.selection import matches, reserved
 from replicator.model.spec import Pattern, PatternKind, Rename, Selection
 
 _DEFAULT_EXCLUDE = r"MirrorMaker's own default excludes, and its internal topics, are never matched by a pattern here"

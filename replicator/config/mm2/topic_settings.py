@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from replicator.config.lint import FORCED_CONFIGS
-from replicator.core.topic_configs import FORCED_NAMES
+from replicator.core.topics.configs import FORCED_NAMES
 
 EXACT_COPY = frozenset({*FORCED_CONFIGS, *FORCED_NAMES})
 """What the replicator sets itself: to leave it alone is no choice of the file."""

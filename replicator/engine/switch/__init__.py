@@ -1,1 +1,5 @@
-"""Carries out switches of a flow: journal, executor, and what each step does to the two clusters."""
+"""Changes which side of a flow is open: switchover, failover, failback.
+
+`keeper.py` runs the loop, `executor.py` does one step and records it; the steps are decided by `core.switch`. Imports
+every room below. Begin with `executor.py`.
+"""

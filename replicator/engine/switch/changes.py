@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.engine.switch.records import copy_of, put_copy, put_switches, switches_of
+from replicator.engine.state.journal import copy_of, put_copy, put_switches, switches_of
 from replicator.errors import BugError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.state.log import Change, StateLog
     from replicator.model.switch import Journal, Switches
 
 

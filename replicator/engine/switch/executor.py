@@ -12,21 +12,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from replicator.core import switch_steps as do
-from replicator.core.switch import UNKNOWN_HELP, Facts, next_step, unknown_text
-from replicator.core.switch_results import applied
-from replicator.engine.between import begin_anew
-from replicator.engine.held_back import put_held_back
-from replicator.engine.switch.closing import Closing
+from replicator.core.switch import steps as do
+from replicator.core.switch.machine import UNKNOWN_HELP, Facts, next_step, unknown_text
+from replicator.core.switch.results import applied
+from replicator.engine.state.between import begin_anew
+from replicator.engine.state.held_back import put_held_back
+from replicator.engine.state.journal import journal_key, lost_left_out, put_switches, switches_of
+from replicator.engine.switch.close_source import Closing
+from replicator.engine.switch.context import SOURCE_SECONDS_MAX
+from replicator.engine.switch.cuts import lower_high_cuts
+from replicator.engine.switch.divergent import Tails
+from replicator.engine.switch.failback import Restoring
 from replicator.engine.switch.fencing import Fencing
-from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.opening import Opening
-from replicator.engine.switch.records import journal_key, lost_left_out, put_switches, switches_of
-from replicator.engine.switch.restoring import Restoring
-from replicator.engine.switch.site import SOURCE_SECONDS_MAX
-from replicator.engine.switch.tails import Tails
-from replicator.engine.switch.turning import Turning
+from replicator.engine.switch.reverse import Turning
 from replicator.errors import BugError, Conflict, KafkaError, WrongCluster
 from replicator.model.switch import Decision, Direction, Journal, StepName, Switches, Verb
 from replicator.obs.logs import get_logger
@@ -34,8 +34,8 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state_log import Change
-    from replicator.engine.switch.site import Site
+    from replicator.engine.state.log import Change
+    from replicator.engine.switch.context import Site
 
 T = TypeVar("T")
 _Doer = Callable[[Journal, Any], Awaitable[do.Result]]

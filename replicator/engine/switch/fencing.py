@@ -7,18 +7,18 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.core import switch_steps as do
-from replicator.core.own_place import Ours
-from replicator.engine import fence as fencing
-from replicator.engine import state
-from replicator.engine.fence import Fence
-from replicator.engine.group_records import GroupRecords
-from replicator.engine.look import ends_of
-from replicator.engine.own_places import OwnPlaces
-from replicator.engine.shown_markers import known_to_coordinator, prove_markers_are_shown
+from replicator.core.offsets.own_place import Ours
+from replicator.core.switch import steps as do
+from replicator.engine.logs.reading import ends_of
+from replicator.engine.state import records as state
+from replicator.engine.state.groups import GroupRecords
+from replicator.engine.state.journal import put_cuts, switches_of
+from replicator.engine.state.shown_markers import known_to_coordinator, prove_markers_are_shown
+from replicator.engine.switch.context import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
+from replicator.engine.switch.own_places import OwnPlaces
 from replicator.engine.switch.places import Observed, log_ends
-from replicator.engine.switch.records import put_cuts, switches_of
-from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
+from replicator.engine.work import fence as fencing
+from replicator.engine.work.fence import Fence
 from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, fill_route_transactional_id
 from replicator.model.switch import Away, Cut, Journal, Verb
@@ -29,8 +29,8 @@ from replicator.wire.transactions import ProducerIdentity, init_producer_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state_log import Change
-    from replicator.engine.switch.site import Site
+    from replicator.engine.state.log import Change
+    from replicator.engine.switch.context import Site
     from replicator.model.switch import Scope
 
 _FENCE_SECONDS = 15.0

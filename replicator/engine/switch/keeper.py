@@ -14,21 +14,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.backoff import Backoff
-from replicator.core.attach_facts import Role
-from replicator.core.switch import Facts, next_step
-from replicator.core.switch_helps import status_command
-from replicator.core.switch_orders import aborted, confirmed
-from replicator.core.switch_plan import plan_of, status_of
-from replicator.core.switch_state import flow_state
-from replicator.core.switch_steps import MarkSource, ReopenSource
-from replicator.engine import state
-from replicator.engine.between import begin_anew
+from replicator.core.copy.attach_facts import Role
+from replicator.core.switch.helps import status_command
+from replicator.core.switch.machine import Facts, next_step
+from replicator.core.switch.orders import aborted, confirmed
+from replicator.core.switch.plan import plan_of, status_of
+from replicator.core.switch.state import flow_state
+from replicator.core.switch.steps import MarkSource, ReopenSource
+from replicator.engine.state import records as state
+from replicator.engine.state.between import begin_anew
+from replicator.engine.state.journal import copies_to, journal_key
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.orders import Orders
-from replicator.engine.switch.records import copies_to, journal_key
+from replicator.engine.switch.reverse import record_on_copy, take_way_back, with_locks
 from replicator.engine.switch.sides import Sides
-from replicator.engine.switch.turning import record_on_copy, take_way_back, with_locks
 from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
 from replicator.model.switch import Journal, Order, Outcome, Switches, Verb
 from replicator.obs import bugs
@@ -38,8 +38,8 @@ from replicator.wire.transactions import patiently
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.core.switch_steps import Result
-    from replicator.engine.switch.site import Copying, Site
+    from replicator.core.switch.steps import Result
+    from replicator.engine.switch.context import Copying, Site
     from replicator.model.spec import FlowSpec
     from replicator.model.states import FlowState
     from replicator.model.switch import Cut

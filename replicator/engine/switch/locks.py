@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.core import switch_steps as do
-from replicator.core.ownership import recorded_rules
-from replicator.engine.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
-from replicator.engine.held_back import HeldBack, held_back_of, put_held_back
-from replicator.engine.switch.site import mirrors_in, target_topics
+from replicator.core.switch import steps as do
+from replicator.core.topics.ownership import recorded_rules
+from replicator.engine.state.held_back import HeldBack, held_back_of, put_held_back
+from replicator.engine.switch.context import mirrors_in, target_topics
+from replicator.engine.topics.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import Rule, parse
 from replicator.model.switch import Close, Journal
@@ -18,8 +18,8 @@ from replicator.model.switch import Close, Journal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from replicator.engine.state_log import Change
-    from replicator.engine.switch.site import Site
+    from replicator.engine.state.log import Change
+    from replicator.engine.switch.context import Site
     from replicator.model.switch import Scope
 
 

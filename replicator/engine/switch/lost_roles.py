@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.attach_facts import Role
-from replicator.engine import state
-from replicator.engine.switch.records import switches_of
+from replicator.core.copy.attach_facts import Role
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import switches_of
 from replicator.model.switch import Journal, Outcome, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -19,8 +19,8 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state_log import Change
-    from replicator.engine.switch.site import Site
+    from replicator.engine.state.log import Change
+    from replicator.engine.switch.context import Site
 
 log = get_logger(__name__)
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.core.attach_facts import Role
-from replicator.engine import state
-from replicator.engine.switch.records import copy_key, copy_of, switches_of
-from replicator.engine.take_over import taken_by
+from replicator.core.copy.attach_facts import Role
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import copy_key, copy_of, switches_of
+from replicator.engine.switch.takeover import taken_by
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from replicator.engine.state_log import Change
-    from replicator.engine.switch.site import Site
+    from replicator.engine.state.log import Change
+    from replicator.engine.switch.context import Site
 
 _NAMED_MAX = 10
 

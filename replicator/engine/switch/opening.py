@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.core.attach_facts import Role
-from replicator.core.ownership import recorded
-from replicator.core.topic_configs import LONG_MAX, Desired, at_promotion, desired_configs, opened_uncompacted
-from replicator.engine import state
-from replicator.engine.state_log import StateLog
-from replicator.engine.switch.records import switches_of
-from replicator.engine.switch.site import SOURCE_SECONDS_MAX, mirrors_in
-from replicator.engine.topic_facts import effective_of
+from replicator.core.copy.attach_facts import Role
+from replicator.core.topics.configs import LONG_MAX, Desired, at_promotion, desired_configs, opened_uncompacted
+from replicator.core.topics.ownership import recorded
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import switches_of
+from replicator.engine.state.log import StateLog
+from replicator.engine.switch.context import SOURCE_SECONDS_MAX, mirrors_in
+from replicator.engine.topics.facts import effective_of
 from replicator.errors import KafkaError, NotOurs
 from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin, TopicConfig
-    from replicator.engine.switch.site import Site
+    from replicator.engine.switch.context import Site
     from replicator.model.switch import Scope
     from replicator.state_pb import state_pb2 as pb
     from replicator.wire.cluster import Cluster

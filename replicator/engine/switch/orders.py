@@ -1,4 +1,4 @@
-"""What an order to switch means here and now: completed with what only this side knows, then `core.switch_orders`."""
+"""What an order to switch means here and now: completed with what only this side knows, then `core.switch.orders`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.switch_orders import Begun, begin, not_selected_then, promoted
-from replicator.engine import state
-from replicator.engine.switch.records import copies_to, cuts_of, switches_of
-from replicator.engine.switch.site import mirrors_in, switched_alone, target_topics
+from replicator.core.switch.orders import Begun, begin, not_selected_then, promoted
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import copies_to, cuts_of, switches_of
+from replicator.engine.switch.context import mirrors_in, switched_alone, target_topics
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.acl import parse
 from replicator.model.switch import Away, Close, Decision, Journal, LeftOut, Order, Scope, Switches, Verb
 
 if TYPE_CHECKING:
+    from replicator.engine.switch.context import Site
     from replicator.engine.switch.executor import Executor
-    from replicator.engine.switch.site import Site
     from replicator.model.acl import Rule
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.offset_map import Place
-from replicator.engine import state
-from replicator.engine.look import Side, ends_of, starts_of
-from replicator.engine.maps import recorded_map
-from replicator.engine.own_places import Stretch
-from replicator.engine.positions import CopiedElsewhere
+from replicator.core.offsets.offset_map import Place
+from replicator.engine.copy.live_maps import recorded_map
+from replicator.engine.groups.positions import CopiedElsewhere
+from replicator.engine.logs.reading import Side, ends_of, starts_of
+from replicator.engine.state import records as state
+from replicator.engine.switch.own_places import Stretch
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Cut
@@ -18,9 +18,9 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from replicator.core.offset_map import OffsetMap
-    from replicator.core.own_place import OwnPlace
-    from replicator.engine.state_log import StateLog
+    from replicator.core.offsets.offset_map import OffsetMap
+    from replicator.core.offsets.own_place import OwnPlace
+    from replicator.engine.state.log import StateLog
     from replicator.wire.cluster import Cluster
 
 

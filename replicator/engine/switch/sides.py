@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.attach_facts import Role
-from replicator.core.switch_plan import status_of
-from replicator.core.switch_state import flow_state
-from replicator.engine import state
-from replicator.engine.fence import role_text
+from replicator.core.copy.attach_facts import Role
+from replicator.core.switch.plan import status_of
+from replicator.core.switch.state import flow_state
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import switches_of
+from replicator.engine.switch.context import mirrors_in
 from replicator.engine.switch.places import Observed, log_ends
-from replicator.engine.switch.records import switches_of
-from replicator.engine.switch.site import mirrors_in
+from replicator.engine.work.fence import role_text
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.switch_status import BothSides
@@ -24,8 +24,8 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state_log import StateLog
-    from replicator.engine.switch.site import Copying, Site
+    from replicator.engine.state.log import StateLog
+    from replicator.engine.switch.context import Copying, Site
     from replicator.model.switch import Journal, Switches
 
 _ASKED_MAX = 16

@@ -22,15 +22,20 @@ from replicator.config.mistakes import Mistakes
 from replicator.config.mm2.convert import convert
 from replicator.config.mm2.properties import read as read_properties
 from replicator.config.yaml_positions import parse as parse_yaml
-from replicator.core import audit_chain, lease, lease_calls
-from replicator.core.access import granting, known
-from replicator.core.certificate_names import names_in, names_in_pem
-from replicator.core.doubt import Edges, judge, sound_length
-from replicator.core.intake import Given, Intake
-from replicator.core.offset_map import Block, Place, unpack, unpack_runs
-from replicator.engine import coordinator, group_records, maps, state, state_parts
-from replicator.engine.state_records import StateRecords, parse_key
-from replicator.engine.switch import records as switch_records
+from replicator.core.acl import audit_chain
+from replicator.core.acl.access import granting, known
+from replicator.core.acl.certificate_names import names_in, names_in_pem
+from replicator.core.copy.doubt import Edges, judge, sound_length
+from replicator.core.copy.intake import Given, Intake
+from replicator.core.offsets.offset_map import Block, Place, unpack, unpack_runs
+from replicator.core.work import lease, lease_calls
+from replicator.engine.copy import live_maps as maps
+from replicator.engine.state import chunks as state_parts
+from replicator.engine.state import groups as group_records
+from replicator.engine.state import journal as switch_records
+from replicator.engine.state import records as state
+from replicator.engine.state.index import StateRecords, parse_key
+from replicator.engine.work import coordinator
 from replicator.errors import BugError, CorruptRecords, ReplicatorError
 from replicator.model.access import AccessRole, AccessRule
 from replicator.model.batch import BatchHeader

@@ -13,9 +13,9 @@ import pytest
 
 from replicator.admin import client
 from replicator.admin.topics import TopicAdmin
+from replicator.aio.threads import threads_of
 from replicator.errors import ConnectionFailed, KafkaError
 from replicator.model.security import ClusterSpec
-from replicator.threads import threads_of
 
 _CALLS = 16
 """More than the event loop's own pool has threads on a small machine."""

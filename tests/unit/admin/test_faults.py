@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError as Code
 
 from replicator.admin.faults import fault
 from replicator.admin.topics import TopicAdmin
-from replicator.core.rights import Operation, on_topic
+from replicator.core.acl.rights import Operation, on_topic
 from replicator.errors import (
     AuthenticationFailed,
     AuthorizationFailed,

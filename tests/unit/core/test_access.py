@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.access import granting, known, matches
+from replicator.core.acl.access import granting, known, matches
 from replicator.model.access import AccessRole, AccessRule, Identity, IdentityKind
 
 ANN = Identity(IdentityKind.EMAIL, "ann@ops.example")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.acl_locks import Authorizer, locks
+from replicator.core.acl.locks import Authorizer, locks
 from replicator.model.acl import Rule, parse
 
 US = "User:replicator"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.alike import equal_down_to, place_behind, place_without_records
-from replicator.core.offset_map import Place
+from replicator.core.offsets.alike import equal_down_to, place_behind, place_without_records
+from replicator.core.offsets.offset_map import Place
 
 
 @pytest.mark.parametrize(

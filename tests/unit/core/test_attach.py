@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.attach import decide, displaced_by
-from replicator.core.attach_facts import (
+from replicator.core.copy.attach import decide, displaced_by
+from replicator.core.copy.attach_facts import (
     Decision,
     Entry,
     Fault,
@@ -23,7 +23,7 @@ from replicator.core.attach_facts import (
     Wait,
     Writer,
 )
-from replicator.core.offset_map import Place
+from replicator.core.offsets.offset_map import Place
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.certificate_names import names_in, names_in_pem
+from replicator.core.acl.certificate_names import names_in, names_in_pem
 
 EMAIL, DNS, URI, IP = 0x81, 0x82, 0x86, 0x87
 _KEY = ec.generate_private_key(ec.SECP256R1())

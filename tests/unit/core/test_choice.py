@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.choice import Choice, Made, Origin, asks_for_origins, choose, trail_of
-from replicator.core.selection import target_name
+from replicator.core.topics.choice import Choice, Made, Origin, asks_for_origins, choose, trail_of
+from replicator.core.topics.selection import target_name
 from replicator.model.spec import FlowSpec, LoopGuard, Pattern, PatternKind, Rename, Selection
 
 EVERYTHING = Pattern(PatternKind.GLOB, "*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from replicator.core.claim import Move, Seen, Timing, effective_from, next_move
+from replicator.core.work.claim import Move, Seen, Timing, effective_from, next_move
 
 TIMING = Timing(ttl_seconds=10.0, margin_seconds=3.0)
 DOUBT_SECONDS = 60.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.coalesce import (
+from replicator.core.copy.coalesce import (
     FAR_SECONDS,
     MERGED_BYTES_MAX,
     SMALL_BYTES,
@@ -10,7 +10,7 @@ from replicator.core.coalesce import (
     groups,
     is_far,
 )
-from replicator.core.intake import Passes
+from replicator.core.copy.intake import Passes
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 NOW = 1_700_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.doubt import Edges, Gaps, Lie, Sound, Unseen, judge, sound_length
+from replicator.core.copy.doubt import Edges, Gaps, Lie, Sound, Unseen, judge, sound_length
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 EDGES = Edges(1000, 5)

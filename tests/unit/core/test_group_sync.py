@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.group_sync import (
+from replicator.core.groups.sync import (
     RENEW_AFTER_MS,
     Barrier,
     Facts,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicator.core.health import beside, not_ready_because, phases, stopped, unhealthy_because
+from replicator.core.status.health import beside, not_ready_because, phases, stopped, unhealthy_because
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import ClusterStatus, FlowStatus, MirrorStatus, PartitionStatus
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Skip, Stop
+from replicator.core.copy.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Skip, Stop
 from replicator.errors import CorruptRecords
 from replicator.model.batch import (
     CONTROL_BIT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.lag import FRESH_SECONDS, LagMeter
+from replicator.core.status.lag import FRESH_SECONDS, LagMeter
 
 
 def test_nothing_is_known_before_the_first_observation() -> None:

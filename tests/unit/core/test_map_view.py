@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from replicator.core.map_view import IDENTICAL, MapView
-from replicator.core.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.map_view import IDENTICAL, MapView
+from replicator.core.offsets.offset_map import OffsetMap, Place, Run
 
 
 def test_offsets_that_are_the_sources_own() -> None:

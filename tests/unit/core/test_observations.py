@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.observations import ANYWHERE, SILENT_SECONDS, ClusterSeen
+from replicator.core.status.observations import ANYWHERE, SILENT_SECONDS, ClusterSeen
 
 
 def test_nothing_is_known_of_a_cluster_that_nobody_asked() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.own_place import Ours, OwnPlace, OwnPlaceSearch
+from replicator.core.offsets.own_place import Ours, OwnPlace, OwnPlaceSearch
 from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
 
 DATA, FILLS, OTHER = 100, 101, 900

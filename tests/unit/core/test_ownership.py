@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import replicator
-from replicator.core.group_sync import Ours
-from replicator.core.ownership import (
+from replicator.core.groups.sync import Ours
+from replicator.core.topics.ownership import (
     NO_TOPIC_ID,
     Because,
     Copied,
@@ -22,7 +22,7 @@ from replicator.core.ownership import (
     recorded_commits,
     recorded_rules,
 )
-from replicator.core.topic_plan import Fault
+from replicator.core.topics.plan import Fault
 from replicator.errors import BugError, Conflict
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, TOPIC, Rule
 from replicator.model.groups import Committed
@@ -101,14 +101,14 @@ def test_rules_and_commits_that_are_not_recorded_are_not_touched() -> None:
 
 
 MAKERS = {
-    "OwnedTopic": {"core/ownership.py"},
-    "OwnedRules": {"core/ownership.py"},
-    "OwnedCommits": {"core/ownership.py"},
+    "OwnedTopic": {"core/topics/ownership.py"},
+    "OwnedRules": {"core/topics/ownership.py"},
+    "OwnedCommits": {"core/topics/ownership.py"},
     "created": {"admin/topics.py"},
-    "given_up": {"engine/topic_sync.py"},
-    "holding_only_ours": {"engine/dead_letter.py"},
+    "given_up": {"engine/topics/sync.py"},
+    "holding_only_ours": {"engine/logs/dead_letter.py"},
     "made_up_commits": {"cli/demo_story.py"},
-    "probe_rule": {"engine/authorizer.py"},
+    "probe_rule": {"engine/topics/authorizer.py"},
 }
 """Who makes or asks for a proof: one more is a decision, not an oversight."""
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from replicator.core.offset_map import OffsetMap, Place, Run
-from replicator.core.pairing import Pairing, reading_from, spans_of
-from replicator.core.track import Track
+from replicator.core.copy.track import Track
+from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.pairing import Pairing, reading_from, spans_of
 from replicator.errors import BugError
 from replicator.model.batch import CONTROL_BIT, BatchHeader
 

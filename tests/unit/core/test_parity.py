@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replicator.core.parity import SideParity, closable, compared
+from replicator.core.acl.parity import SideParity, closable, compared
 from replicator.model.acl import Rule
 from replicator.model.spec import AclPolicy, FlowSpec, Pattern, PatternKind, Selection
 

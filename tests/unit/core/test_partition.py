@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from replicator.core.answers import ProduceOutcome
-from replicator.core.attach_facts import Resume
-from replicator.core.doubt import DOUBTS_MAX, Edges, Gaps, Lie, Sound
-from replicator.core.intake import FILL_AHEAD_MAX, Fill, Piece, Unpacked
-from replicator.core.offset_map import Place
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import IN_FLIGHT_BATCHES_MAX, Batch, Phase, TargetLimits
+from replicator.core.copy.answers import ProduceOutcome
+from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Lie, Sound
+from replicator.core.copy.intake import FILL_AHEAD_MAX, Fill, Piece, Unpacked
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch, Phase, TargetLimits
+from replicator.core.offsets.offset_map import Place
 from replicator.errors import BugError, CorruptRecords
 from replicator.model.batch import (
     DELETE_HORIZON_BIT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.progress import CatchingUp, Progress, Stopped
+from replicator.core.status.progress import CatchingUp, Progress, Stopped
 from replicator.model.states import MirrorState, Reason
 from replicator.model.status import PartitionStatus
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.range_digest import RangeDigest, RangeDigester, paired
-from replicator.core.rows import Row
+from replicator.core.verify.range_digest import RangeDigest, RangeDigester, paired
+from replicator.core.verify.rows import Row
 
 
 def rows(*offsets: int, value: bytes = b"v") -> list[Row]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicator.core.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
+from replicator.core.switch.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
 from replicator.model.groups import GroupKind, GroupState, GroupStatus
 from replicator.model.report import Level
 from replicator.model.spec import Objectives

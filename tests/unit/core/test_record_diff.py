@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.record_diff import Difference, Kind, Questions, RecordDiff
-from replicator.core.rows import Row
+from replicator.core.verify.record_diff import Difference, Kind, Questions, RecordDiff
+from replicator.core.verify.rows import Row
 
 
 def rows(count: int, first: int = 0) -> list[Row]:

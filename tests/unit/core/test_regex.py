@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.regex import REGEX_MAX_CHARACTERS, BadRegex, Regex
-from replicator.core.selection import matches, matches_group, target_name
+from replicator.core.topics.regex import REGEX_MAX_CHARACTERS, BadRegex, Regex
+from replicator.core.topics.selection import matches, matches_group, target_name
 from replicator.model.spec import Pattern, PatternKind, Rename, Selection
 
 _NESTED = (r"(a*)*b", r"(a+)+b", r"(a|aa)+b", r"(a|a?)+b", r"(.*a){20}b", r"([a-z]+\.?)+b")
@@ -26,7 +26,7 @@ def test_no_name_stops_the_process() -> None:
     Globs stay with Python's engine, whose translation tries each star once.
     """
     code = f"""
-from replicator.core.selection import matches, matches_group, target_name
+from replicator.core.topics.selection import matches, matches_group, target_name
 from replicator.model.spec import Pattern, PatternKind, Rename, Selection
 name = "a" * 249
 for kind, texts in ((PatternKind.REGEX, {_NESTED!r}), (PatternKind.GLOB, {_STARS!r})):

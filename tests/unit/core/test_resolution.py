@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.offset_map import Place
-from replicator.core.resolution import (
+from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.resolution import (
     _ELSEWHERE,
     Adopt,
     Facts,

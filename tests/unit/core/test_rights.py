@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.rights import (
+from replicator.core.acl.rights import (
     EVERY,
     NOT_NEEDED,
     Grant,
@@ -32,7 +32,7 @@ from replicator.core.rights import (
     target_rights,
     wider_than_selection,
 )
-from replicator.core.selection import matches, target_name
+from replicator.core.topics.selection import matches, target_name
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
 from replicator.model.spec import FlowSpec, GroupSync, LoopGuard, Pattern, PatternKind, Rename, Selection
 
@@ -293,7 +293,7 @@ def test_what_is_lacking_is_named_only_where_it_is_known() -> None:
 
 def test_every_operation_of_the_docstring_is_granted() -> None:
     """The table at the top of the module and the grants name the same operations."""
-    from replicator.core import rights  # noqa: PLC0415 - its docstring is what is tested
+    from replicator.core.acl import rights  # noqa: PLC0415 - its docstring is what is tested
 
     table = set(
         re.findall(

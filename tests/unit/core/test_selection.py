@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.regex import BadRegex
-from replicator.core.selection import (
+from replicator.core.topics.regex import BadRegex
+from replicator.core.topics.selection import (
     legal_topic_name,
     literal,
     matches,

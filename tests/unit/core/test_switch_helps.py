@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import replicator
 from replicator.cli.main import app
-from replicator.core.switch_helps import after_the_end, beside, instead_of_abort, source_was_written_to
-from replicator.core.switch_orders import aborted, begin, copy_for_source, escalated, way_back
+from replicator.core.switch.helps import after_the_end, beside, instead_of_abort, source_was_written_to
+from replicator.core.switch.orders import aborted, begin, copy_for_source, escalated, way_back
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.switch import (
     Decision,
@@ -34,10 +34,10 @@ from replicator.model.switch import (
 ROOT = Path(replicator.__file__).parent
 TOLD = [
     *sorted((ROOT / "core").glob("switch*.py")),
-    ROOT / "core/forgetting.py",
+    ROOT / "core/topics/forgetting.py",
     *sorted((ROOT / "engine/switch").glob("*.py")),
-    ROOT / "engine/fence.py",
-    ROOT / "engine/take_over.py",
+    ROOT / "engine/work/fence.py",
+    ROOT / "engine/switch/takeover.py",
 ]
 _COMMAND = re.compile(r"replicator ((?:\{order\.verb\}|\{verb\}|[a-z]+)(?: [a-z]+)?)((?: [^`;,\n]*?)?(--[a-z-]+))?")
 GROUPS = {"flow", "switch", "mirror", "group", "lease", "offsets", "audit", "config", "import", "dev"}

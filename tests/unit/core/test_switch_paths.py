@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core import switch_steps as do
-from replicator.core.switch import Facts, next_step
-from replicator.core.switch_orders import begin
-from replicator.core.switch_plan import status_of
-from replicator.core.switch_results import applied
+from replicator.core.switch import steps as do
+from replicator.core.switch.machine import Facts, next_step
+from replicator.core.switch.orders import begin
+from replicator.core.switch.plan import status_of
+from replicator.core.switch.results import applied
 from replicator.errors import BugError
 from replicator.model.switch import (
     Close,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from replicator.core.attach_facts import Role
-from replicator.core.switch import Facts, confirmation_digest, next_step
-from replicator.core.switch_orders import aborted, begin, confirmed, not_selected_then, promoted
-from replicator.core.switch_steps import ReopenSource
+from replicator.core.copy.attach_facts import Role
+from replicator.core.switch.machine import Facts, confirmation_digest, next_step
+from replicator.core.switch.orders import aborted, begin, confirmed, not_selected_then, promoted
+from replicator.core.switch.steps import ReopenSource
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import Rule
 from replicator.model.switch import (

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.topic_configs import DENIED, LONG_MAX, at_promotion, desired_configs, opened_uncompacted
-from replicator.core.topic_plan import (
+from replicator.core.topics.configs import DENIED, LONG_MAX, at_promotion, desired_configs, opened_uncompacted
+from replicator.core.topics.plan import (
     CreateTopic,
     Fault,
     GrowTopic,

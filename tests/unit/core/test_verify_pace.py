@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.verify_pace import Pace
+from replicator.core.verify.pace import Pace
 
 
 def test_a_piece_is_followed_by_its_time() -> None:

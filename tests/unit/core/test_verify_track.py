@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from replicator.core.record_diff import Kind
-from replicator.core.rows import Row
-from replicator.core.verify_track import VerifyTrack
+from replicator.core.verify.record_diff import Kind
+from replicator.core.verify.rows import Row
+from replicator.core.verify.track import VerifyTrack
 
 
 def row(offset: int, key: bytes = b"k", value: bytes = b"v") -> Row:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicator.core.whole_flow import elsewhere, has_parts_elsewhere, merged, who_resolves
+from replicator.core.status.whole_flow import elsewhere, has_parts_elsewhere, merged, who_resolves
 from replicator.errors import Conflict
 from replicator.model.resolution import How, Order
 from replicator.model.states import FlowState, MirrorState, Reason

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from replicator.aio.tasks import lasting, watched
 from replicator.config.load import load
-from replicator.core.health import unhealthy_because
+from replicator.core.status.health import unhealthy_because
 from replicator.daemon import supervisor
 from replicator.daemon.daemon import Daemon
 from replicator.devkit import free_base_port
-from replicator.engine.ending import why_ended
-from replicator.engine.flow import FlowRunner
-from replicator.engine.tasks import lasting, watched
+from replicator.engine.flow.ending import why_ended
+from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import BugError, Conflict, ReplicatorError
 from replicator.model.states import FlowState
 from replicator.obs import bugs

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.claim import Timing
+from replicator.aio.tasks import within
+from replicator.core.work.claim import Timing
 from replicator.daemon import daemon, signals, supervisor
 from replicator.daemon.supervisor import FlowSupervisor
 from replicator.devkit import free_base_port
-from replicator.engine.claim_keeper import ClaimKeeper
-from replicator.engine.presence import Presence
-from replicator.engine.shards import Shard, Shards
-from replicator.engine.tasks import within
+from replicator.engine.work.claim import ClaimKeeper
+from replicator.engine.work.presence import Presence
+from replicator.engine.work.shards import Shard, Shards
 from replicator.errors import ReplicatorError
 from tests.lease_world import Topic, View
 

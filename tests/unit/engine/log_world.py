@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer, Writers
-from replicator.core.partition_values import TargetLimits
-from replicator.engine.look import Side
-from replicator.engine.pump import Pump
-from replicator.engine.slot import Slot, release
+from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.pump import Pump
+from replicator.engine.logs.reading import Side
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Offsets, Pattern, PatternKind, Selection

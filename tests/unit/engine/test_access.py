@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.rights import NEEDED_BY
-from replicator.core.topic_plan import Fault
-from replicator.engine import access
-from replicator.engine.topic_sync import _fault_of
+from replicator.core.acl.rights import NEEDED_BY
+from replicator.core.topics.plan import Fault
+from replicator.engine.logs import refusals as access
+from replicator.engine.topics.sync import _fault_of
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
 from replicator.model.states import Reason

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.attach_facts import Fault
-from replicator.core.doubt import DOUBTS_MAX, Doubt
-from replicator.core.offset_map import Place
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import Phase, TargetLimits
-from replicator.engine.attach_loop import AttachLoop
-from replicator.engine.pump import Pump
-from replicator.engine.slot import Slot
+from replicator.core.copy.attach_facts import Fault
+from replicator.core.copy.doubt import DOUBTS_MAX, Doubt
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import Phase, TargetLimits
+from replicator.core.offsets.offset_map import Place
+from replicator.engine.copy.attacher import AttachLoop
+from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.pump import Pump
 from replicator.errors import (
     AnswerTooLarge,
     AuthenticationFailed,
@@ -93,7 +93,7 @@ async def test_it_stops_alone(error: Exception, monkeypatch: pytest.MonkeyPatch)
         read.extend(group)
         return {}
 
-    monkeypatch.setattr("replicator.engine.attach_loop.read_facts", read_facts)
+    monkeypatch.setattr("replicator.engine.copy.attacher.read_facts", read_facts)
     world = World(error)
     await world.attach()
     assert (world.bad.copy.phase, world.bad.copy.reason) == (Phase.FAULTED, Reason.INTERNAL_ERROR)
@@ -113,7 +113,7 @@ async def test_what_was_read_cannot_be_decided_about(monkeypatch: pytest.MonkeyP
             raise BugError("nothing to decide")
 
     taken: list[Slot] = []
-    monkeypatch.setattr("replicator.engine.attach_loop.read_facts", read_facts)
+    monkeypatch.setattr("replicator.engine.copy.attacher.read_facts", read_facts)
     monkeypatch.setattr(AttachLoop, "_take_facts", take)
     world = World(BugError("unused"))
     world.pump.maps.refresh = lambda _: False
@@ -131,7 +131,7 @@ async def test_a_pause_while_a_displaced_batch_is_looked_at(monkeypatch: pytest.
         slot.copy.pause()
         raise ConnectionFailed("the target is out of reach", cluster="west")
 
-    monkeypatch.setattr("replicator.engine.attach_loop.what_displaced", what_displaced)
+    monkeypatch.setattr("replicator.engine.copy.attacher.what_displaced", what_displaced)
     slot.attaching = True
     await world.loop._look_at_displaced(slot, Place(5, 6))
     assert not slot.attaching
@@ -147,7 +147,7 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
     async def stumbles(*_: object) -> None:
         raise KeyError("orders")
 
-    monkeypatch.setattr(f"replicator.engine.attach_loop.{name}", stumbles)
+    monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", stumbles)
     slot.attaching = True
     if name == "look_again":
         await world.loop._look_at_doubted(slot, 5)
@@ -196,7 +196,7 @@ async def test_what_cannot_heal_by_itself_is_no_wait(
         else:
             await world.loop._attach([slot])
 
-    monkeypatch.setattr(f"replicator.engine.attach_loop.{name}", stumbles)
+    monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", stumbles)
     for _ in range(DOUBTS_MAX):
         assert slot.copy.phase is Phase.ATTACHING, "an answer may have been spoiled on its way"
         await looks()
@@ -215,7 +215,7 @@ async def test_a_batch_that_cannot_be_opened_is_told_at_once(name: str, monkeypa
     async def stumbles(*_: object, **__: object) -> None:
         raise TooLargeToOpen("the batch at offset 5 takes more than 10 bytes of memory once it is opened", offset=5)
 
-    monkeypatch.setattr(f"replicator.engine.attach_loop.{name}", stumbles)
+    monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", stumbles)
     slot.attaching = True
     if name == "look_again":
         await world.loop._look_at_doubted(slot, 5)
@@ -258,7 +258,7 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
         looking.discard(slot)
         looked += 1
 
-    monkeypatch.setattr(f"replicator.engine.attach_loop.{name}", look)
+    monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", look)
     for slot in slots:
         if name == "look_again":
             slot.copy.doubted = Doubt(5, "a batch claims too much", 1)

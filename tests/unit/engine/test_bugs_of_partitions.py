@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer, Writers
-from replicator.core.partition_values import Phase, TargetLimits
-from replicator.engine import filler
-from replicator.engine.filler import Filler
-from replicator.engine.look import Side
-from replicator.engine.pump import Pump
+from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.core.copy.values import Phase, TargetLimits
+from replicator.engine.copy import filler
+from replicator.engine.copy.filler import Filler
+from replicator.engine.copy.pump import Pump
+from replicator.engine.logs.reading import Side
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, BugError, ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -24,7 +24,7 @@ from tests.unit.engine.test_chosen import Side as Sided
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.slot import Slot
+    from replicator.engine.copy.partition import Slot
 
 
 class World:
@@ -110,7 +110,7 @@ async def test_a_seed_that_meets_a_bug_stops_its_partition(world: World, monkeyp
     async def connection(*_: object) -> None:
         return None
 
-    monkeypatch.setattr("replicator.engine.seed.control.list_offsets", ends)
+    monkeypatch.setattr("replicator.engine.copy.seeder.control.list_offsets", ends)
     monkeypatch.setattr(world.target, "connection", connection)
     slot, other = world.slots
     world.pump.seed(slot, 5)

@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.core.choice import Made, Origin
-from replicator.core.ownership import OwnedTopic, created
-from replicator.core.partition import PartitionCopy
-from replicator.engine import chosen as chosen_module
-from replicator.engine import provenance, state
-from replicator.engine.chosen import Chosen
-from replicator.engine.lineup import Lineup
-from replicator.engine.mirror import Mirror
-from replicator.engine.owners import Owners
-from replicator.engine.ownership import Ownership
-from replicator.engine.positions import PumpPositions
-from replicator.engine.provenance import digest_of, unpacked
-from replicator.engine.slot import Slot
-from replicator.engine.source_ends import SourceEnds
-from replicator.engine.source_state import SourceState
-from replicator.engine.target_topics import TargetTopics
-from replicator.engine.topic_sync import TopicSync
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.topics.choice import Made, Origin
+from replicator.core.topics.ownership import OwnedTopic, created
+from replicator.engine.copy.partition import Slot
+from replicator.engine.flow.reconcile import Lineup
+from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.groups.positions import PumpPositions
+from replicator.engine.state import provenance
+from replicator.engine.state import records as state
+from replicator.engine.state.owners import Owners
+from replicator.engine.state.ownership import Ownership
+from replicator.engine.state.provenance import digest_of, unpacked
+from replicator.engine.state.source import SourceState
+from replicator.engine.topics import chosen as chosen_module
+from replicator.engine.topics.chosen import Chosen
+from replicator.engine.topics.mirror import Mirror
+from replicator.engine.topics.sync import TopicSync
+from replicator.engine.topics.target import TargetTopics
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, ReplicatorError, TimedOut
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Start
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.core.partition_values import TargetLimits
-    from replicator.engine.pump import Pump
-    from replicator.engine.state_log import Change, StateLog
+    from replicator.core.copy.values import TargetLimits
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.state.log import Change, StateLog
     from replicator.model.names import TopicPartition
 
 UID = "uid"

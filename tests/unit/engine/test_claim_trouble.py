@@ -7,10 +7,10 @@ import contextlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from replicator.core.claim import Timing
-from replicator.engine import claim_keeper
-from replicator.engine.claim_keeper import ClaimKeeper
-from replicator.engine.shards import Shard, Shards
+from replicator.core.work.claim import Timing
+from replicator.engine.work import claim as claim_keeper
+from replicator.engine.work.claim import ClaimKeeper
+from replicator.engine.work.shards import Shard, Shards
 from replicator.errors import ReplicatorError
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
@@ -20,7 +20,7 @@ from tests.lease_world import Topic, View
 if TYPE_CHECKING:
     import pytest
 
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.state.log import StateLog
 
 WEST = ClusterSpec("west", (("w", 9092),))
 _TIMING = Timing(0.04, 0.02)

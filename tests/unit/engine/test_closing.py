@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.engine import state
-from replicator.engine.switch.closing import Closing, noted
+from replicator.engine.state import records as state
+from replicator.engine.switch.close_source import Closing, noted
 from replicator.model.groups import GroupOutcome, GroupPartition, GroupState
 from replicator.model.spec import Pattern, PatternKind, Selection
 from replicator.model.switch import Away, Cut, Scope, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
+    from replicator.engine.switch.context import Site
     from replicator.engine.switch.locks import SourceLocks
-    from replicator.engine.switch.site import Site
 
 STANDS = (
     GroupPartition("a", "west.a", 0, GroupState.IN_STEP, 90, 90, 0),

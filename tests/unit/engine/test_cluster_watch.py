@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from replicator.core.observations import BrokerSeen
-from replicator.engine import cluster_watch
-from replicator.engine.cluster_watch import ClusterWatch
+from replicator.core.status.observations import BrokerSeen
+from replicator.engine.flow import cluster_watch
+from replicator.engine.flow.cluster_watch import ClusterWatch
 from replicator.model.security import ClusterSpec
 from replicator.wire import connections
 from replicator.wire.cluster import Cluster, Purpose

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from replicator.engine import coordinator
-from replicator.engine.coordinator import Coordinator
+from replicator.engine.work import coordinator
+from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import Conflict, UsageError
 from replicator.model.lease import Caller
 from replicator.store.memory_leases import MemoryLeases

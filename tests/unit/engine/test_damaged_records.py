@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.attach_facts import Role
-from replicator.core.claim import Timing
-from replicator.core.group_sync import Ours
-from replicator.engine import state
-from replicator.engine.claim_keeper import ClaimKeeper
-from replicator.engine.group_records import GroupRecords
-from replicator.engine.held_back import held_back_key, held_back_of
-from replicator.engine.presence import Presence
-from replicator.engine.provenance import made_there
-from replicator.engine.source_ends import SourceEnds
-from replicator.engine.state_damage import damaged_record
-from replicator.engine.state_view import StateView
-from replicator.engine.switch.records import journal_key, switches_of
+from replicator.core.copy.attach_facts import Role
+from replicator.core.groups.sync import Ours
+from replicator.core.work.claim import Timing
+from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.state import records as state
+from replicator.engine.state.damage import damaged_record
+from replicator.engine.state.groups import GroupRecords
+from replicator.engine.state.held_back import held_back_key, held_back_of
+from replicator.engine.state.journal import journal_key, switches_of
+from replicator.engine.state.provenance import made_there
+from replicator.engine.state.view import StateView
+from replicator.engine.work.claim import ClaimKeeper
+from replicator.engine.work.presence import Presence
 from replicator.errors import DamagedRecord
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
@@ -30,7 +30,7 @@ from tests.unit.engine.test_group_records import UID, Log, records
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.state.log import StateLog
 
 _BROKEN = b"\x0a\xff"
 """The beginning of a field whose rest is missing."""

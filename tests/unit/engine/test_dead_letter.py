@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.ownership import OwnedTopic, created
-from replicator.engine import dead_letter
-from replicator.engine.dead_letter import set_aside
+from replicator.core.topics.ownership import OwnedTopic, created
+from replicator.engine.logs import dead_letter
+from replicator.engine.logs.dead_letter import set_aside
 from replicator.errors import PreflightFailed
 from replicator.model.names import TopicPartition
 from replicator.wire.records import Record

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from replicator.engine.flow import FlowRunner
-from replicator.engine.parts import Me
+from replicator.engine.flow.assembly import Me
+from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import DamagedRecord
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec, Pattern, PatternKind, Selection

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.core.forgetting import check_flow
-from replicator.engine import fence, state
-from replicator.engine.forget import forget_mirror
-from replicator.engine.state_records import parse_key
-from replicator.engine.switch.records import put_cuts, put_switches
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.topics.forgetting import check_flow
+from replicator.engine.flow.forget import forget_mirror
+from replicator.engine.state import records as state
+from replicator.engine.state.index import parse_key
+from replicator.engine.state.journal import put_cuts, put_switches
+from replicator.engine.work import fence
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.forget import Forgotten
 from replicator.model.switch import Cut, Journal, Switches, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.state.log import Change, StateLog
 
 UID = "uid"
 FLOW = ("orders-dr", UID)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core import switch_steps as do
-from replicator.engine import fence, state
+from replicator.core.switch import steps as do
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import put_switches
 from replicator.engine.switch import fencing
 from replicator.engine.switch.fencing import Fencing
-from replicator.engine.switch.records import put_switches
+from replicator.engine.work import fence
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
 from replicator.model.switch import Journal, Scope, StepName, StepRecord, Switches, Verb

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.attach_facts import Resume
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.engine.log_starts import LogStarts
-from replicator.engine.look import Side
-from replicator.engine.slot import Slot
-from replicator.engine.source_looks import SourceLooks
-from replicator.engine.target_ends import TargetEnds
+from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy.log_starts import LogStarts
+from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.target_ends import TargetEnds
+from replicator.engine.logs.reading import Side
+from replicator.engine.offsets.source_looks import SourceLooks
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.wire.cluster import Cluster, Purpose
@@ -115,7 +115,7 @@ async def test_ends_of_the_target(world: World, monkeypatch: pytest.MonkeyPatch)
     assert set(world.settled) == world.sound
     assert not world.pump.trouble, "a leader may have moved"
 
-    monkeypatch.setattr("replicator.engine.target_ends._UNKNOWN_SECONDS", 0.0)
+    monkeypatch.setattr("replicator.engine.copy.target_ends._UNKNOWN_SECONDS", 0.0)
     await ends.look()
     told = world.pump.trouble["west ends of idle mirrors"]
     assert "whether somebody else writes to 4 idle partitions is unknown: the end of orders-1-" in told

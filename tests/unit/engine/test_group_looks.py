@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.lag import FRESH_SECONDS
-from replicator.engine.group_sides import SideView
-from replicator.engine.group_sync import GroupSync
+from replicator.core.status.lag import FRESH_SECONDS
+from replicator.engine.groups.sides import SideView
+from replicator.engine.groups.sync import GroupSync
 from replicator.errors import ConnectionFailed
 from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.security import ClusterSpec
@@ -19,7 +19,7 @@ from tests.lease_world import Topic, View
 from tests.unit.engine.test_group_status import COPY, MARKERS, ORDERS, FakePositions
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.state.log import StateLog
 
 ALL = Selection((Pattern(PatternKind.GLOB, "*"),))
 FLOW = FlowSpec("f", "east", "west", ALL, group_sync=Policy(ALL, 0.01))
@@ -60,7 +60,7 @@ class World:
         monkeypatch.setattr(self.sync._source, "read", read)
         monkeypatch.setattr(self.sync._target, "look", look)
         monkeypatch.setattr(east, "refresh", nothing)
-        monkeypatch.setattr("replicator.engine.group_sync.ends_of", nothing)
+        monkeypatch.setattr("replicator.engine.groups.sync.ends_of", nothing)
         monkeypatch.setattr(self.sync, "_now", lambda: self.now)
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.group_sync import Ours
-from replicator.engine import state
-from replicator.engine.group_records import GroupRecords
+from replicator.core.groups.sync import Ours
+from replicator.engine.state import records as state
+from replicator.engine.state.groups import GroupRecords
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.state.log import Change, StateLog
 
 UID = "f1"
 _OFFSETS = st.integers(0, (1 << 63) - 1)

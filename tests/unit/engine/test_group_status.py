@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from replicator.core.group_sync import Place, Verdict
-from replicator.engine.group_places import places_of
-from replicator.engine.group_sides import SideView, other_kind
-from replicator.engine.group_status import Seen, Sides, outcome, picture
-from replicator.engine.positions import MirrorName
+from replicator.core.groups.sync import Place, Verdict
+from replicator.engine.groups.places import places_of
+from replicator.engine.groups.positions import MirrorName
+from replicator.engine.groups.sides import SideView, other_kind
+from replicator.engine.groups.status import Seen, Sides, outcome, picture
 from replicator.model.groups import Committed, GroupKind, GroupState, Listed
 from replicator.model.names import TopicPartition
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
@@ -40,7 +40,7 @@ class FakePositions:
         return {where: f"copied up to {COPIED}" for where, end in ends.items() if end > COPIED}
 
     async def translate(self, questions: Sequence[OffsetQuestion]) -> Sequence[Translation]:
-        """Answer as `engine.translate` does."""
+        """Answer as `engine.offsets.translate` does."""
         self.asked += questions
         return [self._answer(one.partition, one.offset) for one in questions]
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from replicator.core.offset_map import OffsetMap, Place
-from replicator.core.track import Track
-from replicator.engine import state
-from replicator.engine.maps import offset_block, restored
-from replicator.engine.switch import high_cuts
-from replicator.engine.switch.high_cuts import High, lowering, lowering_way_back
-from replicator.engine.switch.records import cuts_of, put_cuts, put_switches, switches_of, unlooked_cuts
+from replicator.core.copy.track import Track
+from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.engine.copy.live_maps import offset_block, restored
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import cuts_of, put_cuts, put_switches, switches_of, unlooked_cuts
+from replicator.engine.switch import cuts as high_cuts
+from replicator.engine.switch.cuts import High, lowering, lowering_way_back
 from replicator.errors import BrokerRefused
 from replicator.model.switch import Cut, Journal, Outcome, StepName, StepRecord, Switches, Verb
 from replicator.state_pb import state_pb2 as pb

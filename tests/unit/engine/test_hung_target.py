@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.attach_facts import Resume
-from replicator.core.partition_values import TargetLimits
-from replicator.engine import attach_loop, writer
+from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy import attacher as attach_loop
+from replicator.engine.copy import writer
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
 from tests.unit.engine.source_broker import SourceBroker, batch, partition
@@ -21,7 +22,7 @@ from tests.unit.engine.test_reader import Bench
 if TYPE_CHECKING:
     from kio.schema.fetch.v12.request import FetchRequest
 
-    from replicator.engine.slot import Slot
+    from replicator.engine.copy.partition import Slot
     from tests.unit.engine.test_reader import Answered
 
 HEALTHY, HUNG = TopicPartition("orders-1", 0), TopicPartition("orders-1", 1)

@@ -12,7 +12,7 @@ import pytest
 from crc32c import crc32c
 from kio.schema.fetch.v12.request import FetchRequest
 
-from replicator.core.partition_values import Phase
+from replicator.core.copy.values import Phase
 from replicator.model.batch import HEADER
 from replicator.model.states import Reason
 from replicator.wire.inflate import OPENED_BYTES_MAX
@@ -94,7 +94,7 @@ async def test_a_batch_larger_than_any_answer_stops_its_partition_alone(
     bench: list[Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker gives at least one whole batch: the connection is given up over it, and was so again, for ever."""
-    monkeypatch.setattr("replicator.engine.reader.ANSWER_BYTES_MAX", 300_000)
+    monkeypatch.setattr("replicator.engine.copy.reader.ANSWER_BYTES_MAX", 300_000)
     raw = stored(100, [NewRecord(TIME_MS, None, bytes(400_000))], 0)
     one, large, other = await copied_beside(bench, raw, 200)
     await one.until(large.copy.is_faulted)
@@ -160,7 +160,7 @@ async def test_what_takes_long_to_be_encoded_anew_is_done_beside_the_loop(
         threads.append(threading.current_thread().name)
         return open_batch(*given)
 
-    monkeypatch.setattr("replicator.engine.opening.open_batch", watched)
+    monkeypatch.setattr("replicator.engine.logs.opening.open_batch", watched)
     many = [NewRecord(TIME_MS, b"k", b"%d" % number) for number in range(5000)]
     raw = stored(100, many, hole=1) + stored(5101, zeros(1000)) + stored(5102, zeros(MIB), hole=1) + stored(5104, many)
     one, slot, other = await copied_beside(bench, raw, 11_000)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from replicator.core.partition_values import TargetLimits
-from replicator.core.resolution import Retry, plan_resolution
-from replicator.engine.mirror import Mirror
-from replicator.engine.resolve_facts import FactFinder
+from replicator.core.copy.values import TargetLimits
+from replicator.core.offsets.resolution import Retry, plan_resolution
+from replicator.engine.offsets.resolve_facts import FactFinder
+from replicator.engine.topics.mirror import Mirror
 from replicator.model.resolution import How, Order
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.doubt import Gaps, Sound, Verdict
-from replicator.engine import look
-from replicator.engine.look import Side, batches_between, last_data, look_again, records_between
-from replicator.engine.proof import common_end
-from replicator.engine.walk import Log
+from replicator.core.copy.doubt import Gaps, Sound, Verdict
+from replicator.engine.logs import reading as look
+from replicator.engine.logs.matching import common_end
+from replicator.engine.logs.reading import Side, batches_between, last_data, look_again, records_between
+from replicator.engine.logs.walking import Log
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.wire import control

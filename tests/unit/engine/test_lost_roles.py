@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.engine import state
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import put_switches
 from replicator.engine.switch.lost_roles import only_failed_back, opened_and_copying, standing_by
-from replicator.engine.switch.records import put_switches
 from replicator.model.switch import Journal, Outcome, Switches, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import Change
+    from replicator.engine.state.log import Change
 
 FORTH, BACK = "forth", "back"
 OPENED = Journal("s", Verb.SWITCHOVER, outcome=Outcome.DONE, fence_epoch=4)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from crc32c import crc32c
 
-from replicator.core.partition_values import Phase
+from replicator.core.copy.values import Phase
 from replicator.model.batch import HEADER
 from replicator.model.spec import Limits
 from tests.unit.engine.log_broker import Log

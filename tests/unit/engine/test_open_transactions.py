@@ -27,12 +27,12 @@ from kio.schema.list_offsets.v6.response import (
 from kio.schema.types import ProducerId, TopicName
 from kio.static.primitive import i32, i32Timedelta, i64
 
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.engine import open_transactions
-from replicator.engine.open_transactions import OpenTransactions
-from replicator.engine.reader import Asked, SourceReader
-from replicator.engine.slot import Slot
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy import open_transactions
+from replicator.engine.copy.open_transactions import OpenTransactions
+from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.reader import Asked, SourceReader
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

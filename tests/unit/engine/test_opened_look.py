@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from replicator.admin.topics import ConfigValue, TopicConfig
-from replicator.engine import state
-from replicator.engine.mirror import Mirror
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import put_switches
 from replicator.engine.switch import opening
 from replicator.engine.switch.opening import OpenedLook
-from replicator.engine.switch.records import put_switches
+from replicator.engine.topics.mirror import Mirror
 from replicator.errors import ConnectionFailed
 from replicator.model.names import STATE_TOPIC
 from replicator.model.switch import Switches

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.switch_orders import begin
-from replicator.engine import state
+from replicator.core.switch.orders import begin
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.switch import keeper
 from replicator.engine.switch.orders import Orders
-from replicator.engine.switch.records import put_switches, switches_of
 from replicator.errors import BrokerRefused, Conflict
 from replicator.model.switch import Away, Journal, LeftOut, Order, Outcome, Scope, Switches, Verb
 from replicator.state_pb import state_pb2 as pb

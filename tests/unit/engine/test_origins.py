@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.engine import origins as under_test
-from replicator.engine import source_state, state
-from replicator.engine.origins import OnlyOurs, Origins
-from replicator.engine.source_state import SourceState
-from replicator.engine.state_log import StateLog
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.engine.state import origins as under_test
+from replicator.engine.state import records as state
+from replicator.engine.state import source as source_state
+from replicator.engine.state.log import StateLog
+from replicator.engine.state.origins import OnlyOurs, Origins
+from replicator.engine.state.source import SourceState
 from replicator.errors import BrokerRefused, ConnectionFailed
 from replicator.model.security import ClusterSpec
 from replicator.state_pb import state_pb2 as pb

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.own_place import Ours, OwnPlace
-from replicator.engine import look, own_places
-from replicator.engine.own_places import OwnPlaces, Stretch
+from replicator.core.offsets.own_place import Ours, OwnPlace
+from replicator.engine.logs import reading as look
+from replicator.engine.switch import own_places
+from replicator.engine.switch.own_places import OwnPlaces, Stretch
 from replicator.errors import BrokerRefused
 from replicator.model.batch import CONTROL_BIT, HEADER
 from replicator.model.names import TopicPartition

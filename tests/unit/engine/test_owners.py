@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.core.offset_map import OffsetMap, Place, Run
-from replicator.core.owner import Seen, Standing, check_adoption
-from replicator.core.resolution import GoOn
-from replicator.engine import state
-from replicator.engine.adopt import Adopted
-from replicator.engine.maps import offset_block
-from replicator.engine.mirror import Mirror
-from replicator.engine.owners import Owners, owner_of
-from replicator.engine.topic_sync import TopicSync
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.resolution import GoOn
+from replicator.core.topics.owner import Seen, Standing, check_adoption
+from replicator.engine.copy.live_maps import offset_block
+from replicator.engine.offsets.adopt import Adopted
+from replicator.engine.state import records as state
+from replicator.engine.state.owners import Owners, owner_of
+from replicator.engine.topics.mirror import Mirror
+from replicator.engine.topics.sync import TopicSync
 from replicator.errors import Conflict
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection
@@ -25,7 +25,7 @@ from replicator.wire.cluster import Cluster
 from tests.unit.engine.test_take_over import Log as Table
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import Change
+    from replicator.engine.state.log import Change
 
 
 class Log(Table):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.engine import ownership
-from replicator.engine.ownership import Ownership
-from replicator.engine.source_state import SourceState
+from replicator.engine.state import ownership
+from replicator.engine.state.ownership import Ownership
+from replicator.engine.state.source import SourceState
 from replicator.errors import ConnectionFailed, KafkaError
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -18,7 +18,7 @@ from replicator.wire.cluster import Cluster, Leader, Purpose, Topic
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.state.log import StateLog
     from replicator.wire.connection import Connection
 
 FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))

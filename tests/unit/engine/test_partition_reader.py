@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from crc32c import crc32c
 
-from replicator.core.record_diff import Kind, RecordDiff
-from replicator.core.rows import Large, Row, row_bytes, row_size, short_digest
-from replicator.engine.partition_reader import PartitionReader
-from replicator.engine.verify_digest_partition import DigestComparison, SideTask, digest_side
-from replicator.engine.verify_digest_result import DigestResult, TopicDigestVerdict
-from replicator.engine.verify_partition import Comparison, Meter, Task
+from replicator.core.verify.record_diff import Kind, RecordDiff
+from replicator.core.verify.rows import Large, Row, row_bytes, row_size, short_digest
+from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.engine.verify.digest_partition import DigestComparison, SideTask, digest_side
+from replicator.engine.verify.digest_result import DigestResult, TopicDigestVerdict
+from replicator.engine.verify.partition import Comparison, Meter, Task
 from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, TooLargeToOpen
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

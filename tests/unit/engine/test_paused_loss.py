@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.engine.source_ends import SourceEnds
-from replicator.engine.source_looks import SourceLooks
+from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.offsets.source_looks import SourceLooks
 from replicator.engine.switch.places import Observed
 from replicator.model.names import TopicPartition
 from tests.unit.engine.log_broker import Log, LogBroker
@@ -16,8 +16,8 @@ from tests.unit.engine.test_reader import Bench
 from tests.unit.engine.test_source_seen import FakeLog
 
 if TYPE_CHECKING:
-    from replicator.engine.slot import Slot
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.copy.partition import Slot
+    from replicator.engine.state.log import StateLog
 
 WHERE = TopicPartition("orders-1", 0)
 
@@ -66,7 +66,7 @@ async def test_what_the_source_takes_while_a_flow_is_paused_is_part_of_the_loss(
     """It was told as 0, with a fresh age; and once the source is silent the age is that of its last answer."""
     slot = await world.begin()
     world.broker.logs[WHERE].end = 17
-    monkeypatch.setattr("replicator.engine.source_looks._LOOKED_SECONDS", 0.0)
+    monkeypatch.setattr("replicator.engine.offsets.source_looks._LOOKED_SECONDS", 0.0)
     before_ms = world.bench.pump.now_ms()
     await world.look()
     end, seen_ms, copied = world.recorded()
@@ -76,7 +76,7 @@ async def test_what_the_source_takes_while_a_flow_is_paused_is_part_of_the_loss(
     assert slot.lag.lag_records() == 7
 
     world.broker.frozen = True
-    monkeypatch.setattr("replicator.engine.source_looks._ANSWER_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("replicator.engine.offsets.source_looks._ANSWER_SECONDS_MAX", 0.2)
     await world.look()
     end, then_ms, copied = world.recorded()
     assert (end, copied) == (17, 10)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from replicator.core.offset_map import OffsetMap, Place, Run
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.core.topic_plan import Fault as MirrorFault
-from replicator.engine import state
-from replicator.engine.maps import offset_block
-from replicator.engine.mirror import Mirror
-from replicator.engine.positions import PumpPositions
-from replicator.engine.slot import Slot
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import TargetLimits
+from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.topics.plan import Fault as MirrorFault
+from replicator.engine.copy.live_maps import offset_block
+from replicator.engine.copy.partition import Slot
+from replicator.engine.groups.positions import PumpPositions
+from replicator.engine.state import records as state
+from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from replicator.model.translation import OffsetQuestion, TranslationState
@@ -21,9 +21,9 @@ from replicator.state_pb import state_pb2 as pb
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
-    from replicator.engine.pump import Pump
-    from replicator.engine.state_log import StateLog
-    from replicator.engine.topic_sync import TopicSync
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.state.log import StateLog
+    from replicator.engine.topics.sync import TopicSync
 
 UID = "f1"
 HERE, THERE = TopicPartition("orders", 0), TopicPartition("orders", 1)

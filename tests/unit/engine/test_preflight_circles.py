@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicator.engine import preflight
+from replicator.engine.preflight import check as preflight
 from replicator.model.report import Level
 from tests.unit.engine.test_chosen import FLOW, Side
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.producer_memory import EXPIRATION, EXPIRATION_BEFORE_3_4, ProducerMemory
-from replicator.core.rights import Operation
-from replicator.engine import preflight_judge as judge
-from replicator.engine.preflight_ask import Found, Refusal
-from replicator.engine.shown_markers import Shown
+from replicator.core.acl.rights import Operation
+from replicator.core.copy.producer_memory import EXPIRATION, EXPIRATION_BEFORE_3_4, ProducerMemory
+from replicator.engine.preflight import judge
+from replicator.engine.preflight.ask import Found, Refusal
+from replicator.engine.state.shown_markers import Shown
 from replicator.model.names import TopicPartition
 from replicator.model.report import Level, Report, Section, fail, ok, to_json, warn
 from replicator.model.security import ClusterSpec

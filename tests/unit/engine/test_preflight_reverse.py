@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from replicator.admin.topics import TopicConfig
-from replicator.core.attach_facts import Role, Writer
-from replicator.engine import preflight, state
-from replicator.engine import preflight_ask as ask
-from replicator.engine import preflight_reverse as reverse
-from replicator.engine.source_state import SourceState
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.engine.preflight import ask, reverse
+from replicator.engine.preflight import check as preflight
+from replicator.engine.state import records as state
+from replicator.engine.state.source import SourceState
 from replicator.errors import AuthorizationFailed
 from replicator.model.names import TopicPartition
 from replicator.model.report import Level

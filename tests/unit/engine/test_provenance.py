@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.core.choice import Made, Origin
-from replicator.engine import state
-from replicator.engine.chosen import Chosen
-from replicator.engine.provenance import Provenance, digest_of, made_there, packed
-from replicator.engine.source_state import SourceState
-from replicator.engine.state_log import StateLog
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.topics.choice import Made, Origin
+from replicator.engine.state import records as state
+from replicator.engine.state.log import StateLog
+from replicator.engine.state.provenance import Provenance, digest_of, made_there, packed
+from replicator.engine.state.source import SourceState
+from replicator.engine.topics.chosen import Chosen
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec

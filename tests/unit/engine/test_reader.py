@@ -11,11 +11,11 @@ import pytest
 from kio.schema.fetch.v12.request import FetchRequest
 from kio.schema.fetch.v12.response import PartitionData
 
-from replicator.core.attach_facts import Resume, Role, Writer, Writers
-from replicator.core.partition_values import Phase, TargetLimits
-from replicator.engine.look import Side
-from replicator.engine.pump import Pump
-from replicator.engine.slot import Slot, release
+from replicator.core.copy.attach_facts import Resume, Role, Writer, Writers
+from replicator.core.copy.values import Phase, TargetLimits
+from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.pump import Pump
+from replicator.engine.logs.reading import Side
 from replicator.model.batch import OFFSET_MAX
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

@@ -13,20 +13,20 @@ from typing import Any, cast
 import pytest
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core import switch_steps as do
-from replicator.engine import state
-from replicator.engine.between import Between
-from replicator.engine.flow import FlowRunner
-from replicator.engine.parts import Me
-from replicator.engine.switch.closing import Closing
+from replicator.core.switch import steps as do
+from replicator.engine.flow.assembly import Me
+from replicator.engine.flow.runner import FlowRunner
+from replicator.engine.state import records as state
+from replicator.engine.state.between import Between
+from replicator.engine.state.journal import put_switches, switches_of
+from replicator.engine.switch.close_source import Closing
+from replicator.engine.switch.context import Site
+from replicator.engine.switch.divergent import Tails
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.places import log_ends
-from replicator.engine.switch.records import put_switches, switches_of
-from replicator.engine.switch.site import Site
-from replicator.engine.switch.tails import Tails
 from replicator.errors import KafkaError, WrongCluster
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec

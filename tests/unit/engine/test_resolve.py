@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.core.ownership import Because, OwnedTopic
-from replicator.core.topic_plan import Fault
-from replicator.engine import ownership, resolve_facts, state
-from replicator.engine.owners import Owners
-from replicator.engine.ownership import Ownership
-from replicator.engine.proof import Found
-from replicator.engine.provenance import digest_of, packed
-from replicator.engine.resolve import Resolver
-from replicator.engine.source_state import SourceState
-from replicator.engine.walk import Log as Walked
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.topics.ownership import Because, OwnedTopic
+from replicator.core.topics.plan import Fault
+from replicator.engine.logs.matching import Found
+from replicator.engine.logs.walking import Log as Walked
+from replicator.engine.offsets import resolve_facts
+from replicator.engine.offsets.resolve import Resolver
+from replicator.engine.state import ownership
+from replicator.engine.state import records as state
+from replicator.engine.state.owners import Owners
+from replicator.engine.state.ownership import Ownership
+from replicator.engine.state.provenance import digest_of, packed
+from replicator.engine.state.source import SourceState
 from replicator.errors import KafkaError
 from replicator.model.names import TopicPartition
 from replicator.model.resolution import ALLOWED, How, Order
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.engine.pump import Pump
-    from replicator.engine.state_log import Change, StateLog
-    from replicator.engine.topic_sync import TopicSync
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.topics.sync import TopicSync
     from replicator.wire.cluster import Cluster
 
 OLD_ID, NEW_ID, NO_ID = bytes([1] * 16), bytes([2] * 16), bytes(16)

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core import switch_steps as do
-from replicator.engine import state
-from replicator.engine.switch import restoring
-from replicator.engine.switch.records import switches_of
-from replicator.engine.switch.restoring import Restoring
+from replicator.core.switch import steps as do
+from replicator.engine.state import records as state
+from replicator.engine.state.journal import switches_of
+from replicator.engine.switch import failback as restoring
+from replicator.engine.switch.failback import Restoring
 from replicator.model.switch import Away, Journal, LeftOut, Switches, Verb
 from replicator.state_pb import state_pb2 as pb
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.attach_facts import Role, Writer, Writers
-from replicator.core.partition_values import Phase, TargetLimits
-from replicator.engine import seed
-from replicator.engine.look import Side
-from replicator.engine.pump import Pump
+from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.core.copy.values import Phase, TargetLimits
+from replicator.engine.copy import seeder as seed
+from replicator.engine.copy.pump import Pump
+from replicator.engine.logs.reading import Side
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
 from tests.unit.engine.test_chosen import FLOW
@@ -21,7 +21,7 @@ from tests.unit.engine.test_chosen import Side as Sided
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.slot import Slot
+    from replicator.engine.copy.partition import Slot
 
 _PARTITIONS = 12
 _SECONDS = 20.0
@@ -61,8 +61,8 @@ class World:
         monkeypatch.setattr(seed, "_CLAIM_POLL_SECONDS", 0.001)
         monkeypatch.setattr(seed, "of_slot", nothing)
         monkeypatch.setattr(seed, "confirm", self._done)
-        monkeypatch.setattr("replicator.engine.seed.control.list_offsets", self._ends)
-        monkeypatch.setattr("replicator.engine.seed.control.delete_records", self._done)
+        monkeypatch.setattr("replicator.engine.copy.seeder.control.list_offsets", self._ends)
+        monkeypatch.setattr("replicator.engine.copy.seeder.control.delete_records", self._done)
         monkeypatch.setattr(self.target, "connection", self._done)
         self.slots = [self._slot(number) for number in range(_PARTITIONS)]
 

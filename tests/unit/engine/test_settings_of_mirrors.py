@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from replicator.admin.topics import ConfigValue, TopicConfig
-from replicator.core.ownership import OwnedTopic, created
-from replicator.engine import state
-from replicator.engine.owners import Owners
-from replicator.engine.topic_sync import TopicSync
+from replicator.core.topics.ownership import OwnedTopic, created
+from replicator.engine.state import records as state
+from replicator.engine.state.owners import Owners
+from replicator.engine.topics.sync import TopicSync
 from replicator.errors import AuthorizationFailed
 from replicator.model.names import STATE_TOPIC
 from replicator.state_pb import state_pb2 as pb
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.state.log import StateLog
 
 BEFORE, DIFFERENCE = "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"
 OLD = ("cleanup.policy", "compression.type", DIFFERENCE)

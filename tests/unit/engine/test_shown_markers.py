@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.engine import fill_route, preflight, shown_markers, state
-from replicator.engine.fill_route import FillRoute
-from replicator.engine.filler import Filler
-from replicator.engine.shown_markers import Shown, shown_after_one, shown_by_now
-from replicator.engine.switch.closing import Closing
+from replicator.engine.copy import fill_route
+from replicator.engine.copy.fill_route import FillRoute
+from replicator.engine.copy.filler import Filler
+from replicator.engine.preflight import check as preflight
+from replicator.engine.state import records as state
+from replicator.engine.state import shown_markers
+from replicator.engine.state.shown_markers import Shown, shown_after_one, shown_by_now
+from replicator.engine.switch.close_source import Closing
 from replicator.errors import Conflict, KafkaError, MarkersNotShown
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.switch import Journal, Verb
@@ -149,7 +152,7 @@ async def test_partitions_go_over_to_mapped_offsets_there(target: Target, monkey
     target.keeps_markers = False
     world = World()
     monkeypatch.setattr(world.shard, "fill_route", target.route())
-    monkeypatch.setattr("replicator.engine.filler._is_ours", lambda *_: True)
+    monkeypatch.setattr("replicator.engine.copy.filler._is_ours", lambda *_: True)
     told: list[tuple[int, str]] = []
     monkeypatch.setattr(world.pump, "map_instead", lambda slot, why: told.append((slot.source.partition, why)))
     monkeypatch.setattr(world.pump, "settle_and_rest", lambda slot, why: told.append((slot.source.partition, why)))

@@ -11,12 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core import observations
-from replicator.core.health import not_ready_because, unhealthy_because
-from replicator.engine import cluster_watch, leaders
-from replicator.engine.cluster_watch import ClusterWatch
-from replicator.engine.mirror import Mirror
-from replicator.engine.status import Silent, flow_status
+from replicator.core.status import observations
+from replicator.core.status.health import not_ready_because, unhealthy_because
+from replicator.engine.flow import cluster_watch
+from replicator.engine.flow.cluster_watch import ClusterWatch
+from replicator.engine.flow.status import Silent, flow_status
+from replicator.engine.logs import leaders
+from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.states import FlowState, PartitionPhase, Reason
 from replicator.model.status import BrokerStatus, FlowStatus, PartitionStatus

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.engine.mirror import Mirror
-from replicator.engine.slot import Slot
-from replicator.engine.source_ends import intact_below
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy.partition import Slot
+from replicator.engine.flow.source_ends import intact_below
+from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core import switch_steps as do
-from replicator.engine import authorizer as authorizer_module
-from replicator.engine import state
+from replicator.core.switch import steps as do
+from replicator.engine.state import records as state
 from replicator.engine.switch.locks import SourceLocks
+from replicator.engine.topics import authorizer as authorizer_module
 from replicator.model.acl import LITERAL, TOPIC, Rule
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
 from replicator.model.switch import Close, Journal, Options, Verb
@@ -19,8 +19,8 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from replicator.core.ownership import OwnedRules
-    from replicator.engine.switch.site import Site
+    from replicator.core.topics.ownership import OwnedRules
+    from replicator.engine.switch.context import Site
 
 US = "User:replicator"
 

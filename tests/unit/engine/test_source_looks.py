@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.engine import source_looks
-from replicator.engine.slot import Slot
-from replicator.engine.source_looks import SourceLooks
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy.partition import Slot
+from replicator.engine.offsets import source_looks
+from replicator.engine.offsets.source_looks import SourceLooks
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from tests.shards import shard_with
@@ -17,7 +17,7 @@ from tests.shards import shard_with
 if TYPE_CHECKING:
     import pytest
 
-    from replicator.engine.pump import Pump
+    from replicator.engine.copy.pump import Pump
 
 IDS = {"a": b"a" * 16, "b": b"b" * 16}
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kio.schema.errors import ErrorCode
 
-from replicator.core.attach_facts import Resume
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.engine import state
-from replicator.engine.pump import Pump
-from replicator.engine.reader import SourceReader
-from replicator.engine.slot import Slot
-from replicator.engine.source_ends import SourceEnds
+from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.reader import SourceReader
+from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.state import records as state
 from replicator.engine.switch.places import Observed
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
@@ -24,7 +24,7 @@ from tests.shards import shard_with
 from tests.unit.wire.test_fetch import IDS, answered, partition
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import StateLog
+    from replicator.engine.state.log import StateLog
 
 VERSION = 13
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)

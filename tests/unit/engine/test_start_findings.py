@@ -6,9 +6,9 @@ from typing import cast
 
 import pytest
 
-from replicator.engine import start_findings
-from replicator.engine.start_findings import StartFindings
-from replicator.engine.switch.site import Site
+from replicator.engine.flow import start_findings
+from replicator.engine.flow.start_findings import StartFindings
+from replicator.engine.switch.context import Site
 from replicator.errors import ConnectionFailed, WrongCluster
 
 SITE = cast("Site", None)

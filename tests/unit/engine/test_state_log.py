@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.engine import state_log
-from replicator.engine.state_log import StateLog
+from replicator.engine.state import log as state_log
+from replicator.engine.state.log import StateLog
 from replicator.errors import BrokerRefused, CorruptRecords
 from replicator.model.batch import HEADER
 from replicator.model.names import STATE_TOPIC

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 from google.protobuf.message import DecodeError
 
-from replicator.engine import state
-from replicator.engine.state_log import StateLog
-from replicator.engine.state_parts import BATCH_BYTES_MAX, Change, note_of
+from replicator.engine.state import records as state
+from replicator.engine.state.chunks import BATCH_BYTES_MAX, Change, note_of
+from replicator.engine.state.journal import copy_key, copy_of, journal_key, put_copy, put_switches, switches_of
+from replicator.engine.state.log import StateLog
 from replicator.engine.switch.changes import change_switches
-from replicator.engine.switch.records import copy_key, copy_of, journal_key, put_copy, put_switches, switches_of
 from replicator.errors import BrokerRefused, KafkaError
 from replicator.model.switch import Cut, End, Journal, Outcome, StepName, StepRecord, Switches, Verb
 from replicator.state_pb import state_pb2 as pb

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.answers import ProduceOutcome
-from replicator.core.attach_facts import Resume
-from replicator.core.health import phases
-from replicator.core.intake import FILL_AHEAD_MAX, Fill
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.engine.filler import Filler
-from replicator.engine.mirror import Mirror
-from replicator.engine.pump import Totals
-from replicator.engine.slot import OpenTransaction, Slot
-from replicator.engine.state_log import StateLog
-from replicator.engine.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
-from replicator.engine.turns import Turns
+from replicator.aio.turns import Turns
+from replicator.core.copy.answers import ProduceOutcome
+from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.intake import FILL_AHEAD_MAX, Fill
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import TargetLimits
+from replicator.core.status.health import phases
+from replicator.engine.copy.filler import Filler
+from replicator.engine.copy.partition import OpenTransaction, Slot
+from replicator.engine.copy.pump import Totals
+from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
+from replicator.engine.state.log import StateLog
+from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
@@ -33,7 +33,7 @@ from tests.shards import shard_with
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.engine.pump import Pump
+    from replicator.engine.copy.pump import Pump
 
 FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
 

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replicator.engine.held_back import HeldBack, held_back_key, held_back_of, put_held_back
-from replicator.engine.switch import records
+from replicator.engine.state import journal as records
+from replicator.engine.state.held_back import HeldBack, held_back_key, held_back_of, put_held_back
 from replicator.model.acl import Rule
 from replicator.model.switch import Cut, End, GroupsNote, Journal, Options, Switches
 from replicator.state_pb import state_pb2 as pb

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from replicator.core.observations import SILENT_SECONDS
-from replicator.engine import flow
+from replicator.core.status.observations import SILENT_SECONDS
+from replicator.engine.flow import runner as flow
 from replicator.engine.switch.sides import Sides
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.core.offset_map import Place
-from replicator.core.ownership import Copied
-from replicator.engine import fence, state
-from replicator.engine.take_over import Takeover, take_over
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.offsets.offset_map import Place
+from replicator.core.topics.ownership import Copied
+from replicator.engine.state import records as state
+from replicator.engine.switch.takeover import Takeover, take_over
+from replicator.engine.work import fence
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import Change, StateLog
+    from replicator.engine.state.log import Change, StateLog
 
 UID = "uid"
 STANDS_BY = Writer(7, 0, Role.PROMOTED, 8, 0, 9)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.attach_facts import Resume
-from replicator.core.offset_map import OffsetMap, Place
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.core.topic_plan import Fault as MirrorFault
-from replicator.core.track import Track
-from replicator.engine import translate_time
-from replicator.engine.mirror import Mirror
-from replicator.engine.slot import Slot
-from replicator.engine.translate import answers
+from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.track import Track
+from replicator.core.copy.values import TargetLimits
+from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.topics.plan import Fault as MirrorFault
+from replicator.engine.copy.partition import Slot
+from replicator.engine.offsets import time as translate_time
+from replicator.engine.offsets.translate import answers
+from replicator.engine.topics.mirror import Mirror
 from replicator.errors import ConnectionFailed, UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -24,8 +24,8 @@ from replicator.model.translation import OffsetQuestion, TimeQuestion, Translati
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
-    from replicator.engine.pump import Pump
-    from replicator.engine.translate_team import TranslatingTeam
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.offsets.team import TranslatingTeam
 
 MIRROR = Mirror("orders", "dr.orders", partitions=2)
 

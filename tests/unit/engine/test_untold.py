@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.answers import ProduceOutcome
-from replicator.core.attach import decide
-from replicator.core.attach_facts import Entry, Resume, Role, SourceLog, Tail, TargetLog, Writer
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import Batch, TargetLimits
-from replicator.engine import attach, shown_markers
-from replicator.engine.slot import Slot
+from replicator.core.copy.answers import ProduceOutcome
+from replicator.core.copy.attach import decide
+from replicator.core.copy.attach_facts import Entry, Resume, Role, SourceLog, Tail, TargetLog, Writer
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import Batch, TargetLimits
+from replicator.engine.copy import facts as attach
+from replicator.engine.copy.partition import Slot
+from replicator.engine.state import shown_markers
 from replicator.errors import Conflict, KafkaError, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.wire import control

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from replicator.core.map_view import MapView
-from replicator.core.record_diff import RecordDiff
-from replicator.core.verify_pace import Pace
-from replicator.engine import partition_reader
-from replicator.engine.verify_partition import Comparison, Meter, Task
-from replicator.engine.verify_result import PartitionVerdict
-from replicator.engine.verify_sides import TwoSides
-from replicator.engine.verify_slice import Bounds, compare_slice
+from replicator.core.offsets.map_view import MapView
+from replicator.core.verify.pace import Pace
+from replicator.core.verify.record_diff import RecordDiff
+from replicator.engine.logs import partition_reader
+from replicator.engine.verify.partition import Comparison, Meter, Task
+from replicator.engine.verify.result import PartitionVerdict
+from replicator.engine.verify.sides import TwoSides
+from replicator.engine.verify.slice import Bounds, compare_slice
 from replicator.model.batch import HEADER, LOG_APPEND_TIME_BIT
 from replicator.wire.records import NewRecord
 from replicator.wire.rows import rows_of

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from replicator.core.range_digest import RangeDigest, RangeDigester
-from replicator.core.rows import Row
-from replicator.engine import verify_digest_file
-from replicator.engine.verify_digest_file import PartitionDigests, SideDigests, TopicDigests
-from replicator.engine.verify_digest_partition import judged
-from replicator.engine.verify_digest_result import DigestResult, PartitionDigestVerdict, TopicDigestVerdict, to_json
+from replicator.core.verify.range_digest import RangeDigest, RangeDigester
+from replicator.core.verify.rows import Row
+from replicator.engine.verify import digest_file as verify_digest_file
+from replicator.engine.verify.digest_file import PartitionDigests, SideDigests, TopicDigests
+from replicator.engine.verify.digest_partition import judged
+from replicator.engine.verify.digest_result import DigestResult, PartitionDigestVerdict, TopicDigestVerdict, to_json
 from replicator.errors import UsageError
 from replicator.model.spec import Isolation, SideName
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from replicator.cli.verify import judge
-from replicator.core.map_view import MapView
-from replicator.core.offset_map import OffsetMap, Place
-from replicator.engine.verify_partition import Comparison, Meter, Task
-from replicator.engine.verify_result import PartitionVerdict, TopicVerdict, VerifyResult, to_json
+from replicator.core.offsets.map_view import MapView
+from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.engine.verify.partition import Comparison, Meter, Task
+from replicator.engine.verify.result import PartitionVerdict, TopicVerdict, VerifyResult, to_json
 from replicator.errors import Undecided
 from replicator.model.names import TopicPartition
 
 if TYPE_CHECKING:
-    from replicator.engine.partition_reader import PartitionReader
+    from replicator.engine.logs.partition_reader import PartitionReader
 
 WHERE = TopicPartition("t", 0)
 EQUAL = PartitionVerdict(0, 90, 100, records=10, bytes=80, digest="d")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from replicator.engine.verify_digest_partition import DigestComparison, SideTask, digest_side
-from replicator.engine.verify_partition import Comparison, Meter, Task
-from replicator.engine.verify_room import Borrowed, Turn, Turns
+from replicator.engine.verify.digest_partition import DigestComparison, SideTask, digest_side
+from replicator.engine.verify.partition import Comparison, Meter, Task
+from replicator.engine.verify.room import Borrowed, Turn, Turns
 from replicator.model.batch import HEADER
 from replicator.wire import room as wire_room
 from replicator.wire.frames import FramePool

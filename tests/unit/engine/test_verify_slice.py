@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.record_diff import RecordDiff
-from replicator.core.rows import Row, row_size
-from replicator.core.verify_pace import Pace
-from replicator.engine.verify_sides import TwoSides
-from replicator.engine.verify_slice import Bounds, compare_slice
+from replicator.core.verify.pace import Pace
+from replicator.core.verify.record_diff import RecordDiff
+from replicator.core.verify.rows import Row, row_size
+from replicator.engine.verify.sides import TwoSides
+from replicator.engine.verify.slice import Bounds, compare_slice
 
 
 class Sides:

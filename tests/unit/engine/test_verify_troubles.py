@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from replicator.core.attach_facts import Resume
-from replicator.core.partition import PartitionCopy
-from replicator.core.partition_values import TargetLimits
-from replicator.engine.slot import Slot
-from replicator.engine.verify_continuous import ContinuousVerify, Verifier
+from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy.partition import Slot
+from replicator.engine.verify.continuous import ContinuousVerify, Verifier
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core import switch_steps as do
-from replicator.core.attach_facts import Role
-from replicator.core.switch import Facts, next_name, next_step
-from replicator.core.switch_orders import aborted, begin, way_back
-from replicator.core.switch_plan import plan_of, status_of
-from replicator.core.switch_results import applied
-from replicator.core.switch_state import flow_state
-from replicator.engine.switch.records import copy_of, lost_left_out, put_copy, put_switches, switches_of
+from replicator.core.copy.attach_facts import Role
+from replicator.core.switch import steps as do
+from replicator.core.switch.machine import Facts, next_name, next_step
+from replicator.core.switch.orders import aborted, begin, way_back
+from replicator.core.switch.plan import plan_of, status_of
+from replicator.core.switch.results import applied
+from replicator.core.switch.state import flow_state
+from replicator.engine.state.journal import copy_of, lost_left_out, put_copy, put_switches, switches_of
 from replicator.errors import Conflict
 from replicator.model.states import FlowState
 from replicator.model.switch import (

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.attach_facts import Resume
-from replicator.core.partition_values import Batch, Phase, TargetLimits
-from replicator.engine.look import Side
-from replicator.engine.pump import Pump
-from replicator.engine.slot import Slot
+from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.values import Batch, Phase, TargetLimits
+from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.pump import Pump
+from replicator.engine.logs.reading import Side
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.states import Reason

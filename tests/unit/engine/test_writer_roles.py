@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.attach_facts import Role, Writer
-from replicator.engine import fence, state
-from replicator.engine.switch.site import mirrors_in
+from replicator.core.copy.attach_facts import Role, Writer
+from replicator.engine.state import records as state
+from replicator.engine.switch.context import mirrors_in
+from replicator.engine.work import fence
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.switch import Away, LeftOut, Scope
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state_log import Change
+    from replicator.engine.state.log import Change
 
 UID = "uid"
 TOPICS = ("a", "b", "c")

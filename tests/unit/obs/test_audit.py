@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from replicator.core.audit_chain import Chain, Line, decode, encode, verify
+from replicator.core.acl.audit_chain import Chain, Line, decode, encode, verify
 from replicator.errors import StoreError, StoreFull, Unequal
 from replicator.model.audit import AuditEntry, Phase
 from replicator.obs import audit

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 from replicator import errors
-from replicator.core.health import not_ready_because, unhealthy_because
+from replicator.core.status.health import not_ready_because, unhealthy_because
 from replicator.model.events import Desired, Event
 from replicator.model.groups import GroupPartition, GroupStatus
 from replicator.model.states import FlowState, MirrorState, Reason

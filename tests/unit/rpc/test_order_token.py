@@ -15,7 +15,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from replicator.engine.coordinator import Coordinator
+from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied
 from replicator.model.events import Desired
 from replicator.model.lease import Caller

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from replicator.engine.coordinator import Coordinator
+from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied, Busy, Conflict, HeldElsewhere
 from replicator.model.access import AccessRole, AccessRule
 from replicator.model.audit import AuditEntry, Phase

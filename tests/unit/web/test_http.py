@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from replicator.core.health import not_ready_because
+from replicator.core.status.health import not_ready_because
 from replicator.errors import ReplicatorError
 from replicator.model.states import FlowState, PartitionPhase
 from replicator.model.status import ClusterStatus, to_json

@@ -22,10 +22,10 @@ from kio.schema.sasl_handshake.v1.response import SaslHandshakeResponse
 from kio.static.primitive import i64Timedelta
 from scramp import ScramMechanism
 
+from replicator.aio.threads import Threads
 from replicator.credentials import read_password
 from replicator.errors import AuthenticationFailed
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Secret, Security
-from replicator.threads import Threads
 from replicator.wire.auth import authenticate
 
 SECRET = "hunter2-never-shown"  # noqa: S105 - the point of the tests

@@ -19,7 +19,7 @@ from kio.schema.metadata.v10.response import (
 from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i32, i32Timedelta
 
-from replicator.engine.switch.site import partitions_of
+from replicator.engine.switch.context import partitions_of
 from replicator.errors import AuthorizationFailed, BrokerRefused, ConnectionFailed, ProtocolError
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from replicator.aio.threads import Threads
 from replicator.errors import AnswerTooLarge, ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.security import ClusterSpec, Protocol, Security
-from replicator.threads import Threads
 from replicator.wire.connection import Connection
 from replicator.wire.frames import Frame, FramePool
 from replicator.wire.opening import open_connection

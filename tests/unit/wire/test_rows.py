@@ -19,8 +19,8 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.record_diff import RecordDiff
-from replicator.core.rows import LARGE_BYTES, Large, ManyHeaders, Row, Unopened, row_bytes, row_size
+from replicator.core.verify.record_diff import RecordDiff
+from replicator.core.verify.rows import LARGE_BYTES, Large, ManyHeaders, Row, Unopened, row_bytes, row_size
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import HEADER, LOG_APPEND_TIME_BIT, BatchHeader
 from replicator.wire import inflate_pieces as inflate_pieces_module

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.config.mm2.java_regex import NotOurs, names, patterns
-from replicator.core.selection import legal_topic_name, matches
+from replicator.core.topics.selection import legal_topic_name, matches
 from replicator.model.spec import Pattern, PatternKind, Selection
 
 

@@ -1,0 +1,457 @@
+"""Which rights a flow needs on its two clusters, and how they are granted: the least, derived from what we send.
+
+Each operation is one that a request of ours is checked for (KafkaApis of Apache Kafka 2.8 to 4.x):
+
+=============================  ========================================  =====================================
+request                        checked                                   who sends it
+=============================  ========================================  =====================================
+Fetch                          READ topic                                copying; reading back the target's tail
+Metadata, ListOffsets          DESCRIBE topic                            every attach, topic sync
+OffsetForLeaderEpoch           DESCRIBE topic                            attach to the source
+DescribeConfigs (topic)        DESCRIBE_CONFIGS topic                    topic sync
+DescribeConfigs (broker)       DESCRIBE_CONFIGS cluster                  the guard: producer.id.expiration.ms
+Produce                        WRITE topic                               copying
+Produce, transactional         WRITE topic and transactional id          changes of replicator.state
+DescribeProducers              READ topic                                attach to the target
+CreateTopics                   CREATE topic (or cluster)                 topic sync, replicator.state
+CreatePartitions               ALTER topic                               a source topic grew
+IncrementalAlterConfigs        ALTER_CONFIGS topic                       a source setting changed
+DeleteRecords                  DELETE topic                              seeding a log that starts above 0
+FindCoordinator (transaction)  DESCRIBE transactional id                 producer ids, replicator.state
+InitProducerId, EndTxn         WRITE transactional id                    producer ids, replicator.state, fills
+AddPartitionsToTxn             WRITE topic and transactional id          changes of replicator.state, fills
+WriteTxnMarkers                CLUSTER_ACTION cluster                    fills, where it is allowed
+FindCoordinator (group)        DESCRIBE group                            groups, both sides
+ListGroups                     DESCRIBE group, each                      groups, both sides
+OffsetFetch                    DESCRIBE group and topic                  groups; `offsets translate --group`
+DescribeShareGroupOffsets      DESCRIBE group and topic                  groups that are shared
+OffsetCommit                   READ group and topic                      groups, on the target
+AlterShareGroupOffsets         READ group and topic                      groups that are shared, on the target
+DescribeAcls                   DESCRIBE cluster                          rules that follow; a switchover, the source
+CreateAcls, DeleteAcls         ALTER cluster                             rules that follow, on the target; a switchover
+                                                                         that closes the source by rules, there
+=============================  ========================================  =====================================
+
+Fills are markers at offsets that hold no record on the source: where WriteTxnMarkers is refused, empty transactions
+write them, slower and with rights that a flow has anyway.
+Newer brokers take ALTER on the cluster for WriteTxnMarkers too (KIP-1037); CLUSTER_ACTION does on all of them, and
+ALTER would let us change ACLs.
+
+ListGroups leaves out groups that this user may not describe, and OffsetFetch topics, both without a word.
+
+IDEMPOTENT_WRITE on the cluster is not among them: our producer ids come with a transactional id, and since 2.8
+(KIP-679) Produce asks only for WRITE on the topic.
+Kafka's own authorizer grants DESCRIBE with READ, WRITE, DELETE or ALTER, and DESCRIBE_CONFIGS with ALTER_CONFIGS;
+they are written out all the same, since other authorizers do not.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from replicator.core.topics.choice import asks_for_origins
+from replicator.core.topics.selection import literal, target_name
+from replicator.model.names import STATE_TOPIC
+from replicator.model.security import ClusterSpec, Mechanism, Security
+from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
+from replicator.model.text import command
+from replicator.model.units import format_bootstrap
+
+TRANSACTIONAL_PREFIX = "replicator."
+
+
+class Operation(enum.StrEnum):
+    """Kafka's operations, as `kafka-acls` spells them."""
+
+    READ = "Read"
+    WRITE = "Write"
+    CREATE = "Create"
+    DELETE = "Delete"
+    ALTER = "Alter"
+    DESCRIBE = "Describe"
+    DESCRIBE_CONFIGS = "DescribeConfigs"
+    ALTER_CONFIGS = "AlterConfigs"
+    CLUSTER_ACTION = "ClusterAction"
+
+
+class ResourceKind(enum.StrEnum):
+    """What a right is about, as the option of `kafka-acls`."""
+
+    TOPIC = "--topic"
+    CLUSTER = "--cluster"
+    TRANSACTIONAL_ID = "--transactional-id"
+    GROUP = "--group"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Names:
+    """One name, or all names that begin with it. `*` stands for all names."""
+
+    text: str
+    prefixed: bool = False
+
+    def covers(self, other: Names) -> bool:
+        """Return whether every name of `other` is meant too."""
+        if self in {other, EVERY}:
+            return True
+        return self.prefixed and other != EVERY and other.text.startswith(self.text)
+
+
+EVERY = Names("*")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Operations on one resource, and what they are for."""
+
+    kind: ResourceKind
+    names: Names
+    operations: tuple[Operation, ...]
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom to grant to. `known` is False where only the cluster's owner can tell; `text` is then a stand-in."""
+
+    text: str
+    known: bool = True
+    note: str = ""
+
+
+_SOURCE_TOPICS = (Operation.READ, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS)
+_MIRRORS = (
+    Operation.WRITE,
+    Operation.READ,
+    Operation.DESCRIBE,
+    Operation.DESCRIBE_CONFIGS,
+    Operation.CREATE,
+    Operation.ALTER,
+    Operation.ALTER_CONFIGS,
+)
+_SHARED = tuple(operation for operation in _MIRRORS if operation is not Operation.ALTER_CONFIGS)
+"""Where others write to a target topic, too, its settings are left alone."""
+_ORIGINS = (Operation.READ, Operation.DESCRIBE)
+_STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
+_WHY_STATE_CONFIGS = (
+    "tell which settings topics may have there, which differs by version; may be left out: then a new mirror gets "
+    "some of its settings once it exists"
+)
+
+_WHY_DELETE = "DeleteRecords, only while a mirror is seeded whose source starts above offset 0"
+_WHY_CLUSTER_ACTION = (
+    "WriteTxnMarkers, only where the source holds transactions or compacted topics; may be left out (brokers use this "
+    "right among themselves): offsets without a record are then filled by empty transactions, about 30 a second"
+)
+
+_WHY_ORIGINS = (
+    "tell which topics of the source are copies that flows made of the target's topics; may be left out where no flow "
+    "writes to the source"
+)
+_WHY_READ_GROUPS = (
+    "read what consumer groups commit; may be left out: groups that may not be described do not follow, and "
+    "`offsets translate --group` does not know them"
+)
+_WHY_SET_GROUPS = "commit for consumer groups that follow; may be left out with `groups: {include: []}`"
+_WHY_ASK_GROUPS = "{command} only; may be left out: put a name in place of * to grant one"
+
+_ASIDE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
+_WHY_DIVERGENT = "export what a failback finds too many on the old source; may be left out until then"
+_WHY_DEAD_LETTER = (
+    "set aside records that are too large for the target (`mirror resolve --how skip`); may be left out until then"
+)
+
+_WHY_RULES = "place and remove rules of the authorizer (`acls.mirror`, `acls.lock_target`)"
+_WHY_CLOSE = (
+    "place and remove the rules by which a switchover closes the source, only where its applications have rules that "
+    "let them write; may be left out: stop their producers then, and state it with --producers-stopped"
+)
+
+REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
+REQUIRED_ON_MIRROR = frozenset(_MIRRORS)
+REQUIRED_ON_SHARED = frozenset(_SHARED)
+REQUIRED_ON_STATE = frozenset(_STATE)
+REQUIRED_ON_ORIGINS = frozenset(_ORIGINS)
+REQUIRED_ON_SOURCE_GROUP = frozenset({Operation.DESCRIBE})
+REQUIRED_ON_TARGET_GROUP = frozenset({Operation.READ, Operation.DESCRIBE})
+
+NEEDED_BY: Mapping[str, Operation] = {
+    "Fetch": Operation.READ,
+    "Metadata": Operation.DESCRIBE,
+    "ListOffsets": Operation.DESCRIBE,
+    "OffsetForLeaderEpoch": Operation.DESCRIBE,
+    "DescribeProducers": Operation.READ,
+    "Produce": Operation.WRITE,
+    "AddPartitionsToTxn": Operation.WRITE,
+    "DeleteRecords": Operation.DELETE,
+    "OffsetCommit": Operation.READ,
+    "AlterShareGroupOffsets": Operation.READ,
+}
+"""What a topic's refusal of a request says is missing (see the table above)."""
+
+NOT_NEEDED = (
+    "IdempotentWrite: not needed, Kafka 2.8 and newer do not ask for it",
+    "Read on the source's consumer groups: not needed, nothing joins a group or commits there",
+)
+
+
+def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
+    """Return what a flow needs on its source. No topic is ever written there."""
+    topics = tuple(
+        Grant(ResourceKind.TOPIC, names, _SOURCE_TOPICS, "read the selected topics and their settings")
+        for names in selected_names(flow.topics)
+    )
+    cluster = Grant(
+        ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "tell what this user may do (`validate --connect` only)"
+    )
+    groups = _groups(flow, (Operation.DESCRIBE,), _WHY_READ_GROUPS, "offsets translate --group")
+    why = "tell what flows wrote there (`loop_guard: origin`)" if flow.both_ways else _WHY_ORIGINS
+    origins = Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _ORIGINS, why)
+    closing = Grant(ResourceKind.CLUSTER, EVERY, (Operation.ALTER,), _WHY_CLOSE)
+    return (
+        *topics,
+        *((origins,) if flow.both_ways or asks_for_origins(flow) else ()),
+        cluster,
+        *(() if flow.both_ways else (closing,)),
+        *groups,
+    )
+
+
+def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
+    """Return what a flow needs on its target."""
+    mirrors = mirror_names(flow.topics, flow.rename)
+    places_rules = flow.acls.mirror or flow.acls.lock_target
+    on_mirrors = _SHARED if flow.both_ways else _MIRRORS
+    return (
+        *(Grant(ResourceKind.TOPIC, names, on_mirrors, "create, write and check the mirrors") for names in mirrors),
+        *(
+            ()
+            if flow.both_ways
+            else (Grant(ResourceKind.TOPIC, names, (Operation.DELETE,), _WHY_DELETE) for names in mirrors)
+        ),
+        *_aside(mirrors, both_ways=flow.both_ways),
+        Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _STATE, "who writes, which mirrors there are"),
+        Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), (Operation.DESCRIBE_CONFIGS,), _WHY_STATE_CONFIGS),
+        Grant(
+            ResourceKind.TRANSACTIONAL_ID,
+            Names(TRANSACTIONAL_PREFIX, prefixed=True),
+            (Operation.WRITE, Operation.DESCRIBE),
+            "the flow's producer ids, changes of the state, and fills without ClusterAction",
+        ),
+        Grant(
+            ResourceKind.CLUSTER,
+            EVERY,
+            (Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS),
+            "read producer.id.expiration.ms",
+        ),
+        *(
+            ()
+            if flow.both_ways
+            else (Grant(ResourceKind.CLUSTER, EVERY, (Operation.CLUSTER_ACTION,), _WHY_CLUSTER_ACTION),)
+        ),
+        *((Grant(ResourceKind.CLUSTER, EVERY, (Operation.ALTER,), _WHY_RULES),) if places_rules else ()),
+        *_groups(flow, tuple(sorted(REQUIRED_ON_TARGET_GROUP)), _WHY_SET_GROUPS, "offsets translate --group --reverse"),
+    )
+
+
+def _aside(mirrors: Iterable[Names], *, both_ways: bool) -> Iterable[Grant]:
+    """Yield what the topics need that lie beside a mirror; where a prefix or `*` is granted they are covered by it."""
+    for names in mirrors:
+        if names.prefixed or names == EVERY:
+            continue
+        if not both_ways:
+            yield Grant(ResourceKind.TOPIC, Names(f"{names.text}.divergent.", prefixed=True), _ASIDE, _WHY_DIVERGENT)
+        yield Grant(ResourceKind.TOPIC, Names(f"{names.text}.dead-letter"), _ASIDE, _WHY_DEAD_LETTER)
+
+
+def _groups(flow: FlowSpec, operations: tuple[Operation, ...], why: str, asked_by: str) -> tuple[Grant, ...]:
+    """Return what is needed on consumer groups; where none follows an operator may still ask about any."""
+    names = selected_names(flow.group_sync.groups)
+    if not names:
+        return (Grant(ResourceKind.GROUP, EVERY, (Operation.DESCRIBE,), _WHY_ASK_GROUPS.format(command=asked_by)),)
+    return tuple(Grant(ResourceKind.GROUP, each, operations, why) for each in names)
+
+
+# -- from a selection to names ----------------------------------------------------------------------------------------
+
+
+def selected_names(selection: Selection) -> tuple[Names, ...]:
+    """Return the narrowest names of an ACL that cover all a selection includes.
+
+    ACLs know full names, prefixes and `*` only: a pattern that is none of these gets the prefix it begins with.
+    Excludes cannot be said at all; what they leave out may be read as far as the ACL goes, and is not.
+    """
+    return _without_covered(_names_of(pattern) for pattern in selection.include)
+
+
+def mirror_names(selection: Selection, rename: Rename) -> tuple[Names, ...]:
+    """Return the same for the names on the target."""
+    return _without_covered(new for names in selected_names(selection) for new in _renamed(names, rename))
+
+
+def wider_than_selection(selection: Selection) -> bool:
+    """Return whether the rights reach further than the selection: an exclude, or a pattern no ACL can say."""
+    return bool(selection.exclude) or not all(_exact(pattern) for pattern in selection.include)
+
+
+def _names_of(pattern: Pattern) -> Names:
+    if pattern.kind is PatternKind.PREFIX:
+        return _prefix(pattern.text)
+    if pattern.kind is PatternKind.REGEX:
+        return _regex_names(pattern.text)
+    if literal(pattern):
+        return Names(pattern.text)
+    return _prefix(re.split(r"[*?\[]", pattern.text, maxsplit=1)[0])
+
+
+def _prefix(text: str) -> Names:
+    return Names(text, prefixed=True) if text else EVERY
+
+
+def _exact(pattern: Pattern) -> bool:
+    if pattern.kind is PatternKind.PREFIX or literal(pattern):
+        return True
+    if pattern.kind is PatternKind.GLOB:
+        return re.fullmatch(r"[^*?\[]*\*", pattern.text) is not None
+    return not _regex_names(pattern.text).prefixed and _regex_names(pattern.text) != EVERY
+
+
+_PLAIN = re.compile(r"\\[._\-]|[A-Za-z0-9_\-]")
+_REPEATS_FROM_NONE = ("*", "?", "{")
+
+
+def _regex_names(regex: str) -> Names:
+    """Return what every match of a regex begins with, as far as that is plain to see."""
+    body = regex.removeprefix("^").removesuffix("$")
+    if "|" in body:
+        return EVERY
+    start, at = "", 0
+    while found := _PLAIN.match(body, at):
+        if body.startswith(_REPEATS_FROM_NONE, found.end()):
+            return _prefix(start)
+        start, at = start + found.group()[-1], found.end()
+    return Names(start) if start and at == len(body) else _prefix(start)
+
+
+_ALL_MATCH = frozenset({"(.*)", "(.+)", ".*", ".+"})
+
+
+def _renamed(names: Names, rename: Rename) -> Iterable[Names]:
+    if rename.prefix is not None:
+        return [_prefix(rename.prefix) if names == EVERY else Names(rename.prefix + names.text, names.prefixed)]
+    if rename.regex is None or rename.to is None:
+        return [names]
+    if names != EVERY and not names.prefixed:
+        return [Names(target_name(rename, names.text))]
+    renamed = _prefix(rename.to.split("\\", 1)[0])
+    if rename.regex.removeprefix("^").removesuffix("$") in _ALL_MATCH:
+        return [renamed]
+    return [renamed, names]  # a name that the regex does not match stays as it is
+
+
+def _without_covered(names: Iterable[Names]) -> tuple[Names, ...]:
+    every = sorted(set(names))
+    return tuple(one for one in every if not any(other != one and other.covers(one) for other in every))
+
+
+# -- how rights are granted -------------------------------------------------------------------------------------------
+
+
+def principal(security: Security) -> Principal:
+    """Return as whom the cluster sees us, as far as the file tells."""
+    if security.protocol.sasl:
+        if security.mechanism is Mechanism.OAUTHBEARER:
+            return Principal("User:<subject of the token>", known=False, note="the token's `sub` claim, by default")
+        return Principal(f"User:{security.username or ''}")
+    if security.protocol.tls and security.cert_file is not None:
+        return Principal(
+            f"User:<subject of {security.cert_file.name}>",
+            known=False,
+            note=f"openssl x509 -in {command(str(security.cert_file))} -noout -subject -nameopt RFC2253; "
+            "the cluster may map it (ssl.principal.mapping.rules)",
+        )
+    return Principal("User:ANONYMOUS", note="connections without a login; grant to it only on a closed network")
+
+
+def on_topic(name: str, *operations: Operation) -> Grant:
+    """Return the grant of operations on one topic."""
+    return Grant(ResourceKind.TOPIC, Names(name), operations)
+
+
+def on_group(name: str, *operations: Operation) -> Grant:
+    """Return the grant of operations on one consumer group."""
+    return Grant(ResourceKind.GROUP, Names(name), operations)
+
+
+def on_transactional_ids(name: str) -> Grant:
+    """Return the grant on a transactional id; of ours on all of a flow's, since it uses several."""
+    names = Names(TRANSACTIONAL_PREFIX, prefixed=True) if name.startswith(TRANSACTIONAL_PREFIX) else Names(name)
+    return Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE))
+
+
+def on_cluster(*operations: Operation) -> Grant:
+    """Return the grant of operations on the cluster itself."""
+    return Grant(ResourceKind.CLUSTER, EVERY, operations)
+
+
+def acl_command(grant: Grant, cluster: ClusterSpec) -> str:
+    """Return the command of Kafka's own tool that makes one grant to us."""
+    servers, who = format_bootstrap(cluster.bootstrap), principal(cluster.security).text
+    words = ["kafka-acls.sh", "--bootstrap-server", servers, "--add", "--allow-principal", who]
+    for operation in grant.operations:
+        words += ["--operation", operation.value]
+    words.append(grant.kind.value)
+    if grant.kind is not ResourceKind.CLUSTER:
+        words.append(grant.names.text)
+    if grant.names.prefixed:
+        words += ["--resource-pattern-type", "prefixed"]
+    return command(*words)
+
+
+def missing_right(cluster: ClusterSpec, grant: Grant, said: str) -> str:
+    """Return which right is missing, on what, to whom as far as the file tells, and the command that grants it.
+
+    Args:
+        cluster: Who refuses it.
+        grant: What is missing.
+        said: The cluster's own words.
+    """
+    who = principal(cluster.security)
+    operations = ", ".join(grant.operations)
+    resource = "the cluster" if grant.kind is ResourceKind.CLUSTER else f"{grant.kind[2:]} {grant.names.text}"
+    to = f" to {who.text}" if who.known else ""
+    note = "" if who.known else f" # {who.text}: {who.note}"
+    text = f"{cluster.alias} does not allow {operations} on {resource}{to} ({said})"
+    return f"{text}; next: {acl_command(grant, cluster)}{note}"
+
+
+# -- what a cluster says of us ----------------------------------------------------------------------------------------
+
+_CODES = {
+    3: Operation.READ,
+    4: Operation.WRITE,
+    5: Operation.CREATE,
+    6: Operation.DELETE,
+    7: Operation.ALTER,
+    8: Operation.DESCRIBE,
+    10: Operation.DESCRIBE_CONFIGS,
+    11: Operation.ALTER_CONFIGS,
+}
+NOT_TOLD = -(1 << 31)
+
+
+def operations_of(bits: int) -> frozenset[Operation] | None:
+    """Return the operations in the bit field of a Metadata answer, or None where the broker does not tell."""
+    if bits == NOT_TOLD:
+        return None
+    return frozenset(operation for code, operation in _CODES.items() if bits >> code & 1)
+
+
+def lacking(needed: Iterable[Operation], allowed: frozenset[Operation] | None) -> tuple[Operation, ...]:
+    """Return what is needed and not allowed, in a fixed order; nothing where it is not known."""
+    if allowed is None:
+        return ()
+    return tuple(sorted(set(needed) - allowed))

@@ -1,0 +1,416 @@
+"""What to do with a partition before the first Produce: the attach table and log matching (DESIGN section 4).
+
+The facts are read by `engine.copy.facts`; the decision is made here, from facts only.
+
+Why so careful.
+ListOffsets gives clients the high watermark, while a broker's lastSequence includes the tail that is not committed
+yet; trusting the two apart doubled records within a minute on a real three-node cluster (KAFKA.md 0b.14).
+So the last data batch below the end is read back and must end at lastSequence, and its last record must equal the
+source's at the same offset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicator.core.copy.attach_facts import (
+    Decision,
+    Entry,
+    Fault,
+    Mapping,
+    Policy,
+    Remap,
+    Resume,
+    Role,
+    SeedTo,
+    SourceLog,
+    Tail,
+    TargetLog,
+    Wait,
+    Writer,
+)
+from replicator.core.offsets.offset_map import Place
+from replicator.model.batch import SEQUENCE_MODULUS, sequence_after
+from replicator.model.states import Reason
+
+_STRICT = Policy()
+
+
+def decide(
+    writer: Writer,
+    target: TargetLog,
+    source: SourceLog,
+    *,
+    ours: bool,
+    begin_at: int,
+    seeded_to: int = 0,
+    mapping: Mapping | None = None,
+    policy: Policy = _STRICT,
+) -> Decision:
+    """Return what to do.
+
+    Args:
+        writer: The flow's identity.
+        target: The target's partition.
+        source: The source's partition.
+        ours: Whether the mirror record says that this partition was ACTIVE under this flow before.
+            If not, the topic was empty when the flow registered it: only our own seed can have moved its offsets.
+        seeded_to: Offset below which the target may hold fillers, 0 if it never was seeded.
+        begin_at: Where a partition that is not ours yet begins: the source's start, or its end (`start: latest`).
+        mapping: What is recorded of its offsets, if they are not the source's own.
+        policy: What is allowed.
+    """
+    at_once = (
+        _contradicting(target)
+        or _start_of_nothing(source)
+        or _refuse_by_epoch(writer, target)
+        or _refuse_foreign(writer, target, mapping)
+        or _join_others(target, policy, begin_at, new=mapping is None and not ours)
+    )
+    if at_once is not None:
+        return at_once
+    known = mapping or Mapping(Place(target.end, target.end), mapped=False)
+    if known.place is None:
+        return _place_lost(target, source)
+    stand = _Stand(
+        target,
+        source,
+        known.place,
+        _judged(target, known),
+        known.tail_source,
+        mapped=known.mapped,
+        others_write=policy.others_write,
+    )
+    beyond = stand.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
+    if beyond is not None:
+        return beyond
+    unfinished = _unfinished(target, seeded_to)
+    if unfinished is not None:
+        return unfinished
+    if stand.tail is None and not ours and mapping is None:
+        return _unseen_tail(target, by_sequence=not policy.surplus_allowed) or _begin(
+            target, source, begin_at, mapped=policy.mapped
+        )
+    return _go_on(writer, stand, policy, begin_at, ours=ours or mapping is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stand:
+    """A partition that holds data of ours, or will: where it stands, and the tail that shows it."""
+
+    target: TargetLog
+    source: SourceLog
+    place: Place
+    tail: Tail | None
+    found_at: int | None
+    mapped: bool
+    others_write: bool = False
+
+    @property
+    def tail_source(self) -> int:
+        """The source offset of the last record, -1 for none."""
+        if self.found_at is not None or self.tail is None:
+            return -1 if self.found_at is None else self.found_at
+        return self.tail.last_offset - self.shift
+
+    @property
+    def shift(self) -> int:
+        return self.place.target - self.place.source
+
+    @property
+    def better_place(self) -> Place:
+        """What the target's end stands for if markers behind the last record are counted as they are needed.
+
+        Behind the last record both logs hold none up to here, so any source offset in between is as true as another.
+        The one with the smallest difference is taken: markers too many become a difference where a record comes next,
+        and make it good where a hole does.
+        """
+        place, source = self.place, self.source
+        if self.mapped or self.shift < 0:
+            return place
+        if source.unfilled is not None and (source.unfilled < place.source or self.shift):
+            return Place(source.unfilled, place.target)
+        if self.shift or self._only_markers_beyond(source.end):
+            return Place(min(source.end, place.target), place.target)
+        return place
+
+    def _only_markers_beyond(self, end: int) -> bool:
+        return self.place.source > end and self.tail_source < end
+
+    def is_beyond_source(self, *, ours: bool, surplus_allowed: bool) -> Fault | None:
+        """Return the fault of a target that holds more than its source."""
+        end = self.source.high_watermark
+        if self.place.source <= end or (
+            ours and surplus_allowed and not self.mapped and self._only_markers_beyond(end)
+        ):
+            return None
+        return Fault(
+            Reason.SOURCE_TRUNCATED if ours else Reason.FOREIGN_WRITER,
+            f"the target ends at {self.target.end}, the source only at {end}"
+            if not self.shift
+            else f"{self.place.source} offsets of the source were copied, it ends at {end}",
+        )
+
+    def resume(self, gap_to: int = 0) -> Resume:
+        entry, tail, target = self.target.entry, self.tail, self.target
+        source = self.place.source
+        if entry is not None:
+            sequence, time_ms = sequence_after(entry.last_sequence, 1), entry.last_timestamp
+            return Resume(source, sequence, time_ms, self.shift, gap_to)
+        if tail is not None and not target.entry_known:
+            return Resume(source, sequence_after(tail.last_sequence, 1), None, self.shift, gap_to)
+        # Without state the broker takes any sequence. One that follows from the offset makes two racing daemons
+        # collide instead of both fitting. Where others write, the end moves without us: there it follows from what of
+        # the source was copied last.
+        if self.others_write:
+            follows = source if self.tail_source < 0 else self.tail_source + 1
+            return Resume(source, follows % SEQUENCE_MODULUS, None, self.shift, gap_to)
+        return Resume(source, target.end % SEQUENCE_MODULUS, None, self.shift, gap_to)
+
+
+def _judged(target: TargetLog, known: Mapping) -> Tail | None:
+    compared_from = known.judged_from if known.compared_from is None else known.compared_from
+    return target.tail if target.tail is not None and target.tail.last_offset >= compared_from else None
+
+
+def _place_lost(target: TargetLog, source: SourceLog) -> Fault:
+    return Fault(
+        Reason.OVERTAKEN_BY_RETENTION,
+        f"what the target's end {target.end} stands for cannot be told: the source now starts at {source.start}, "
+        "and its offset map tells of no place from there on that the target still has",
+    )
+
+
+def _unfinished(target: TargetLog, seeded_to: int) -> Wait | SeedTo | None:
+    if target.log_end is not None and target.log_end > target.end:
+        # Without a guard nothing else would show it, and the broker would take our next batch behind that tail.
+        return Wait(
+            Reason.WAITING_FOR_TAIL, f"the target's log ends at {target.log_end}, committed is {target.end} so far"
+        )
+    if target.start < seeded_to <= target.end:
+        # A broker writes a moved log start to disk once a minute only: killed before, it shows the fillers again.
+        return SeedTo(seeded_to)
+    return None
+
+
+def _contradicting(target: TargetLog) -> Wait | None:
+    """Wait where the target's leader says two things of its log that cannot both be true.
+
+    Its own end was asked for after the one that clients see, which is never above it. Whatever is concluded from a
+    wrong end (that markers stand below it, that retention emptied the log) would be written behind the real one.
+    """
+    if target.start > target.end:
+        said = f"the log starts at {target.start} and ends at {target.end}"
+    elif target.log_end is not None and target.log_end < target.end:
+        said = f"clients are told that the log ends at {target.end}, its leader's own end is {target.log_end}"
+    else:
+        return None
+    return Wait(Reason.WAITING_FOR_BROKER, f"the target contradicts itself: {said}")
+
+
+def _start_of_nothing(source: SourceLog) -> Wait | None:
+    """Wait where the source's leader says that its log starts behind its own end.
+
+    Believed, that is a loss of all that was not copied yet, or a seed of as many offsets, which nothing takes back.
+    """
+    if source.log_end is None or source.log_end >= source.start:
+        return None
+    said = f"the log starts at {source.start}, and its leader's own end is {source.log_end}"
+    return Wait(Reason.WAITING_FOR_BROKER, f"the source contradicts itself: {said}")
+
+
+def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
+    epoch = target.entry.producer_epoch if target.entry else writer.producer_epoch
+    if writer.role is not Role.COPYING:
+        why = f"the writer record on the target says {writer.role.value}"
+    elif epoch > writer.producer_epoch:
+        why = f"epoch {epoch} stands on the target, ours is {writer.producer_epoch}"
+    elif epoch < writer.producer_epoch:
+        why = f"a fence to epoch {writer.producer_epoch} was not finished here (found {epoch})"
+    else:
+        return None
+    return Fault(Reason.FENCED, why)
+
+
+def _refuse_foreign(writer: Writer, target: TargetLog, mapping: Mapping | None) -> Fault | None:
+    tail = target.tail
+    if tail is None or tail.producer_id in {writer.producer_id, writer.filler_id}:
+        return None
+    if mapping is not None and tail.last_offset < mapping.judged_from:
+        return None
+    return Fault(
+        Reason.FOREIGN_WRITER,
+        f"producer {tail.producer_id} wrote offset {tail.last_offset} of the target; "
+        f"this flow writes as {writer.producer_id}",
+    )
+
+
+def _join_others(target: TargetLog, policy: Policy, begin_at: int, *, new: bool) -> Remap | None:
+    """Begin behind whatever stands in a log that others write to, too."""
+    if not (new and policy.others_write):
+        return None
+    text = "others write to it too: its offsets are mapped"
+    return Remap(Place(begin_at, target.end), mapped=True, text=text, anew=True)
+
+
+def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
+    """Wait where the broker has a sequence of ours, but no data below the end shows it.
+
+    The first batches of a log are appended and not committed yet: the end still says 0.
+    Where the leader's own end is known, it was found equal to the end that is shown: there is no such tail, and the log
+    holds markers only, or was emptied by retention. Elsewhere a sequence that follows from the end tells the same.
+    """
+    entry = target.entry
+    if (
+        entry is None
+        or _only_marked(entry)
+        or target.log_end is not None
+        or (by_sequence and sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS)
+    ):
+        return None
+    return Wait(
+        Reason.WAITING_FOR_TAIL,
+        f"the broker has our sequence {entry.last_sequence}, the committed log shows no data below {target.end}",
+    )
+
+
+def _begin(target: TargetLog, source: SourceLog, begin_at: int, *, mapped: bool) -> Decision:
+    """Decide for a partition that was never active and holds no data: new, or just seeded."""
+    if mapped:
+        text = "its offsets are mapped from the beginning"
+        return Remap(Place(begin_at, target.end), mapped=True, text=text, anew=True)
+    straight = _Stand(target, source, Place(target.end, target.end), None, None, mapped=False)
+    if target.start <= begin_at < target.end:
+        # Markers of ours, from before a partition could be recorded as active: no record of the source is there.
+        return _refuse_marker(source) or straight.resume()
+    if target.end > begin_at:
+        return Fault(
+            Reason.FOREIGN_WRITER, f"the target is empty but ends at {target.end}, beyond the copy's start {begin_at}"
+        )
+    # A log that is empty but does not start at 0 was seeded by us; the source's start may have moved on meanwhile.
+    # `begin_at` itself moves with every record where it is the source's end: it must not be chased.
+    if target.end < begin_at and (target.end == 0 or target.end < source.start):
+        return SeedTo(begin_at)
+    return straight.resume()
+
+
+def _refuse_marker(source: SourceLog) -> Fault | None:
+    if source.unfilled is None:
+        return None
+    return Fault(
+        Reason.CONTENT_MISMATCH, f"the target holds a marker at offset {source.unfilled}, where the source has a record"
+    )
+
+
+def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours: bool) -> Decision:
+    """Decide for a target log that holds data, or held some."""
+    target, tail = stand.target, stand.tail
+    if tail is not None and tail.producer_id == writer.filler_id:
+        return SeedTo(max(target.end, begin_at))
+    # Also of what was taken over, and is not compared: our last sequence has to be seen somewhere.
+    seen = target.tail if target.tail is not None and target.tail.producer_id == writer.producer_id else None
+    by_sequence = not (policy.surplus_allowed or stand.mapped or stand.shift)
+    waits = _unseen_tail(target, by_sequence=by_sequence) if seen is None else _uncommitted_tail(target, seen)
+    if waits is not None:
+        return waits
+    overtaken = _gap(stand, policy, ours=ours)
+    if isinstance(overtaken, Fault):
+        return overtaken
+    mismatch = None if tail is None else _match(tail, stand)
+    return mismatch or _remap(stand, policy) or stand.resume(overtaken)
+
+
+def _remap(stand: _Stand, policy: Policy) -> Remap | Fault | None:
+    """Return the place to be recorded first, where it differs from what is recorded."""
+    better = stand.better_place
+    if better != stand.place and better.source < stand.place.source and not policy.surplus_allowed:
+        return _refuse_marker(stand.source)
+    if policy.wants_mapping and policy.may_be_mapped and not stand.mapped:
+        return Remap(
+            better, mapped=True, text="offsets without a record cannot be filled: they are left out from now on"
+        )
+    if better == stand.place:
+        return None
+    surplus = better.target - better.source
+    text = f"the target holds {surplus} markers more than the source has offsets" if surplus else "identical again"
+    return Remap(better, mapped=False, text=text)
+
+
+def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
+    entry = target.entry
+    if entry is None or _only_marked(entry) or tail.last_sequence == entry.last_sequence:
+        return None
+    return Wait(
+        Reason.WAITING_FOR_TAIL,
+        f"the broker has our sequence {entry.last_sequence}, the committed log shows {tail.last_sequence}",
+    )
+
+
+def _only_marked(entry: Entry) -> bool:
+    """Return whether nothing but a marker was written under the present epoch: that of a fence, which we may follow."""
+    return entry.last_sequence < 0
+
+
+def _match(tail: Tail, stand: _Stand) -> Fault | None:
+    """Log matching: is what we wrote last still what the source has there?
+
+    The stored epoch speaks only where the source holds no record to compare with: it is recorded now and then, so
+    it may be older than the epoch of the tail, and ends below it then though nothing was lost.
+    """
+    source = stand.source
+    if source.content is not None:
+        if source.content == tail.content:
+            return None
+        return Fault(Reason.CONTENT_MISMATCH, f"source and target hold different records at offset {tail.last_offset}")
+    if not source.compacted and stand.tail_source >= source.start:
+        return Fault(
+            Reason.SOURCE_TRUNCATED, f"the source has no record any more for offset {tail.last_offset} of the target"
+        )
+    # Not the place itself: between the last record and it may be a gap that was given up, over many epochs.
+    if source.epoch_end is not None and source.epoch_end <= stand.tail_source:
+        return Fault(
+            Reason.SOURCE_TRUNCATED,
+            f"the source's history ends at {source.epoch_end} in an epoch of which {stand.tail_source} was copied",
+        )
+    return None
+
+
+def _gap(stand: _Stand, policy: Policy, *, ours: bool) -> Fault | int:
+    """Return up to where source offsets are missing and given up, 0 for nowhere; or the fault of a log overtaken."""
+    place, start = stand.place.source, stand.source.start
+    if place >= start or not ours:
+        return 0
+    if any(first <= place and start <= end for first, end in policy.given_up):
+        return start
+    return _overtaken(stand)
+
+
+def _overtaken(stand: _Stand) -> Fault:
+    place, start = stand.place.source, stand.source.start
+    return Fault(
+        Reason.OVERTAKEN_BY_RETENTION,
+        f"the source now starts at {start}, the copy stands at {place}: {start - place} offsets are gone",
+    )
+
+
+def displaced_by(stranger: tuple[int, int] | None, place: Place, *, mapped: bool) -> Remap | Fault | None:
+    """Return what a batch means that was appended further on than it had to be; None for nothing to be recorded.
+
+    Args:
+        stranger: Producer and offset of the first record between where the batch had to go and where it went; None
+            where only markers stand there.
+        place: Where the batch stands in both logs.
+        mapped: Whether the partition's offsets are mapped: then each attach finds its place by counting records.
+    """
+    if stranger is not None:
+        producer_id, offset = stranger
+        return Fault(
+            Reason.FOREIGN_WRITER,
+            f"producer {producer_id} wrote offset {offset} of the target, "
+            f"where the source's offset {place.source} had to go",
+        )
+    if mapped:
+        return None
+    surplus = place.target - place.source
+    text = f"markers of an earlier fill landed late: the target is {surplus} offsets ahead from {place.source} on"
+    return Remap(place, mapped=False, text=text)

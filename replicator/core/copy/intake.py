@@ -1,0 +1,510 @@
+"""What becomes of the batches of one answer: passed on, filled or left out, encoded anew, or a reason to stop.
+
+Most batches pass: one look at the header, nothing else. The others, in the order they are asked for:
+
+========================================================  ==========================================================
+the header says                                           what is done
+========================================================  ==========================================================
+what cannot be, or what nothing proves (see below)        the partition stops, and the log is looked at once more
+all of it is below the expected offset                    nothing: a broker answers with whole batches
+offsets are missing before it                             they are a hole, where a cleaner may have taken them
+a transaction marker, an aborted batch, an empty one      its offsets are a hole
+an operator gave all of it up                             its offsets are a hole
+a flow of ours wrote it, and those are left out           its offsets are a hole
+a transaction marker, where such are held at              the partition stops, until it is told to go on
+larger than the target takes                              the partition stops
+magic 0 or 1, LogAppendTime, records missing inside or    its records are encoded anew, in runs without a hole;
+given up, or it begins below the expected offset          what is between the runs is a hole
+========================================================  ==========================================================
+
+Whether markers are held at is the partition's policy (`Given.holds_at_markers`).
+One that the cleaner emptied tells of no transaction any more, one that was given up is not waited for: both are holes.
+
+A hole is filled on the target, or left out where the partition's offsets are mapped (`Holes`).
+
+Base offset, batch length and leader epoch are not under a batch's checksum, so they are believed only within what else
+is known (`Edges`, `core.copy.doubt`): batches of one answer follow each other, they end below the log's own end, no
+leader epoch is above the leader's, and no offset is missing from a log that no cleaner works on. The offsets that are
+missing *inside* a batch are under its checksum.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from replicator.core.copy.doubt import Edges, sound_length
+from replicator.errors import CorruptRecords
+from replicator.model.batch import (
+    CONTROL_BIT,
+    LENGTH_PREFIX_BYTES,
+    LOG_APPEND_TIME_BIT,
+    MAGIC_V2,
+    SEQUENCE_MODULUS,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+    sequence_after,
+)
+
+
+class Unpacked(Protocol):
+    """A record of a batch that was opened; what else it holds is opaque here."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset on the source."""
+
+
+Unpack = Callable[[BatchHeader], Sequence[Unpacked] | None]
+"""Opens a batch; None where that takes longer than may be waited for, and has to be done first."""
+Prove = Callable[[BatchHeader], None]
+
+FILL_AHEAD_MAX = 1000
+"""Offsets to be filled in one piece before which nothing behind them is taken: it would hold its frames meanwhile."""
+_NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
+
+
+class Fill(NamedTuple):
+    """Source offsets that hold no record: `length` of them from `first_offset` on."""
+
+    first_offset: int
+    length: int
+
+
+class Skip(NamedTuple):
+    """Source offsets that are left out on the target: copying goes on at `source`, with `length` fewer in between."""
+
+    source: int
+    length: int
+
+
+class Holes(enum.Enum):
+    """What is done with source offsets that hold no record to copy."""
+
+    FILL = enum.auto()
+    """Markers take their place."""
+    HEAL = enum.auto()
+    """The target holds markers too many: an attach at the next hole as long as they are counts them there."""
+    SKIP = enum.auto()
+    """They have no place on the target: its offsets are mapped."""
+
+
+class Encode(NamedTuple):
+    """Records at consecutive offsets from `base_offset` on, to be written as a batch of their own."""
+
+    base_offset: int
+    sequence: int
+    header: BatchHeader
+    records: Sequence[Unpacked]
+
+
+Passes = list[tuple[BatchHeader, int]]
+"""Batches that pass, each with its base sequence."""
+Piece = Passes | Fill | Skip | Encode
+
+
+class Stop(enum.Enum):
+    """Why an answer was not taken to its end."""
+
+    TOO_LARGE = enum.auto()
+    NEW_EPOCH = enum.auto()
+    LONG_FILL = enum.auto()
+    TOO_LONG_FILL = enum.auto()
+    HEAL = enum.auto()
+    TOMBSTONES = enum.auto()
+    MARKER = enum.auto()
+    BEYOND_END = enum.auto()
+    """The answer's own end of the log is below a batch: it may be older than the batches, so it is read once more."""
+    UNOPENED = enum.auto()
+    """A batch has to be opened first; then the same answer is taken further."""
+    DOUBT = enum.auto()
+
+
+class Given(NamedTuple):
+    """What a partition is like at the beginning of an answer.
+
+    Attributes:
+        expected: The source offset that comes next.
+        sequence: The sequence number of the next record.
+        epoch: Leader epoch of the batch before, -1 when unknown.
+        matched: The offset at which both logs were compared: a new leader epoch there is no news.
+        shift: How much further on the target the expected offset stands.
+        holes: What is done with offsets that hold no record.
+        free: Whether the target remembers no sequence of ours and nothing was taken since: then the sequence follows
+            the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
+        given_up: Source offsets that an operator gave up, from and to, in order.
+        intact_below: Below this source offset nothing may have been cleaned away: tombstones might be lost with it.
+        holds_at_markers: Whether it stops before a transaction marker, other than
+        passing_marker: the one at this source offset; -1 for none.
+        left_out: Producers whose records are not copied.
+        edges: What the batches of the answer have to fit in.
+        gaps: Offsets without a batch that were proven, from and to; None where a cleaner may have taken any.
+    """
+
+    expected: int
+    sequence: int
+    epoch: int
+    matched: int
+    shift: int = 0
+    holes: Holes = Holes.FILL
+    free: bool = False
+    given_up: Sequence[tuple[int, int]] = ()
+    intact_below: int = 0
+    holds_at_markers: bool = False
+    passing_marker: int = -1
+    left_out: Collection[int] = frozenset()
+    edges: Edges = Edges()
+    gaps: Mapping[int, int] | None = None
+
+
+def _unproven(header: BatchHeader) -> None:
+    """Prove nothing."""
+    del header
+
+
+class Intake:
+    """Takes the batches of one answer in order.
+
+    Args:
+        given: Where the partition stands.
+        batch_bytes_max: What the target's topic takes.
+        fill_length_max: The longest run of offsets that may be filled at once.
+        aborted: Aborted transactions the broker named: (producer id, first offset).
+        unpack: Opens a batch, or does not yet; raises CorruptRecords.
+        prove: Compares a batch of which nothing is copied with its checksum; raises CorruptRecords.
+
+    Attributes:
+        pieces: What to do, in order.
+        stop: Why it ended early, if it did, and
+        stopped_at: the batch it ended before.
+        refused: Length of the fill it ended before.
+        doubt: What cannot be believed of it, in words.
+    """
+
+    __slots__ = (
+        "_aborts",
+        "_edges",
+        "_fill_length_max",
+        "_gaps",
+        "_given_up",
+        "_holds_at_markers",
+        "_holes",
+        "_intact_below",
+        "_left_out",
+        "_length_max",
+        "_matched",
+        "_passing_marker",
+        "_prove",
+        "_shift",
+        "_unpack",
+        "doubt",
+        "epoch",
+        "expected",
+        "free",
+        "pieces",
+        "refused",
+        "sequence",
+        "stop",
+        "stopped_at",
+    )
+
+    def __init__(
+        self,
+        given: Given,
+        batch_bytes_max: int,
+        fill_length_max: int,
+        aborted: Sequence[tuple[int, int]],
+        unpack: Unpack,
+        prove: Prove = _unproven,
+    ) -> None:
+        self.pieces: list[Piece] = []
+        (
+            self.expected,
+            self.sequence,
+            self.epoch,
+            self._matched,
+            self._shift,
+            self._holes,
+            self.free,
+            self._given_up,
+            self._intact_below,
+            self._holds_at_markers,
+            self._passing_marker,
+            self._left_out,
+            self._edges,
+            self._gaps,
+        ) = given
+        self.stop: Stop | None = None
+        self.stopped_at: BatchHeader | None = None
+        self.refused = 0
+        self.doubt = ""
+        self._length_max = batch_bytes_max - LENGTH_PREFIX_BYTES
+        self._fill_length_max = fill_length_max
+        self._aborts = Aborts(aborted) if aborted else None
+        self._unpack = unpack
+        self._prove = prove
+
+    def take(self, headers: Sequence[BatchHeader]) -> None:
+        """Take the batches up to the end, or up to the first that stops it."""
+        passes: Passes | None = None
+        expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
+        length_max = self._length_max
+        plain_only = self._aborts is None and not self._given_up
+        left_out = self._left_out
+        end = self._edges.end
+        begin = expected, sequence, self.free
+        all_plain = True
+        for header in headers:
+            (base, length, epoch, magic, _, attributes, delta, _, _, producer_id, _, _, count, _) = header
+            if (
+                base == expected
+                and count == delta + 1
+                and epoch == last_epoch
+                and not attributes & _NO_PASS_BITS
+                and magic == MAGIC_V2
+                and length <= length_max
+                and 0 < count <= end - base
+                and plain_only
+                and not (left_out and producer_id in left_out)
+            ):
+                if passes is None:
+                    passes = self._passes()
+                passes.append((header, sequence))
+                expected = base + count
+                sequence = (sequence + count) % SEQUENCE_MODULUS
+                continue
+            if all_plain:
+                # Those that follow each other without a gap cannot overlap: only now is there anything to look for.
+                all_plain = False
+                believed = sound_length(headers)
+                if believed < len(headers):
+                    self._take_believed(headers, believed, begin)
+                    return
+            self.expected, self.sequence = expected, sequence
+            if not self._take_closely(header):
+                self.stopped_at = header
+                return
+            expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
+            passes = None
+        self.expected, self.sequence = expected, sequence
+
+    def _take_believed(self, headers: Sequence[BatchHeader], believed: int, begin: tuple[int, int, bool]) -> None:
+        """Begin anew, and end before the first of two batches that contradict each other."""
+        self.expected, self.sequence, self.free = begin
+        self.pieces.clear()
+        self.take(headers[:believed])
+        if self.stop is None:
+            self.stopped_at = headers[believed]
+            self._stop_in_doubt(f"the batches at offset {headers[believed].base_offset} contradict each other")
+
+    def _stop_in_doubt(self, why: str) -> bool:
+        self.stop, self.doubt = Stop.DOUBT, why
+        return False
+
+    def _passes(self) -> Passes:
+        if self.pieces and isinstance(last := self.pieces[-1], list):
+            return last
+        passes: Passes = []
+        self.pieces.append(passes)
+        self.free = False
+        return passes
+
+    def _take_closely(self, header: BatchHeader) -> bool:
+        """Take one batch that may be odd; return whether to go on."""
+        aborted = self._aborts is not None and self._aborts.observe(header)
+        if header.last_offset_delta < 0:
+            raise CorruptRecords(f"the batch at offset {header.base_offset} ends before it begins")
+        if header.magic == MAGIC_V2 and header.next_offset <= self.expected:
+            return True
+        if not self._ends_within(header) or not self._take_epoch(header):
+            return False
+        if header.magic != MAGIC_V2 and not self._is_given_up(header):
+            return self._encode(header)
+        if header.base_offset > self.expected and not self._pass_missing(header.base_offset):
+            return False
+        if (
+            aborted
+            or header.is_control
+            or header.record_count <= 0
+            or header.producer_id in self._left_out
+            or self._is_given_up(header)
+        ):
+            return self._pass_over(header)
+        return self._take_records(header)
+
+    def _ends_within(self, header: BatchHeader) -> bool:
+        """Return whether a batch ends below the log's own end."""
+        if header.next_offset <= self._edges.end:
+            return True
+        self.stop = Stop.BEYOND_END
+        self.doubt = f"a batch claims offsets up to {header.next_offset - 1}, but the log ends at {self._edges.end}"
+        return False
+
+    def _take_epoch(self, header: BatchHeader) -> bool:
+        """Take a batch's leader epoch, which may be another than that of the one before; return whether to go on."""
+        epoch = header.leader_epoch
+        if epoch in {self.epoch, -1}:
+            return True
+        if self._edges.epoch_is_above(header):
+            if self._edges.ignores_epoch(header):
+                self.epoch = -1
+                return True
+            return self._stop_in_doubt(
+                f"a batch claims leader epoch {epoch}, its leader is in {self._edges.leader_epoch}"
+            )
+        if self.epoch >= 0 and self.expected != self._matched:
+            self.stop = Stop.NEW_EPOCH
+            return False
+        # Epochs rise along a log. One that falls is not told to the source: it would see a divergence that is none.
+        self.epoch = epoch if epoch > self.epoch else -1
+        return True
+
+    def _pass_missing(self, offset: int) -> bool:
+        """Pass offsets of which the log holds no batch, if it may be so; return whether more may be taken behind them.
+
+        The base offset of the next batch is all that tells of them.
+        """
+        first = self.expected
+        proven = self._gaps is None or self._gaps.get(first, -1) >= offset
+        if not proven and not any(low <= first and offset <= end for low, end in self._given_up):
+            return self._stop_in_doubt(
+                f"no batch holds the offsets {first} to {offset - 1}, and no cleaner runs on this log"
+            )
+        return self._fill_to(offset, cleaned=True)
+
+    def _pass_over(self, header: BatchHeader) -> bool:
+        """Take a batch of which nothing is copied, unless it is a transaction marker that may not pass yet."""
+        if not self._is_given_up(header):
+            self._prove(header)
+        if (
+            self._holds_at_markers
+            and header.is_control
+            and header.is_transactional
+            and header.record_count > 0
+            and self.expected != self._passing_marker
+            and not self._is_given_up(header)
+        ):
+            self.stop = Stop.MARKER
+            return False
+        return self._fill_to(header.next_offset)
+
+    def _is_given_up(self, header: BatchHeader) -> bool:
+        """Return whether all that is left of a batch was given up: then it is not even opened."""
+        low = max(self.expected, header.base_offset)
+        return any(first <= low and header.next_offset <= end for first, end in self._given_up)
+
+    def _is_touched(self, header: BatchHeader) -> bool:
+        return any(first < header.next_offset and header.base_offset < end for first, end in self._given_up)
+
+    def _take_records(self, header: BatchHeader) -> bool:
+        whole = header.record_count == header.last_offset_delta + 1 and header.base_offset == self.expected
+        if not whole or header.attributes & LOG_APPEND_TIME_BIT or self._is_touched(header):
+            return self._encode(header) and self._fill_to(header.next_offset, cleaned=True)
+        if header.length > self._length_max:
+            self.stop = Stop.TOO_LARGE
+            return False
+        self._passes().append((header, self.sequence))
+        self._advance(header.next_offset, header.record_count)
+        return True
+
+    def _advance(self, expected: int, records: int) -> None:
+        self.expected = expected
+        self.sequence = sequence_after(self.sequence, records)
+
+    def _fill_to(self, offset: int, *, cleaned: bool = False) -> bool:
+        """Fill from the expected offset on, or leave out; return whether more may be taken behind it."""
+        count = offset - self.expected
+        if count <= 0:
+            return True
+        self.stop = self._stop_at_hole(count, cleaned=cleaned)
+        if self.stop is not None:
+            self.refused = count
+            return False
+        if self._holes is Holes.SKIP:
+            self._skip(count)
+            return True
+        if self.pieces and isinstance(last := self.pieces[-1], Fill):
+            self.pieces[-1] = fill = Fill(last.first_offset, last.length + count)
+        else:
+            fill = Fill(self.expected, count)
+            self.pieces.append(fill)
+        self.expected = offset
+        if self.free:
+            self.sequence = (offset + self._shift) % SEQUENCE_MODULUS
+        if fill.length > FILL_AHEAD_MAX:
+            self.stop = Stop.LONG_FILL
+            return False
+        return True
+
+    def _stop_at_hole(self, count: int, *, cleaned: bool) -> Stop | None:
+        if cleaned and self.expected < self._intact_below:
+            return Stop.TOMBSTONES
+        if self._holes is Holes.HEAL and count >= self._shift and self.expected != self._matched:
+            return Stop.HEAL
+        if self._holes is not Holes.SKIP and count > self._fill_length_max:
+            return Stop.TOO_LONG_FILL
+        return None
+
+    def _skip(self, count: int) -> None:
+        self.expected += count
+        self._shift -= count
+        if self.pieces and isinstance(last := self.pieces[-1], Skip):
+            self.pieces[-1] = Skip(self.expected, last.length + count)
+        else:
+            self.pieces.append(Skip(self.expected, count))
+
+    def _encode(self, header: BatchHeader) -> bool:
+        """Open a batch and take its records in runs; return whether more may be taken behind it."""
+        run: list[Unpacked] = []
+        records = self._unpack(header)
+        if records is None:
+            self.stop = Stop.UNOPENED
+            return False
+        for record in records:
+            if record.offset < self.expected or any(first <= record.offset < end for first, end in self._given_up):
+                continue
+            if run and record.offset != run[-1].offset + 1:
+                self._end_run(header, run)
+                run = []
+            if not run and not self._reach(record.offset, header):
+                return False
+            run.append(record)
+        if run:
+            self._end_run(header, run)
+        return True
+
+    def _reach(self, offset: int, header: BatchHeader) -> bool:
+        """Pass what is missing before a record of an opened batch; return whether it may be taken."""
+        if header.magic == MAGIC_V2 or offset <= self.expected:
+            return self._fill_to(offset, cleaned=True)
+        # Of a message of magic 0 or 1 the offset is no more proven than the base offset of a batch.
+        return self._pass_missing(offset)
+
+    def _end_run(self, header: BatchHeader, run: list[Unpacked]) -> None:
+        self.pieces.append(Encode(run[0].offset, self.sequence, header, run))
+        self.free = False
+        self._advance(run[-1].offset + 1, len(run))
+
+
+class Aborts:
+    """Which batches belong to aborted transactions, from the broker's list and the markers in between.
+
+    As Kafka's own consumer does it (CompletedFetch): a producer's batches are aborted from its first offset on until
+    its next marker, which can only be the one that aborted them.
+    """
+
+    __slots__ = ("_active", "_coming")
+
+    def __init__(self, aborted: Sequence[tuple[int, int]]) -> None:
+        self._coming = sorted(aborted, key=lambda each: each[1], reverse=True)
+        self._active: set[int] = set()
+
+    def observe(self, header: BatchHeader) -> bool:
+        """Take the next batch of the answer; return whether it was aborted."""
+        while self._coming and self._coming[-1][1] < header.next_offset:
+            self._active.add(self._coming.pop()[0])
+        if header.is_control:
+            self._active.discard(header.producer_id)
+            return False
+        return bool(header.attributes & TRANSACTIONAL_BIT) and header.producer_id in self._active

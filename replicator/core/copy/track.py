@@ -1,0 +1,103 @@
+"""Where the offsets of a partition stand on the target when they are not the source's own."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+
+
+class Track:
+    """The place of one partition in both logs: proven by answers, and for what is queued next.
+
+    Args:
+        offsets: What is known so far; it grows with each answer.
+        mapped: Whether source offsets that hold no record to copy are left out, not filled.
+
+    Attributes:
+        shift: How much further on the target stands what is queued next.
+        acked: The target's end as proven by answers, and the source offset it stands for.
+    """
+
+    __slots__ = ("_drift", "_moves", "_recorded", "acked", "mapped", "offsets", "shift")
+
+    def __init__(self, offsets: OffsetMap, *, mapped: bool) -> None:
+        self.offsets = offsets
+        self.mapped = mapped
+        self.acked = offsets.end
+        self.shift = self.acked.target - self.acked.source
+        self._recorded = offsets.end
+        self._moves: deque[Place] = deque()
+        self._drift = 0
+
+    @property
+    def sure(self) -> Place:
+        """The last place that is recorded, or behind a record: what was left out behind it may hold records by now."""
+        return max(self._recorded, self.offsets.last_run_end)
+
+    def forget_skips(self) -> None:
+        """Go back to where it is sure: the source has another history than when offsets behind it were left out."""
+        self.offsets.step_back(self.sure)
+
+    def forget_walk(self) -> None:
+        """Go back to what answers or records tell: the logs that were walked along turned out not to match."""
+        if self.mapped and self.offsets.last_run_end.target > self.acked.target:
+            self.offsets.cut(self.acked.target)
+            self.offsets.pass_over(max(self._recorded, self.offsets.end))
+
+    def begin(self, place: Place) -> None:
+        """Go on at a place that was proven; what was queued behind it is gone."""
+        self._moves.clear()
+        self._drift = 0
+        if not self.mapped and place.target < self.offsets.end.target:
+            # The log lost its end, or too much was recorded of it (a cut above its true end): what the map tells of
+            # below is as true as ever, and what is missing above is copied again.
+            self.offsets.cut(place.target)
+            self._recorded = min(self._recorded, place)
+        if not self.mapped:
+            # Records and markers alike stand at one difference, until another is recorded.
+            self.offsets.go_straight(place)
+        self.acked = place
+        self.shift = place.target - place.source
+        self.offsets.pass_over(place)
+
+    def skip(self, source: int, length: int) -> int:
+        """What is queued next begins at `source`, behind `length` offsets that are left out.
+
+        Returns:
+            The source offset proven to be copied; these are, once all before them is.
+        """
+        self.shift -= length
+        self._moves.append(Place(source, source + self.shift))
+        self._land()
+        return self.acked.source
+
+    def land(self, target_end: int) -> int:
+        """The target proved its end: return the source offset up to which everything is copied."""
+        source, target = self.acked
+        run = Run(source, target, target_end - target)
+        self.offsets.add(run)
+        self.acked = Place(run.source_end, target_end)
+        self._land()
+        return self.acked.source
+
+    def land_behind_others(self, target: int, length: int) -> int:
+        """A batch was appended at `target`, behind records of others.
+
+        Returns:
+            The source offset up to which everything is copied.
+
+        What is queued was given its offsets without those records; so from here on all of it lands as many further on.
+        """
+        source, expected = self.acked
+        self._drift += target - expected
+        self.offsets.add(Run(source, target, length))
+        self.acked = Place(source + length, target + length)
+        self._land()
+        return self.acked.source
+
+    def _land(self) -> None:
+        while self._moves and self._moves[0].target + self._drift <= self.acked.target:
+            move = self._moves.popleft()
+            self.acked = Place(move.source, move.target + self._drift)
+            self.offsets.pass_over(self.acked)

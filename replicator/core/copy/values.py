@@ -1,0 +1,62 @@
+"""What a partition's machine is in, takes and hands out: values only (the machine is `core.copy.machine`)."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+IN_FLIGHT_BATCHES_MAX = 5
+"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA.md A28)."""
+
+
+class Phase(enum.Enum):
+    """Where a partition is in its life."""
+
+    ATTACHING = "attaching"
+    SEEDING = "seeding"
+    COPYING = "copying"
+    SETTLING = "settling"
+    PAUSED = "paused"
+    FAULTED = "faulted"
+
+
+NEXT: dict[Phase, frozenset[Phase]] = {
+    Phase.ATTACHING: frozenset({Phase.SEEDING, Phase.COPYING, Phase.PAUSED, Phase.FAULTED}),
+    Phase.SEEDING: frozenset({Phase.ATTACHING, Phase.PAUSED, Phase.FAULTED}),
+    Phase.COPYING: frozenset({Phase.SETTLING, Phase.PAUSED, Phase.FAULTED}),
+    Phase.SETTLING: frozenset({Phase.ATTACHING, Phase.PAUSED, Phase.FAULTED}),
+    Phase.PAUSED: frozenset({Phase.ATTACHING, Phase.FAULTED}),
+    Phase.FAULTED: frozenset({Phase.ATTACHING}),
+}
+
+
+class Batch(NamedTuple):
+    """One batch accepted for the target, and the offset it has to get there.
+
+    `payload` and `owner` are opaque here (a view of a frame, and the frame).
+    """
+
+    base_offset: int
+    record_count: int
+    max_timestamp: int
+    size: int
+    payload: object
+    owner: object
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLimits:
+    """What the target's topic accepts, and how long its brokers remember a producer. Bytes and ms.
+
+    `fill_length_max` is the longest run of offsets without a record that may be filled, and `may_be_mapped` whether the
+    partition goes over to mapped offsets where one is longer, or cannot be filled at all. `surplus_allowed` tells that
+    it may go on behind markers too many, `others_write` that records of others may stand anywhere between ours.
+    """
+
+    batch_bytes_max: int
+    guard_ms: int
+    fill_length_max: int = 5_000_000
+    may_be_mapped: bool = False
+    surplus_allowed: bool = False
+    others_write: bool = False

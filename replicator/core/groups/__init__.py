@@ -1,0 +1,1 @@
+"""How consumer groups follow."""

@@ -1,0 +1,413 @@
+"""What an operator may order of a switch, and when: begin, abort, take the way back, confirm, archive.
+
+Each order is a pure change of the flow's journal record, made by a compare-and-set. The same order again changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from replicator.core.copy.attach_facts import Role
+from replicator.core.switch.helps import after_the_end, beside, command, instead_of_abort, status_command
+from replicator.core.switch.machine import NO_RETURN, Facts, check_known, confirmation_digest, kept_locks, may_be_undone
+from replicator.core.switch.results import changed, turned
+from replicator.errors import Conflict, PreflightFailed, UsageError
+from replicator.model.acl import parse
+from replicator.model.switch import (
+    PAST_MAX,
+    Away,
+    Close,
+    Decision,
+    Direction,
+    Journal,
+    LeftOut,
+    Order,
+    Outcome,
+    StepName,
+    Switches,
+    Verb,
+)
+
+_BOTH_PATHS = (
+    StepName.BEGIN_FENCE,
+    StepName.FENCE,
+    StepName.VERIFY_FENCE,
+    StepName.PROMOTE,
+    StepName.RECORD_CUT,
+    StepName.OPEN_TARGET,
+)
+"""Steps of a switchover that a failover does as well, in the order of both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The record once an order was taken.
+
+    Attributes:
+        already: Nothing was to be done: this order, or one that means the same, is under way or done.
+    """
+
+    switches: Switches
+    already: bool = False
+
+
+def begin(
+    switches: Switches,
+    order: Order,
+    *,
+    promoted: bool,
+    now_ms: int,
+    reverse: Journal | None = None,
+    was_cut: bool = False,
+    reverse_opened: bool = False,
+    target_closed: bool = False,
+    apart: Collection[str] = (),
+    other: str = "",
+    as_it_runs: bool = False,
+) -> Begun:
+    """Take an order to switch.
+
+    Args:
+        switches: The flow's record as it stands.
+        order: What is wanted.
+        promoted: Whether the writer record, or those of all mirrors that are meant, says promoted.
+        now_ms: The time.
+        reverse: The switch of the reverse flow that is running, for a failback.
+        was_cut: Whether a switch that is not remembered any more left a cut of what is meant.
+        reverse_opened: Whether the reverse flow took over from the last switch of this one, and was opened since.
+        target_closed: Whether rules of the reverse flow's last switch keep this one's target closed.
+        apart: Source topics that were switched alone, and are not meant: they stay closed whatever becomes of this.
+        other: Name of the flow that goes back, if there is one.
+        as_it_runs: Whether one of the same kind that is running will do, however it was ordered.
+
+    Raises:
+        Conflict: Another switch of this flow is running, or the same with other options, or one of the reverse flow
+            that a failback did not order.
+        PreflightFailed: The flow is not where such a switch begins.
+        UsageError: The order contradicts itself.
+    """
+    if any(order.id == journal.id for journal in switches.all):
+        return Begun(switches, already=True)
+    running = switches.running
+    if running is not None:
+        return _beside(switches, running, order, now_ms, as_it_runs=as_it_runs)
+    if switches.current is not None:
+        check_known(switches.current)
+    if order.verb is Verb.FAILBACK and _came_back(switches.current, order, reverse, promoted=promoted):
+        return Begun(switches, already=True)
+    _check_start(order, promoted=promoted)
+    if order.verb is Verb.FAILBACK:
+        _check_came_from(switches, order, was_cut=was_cut, reverse_opened=reverse_opened)
+    if order.verb is not Verb.FAILBACK and promoted:
+        if was_cut or any(_opened(one, order) for one in switches.all):
+            return Begun(switches, already=True)
+        _check_closed(order, other, target_closed=target_closed)
+    inherited, others = _standing(switches.current, order, apart)
+    journal = Journal(
+        id=order.id,
+        verb=order.verb,
+        flow=order.flow,
+        topics=tuple(sorted(set(order.topics))),
+        left_out=tuple(sorted(set(order.left_out))),
+        options=order.options,
+        actor=order.actor,
+        reason=order.reason,
+        started_ms=now_ms,
+        inherited_locks=inherited,
+        other_locks=others,
+    )
+    return Begun(archived(switches, journal))
+
+
+def _check_start(order: Order, *, promoted: bool) -> None:
+    if order.verb is not Verb.FAILBACK:
+        return
+    if not order.options.reverse_flow:
+        raise UsageError(
+            "a failback needs a flow with both clusters swapped",
+            next_step=f"add a flow with `reverse_of: {order.flow}` to the flow file, and reload the daemon (SIGHUP)",
+        )
+    if not promoted:
+        raise PreflightFailed(
+            f"flow {order.flow!r} still copies: there is nothing to come back from",
+            next_step=f"to see where it was moved before: replicator switch history {order.flow}; to move it now: "
+            f"{command(Verb.SWITCHOVER, order.flow, order.topics)}",
+        )
+
+
+def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse_opened: bool) -> None:
+    """Refuse to come back from where nobody went: a way back stands by as promoted from its first day on.
+
+    A failback of the wrong flow of a pair would take the open side for an old source, and let a flow copy to it.
+    """
+    other = order.options.reverse_flow
+    if not was_cut and not any(_opened(one, order) for one in switches.all):
+        raise PreflightFailed(
+            f"flow {order.flow!r} was never switched: there is nothing to come back from",
+            why="it stands by because its target is the open side, and none of its topics was ever cut",
+            next_step=f"if flow {other!r} is the one that was switched: {command(Verb.FAILBACK, other)}",
+        )
+    if reverse_opened:
+        raise PreflightFailed(
+            f"flow {order.flow!r} has been failed back already: its target is the passive side",
+            why=f"flow {other!r} took over after its last switch, and has been opened since",
+            next_step=command(Verb.FAILBACK, other),
+        )
+
+
+def _check_closed(order: Order, other: str, *, target_closed: bool) -> None:
+    """Return if a flow that never copied can open its target all the same: by taking rules away that we placed."""
+    if order.verb is Verb.FAILOVER and target_closed and not order.topics:
+        return
+    raise PreflightFailed(
+        f"flow {order.flow!r} was never begun and has copied nothing: it has nothing to open",
+        why="its target is the old source of the other flow, holds what it held when that was switched, and is open "
+        "as far as this flow is concerned",
+        next_step="if the other side is lost, point the applications at this one: no rule of ours keeps them off; "
+        f"while it is up, and once it is back: {command(Verb.FAILBACK, other or 'OTHER-FLOW')}",
+    )
+
+
+def _opened(journal: Journal, order: Order) -> bool:
+    """Return whether a switch opened what an order is about, or some of it."""
+    if journal.verb is Verb.FAILBACK or journal.outcome is not Outcome.DONE:
+        return False
+    return not order.topics or any(topic in journal.scope for topic in order.topics)
+
+
+def not_selected_then(switches: Switches, topics: Collection[str] = ()) -> tuple[LeftOut, ...]:
+    """Return the mirrors that the last switch of the whole flow neither cut nor opened, as they were not selected.
+
+    Args:
+        switches: The flow's record.
+        topics: Source topics that are meant; none for the whole flow.
+    """
+    opened = [one for one in switches.all if not one.topics and one.verb is not Verb.FAILBACK]
+    last = next((one for one in reversed(opened) if one.outcome is Outcome.DONE), None)
+    left_out = last.left_out if last is not None else ()
+    return tuple(one for one in left_out if one.why is Away.NOT_SELECTED and (not topics or one.topic in topics))
+
+
+def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, promoted: bool) -> bool:
+    """Return whether the last failback was this one: the flow is back, or the switchover for it is under way.
+
+    While that one turns both flows round, neither of them copies, and the old source holds what it was sent since: it
+    must not be taken for one that has just come back.
+    """
+    ordered = last is not None and last.verb is Verb.FAILBACK and last.outcome is Outcome.DONE
+    same = last if ordered and last is not None and set(last.topics) == set(order.topics) else None
+    if reverse is None:
+        return same is not None and same.options.switch_back and not promoted
+    if same is not None and reverse.id == same.back_id:
+        return True
+    raise Conflict(
+        f"{reverse.verb} {reverse.id} of flow {reverse.flow!r} is running",
+        why="it decides which side is open",
+        next_step=status_command(reverse.flow),
+    )
+
+
+def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
+    """Return whether all that an order is about was opened.
+
+    Args:
+        order: What is wanted.
+        flow: The role of the flow, which mirrors follow that were not switched alone.
+        mirrors: The role of each mirror, by source topic.
+
+    Raises:
+        PreflightFailed: Some of it was, and some was not: what is meant has to be named.
+    """
+    named = {topic: mirrors.get(topic, flow) for topic in order.topics}
+    opened = sorted(topic for topic, role in named.items() if role is Role.PROMOTED)
+    left = sorted(named.keys() - set(opened))
+    if opened and left:
+        raise PreflightFailed(
+            f"{opened[0]} was switched already, and {left[0]} was not",
+            next_step=command(order.verb, order.flow, opened if order.verb is Verb.FAILBACK else left),
+        )
+    if named:
+        return bool(opened)
+    wanted = Role.PROMOTED if order.verb is Verb.FAILBACK else Role.COPYING
+    apart = sorted(topic for topic, role in mirrors.items() if role is wanted)
+    if apart and flow in {Role.COPYING, Role.PROMOTED} - {wanted}:
+        raise PreflightFailed(
+            f"of flow {order.flow!r} only topics that were switched alone can be meant, {apart[0]} among them",
+            why=f"the rest of it is {'still copied' if order.verb is Verb.FAILBACK else 'on the other side'}",
+            next_step=command(order.verb, order.flow, apart),
+        )
+    return flow is Role.PROMOTED
+
+
+def _standing(last: Journal | None, order: Order, apart: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return locks of ours that may stand: those of what is switched now, and those of other topics.
+
+    Of an aborted switch too, for a frozen executor may put them back late.
+    """
+    if last is None:
+        return (), ()
+    ours = set(kept_locks(last)) if last.outcome is Outcome.DONE else {*last.locks, *last.inherited_locks}
+    others = set(last.other_locks)
+    if order.topics and last.outcome is Outcome.DONE:
+        others, ours = others | ours, set()
+    mine = {lock for lock in others if not order.topics or parse(lock).name in order.topics}
+    mine |= ours
+    stays = {lock for lock in mine if apart and parse(lock).name in apart}
+    return tuple(sorted(mine - stays)), tuple(sorted((others - mine) | stays))
+
+
+def _beside(switches: Switches, running: Journal, order: Order, now_ms: int, *, as_it_runs: bool) -> Begun:
+    same = running.verb is order.verb and set(running.topics) == set(order.topics)
+    if same and running.direction is Direction.FORWARD:
+        differs = None if as_it_runs else _other_option(running, order)
+        if differs is None:
+            return Begun(switches, already=True)
+        raise Conflict(
+            f"{running.verb} {running.id} of this flow is running, and was ordered {differs}",
+            why="what an order said cannot be changed any more",
+            next_step=beside(running),
+        )
+    check_known(running)
+    if order.verb is Verb.FAILOVER and running.verb is Verb.SWITCHOVER and set(running.topics) == set(order.topics):
+        return Begun(replace(switches, current=escalated(running, order, now_ms)))
+    raise Conflict(
+        f"{running.verb} {running.id} of this flow is running",
+        why=f"it has reached {running.reached or 'nothing yet'}, {running.direction}",
+        next_step=beside(running),
+    )
+
+
+def _other_option(running: Journal, order: Order) -> str | None:
+    """Return how a running switch was ordered otherwise than it is now; None where it was ordered the same way.
+
+    Who orders it anew, and agrees to what is shown, would agree to something else than he named.
+    """
+    was, wanted = running.options, order.options
+    options = {
+        "--append": (was.append, wanted.append),
+        "--stay": (not was.switch_back, not wanted.switch_back),
+        "--inexact-groups": (not was.groups_exact, not wanted.groups_exact),
+        "--producers-stopped": (was.close is Close.STATED, wanted.close is Close.STATED),
+        "--reverse": (bool(was.reverse_flow), bool(wanted.reverse_flow)),
+    }
+    if order.verb is Verb.FAILOVER:  # it has none of these; one that took over from a switchover keeps its options
+        return None
+    return next(
+        (f"{'with' if had else 'without'} {name}" for name, (had, wants) in options.items() if had != wants), None
+    )
+
+
+def escalated(running: Journal, order: Order, now_ms: int) -> Journal:
+    """Return a switchover that goes on as a failover, because the source died under it.
+
+    What was done is kept: its locks stay noted (they keep the dead source closed when it returns), and a cut that was
+    recorded stays the cut. Nothing is asked of the source any more.
+    """
+    taken = replace(
+        running,
+        id=order.id,
+        verb=Verb.FAILOVER,
+        reason=order.reason or running.reason,
+        actor=order.actor or running.actor,
+        direction=Direction.FORWARD,
+        stopped_by=f"the failover took over from switchover {running.id}",
+        escalated=True,
+        replaces=running.id,
+    )
+    done = [step for step in _BOTH_PATHS if running.did(step)] if running.direction is Direction.FORWARD else []
+    # Once the target is open only the reverse flow was missing, and it needs the source.
+    return changed(replace(taken, reached=done[-1] if done else None), Facts(now_ms))
+
+
+def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
+    """Return the journal on its way to undo everything; where nothing was done yet, at the end of it.
+
+    Raises:
+        Conflict: It cannot be undone any more.
+    """
+    if journal.outcome is Outcome.ABORTED or journal.direction is Direction.ABORTING:
+        return journal
+    if journal.finished:
+        raise Conflict(f"{journal.verb} {journal.id} has ended: {journal.outcome}", next_step=after_the_end(journal))
+    check_known(journal)
+    if not may_be_undone(journal):
+        raise Conflict(
+            f"{journal.verb} {journal.id} cannot be aborted any more",
+            why=f"{NO_RETURN[journal.verb]} was recorded, and what follows it cannot be undone",
+            next_step=instead_of_abort(journal),
+        )
+    return changed(turned(journal, Direction.ABORTING, why), Facts(now_ms))
+
+
+def way_back(copy: Journal, why: str) -> Journal:
+    """Return the source's copy once it is decided that the source opens again: the one way out behind the fence.
+
+    The copy on the source is the judge, by compare-and-set: a target that was not given up for dead by everybody finds
+    this decision before it opens, and follows.
+
+    Raises:
+        Conflict: The target was opened, or may be any moment.
+    """
+    if not copy.is_copy:
+        raise Conflict(f"switch {copy.id} has no copy on the source to decide on", next_step=status_command(copy.flow))
+    if copy.decision is Decision.BACK:
+        return copy
+    check_known(copy)
+    shown = status_command(copy.flow)
+    if copy.decision is not Decision.UNDECIDED:
+        raise Conflict(
+            f"switch {copy.id} has no way back any more",
+            why=f"{copy.decision} was decided on the source",
+            next_step=f"let it go on ({shown}), then {command(Verb.FAILBACK, copy.flow, copy.topics)}"
+            if copy.decision is Decision.FORWARD
+            else f"it is being undone, or was: {shown}",
+        )
+    return replace(turned(copy, Direction.BACK, why), decision=Decision.BACK, revision=copy.revision + 1)
+
+
+def copy_for_source(journal: Journal) -> Journal:
+    """Return what OfferWayBack writes to the source's state topic."""
+    return replace(journal, is_copy=True, decision=Decision.UNDECIDED, revision=0)
+
+
+def decided(copy: Journal | None, journal: Journal, wanted: Decision) -> Journal:
+    """Return the source's copy after a compare-and-set from undecided (or nothing) to `wanted`.
+
+    A decision that was made before stands. Of another switch's copy nothing is kept: only one runs at a time.
+    """
+    if copy is None or copy.id != journal.id:
+        copy = copy_for_source(journal)
+    if copy.decision is not Decision.UNDECIDED or wanted is Decision.UNDECIDED:
+        return copy
+    return replace(copy, decision=wanted, revision=copy.revision + 1)
+
+
+def confirmed(journal: Journal, digest: str) -> Journal:
+    """Return the journal with the operator's agreement to what it found.
+
+    Raises:
+        UsageError: It does not wait for one.
+        PreflightFailed: The operator agreed to something else.
+    """
+    if journal.confirmed == digest and digest:
+        return journal
+    if journal.finished or not journal.did(StepName.EXPORT_TAILS) or journal.did(StepName.CONFIRM):
+        raise UsageError(
+            f"{journal.verb} {journal.id} does not wait for a confirmation", next_step=status_command(journal.flow)
+        )
+    if digest != confirmation_digest(journal):
+        raise PreflightFailed(
+            "what was confirmed is not what was found since",
+            next_step=f"{status_command(journal.flow)} shows it anew, with the command that agrees to it",
+        )
+    return replace(journal, confirmed=digest, revision=journal.revision + 1)
+
+
+def archived(switches: Switches, fresh: Journal) -> Switches:
+    """Return the record with a new switch; the one before is kept without what it noted of each partition."""
+    if switches.current is None:
+        return replace(switches, current=fresh)
+    last = replace(switches.current, locks=(), inherited_locks=(), other_locks=(), ends=(), cuts=(), topic_ids=())
+    return Switches(fresh, (*switches.past, last)[-PAST_MAX:])

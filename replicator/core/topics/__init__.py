@@ -1,0 +1,1 @@
+"""Which topics a flow means, how their mirrors look, and what is ours to change. Begin with `plan.py`."""

@@ -1,0 +1,308 @@
+"""What on a cluster is ours to change: topics, rules of an authorizer, and commits of groups.
+
+Nothing is changed before it is proven ours, and the proof is a value. What changes a cluster (`admin.topics`,
+`admin.acls`, `engine.groups.sides`, `wire.control.delete_records`) takes such a value instead of a name, so that a
+caller without a proof does not pass the type checker. This module alone makes these values.
+
+A topic is ours
+
+- if the record of a mirror of this flow names its topic id (`recorded`);
+- if we created it (`created`);
+- if it stood there before us and never held a record (`adopted`): it is recorded before anything of it is changed;
+- if an operator gave it up, to be deleted (`given_up`), or accepted it: that is recorded, too.
+
+A name proves nothing: a topic may be deleted and created again between two looks. So the id that was proven is compared
+with the cluster's once more just before each change (`admin.topics`, `engine.state.ownership.confirm`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from replicator.core.groups.sync import Ours
+from replicator.core.topics.plan import Fault
+from replicator.errors import BugError, Conflict
+from replicator.model.acl import Rule
+from replicator.model.groups import Committed
+from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.states import Reason
+
+DOUBTS = frozenset(
+    {
+        Reason.FOREIGN_WRITER,
+        Reason.CONTENT_MISMATCH,
+        Reason.SOURCE_TRUNCATED,
+        Reason.SOURCE_RECREATED,
+        Reason.TARGET_RECREATED,
+        Reason.FENCED,
+    }
+)
+"""Reasons of a partition for which its topic is left as it is: it may hold what is not ours."""
+NO_TOPIC_ID = bytes(16)
+"""Of clusters that have no topic ids: there the name is all there is."""
+
+
+class Because(enum.StrEnum):
+    """Why a topic is ours."""
+
+    RECORDED = "recorded"
+    CREATED = "created"
+    NEVER_WRITTEN = "never_written"
+    SHARED = "shared"
+    GIVEN_UP = "given_up"
+    HOLDS_ONLY_OURS = "holds_only_ours"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedTopic:
+    """A topic that was proven to be ours.
+
+    Attributes:
+        name: Its name.
+        topic_id: 16 bytes, `NO_TOPIC_ID` where the cluster tells none: the proof is about this topic alone.
+        because: Why it is ours.
+    """
+
+    name: str
+    topic_id: bytes
+    because: Because
+
+    def is_still(self, topic_id: bytes | None) -> bool:
+        """Return whether the topic that has its name now is surely the one that was proven.
+
+        Where the proof, or the cluster now, tells no id, that is only so where neither does: an id that is not known
+        equals none.
+
+        Args:
+            topic_id: Of the topic that has this name now, None where there is none.
+        """
+        return topic_id == self.topic_id
+
+    def why_not(self, topic_id: bytes | None) -> str:
+        """Return why a topic that `is_still` denies was left as it is."""
+        if topic_id is None:
+            return "it is gone"
+        if not any(topic_id):
+            return "its cluster does not tell its topic id now"
+        if not any(self.topic_id):
+            return "it was proven ours while its cluster told no topic ids, and now it does"
+        return "it was deleted and created again since it was proven ours"
+
+
+class Copied(NamedTuple):
+    """A mirror on a flow's own source that is fed from a topic of its target: its name, and whose mirror it is."""
+
+    mirror: str
+    flow: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a topic that stands on the target under the name of a mirror.
+
+    Attributes:
+        name: Its name.
+        topic_id: Its id now.
+        is_recorded: Whether a record of this flow says that it is a mirror.
+        recorded_id: The id in that record; without one, it says nothing of a topic that has one.
+        owner: Name of another flow whose record says that it feeds this topic, None for none.
+        source_of: Mirror on our own source that is recorded as fed from this very topic, None for none.
+        flow: Name of the flow that asks, for messages.
+        written: A partition that has held records, and where it ends; None where none has.
+        ends_with_ours: Whether a log of it ends with a batch of this flow's own producers, and none with another one.
+        shared: Whether others write to the target as well, and the flow only adds to it (`loop_guard: origin`).
+    """
+
+    name: str
+    topic_id: bytes
+    is_recorded: bool = False
+    recorded_id: bytes = NO_TOPIC_ID
+    owner: str | None = None
+    source_of: Copied | None = None
+    flow: str = "FLOW"
+    written: tuple[int, int] | None = None
+    ends_with_ours: bool = False
+    shared: bool = False
+
+
+def proven(standing: Standing) -> OwnedTopic | Fault:
+    """Return the proof that a topic on the target is ours, or why it is not."""
+    if standing.is_recorded:
+        owned = recorded(standing.name, standing.recorded_id)
+        if owned.is_still(standing.topic_id):
+            return owned
+        if any(standing.recorded_id):
+            return Fault(
+                Reason.TARGET_RECREATED,
+                f"the target topic {standing.name} was deleted and created again: it is not the one that is recorded "
+                "as ours",
+            )
+    if standing.shared:
+        return OwnedTopic(standing.name, standing.topic_id, _why_unrecorded(standing))
+    return _of_others(standing) or OwnedTopic(standing.name, standing.topic_id, _why_unrecorded(standing))
+
+
+def _why_unrecorded(standing: Standing) -> Because:
+    if standing.is_recorded:  # from when its cluster told no ids; what it holds is ours
+        return Because.RECORDED
+    return Because.SHARED if standing.shared else Because.NEVER_WRITTEN
+
+
+def _of_others(standing: Standing) -> Fault | None:
+    """Return why a topic whose id no record of this flow names is not ours, None where nothing says so."""
+    name = standing.name
+    if standing.owner is not None:
+        return Fault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {standing.owner}")
+    if standing.source_of is not None:
+        return Fault(
+            Reason.TARGET_TAKEN,
+            f"{circle_text(name, standing.source_of)}; next: {circle_step(name, standing.source_of, standing.flow)}",
+        )
+    if standing.written is not None and not (standing.is_recorded and standing.ends_with_ours):
+        return Fault(Reason.FOREIGN_WRITER, _foreign(standing, *standing.written))
+    return None
+
+
+def circle_text(topic: str, copied: Copied) -> str:
+    """Return why a topic of the target is no mirror: it is copied to the source now."""
+    return (
+        f"{topic} on the target is itself the source of {copied.mirror} on the source, a mirror of flow {copied.flow}: "
+        "copying it back would go in a circle"
+    )
+
+
+def circle_step(topic: str, copied: Copied, flow: str) -> str:
+    """Return what helps then; `flow` is the one that asks."""
+    return (
+        f"correct `from` and `to` if they are swapped; else rename the mirrors (topics.rename), or exclude it; if flow "
+        f"{copied.flow} is not to copy it any more, take {topic} out of that flow (topics.exclude, and restart its "
+        f"daemons), `replicator mirror forget {copied.flow} {topic}`, and if the topic holds records, "
+        f"`replicator mirror resolve {flow} TOPIC --how accept`"
+    )
+
+
+def _foreign(standing: Standing, partition: int, end: int) -> str:
+    there = f"partition {partition} ends at {end}"
+    if standing.is_recorded:
+        return (
+            f"{standing.name} is recorded as a mirror of this flow without a topic id, and the target tells one now: "
+            f"what it holds does not show that it is ours, {there}; `mirror resolve --how accept` takes it up there"
+        )
+    return (
+        f"{standing.name} already exists on the target and is not a mirror of this flow: {there}. If it was one, and "
+        f"{STATE_TOPIC} was lost, `mirror resolve --how accept` takes it up where it ends"
+    )
+
+
+def merged_names(targets: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the target topics that more than one source topic would be copied to, each with those in name order.
+
+    Args:
+        targets: Target topic by source topic.
+    """
+    found: dict[str, list[str]] = {}
+    for name, target_name in sorted(targets.items()):
+        found.setdefault(target_name, []).append(name)
+    return {target_name: tuple(names) for target_name, names in found.items() if len(names) > 1}
+
+
+def recorded(name: str, topic_id: bytes) -> OwnedTopic:
+    """Return a topic whose id stands in a record of this flow.
+
+    Raises:
+        BugError: The record names no topic.
+    """
+    if not name:
+        raise BugError("a record of no topic proves nothing")
+    return OwnedTopic(name, topic_id or NO_TOPIC_ID, Because.RECORDED)
+
+
+def created(name: str, topic_id: bytes) -> OwnedTopic:
+    """Return a topic that the cluster has created for us."""
+    return OwnedTopic(name, topic_id, Because.CREATED)
+
+
+def given_up(name: str, topic_id: bytes) -> OwnedTopic:
+    """Return a topic that an operator wants deleted, as is recorded."""
+    return OwnedTopic(name, topic_id, Because.GIVEN_UP)
+
+
+def holding_only_ours(name: str, topic_id: bytes) -> OwnedTopic:
+    """Return a topic of ours that no record names, by what it holds: nothing, or records that carry our headers."""
+    return OwnedTopic(name, topic_id, Because.HOLDS_ONLY_OURS)
+
+
+# -- rules of an authorizer -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedRules:
+    """Rules that are recorded as ours: before they are placed, and until they are gone. In the order of the change."""
+
+    rules: tuple[Rule, ...]
+
+
+def recorded_rules(rules: Iterable[Rule], record: Iterable[Rule]) -> OwnedRules:
+    """Return rules to place or remove.
+
+    Args:
+        rules: Which ones.
+        record: All that are recorded as ours on that cluster now.
+
+    Raises:
+        BugError: One of them is not recorded.
+    """
+    wanted, known = tuple(rules), frozenset(record)
+    strange = [rule for rule in wanted if rule not in known]
+    if strange:
+        raise BugError(f"a rule that is not recorded as ours is not touched: {strange[0]}")
+    return OwnedRules(wanted)
+
+
+def probe_rule(rule: Rule, made_up: str) -> OwnedRules:
+    """Return a rule about a thing that is not there, whose name was made up for it.
+
+    Raises:
+        BugError: It is about something else.
+    """
+    if rule.name != made_up:
+        raise BugError(f"{rule} is not about {made_up}")
+    return OwnedRules((rule,))
+
+
+# -- commits of groups ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedCommits:
+    """Commits of one group that are recorded as ours before they are written, by partition of the target."""
+
+    group: str
+    commits: Mapping[TopicPartition, Committed]
+
+
+def recorded_commits(
+    group: str, commits: Mapping[TopicPartition, Committed], record: Mapping[TopicPartition, Ours]
+) -> OwnedCommits:
+    """Return what may be committed for a group.
+
+    Args:
+        group: The group.
+        commits: What to commit.
+        record: What is recorded as written for it.
+
+    Raises:
+        Conflict: One of them is not recorded, or not any more: another daemon of the flow has decided since.
+    """
+    for where, one in commits.items():
+        if where not in record or record[where].offset != one.offset:
+            raise Conflict(f"a commit of group {group} for {where} that is not recorded as ours is not written")
+    return OwnedCommits(group, commits)
+
+
+def made_up_commits(group: str, commits: Mapping[TopicPartition, Committed]) -> OwnedCommits:
+    """Return commits of a group that whoever asks has made up, on a cluster that it started for it."""
+    return OwnedCommits(group, commits)

@@ -1,0 +1,1 @@
+"""Who works on what: leases, claims, shards. Begin with `lease.py`."""

@@ -1,0 +1,91 @@
+"""Whether a coordinator takes a daemon's word: whose leases it may ask for, and what it can have said of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.core.work.shards import SHARDS_MAX
+from replicator.errors import Conflict, UsageError
+from replicator.model.lease import Binding
+
+if TYPE_CHECKING:
+    from replicator.model.lease import Caller, LeaseTable
+
+_UID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_FLOW_CHARS_MAX = 63
+_INSTANCE_CHARS_MAX = 300
+_ADDRESS_CHARS_MAX = 300
+_CLUSTER_ID_CHARS_MAX = 64
+_EPOCH_MAX = 1 << 62
+"""Of what a daemon says, unless the table knows as much: leases granted above it must still fit into 64 bits."""
+
+
+def check(caller: Caller) -> None:
+    """Return if what a caller says of itself and its shards can be meant.
+
+    Raises:
+        UsageError: It is about shards that the flow does not have, or no daemon of ours says such a thing.
+    """
+    if not 0 < caller.shards <= SHARDS_MAX:
+        raise UsageError(f"{caller.shards} shards are not possible", why=f"a flow has 1 to {SHARDS_MAX} of them")
+    texts = (
+        ("instance", caller.instance, _INSTANCE_CHARS_MAX),
+        ("flow", caller.flow, _FLOW_CHARS_MAX),
+        ("address", caller.address, _ADDRESS_CHARS_MAX),
+        ("source_cluster_id", caller.source_cluster_id, _CLUSTER_ID_CHARS_MAX),
+        ("target_cluster_id", caller.target_cluster_id, _CLUSTER_ID_CHARS_MAX),
+    )
+    for name, text, chars_max in texts:
+        if len(text) > chars_max or not text.isprintable():
+            raise UsageError(f"the {name} of a call about leases cannot be meant", why=f"it has {len(text)} characters")
+    if not _UID.fullmatch(caller.flow_uid) or not caller.instance or not caller.flow:
+        raise UsageError("a call about leases names a flow, its uid and a daemon")
+    shards = (*caller.floors, *caller.held, *caller.busy)
+    if len(caller.busy) > caller.shards or any(not 0 <= shard < caller.shards for shard in shards):
+        raise UsageError(f"a call about leases is about the shards 0 to {caller.shards - 1} of its flow")
+
+
+def check_epochs(caller: Caller, table: LeaseTable) -> None:
+    """Return if the epochs that a caller tells of can be those of leases.
+
+    Args:
+        caller: Who calls.
+        table: The leases of its flow so far.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    known = {lease.shard: lease.epoch for lease in table.leases}
+    for said in (caller.floors, caller.held):
+        for shard, epoch in said.items():
+            if not 0 <= epoch <= max(_EPOCH_MAX, known.get(shard, 0)):
+                raise UsageError(f"{epoch} is no epoch of a lease", why=f"it is said of shard {shard}")
+
+
+def bound(before: Binding | None, caller: Caller) -> Binding:
+    """Return which flow a uid belongs to, once a caller has told.
+
+    Raises:
+        Conflict: It belongs to a flow of another name, or between other clusters.
+    """
+    if before is None:
+        return Binding(caller.flow, caller.source_cluster_id, caller.target_cluster_id)
+    if before.flow != caller.flow:
+        raise Conflict(
+            f"{caller.flow_uid} is not the uid of flow {caller.flow!r}",
+            why=f"this coordinator knows it as that of flow {before.flow!r}",
+            next_step="ask as a daemon of that flow; its leases are not those of another one",
+        )
+    for name in ("source_cluster_id", "target_cluster_id"):
+        there, said = getattr(before, name), getattr(caller, name)
+        if there and said and there != said:
+            raise Conflict(
+                f"flow {caller.flow!r} ({caller.flow_uid}) does not copy between these clusters",
+                why=f"its {name} is {there} for this coordinator, and {said} for the caller",
+                next_step="a cluster that came from a copy of another one needs a coordinator of its own",
+            )
+        if said and not there:
+            before = replace(before, **{name: said})
+    return before

@@ -1,0 +1,223 @@
+"""Fills offsets that hold no record on the source, with control markers, which readers skip (docs/CLIENTS.md).
+
+One request carries the markers of many partitions, in rounds per target broker.
+Markers are not compare-and-append, so each rule here stands for what the broker does not check:
+
+- nothing of the partition is in flight (`core.copy.machine`), and its place was proven under the claim: nobody else may
+  append there;
+- after each round the log's end is read: it tells whether every marker stands, and whether a stranger's does;
+- a lost answer is a doubt: the doubt time is waited out, and the log read again, before the next fill;
+- the epoch of a marker in bulk is the number of the claim: behind a newer holder's marker, older ones are refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.answers import ProduceOutcome
+from replicator.engine.copy.partition import Slot, release
+from replicator.errors import AuthorizationFailed, Conflict, KafkaError, MarkersNotShown, TimedOut
+from replicator.obs import bugs
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import error_name
+
+if TYPE_CHECKING:
+    from replicator.core.copy.intake import Fill
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.work.shards import Shard
+    from replicator.wire.connection import Connection
+
+_MARKERS_MAX = 20_000
+"""Of one request: a broker appended 10,000 a second on three replicas (KAFKA.md 0b.4)."""
+_CLUSTER_AUTHORIZATION_FAILED = 31
+_PASSING = (KafkaError, TimedOut, Conflict)
+"""What may go better next time; how much of a fill stands is not known."""
+
+log = get_logger(__name__)
+
+_Round = dict[Slot, tuple["Fill", int]]
+"""What one request fills: partition to its offsets and the episode."""
+
+
+class Filler:
+    """The fills on the partitions that one target broker leads."""
+
+    def __init__(self, pump: Pump, node: int) -> None:
+        self.node = node
+        self._pump = pump
+        self._due: dict[Slot, None] = {}
+        self._suspects: set[Slot] = set()
+        self._busy = False
+
+    def add(self, slot: Slot) -> None:
+        """This partition has to be filled next."""
+        self._due[slot] = None
+        if not self._busy:
+            self._busy = True
+            self._pump.start_task(self._run())
+
+    def discard(self, slot: Slot) -> None:
+        """This partition has nothing to be filled here any more."""
+        self._due.pop(slot, None)
+
+    async def _run(self) -> None:
+        try:
+            while self._due:
+                await self._fill_round()
+        finally:
+            self._busy = False
+
+    async def _fill_round(self) -> None:
+        pump = self._pump
+        shard = next(iter(self._due)).shard
+        number, route = shard.claim.number, shard.fill_route
+        work: _Round = {}
+        gathered: list[Slot] = []
+        try:
+            if _is_ours(shard, number):
+                await route.prepare(number)
+            connection = await pump.target.cluster.connection(self.node, Purpose.CONTROL)
+            slow = route.is_slow(number)
+            async with route.turn(slow=slow):
+                work = self._gather(shard, number, route.length_max(slow=slow))  # now: the claim may go in any wait
+                gathered = list(work)
+                if work:
+                    await self._write(connection, shard, number, work, slow=slow)
+        except (AuthorizationFailed, MarkersNotShown) as error:
+            self._denied(work, error)
+        except _PASSING as error:
+            self._failed(work, str(error))
+            pump.report_target(self.node, error)
+        except Exception as error:  # noqa: BLE001 - of one partition, of whatever kind
+            self._met_bug(gathered, shard, error)
+            self._failed(work, repr(error))  # or their answers would be waited for for ever
+        else:
+            self._suspects.difference_update(gathered)
+
+    def _gather(self, shard: Shard, number: int, length_max: int) -> _Round:
+        """Take what may be filled now under that claim, up to a request's size; what may not is let go of."""
+        due, self._due = self._due, {}
+        work: _Round = {}
+        left = _MARKERS_MAX
+        for slot in due:
+            try:
+                left -= self._gather_one(slot, shard, number, min(left, length_max), work)
+            except Exception as bug:  # noqa: BLE001 - of this partition, of whatever kind
+                self._pump.stop_over_bug(slot, bug)
+        return work
+
+    def _gather_one(self, slot: Slot, shard: Shard, number: int, length_max: int, work: _Round) -> int:
+        """Take what may be filled of one partition; return how many offsets that is."""
+        pump = self._pump
+        if slot.copy.fill_due() is None:
+            return 0
+        alone = slot in self._suspects or not self._suspects.isdisjoint(work)
+        if slot.shard is not shard:  # its markers carry another claim's number: in the next round
+            self._due[slot] = None
+        elif not _is_ours(shard, number) or not shard.guard.may_fill(slot):
+            pump.wait_to_fill(slot)
+        elif slot.verified_at < shard.fill_route.prepared_at:
+            pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
+        elif length_max and not (work and alone):
+            fill = slot.copy.begin_fill(length_max)
+            work[slot] = (fill, slot.copy.episode)
+            return fill.length
+        else:
+            self._due[slot] = None
+        return 0
+
+    async def _write(self, connection: Connection, shard: Shard, number: int, work: _Round, *, slow: bool) -> None:
+        pump = self._pump
+        sent_at = pump.now()
+        lengths = {slot.target: fill.length for slot, (fill, _) in work.items()}
+        route = shard.fill_route
+        if slow:
+            codes = await route.by_transaction(connection, lengths, lambda: _is_ours(shard, number))
+        else:
+            codes = await route.in_bulk(connection, lengths, number)
+        ends = await control.list_offsets(connection, lengths, control.LATEST, committed=False)
+        for slot, (fill, episode) in list(work.items()):
+            code = codes.get(slot.target, -1)
+            end = ends.get(slot.target)
+            del work[slot]
+            if code or end is None or end.error:
+                self._refused(slot, episode, code or (end.error if end is not None else -1))
+            else:
+                self._filled(slot, fill, episode, end.value, sent_at)
+        pump.writers_kick()
+        pump.readers_kick()
+
+    def _filled(self, slot: Slot, fill: Fill, episode: int, end: int, sent_at: float) -> None:
+        pump, copy = self._pump, slot.copy
+        release(copy.filled(fill, episode, end))
+        if episode != copy.episode or not copy.is_copying():
+            self._settled(slot)
+            return
+        slot.attempts = 0
+        slot.verified_at = sent_at
+        slot.moved_at = pump.now()
+        slot.fill_pace.accepted(fill, episode, sent_at, slot.moved_at)
+        pump.count_fill(fill.length, slot.moved_at)
+        if not slot.active:
+            pump.after_answer(slot, ProduceOutcome.ACCEPTED)
+        if copy.fill_due() is not None:
+            self.add(slot)
+        elif not copy.drained:
+            pump.ready(slot)
+
+    def _refused(self, slot: Slot, episode: int, code: int) -> None:
+        # A leader that lost its place after the append answers that it is not the leader: every refusal is a doubt,
+        # but for the one that comes before anything is looked at.
+        doubtful = code != _CLUSTER_AUTHORIZATION_FAILED
+        release(slot.copy.fill_failed(episode, f"fill: {error_name(code)}", doubtful=doubtful))
+        self._settled(slot)
+        if doubtful:
+            self._pump.leaders_stale(source=False)
+
+    def _denied(self, work: _Round, error: KafkaError) -> None:
+        """Neither route is allowed, or markers would not be shown: nothing was appended."""
+        pump = self._pump
+        due, self._due = self._due, {}
+        text = f"offsets without a record have to be filled with markers: {error}"
+        for slot in due:
+            if slot.copy.limits.may_be_mapped:
+                pump.map_instead(slot, text)
+            else:
+                pump.settle_and_rest(slot, text)
+        for slot, (_, episode) in work.items():
+            release(slot.copy.fill_failed(episode, str(error), doubtful=False))
+            if slot.copy.limits.may_be_mapped:
+                slot.copy.wants_mapping = True
+                pump.after_answer(slot, ProduceOutcome.MOVED)
+            else:
+                pump.after_answer(slot, ProduceOutcome.DENIED)
+
+    def _met_bug(self, gathered: list[Slot], shard: Shard, bug: Exception) -> None:
+        """Stop the partition that an error of this software belongs to: those of a round are tried alone after it."""
+        if len(gathered) > 1:
+            bugs.note(bug, partitions=len(gathered))
+            self._suspects.update(gathered)
+            return
+        for slot in gathered or [one for one in self._due if one.shard is shard]:
+            self._due.pop(slot, None)
+            self._suspects.discard(slot)
+            self._pump.stop_over_bug(slot, bug)
+
+    def _failed(self, work: _Round, why: str) -> None:
+        due, self._due = self._due, {}
+        for slot in due:
+            self._pump.settle(slot, why)
+        for slot, (_, episode) in work.items():
+            release(slot.copy.fill_failed(episode, why, doubtful=True))
+            self._settled(slot)
+        self._pump.leaders_stale(source=False)
+
+    def _settled(self, slot: Slot) -> None:
+        self._pump.after_answer(slot, ProduceOutcome.UNKNOWN if slot.copy.doubtful else ProduceOutcome.MOVED)
+
+
+def _is_ours(shard: Shard, number: int) -> bool:
+    """Return whether that claim is ours and nobody else may append markers now."""
+    return number > 0 and shard.claim.number == number and shard.claim.effective_since() is not None

@@ -1,0 +1,154 @@
+"""Finds the open transactions on the source that hold up what is behind them, and says whose they are.
+
+A reader of committed records gets nothing above the last stable offset: there the oldest open transaction begins.
+Where its producer is gone, its coordinator ends it after `transaction.timeout.ms`; one that hangs (KIP-664) stays open
+until an operator aborts it. From here all of them look alike, so what is said leaves the decision to the operator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from replicator.engine.copy.partition import OpenTransaction
+from replicator.errors import ReplicatorError
+from replicator.model.text import command
+from replicator.model.units import format_bootstrap
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import error_name
+
+if TYPE_CHECKING:
+    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.pump import Pump
+    from replicator.wire.connection import Connection
+
+_STANDS_SECONDS_MIN = 10.0
+"""Transactions come and go all the time; one that is open for less than this is no news."""
+_ANSWER_SECONDS_MAX = 10.0
+
+log = get_logger(__name__)
+
+_Producers = tuple[int, tuple[control.ProducerEntry, ...]]
+
+
+class OpenTransactions:
+    """Looks at the partitions of one pump; call `look` every few seconds.
+
+    Args:
+        flow: The flow's name, for the log.
+        pump: Whose partitions; it copies committed records only.
+    """
+
+    def __init__(self, flow: str, pump: Pump) -> None:
+        self._flow = flow
+        self._pump = pump
+
+    async def look(self) -> None:
+        """Note on each slot what holds it up, and forget what is over; never longer than `_ANSWER_SECONDS_MAX`.
+
+        A broker that cannot be asked changes nothing: what was known of its partitions stays.
+        """
+        due: dict[int, list[Slot]] = defaultdict(list)
+        for slot in self._pump.slots.values():
+            if slot.open_transaction is not None and slot.held_up_by is None:
+                self._over(slot)
+            if slot.open_since is None or self._pump.now() - slot.open_since < _STANDS_SECONDS_MIN:
+                continue
+            leader = self._pump.source.cluster.leader(slot.source)
+            if leader is not None:
+                due[leader.node].append(slot)
+        await asyncio.gather(*(self._ask(node, slots) for node, slots in due.items()))
+
+    async def _ask(self, node: int, slots: list[Slot]) -> None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+                connection = await self._pump.source.cluster.connection(node, Purpose.CONTROL)
+                standing = await self._still_standing(connection, slots)
+                # One that is noted with its producer needs no second question: it is the same as long as it stands.
+                unknown = [slot for slot in standing if slot.held_up_by is None or slot.held_up_by.producer_id is None]
+                if not unknown:
+                    return
+                found = await control.describe_producers(connection, [slot.source for slot in unknown])
+        except (ReplicatorError, TimeoutError) as error:
+            log.debug("open transactions not looked at", flow=self._flow, broker=node, why=str(error))
+            return
+        for slot in unknown:
+            if found is None:
+                # Without this request Kafka's tool cannot abort by offset either.
+                self._note(slot, "an unknown producer (the source does not offer DescribeProducers)")
+            elif slot.source in found:
+                self._judge(slot, found[slot.source])
+
+    async def _still_standing(self, connection: Connection, slots: list[Slot]) -> list[Slot]:
+        """Return those whose last stable offset stands where it did.
+
+        Asked anew: of a partition that is not read now, because the target is slow, the last answer may be old.
+        """
+        asked = {slot: slot.stable_offset for slot in slots}
+        wanted = [slot.source for slot in slots]
+        stable = await control.list_offsets(connection, wanted, control.LATEST, committed=True)
+        ends = await control.list_offsets(connection, wanted, control.LATEST, committed=False)
+        standing: list[Slot] = []
+        for slot, before in asked.items():
+            here, end = stable.get(slot.source), ends.get(slot.source)
+            if here is None or end is None or here.error or end.error:
+                continue
+            if slot.stable_offset == before:  # else a fetch told more meanwhile
+                slot.observe_stable(here.value, end.value, self._pump.now())
+            if slot.open_since is not None and slot.stable_offset == before:
+                standing.append(slot)
+        return standing
+
+    def _judge(self, slot: Slot, answer: _Producers) -> None:
+        code, producers = answer
+        if code:
+            whose = f"an unknown producer (the source answers DescribeProducers with {error_name(code)})"
+            self._note(slot, whose, begin=slot.stable_offset)
+            return
+        opened = [each for each in producers if each.open_since_offset >= 0]
+        oldest = min(opened, key=lambda each: each.open_since_offset, default=None)
+        # Otherwise it has just ended, and its marker is still on its way to the replicas.
+        if oldest is not None and oldest.open_since_offset <= slot.stable_offset:
+            whose = f"producer id {oldest.producer_id}"
+            self._note(slot, whose, producer_id=oldest.producer_id, begin=oldest.open_since_offset)
+
+    def _note(self, slot: Slot, whose: str, *, producer_id: int | None = None, begin: int | None = None) -> None:
+        """Note what holds this partition up; the log says it once.
+
+        Args:
+            slot: The partition.
+            whose: Whose transaction it is, in words.
+            producer_id: The same as a number, if it is known.
+            begin: The offset by which Kafka's tool can abort it; None where it cannot.
+        """
+        if slot.open_since is None:
+            return
+        known = slot.held_up_by is not None
+        ended = "its coordinator" if begin is None else f"if that is gone: {self._abort(slot, begin)}"
+        detail = (
+            f"open transaction of {whose} since {self._moment(slot.open_since)} "
+            f"(offset {slot.stable_offset if begin is None else begin}) on {slot.source}; records behind it wait; "
+            f"next: wait for its producer, or {ended}"
+        )
+        slot.open_transaction = OpenTransaction(slot.stable_offset, producer_id, detail)
+        if not known:
+            log.warning("records wait", flow=self._flow, partition=str(slot.source), why=detail)
+
+    def _moment(self, at: float) -> str:
+        """Return a monotonic time as UTC, with its date: a transaction may hang for days."""
+        seconds = self._pump.now_ms() / 1000 - (self._pump.now() - at)
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+    def _abort(self, slot: Slot, start_offset: int) -> str:
+        bootstrap = format_bootstrap(self._pump.source.cluster.spec.bootstrap)
+        where = slot.source
+        words = ["kafka-transactions.sh", "--bootstrap-server", bootstrap, "abort", "--topic", where.topic]
+        return command(*words, "--partition", str(where.partition), "--start-offset", str(start_offset))
+
+    def _over(self, slot: Slot) -> None:
+        slot.open_transaction = None
+        log.info("records wait no longer", flow=self._flow, partition=str(slot.source), why="its transaction has ended")

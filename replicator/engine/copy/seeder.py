@@ -1,0 +1,214 @@
+"""Brings a target log to the source's start: filler batches up to it, then DeleteRecords (DESIGN section 4, seed).
+
+A fresh log begins at offset 0 and only records move its end, so a log that is to begin at 120,600,000 is filled with
+empty records up to there and emptied.
+Fillers have their own registered producer id, and sequences that follow from the offset: two daemons that seed the
+same partition cannot put in more than one of them would.
+A crash anywhere is resumed by the next attach, which finds fillers at the end, or an empty log at the right place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.answers import ProduceOutcome, classify_produce
+from replicator.core.copy.values import Phase
+from replicator.engine.logs.opening import beside
+from replicator.engine.state.ownership import confirm, of_slot
+from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, KafkaError, ReplicatorError
+from replicator.model.batch import SEQUENCE_MODULUS
+from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+from replicator.wire.batch import rewrite, scan
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import error_name, refused
+from replicator.wire.produce import ProduceCodec
+from replicator.wire.records import NewRecord, encode
+from replicator.wire.versions import PRODUCE
+
+if TYPE_CHECKING:
+    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.pump import Pump
+    from replicator.wire.connection import Connection
+    from replicator.wire.frames import Frame
+
+_FILLER_RECORDS_MAX = 100_000
+"""A broker keeps an object per record while it validates a batch (KAFKA.md F)."""
+_FILLER_BYTES_MAX = 64 << 10
+_SMALL_FILLER_RECORDS = 500
+"""For topics that take small batches only: a few hundred bytes."""
+_ZSTD = 4
+_IN_FLIGHT_MAX = 5
+_SEEDS_AT_ONCE_MAX = 8
+_CLAIM_POLL_SECONDS = 0.2
+_RETRY_SECONDS = 0.5
+_ACCESS_SECONDS = 5.0
+_FINAL = frozenset(
+    {
+        ProduceOutcome.TOO_LARGE,
+        ProduceOutcome.REJECTED,
+        ProduceOutcome.CORRUPT,
+        ProduceOutcome.FENCED,
+        ProduceOutcome.DENIED,
+    }
+)
+
+log = get_logger(__name__)
+
+
+class Seeder:
+    """Runs seeds for one pump, a few at a time, under the shard's claim.
+
+    A partition is seeded by one task at a time, for as long as it is SEEDING: whoever pauses it ends that one.
+    """
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._room = asyncio.Semaphore(_SEEDS_AT_ONCE_MAX)
+        self._at_work: dict[Slot, asyncio.Task[None]] = {}
+
+    def begin(self, slot: Slot, offset: int) -> None:
+        """Seed a partition so that its log starts and ends at `offset`."""
+        before = slot.copy.phase
+        slot.copy.seed()
+        self._pump.note(slot, before, f"seeding to offset {offset}")
+        last = self._at_work.get(slot)
+        self._at_work[slot] = self._pump.start_task(self._run(slot, offset, last), slot)
+
+    def _goes_on(self, slot: Slot) -> bool:
+        """Return whether the partition is still to be seeded, and by the task that asks."""
+        return slot.copy.phase is Phase.SEEDING and self._at_work.get(slot) is asyncio.current_task()
+
+    async def _run(self, slot: Slot, offset: int, last: asyncio.Task[None] | None) -> None:
+        pump = self._pump
+        try:
+            if last is not None:
+                await asyncio.wait({last})  # what it has sent is answered by then
+            await self._in_turn(slot, offset)
+        except ReplicatorError as error:
+            if not self._goes_on(slot):
+                return
+            log.warning("seed interrupted", partition=str(slot.target), why=str(error))
+            if isinstance(error, BugError):
+                pump.stop_over_bug(slot, error)
+                return
+            if isinstance(error, AuthorizationFailed | AuthenticationFailed):
+                slot.copy.say(Reason.WAITING_FOR_ACCESS, error.with_next_step())
+                await asyncio.sleep(_ACCESS_SECONDS)
+            elif isinstance(error, KafkaError) and error.retryable:
+                await asyncio.sleep(1.0)
+            else:
+                pump.fault(slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}")
+                return
+        except Exception as error:  # noqa: BLE001 - a task of its own: the partition would be seeded for ever
+            pump.stop_over_bug(slot, error)
+            return
+        finally:
+            slot.seed_eta_seconds = None
+            goes_on = self._goes_on(slot)
+            if self._at_work.get(slot) is asyncio.current_task():
+                del self._at_work[slot]
+        if goes_on:
+            pump.seeded([slot])
+
+    async def _in_turn(self, slot: Slot, offset: int) -> None:
+        """Seed once the claim is ours and there is room, unless the partition is not to be seeded any more by then."""
+        while self._goes_on(slot):
+            if not self._may_write(slot):
+                # Whether the claim is effective also depends on time passing, which no event tells.
+                await asyncio.sleep(_CLAIM_POLL_SECONDS)
+                continue
+            async with self._room:  # only now: those that wait for a claim take nobody's place
+                if self._may_write(slot):
+                    if slot.seeded_to < offset:
+                        await self._pump.remember_seed(slot, offset)
+                    await self._seed(slot, offset)
+                    return
+
+    def _may_write(self, slot: Slot) -> bool:
+        return self._goes_on(slot) and slot.shard.claim.effective_since() is not None
+
+    async def _seed(self, slot: Slot, offset: int) -> None:
+        pump = self._pump
+        where = slot.target
+        leader = pump.target.cluster.leader(where)
+        if leader is None:
+            return
+        connection = await pump.target.cluster.connection(leader.node, Purpose.CONTROL)
+        answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+        told = control.told_of(answers, where, pump.target.cluster.spec, "ListOffsets")
+        if told.error:
+            return
+        end = told.value
+        if end < offset:
+            end = await self._fill(slot, connection, end, offset)
+        if end >= offset and self._may_write(slot):
+            owned = of_slot(pump.target, slot)
+            await confirm(pump.target.cluster, owned)
+            await control.delete_records(connection, owned, where.partition, offset)
+
+    async def _fill(self, slot: Slot, connection: Connection, end: int, offset: int) -> int:
+        """Append fillers from `end` to `offset`; return the proven end.
+
+        Any answer but the expected one ends this attempt: the next attach reads the log and goes on from there.
+        """
+        began, first = self._pump.now(), end
+        small = slot.copy.limits.batch_bytes_max < _FILLER_BYTES_MAX
+        records_max = _SMALL_FILLER_RECORDS if small else _FILLER_RECORDS_MAX
+        timeout_ms = int(connection.cluster.request_timeout_seconds * 1000)
+        codec = ProduceCodec(connection.versions.produce, self._pump.target.topic_ids, timeout_ms)
+        for count in (min(records_max, offset - end), (offset - end) % records_max):
+            if count:
+                await beside(partial(_filler, count, _hour()))  # it is remembered
+        waiting: list[asyncio.Future[Frame]] = []
+        sent = end
+        while end < offset:
+            if not self._may_write(slot):
+                await asyncio.gather(*waiting, return_exceptions=True)
+                return end
+            while sent < offset and len(waiting) < _IN_FLIGHT_MAX:
+                count = min(records_max, offset - sent)
+                waiting.append(self._append(slot, connection, codec, sent, count))
+                sent += count
+            frame = await waiting.pop(0)
+            answer = codec.answer(frame.buffer, frame.size)[0]
+            outcome = classify_produce(answer.error)
+            if outcome in _FINAL:
+                raise refused(connection.cluster, "Produce", answer.error, slot.target.topic, answer.message)
+            if outcome is not ProduceOutcome.ACCEPTED or answer.base_offset != end:
+                log.info("seed starts again", partition=str(slot.target), why=error_name(answer.error))
+                await asyncio.gather(*waiting, return_exceptions=True)
+                await asyncio.sleep(_RETRY_SECONDS)
+                return end
+            end += min(records_max, offset - end)
+            rate = (end - first) / max(0.001, self._pump.now() - began)
+            slot.seed_eta_seconds = int((offset - end) / rate)
+        return end
+
+    def _append(
+        self, slot: Slot, connection: Connection, codec: ProduceCodec, base: int, count: int
+    ) -> asyncio.Future[Frame]:
+        pump = self._pump
+        batch = bytearray(_filler(count, _hour()))
+        header = scan(batch, 0, len(batch))[0]
+        sequence = base % SEQUENCE_MODULUS
+        rewrite(memoryview(batch), [(header, sequence)], pump.writers.flow.filler_id, pump.writers.flow.filler_epoch)
+        body, size = codec.request({slot.target.topic: {slot.target.partition: (batch, len(batch))}})
+        return connection.ask(PRODUCE, connection.versions.produce, body, size)
+
+
+def _hour() -> int:
+    """Return the present hour since 1970."""
+    return time.time_ns() // 3_600_000_000_000
+
+
+@lru_cache(maxsize=4)
+def _filler(count: int, hour: int) -> bytes:
+    """Return a batch of `count` empty records stamped with the present hour, so that its producer state is guarded."""
+    timestamp_ms = hour * 3_600_000
+    record = NewRecord(timestamp_ms, None, None)
+    return encode((record for _ in range(count)), compression=_ZSTD)

@@ -1,0 +1,52 @@
+"""Of the partitions that are not copied now: which brokers they need, and which of them nobody leads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.aio.turns import Turns
+from replicator.core.copy.values import Phase
+from replicator.model.states import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from replicator.engine.copy.partition import Slot
+    from replicator.model.names import TopicPartition
+    from replicator.wire.cluster import Cluster
+
+_SLOTS_A_TURN = 100
+_GOES_ON = frozenset({Phase.ATTACHING, Phase.SETTLING, Phase.SEEDING})
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one look found; each attribute is a pair, of the source and of the target.
+
+    Attributes:
+        leaders: The brokers that lead them, as far as is known.
+        asked: Those of them that are asked for something: what has stopped asks for nothing.
+        leaderless: The partitions that nobody leads, but for fenced ones.
+    """
+
+    leaders: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+    asked: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+    leaderless: tuple[list[TopicPartition], list[TopicPartition]] = field(default_factory=lambda: ([], []))
+
+
+async def look_at_waiting(slots: Iterable[Slot], source: Cluster, target: Cluster) -> Waiting:
+    """Look at the partitions that are not copied, some at a time: after an outage that may be every one."""
+    found, turns = Waiting(), Turns()
+    for number, slot in enumerate(tuple(slots)):
+        if number % _SLOTS_A_TURN == 0:
+            await turns.give()
+        for side, cluster, where in ((0, source, slot.source), (1, target, slot.target)):
+            leader = cluster.leader(where)
+            if leader is not None:
+                found.leaders[side].add(leader.node)
+                if slot.copy.phase in _GOES_ON:
+                    found.asked[side].add(leader.node)
+            elif slot.copy.reason is not Reason.FENCED and cluster.away(where) is not None:
+                found.leaderless[side].append(where)
+    return found

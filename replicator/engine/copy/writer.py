@@ -1,0 +1,352 @@
+"""Writes to one target broker: one batch per partition per request, several requests in flight, answers in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.answers import ProduceOutcome, classify_produce
+from replicator.core.copy.request_limit import RequestLimit
+from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch
+from replicator.engine.copy.filler import Filler
+from replicator.engine.copy.partition import Slot, release
+from replicator.engine.logs.link import Link
+from replicator.engine.logs.refusals import told
+from replicator.errors import ConnectionFailed, CorruptRecords, KafkaError
+from replicator.model.states import Reason
+from replicator.wire.broker_limits import SOCKET_REQUEST_MAX_BYTES, request_bytes_max
+from replicator.wire.cluster import Purpose
+from replicator.wire.produce import Accepted, ProduceCodec
+from replicator.wire.versions import PRODUCE
+
+if TYPE_CHECKING:
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.work.shards import Shard
+    from replicator.wire.connection import Connection
+    from replicator.wire.frames import Frame
+    from replicator.wire.stream import Buffer
+
+_REQUEST_BYTES = 1 << 20
+"""A request is closed once it carries this much; one batch may exceed it."""
+_ASK_SECONDS = 5.0
+"""How long a broker may take to tell its limit before batches are sent on."""
+
+
+_OWES_SECONDS = 3.0
+"""What is read for a broker that does not answer for longer only keeps frames from the others."""
+_Sent = tuple["Buffer", int, Slot, Batch, int]
+"""A batch on its way: its bytes and their number (what the codec reads), its partition, itself, and the episode it was
+sent in."""
+_Request = dict[str, dict[int, _Sent]]
+"""What one request carries, by topic and partition of the target."""
+
+
+class TargetWriter:
+    """The writing side for the partitions that one target broker leads.
+
+    A partition is sent over this one connection only, so at most one batch of it per request and at most
+    `IN_FLIGHT_BATCHES_MAX` requests keep it within the five batches a broker can tell repeats of.
+    """
+
+    def __init__(self, pump: Pump, node: int) -> None:
+        self.node = node
+        self._pump = pump
+        self._link = Link(self._connect, self._opened, self._refused, self._rested, self.kick)
+        self._filler = Filler(pump, node)
+        self._codec: ProduceCodec | None = None
+        self._ready: dict[Slot, None] = {}
+        self._requests = 0
+        self._limit = RequestLimit()
+        self._asking = False
+        self._unanswered: deque[float] = deque()
+        self._connecting_since: float | None = None
+
+    def owes(self, now: float) -> bool:
+        """Return whether this broker has owed an answer for so long that nothing more should be read for it.
+
+        One that does not even let itself be connected to owes as well, while something is to be sent.
+        """
+        since = self._unanswered[0] if self._unanswered else self._connecting_since if self._ready else None
+        return since is not None and now - since >= _OWES_SECONDS
+
+    def close(self) -> None:
+        """Stop; unanswered batches are reported lost."""
+        self._link.close()
+
+    def ready(self, slot: Slot) -> None:
+        """This partition has something to send; `kick` looks at it."""
+        self._ready[slot] = None
+
+    def forget(self, slot: Slot) -> None:
+        """This partition has nothing to send here any more."""
+        self._ready.pop(slot, None)
+        self._filler.discard(slot)
+
+    def kick(self) -> None:
+        """Send what may be sent."""
+        if not self._ready:
+            return
+        connection = self._link.get()
+        if connection is None:
+            if self._connecting_since is None:
+                self._connecting_since = self._pump.now()
+            return
+        self._connecting_since = None
+        if self._asking:
+            return
+        while self._requests < (1 if self._limit.is_careful(self._pump.now()) else IN_FLIGHT_BATCHES_MAX):
+            sent = self._gather()
+            if not sent:
+                return
+            self._send(connection, sent)
+
+    def _gather(self) -> _Request:  # noqa: C901 - one branch for each way in which a partition has nothing to send now
+        """Take one batch of each ready partition, up to a request's size."""
+        pump = self._pump
+        now_ms = pump.now_ms()
+        sent: _Request = defaultdict(dict)
+        size = 0
+        cut = False
+        spent: list[Slot] = []
+        unclaimed: list[Slot] = []
+        stale: list[Slot] = []
+        limit = self._limit
+        if limit.bytes_max is not None:
+            self._stop_what_is_too_large()
+        closed_at = 1 if limit.is_careful(pump.now()) else _REQUEST_BYTES
+        proven_since: dict[Shard, float] = {}
+        for slot in self._ready:
+            copy = slot.copy
+            shard = slot.shard
+            if shard not in proven_since:
+                proven_since[shard] = shard.guard.proven_since()
+            if slot.verified_at < proven_since[shard]:
+                stale.append(slot)
+                continue
+            if limit.bytes_max is not None and not limit.takes(copy.head_bytes, size, sum(map(len, sent.values()))):
+                cut = True
+                break
+            batch = copy.next_to_send(now_ms, claimed=False)
+            if copy.waits_for_claim and shard.guard.may_work_unguarded(slot):
+                batch = copy.next_to_send(now_ms, claimed=True)
+            if batch is None:
+                (unclaimed if copy.waits_for_claim else spent).append(slot)
+                continue
+            topic, partition = slot.target
+            batch_bytes = batch[3]
+            sent[topic][partition] = (batch[4], batch_bytes, slot, batch, copy.episode)  # type: ignore[assignment] # a view
+            size += batch_bytes
+            if size >= closed_at:
+                cut = True
+                break
+        for slot in spent:
+            self._look_behind(slot)
+        if cut:
+            self._put_behind([entry[2] for entries in sent.values() for entry in entries.values()])
+        self._let_go(unclaimed, stale)
+        return sent
+
+    def _stop_what_is_too_large(self) -> None:
+        for slot in list(self._ready):
+            if not self._limit.takes(slot.copy.head_bytes):
+                self._stop_too_large(slot, slot.copy.head_bytes)
+
+    def _stop_too_large(self, slot: Slot, size: int) -> None:
+        """Stop a partition whose next batch this broker takes in no request; the others of its connection go on."""
+        slot.refused_bytes = size
+        setting = self._limit.bytes_max
+        if setting is not None:
+            told = f"takes requests of {setting} bytes at most ({SOCKET_REQUEST_MAX_BYTES})"
+        else:
+            told = f"closes the connection over it; it does not tell its {SOCKET_REQUEST_MAX_BYTES}"
+        self._pump.fault(
+            slot,
+            Reason.RECORD_TOO_LARGE,
+            f"a batch of {size} bytes comes next, and broker {self.node} of the target {told}: raise it there and "
+            "restart the broker, then `replicator mirror resolve` with `--how accept`",
+        )
+
+    def _look_behind(self, slot: Slot) -> None:
+        """Take a partition that has no batch to send now off the list, unless one only waits for its turn."""
+        copy = slot.copy
+        if copy.drained:
+            del self._ready[slot]
+        elif copy.fill_due() is not None:
+            del self._ready[slot]
+            self._filler.add(slot)
+
+    def _put_behind(self, slots: list[Slot]) -> None:
+        """Partitions that had their turn go behind those that had none: none starves."""
+        for slot in slots:
+            if slot in self._ready:
+                del self._ready[slot]
+                self._ready[slot] = None
+
+    def _let_go(self, unclaimed: list[Slot], stale: list[Slot]) -> None:
+        for slot in unclaimed:
+            self._pump.wait_for_claim(slot)
+        for slot in stale:
+            self._pump.settle(slot, "its place was proven too long ago to go on from without the claim")
+
+    def _send(self, connection: Connection, sent: _Request) -> None:
+        codec = self._codec
+        if codec is None:
+            codec = self._codec = ProduceCodec(
+                connection.versions.produce,
+                self._pump.target.topic_ids,
+                int(self._pump.target.cluster.spec.request_timeout_seconds * 1000),
+            )
+        body, size = codec.request(sent)
+        self._requests += 1
+        self._pump.totals.requests += 1
+        sent_at = self._pump.now()
+        self._unanswered.append(sent_at)
+        connection.send(
+            PRODUCE,
+            connection.versions.produce,
+            body,
+            size,
+            lambda answer, error: self._on_answer(sent, sent_at, answer, error),
+        )
+
+    async def _connect(self) -> Connection:
+        return await self._pump.target.cluster.connection(self.node, Purpose.PRODUCE)
+
+    def _opened(self) -> None:
+        self._codec = None
+        if self._limit.wants_asking and not self._asking:
+            self._asking = True
+            self._pump.start_task(self._ask_limit())
+        self.kick()
+
+    async def _ask_limit(self) -> None:
+        """Ask the broker how large a request it takes: it closed the connection with some on their way."""
+        told: int | None = None
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                connection = await self._pump.target.cluster.connection(self.node, Purpose.CONTROL)
+                told = await request_bytes_max(connection, self.node)
+        except (KafkaError, TimeoutError):
+            pass  # not told: what is sent shows it
+        finally:
+            self._asking = False
+            self._limit.told(told)
+        self.kick()
+
+    def _refused(self, error: KafkaError) -> None:
+        self._limit.unreachable()
+        self._pump.report_target(self.node, error)
+
+    def _rested(self) -> None:
+        self._pump.leaders_stale(source=False)
+        for slot in list(self._ready):
+            self._pump.settle(slot, f"broker {self.node} of the target could not be reached")
+        self.kick()
+
+    # -- answers ------------------------------------------------------------------------------------------------
+
+    def _on_answer(self, sent: _Request, sent_at: float, answer: Frame | None, error: KafkaError | None) -> None:
+        self._requests -= 1
+        self._unanswered.popleft()  # answers come in the order of the requests, lost ones too
+        codec = self._codec
+        if answer is None or codec is None:
+            too_large = None
+            if isinstance(error, ConnectionFailed):
+                carried = [(one[2], one[3].base_offset, one[1]) for rows in sent.values() for one in rows.values()]
+                if self._limit.lost(carried, sent_at, self._pump.now()):
+                    too_large = carried[0]
+            self._lost(sent, error)
+            if too_large is not None:
+                self._stop_too_large(too_large[0], too_large[2])
+            return
+        if self._limit.is_careful(sent_at):
+            for one in [one for rows in sent.values() for one in rows.values()]:
+                self._limit.passed(one[2], one[1])
+        pump = self._pump
+        accepted = codec.accepted(answer)
+        if accepted is None:
+            self._read_closely(codec, answer, sent)
+        else:
+            pump.target_works(self.node)
+            self._take(sent, accepted, sent_at)
+        self._link.throttle(codec.throttle_seconds)
+        if any(sent.values()):  # the broker left a partition out of its answer: as good as no answer
+            self._lost(sent, None)
+        self.kick()
+        pump.readers_kick()
+
+    def _take(self, sent: _Request, answered: dict[str, list[Accepted]], sent_at: float) -> None:
+        """Take the usual answer: every batch accepted."""
+        pump = self._pump
+        now = pump.now()
+        records = size = batches = held = 0
+        frame: Frame | None = None
+        for topic, rows in answered.items():
+            take = sent.get(topic, {}).pop
+            for partition, _, base_offset, _, _, _ in rows:
+                entry = take(partition, None)
+                if entry is None:
+                    continue
+                _, batch_bytes, slot, batch, episode = entry
+                if slot.copy.accepted(batch, episode, base_offset):
+                    slot.attempts = 0
+                    slot.verified_at = sent_at
+                    slot.moved_at = now
+                    records += batch[1]
+                    size += batch_bytes
+                    batches += 1
+                    if not slot.active:
+                        pump.after_answer(slot, ProduceOutcome.ACCEPTED)
+                else:
+                    self._closer_look(entry, 0, base_offset, "")
+                if batch[5] is not frame:
+                    if frame is not None:
+                        frame.release(held)
+                    frame, held = batch[5], 0  # type: ignore[assignment] # a wire Frame; opaque in core
+                held += 1
+        if frame is not None:
+            frame.release(held)
+        self._link.works()
+        pump.count(records, size, batches, now)
+
+    def _read_closely(self, codec: ProduceCodec, answer: Frame, sent: _Request) -> None:
+        try:
+            produced = codec.answer(answer.buffer, answer.size)
+        except CorruptRecords as damage:
+            self._link.drop()
+            self._pump.report_target_damage(self.node, damage)
+            return
+        self._pump.target_works(self.node)
+        self._link.works()
+        for where, code, base_offset, _, message in produced:
+            entry = sent.get(where.topic, {}).pop(where.partition, None)
+            if entry is None:
+                continue
+            self._closer_look(entry, code, base_offset, message)
+            entry[3].owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
+
+    def _closer_look(self, entry: _Sent, code: int, base_offset: int, message: str) -> None:
+        """Take an answer that is not simply "accepted, where it was expected"."""
+        _, _, slot, batch, episode = entry
+        outcome = classify_produce(code)
+        detail = told(self._pump.target.cluster.spec, "Produce", code, slot.target.topic, message) if code else ""
+        before = slot.copy.acked_offset
+        release(slot.copy.answered(batch, episode, outcome, base_offset, detail))
+        if slot.copy.acked_offset > before:
+            self._pump.count(batch.record_count, batch.size, 1, self._pump.now())
+        elif outcome is not ProduceOutcome.ACCEPTED:
+            self._pump.outcomes[outcome] += 1
+        self._pump.after_answer(slot, outcome)
+
+    def _lost(self, sent: _Request, error: KafkaError | None) -> None:
+        for _, _, slot, batch, episode in [entry for entries in sent.values() for entry in entries.values()]:
+            dropped = slot.copy.lost(batch, episode, str(error or "the broker did not answer for it"))
+            release(dropped)
+            batch.owner.release()  # type: ignore[attr-defined] # as above
+            self._pump.outcomes[ProduceOutcome.UNKNOWN] += 1
+            self._pump.after_answer(slot, ProduceOutcome.UNKNOWN)
+        sent.clear()
+        if error is not None:
+            self._pump.report_target(self.node, error)
+        self._pump.leaders_stale(source=False)

@@ -1,0 +1,235 @@
+"""What exists once a flow is up in one daemon, and how it is put together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.attach_facts import Writers
+from replicator.core.topics.ownership import DOUBTS
+from replicator.core.work.claim import Timing
+from replicator.engine.copy.fill_route import FillRoute
+from replicator.engine.copy.live_maps import OffsetMaps
+from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX, Guard
+from replicator.engine.copy.pump import Pump, Watcher
+from replicator.engine.flow.reconcile import Lineup
+from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.groups.positions import PumpPositions
+from replicator.engine.groups.sync import GroupSync
+from replicator.engine.logs.reading import Side
+from replicator.engine.state import records as state
+from replicator.engine.state.origins import OnlyOurs, Origins
+from replicator.engine.state.owners import Owners
+from replicator.engine.state.source import SourceState
+from replicator.engine.topics.acls import AclSync
+from replicator.engine.topics.sync import TopicSync
+from replicator.engine.work.claim import ClaimKeeper
+from replicator.engine.work.leases import LeaseKeeper
+from replicator.engine.work.presence import Presence
+from replicator.engine.work.shards import OnShard, Shard, Shards
+from replicator.model.lease import Caller
+from replicator.model.names import fill_route_transactional_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from replicator.admin.topics import TopicAdmin
+    from replicator.engine.state.identity import Identity
+    from replicator.engine.state.log import StateLog
+    from replicator.model.security import ClusterSpec
+    from replicator.model.spec import CoordinatorSpec, FlowSpec
+    from replicator.model.states import Reason
+    from replicator.rpc.lease_port import LeasePort
+    from replicator.wire.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """This daemon, as others know it.
+
+    Attributes:
+        instance: Its name, new with every start.
+        address: Where its control service answers.
+        predecessor: The daemon that had this state directory before, which has surely ended; None for none.
+    """
+
+    instance: str
+    address: str
+    predecessor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one flow."""
+
+    identity: Identity
+    state_log: StateLog
+    presence: Presence
+    shards: Shards
+    leases: LeaseKeeper
+    sync: TopicSync
+    pump: Pump
+    source_ends: SourceEnds
+    lineup: Lineup
+    groups: GroupSync
+    positions: PumpPositions
+    acls: AclSync
+    owners: Owners
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a flow stands on before its parts are made."""
+
+    flow: FlowSpec
+    me: Me
+    source: Cluster
+    target: Cluster
+    admins: tuple[TopicAdmin, TopicAdmin]
+    identity: Identity
+    state_log: StateLog
+    coordinator: CoordinatorSpec
+    leases: LeasePort
+
+
+def silence_seconds(coordinator: CoordinatorSpec, target: ClusterSpec) -> float:
+    """Return how long after its last sign of life a daemon may still have an effect on the target."""
+    return coordinator.lease_ttl_seconds + PROVEN_SECONDS_MAX + target.doubt_seconds
+
+
+def assemble(
+    ground: Ground, watcher: Watcher, drain: Callable[[Shard], Awaitable[bool]], on_change: Callable[[], None]
+) -> Parts:
+    """Return the parts of a flow, at rest.
+
+    Args:
+        ground: What they stand on.
+        watcher: Who is told what happens to partitions.
+        drain: See `Shards`.
+        on_change: Called when a shard began or stopped.
+    """
+    flow, uid, me = ground.flow, ground.identity.uid, ground.me
+    timing = Timing(ground.coordinator.lease_ttl_seconds, ground.coordinator.lease_margin_seconds)
+    presence = Presence(
+        ground.state_log,
+        uid,
+        me.instance,
+        me.address,
+        flow.shards,
+        timing,
+        silence_seconds(ground.coordinator, ground.target.spec),
+        me.predecessor,
+        now=asyncio.get_running_loop().time,
+    )
+
+    def on_known() -> None:
+        pump.writers_kick()
+
+    shards = Shards(
+        flow.name,
+        me.instance,
+        [_shard(ground, number, presence, timing, on_known) for number in range(flow.shards)],
+        presence,
+        stops_on_loss=ground.coordinator.stops_on_loss,
+        catch_up=ground.state_log.read_to_end,
+        drain=drain,
+        on_change=on_change,
+    )
+
+    def on_record(key: bytes) -> None:
+        if state.presence_of(key, uid) is not None:
+            shards.kick()
+
+    ground.state_log.listen(on_record)
+    there = SourceState(ground.source)
+    origins = Origins(there) if flow.both_ways else None
+    pump = Pump(
+        flow,
+        Side(ground.source, {}, origins),
+        Side(ground.target, {}, OnlyOurs(ground.identity.writer.producer_id) if flow.both_ways else None),
+        state.writers_of(ground.state_log.records, uid) or Writers(ground.identity.writer),
+        shards,
+        watcher=watcher,
+        maps=OffsetMaps(uid, ground.state_log),
+        origins=origins,
+    )
+    source_ends = SourceEnds(uid, ground.state_log)
+
+    def doubted(topic: str) -> Reason | None:
+        reasons = (slot.copy.reason for slot in pump.slots.values() if slot.source.topic == topic)
+        return next((reason for reason in reasons if reason in DOUBTS), None)
+
+    owners = Owners(
+        flow,
+        uid,
+        ground.state_log,
+        silence_seconds(ground.coordinator, ground.target.spec),
+        asyncio.get_running_loop().time,
+    )
+    sides = ground.source, ground.target, ground.admins
+    sync = TopicSync(flow, uid, *sides, ground.state_log, owners, there=there, doubted=doubted)
+    first = shards.shards[0]
+
+    def may_write() -> bool:
+        """Whoever works on the first shard lets groups follow, while the flow copies."""
+        copies = state.standing_role(ground.state_log.records, uid) is None
+        return copies and first.works and first.claim.effective_since() is not None
+
+    positions = PumpPositions(pump, sync, ground.state_log, uid, flow.shards)
+    groups = GroupSync(
+        flow,
+        uid,
+        ground.source,
+        ground.target,
+        positions,
+        state_log=ground.state_log,
+        may_write=may_write,
+    )
+    caller = Caller(
+        uid,
+        flow.name,
+        me.instance,
+        me.address,
+        flow.shards,
+        source_cluster_id=ground.source.cluster_id or "",
+        target_cluster_id=ground.target.cluster_id or "",
+    )
+    return Parts(
+        identity=ground.identity,
+        state_log=ground.state_log,
+        presence=presence,
+        shards=shards,
+        leases=LeaseKeeper(
+            ground.leases, caller, timing, shards.floors, shards.busy, shards.kick, now=asyncio.get_running_loop().time
+        ),
+        sync=sync,
+        pump=pump,
+        source_ends=source_ends,
+        lineup=Lineup(flow, pump, source_ends),
+        groups=groups,
+        positions=positions,
+        acls=AclSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log),
+        owners=owners,
+    )
+
+
+def _shard(ground: Ground, number: int, presence: Presence, timing: Timing, on_known: Callable[[], None]) -> Shard:
+    now = asyncio.get_running_loop().time
+    uid, doubt_seconds = ground.identity.uid, ground.target.spec.doubt_seconds
+    claim = ClaimKeeper(
+        ground.state_log, uid, number, ground.me.instance, timing, doubt_seconds, ground.me.predecessor, now=now
+    )
+    if ground.identity.fresh:
+        claim.first_claim(ground.identity.minted_at)
+    return Shard(
+        number,
+        claim,
+        Guard(claim, OnShard(presence, number), doubt_seconds, now, _now_ms, on_known),
+        FillRoute(ground.target, fill_route_transactional_id(uid, number), ground.identity.writer.fill_id, now),
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

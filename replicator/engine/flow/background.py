@@ -1,0 +1,220 @@
+"""What is done again and again beside the copying of one flow: recording, watching, telling."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from replicator.aio.tasks import lasting
+from replicator.core.status.progress import CatchingUp, Progress
+from replicator.engine.copy.log_starts import LogStarts
+from replicator.engine.copy.open_transactions import OpenTransactions
+from replicator.engine.copy.target_ends import TargetEnds
+from replicator.engine.offsets.source_looks import SourceLooks
+from replicator.engine.work.fence import keep_data_id_alive
+from replicator.errors import ReplicatorError
+from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from replicator.engine.flow.assembly import Parts
+    from replicator.engine.work.shards import Shard
+    from replicator.model.spec import FlowSpec
+    from replicator.model.status import FlowStatus, PartitionStatus
+    from replicator.wire.cluster import Cluster
+
+_SOURCE_ENDS_EVERY_SECONDS = 5.0
+_FOLLOW_EVERY_SECONDS = 5.0
+_LOG_STARTS_EVERY_SECONDS = 30.0
+_TARGET_ENDS_EVERY_SECONDS = 5.0
+_OPEN_TRANSACTIONS_EVERY_SECONDS = 5.0
+_SOURCE_LOOKS_EVERY_SECONDS = 2.0
+_RECORD_PAUSE_SECONDS = 0.2
+_PROGRESS_EVERY_SECONDS = 5.0
+_DATA_ID_EVERY_SECONDS = 600.0
+_ACLS_EVERY_SECONDS = 30.0
+_ACLS_FIRST_SECONDS = 1.0
+
+log = get_logger(__name__)
+
+
+class Chores:
+    """The chores of one flow in one daemon.
+
+    Attributes:
+        unrecorded: Set when something of a mirror has to be written down.
+
+    Args:
+        flow: The flow's policy.
+        me: This daemon.
+        target: The flow's target.
+        parts: What does the copying.
+        copies: Whether the flow copies now, as its writer record says.
+        status: Returns what this daemon knows of the flow.
+        look: Called when a pass over topics is due at once.
+    """
+
+    def __init__(
+        self,
+        flow: FlowSpec,
+        me: str,
+        target: Cluster,
+        parts: Parts,
+        copies: Callable[[], bool],
+        status: Callable[[], Awaitable[FlowStatus]],
+        look: Callable[[], None],
+    ) -> None:
+        self.unrecorded = asyncio.Event()
+        self._flow = flow
+        self._me = me
+        self._target = target
+        self._parts = parts
+        self._copies = copies
+        self._status = status
+        self._look = look
+        self._acls_in_step = False
+
+    def begin(self, group: asyncio.TaskGroup) -> None:
+        """Do all of them in tasks of a group."""
+        for chore in (
+            self._record,
+            self._record_source_ends,
+            self._look_at_source,
+            self._watch_log_starts,
+            self._watch_target_ends,
+            self._watch_open_transactions,
+            self._keep_data_id,
+            self._sync_acls,
+            self._tell_progress,
+        ):
+            group.create_task(lasting(chore))
+
+    async def _record(self) -> None:
+        """Write newly active partitions and leader epochs, many at a time."""
+        parts = self._parts
+        while True:
+            await self.unrecorded.wait()
+            await asyncio.sleep(_RECORD_PAUSE_SECONDS)
+            self.unrecorded.clear()
+            for slot in parts.pump.slots.values():
+                mirror = parts.sync.mirrors.get(slot.source.topic)
+                if mirror is None:
+                    continue
+                if slot.active:
+                    mirror.active.add(slot.source.partition)
+                if slot.copy.last_epoch >= 0:
+                    mirror.epochs[slot.source.partition] = slot.copy.last_epoch
+            try:
+                await parts.sync.record_now()
+            except ReplicatorError as error:
+                log.warning("state not recorded", flow=self._flow.name, why=str(error))
+                await asyncio.sleep(1.0)
+                self.unrecorded.set()
+                continue
+            if parts.sync.look_again():
+                self._look()
+
+    async def _record_source_ends(self) -> None:
+        while True:
+            await asyncio.sleep(_SOURCE_ENDS_EVERY_SECONDS)
+            try:
+                await self.record_ends_once(self._parts.shards.shards)
+            except ReplicatorError as error:
+                log.debug("source ends not recorded", flow=self._flow.name, why=str(error))
+
+    async def _look_at_source(self) -> None:
+        looks = SourceLooks(self._parts.pump)
+        while True:
+            await asyncio.sleep(_SOURCE_LOOKS_EVERY_SECONDS)
+            await looks.look()
+
+    async def record_ends_once(self, shards: Collection[Shard]) -> None:
+        """Append what only the holder of a shard's claim knows for certain, and see to what only it may do."""
+        parts = self._parts
+        ours = {shard for shard in shards if shard.works and shard.claim.holder == self._me}
+        slots = [slot for slot in parts.pump.slots.values() if slot.shard in ours]
+        if not slots:
+            return
+        await parts.pump.maps.persist(slots)
+        await parts.source_ends.record(parts.pump, ours)
+        if any(
+            slot.copy.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
+            for slot in slots
+            if slot.source.topic in parts.sync.mirrors
+        ):
+            self.unrecorded.set()
+
+    async def _watch_log_starts(self) -> None:
+        parts = self._parts
+        starts = LogStarts(self._flow, parts.pump)
+        while True:
+            await asyncio.sleep(_FOLLOW_EVERY_SECONDS if self._flow.follow_log_start else _LOG_STARTS_EVERY_SECONDS)
+            await starts.look()
+
+    async def _watch_target_ends(self) -> None:
+        watch = TargetEnds(self._parts.pump, self._me)
+        while True:
+            await asyncio.sleep(_TARGET_ENDS_EVERY_SECONDS)
+            await watch.look()
+
+    async def _watch_open_transactions(self) -> None:
+        parts = self._parts
+        if not parts.pump.committed_only:  # whoever copies uncommitted records waits for no transaction
+            return
+        watch = OpenTransactions(self._flow.name, parts.pump)
+        while True:
+            await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
+            await watch.look()
+
+    async def _keep_data_id(self) -> None:
+        """Use the data id once a day; whoever works on the first shard does."""
+        parts = self._parts
+        while True:
+            await asyncio.sleep(_DATA_ID_EVERY_SECONDS)
+            try:
+                if parts.shards.shards[0].works and self._copies():
+                    now_ms = time.time_ns() // 1_000_000
+                    await keep_data_id_alive(self._target, parts.state_log, parts.identity.uid, now_ms)
+            except ReplicatorError as error:
+                log.warning("the data id could not be used", flow=self._flow.name, why=str(error), next=error.next_step)
+
+    async def _sync_acls(self) -> None:
+        """Bring rules of the target in step while it is the passive side; whoever works on the first shard does."""
+        parts = self._parts
+        while parts.acls.wanted:
+            await asyncio.sleep(_ACLS_EVERY_SECONDS if self._acls_in_step else _ACLS_FIRST_SECONDS)
+            if not parts.shards.shards[0].works or not parts.sync.mirrors or not self._copies():
+                continue
+            try:
+                await parts.acls.round()
+                self._acls_in_step = True
+            except ReplicatorError as error:
+                parts.acls.trouble = f"rules do not follow: {error}"
+                log.warning("rules not in step", flow=self._flow.name, why=str(error), next=error.next_step)
+
+    async def _tell_progress(self) -> None:
+        """Log one line per flow while it is catching up, and one each time that other partitions stand still."""
+        parts = self._parts
+        loop = asyncio.get_running_loop()
+        progress = Progress(loop.time())
+        name = self._flow.name
+        while True:
+            await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
+            pump = parts.pump
+            moved, lag = pump.totals.records + pump.totals.filled, pump.lag_records()
+            partitions: list[PartitionStatus] = []
+            if lag or progress.is_stopped or not pump.all_copying():
+                # Not while all is well: the whole status of a thousand idle partitions is most of what they cost.
+                mirrors = (await self._status()).mirrors
+                partitions = [
+                    one for mirror in mirrors for one in mirror.partitions if one.reason is not Reason.HELD_ELSEWHERE
+                ]
+            for said in progress.look(partitions, moved, lag, loop.time()):
+                if isinstance(said, CatchingUp):
+                    log.info("catching up", flow=name, **asdict(said))
+                else:
+                    log.warning(str(said), flow=name, next=f"replicator mirror list {name}")

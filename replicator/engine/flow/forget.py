@@ -1,0 +1,272 @@
+"""Removes what is ours of a mirror, or of a whole flow, from `replicator.state`; the topics and their records stay.
+
+Only records under the flow's own uid are touched, and whether they may be is judged by the compare-and-set itself.
+The record that makes a flow known goes last, so that whoever is interrupted is simply asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from replicator.core.topics.forgetting import check_flow, check_mirror
+from replicator.engine.state import records as state
+from replicator.engine.state.held_back import held_back_of
+from replicator.engine.state.index import indexed, parse_key
+from replicator.engine.state.journal import switches_of
+from replicator.engine.state.log import StateLog
+from replicator.errors import KafkaError, PreflightFailed, UsageError
+from replicator.model.forget import Forgotten
+from replicator.model.names import STATE_TOPIC
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from replicator.engine.state.log import Change
+    from replicator.model.security import ClusterSpec
+
+_OF_A_MIRROR = frozenset({pb.KIND_MIRROR, pb.KIND_SEGMENT, pb.KIND_WRITER, pb.KIND_CUT})
+_KEYS_PER_CHANGE = 500
+_OPEN_SECONDS_MAX = 10.0
+_WATCH_SECONDS = 1.0
+_NAMED_MAX = 5
+_WORDS = {
+    pb.KIND_FLOW: "who the flow is",
+    pb.KIND_WRITER: "its producers and roles",
+    pb.KIND_CLAIM: "claims and signs of life",
+    pb.KIND_MIRROR: "mirrors",
+    pb.KIND_SOURCE_END: "how far it had copied",
+    pb.KIND_SEGMENT: "offset maps",
+    pb.KIND_HELD_BACK: "which rules are ours",
+    pb.KIND_GROUP: "what was committed for consumer groups",
+    pb.KIND_CUT: "where switches cut",
+    pb.KIND_JOURNAL: "its switches",
+    pb.KIND_MAKING: "what it was about to create",
+    pb.KIND_START: "which topics its first start met",
+}
+
+log = get_logger(__name__)
+
+
+async def forget_mirror(
+    state_log: StateLog, flow: tuple[str, str], topic: str, *, selected: bool, there: bool | None, dry_run: bool
+) -> Forgotten:
+    """Remove what is recorded of a mirror that is not copied any more; return what that is, and what stays.
+
+    Args:
+        state_log: Of the flow's target.
+        flow: Name and uid of the flow.
+        topic: The source topic.
+        selected: Whether the flow selects it.
+        there: Whether the source has it; None where that is not known.
+        dry_run: Only tell.
+
+    Raises:
+        PreflightFailed: It is another flow's, or is copied, or may be.
+        Conflict: A switch of the flow is under way.
+        KafkaError: The target refuses.
+    """
+    uid = flow[1]
+    told = Forgotten()
+
+    def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+        nonlocal told
+        mirror = next((one for one in state.mirrors_of(records, uid) if one.source_topic == topic), None)
+        if mirror is None:
+            told = Forgotten()
+            return []
+        running = switches_of(records, uid).running
+        check_mirror(flow, topic, owner=mirror.owner_flow_uid, selected=selected, there=there, running=running)
+        kept = _kept_epoch(records, uid, mirror.target_topic)
+        spared = {key for key, _ in kept}
+        keys = [key for key in _keys_of(records, uid) if _is_about(key, mirror.target_topic) and key not in spared]
+        told = Forgotten(len(keys), _removed(keys), _left_of_mirror(records, uid, mirror))
+        return [] if dry_run else [*((key, None) for key in keys), *kept]
+
+    await state_log.read_to_end()
+    if dry_run:
+        decide(state_log.records)
+    else:
+        await state_log.change(uid, decide)
+        if told.records:
+            log.warning("mirror forgotten", flow=flow[0], topic=topic, records=told.records)
+    return told
+
+
+async def forget_flow(
+    clusters: Iterable[ClusterSpec],
+    flow: str,
+    *,
+    ours: frozenset[str],
+    silence_seconds: float,
+    may: Callable[[str], None],
+    dry_run: bool,
+) -> Forgotten:
+    """Remove all that is recorded of a flow that nobody runs any more; return what that is, and what stays.
+
+    Args:
+        clusters: Where it may be recorded.
+        flow: Its name, or its uid where several flows have that name.
+        ours: Uids of the flows that this daemon runs.
+        silence_seconds: How long after its last sign of life a daemon may still have an effect on a target.
+        may: Raises where the flow of a name must not be forgotten by whoever asks.
+        dry_run: Only tell.
+
+    Raises:
+        UsageError: There is no such flow, or there are several.
+        PreflightFailed: This daemon runs it, or a cluster that may hold it does not answer.
+        Conflict: A switch is under way, or a daemon works on it.
+        KafkaError: The target refuses.
+    """
+    opened: list[tuple[Cluster, StateLog, pb.FlowRecord]] = []
+    unasked: list[str] = []
+    every = [Cluster(one) for one in clusters]
+    try:
+        for cluster in every:
+            try:
+                async with asyncio.timeout(_OPEN_SECONDS_MAX):
+                    found = await _recorded(cluster, flow)
+            except (KafkaError, TimeoutError):
+                unasked.append(cluster.spec.alias)
+                continue
+            for *_, record in found:
+                may(record.name)
+            opened += found
+        if len(opened) > 1:
+            raise UsageError(
+                f"{len(opened)} flows are named {flow!r}: {', '.join(map(_described, opened))}",
+                next_step="repeat the command with the uid of the one that is meant",
+            )
+        if not opened and unasked:
+            raise PreflightFailed(
+                f"no flow {flow!r} was found, and {', '.join(unasked)} could not be asked",
+                next_step="repeat the command when it answers",
+            )
+        if not opened:
+            return Forgotten()
+        return await _forget_flow(opened[0], ours, silence_seconds, dry_run=dry_run)
+    finally:
+        for cluster in every:
+            cluster.close()
+
+
+async def _recorded(cluster: Cluster, flow: str) -> list[tuple[Cluster, StateLog, pb.FlowRecord]]:
+    await cluster.open()
+    if await cluster.describe(STATE_TOPIC) is None:
+        return []
+    state_log = StateLog(cluster)
+    await state_log.read_to_end()
+    found = [one for one in state.every_flow(state_log.records) if flow in {one.name, one.uid}]
+    # One that names another target came with a copied state topic: nothing of it is about this cluster.
+    return [(cluster, state_log, one) for one in found if one.target_cluster_id == cluster.cluster_id]
+
+
+def _described(found: tuple[Cluster, StateLog, pb.FlowRecord]) -> str:
+    cluster, _, record = found
+    return f"{record.uid} from {record.source_alias} ({record.source_cluster_id}) to {cluster.spec.alias}"
+
+
+async def _forget_flow(
+    found: tuple[Cluster, StateLog, pb.FlowRecord], ours: frozenset[str], silence_seconds: float, *, dry_run: bool
+) -> Forgotten:
+    cluster, state_log, record = found
+    uid, name = record.uid, record.name
+    check_flow(name, in_file=uid in ours, running=switches_of(state_log.records, uid).running, at_work=())
+    at_work, signs = await _at_work(state_log, uid, silence_seconds)
+    check_flow(name, in_file=False, running=switches_of(state_log.records, uid).running, at_work=at_work)
+    keys = _keys_of(state_log.records, uid)
+    told = Forgotten(len(keys), _removed(keys), _left_of_flow(state_log.records, record, cluster.spec.alias))
+    if dry_run:
+        return told
+
+    def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+        now = state.signs_of(records, uid)
+        late = () if all(signs.get(key) == raw for key, raw in now.items()) else ("a daemon",)
+        check_flow(name, in_file=False, running=switches_of(records, uid).running, at_work=late)
+        left = _keys_of(records, uid)
+        last = [key for key in left if key == state.flow_key(uid)]
+        some = [key for key in left if key not in last][:_KEYS_PER_CHANGE]
+        return [(key, None) for key in some or last]
+
+    while _keys_of(state_log.records, uid):
+        await state_log.change(uid, decide)
+    log.warning("flow forgotten", flow=name, uid=uid, cluster=cluster.spec.alias, records=told.records)
+    return told
+
+
+async def _at_work(
+    state_log: StateLog, uid: str, silence_seconds: float
+) -> tuple[tuple[str, ...], Mapping[bytes, bytes]]:
+    """Return which daemons gave a sign of life within the time, and the signs of those that have surely ended."""
+    now = asyncio.get_running_loop().time
+    first = state.signs_of(state_log.records, uid)
+    until = now() + silence_seconds
+    while first and now() < until:
+        await asyncio.sleep(_WATCH_SECONDS)
+        await state_log.read_to_end()
+        fresh = {key: raw for key, raw in state.signs_of(state_log.records, uid).items() if first.get(key) != raw}
+        if fresh:
+            named = {found[0] for key in fresh if (found := state.presence_of(key, uid)) is not None}
+            return tuple(sorted(named)) or ("a daemon",), first
+    return (), first
+
+
+def _kept_epoch(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> list[Change]:
+    """Return the change that leaves of a mirror's own writer the epoch alone, where that is not the flow's.
+
+    Its partitions were fenced with it, and their brokers may remember: should the flow ever mirror the topic again, no
+    epoch is used a second time, nor a lower one that is refused.
+    """
+    own = state.own_writers(records, uid).get(target_topic)
+    if own is None:
+        return []
+    epoch = max(own.epoch, own.fence_epoch)
+    if epoch == state.get_writer_record(records, uid).epoch:
+        return []
+    return [state.put(state.writer_key(uid, target_topic), pb.WriterRecord(epoch=epoch))]
+
+
+def _keys_of(records: Mapping[bytes, bytes], uid: str) -> list[bytes]:
+    return [key for key, _, _ in indexed(records).of_flow(uid)]
+
+
+def _is_about(key: bytes, target_topic: str) -> bool:
+    parsed = parse_key(key)
+    return parsed is not None and parsed.kind in _OF_A_MIRROR and parsed.topic == target_topic
+
+
+def _removed(keys: Iterable[bytes]) -> tuple[str, ...]:
+    kinds = sorted(parsed.kind for key in keys if (parsed := parse_key(key)) is not None)
+    words = Counter(_WORDS.get(kind, "other") for kind in kinds)
+    return tuple(f"{word} ({count:,})" for word, count in words.items())
+
+
+def _left_of_mirror(records: Mapping[bytes, bytes], uid: str, mirror: pb.MirrorRecord) -> tuple[str, ...]:
+    alias = state.get_flow(records, uid).target_alias
+    held = held_back_of(records, uid)
+    rules = [rule for rule in (*held.locks, *held.made) if rule.name == mirror.target_topic]
+    left = [f"topic {mirror.target_topic} on {alias}, with its records and settings"]
+    left += [f"rule on {alias}: {rule.text()}" for rule in rules[:_NAMED_MAX]]
+    left += [f"{len(rules) - _NAMED_MAX} more rules on {alias}"] if len(rules) > _NAMED_MAX else []
+    left.append("offsets of consumer groups on it; nothing tells which source offsets they stood for")
+    return tuple(left)
+
+
+def _left_of_flow(records: Mapping[bytes, bytes], record: pb.FlowRecord, alias: str) -> tuple[str, ...]:
+    uid = record.uid
+    topics = sorted(one.target_topic for one in state.mirrors_of(records, uid))
+    held = held_back_of(records, uid)
+    shown = ", ".join(topics[:_NAMED_MAX]) + (
+        f" and {len(topics) - _NAMED_MAX} more" if len(topics) > _NAMED_MAX else ""
+    )
+    left = [f"topics on {alias}, with their records and settings: {shown}"] if topics else []
+    left += [f"rule that keeps others from writing on {alias}: {rule.text()}" for rule in held.locks[:_NAMED_MAX]]
+    hidden = len(held.locks[_NAMED_MAX:])
+    left += [f"{hidden} more rules of that kind on {alias}"] if hidden else []
+    left += [f"{len(held.made):,} rules on {alias} that were mirrored from {record.source_alias}"] if held.made else []
+    left.append(f"{STATE_TOPIC} on {record.source_alias} may hold a copy of its last switch")
+    return tuple(left)

@@ -1,0 +1,92 @@
+"""What happened to the mirrors of a flow: kept in the store, and told in the log where somebody has to look."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.values import Phase
+from replicator.errors import StoreError
+from replicator.model.events import Event
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicator.engine.copy.partition import Slot
+    from replicator.model.resolution import Order, Resolution
+    from replicator.store.port import Store
+
+log = get_logger(__name__)
+
+
+class History:
+    """The events of one flow."""
+
+    def __init__(self, flow: str, store: Store) -> None:
+        self._flow = flow
+        self._store = store
+        self._store_trouble = False
+
+    def recent(self, topic: str | None, limit: int) -> Sequence[Event]:
+        """Return recent events, newest last."""
+        return self._store.recent(self._flow, topic, limit)
+
+    def changed(self, slot: Slot, before: Phase, text: str) -> None:
+        """A partition changed its phase."""
+        copy = slot.copy
+        event = Event(
+            at=_now(),
+            flow=self._flow,
+            topic=slot.source.topic,
+            partition=slot.source.partition,
+            before=before.name,
+            after=copy.phase.name,
+            reason=copy.reason,
+            text=text,
+        )
+        self._keep(event)
+        if copy.phase is Phase.FAULTED:
+            log.warning(
+                "partition stopped",
+                flow=self._flow,
+                partition=str(slot.source),
+                reason=copy.reason,
+                why=text,
+                next=f"replicator mirror describe {self._flow} {slot.source.topic}",
+                always=True,
+            )
+        else:
+            log.debug("partition", flow=self._flow, partition=str(slot.source), phase=copy.phase.name, why=text)
+
+    def resolved(self, order: Order, told: Resolution) -> None:
+        """An operator resolved a fault: who, how, and what it cost."""
+        losses = "; ".join(map(str, told.losses)) or "nothing is lost"
+        why = f" ({order.why})" if order.why else ""
+        self._keep(
+            Event(
+                at=_now(),
+                flow=self._flow,
+                topic=order.topic,
+                partition=None,
+                before=None,
+                after=None,
+                reason=", ".join(told.reasons),
+                text=f"{order.actor} resolved it by {order.how}{why}; {losses}",
+            )
+        )
+
+    def _keep(self, event: Event) -> None:
+        """Keep an event. A full disk costs history, never the copy: it is told once, and again once it works."""
+        try:
+            self._store.add(event)
+        except StoreError as error:
+            if not self._store_trouble:
+                log.error("events are not kept", why=str(error), next=error.next_step)  # noqa: TRY400 - no crash
+            self._store_trouble = True
+        else:
+            self._store_trouble = False
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,148 @@
+"""Brings a pump in line with the mirrors: partitions begin, stop with their mirror, or begin anew once it is mended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from replicator.aio.turns import Turns
+from replicator.core.copy.values import Phase, TargetLimits
+from replicator.model.names import TopicPartition
+from replicator.model.spec import Offsets
+from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from replicator.core.topics.plan import Fault
+    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.flow.source_ends import SourceEnds
+    from replicator.engine.topics.mirror import Mirror
+    from replicator.model.spec import FlowSpec
+
+_OF_THE_MIRROR = frozenset(
+    {
+        Reason.SOURCE_MISSING,
+        Reason.LEFT_OUT,
+        Reason.TARGET_MISSING,
+        Reason.PARTITION_COUNT,
+        Reason.WAITING_FOR_ACCESS,
+    }
+)
+"""Reasons that a whole mirror hands to its partitions, and takes back."""
+
+log = get_logger(__name__)
+
+
+class Lineup:
+    """The partitions of one flow."""
+
+    def __init__(self, flow: FlowSpec, pump: Pump, source_ends: SourceEnds) -> None:
+        self._flow = flow
+        self._pump = pump
+        self._source_ends = source_ends
+        self._doubts: dict[TopicPartition, float] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    async def apply(self, mirrors: Collection[Mirror], guard_ms: int, is_paused: Callable[[], bool]) -> None:
+        """Take the mirrors as the last pass left them, some at a time; one caller after the other.
+
+        In the middle of it a switch may begin, or the flow be paused: both are asked for with each mirror.
+        """
+        async with self._one_at_a_time:
+            await self._source_ends.read()
+            slots_of: dict[str, list[Slot]] = defaultdict(list)
+            for slot in self._pump.slots.values():
+                slots_of[slot.source.topic].append(slot)
+            turns = Turns()
+            for mirror in tuple(mirrors):
+                await turns.give()
+                self._take(mirror, slots_of.get(mirror.topic, ()), guard_ms, paused=is_paused())
+
+    def _take(self, mirror: Mirror, slots: Iterable[Slot], guard_ms: int, *, paused: bool) -> None:
+        pump = self._pump
+        if mirror.fault is not None:
+            self._stop(slots, mirror.fault)
+        elif mirror.recorded and pump.writers.copies(mirror.target_topic):
+            # Else shards may change hands in the middle of a pass: the target topic is not proven ours yet.
+            pump.source.topic_ids[mirror.topic] = mirror.source_id
+            pump.target.topic_ids[mirror.target_topic] = mirror.target_id
+            # Nothing tells where a record stands that a cleaner may take: such a topic is never mapped.
+            lenient = self._flow.offsets is not Offsets.IDENTICAL
+            limits = TargetLimits(
+                mirror.batch_bytes_max,
+                guard_ms,
+                self._flow.fill_limit,
+                may_be_mapped=lenient and not mirror.compacted,
+                surplus_allowed=lenient,
+                others_write=self._flow.both_ways,
+            )
+            for partition in range(mirror.partitions):
+                where = TopicPartition(mirror.topic, partition)
+                slot = pump.slots.get(where)
+                if not pump.shards.works_on(where):
+                    continue
+                if slot is None:
+                    self._begin(mirror, partition, limits, paused=paused)
+                else:
+                    self._go_on(slot, mirror, limits)
+
+    def _begin(self, mirror: Mirror, partition: int, limits: TargetLimits, *, paused: bool) -> None:
+        where = TopicPartition(mirror.topic, partition)
+        slot = self._pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
+        slot.active = partition in mirror.active
+        slot.begin_at_end = mirror.begin_at_end and partition < mirror.begin_at_end_partitions
+        slot.level_ms = self._source_ends.level_ms(where)
+        slot.seeded_to = mirror.seeded.get(partition, 0)
+        slot.stored_epoch = mirror.epochs.get(partition, -1)
+        slot.epochs_unproven = mirror.epochs_unproven.get(partition, 0)
+        if where in self._doubts:
+            slot.copy.doubtful, slot.doubt_until = True, self._doubts.pop(where)
+        _set_cleaning(slot, mirror)
+        if paused:
+            self._pump.pause(slot)
+
+    def _go_on(self, slot: Slot, mirror: Mirror, limits: TargetLimits) -> None:
+        _set_cleaning(slot, mirror)
+        raised = limits.batch_bytes_max > slot.copy.limits.batch_bytes_max
+        slot.copy.set_limits(limits)
+        if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
+            log.info("limit raised, going on", partition=str(slot.source), bytes=limits.batch_bytes_max)
+            self._pump.resume(slot)
+        elif slot.copy.phase is Phase.FAULTED and (
+            slot.stopped_by_mirror or slot.copy.reason in _OF_THE_MIRROR
+        ):  # which has no fault any more
+            slot.stopped_by_mirror = False
+            self._pump.resume(slot)
+
+    def _stop(self, slots: Iterable[Slot], fault: Fault) -> None:
+        for slot in slots:
+            # A partition may have stopped first, by what it saw of another topic under the same name.
+            if slot.copy.reason is not fault.reason and self._pump.slots.get(slot.source) is slot:
+                slot.stopped_by_mirror = slot.copy.phase is not Phase.FAULTED
+                self._pump.fault(slot, fault.reason, fault.text)
+
+    def begin_anew(self, topic: str) -> None:
+        """Forget the partitions of a mirror whose fault was resolved: the next pass begins with its record.
+
+        What they sent without an answer may still arrive: their successors wait that out.
+        """
+        self.forget([slot for slot in self._pump.slots.values() if slot.source.topic == topic])
+        log.info("mirror begins anew", flow=self._flow.name, topic=topic)
+
+    def forget(self, slots: Iterable[Slot]) -> None:
+        """Let go of partitions; what they sent without an answer is waited out should they come again."""
+        pump = self._pump
+        for slot in slots:
+            if slot.copy.outstanding or slot.copy.doubtful:
+                doubt_seconds = pump.target.cluster.spec.doubt_seconds
+                self._doubts[slot.source] = max(slot.doubt_until, pump.now() + doubt_seconds)
+            pump.remove(slot)
+
+
+def _set_cleaning(slot: Slot, mirror: Mirror) -> None:
+    slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
+    slot.only_compacted = mirror.only_compacted

@@ -1,0 +1,366 @@
+"""Turns what the engine holds into the snapshots everybody reads (`model.status`)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from replicator.aio.turns import Turns
+from replicator.core.copy.answers import ProduceOutcome
+from replicator.core.copy.intake import FILL_AHEAD_MAX
+from replicator.core.copy.values import Phase
+from replicator.core.status.whole_flow import total_known, worst_known, worst_of
+from replicator.model.names import TopicPartition
+from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
+from replicator.model.status import ClusterStatus, FlowStatus, FlowTotals, LeftOut, MirrorStatus, PartitionStatus
+from replicator.model.units import format_age
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.topics.chosen import Chosen
+    from replicator.engine.topics.mirror import Mirror
+    from replicator.model.spec import FlowSpec
+
+_LEFT_OUT_MAX = 100
+"""Topics that are named of those left out."""
+
+_WAITS = frozenset({Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_LEADER, Reason.WAITING_FOR_BROKER, Reason.STATE_LOST})
+"""Reasons of partitions that are shown as waiting, whatever phase their machine is in."""
+_NOBODYS = frozenset({Reason.FENCED, Reason.SOURCE_MISSING})
+_STATES = {
+    Phase.SEEDING: MirrorState.SEEDING,
+    Phase.COPYING: MirrorState.ACTIVE,
+    Phase.PAUSED: MirrorState.PAUSED,
+    Phase.FAULTED: MirrorState.FAULTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """The brokers in use that do not answer, on each side, with the reason in words."""
+
+    source: Mapping[int, str] = field(default_factory=dict)
+    target: Mapping[int, str] = field(default_factory=dict)
+
+
+NOBODY = Silent()
+
+
+async def flow_status(
+    shown: FlowState,
+    flow: FlowSpec,
+    *,
+    uid: str | None,
+    mirrors: Mapping[str, Mirror],
+    pump: Pump | None,
+    paused: bool,
+    trouble: str | None,
+    coordinator_answers: bool | None = None,
+    clusters: tuple[ClusterStatus, ...] = (),
+    silent: Silent = NOBODY,
+    chosen: Chosen | None = None,
+) -> FlowStatus:
+    """Return the picture of one flow; everything else runs meanwhile, so what is of a moment is so per partition."""
+    turns = Turns()
+    slots: dict[str, list[Slot]] = {}
+    if pump is not None:
+        for slot in list(pump.slots.values()):
+            pump.take_silence(slot)
+            slots.setdefault(slot.source.topic, []).append(slot)
+            await turns.give()
+    pictures = tuple(
+        [
+            await _mirror(mirror, slots.get(name, ()), pump, turns, paused=paused, silent=silent)
+            for name, mirror in sorted(mirrors.items())
+        ]
+    )
+    # What changed hands is nobody's lag any more, of a topic that was deleted nothing is at risk, and what another
+    # daemon copies is told by that one. Of what nobody works on, or has begun with, no figure is known: then a part is
+    # not the whole.
+    counted = [
+        one
+        for picture in pictures
+        for one in picture.partitions
+        if one.reason not in _NOBODYS and one.phase is not None
+    ]
+    looked = chosen.choice if chosen else None
+    left_out = looked.left_out if looked else {}
+    return FlowStatus(
+        flow=flow.name,
+        flow_uid=uid,
+        source=flow.source,
+        target=flow.target,
+        state=shown,
+        reason=trouble,
+        epoch=pump.writers.flow.producer_epoch if pump else None,
+        lag_records=total_known([one.lag_records for one in counted]),
+        rpo_seconds=worst_known([one.rpo_seconds for one in counted]),
+        source_seen_age_seconds=worst_known([one.source_seen_age_seconds for one in counted]),
+        coordinator_answers=coordinator_answers,
+        shards=pump.shards.status() if pump else (),
+        clusters=clusters,
+        totals=_totals(pump),
+        mirrors=pictures,
+        left_out=tuple(LeftOut(*one) for one in islice(left_out.items(), _LEFT_OUT_MAX)),
+        left_out_total=None if looked is None else len(left_out),
+        origins_unknown=chosen.unknown if chosen else None,
+    )
+
+
+def at_rest(picture: FlowStatus) -> FlowStatus:
+    """Return the picture of a flow that has ended here: nothing of it is copied, held or looked at by this daemon.
+
+    What another daemon copies is as it was last heard of; whether anybody works on what nobody did is not known.
+    """
+    mirrors = tuple(_mirror_at_rest(mirror) for mirror in picture.mirrors)
+    shards = tuple(
+        replace(shard, held=False, holder=None, epoch=None) if shard.held else shard for shard in picture.shards
+    )
+    return replace(picture, mirrors=mirrors, shards=shards, coordinator_answers=None)
+
+
+def _mirror_at_rest(mirror: MirrorStatus) -> MirrorStatus:
+    partitions = tuple(_partition_at_rest(one) for one in mirror.partitions)
+    ours = not partitions or any(one.phase is PartitionPhase.STOPPED for one in partitions)
+    return replace(mirror, state=_rested(mirror.state) if ours else mirror.state, partitions=partitions)
+
+
+def _partition_at_rest(one: PartitionStatus) -> PartitionStatus:
+    if one.reason is Reason.HELD_ELSEWHERE:
+        return one
+    if one.reason is Reason.WAITING_FOR_LEASE:
+        return replace(one, reason=Reason.HELD_ELSEWHERE, detail="not known who works on it now", phase=None)
+    return replace(
+        one, state=_rested(one.state), phase=PartitionPhase.STOPPED, holder=None, open_transaction_seconds=None
+    )
+
+
+def _rested(state: MirrorState) -> MirrorState:
+    return MirrorState.PENDING if state in {MirrorState.ACTIVE, MirrorState.SEEDING} else state
+
+
+async def _mirror(
+    mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, turns: Turns, *, paused: bool, silent: Silent = NOBODY
+) -> MirrorStatus:
+    partitions: tuple[PartitionStatus, ...] = ()
+    if pump is not None:
+        found: list[PartitionStatus] = []
+        for slot in slots:
+            found.append(_partition(slot, pump, silent))
+            await turns.give()
+        for one in _elsewhere(mirror, slots, pump):
+            found.append(one)
+            await turns.give()
+        partitions = tuple(sorted(found, key=lambda one: one.partition))
+    state, reason, detail = worst_of(partitions)
+    if mirror.fault is not None:
+        state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text
+        if reason is Reason.FENCED:
+            # As it was ordered: the target is the open side, or becomes it.
+            state = MirrorState.STOPPED
+            partitions = tuple(
+                replace(one, state=state) if one.state is MirrorState.FAULTED and one.reason is reason else one
+                for one in partitions
+            )
+    elif paused and state is not MirrorState.FAULTED:
+        state = MirrorState.PAUSED
+    etas = [slot.seed_eta_seconds for slot in slots if slot.seed_eta_seconds is not None]
+    return MirrorStatus(
+        topic=mirror.topic,
+        target_topic=mirror.target_topic,
+        state=state,
+        reason=reason,
+        detail=detail,
+        seed_eta_seconds=max(etas) if etas else None,
+        partitions=partitions,
+    )
+
+
+def _elsewhere(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> Iterator[PartitionStatus]:
+    """Return what is known of the partitions that another daemon copies, or nobody does yet."""
+    here = {slot.source.partition for slot in slots}
+    for partition in range(mirror.partitions):
+        if partition in here or mirror.fault is not None:
+            continue
+        where = TopicPartition(mirror.topic, partition)
+        shard = pump.shards.of(where)
+        holder = pump.shards.holder(shard)
+        if pump.shards.works_on(where):  # ours, and not begun with yet
+            yield PartitionStatus(partition, MirrorState.PENDING, holder=holder, phase=PartitionPhase.ATTACHING)
+            continue
+        detail = f"copied by {holder}" if holder else f"nobody works on shard {shard.number} now"
+        unheard = None if holder else pump.shards.unheard_seconds()
+        if holder is None:  # where nobody can be heard, whoever worked on it may still do so
+            holder = pump.shards.last_holder(shard)
+            if holder is not None:
+                detail = f"copied by {holder} when other daemons were last heard"
+            if unheard is not None:
+                detail = f"{detail if holder else 'not known who works on it'}: nothing for {format_age(unheard)}"
+        somebody = holder is not None or unheard is not None
+        yield PartitionStatus(
+            partition=partition,
+            state=MirrorState.ACTIVE if holder and partition in mirror.active else MirrorState.PENDING,
+            reason=Reason.HELD_ELSEWHERE if somebody else Reason.WAITING_FOR_LEASE,
+            detail=detail,
+            holder=holder,
+            phase=None if somebody else PartitionPhase.WAITING,
+        )
+
+
+def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStatus:
+    copy = slot.copy
+    state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.active else MirrorState.PENDING)
+    reason, detail = _reason(slot)
+    unanswered = _unanswered(slot, pump, silent)
+    if unanswered is not None and (copy.is_copying() or reason in {None, Reason.WAITING_FOR_LEADER}):
+        reason, detail = Reason.WAITING_FOR_LEADER, unanswered
+    known = copy.episode > 0 and reason is not Reason.FENCED  # what it was at the fence is not what it is
+    now, now_ms = pump.now(), time.time_ns() // 1_000_000
+    lag = slot.lag.lag_records_at(now) if known else None
+    return PartitionStatus(
+        partition=slot.source.partition,
+        state=state,
+        reason=reason,
+        detail=detail,
+        source_start=slot.source_start,
+        source_end=None if reason is Reason.FENCED else slot.lag.observed_end,
+        target_start=slot.target_start,
+        target_end=copy.target_end if known else None,
+        # Where nobody answers for one of its logs, nothing tells that both hold the same.
+        lag_records=None if lag == 0 and unanswered is not None else lag,
+        offsets=_offsets(slot),
+        guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
+        holder=pump.shards.holder(slot.shard),
+        open_transaction_seconds=_open_seconds(slot, pump),
+        verified_through=slot.verified.through if slot.verified else None,
+        verified_age_seconds=_verified_age(slot, pump),
+        verify_differences=slot.verified.differences if slot.verified else None,
+        phase=_phase(slot, reason),
+        rpo_seconds=_rounded(slot.lag.rpo_seconds(now)),
+        source_seen_age_seconds=_rounded(_age(slot.lag.observed_at, now)),
+    )
+
+
+def _phase(slot: Slot, reason: Reason | None) -> PartitionPhase:
+    """Return what is done about a partition for which status gives this reason."""
+    phase = slot.copy.phase
+    if phase in {Phase.FAULTED, Phase.PAUSED} or reason is Reason.WAITING_FOR_ACCESS:
+        return PartitionPhase.STOPPED
+    if phase is Phase.COPYING and reason not in _WAITS:
+        return PartitionPhase.COPYING
+    return PartitionPhase.ATTACHING if reason is None else PartitionPhase.WAITING
+
+
+def _unanswered(slot: Slot, pump: Pump, silent: Silent) -> str | None:
+    """Return which of the brokers that a partition is copied between does not answer, or that there is none."""
+    there, here = pump.leaders_of(slot)
+    for side, where, leader, why in (
+        (pump.source, slot.source, there, silent.source),
+        (pump.target, slot.target, here, silent.target),
+    ):
+        if leader is None:
+            if side.cluster.away(where) is not None:
+                return side.cluster.leaderless_because(where)
+        elif leader.node in why:
+            return f"{side.cluster.spec.alias} broker {leader.node}, its leader, does not answer{why[leader.node]}"
+    return None
+
+
+def _age(moment: float | None, now: float) -> float | None:
+    return None if moment is None else max(0.0, now - moment)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _offsets(slot: Slot) -> str:
+    """Return how the target's offsets stand to the source's."""
+    track = slot.copy.track
+    if track is None:
+        return "identical"
+    if track.mapped:
+        return "mapped"
+    surplus = track.acked.target - track.acked.source
+    return f"identical+{surplus}" if surplus else "identical"
+
+
+def _reason(slot: Slot) -> tuple[Reason | None, str | None]:
+    """Return why a partition moves no records: what its machine says, else what it waits for although all is well."""
+    copy = slot.copy
+    if copy.waits_for_claim:
+        return Reason.WAITING_FOR_CLAIM, copy.detail
+    if copy.reason is not None or not copy.is_copying():
+        return copy.reason, copy.detail
+    held_up_by, fill = slot.held_up_by, copy.head_fill
+    if held_up_by is not None:
+        return Reason.OPEN_TRANSACTION, held_up_by.detail
+    if fill is not None and fill.length > FILL_AHEAD_MAX:
+        seconds = slot.fill_pace.seconds_left(fill, copy.episode)
+        left = "" if seconds is None else f", about {format_age(seconds)} left"
+        return Reason.FILLING, f"filling {fill.length:,} offsets without a record{left}"
+    return None, copy.detail
+
+
+def _open_seconds(slot: Slot, pump: Pump) -> float | None:
+    """Return for how long a transaction was *seen* to be open: while the source is unseen, nobody knows."""
+    if slot.open_since is None or slot.held_up_by is None:
+        return None
+    seen_at = slot.lag.observed_at
+    until = pump.now() if seen_at is None else min(pump.now(), max(seen_at, slot.open_since))
+    return round(until - slot.open_since, 3)
+
+
+def _verified_age(slot: Slot, pump: Pump) -> float | None:
+    age = slot.verified.age_seconds(pump.now()) if slot.verified is not None else None
+    return None if age is None else round(age, 3)
+
+
+def _totals(pump: Pump | None) -> FlowTotals:
+    if pump is None:
+        return FlowTotals()
+    totals, outcomes = pump.totals, pump.outcomes
+    refused = (
+        ProduceOutcome.OUT_OF_ORDER,
+        ProduceOutcome.MOVED,
+        ProduceOutcome.TOO_LARGE,
+        ProduceOutcome.CORRUPT,
+        ProduceOutcome.MISSING,
+        ProduceOutcome.DENIED,
+        ProduceOutcome.REJECTED,
+    )
+    progress_ms = None
+    if totals.last_progress is not None:
+        progress_ms = int(time.time() * 1000 - (pump.now() - totals.last_progress) * 1000)
+    return FlowTotals(
+        records_total=totals.records,
+        bytes_total=totals.bytes,
+        batches_total=totals.batches,
+        appends_accepted_total=outcomes[ProduceOutcome.ACCEPTED],
+        appends_duplicate_total=outcomes[ProduceOutcome.DUPLICATE],
+        appends_refused_total=sum(outcomes[outcome] for outcome in refused),
+        appends_fenced_total=outcomes[ProduceOutcome.FENCED],
+        appends_unknown_total=outcomes[ProduceOutcome.UNKNOWN],
+        reattach_total=totals.reattached,
+        last_progress_ms=progress_ms,
+        filled_offsets_total=totals.filled,
+    )
+
+
+def told_once(texts: Iterable[str | None], lost: str | None, gone: str) -> str | None:
+    """Return the troubles of a flow as one text, None where there is none: none of them is told twice.
+
+    Args:
+        texts: What there is to tell, the most important first.
+        lost: That the state topic is lost, with what helps; None while it is not.
+        gone: What each text says that is about this loss.
+    """
+    told = list(dict.fromkeys(one for one in texts if one))
+    if lost is not None:  # who cannot use it tells the same in words of its own
+        told = [one for one in told if one == lost or gone not in one]
+    return "; ".join(one for one in told if not any(one in other for other in told if other != one)) or None

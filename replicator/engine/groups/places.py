@@ -1,0 +1,93 @@
+"""Where commits stand on the target: under which names, and at which offsets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.aio.turns import Turns
+from replicator.core.groups.sync import Place
+from replicator.model.names import TopicPartition
+from replicator.model.translation import OffsetQuestion, TranslationState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.engine.groups.positions import MirrorName, Positions
+    from replicator.model.groups import Committed
+
+
+class MirrorNames:
+    """The names of a flow's mirrors on both sides, as they are at one time."""
+
+    def __init__(self, mirrors: Mapping[str, MirrorName]) -> None:
+        self._to_target = {topic: mirror.target_topic for topic, mirror in mirrors.items()}
+        self._to_source = {target: topic for topic, target in self._to_target.items()}
+
+    def partitions(
+        self, commits: Iterable[TopicPartition], written: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, TopicPartition]:
+        """Return the partitions of a group that are mirrored, by source, with their names on the target.
+
+        Args:
+            commits: What it has committed on the source.
+            written: What was written for it on the target.
+        """
+        found = {
+            where: TopicPartition(self._to_target[where.topic], where.partition)
+            for where in commits
+            if where.topic in self._to_target
+        }
+        for where in written:
+            topic = self._to_source.get(where.topic)
+            if topic is not None:
+                found.setdefault(TopicPartition(topic, where.partition), where)
+        return found
+
+
+Places = dict[tuple[TopicPartition, int], Place]
+
+
+async def places_of(
+    positions: Positions,
+    mirrors: Mapping[str, MirrorName],
+    commits: Mapping[str, Mapping[TopicPartition, Committed]],
+) -> Places:
+    """Return the place of each offset that any group has committed of these topics, asked for once.
+
+    Raises:
+        CorruptRecords: A map is damaged.
+    """
+    wanted: dict[tuple[TopicPartition, int], None] = {}
+    turns = Turns()
+    for group in commits.values():
+        wanted |= {
+            (where, one.offset): None for where, one in group.items() if where.topic in mirrors and one.offset >= 0
+        }
+        await turns.give()
+    asked = [at for at in wanted if at[0].partition < mirrors[at[0].topic].partitions]
+    places = await _ask(positions, asked)
+    # Of what lies beyond, where the replicated end stands: the last offset that has a place.
+    beyond = {at: (at[0], at[1] - place.beyond) for at, place in places.items() if place.beyond}
+    ends = await _ask(positions, dict.fromkeys(beyond.values()))
+    for at, end in beyond.items():
+        places[at] = places[at]._replace(end_offset=ends[end].offset)
+    none_yet = Place(TranslationState.NOT_ATTACHED, None, detail="the flow does not copy this partition yet")
+    return {at: places.get(at, none_yet) for at in wanted}
+
+
+async def _ask(positions: Positions, asked: Iterable[tuple[TopicPartition, int]]) -> Places:
+    questions = [OffsetQuestion(*where, offset) for where, offset in asked]
+    if not questions:
+        return {}
+    found: Places = {}
+    answers = await positions.translate(questions)
+    turns = Turns()
+    for question, told in zip(questions, answers, strict=True):
+        found[TopicPartition(question.topic, question.partition), question.offset] = Place(
+            told.state,
+            told.target_offset,
+            beyond=told.behind_records or 0,
+            detail=told.state.value if told.detail is None else f"{told.state.value}: {told.detail}",
+        )
+        await turns.give()
+    return found

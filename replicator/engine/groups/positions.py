@@ -1,0 +1,209 @@
+"""What following groups has to know of a flow's copying: where offsets stand, and whether ends were passed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.translation import Known
+from replicator.core.offsets.translation import translate as to_target
+from replicator.engine.copy.live_maps import recorded_map
+from replicator.engine.logs.reading import starts_of
+from replicator.engine.offsets import translate
+from replicator.engine.state import records as state
+from replicator.model.names import TopicPartition
+from replicator.model.translation import Translation, TranslationState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.state.log import StateLog
+    from replicator.engine.topics.sync import TopicSync
+    from replicator.model.translation import OffsetQuestion
+
+_START_SECONDS = 2.0
+
+
+class MirrorName(NamedTuple):
+    """How a mirror is called on the target, and how many partitions it copies."""
+
+    target_topic: str
+    partitions: int
+
+
+class Positions(Protocol):
+    """Where the copying of one flow stands."""
+
+    def mirrors(self, *, every: bool = False) -> Mapping[str, MirrorName]:
+        """Return the mirrors that are copied to, or every one, by their topics on the source."""
+        ...
+
+    def wanted(self, *, every: bool = False) -> Iterable[TopicPartition]:
+        """Return every partition of the source that the flow means, copied or not, as it was described last.
+
+        Args:
+            every: Also those of topics that the target refuses, so that they never were on their way.
+        """
+        ...
+
+    def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+        """Return the partitions that are not copied up to their source offset yet, each with how far it is."""
+        ...
+
+    async def translate(self, questions: Sequence[OffsetQuestion]) -> Sequence[Translation]:
+        """Return where source offsets stand on the target, one answer per question (`engine.offsets.translate`).
+
+        Raises:
+            UsageError: The flow has no such topic or partition.
+            CorruptRecords: A map is damaged.
+        """
+        ...
+
+
+class PumpPositions:
+    """`Positions` of a daemon that copies partitions of its flow, and reads on the state topic how far others are.
+
+    What others have copied they record every few seconds, with the source's ends. It is old, and it is true.
+
+    Args:
+        pump: Which copies here.
+        sync: The flow's topics.
+        state_log: Where others tell.
+        uid: The flow's.
+        shards: Into how many parts it is divided.
+    """
+
+    def __init__(self, pump: Pump, sync: TopicSync, state_log: StateLog, uid: str, shards: int) -> None:
+        self._pump = pump
+        self._sync = sync
+        self._log = state_log
+        self._uid = uid
+        self._elsewhere = CopiedElsewhere(state_log, uid, shards)
+
+    def mirrors(self, *, every: bool = False) -> Mapping[str, MirrorName]:
+        """See `Positions.mirrors`. Of a flow that copies nothing, all are looked at."""
+        some, writers = self._sync.mirrors, state.writers_of(self._log.records, self._uid)
+        if not every and writers is not None and writers.any_copies:
+            some = {topic: mirror for topic, mirror in some.items() if writers.copies(mirror.target_topic)}
+        some = {topic: mirror for topic, mirror in some.items() if not mirror.is_refused}
+        return {topic: MirrorName(mirror.target_topic, mirror.partitions) for topic, mirror in some.items()}
+
+    def wanted(self, *, every: bool = False) -> Iterable[TopicPartition]:
+        """See `Positions.wanted`."""
+        topics, mirrors = self._pump.source.cluster.topics, self._sync.mirrors
+        names = [name for name in self._sync.meant() if every or not (name in mirrors and mirrors[name].is_refused)]
+        return [TopicPartition(name, number) for name in names for number in topics[name].leaders]
+
+    def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+        """See `Positions.behind`."""
+        found: dict[TopicPartition, str] = {}
+        for where, end in ends.items():
+            slot = self._pump.slots.get(where)
+            place = translate.copied_place(slot) if slot is not None else self._place_elsewhere(where)
+            if place is None:
+                found[where] = self._why_not_copied(where)
+            elif place.source < end:
+                reason = slot.copy.reason if slot is not None else None
+                found[where] = f"copied up to {place.source} of {end}" + (f" ({reason})" if reason is not None else "")
+        return found
+
+    def _place_elsewhere(self, where: TopicPartition) -> Place | None:
+        mirror = self._sync.mirrors.get(where.topic)
+        return self._elsewhere.place(where) if mirror is not None and mirror.fault is None else None
+
+    def _why_not_copied(self, where: TopicPartition) -> str:
+        mirror, slot = self._sync.mirrors.get(where.topic), self._pump.slots.get(where)
+        if mirror is not None and mirror.fault is not None:
+            return f"not copied: {mirror.fault.text}"
+        if slot is not None and slot.copy.reason is not None:
+            return f"not copied: {slot.copy.reason}"
+        return "not copied yet"
+
+    async def translate(self, questions: Sequence[OffsetQuestion]) -> Sequence[Translation]:
+        """See `Positions.translate`."""
+        here = [one for one in questions if not self._is_elsewhere(one)]
+        there = [one for one in questions if self._is_elsewhere(one)]
+        told = dict(
+            zip(here, await translate.answers(self._pump, self._sync.mirrors, here, reverse=False), strict=True)
+        )
+        if there:
+            told |= await self._translate_elsewhere(there)
+        return [told[one] for one in questions]
+
+    def _is_elsewhere(self, question: OffsetQuestion) -> bool:
+        where = TopicPartition(question.topic, question.partition)
+        return where not in self._pump.slots and self._place_elsewhere(where) is not None
+
+    async def _translate_elsewhere(self, questions: Sequence[OffsetQuestion]) -> dict[OffsetQuestion, Translation]:
+        mirrors = self.mirrors(every=True)
+        targets = {
+            TopicPartition(one.topic, one.partition): TopicPartition(mirrors[one.topic].target_topic, one.partition)
+            for one in questions
+        }
+        starts, _ = await starts_of(self._pump.target, targets.values(), timeout_seconds=_START_SECONDS)
+        known = {
+            where: self._elsewhere.known(where, target, starts.get(target, 0)) for where, target in targets.items()
+        }
+        told: dict[OffsetQuestion, Translation] = {}
+        for one in questions:
+            where = TopicPartition(one.topic, one.partition)
+            here = known[where]
+            names = (one.topic, targets[where].topic, one.partition, one.offset)
+            if here is None:
+                told[one] = Translation(*names, None, TranslationState.NOT_ATTACHED, None, "copied elsewhere")
+                continue
+            found = to_target(here, one.offset)
+            detail = None if found.behind is None else f"another daemon has copied up to {here.proven_end.source}"
+            told[one] = Translation(*names, found.offset, found.state, found.behind, detail)
+        return told
+
+
+class CopiedElsewhere:
+    """What the holders of other shards have recorded of their partitions.
+
+    Args:
+        state_log: Where.
+        uid: The flow's.
+        shards: How many there are.
+    """
+
+    def __init__(self, state_log: StateLog, uid: str, shards: int) -> None:
+        self._log = state_log
+        self._uid = uid
+        self._keys = [state.source_end_key(uid, shard) for shard in range(shards)]
+        self._raw: dict[bytes, bytes] = {}
+        self._places: dict[bytes, dict[tuple[str, int], Place]] = {}
+
+    def place(self, where: TopicPartition) -> Place | None:
+        """Return the last place of a partition that was recorded as copied."""
+        for key in self._keys:
+            raw = self._log.records.get(key)
+            if raw is not None and raw is not self._raw.get(key):  # a thousand partitions parse it once
+                self._raw[key] = raw
+                self._places[key] = {
+                    (one.topic, one.partition): Place(one.copied, one.copied_target)
+                    for one in state.source_end_block(self._log.records, key).entries
+                    if one.HasField("copied")
+                }
+        found = [places[where] for places in self._places.values() if where in places]
+        return max(found, default=None)
+
+    def known(self, where: TopicPartition, target: TopicPartition, target_start: int) -> Known | None:
+        """Return what is recorded of a partition, for translating; None where nothing is.
+
+        Raises:
+            CorruptRecords: Its map is damaged.
+        """
+        end = self.place(where)
+        if end is None:
+            return None
+        record = state.get_mirror(self._log.records, self._uid, target.topic)
+        if record is None or where.partition not in record.maps:
+            return Known(None, mapped=False, end=end, source_start=0, target_start=target_start)
+        recorded = record.maps[where.partition]
+        offsets = recorded_map(self._log.records, self._uid, target, recorded)
+        if recorded.mapped and end.target == offsets.end.target and end.source > offsets.end.source:
+            # Left out only: what was copied behind the last recorded run would stand further on on the target.
+            offsets.pass_over(end)
+        return Known(offsets, recorded.mapped, end, 0, target_start)

@@ -1,0 +1,35 @@
+"""Refusals of one topic, told so that an operator can act on them: the right, the resource, the user, the command.
+
+A partition keeps one text of what it waits for (`waiting_for_access`), so all of it stands in that text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from replicator.core.acl.rights import NEEDED_BY, missing_right, on_topic
+from replicator.model.text import said
+from replicator.wire.faults import error_name, refused
+
+__all__ = ["TOPIC_AUTHORIZATION_FAILED", "refused", "told"]
+
+if TYPE_CHECKING:
+    from replicator.model.security import ClusterSpec
+
+TOPIC_AUTHORIZATION_FAILED: Final = 29
+
+
+def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | None = None) -> str:
+    """Return the words for a broker's refusal of a request about one topic.
+
+    Args:
+        cluster: Who refused.
+        api: The request's name, one of `NEEDED_BY`.
+        code: Kafka's error code.
+        topic: What it was about.
+        message: The broker's own words, if it sent any; they are shortened.
+    """
+    text = f"{error_name(code)}{': ' + said(message) if message else ''}"
+    if code != TOPIC_AUTHORIZATION_FAILED:
+        return text
+    return missing_right(cluster, on_topic(topic, NEEDED_BY[api]), text)

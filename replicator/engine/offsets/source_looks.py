@@ -1,0 +1,77 @@
+"""Looks where the source ends of partitions that nothing is read of now.
+
+Whoever decides on a failover has to know what the source holds, also of what is paused, stopped, or waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.values import Phase
+from replicator.engine.logs.reading import ends_of
+from replicator.engine.offsets.translate import OTHER_LOG
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.pump import Pump
+
+_LOOKED_SECONDS = 5.0
+_ANSWER_SECONDS_MAX = 5.0
+_PARTITIONS_PER_REQUEST = 500
+"""A request for ten thousand would hold the event loop for as long as it takes to write and to read it."""
+
+log = get_logger(__name__)
+
+
+class SourceLooks:
+    """The looks of one pump; call `look` every few seconds.
+
+    Args:
+        pump: Whose partitions.
+    """
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+
+    async def look(self) -> None:
+        """Ask for the ends of those that were not seen lately; what cannot be asked for stays as it was, and ages.
+
+        A broker that does not answer is waited for once, and keeps nobody's partitions from being asked for but its
+        own.
+        """
+        now = self._pump.now()
+        due = [slot for slot in self._pump.slots.values() if self._is_due(slot, now)]
+        silent: set[int] = set()
+        for first in range(0, len(due), _PARTITIONS_PER_REQUEST):
+            await self._ask(due[first : first + _PARTITIONS_PER_REQUEST], silent)
+
+    async def _ask(self, slots: list[Slot], silent: set[int]) -> None:
+        pump = self._pump
+        asked_at = pump.now()
+        told, unseen = await ends_of(
+            pump.source.cluster,
+            [slot.source for slot in slots],
+            committed=pump.committed_only,
+            timeout_seconds=_ANSWER_SECONDS_MAX,
+            silent=silent,
+        )
+        for slot in slots:
+            if slot.source in told and pump.slots.get(slot.source) is slot:
+                slot.lag.reach(slot.copy.acked_offset)
+                slot.lag.observe(told[slot.source], asked_at)
+        if unseen:
+            where, why = next(iter(unseen.items()))
+            log.debug("ends not looked at", partitions=len(unseen), first=str(where), why=why)
+
+    def _is_due(self, slot: Slot, now: float) -> bool:
+        pump = self._pump
+        pump.take_silence(slot)
+        at = slot.lag.observed_at
+        if at is not None and now - at < _LOOKED_SECONDS:
+            return False
+        if slot.copy.phase is Phase.FAULTED and slot.copy.reason in OTHER_LOG:
+            return False  # where another log ends tells nothing of what was copied
+        topic = pump.source.cluster.topics.get(slot.source.topic)
+        meant = pump.source.topic_ids.get(slot.source.topic)
+        return topic is None or meant is None or topic.topic_id == meant

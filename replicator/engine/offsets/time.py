@@ -1,0 +1,69 @@
+"""Answers where a moment of the source stands on the target, from the source's own index of times.
+
+The target's own index cannot tell: markers carry the time at which they were written, not that of the offsets they
+fill, and a lookup there finds them first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.engine.logs.reading import at_time, ends_of
+from replicator.engine.offsets.translate import questioned
+from replicator.model.names import TopicPartition
+from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.offsets.team import TranslatingTeam
+    from replicator.engine.topics.mirror import Mirror
+
+_ASK_SECONDS = 5.0
+
+
+async def answers(
+    question: TimeQuestion, pump: Pump, mirrors: Mapping[str, Mirror], team: TranslatingTeam
+) -> list[Translation]:
+    """Return for each partition that is asked about where the first record at or after a moment stands on the target.
+
+    The first in the order of offsets, as ListOffsets (KIP-79) finds it. Where there is none it is the source's end:
+    whatever is written at or after that moment comes behind it.
+
+    Args:
+        question: Topic, moment and partition, None for all.
+        pump: What this daemon copies.
+        mirrors: By source topic.
+        team: Who translates.
+
+    Raises:
+        UsageError: The flow has no such topic or partition.
+        CorruptRecords: A map is damaged.
+    """
+    mirror, partitions = questioned(mirrors, question.topic, question.partition)
+    wanted = [TopicPartition(question.topic, number) for number in partitions]
+    source, committed = pump.source.cluster, pump.committed_only
+    # The ends first: what is not found below an end that was read before can only have come behind it.
+    ends, unseen = await ends_of(source, wanted, committed=committed, timeout_seconds=_ASK_SECONDS)
+    found, silent = await at_time(
+        source, list(ends), question.time_ms, committed=committed, timeout_seconds=_ASK_SECONDS
+    )
+    offsets = {where: offset if offset >= 0 else ends[where] for where, offset in found.items()}
+    asked = [OffsetQuestion(where.topic, where.partition, offset) for where, offset in sorted(offsets.items())]
+    told = {one.partition: one for one in await team.answers(asked)}
+    for where, why in (unseen | silent).items():
+        detail = f"{source.spec.alias} cannot be asked now: {why}"
+        told[where.partition] = Translation(
+            mirror.topic, mirror.target_topic, where.partition, None, None, TranslationState.SOURCE_UNSEEN, None, detail
+        )
+    for where, offset in found.items():
+        if offset < 0:
+            told[where.partition] = _at_the_end(told[where.partition], source.spec.alias)
+    return [told[number] for number in partitions]
+
+
+def _at_the_end(answer: Translation, source: str) -> Translation:
+    text = f"no record on {source} is from then or later: this is its end now"
+    return replace(answer, detail=f"{text}; {answer.detail}" if answer.detail else text)

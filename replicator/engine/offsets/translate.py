@@ -1,0 +1,257 @@
+"""Answers questions about offsets from what the partitions of a flow know now (`core.offsets.translation` decides).
+
+Only the log starts are read anew: they move with retention, and nothing tells a writer that the target's did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.values import Phase
+from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.translation import Known, translate
+from replicator.engine.logs.reading import starts_of
+from replicator.errors import UsageError
+from replicator.model.names import TopicPartition
+from replicator.model.states import Reason
+from replicator.model.text import command
+from replicator.model.translation import OffsetQuestion, Translation, TranslationState
+from replicator.obs.logs import get_logger
+from replicator.wire.groups import committed_offsets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.pump import Pump
+    from replicator.engine.topics.mirror import Mirror
+
+_START_SECONDS = 2.0
+_ANSWERS_PER_TURN = 10
+"""Each may have to unpack a block of the map, 5 ms; copying goes on in between."""
+OTHER_LOG = frozenset(
+    {
+        Reason.SOURCE_TRUNCATED,
+        Reason.SOURCE_RECREATED,
+        Reason.TARGET_RECREATED,
+        Reason.TARGET_MISSING,
+        Reason.CONTENT_MISMATCH,
+    }
+)
+"""Faults after which an offset does not mean any more what it meant when it was copied."""
+
+log = get_logger(__name__)
+
+
+async def answers(
+    pump: Pump, mirrors: Mapping[str, Mirror], questions: Sequence[OffsetQuestion], *, reverse: bool
+) -> list[Translation]:
+    """Return the translation of each question, in their order.
+
+    Raises:
+        UsageError: The flow has no such topic or partition, or an offset is below 0.
+        CorruptRecords: A map is damaged.
+    """
+    by_name = _by_name(mirrors, reverse=reverse)
+    for question in questions:
+        _check(by_name, question, reverse=reverse)
+    return await _answers(pump, by_name, questions, reverse=reverse)
+
+
+async def group_questions(
+    pump: Pump, mirrors: Mapping[str, Mirror], group: str, *, reverse: bool
+) -> list[OffsetQuestion]:
+    """Return every offset that a group committed on one side, of the flow's topics, in order.
+
+    Raises:
+        UsageError: The group committed none of them.
+        KafkaError: Its offsets cannot be read.
+    """
+    side = pump.target if reverse else pump.source
+    by_name = _by_name(mirrors, reverse=reverse)
+    committed = await committed_offsets(side.cluster, group)
+    questions = [
+        OffsetQuestion(where.topic, where.partition, offset)
+        for where, offset in sorted(committed.items())
+        if where.topic in by_name
+    ]
+    if not questions:
+        alias = side.cluster.spec.alias
+        raise UsageError(
+            f"group {group!r} has committed no offset of this flow's topics on {alias}",
+            why=f"it has committed {len(committed)} of other topics" if committed else "it has committed none at all",
+            next_step=command("kafka-consumer-groups.sh", "--describe", "--group", group)
+            + f" shows what {alias} knows of it",
+        )
+    return questions
+
+
+def questioned(mirrors: Mapping[str, Mirror], topic: str, partition: int | None) -> tuple[Mirror, list[int]]:
+    """Return the mirror of a source topic that is asked about, and which partitions of it.
+
+    Raises:
+        UsageError: The flow has no such topic or partition, or knows none of its partitions yet.
+    """
+    by_name = _by_name(mirrors, reverse=False)
+    _check(by_name, OffsetQuestion(topic, partition or 0, 0), reverse=False)
+    mirror = by_name[topic]
+    if partition is None and not mirror.partitions:
+        raise UsageError(
+            f"how many partitions of {topic!r} are copied is not known",
+            why=mirror.fault.text if mirror.fault is not None else "the flow has not looked at it yet",
+            next_step="replicator mirror list",
+        )
+    return mirror, list(range(mirror.partitions)) if partition is None else [partition]
+
+
+def _by_name(mirrors: Mapping[str, Mirror], *, reverse: bool) -> dict[str, Mirror]:
+    return {mirror.target_topic if reverse else mirror.topic: mirror for mirror in mirrors.values()}
+
+
+def _check(by_name: Mapping[str, Mirror], question: OffsetQuestion, *, reverse: bool) -> None:
+    topic, mirror = question.topic, by_name.get(question.topic)
+    if mirror is None:
+        verb = "writes to" if reverse else "mirrors"
+        raise UsageError(
+            f"this flow {verb} no topic named {topic!r}", next_step="`replicator mirror list` shows them all"
+        )
+    if mirror.partitions and not 0 <= question.partition < mirror.partitions:
+        raise UsageError(
+            f"topic {topic!r} has no partition {question.partition}",
+            why=f"it has {mirror.partitions}, counted from 0",
+        )
+    if question.offset < 0:
+        raise UsageError(f"{question.offset} is no offset", why="the first record of a log has offset 0")
+
+
+async def _answers(
+    pump: Pump, by_name: Mapping[str, Mirror], questions: Sequence[OffsetQuestion], *, reverse: bool
+) -> list[Translation]:
+    asked = [_Asked(by_name[question.topic], pump, question, reverse) for question in questions]
+    slots = {each.slot for each in asked if each.slot is not None and each.slot.copy.episode}
+    unseen = await _look_at_starts(pump, slots, source=reverse)
+    out: dict[int, Translation] = {}
+    # In the order of offsets, so that each block of a map is unpacked once.
+    order = sorted(range(len(questions)), key=lambda at: _sorted_by(questions[at]))
+    for turn, at in enumerate(order, 1):
+        out[at] = asked[at].answer(unseen)
+        if turn % _ANSWERS_PER_TURN == 0:
+            await asyncio.sleep(0)
+    return [out[at] for at in range(len(questions))]
+
+
+def _sorted_by(question: OffsetQuestion) -> tuple[str, int, int]:
+    return question.topic, question.partition, question.offset
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One question, and the mirror it is about."""
+
+    mirror: Mirror
+    pump: Pump
+    question: OffsetQuestion
+    reverse: bool
+
+    @property
+    def slot(self) -> Slot | None:
+        return self.pump.slots.get(TopicPartition(self.mirror.topic, self.question.partition))
+
+    def answer(self, unseen: Mapping[Slot, str]) -> Translation:
+        """Return the translation; `unseen` tells whose log start could not be read, and why."""
+        slot = self.slot
+        if slot is None or not slot.copy.episode:
+            return self._none(TranslationState.NOT_ATTACHED, _why_not_attached(self.mirror, slot))
+        copy, offset = slot.copy, self.question.offset
+        if copy.phase is Phase.FAULTED and copy.reason in OTHER_LOG:
+            return self._none(TranslationState.FAULTED, f"{copy.reason}: {copy.detail}")
+        known = _known(slot)
+        found = translate(known, offset, reverse=self.reverse)
+        if found.offset is not None:
+            return self._made(found.state, found.offset, detail=unseen.get(slot))
+        if found.behind is None:
+            return self._none(found.state, "nothing is known of what lies below the begin of its offset map")
+        return self._made(found.state, None, found.behind, _why_behind(slot, known, found.behind, reverse=self.reverse))
+
+    def _none(self, state: TranslationState, detail: str) -> Translation:
+        return self._made(state, None, detail=detail)
+
+    def _made(
+        self, state: TranslationState, found: int | None, behind: int | None = None, detail: str | None = None
+    ) -> Translation:
+        asked = self.question.offset
+        source, target = (found, asked) if self.reverse else (asked, found)
+        mirror = self.mirror
+        return Translation(
+            mirror.topic, mirror.target_topic, self.question.partition, source, target, state, behind, detail
+        )
+
+
+def copied_place(slot: Slot) -> Place | None:
+    """Return the last place that is proven to be copied; None where the logs were not compared, or are others now."""
+    copy = slot.copy
+    if not copy.episode or (copy.phase is Phase.FAULTED and copy.reason in OTHER_LOG):
+        return None
+    return _end(slot)
+
+
+def _end(slot: Slot) -> Place:
+    copy = slot.copy
+    return Place(copy.acked_offset, copy.acked_offset) if copy.track is None else copy.track.acked
+
+
+def _known(slot: Slot) -> Known:
+    track = slot.copy.track
+    return Known(
+        track.offsets if track is not None else None,
+        track is not None and track.mapped,
+        _end(slot),
+        slot.source_start or 0,
+        slot.target_start or 0,
+    )
+
+
+def _why_not_attached(mirror: Mirror, slot: Slot | None) -> str:
+    if slot is None:
+        why = mirror.fault.text if mirror.fault is not None else "the flow does not copy this partition yet"
+    elif slot.copy.phase is Phase.PAUSED:
+        why = "the flow has been paused since then; `replicator flow resume` lets it look"
+    else:
+        why = slot.copy.detail or slot.copy.phase.value
+    return f"its logs were not compared since the daemon started: {why}"
+
+
+def _why_behind(slot: Slot, known: Known, behind: int, *, reverse: bool) -> str:
+    end, copy, seen = known.proven_end, slot.copy, slot.lag.observed_end
+    if reverse:
+        return f"the target is known to end at {end.target}"
+    text = f"{behind:,} records behind, copied is what lies below {end.source}"
+    if seen is not None and end.source + behind > seen:
+        text += f", and the source ended at {seen} when it was last seen"
+    if copy.reason is Reason.FENCED:
+        text += "; a switch fenced it: what lies beyond is the other direction's to copy"
+    elif copy.phase in {Phase.PAUSED, Phase.FAULTED}:
+        text += f"; the partition is {copy.phase.name}" + (f" ({copy.reason})" if copy.reason else "")
+    return text
+
+
+# -- log starts -----------------------------------------------------------------------------------------------------
+
+
+async def _look_at_starts(pump: Pump, slots: Iterable[Slot], *, source: bool) -> dict[Slot, str]:
+    """Read where the logs of one side start now; return those where that failed, each with what to say of it."""
+    wanted = {slot.source if source else slot.target: slot for slot in slots}
+    starts, unseen = await starts_of(pump.source if source else pump.target, wanted, timeout_seconds=_START_SECONDS)
+    for where, start in starts.items():
+        if source:
+            wanted[where].source_start = start
+        else:
+            wanted[where].target_start = start
+    return {wanted[where]: _unseen(wanted[where], why, source=source) for where, why in unseen.items()}
+
+
+def _unseen(slot: Slot, why: str, *, source: bool) -> str:
+    name, start = ("source", slot.source_start) if source else ("target", slot.target_start)
+    return f"the {name}'s log started at {start or 0} when it was last seen; now it cannot be asked: {why}"

@@ -1,0 +1,487 @@
+"""What the facts of a preflight mean: pure, facts in, findings out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from replicator.core.acl.rights import (
+    REQUIRED_ON_MIRROR,
+    REQUIRED_ON_ORIGINS,
+    REQUIRED_ON_SHARED,
+    REQUIRED_ON_SOURCE_TOPIC,
+    REQUIRED_ON_STATE,
+    TRANSACTIONAL_PREFIX,
+    Grant,
+    Names,
+    Operation,
+    ResourceKind,
+    acl_command,
+    lacking,
+    on_cluster,
+    on_group,
+    on_topic,
+)
+from replicator.core.copy.producer_memory import EXPIRATION, EXPIRATION_DEFAULT_MS, ProducerMemory, spread
+from replicator.core.topics import selection
+from replicator.core.topics.plan import creation_advice
+from replicator.engine.preflight.ask import Found, Refusal
+from replicator.engine.state.shown_markers import Shown
+from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.report import Check, fail, ok, warn
+from replicator.model.security import ClusterSpec
+from replicator.model.units import format_bootstrap
+from replicator.wire.rights_probe import Verdict
+
+EXPIRATION_MAX_MS = (1 << 31) - 1
+GUARD_MARGIN_MS = 3_600_000
+SLOW_FILLS_PER_SECOND = 30
+"""Empty transactions, one after the other, on three replicas (KAFKA.md 0b.3)."""
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+_NAMES_MAX = 10
+_SKEW_SECONDS = 60
+
+
+def some(names: Collection[str], bound: int = _NAMES_MAX) -> str:
+    """Return up to so many names, in order, and how many more there are."""
+    first = sorted(names)[:bound]
+    rest = len(names) - len(first)
+    return ", ".join(first) + (f" and {rest} more" if rest else "")
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 topic` or `2 topics`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def span(milliseconds: int) -> str:
+    """Return a duration in the unit that suits it: `45 min`, `23 h`, `24.8 days`."""
+    if milliseconds < _HOUR_MS:
+        return f"{max(0, milliseconds) // 60_000} min"
+    if milliseconds < 3 * _DAY_MS:
+        return f"{milliseconds / _HOUR_MS:.3g} h"
+    return f"{milliseconds / _DAY_MS:.1f} days"
+
+
+# -- topics -----------------------------------------------------------------------------------------------------------
+
+
+def selected(names: Collection[str], partitions: int, records: int) -> Check:
+    """Say which topics a flow means now."""
+    if not names:
+        return warn(
+            "topics",
+            "the selection matches no topic of the source now",
+            "check topics.include, and the DESCRIBE right on the topics; topics that appear later are copied from "
+            "their first record",
+        )
+    return ok(
+        "topics",
+        f"{count(len(names), 'topic')}, {count(partitions, 'partition')}, {records:,} offsets to copy: {some(names)}",
+    )
+
+
+def left_out(topics: Mapping[str, str], unknown: str | None) -> list[Check]:
+    """Say which topics a pattern matches that are not copied all the same.
+
+    Args:
+        topics: Why each is left out, as what follows its name in a sentence.
+        unknown: Why it is not known which topics are copies, with what helps; None where it is.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, why in topics.items():
+        by_reason.setdefault(why, []).append(name)
+    checks = [
+        warn(
+            "left out",
+            f"{some(names)}: a pattern matches, and each of them {why}" if len(names) > 1 else f"{names[0]} {why}",
+            "list a topic in topics.include by its full name to copy it all the same, or add it to topics.exclude",
+        )
+        for why, names in by_reason.items()
+    ]
+    if unknown is not None:
+        text, _, fix = unknown.partition("; next: ")
+        checks.append(warn("copies", text, fix))
+    return checks
+
+
+def stamped(names: Collection[str]) -> list[Check]:
+    """Say what becomes of times that the source's brokers gave."""
+    if not names:
+        return []
+    return [
+        ok(
+            "times",
+            f"{some(names)}: stamped by the broker (message.timestamp.type=LogAppendTime); the times are kept; the "
+            "topic's own type stays CreateTime until promotion",
+        )
+    ]
+
+
+def fills(names: Collection[str], verdict: Verdict, cluster: ClusterSpec) -> list[Check]:
+    """Say how offsets without a record get their markers.
+
+    Args:
+        names: Topics with transactions, and compacted ones.
+        verdict: What the target says of WriteTxnMarkers.
+        cluster: The target.
+    """
+    if not names:
+        return []
+    why = f"{some(names)}: transactions or compaction leave offsets without a record"
+    if verdict is Verdict.ALLOWED:
+        return [ok("fills", f"by WriteTxnMarkers, which {cluster.alias} allows; {why}")]
+    slowly = f"by empty transactions, about {SLOW_FILLS_PER_SECOND} a second"
+    if verdict is Verdict.NOT_OFFERED:
+        return [warn("fills", f"{slowly}: {cluster.alias} does not offer WriteTxnMarkers; {why}")]
+    if verdict is Verdict.REFUSED:
+        refusal = f"{cluster.alias} does not allow WriteTxnMarkers, the fast way (ClusterAction on the cluster)"
+        return [
+            warn("fills", f"{slowly}: {refusal}; {why}", acl_command(on_cluster(Operation.CLUSTER_ACTION), cluster))
+        ]
+    unknown = f"by WriteTxnMarkers if {cluster.alias} allows it, which it does not tell; else {slowly}"
+    return [warn("fills", f"{unknown}; {why}")]
+
+
+def mapped(names: Collection[str], compacted: Collection[str]) -> list[Check]:
+    """Say what mapped offsets mean for the topics of a flow.
+
+    Args:
+        names: Topics with transactions, and compacted ones.
+        compacted: Those of them that a cleaner works on.
+    """
+    refused = [
+        fail(
+            "offsets",
+            f"{some(compacted)}: compacted, and topics with mapped offsets must not be",
+            "copy them in a flow of their own, with offsets: auto",
+        )
+    ]
+    left_out = sorted(set(names) - set(compacted))
+    told = [ok("offsets", f"mapped: what holds no record is left out; {some(left_out)}: transactions")]
+    return (refused if compacted else []) + (told if left_out else [])
+
+
+def merged(names: Mapping[str, tuple[str, ...]]) -> list[Check]:
+    """Judge target topics that more than one topic of the source would be copied to."""
+    return [
+        fail(
+            "mirrors",
+            f"{', '.join(some_of)} are all renamed to {target_name}: two topics are never merged into one",
+            "rename them apart, or exclude all but one",
+        )
+        for target_name, some_of in sorted(names.items())
+    ]
+
+
+def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) -> list[Check]:
+    """Say that readers see the fillers of a seed again: a broker that is killed may forget a young log start.
+
+    Args:
+        ends: Offset where the visible fillers of a partition end.
+        cluster: The target.
+    """
+    if not ends:
+        return []
+    wanted = [{"topic": where.topic, "partition": where.partition, "offset": end} for where, end in ends.items()]
+    document = json.dumps({"version": 1, "partitions": wanted})
+    servers = format_bootstrap(cluster.bootstrap)
+    return [
+        fail(
+            "fillers",
+            f"{some({str(where) for where in ends})}: readers on {cluster.alias} see empty filler records below the "
+            "first copied one (a broker that was killed within a minute of the seed has forgotten the log start)",
+            f"kafka-delete-records.sh --bootstrap-server {servers} --offset-json-file <(echo '{document}')",
+        )
+    ]
+
+
+def collisions(wanted: Collection[str], there: Collection[str]) -> dict[str, str]:
+    """Return which topics could not be created beside which other one: they differ in `.` and `_` alone.
+
+    Args:
+        wanted: Topics to be created; of two that collide the first in order of names can be.
+        there: Topics that the cluster has.
+    """
+    taken = {selection.metric_name(name): name for name in sorted(there, reverse=True)}
+    found: dict[str, str] = {}
+    for name in sorted(wanted):
+        other = taken.setdefault(selection.metric_name(name), name)
+        if other != name:
+            found[name] = other
+    return found
+
+
+def colliding(names: Mapping[str, str], cluster: ClusterSpec) -> list[Check]:
+    """Say that brokers refuse topics beside others; see `collisions`."""
+    if not names:
+        return []
+    shown = some([f"{name} (beside {other})" for name, other in names.items()])
+    return [
+        fail(
+            "create",
+            f"{cluster.alias} would refuse to create {shown}: names that differ only in '.' and '_' collide",
+            "give it another name there (topics.rename), or exclude it; nothing else is held up by it",
+        )
+    ]
+
+
+def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec) -> list[Check]:
+    """Say what a dry run of creating topics brought."""
+    checks = []
+    by_reason: dict[tuple[int, str], list[str]] = {}
+    denied = []
+    for name, refusal in refusals.items():
+        if refusal.code in {29, 31}:  # TOPIC_ and CLUSTER_AUTHORIZATION_FAILED
+            denied.append(name)
+        else:
+            by_reason.setdefault((refusal.code, refusal.message), []).append(name)
+    if denied:
+        checks.append(
+            fail(
+                "create",
+                f"this user may not create {some(denied)} on {cluster.alias}",
+                _grant(cluster, denied[0], (Operation.CREATE,)),
+            )
+        )
+    checks += [
+        fail(
+            "create",
+            f"{cluster.alias} would refuse to create {some(names)}: {reason}",
+            creation_advice(code)
+            or "change replication_factor or topic_configs of the flow, or ask the cluster's owner",
+        )
+        for (code, reason), names in by_reason.items()
+    ]
+    if asked > len(refusals):
+        checks.append(ok("create", f"{count(asked - len(refusals), 'topic')} can be created (dry run)"))
+    return checks
+
+
+# -- rights -----------------------------------------------------------------------------------------------------------
+
+
+def source_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the source lets us do to the selected topics with what is needed."""
+    return _rights(told, REQUIRED_ON_SOURCE_TOPIC, cluster, "selected topics")
+
+
+def mirror_rights(
+    told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec, *, both_ways: bool = False
+) -> list[Check]:
+    """Compare what the target lets us do to the mirrors that exist with what is needed."""
+    needed = REQUIRED_ON_SHARED if both_ways else REQUIRED_ON_MIRROR
+    return _rights(told, needed - {Operation.CREATE}, cluster, "mirrors")  # they exist
+
+
+def origin_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the source lets us do to the state topic of flows that write there with what is needed."""
+    return _rights(told, REQUIRED_ON_ORIGINS, cluster, STATE_TOPIC)
+
+
+def state_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the target lets us do to our state topic with what is needed."""
+    return _rights(told, REQUIRED_ON_STATE - {Operation.CREATE}, cluster, STATE_TOPIC)
+
+
+def groups(
+    told: Mapping[str, frozenset[Operation] | None], needed: Iterable[Operation], cluster: ClusterSpec
+) -> list[Check]:
+    """Compare what a cluster lets us do to the groups that follow with what is needed."""
+    return _rights(told, needed, cluster, "groups that follow", on_group)
+
+
+def following(names: Collection[str], cluster: ClusterSpec) -> Check:
+    """Say which consumer groups of the source follow."""
+    if not names:
+        text = f"{cluster.alias} shows no consumer group that follows now; those that appear later do"
+        return ok("groups", text)
+    return ok("groups", f"{count(len(names), 'consumer group')} of {cluster.alias} to follow: {some(names)}")
+
+
+def _rights(
+    told: Mapping[str, frozenset[Operation] | None],
+    needed: Iterable[Operation],
+    cluster: ClusterSpec,
+    what: str,
+    on: Callable[..., Grant] = on_topic,
+) -> list[Check]:
+    if not told:
+        return []
+    if all(allowed is None for allowed in told.values()):
+        return [ok("rights", f"{cluster.alias} does not tell what this user may do to the {what}")]
+    by_lack: dict[tuple[Operation, ...], list[str]] = {}
+    for name, allowed in told.items():
+        by_lack.setdefault(lacking(needed, allowed), []).append(name)
+    checks = [
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow {', '.join(lack)} on {some(names)}",
+            acl_command(on(min(names), *lack), cluster),
+        )
+        for lack, names in by_lack.items()
+        if lack
+    ]
+    return checks or [ok("rights", f"{cluster.alias} allows what is needed on the {what}")]
+
+
+def _grant(cluster: ClusterSpec, topic: str, operations: tuple[Operation, ...]) -> str:
+    return acl_command(on_topic(topic, *operations), cluster)
+
+
+# -- guard ------------------------------------------------------------------------------------------------------------
+
+
+def guard(memory: ProducerMemory, cluster: ClusterSpec) -> Check:
+    """Say in plain words what the target's memory of producers is good for: the shortest that a broker has."""
+    setting = memory.shortest_ms
+    guarded = setting - GUARD_MARGIN_MS
+    unknown = "" if memory.is_told else " (not told by all brokers; this is Kafka's default, or less)"
+    text = f"{cluster.alias} remembers a producer for {span(setting)} of record time{unknown}"
+    if guarded <= 0:
+        return warn(
+            "guard",
+            f"{text}: too short for its brokers to refuse doubles by themselves; every batch is copied by the "
+            "slower rule (one at a time for each partition), just as exact",
+            raise_expiration(cluster, EXPIRATION_DEFAULT_MS, memory),
+        )
+    if memory.differs:
+        return warn(
+            "guard",
+            f"{text}: its brokers differ, and the shortest counts ({spread(memory)})",
+            raise_expiration(cluster, max(memory.by_broker.values()), memory),
+        )
+    return ok(
+        "guard",
+        f"{text}: records younger than {span(guarded)} are copied at full speed, its brokers refuse doubles and gaps",
+    )
+
+
+def backlog(
+    older: Mapping[TopicPartition, int], oldest_age_ms: int | None, memory: ProducerMemory, cluster: ClusterSpec
+) -> Check | None:
+    """Say what it means that a part of the backlog is older than the guard.
+
+    Args:
+        older: Offsets still to copy that are older than the guard, by partition.
+        oldest_age_ms: Age of the oldest record to copy, if known.
+        memory: The target's brokers.
+        cluster: The target.
+    """
+    total = sum(older.values())
+    if not total:
+        return None
+    wanted = needed_expiration(oldest_age_ms)
+    age = f", the oldest {span(oldest_age_ms)}" if oldest_age_ms is not None else ""
+    text = (
+        f"{total:,} offsets in {count(sum(map(bool, older.values())), 'partition')} are older than the guard{age}: "
+        "they are copied one batch at a time for each partition, which is slower, and just as exact"
+    )
+    if wanted <= memory.shortest_ms:
+        return warn("old backlog", f"{text}; {memory.setting} is as high as it goes already")
+    return warn("old backlog", text, raise_expiration(cluster, wanted, memory))
+
+
+def needed_expiration(oldest_age_ms: int | None) -> int:
+    """Return the setting that guards a record of that age, with a day to copy it in; never above the most."""
+    if oldest_age_ms is None:
+        return EXPIRATION_MAX_MS
+    wanted = oldest_age_ms + GUARD_MARGIN_MS + _DAY_MS
+    return min(EXPIRATION_MAX_MS, -(-wanted // _HOUR_MS) * _HOUR_MS)
+
+
+def raise_expiration(cluster: ClusterSpec, milliseconds: int, memory: ProducerMemory) -> str:
+    """Return what sets the guard's time on every broker: a command, or where to write it before Kafka 3.4."""
+    if not memory.is_dynamic:
+        return f"{memory.setting}={milliseconds} in each broker's server.properties, which its next start reads"
+    servers = format_bootstrap(cluster.bootstrap)
+    return (
+        f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type brokers --entity-default "
+        f"--add-config {memory.setting}={milliseconds}"
+    )
+
+
+def older_than_guard(
+    positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, Found], cut: Mapping[TopicPartition, Found]
+) -> dict[TopicPartition, int]:
+    """Return how many offsets of each partition lie before the first record that is guarded."""
+    older = {}
+    for where, position in positions.items():
+        if where not in cut or where not in ends:
+            continue
+        first_guarded = cut[where].offset if cut[where].offset >= 0 else ends[where].offset
+        older[where] = max(0, first_guarded - position)
+    return older
+
+
+def clocks(ahead: Mapping[TopicPartition, Found]) -> Check | None:
+    """Say that record times lie in the future: a clock is wrong, here or where they are written."""
+    names = {str(where) for where, found in ahead.items() if found.offset >= 0}
+    if not names:
+        return None
+    return warn(
+        "clocks",
+        f"{some(names)}: records lie more than {_SKEW_SECONDS} s in the future of this machine's clock",
+        "compare the clocks (timedatectl) of this machine, the producers and the brokers",
+    )
+
+
+def rights_of_cluster(operations: frozenset[str] | None, cluster: ClusterSpec) -> Sequence[Check]:
+    """Say whether the right on the cluster itself is there, where it tells."""
+    if operations is None or operations & {"DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALL"}:
+        return ()
+    return (
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow DescribeConfigs on the cluster: {EXPIRATION} cannot be read",
+            acl_command(on_cluster(Operation.DESCRIBE_CONFIGS), cluster),
+        ),
+    )
+
+
+def transactional_id(cluster: ClusterSpec, *, allowed: bool) -> Sequence[Check]:
+    """Say whether our transactional ids may at least be described."""
+    if allowed:
+        return ()
+    names = Names(TRANSACTIONAL_PREFIX, prefixed=True)
+    grant = Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE))
+    return (
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow Describe on transactional ids that begin with {TRANSACTIONAL_PREFIX}",
+            acl_command(grant, cluster),
+        ),
+    )
+
+
+def producers(cluster: ClusterSpec, shown: Shown, *, in_log: bool = False) -> Check:
+    """Say whether the brokers tell which producers they remember, one that wrote a marker among them.
+
+    Args:
+        cluster: The target.
+        shown: Whether they do.
+        in_log: Whether a marker of ours was read from the state topic's log.
+    """
+    if shown is Shown.NOT_OFFERED:
+        return warn(
+            "producers",
+            f"{cluster.alias} does not offer DescribeProducers: after a crash the copy goes by the log alone, and "
+            "cannot see writes that are still on their way",
+        )
+    if shown is Shown.NO:
+        return fail(
+            "producers",
+            f"DescribeProducers of {cluster.alias} does not report a producer of ours that wrote a marker to "
+            f"{STATE_TOPIC}: a fence could not be seen, so this flow cannot be switched over",
+            "ask its operator for what Kafka's own brokers report",
+        )
+    if shown is Shown.UNKNOWN:
+        return warn(
+            "producers",
+            f"unknown whether {cluster.alias} shows markers of ours (DescribeProducers, and in the log): no marker of "
+            f"the last hours stands on its {STATE_TOPIC}; proven at the first start, before a partition is filled",
+            "once the flow runs, `replicator failover FLOW --rehearse` proves it with one marker",
+        )
+    where = "DescribeProducers, and in the log" if in_log else "DescribeProducers; its log holds none now"
+    return ok("producers", f"{cluster.alias} shows our producer's marker on {STATE_TOPIC} ({where})")

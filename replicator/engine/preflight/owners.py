@@ -1,0 +1,68 @@
+"""What a preflight says of flows that are on the target already: of the same name, and owners of its topics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.model.names import STATE_TOPIC
+from replicator.model.report import Check, fail, ok, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicator.core.topics.owner import Owner
+    from replicator.state_pb import state_pb2 as pb
+
+
+def known_flows(named: Sequence[pb.FlowRecord], source_id: str, target_id: str) -> list[Check]:
+    """Say which flows of this name the state topic knows, and from which sources.
+
+    Args:
+        named: All flows of the name.
+        source_id: Of the cluster that this flow copies from.
+        target_id: Of the cluster whose state topic it is.
+    """
+    here = [one for one in named if one.target_cluster_id == target_id]
+    mine = next((one for one in here if one.source_cluster_id == source_id), None)
+    copied = [one for one in named if one.source_cluster_id == source_id and one.target_cluster_id != target_id]
+    checks = []
+    if mine is not None:
+        checks.append(ok(STATE_TOPIC, f"there, and knows this flow (uid {mine.uid})"))
+    elif copied:
+        checks.append(
+            fail(
+                STATE_TOPIC,
+                f"it knows this flow for another target cluster ({copied[0].target_cluster_id})",
+                "a copied state topic cannot be used: delete it here, or give the flow another name",
+            )
+        )
+    else:
+        checks.append(ok(STATE_TOPIC, "there, and this flow is not in it yet: the first start adds it"))
+    others = [one for one in here if one is not mine]
+    checks += [
+        warn(
+            STATE_TOPIC,
+            f"flow {one.name} from {one.source_alias} (cluster {one.source_cluster_id}) is there too (uid {one.uid}): "
+            f"another flow, as its source is not {source_id}",
+            "give one of them another name: nobody can tell them apart by it",
+        )
+        for one in others
+    ]
+    return checks
+
+
+def owned(owner: Owner, topic: str, flow: str, source: str, source_id: str) -> Check:
+    """Say whose mirror a target topic is, where it is another flow's.
+
+    Args:
+        owner: That flow.
+        topic: On the target.
+        flow: Name of the flow that is judged.
+        source: Alias of the source of the flow that is judged.
+        source_id: Its cluster id.
+    """
+    return fail(
+        "mirrors",
+        f"{owner.text(topic, source, source_id)}: it would stop as other_owner",
+        owner.next_step(flow),
+    )

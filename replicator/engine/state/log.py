@@ -1,0 +1,432 @@
+"""`replicator.state` on the target: the facts that must be exact, and how two daemons change them without a lock.
+
+The topic is a compacted log of (key, value) in protobuf (CONTRACTS section 4).
+A change that two daemons could contest is a compare-and-set::
+
+    InitProducerId        our epoch rises: a rival's open transaction is aborted, its next step is refused
+    read to the end       committed records only: what is decided upon is what stands
+    decide                a pure function of the state
+    write, commit         refused if a rival's InitProducerId came in between: start again
+
+Facts that only the holder of a claim writes are plain appends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from kio.schema.errors import ErrorCode
+
+from replicator.backoff import Backoff
+from replicator.core.copy.answers import ProduceOutcome, classify_produce
+from replicator.core.copy.intake import Aborts
+from replicator.engine.logs.reading import Side, batches_of, read_once
+from replicator.engine.state import chunks as state_parts
+from replicator.engine.state.chunks import BATCH_BYTES_MAX, BATCH_BYTES_MIN, batches, in_parts
+from replicator.engine.state.view import Read, StateView
+from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, StateLost, TimedOut
+from replicator.model.batch import TRANSACTIONAL_BIT
+from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+from replicator.wire.cluster import NO_TOPIC_ID, Cluster, Purpose
+from replicator.wire.faults import refused
+from replicator.wire.inflate import RECORD_BYTES
+from replicator.wire.produce import Produced, produce_by_name
+from replicator.wire.records import NewRecord, decode, encode
+from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from replicator.engine.state.index import StateRecords
+    from replicator.model.batch import BatchHeader
+    from replicator.wire.connection import Connection
+    from replicator.wire.fetch import Fetched
+    from replicator.wire.frames import Frame
+
+_WHERE = TopicPartition(STATE_TOPIC, 0)
+_ROUNDS_MAX = 20
+_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS_MAX = 5.0
+_EXPANSION_BYTES_MAX = 4 << 20
+"""By how much a batch may expand, which is opened on the event loop: ours are not compressed."""
+_END_SECONDS_MAX = 60.0
+_LONG_POLL_SECONDS_MAX = 5.0
+
+_UNREAD_SECONDS_MAX = 12 * 3600.0
+"""Whoever was away for longer reads all anew: brokers keep tombstones for a day, then nothing tells of a deletion."""
+
+Change = state_parts.Change
+"""A key with its new value, None for a deletion."""
+log = get_logger(__name__)
+
+
+class _Clocks(NamedTuple):
+    """A moment by both clocks: the monotonic one stands still while the machine sleeps."""
+
+    monotonic_seconds: float
+    wall_seconds: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return this moment."""
+        return cls(time.monotonic(), time.time())
+
+    def passed_seconds(self) -> float:
+        """Return how long ago it was."""
+        now = _Clocks.now()
+        return max(now.monotonic_seconds - self.monotonic_seconds, now.wall_seconds - self.wall_seconds)
+
+
+class StateLog:
+    """One daemon's view of the topic, and its way to change it.
+
+    Attributes:
+        lost: Why nothing can be read or changed any more, once the topic was deleted; None while it is there.
+
+    Args:
+        cluster: Where the topic is.
+        tells_offsets: Whether to know where each record stands.
+    """
+
+    def __init__(self, cluster: Cluster, *, tells_offsets: bool = False) -> None:
+        self.lost: str | None = None
+        self._view = StateView(tells_offsets=tells_offsets)
+        self._topic_id: bytes | None = None
+        self._read_at = _Clocks.now()
+        self._batch_bytes_max = BATCH_BYTES_MAX
+        self._cluster = cluster
+        self._side = Side(cluster, cluster.topic_ids)
+        self._changing = asyncio.Lock()
+
+    @property
+    def records(self) -> StateRecords:
+        """Value by key, as committed so far."""
+        return self._view.records
+
+    @property
+    def position(self) -> int:
+        """Offset up to which the log was read: `records` is complete once that is its end."""
+        return self._view.position
+
+    def offset_of(self, key: bytes) -> int:
+        """Return where a record stands; -1 where that is not known, or there is none."""
+        return (self._view.offsets or {}).get(key, -1) if key in self.records else -1
+
+    def listen(self, listener: Callable[[bytes], None]) -> None:
+        """Call `listener` with the key of every record that is read."""
+        self._view.listen(listener)
+
+    def learn_limit(self, batch_bytes_max: int) -> None:
+        """Take the news how large a batch the topic takes; none above `BATCH_BYTES_MAX` is written anyway."""
+        self._batch_bytes_max = max(BATCH_BYTES_MIN, min(batch_bytes_max, BATCH_BYTES_MAX))
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def unread_seconds(self) -> float:
+        """Return how long ago the topic was read last."""
+        return self._read_at.passed_seconds()
+
+    async def read_to_end(self) -> None:
+        """Read everything that is committed now.
+
+        Another flow's transaction may be open on this shared topic; it ends within its time-out.
+
+        Raises:
+            KafkaError: The topic cannot be read.
+            TimedOut: Its end was not reached.
+        """
+        connection = await self._connection(Purpose.CONTROL)
+        answer = await self._listed(connection, control.LATEST, committed=False)
+        if answer.error:
+            raise await self._refused("ListOffsets", answer.error)
+        deadline = asyncio.get_running_loop().time() + _END_SECONDS_MAX
+        while self.position < answer.value:
+            await self._read(connection, wait_ms=50)
+            if asyncio.get_running_loop().time() >= deadline:
+                raise TimedOut(
+                    f"the end of {STATE_TOPIC} was not reached within {_END_SECONDS_MAX:g} s",
+                    why="a transaction stays open on it",
+                    next_step=f"kafka-transactions --bootstrap-server ... find-hanging --topic {STATE_TOPIC}",
+                )
+
+    async def follow(self) -> None:
+        """Keep `records` fresh by long polls, until cancelled."""
+        backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
+        wait_ms = int(min(_LONG_POLL_SECONDS_MAX, self._cluster.spec.request_timeout_seconds / 2) * 1000)
+        while True:
+            try:
+                await self._read(await self._connection(Purpose.STATE), wait_ms=wait_ms)
+                backoff.reset()
+            except (KafkaError, CorruptRecords) as error:
+                log.debug("state topic", why=str(error))
+                await asyncio.sleep(backoff.next_seconds())
+
+    async def _read(self, connection: Connection, *, wait_ms: int) -> None:
+        # A long poll and a read to the end may run at once, on two connections: what was applied is skipped.
+        if self._read_at.passed_seconds() > _UNREAD_SECONDS_MAX:
+            await self._start_over(connection)
+        position = self.position
+        try:
+            frame, fetched = await read_once(
+                self._side, connection, _WHERE, position, committed=True, wait_ms=wait_ms, read_bytes=BATCH_BYTES_MAX
+            )
+        except BrokerRefused as error:
+            if error.code == ErrorCode.offset_out_of_range:
+                await self._start_over(connection)
+                return
+            if error.retryable:
+                await self._cluster.refresh([STATE_TOPIC])
+            raise
+        self._read_at = _Clocks.now()
+        if self.position < position:
+            return  # it began anew meanwhile: what lies in between has to be read first
+        self._apply(frame, fetched)
+        if self.position == position and fetched.start != fetched.end:
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _start_over(self, connection: Connection) -> None:
+        """Begin at the log's start: it moved, or was not read for longer than tombstones are surely kept.
+
+        What is not there any more by its end was deleted meanwhile.
+        """
+        start = await self._listed(connection, control.EARLIEST, committed=False)
+        end = await self._listed(connection, control.LATEST, committed=True)
+        for answer in (start, end):
+            if answer.error:
+                raise await self._refused("ListOffsets", answer.error)
+        log.warning("state topic read anew", cluster=self._cluster.spec.alias, start=start.value, end=end.value)
+        self._view.begin_anew(start.value, end.value)
+        self._read_at = _Clocks.now()
+
+    def _apply(self, frame: Frame, fetched: Fetched) -> None:
+        aborts = Aborts(fetched.aborted or ())
+        batches = []
+        for header in batches_of(frame, fetched):
+            if header.next_offset > fetched.high_watermark:
+                break  # no checksum covers where it says it stands; if that end is only old, it is read again
+            aborted = aborts.observe(header)
+            if header.next_offset <= self.position:
+                continue
+            batches.append(_read(frame, header, aborted=aborted))
+        self._view.take(batches, fetched.last_stable_offset)
+
+    # -- changing -----------------------------------------------------------------------------------------------
+
+    async def change(
+        self, flow_uid: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]
+    ) -> Mapping[bytes, bytes]:
+        """Compare and set.
+
+        Args:
+            flow_uid: Whose transactional id is used: changes of one flow exclude each other.
+            decide: From the committed records to the changes; called again with newer records after a conflict.
+                An empty list ends without a write.
+
+        Returns:
+            The records after the change.
+
+        Raises:
+            Conflict: Others were faster, again and again.
+            KafkaError: The cluster refuses.
+            ReplicatorError: Whatever `decide` raises.
+        """
+        async with self._changing:  # changes of one daemon would only fence each other
+            return await self._change(state_transactional_id(flow_uid), decide)
+
+    async def _change(
+        self, transactional_id: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]
+    ) -> Mapping[bytes, bytes]:
+        for _ in range(_ROUNDS_MAX):
+            identity = await init_producer_id(self._cluster, transactional_id)
+            await self.read_to_end()
+            changes = decide(self.records)
+            if not changes:
+                return self.records
+            limit = self._batch_bytes_max
+            try:
+                await self._commit(transactional_id, identity, changes)
+            except Conflict:
+                if self._batch_bytes_max < limit:
+                    continue
+                await asyncio.sleep(_PAUSE_SECONDS * (1 + random.random()))  # noqa: S311 - spreading, not secrecy
+                continue
+            await self.read_to_end()
+            return self.records
+        raise Conflict(
+            f"the state of this flow on {STATE_TOPIC} could not be changed",
+            why=f"others changed it first, {_ROUNDS_MAX} times",
+            next_step="check that no more daemons run this flow than intended",
+        )
+
+    async def _commit(self, transactional_id: str, identity: ProducerIdentity, changes: Iterable[Change]) -> None:
+        """Write changes in one transaction, however many batches that takes."""
+        made = await self._in_parts(changes)
+        transaction = Transaction(self._cluster, transactional_id, identity)
+        await transaction.add(_WHERE)
+        sequence = 0
+        for some in batches(made, self._batch_bytes_max):
+            produced = await self._produce(_encode(some, identity, sequence), transactional_id)
+            if classify_produce(produced.error) is not ProduceOutcome.ACCEPTED:
+                break
+            sequence += len(some)
+        else:
+            await transaction.end(commit=True)
+            return
+        # Abort also when the outcome is unknown: nothing of it may become visible later.
+        await transaction.end(commit=False)
+        refusal = await self._refused("Produce", produced.error, produced.message)
+        outcome = classify_produce(produced.error)
+        if outcome is ProduceOutcome.TOO_LARGE and self._takes_less():
+            raise Conflict(f"a change of {STATE_TOPIC} was too large for one batch", why=str(refusal))
+        if outcome in {ProduceOutcome.REJECTED, ProduceOutcome.TOO_LARGE, ProduceOutcome.CORRUPT}:
+            raise refusal
+        raise Conflict(f"a change of {STATE_TOPIC} did not go through", why=produced.message)
+
+    async def append(self, changes: Iterable[Change]) -> None:
+        """Append without compare-and-set: for facts that only their holder writes. Repeats do no harm.
+
+        Several batches are written where one does not hold them: what an interruption leaves is true, too.
+
+        Raises:
+            KafkaError: It did not succeed.
+        """
+        left = list(changes)
+        while left:
+            made = await self._in_parts(left)
+            for some in batches(made, self._batch_bytes_max):
+                produced = await self._produce(_encode(some, None), None)
+                if produced.error:
+                    break
+            else:
+                return
+            outcome = classify_produce(produced.error)
+            if outcome is not ProduceOutcome.TOO_LARGE or not self._takes_less():
+                raise await self._refused("Produce", produced.error, produced.message)
+
+    async def _in_parts(self, changes: Iterable[Change]) -> list[Change]:
+        """Return changes with what is too large for a batch in parts; that computes, so it is done beside the loop."""
+        changes = list(changes)
+        limit, notes = self._batch_bytes_max, self._view.notes
+        if notes or any(len(value or b"") >= limit >> 1 for _, value in changes):
+            return await asyncio.to_thread(in_parts, changes, limit, dict(notes))
+        return changes
+
+    def _takes_less(self) -> bool:
+        """Note that a batch was too large; return whether a smaller one may be tried."""
+        if self._batch_bytes_max <= BATCH_BYTES_MIN:
+            return False
+        self.learn_limit(self._batch_bytes_max >> 1)
+        log.warning("state topic takes smaller batches", cluster=self._cluster.spec.alias, bytes=self._batch_bytes_max)
+        return True
+
+    async def _produce(self, batch: bytes, transactional_id: str | None) -> Produced:
+        return await produce_by_name(await self._connection(Purpose.CONTROL), _WHERE, batch, transactional_id)
+
+    async def _connection(self, purpose: Purpose) -> Connection:
+        leader = self._cluster.leader(_WHERE)
+        if leader is None:
+            gone = await self._cluster.gone([STATE_TOPIC])  # a broker that has just started may not know it yet
+            if self._topic_id is not None and gone:
+                raise self._is_lost("it was deleted")
+            leader = self._cluster.leader(_WHERE)
+        self._check_topic()
+        if leader is None:
+            raise BrokerRefused(
+                f"{STATE_TOPIC} of cluster {self._cluster.spec.alias!r} has no leader",
+                cluster=self._cluster.spec.alias,
+                code=int(ErrorCode.leader_not_available),
+                api="Metadata",
+                retryable=True,
+            )
+        try:
+            return await self._cluster.connection(leader.node, purpose)
+        except KafkaError:
+            # Another broker may lead by now, which the dead one will not tell.
+            await self._cluster.refresh([STATE_TOPIC])
+            raise
+
+    def _check_topic(self) -> None:
+        """Return if the topic is the one that was read so far: what is remembered of another one means nothing.
+
+        Raises:
+            BrokerRefused: It was deleted, and there is another one of its name by now.
+        """
+        topic = self._cluster.topics.get(STATE_TOPIC)
+        if topic is None:
+            return
+        if topic.topic_id == NO_TOPIC_ID:  # before Kafka 2.8, or in the middle of an upgrade: it gets one later
+            self.lost = None
+            return
+        if self._topic_id is None:
+            self._topic_id = topic.topic_id
+        if self._topic_id != topic.topic_id:
+            raise self._is_lost("it was deleted and created again")
+        self.lost = None
+
+    @property
+    def is_gone(self) -> str:
+        """What every text about the loss of this topic says."""
+        return f"{STATE_TOPIC} of cluster {self._cluster.spec.alias!r} is gone"
+
+    def _is_lost(self, why: str) -> BrokerRefused:
+        alias = self._cluster.spec.alias
+        error = StateLost(
+            self.is_gone,
+            cluster=alias,
+            code=int(ErrorCode.unknown_topic_or_partition),
+            api="Metadata",
+            why=f"{why}: which flows copy to {alias}, and which topics are mirrors, is no longer recorded anywhere",
+            next_step="restart the daemons, which create it again; then resume each topic that has records: replicator "
+            "mirror resolve FLOW '*' --how accept (README: `replicator.state` was lost)",
+            retryable=True,
+        )
+        text = f"{error}; next: {error.next_step}"
+        if text != self.lost:
+            log.error("state topic lost", why=str(error), next=error.next_step)
+        self.lost = text
+        return error
+
+    async def _listed(self, connection: Connection, timestamp: int, *, committed: bool) -> control.Answer:
+        """Return where the log starts or ends.
+
+        Raises:
+            KafkaError: The leader does not say.
+        """
+        answers = await control.list_offsets(connection, [_WHERE], timestamp, committed=committed)
+        return control.told_of(answers, _WHERE, self._cluster.spec, "ListOffsets")
+
+    async def _refused(self, api: str, code: int, message: str = "") -> KafkaError:
+        """Return the error for a refusal; one that may pass makes the leader be looked up again."""
+        error = refused(self._cluster.spec, api, code, STATE_TOPIC, message)
+        if error.retryable:
+            await self._cluster.refresh([STATE_TOPIC])
+        return error
+
+
+def _read(frame: Frame, header: BatchHeader, *, aborted: bool) -> Read:
+    if header.is_control:
+        return Read(header.base_offset, header.next_offset, ends=header.producer_id)
+    if aborted or not header.record_count:
+        return Read(header.base_offset, header.next_offset)
+    producer_id = header.producer_id if header.attributes & TRANSACTIONAL_BIT else None
+    bytes_max = header.size + max(0, header.record_count) * RECORD_BYTES + _EXPANSION_BYTES_MAX
+    return Read(header.base_offset, header.next_offset, decode(frame.buffer, header, bytes_max), producer_id)
+
+
+def _encode(changes: Iterable[Change], identity: ProducerIdentity | None, sequence: int = 0) -> bytes:
+    now_ms = time.time_ns() // 1_000_000
+    records = [NewRecord(now_ms, key, value) for key, value in changes]
+    if identity is None:
+        return encode(records)
+    return encode(
+        records,
+        producer_id=identity.producer_id,
+        producer_epoch=identity.producer_epoch,
+        base_sequence=sequence,
+        transactional=True,
+    )

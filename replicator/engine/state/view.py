@@ -1,0 +1,192 @@
+"""What has been read of a state topic: never a transaction by half, never a value of which parts are missing."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicator.engine.state import chunks as state_parts
+from replicator.engine.state.index import StateRecords
+from replicator.errors import DamagedRecord
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from replicator.engine.state.chunks import Note
+    from replicator.wire.records import Record
+
+log = get_logger(__name__)
+
+
+class Read(NamedTuple):
+    """A batch as it was read; `records` is empty for what is passed over (aborted, or without any).
+
+    `producer_id` is that of a transaction that goes on behind it, None where it is no part of one.
+    `ends` is that of a transaction that ends with it, None for all but markers.
+    """
+
+    base_offset: int
+    next_offset: int
+    records: Iterable[Record] = ()
+    producer_id: int | None = None
+    ends: int | None = None
+
+
+@dataclass(slots=True)
+class _Anew:
+    """A reading from the log's start: up to where it has to come before it tells what is gone, and the keys seen.
+
+    What stands below `known` was read before, and newer values of the same keys as well: it only shows what is left.
+    """
+
+    end: int
+    known: int
+    seen: set[bytes] = field(default_factory=set)
+
+
+class StateView:
+    """The records of a state topic, in the order of its log.
+
+    A transaction may be in several batches, and these in several answers. Whoever looks in between would find a role
+    without its cuts, so nothing shows before its marker was read, nor does what stands behind it in the log.
+
+    Attributes:
+        records: Value by key, as committed so far.
+        position: Offset up to which the log was read.
+        notes: Of the values that stand in parts, by their own key.
+        offsets: Where each record stands; None unless that was asked for.
+
+    Args:
+        tells_offsets: Whether to keep the offsets.
+    """
+
+    def __init__(self, *, tells_offsets: bool = False) -> None:
+        self.records = StateRecords()
+        self.offsets: dict[bytes, int] | None = {} if tells_offsets else None
+        self.position = 0
+        self.notes: dict[bytes, Note] = {}
+        self._parts: dict[bytes, bytes] = {}
+        self._held: deque[tuple[bytes, bytes | None, int]] = deque()
+        self._open: set[int] = set()
+        self._incomplete: dict[bytes, bytes] = {}
+        self._anew: _Anew | None = None
+        self._listeners: list[Callable[[bytes], None]] = []
+
+    def listen(self, listener: Callable[[bytes], None]) -> None:
+        """Call `listener` with the key of every record that is read."""
+        self._listeners.append(listener)
+
+    def take(self, batches: Iterable[Read], stable: int) -> None:
+        """Take the batches of an answer.
+
+        Args:
+            batches: In the order of the log; those that were taken before are passed over.
+            stable: The last stable offset that the answer told: all transactions that began below it have ended.
+        """
+        went_on = False
+        for batch in batches:
+            if batch.next_offset <= self.position:
+                continue
+            went_on = True
+            for record in batch.records:
+                self._hold(record)
+            if batch.producer_id is not None:
+                self._open.add(batch.producer_id)
+            if batch.ends is not None:
+                self._open.discard(batch.ends)
+            self.position = batch.next_offset
+            if not self._open:
+                self._show()
+        if went_on and self.position >= stable:
+            self._open.clear()  # a marker may have been cleaned away
+        if not self._open:
+            self._show()
+            if self.position >= stable:
+                self._show_incomplete()
+        self._drop_what_is_gone()
+
+    def begin_anew(self, start: int, end: int) -> None:
+        """Begin at the log's start; what is not there any more by its end was deleted meanwhile."""
+        self._show()  # what is read is committed
+        known = max(self.position, self._anew.known if self._anew is not None else 0)
+        # A log that ends below what was read lost its end: what stands there by now may be another history.
+        self._anew = _Anew(end, known if known <= end else 0)
+        self.position = start
+        self._drop_what_is_gone()
+
+    def _hold(self, record: Record) -> None:
+        if record.offset < self.position or record.key is None:
+            return
+        if self._anew is not None:
+            self._anew.seen.add(record.key)
+            if record.offset < self._anew.known:
+                return
+        self._held.append((record.key, record.value, record.offset))
+
+    def _show(self) -> None:
+        """Let all that was read so far count; what a listener does not take stays read, and the rest is shown later."""
+        self._open.clear()
+        while self._held:
+            key, value, offset = self._held.popleft()
+            if state_parts.is_part(key):
+                _put(self._parts, key, value)
+                continue
+            if self.offsets is not None:
+                self.offsets[key] = offset
+            self._put(key, value)
+
+    def _put(self, key: bytes, value: bytes | None) -> None:
+        self._incomplete.pop(key, None)
+        note = state_parts.note_of(value) if value is not None else None
+        if note is None:
+            self.notes.pop(key, None)
+        else:
+            self.notes[key] = note
+            head, value = value, state_parts.joined(key, note, self._parts)
+            if head is not None and value is None:
+                self._incomplete[key] = head  # of an older head that the cleaner left; a newer one may follow
+                return
+        if value is None:
+            self.records.pop(key, None)
+        else:
+            self.records[key] = value
+        self._tell(key)
+
+    def _show_incomplete(self) -> None:
+        """Show the heads of values that lack parts, once the log was read to its end: nobody can read these."""
+        while self._incomplete:
+            key, head = self._incomplete.popitem()
+            log.error("a record of the state topic lacks parts", key=key.hex())
+            self.records[key] = head
+            self._tell(key)
+
+    def _drop_what_is_gone(self) -> None:
+        """Once all was read anew: what was not seen again is no record any more."""
+        anew = self._anew
+        if anew is None or self.position < anew.end:
+            return
+        self._anew = None
+        for part in [key for key in self._parts if key not in anew.seen]:
+            del self._parts[part]
+        for key in [key for key in self.records if key not in anew.seen]:
+            self.notes.pop(key, None)
+            del self.records[key]
+            self._tell(key)
+        if self.offsets is not None:
+            self.offsets = {key: at for key, at in self.offsets.items() if key in self.records}
+
+    def _tell(self, key: bytes) -> None:
+        for listener in self._listeners:
+            try:
+                listener(key)
+            except DamagedRecord as error:  # whoever asks for it again is told again; the others hear of the rest
+                log.warning("a record cannot be read", why=str(error), next=error.next_step)
+
+
+def _put(values: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:
+    if value is None:
+        values.pop(key, None)
+    else:
+        values[key] = value

@@ -1,0 +1,384 @@
+"""The half of a switch that can be undone: looking first, closing the source, and bringing the target to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.core.switch import steps as do
+from replicator.core.switch.helps import command, status_command
+from replicator.core.topics import selection
+from replicator.engine.state import records as state
+from replicator.engine.state.between import begin_anew
+from replicator.engine.state.shown_markers import Shown, not_shown, shown_after_one
+from replicator.engine.switch.context import mirrors_in
+from replicator.engine.switch.places import log_ends
+from replicator.errors import (
+    AuthorizationFailed,
+    KafkaError,
+    PreflightFailed,
+    ReplicatorError,
+    TimedOut,
+    WrongCluster,
+)
+from replicator.model.names import TopicPartition
+from replicator.model.switch import Away, Cut, End, GroupsNote, Journal, LeftOut, Scope, Verb, away_text, by_place
+from replicator.wire.rights_probe import Verdict, may_write_markers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from replicator.engine.switch.context import Copying, Site
+    from replicator.engine.switch.locks import SourceLocks
+    from replicator.model.groups import GroupOutcome
+    from replicator.state_pb import state_pb2 as pb
+
+_QUIET_SECONDS = 2.0
+"""How long ends have to stand still; rules of an authorizer take effect within a second (KAFKA.md 0b.15)."""
+_GROUPS_SECONDS = 20.0
+_NAMED_MAX = 3
+
+
+class Closing:
+    """Steps that a flow's source is closed with.
+
+    Args:
+        site: What the switch works on.
+        locks: How writers are kept off the source.
+        look: Tells where a switch would cut now.
+    """
+
+    def __init__(self, site: Site, locks: SourceLocks, look: Callable[[Journal], Awaitable[tuple[Cut, ...]]]) -> None:
+        self._site = site
+        self._locks = locks
+        self._look = look
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def problems(self, journal: Journal) -> list[str]:
+        """Return what forbids a switch to begin, each with what helps.
+
+        Raises:
+            KafkaError: The target cannot be asked.
+        """
+        site = self._site
+        found: list[str] = []
+        if site.flow.both_ways:
+            return ["both sides of it are open (`loop_guard: origin`): move the clients, there is nothing to switch"]
+        if journal.topics:
+            known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, Scope(journal.topics))}
+            every = f"replicator mirror list {site.flow.name}"
+            found += [f"the flow mirrors no topic {name!r} (`{every}`)" for name in journal.topics if name not in known]
+            found += [f"{one.topic} {away_text(one.why)}: leave it out" for one in journal.left_out]
+        if journal.verb is not Verb.FAILBACK:
+            found += await self._marker_problems()
+        if journal.verb is Verb.FAILOVER:
+            return found
+        if not journal.topics and not self._mirrors(journal):
+            found.append(
+                f"no mirror of the flow is left that could be switched (`replicator mirror list {site.flow.name}`)"
+            )
+        try:
+            await site.reach_source()
+        except WrongCluster as error:
+            helps = begin_anew(site.flow) if journal.verb is Verb.FAILBACK else error.next_step
+            return [*found, f"{error}; nothing of it is read or changed; {helps}"]
+        except KafkaError as error:
+            failover = command(Verb.FAILOVER, site.flow.name, journal.topics)
+            helps = f"`{failover}` asks nothing of it" if journal.verb is Verb.SWITCHOVER else "wait for it"
+            return [*found, f"the source cannot be reached ({error}): {helps}"]
+        found += await self._locks.problems(journal)
+        found += self._reverse_problems(journal)
+        if journal.verb is Verb.SWITCHOVER:
+            found += await self._copying_problems(journal) or await self._foreign_problems(journal)
+        elif opened := await self.source_opened(journal):
+            found.append(opened)
+        return found
+
+    async def _marker_problems(self) -> list[str]:
+        """Return why no fence could be seen on the target: behind the first marker of one there is only forward.
+
+        Raises:
+            KafkaError: The target cannot be asked.
+        """
+        site = self._site
+        try:
+            shown = await shown_after_one(site.target, site.log.records, site.uid)
+        except KafkaError as error:
+            if not error.retryable:
+                raise
+            return []  # proven before the fence, and waited for
+        if shown is not Shown.NO:
+            return []
+        pause = f"`replicator flow pause {site.flow.name}`"
+        helps = f"stop the applications of the source, then {pause}, and start them on the target"
+        return [f"{not_shown(site.flow.target)}: whether a fence stands could not be seen; {helps}"]
+
+    async def source_opened(self, journal: Journal) -> str:
+        """Return why the old source of a failback is not the passive side any more; nothing if it is.
+
+        Raises:
+            KafkaError: A cluster cannot be asked.
+        """
+        site = self._site
+        # In this order: a switch of the other flow that ends in between has let this one copy again by then.
+        running = await site.reverse_switch()
+        if running is not None:
+            shown = status_command(running.flow)
+            return f"{running.verb} {running.id} of flow {running.flow!r} decides which side is open (`{shown}`)"
+        await site.log.read_to_end()
+        writers = state.writers_of(site.log.records, site.uid)
+        again = [name for name, one in self._mirrors(journal).items() if writers and writers.copies(one.target_topic)]
+        return f"{again[0]} is copied again: its source is the open side" if again else ""
+
+    async def _copying_problems(self, journal: Journal) -> list[str]:
+        copying = self._site.copying()
+        if copying is None:
+            return [f"the flow is not up in this daemon: see `replicator flow status {self._site.flow.name}`"]
+        if copying.paused():
+            return [f"the flow is paused: `replicator flow resume {self._site.flow.name}` lets it drain"]
+        every = await copying.stopped()
+        stopped = {name: why for name, why in every.items() if name in journal.scope}
+        return [
+            f"{name} stands still ({why}): `replicator mirror describe {self._site.flow.name} {name}` tells what helps"
+            for name, why in sorted(stopped.items())
+        ]
+
+    async def _foreign_problems(self, journal: Journal) -> list[str]:
+        """Return where somebody else has written to the target: a mirror that is not open has one writer."""
+        name, target = self._site.flow.name, self._site.flow.target
+        written = [cut for cut in await self._look(journal) if cut.foreign]
+        return [
+            f"somebody else wrote {cut.foreign:,} offsets to {cut.target_topic}-{cut.partition} of {target}, "
+            f"from {cut.target} on: `replicator mirror describe {name} {cut.topic}` tells what helps"
+            for cut in written[:_NAMED_MAX]
+        ]
+
+    def _reverse_problems(self, journal: Journal) -> list[str]:
+        wanted = journal.options.reverse_flow
+        if not wanted:
+            return []
+        reverse = self._site.reverse
+        if reverse is None or reverse.name != wanted:
+            name = self._site.flow.name
+            helps = f"give it `reverse_of: {name}`, and reload the daemon (SIGHUP)"
+            return [f"flow {wanted!r} is not the way back of {name!r} in the flow file: {helps}"]
+        found = []
+        for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope):
+            leads_to = selection.target_name(reverse.rename, one.target_topic)
+            if leads_to != one.source_topic or not selection.matches(reverse.topics, one.target_topic):
+                found.append(
+                    f"flow {wanted!r} does not lead {one.target_topic} back to {one.source_topic}: correct its `topics`"
+                )
+        return found[:_NAMED_MAX]
+
+    async def preflight(self, journal: Journal) -> do.Result:
+        """See `do.Preflight`."""
+        found = await self.problems(journal)
+        return do.Refused("; ".join(found)) if found else do.Ok()
+
+    async def offers_way_back(self) -> bool:
+        """Return whether the source can hold the decision which side opens, and takes the marker that this costs."""
+        try:
+            await self._site.source_log()
+            verdict = await may_write_markers(await self._site.source.any_connection())
+        except AuthorizationFailed:
+            return False
+        return verdict is Verdict.ALLOWED
+
+    async def left_out(self, verb: Verb, scope: Scope) -> tuple[LeftOut, ...]:
+        """Return the mirrors that a switch cannot be about any more, though they are recorded.
+
+        A switchover needs the topic on the source; a failback on the target, which is its source then. Of a failover
+        nothing is asked of the source.
+
+        Raises:
+            KafkaError: A cluster cannot be asked.
+        """
+        site = self._site
+        mirrors = {one.source_topic: one for one in mirrors_in(site.log.records, site.uid, scope)}
+        unwanted = self._unwanted(mirrors)
+        asked = {name: one for name, one in mirrors.items() if name not in unwanted}
+        gone: list[str] = []
+        if verb is Verb.SWITCHOVER:
+            gone = await site.source.gone(asked)
+        elif verb is Verb.FAILBACK:
+            absent = await site.target.gone(one.target_topic for one in asked.values())
+            gone = [name for name, one in asked.items() if one.target_topic in absent]
+        return tuple(
+            sorted(
+                [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
+                + [LeftOut(name, Away.SOURCE_GONE) for name in gone]
+            )
+        )
+
+    # -- closing --------------------------------------------------------------------------------------------------
+
+    async def prove_quiescence(self, journal: Journal) -> do.Result:
+        """See `do.ProveQuiescence`: ends that stand still, all of it readable, no transaction open."""
+        mirrors = self._mirrors(journal)
+        wanted = await self._source_partitions(journal, mirrors)
+        if journal.verb is Verb.SWITCHOVER:
+            unfit = await self._unfit(mirrors)
+            if unfit is not None:
+                return unfit
+        before = await log_ends(self._site.source, wanted)
+        await asyncio.sleep(_QUIET_SECONDS)
+        after = await log_ends(self._site.source, wanted)
+        moved = [where for where in wanted if before[where] != after[where]]
+        if moved:
+            where = moved[0]
+            return do.NotYet(f"{where} is still written to: {before[where]}, then {after[where]}")
+        opened = await self._open(after)
+        if opened:
+            where, stable = next(iter(opened.items()))
+            return do.NotYet(f"a transaction is open on {where} at {stable}: it ends within its time-out")
+        return do.Quiescent(tuple(_end(where, after[where], mirrors.get(where.topic)) for where in wanted))
+
+    def _mirrors(self, journal: Journal) -> dict[str, pb.MirrorRecord]:
+        return {one.source_topic: one for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope)}
+
+    async def _source_partitions(
+        self, journal: Journal, mirrors: Mapping[str, pb.MirrorRecord]
+    ) -> list[TopicPartition]:
+        source, copying = self._site.source, self._site.copying()
+        await source.refresh(None)
+        if journal.verb is Verb.SWITCHOVER and copying is not None:
+            # Also what is not a mirror yet: a topic that came a moment ago must not be left behind.
+            return sorted(one for one in copying.wanted() if one.topic in journal.scope)
+        topics = await source.existing(mirrors)
+        return sorted(TopicPartition(name, number) for name, topic in topics.items() for number in topic.leaders)
+
+    async def _open(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the partitions whose committed records end earlier than all of them."""
+        stable = await log_ends(self._site.source, ends, committed=True)
+        return {where: end for where, end in stable.items() if end < ends[where]}
+
+    def _unwanted(self, mirrors: Iterable[str]) -> list[str]:
+        """Return which topics are recorded as mirrors, and are not copied by this flow any more as its file is now."""
+        copying = self._site.copying()
+        left_out = copying.left_out() if copying is not None else frozenset()
+        return [name for name in mirrors if name in left_out or not selection.matches(self._site.flow.topics, name)]
+
+    async def _unfit(self, mirrors: Mapping[str, pb.MirrorRecord]) -> do.Result | None:
+        """Return which of these mirrors take no part from now on, or which cannot be judged; None where all are fit."""
+        site = self._site
+        unwanted = self._unwanted(mirrors)
+        missing = [name for name in mirrors if name not in site.source.topics and name not in unwanted]
+        gone = await site.source.gone(missing) if missing else []
+        found = [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
+        found += [LeftOut(name, Away.SOURCE_GONE) for name in gone]
+        if found:
+            return do.SourceMoved(f"{found[0].topic} {away_text(found[0].why)}: it is left out", tuple(found))
+        unknown = sorted(set(missing) - set(gone))
+        return do.NotYet(f"{site.flow.source} does not describe {unknown[0]} now") if unknown else None
+
+    # -- bringing the target to its end ---------------------------------------------------------------------------
+
+    async def drain(self, step: do.Drain) -> do.Result:
+        """See `do.Drain`."""
+        copying = self._up()
+        behind = copying.behind({TopicPartition(end.topic, end.partition): end.source for end in step.ends})
+        if behind:
+            where, why = next(iter(sorted(behind.items())))
+            waits = do.NotYet(f"{len(behind)} partitions are not copied to their end, {where} among them: {why}")
+            return await self._vanished(behind) or waits
+        return await self._moved(step.ends) or do.Drained(step.ends)
+
+    async def sync_groups(self, journal: Journal, step: do.SyncGroups) -> do.Result:
+        """See `do.SyncGroups`."""
+        ends = {TopicPartition(end.topic, end.partition): end.source for end in step.ends}
+        try:
+            outcomes = await self._up().final_group_sync(
+                ends, self._mirrors(journal).keys(), timeout_seconds=_GROUPS_SECONDS
+            )
+        except TimedOut as error:
+            return await self._vanished(ends) or do.NotYet(str(error))
+        return await self._moved(step.ends) or do.GroupsSynced(noted(outcomes))
+
+    async def _moved(self, ends: Iterable[End]) -> do.SourceMoved | None:
+        """Return which partition of the source goes beyond what was proven, is new, or is gone; None for none."""
+        proven = {TopicPartition(end.topic, end.partition): end.source for end in ends}
+        try:
+            now = await log_ends(self._site.source, proven)
+        except KafkaError:
+            vanished = await self._vanished(proven)
+            if vanished is None:
+                raise
+            return vanished
+        beyond = [f"{where} ends at {end}, not {proven[where]}" for where, end in now.items() if end != proven[where]]
+        return do.SourceMoved(f"somebody wrote to the source after it was closed: {beyond[0]}") if beyond else None
+
+    async def _vanished(self, partitions: Iterable[TopicPartition]) -> do.SourceMoved | None:
+        """Return the topics that were deleted on the source since it was proven quiet; None for none."""
+        gone = await self._site.source.gone(where.topic for where in partitions)
+        if not gone:
+            return None
+        left_out = tuple(LeftOut(name, Away.SOURCE_GONE) for name in gone)
+        return do.SourceMoved(f"{gone[0]} {away_text(Away.SOURCE_GONE)}: it is left out", left_out)
+
+    async def clamp_groups(self, journal: Journal) -> do.Result:
+        """See `do.ClampGroups`. Where the flow is not up here, what was committed before stands: never too much."""
+        copying = self._site.copying()
+        if copying is None:
+            why = "groups stand where they were last brought to: this daemon has not seen the source"
+            return do.GroupsSynced(GroupsNote(inexact=(why,)))
+        try:
+            outcomes = await copying.final_group_sync(
+                None, self._mirrors(journal).keys(), timeout_seconds=_GROUPS_SECONDS
+            )
+        except ReplicatorError as error:
+            if isinstance(error, KafkaError) and error.retryable:
+                raise
+            return do.GroupsSynced(GroupsNote(inexact=(f"groups stand where they were last brought to: {error}",)))
+        return do.GroupsSynced(noted(outcomes, journal.cuts))
+
+    def _up(self) -> Copying:
+        copying = self._site.copying()
+        if copying is None:
+            raise PreflightFailed(
+                "the flow is not up in this daemon", next_step=f"replicator flow status {self._site.flow.name}"
+            )
+        return copying
+
+
+def noted(outcomes: Iterable[GroupOutcome], cuts: Iterable[Cut] = ()) -> GroupsNote:
+    """Return what a journal keeps of the groups.
+
+    Args:
+        outcomes: What became of them.
+        cuts: Where logs end on the target, if the source could not be asked how far the groups have come since.
+    """
+    some, ends = list(outcomes), by_place(cuts)
+    inexact = [f"{one.group}: {_why_inexact(one, ends)}" for one in some if not one.exact]
+    return GroupsNote(sum(one.exact for one in some), tuple(inexact), len(inexact))
+
+
+def _why_inexact(outcome: GroupOutcome, ends: Mapping[tuple[str, int], Cut]) -> str:
+    parts = [outcome.detail or outcome.state.replace("_", " ")]
+    if ends:
+        parts = [outcome.detail] if outcome.detail else []
+        known = "" if outcome.reread_records is None else f"{outcome.reread_records:,} as far as is known, "
+        parts.append(f"offsets read again: {known}{_reread_max(outcome, ends):,} at most")
+    elif outcome.reread_records:
+        parts.append(f"reads {outcome.reread_records:,} offsets again")
+    if outcome.cut_records:
+        parts.append(f"{outcome.cut_records:,} offsets of what it had read were never copied")
+    return ", ".join(parts)
+
+
+def _reread_max(outcome: GroupOutcome, ends: Mapping[tuple[str, int], Cut]) -> int:
+    """Return how many offsets stand on the target from where a group goes on: what it worked on since it was seen last.
+
+    Without a commit there its own setting decides where it begins, at the log's start at worst.
+    """
+    found = ((ends.get((one.topic, one.partition)), one.target_offset or 0) for one in outcome.partitions)
+    return sum(max(0, cut.target - stands) for cut, stands in found if cut is not None)
+
+
+def _end(where: TopicPartition, end: int, mirror: pb.MirrorRecord | None) -> End:
+    identical = True
+    if mirror is not None and where.partition in mirror.maps:
+        recorded = mirror.maps[where.partition]
+        identical = not recorded.mapped and recorded.base.source_end == recorded.base.target_end
+    return End(where.topic, where.partition, end, identical)

@@ -1,0 +1,122 @@
+"""The end of a failback: the old source becomes a mirror, catches up, and takes over again."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.core.switch import steps as do
+from replicator.core.switch.orders import begin
+from replicator.engine.switch.changes import change_switches
+from replicator.engine.switch.context import mirrors_in, partitions_of, switched_alone, target_topics
+from replicator.engine.switch.places import Observed, log_ends
+from replicator.model.names import TopicPartition
+from replicator.model.switch import Away, Cut, Journal, LeftOut, Options, Order, Restore, Verb, by_topic
+
+if TYPE_CHECKING:
+    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.reverse import Turning
+
+
+class Restoring:
+    """Steps that bring the old source back.
+
+    Args:
+        site: What the switch works on.
+        turning: Who starts the reverse flow.
+    """
+
+    def __init__(self, site: Site, turning: Turning) -> None:
+        self._site = site
+        self._turning = turning
+        self._wanted: dict[str, dict[TopicPartition, int]] = {}
+
+    async def restore(self, journal: Journal, step: do.RestoreTopics) -> do.Result:
+        """See `do.RestoreTopics`."""
+        await self._turning.prepare_reverse()
+        cuts = by_topic(journal.cuts)
+        doomed: dict[str, bytes] = {}
+        taken: list[Cut] = []
+        for one in step.topics:
+            if one.how is Restore.RECREATE:
+                doomed[one.topic] = uuid.UUID(one.topic_id).bytes if one.topic_id else bytes(16)
+            taken += [_goes_on_at(cut, one.how) for cut in cuts[one.topic]]
+        await self._turning.take_over(journal, taken, step.locks, doomed)
+        return do.Ok()
+
+    async def catch_up(self, journal: Journal) -> do.Result:
+        """See `do.CatchUp`: it has copied what the new primary held when this was asked first."""
+        site = self._site
+        log = await site.source_log()
+        uid = site.reverse_uid(log)
+        if journal.id not in self._wanted:
+            scope = await partitions_of(site.target, mirrors_in(site.log.records, site.uid, journal.scope))
+            self._wanted[journal.id] = await log_ends(site.target, scope)
+        copied = Observed(log, uid)
+        wanted = self._wanted[journal.id]
+        behind = {where: copied.copied(where) or 0 for where in wanted}
+        behind = {where: at for where, at in behind.items() if at < wanted[where]}
+        if not behind:
+            return do.Ok()
+        where = min(behind)
+        return do.NotYet(
+            f"flow {site.reversed().name!r} has not caught up in {len(behind)} partitions: {where} is copied up to "
+            f"{behind[where]} of {wanted[where]}; what holds it up: replicator mirror list {site.reversed().name}"
+        )
+
+    async def switch_back(self, journal: Journal, step: do.SwitchBack) -> do.Result:
+        """See `do.SwitchBack`."""
+        site = self._site
+        log = await site.source_log()
+        uid = site.reverse_uid(log)
+        options = journal.options
+        named = target_topics(site.log.records, site.uid, journal.topics)
+        order = Order(
+            step.order_id,
+            Verb.SWITCHOVER,
+            flow=step.flow,
+            topics=tuple(named[topic] for topic in journal.topics if topic in journal.scope),
+            left_out=() if journal.topics else self._stays(journal),
+            options=Options(
+                close=options.close,
+                reverse_flow=site.flow.name,
+                way_back=options.way_back,
+                groups_exact=options.groups_exact,
+                timeout_ms=options.timeout_ms,
+            ),
+            actor=journal.actor,
+            reason=journal.reason or f"failback {journal.id} of {site.flow.name}",
+        )
+
+        await change_switches(
+            log,
+            uid,
+            lambda before: (
+                begin(before, order, promoted=False, now_ms=time.time_ns() // 1_000_000, as_it_runs=True).switches
+            ),
+        )
+        self._wanted.pop(journal.id, None)
+        return do.Ok()
+
+    def _stays(self, journal: Journal) -> tuple[LeftOut, ...]:
+        """Return what the failback was not about: whatever the reverse flow makes of it, it goes on with that.
+
+        Topics that were switched alone are still written to on the side that the rest comes back from. The reverse
+        flow may select such a topic without having a mirror of it: it would be waited for as one that came just now.
+        """
+        records, own = self._site.log.records, self._site.uid
+        apart = switched_alone(records, own)
+        apart |= set(target_topics(records, own, [one.topic for one in journal.left_out]).values())
+        return tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))
+
+
+def _goes_on_at(cut: Cut, how: Restore) -> Cut:
+    """Return where the mirror of an old source goes on: the same moment in both logs, at the end of its own."""
+    end = cut.source if cut.tail_end is None else cut.tail_end
+    short = max(0, cut.source - end)
+    if short and how is not Restore.RECREATE:
+        # It lost records of before the cut, as by an unclean election: they are copied back.
+        return replace(cut, source=end, target=cut.target - short, mapped=how is Restore.APPEND)
+    return replace(cut, source=end, mapped=True) if how is Restore.APPEND else cut

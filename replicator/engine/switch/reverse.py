@@ -1,0 +1,253 @@
+"""The end of a switch, and its ways out: who decides on the source, its markers, and the reverse flow."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.attach_facts import Role
+from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.switch import steps as do
+from replicator.core.switch.orders import decided, way_back
+from replicator.core.switch.results import applied
+from replicator.engine.copy.live_maps import recorded_map
+from replicator.engine.state import records as state
+from replicator.engine.state.held_back import held_back_of, put_held_back
+from replicator.engine.state.identity import establish
+from replicator.engine.state.journal import copy_of
+from replicator.engine.switch.changes import change_copy
+from replicator.engine.switch.context import takes_over
+from replicator.engine.switch.places import log_ends
+from replicator.engine.switch.takeover import Takeover, take_over
+from replicator.engine.work.fence import Fence
+from replicator.errors import BugError, Conflict, TimedOut
+from replicator.model.acl import Rule, parse
+from replicator.model.names import TopicPartition, way_back_transactional_id
+from replicator.model.switch import Cut, Decision, Journal, by_place, by_topic
+from replicator.obs.logs import get_logger
+from replicator.wire.transactions import init_producer_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.core.switch.machine import Facts
+    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.switch.context import Site
+    from replicator.state_pb import state_pb2 as pb
+
+_MARK_SECONDS = 15.0
+_RUNS_MAX = 4096
+"""Of a partition's map that are taken along: they lie in one record with those of the topic's other partitions."""
+
+log_ = get_logger(__name__)
+
+
+class Turning:
+    """Steps on the source's side once the source is closed.
+
+    Args:
+        site: What the switch works on.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    # -- who decides ------------------------------------------------------------------------------------------------
+
+    async def decide(self, journal: Journal, wanted: Decision) -> do.Result:
+        """Write a decision to the source's copy unless another stands there; return what does."""
+        log = await self._site.source_log()
+        target_id = self._site.target.cluster_id or ""
+
+        def change(before: Journal | None) -> Journal:
+            return replace(decided(before, journal, wanted), target_cluster_id=target_id)
+
+        copy = await change_copy(log, self._site.uid, change)
+        if copy.decision is None:
+            raise BugError(f"switch {journal.id} has no copy on {self._site.flow.source} after it was written")
+        return do.Decided(copy.decision)
+
+    async def decision(self, journal: Journal) -> Decision | None:
+        """Return what the source's copy of a switch says; None where there is none.
+
+        Raises:
+            KafkaError: The source cannot be asked.
+        """
+        copy = copy_of((await self._site.source_log()).records, self._site.uid)
+        return copy.decision if copy is not None and copy.id == journal.id else None
+
+    # -- the way back -------------------------------------------------------------------------------------------------
+
+    async def mark_source(self, uid: str, step: do.MarkSource) -> do.Result:
+        """See `do.MarkSource`.
+
+        The markers are of a producer of their own: the target's producer id could be that of an application here.
+        Whoever was interrupted finds by the ends which partitions it had marked.
+        """
+        source = self._site.source
+        ends = {TopicPartition(end.topic, end.partition): end.source for end in step.ends}
+        await source.refresh(sorted({where.topic for where in ends}))
+        now = await log_ends(source, ends)
+        quiet = [where for where, end in now.items() if end == ends[where]]
+        if quiet:
+            identity = await init_producer_id(source, way_back_transactional_id(uid))
+            fence = Fence(source, uid, identity.producer_id, identity.producer_epoch, in_bulk=True)
+            try:
+                await fence.stand(quiet, _MARK_SECONDS)
+            except TimedOut as error:
+                return do.NotYet(str(error))
+        return do.Ok()
+
+    # -- the reverse flow ---------------------------------------------------------------------------------------------
+
+    async def prepare_reverse(self) -> do.Result:
+        """See `do.PrepareReverse`: the flow exists, whether its daemon was ever started or not."""
+        site = self._site
+        await establish(site.reversed(), site.target.cluster_id or "", site.source, await site.source_log(), site.me)
+        return do.Ok()
+
+    async def reverse_copies(self, topics: Iterable[str]) -> bool:
+        """Return whether the reverse flow copies now.
+
+        Args:
+            topics: Source topics of the mirrors that are meant; none for the whole flow.
+
+        Raises:
+            KafkaError: The source cannot be asked.
+        """
+        log = await self._site.source_log()
+        reverse = self._site.reversed()
+        found = state.find_flow(log.records, reverse.name, self._site.target.cluster_id, self._site.source.cluster_id)
+        writers = state.writers_of(log.records, found.uid) if found is not None else None
+        named = tuple(topics)
+        if writers is None or not named:
+            return writers is not None and writers.flow.role is Role.COPYING
+        return all(writers.copies(name) for name in named)
+
+    async def start_reverse(self, journal: Journal, locks: Iterable[str]) -> do.Result:
+        """See `do.StartReverse`: it goes on where the switch cut, at the same moment in both logs."""
+        await self.take_over(journal, journal.cuts, locks)
+        return do.Ok()
+
+    async def take_over(
+        self, journal: Journal, cuts: Iterable[Cut], locks: Iterable[str], doomed: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Let the reverse flow copy from these cuts on; its passive side owns the locks from then on.
+
+        Args:
+            journal: The switch.
+            cuts: The same moment in both logs, per partition; `source` is a place of the old source.
+            locks: Of writers on the old source.
+            doomed: Ids of topics of the old source that are deleted and mirrored anew.
+
+        Raises:
+            KafkaError: A cluster refuses.
+            Conflict: The reverse flow copies already, from elsewhere.
+        """
+        site = self._site
+        log = await site.source_log()
+        uid = site.reverse_uid(log)
+        topics = await self._takeovers(journal, cuts, doomed or {})
+        kept = tuple(sorted(parse(one) for one in locks))
+        await take_over(
+            log,
+            uid,
+            topics,
+            epoch=0,
+            reason=takes_over(journal),
+            actor=journal.actor or site.me,
+            alone=bool(journal.topics),
+            also=lambda records: with_locks(records, uid, kept),
+        )
+
+    async def _takeovers(self, journal: Journal, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:
+        """Return the topics as the reverse flow sees them: what was cut on our target is its source."""
+        site = self._site
+        topics = by_topic(cuts)
+        own = by_place(journal.cuts)
+        names = [some[0].target_topic for some in topics.values()]
+        old, new = await asyncio.gather(site.source.existing(topics), site.target.existing(names))
+        found = []
+        for name, some in topics.items():
+            there = some[0].target_topic
+            mirror = state.get_mirror(site.log.records, site.uid, there)
+            if there not in new:
+                log_.warning("topic is gone from the new primary, it is left out", topic=there)
+                continue
+            if name not in old and name not in doomed:
+                log_.warning("topic is gone from the old source, it is mirrored anew", topic=name)
+                continue
+            found.append(
+                Takeover(
+                    there,
+                    name,
+                    new[there].topic_id,
+                    doomed.get(name) or old[name].topic_id,
+                    {cut.partition: Place(cut.target, cut.source) for cut in some},
+                    {cut.partition: self._known(mirror, own[cut.topic, cut.partition]) for cut in some},
+                    mapped=any(cut.mapped for cut in some),
+                    anew=name in doomed,
+                )
+            )
+        return found
+
+    def _known(self, mirror: pb.MirrorRecord | None, cut: Cut) -> OffsetMap:
+        """Return this flow's map up to the cut with both sides swapped: so groups are translated below it, too."""
+        records, uid = self._site.log.records, self._site.uid
+        end = Place(cut.source, cut.target)
+        offsets = OffsetMap(Place(0, 0))
+        straight = True
+        if mirror is not None and cut.partition in mirror.maps:
+            recorded = mirror.maps[cut.partition]
+            where = TopicPartition(cut.target_topic, cut.partition)
+            offsets, straight = recorded_map(records, uid, where, recorded), not recorded.mapped
+        if straight:
+            offsets.go_straight(end)
+        runs = list(offsets.below(end))[-_RUNS_MAX:]
+        begin = Place(runs[0].source, runs[0].target) if len(runs) == _RUNS_MAX else offsets.begin
+        swapped = (Run(run.target, run.source, run.length) for run in runs)
+        return OffsetMap.of(Place(begin.target, begin.source), swapped)
+
+
+def with_locks(records: Mapping[bytes, bytes], uid: str, locks: Iterable[Rule]) -> list[Change]:
+    """Return the change that makes locks of a passive side the flow's own; none where they are."""
+    held = held_back_of(records, uid)
+    after = replace(held, locks=tuple(sorted({*held.locks, *locks})))
+    return [put_held_back(uid, after)] if after != held else []
+
+
+async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:
+    """Decide on the source that it opens again; return its copy.
+
+    Raises:
+        Conflict: The target was opened, or may be any moment, or there is no copy.
+        KafkaError: The source refuses.
+    """
+
+    def change(copy: Journal | None) -> Journal:
+        if copy is None:
+            raise Conflict(
+                "the source holds no copy of a running switch: there is no way back", next_step="replicator flow status"
+            )
+        return way_back(copy, why)
+
+    return await change_copy(log, uid, change)
+
+
+async def record_on_copy(
+    log: StateLog, uid: str, step: do.Step, result: do.Result, *, asked: Journal, facts: Facts, executor: str
+) -> Journal:
+    """Record a step of the way back on the source's copy; return it.
+
+    Raises:
+        Conflict: Somebody else was faster.
+        KafkaError: The source refuses.
+    """
+
+    def change(copy: Journal | None) -> Journal:
+        if copy is None or copy.id != asked.id:
+            raise Conflict(f"the copy of switch {asked.id} was replaced")
+        return applied(copy, step, result, revision=asked.revision, facts=facts, executor=executor)
+
+    return await change_copy(log, uid, change)

@@ -1,0 +1,4 @@
+"""Target topics and access rules: created, grown, configured, proven ours, and noticed when they go.
+
+Imports `work`, `state` and `logs`, and of `copy` nothing. Begin with `sync.py` (one pass over a flow's topics).
+"""

@@ -1,0 +1,149 @@
+"""A mirror as a daemon knows it, and as it is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replicator.core.topics.choice import Origin
+from replicator.model.states import Reason
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from replicator.core.topics.plan import Fault
+
+MAX_BYTES_DEFAULT = 1_048_588
+"""What a topic takes where nothing else is known (Kafka's default of max.message.bytes)."""
+
+
+@dataclass(slots=True)
+class Mirror:
+    """One topic of the flow, as the last pass left it.
+
+    Attributes:
+        topic: On the source.
+        target_topic: On the target.
+        source_id: Topic id on the source that is meant.
+        target_id: Topic id on the target that is meant.
+        partitions: How many are copied.
+        batch_bytes_max: What the target takes.
+        begin_at_end: Whether it begins at the source's end.
+        begin_at_end_partitions: How many of its partitions do: those added later begin at their first record.
+        came_through: What its source topic was itself copied from, the nearest first.
+        compacted: Whether the source's cleaner may take records from inside its logs, as far as is known.
+        surely_compacted: Whether it is known that it may.
+        only_compacted: Whether nothing else takes records away.
+        delete_retention_ms: How long the source keeps tombstones, None where that is not known.
+        tombstones_ok_ms: Per partition, up to when lost tombstones were accepted.
+        epochs_unproven: Per partition, the source offset below which leader epochs above the leader's are ignored.
+        active: Partitions that the record holds as ACTIVE.
+        epochs: Stored source leader epochs.
+        generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
+        tells_policy: Whether its record names the cleanup policy where that is held back.
+        seeded: Per partition, the offset below which the target may hold fillers.
+        recorded: Whether its record says that the target topic is ours: nothing is copied to one that is not recorded.
+        fault: Why the whole mirror stands still.
+        notes: What an operator may wonder about.
+        changing: Steps the last pass took.
+    """
+
+    topic: str
+    target_topic: str
+    source_id: bytes = bytes(16)
+    target_id: bytes = bytes(16)
+    partitions: int = 0
+    batch_bytes_max: int = MAX_BYTES_DEFAULT
+    begin_at_end: bool = False
+    begin_at_end_partitions: int = 0
+    came_through: tuple[Origin, ...] = ()
+    compacted: bool = False
+    surely_compacted: bool = False
+    only_compacted: bool = False
+    delete_retention_ms: int | None = None
+    tombstones_ok_ms: dict[int, int] = field(default_factory=dict)
+    epochs_unproven: dict[int, int] = field(default_factory=dict)
+    generation: int = 0
+    active: set[int] = field(default_factory=set)
+    epochs: dict[int, int] = field(default_factory=dict)
+    seeded: dict[int, int] = field(default_factory=dict)
+    recorded: bool = False
+    fault: Fault | None = None
+    notes: tuple[str, ...] = ()
+    managed: dict[str, str] = field(default_factory=dict)
+    held_back: dict[str, str] = field(default_factory=dict)
+    tells_policy: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the target does not take a topic of that name or kind, so that nothing of it was ever copied."""
+        never_begun = not self.partitions and not any(self.target_id)
+        return never_begun and self.fault is not None and self.fault.reason is Reason.TARGET_REFUSED
+
+    def take(self, record: pb.MirrorRecord) -> None:
+        """Take all that is recorded of it."""
+        self.generation = record.generation
+        self.source_id = record.source_topic_id or bytes(16)
+        self.target_id = record.target_topic_id or bytes(16)
+        self.begin_at_end = record.begin_at_end
+        # Versions that did not record how many recorded the partitions of that moment.
+        self.begin_at_end_partitions = record.begin_at_end_partitions or record.source_partitions
+        self.came_through = tuple(Origin(one.cluster_id, one.topic) for one in record.came_through)
+        self.active = set(record.active_partitions)
+        self.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
+        self.managed = dict(record.managed)
+        self.held_back = dict(record.held_back)
+        self.tells_policy = record.tells_policy
+        self.seeded = dict(record.seeded)
+        self.tombstones_ok_ms = dict(record.tombstones_ok_ms)
+        self.epochs_unproven = dict(record.epochs_unproven)
+
+    def learn(self, record: pb.MirrorRecord) -> None:
+        """Take what other daemons recorded of their partitions; all of it only grows within a generation."""
+        self.active |= set(record.active_partitions)
+        for epoch in record.leader_epochs:
+            self.epochs[epoch.partition] = max(epoch.epoch, self.epochs.get(epoch.partition, -1))
+        for partition, offset in record.seeded.items():
+            self.seeded[partition] = max(offset, self.seeded.get(partition, 0))
+
+    def _phase(self) -> pb.MirrorPhase:
+        if not self.partitions:
+            return pb.MIRROR_PHASE_PENDING  # no look has seen its topics yet
+        return pb.MIRROR_PHASE_ACTIVE if len(self.active) >= self.partitions else pb.MIRROR_PHASE_SEEDING
+
+    def as_record(self, owner: tuple[str, str], stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
+        """Return what is to be recorded of it, on top of what is stored.
+
+        Args:
+            owner: Uid and name of the flow.
+            stored: None where nothing is.
+        """
+        record = pb.MirrorRecord()
+        if stored is not None:
+            record.CopyFrom(stored)  # keeps fields of newer versions
+        record.owner_flow_uid, record.owner_flow_name = owner
+        record.source_topic = self.topic
+        record.target_topic = self.target_topic
+        record.source_topic_id = self.source_id
+        record.target_topic_id = self.target_id
+        record.mode = "identical"
+        record.begin_at_end = self.begin_at_end
+        record.begin_at_end_partitions = self.begin_at_end_partitions if self.begin_at_end else 0
+        del record.came_through[:]
+        record.came_through.extend(pb.Origin(cluster_id=one.cluster_id, topic=one.topic) for one in self.came_through)
+        record.source_partitions = self.partitions
+        self.learn(record)
+        del record.active_partitions[:]
+        record.active_partitions.extend(sorted(self.active))
+        record.phase = self._phase()
+        del record.leader_epochs[:]
+        record.leader_epochs.extend(
+            pb.LeaderEpoch(partition=partition, epoch=epoch) for partition, epoch in sorted(self.epochs.items())
+        )
+        record.seeded.clear()
+        record.seeded.update(self.seeded)
+        record.managed.clear()
+        record.managed.update(self.managed)
+        record.held_back.clear()
+        record.held_back.update(self.held_back)
+        record.tells_policy = self.tells_policy
+        return record

@@ -1,0 +1,248 @@
+"""Holds, renews, watches and gives back the claim on one shard (the decisions are `core.work.claim`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from replicator.backoff import Backoff
+from replicator.core.work.claim import Move, Seen, Timing, effective_from, next_move
+from replicator.engine.state import records as state
+from replicator.errors import DamagedRecord, ReplicatorError
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replicator.engine.state.log import Change, StateLog
+
+_PAUSE_SECONDS_MAX = 5.0
+_TELL_EVERY_SECONDS = 60.0
+
+log = get_logger(__name__)
+
+
+class ClaimKeeper:
+    """The claim of one shard, as one daemon sees and works it.
+
+    Args:
+        log: The state topic.
+        flow_uid: The flow.
+        shard: The shard.
+        me: This daemon's name, new with every start.
+        timing: TTL and margin.
+        doubt_seconds: How long a write of an earlier holder may still arrive.
+        known_dead: A daemon that is known to have ended.
+        now: Monotonic time.
+
+    Attributes:
+        trouble: Why it cannot be worked, with the next step; None while it can.
+    """
+
+    def __init__(
+        self,
+        state_log: StateLog,
+        flow_uid: str,
+        shard: int,
+        me: str,
+        timing: Timing,
+        doubt_seconds: float,
+        known_dead: str | None = None,
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self._log = state_log
+        self._uid = flow_uid
+        self._shard = shard
+        self._me = me
+        self._timing = timing
+        self._doubt_seconds = doubt_seconds
+        self._known_dead = known_dead
+        self.trouble: str | None = None
+        self._told_at = 0.0
+        self._lease_epoch = 0
+        self._kicked = asyncio.Event()
+        self._working = asyncio.Lock()
+        self._now = now
+        self._seen: Seen | None = None
+        self._damaged: DamagedRecord | None = None
+        self._held = 0
+        self._renewal = 0
+        self._valid_until = 0.0
+        self._effective_at = 0.0
+        self._keys = {state.claim_key(flow_uid, shard), state.renewal_key(flow_uid, shard)}
+        state_log.listen(self._on_record)
+        self._look()
+
+    # -- what others ask ------------------------------------------------------------------------------------------
+
+    def effective_since(self) -> float | None:
+        """Return the monotonic time since which this daemon alone may do unguarded work; None if it may not now."""
+        now = self._now()
+        return self._effective_at if self._held and self._effective_at <= now < self._valid_until else None
+
+    @property
+    def number(self) -> int:
+        """The number of the claim that is ours, 0 for none."""
+        return self._held
+
+    @property
+    def holder(self) -> str | None:
+        """Who holds the claim, as last seen."""
+        return self._seen.holder if self._seen is not None and not self._seen.released else None
+
+    @property
+    def seen_number(self) -> int:
+        """The number of the claim as last seen, whoever holds it; 0 where there never was one."""
+        return self._seen.number if self._seen is not None else 0
+
+    # -- watching -------------------------------------------------------------------------------------------------
+
+    def _on_record(self, record_key: bytes) -> None:
+        if record_key in self._keys:
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            claim = state.get_claim(self._log.records, self._uid, self._shard)
+            renewal = state.get_renewal(self._log.records, self._uid, self._shard)
+        except DamagedRecord as error:
+            self._damaged = error
+            self._held = 0  # whose it is by now is not known
+            return
+        self._damaged = None
+        if claim is None:
+            return
+        sign = renewal.renewal if renewal is not None and renewal.number == claim.number else 0
+        before = self._seen
+        if before is not None and (before.number, before.renewal, before.released) == (
+            claim.number,
+            sign,
+            claim.released,
+        ):
+            return
+        self._seen = Seen(claim.number, claim.holder, sign, claim.released, self._now())
+        if self._held and claim.number > self._held:
+            log.warning("claim lost", shard=self._shard, holder=claim.holder, always=True)
+            self._held = 0
+
+    # -- working --------------------------------------------------------------------------------------------------
+
+    def first_claim(self, began: float) -> None:
+        """Note that the claim was written as ours, number 1, together with the flow itself."""
+        self._take(1, began, began)
+
+    def _take(self, number: int, began: float, effective_at: float) -> None:
+        self._held = number
+        self._renewal = 0
+        self._effective_at = effective_at
+        self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
+
+    def want(self, lease_epoch: int) -> None:
+        """Take the claim as soon as it may be taken, under a lease of that epoch; until it is given back."""
+        if lease_epoch != self._lease_epoch:
+            self._lease_epoch = lease_epoch
+            self._kicked.set()
+
+    async def run(self) -> None:
+        """Work the claim until cancelled."""
+        every = self._timing.renew_every_seconds
+        backoff = Backoff(every, _PAUSE_SECONDS_MAX)
+        while True:
+            self._kicked.clear()
+            try:
+                await self.step()
+            except ReplicatorError as error:
+                self._failed(error)
+                # A claim that still holds is worth every try; one that has ended is not taken again sooner by them.
+                pause = every if self.effective_since() is not None else backoff.next_seconds()
+            else:
+                self._works()
+                backoff.reset()
+                pause = every
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._kicked.wait()
+
+    def _failed(self, error: ReplicatorError) -> None:
+        """Say why once, and again only where it is another reason; two that take turns are not told at each try."""
+        before, self.trouble = self.trouble, error.with_next_step()
+        if before is None or (before != self.trouble and self._now() - self._told_at >= _TELL_EVERY_SECONDS):
+            self._told_at = self._now()
+            log.warning("claim not worked", shard=self._shard, why=str(error), next=error.next_step)
+
+    def _works(self) -> None:
+        if self.trouble is not None:
+            log.info("claim worked again", shard=self._shard)
+        self.trouble = None
+
+    async def step(self) -> None:
+        """Do the one thing that is due now."""
+        async with self._working:
+            if self._lease_epoch:
+                await self._step()
+
+    async def _step(self) -> None:
+        if self._damaged is not None:
+            raise self._damaged
+        move = next_move(self._seen, self._me, self._now(), self._timing, self._known_dead)
+        if move is Move.TAKE:
+            await self._try_to_take()
+        elif move is Move.RENEW:
+            if not self._held and self._seen is not None:
+                # Written as ours, but the answer to the commit was lost: our name is this process alone.
+                now = self._now()
+                self._take(self._seen.number, now, now + self._doubt_seconds)
+            await self._renew()
+
+    async def _try_to_take(self) -> None:
+        began = self._now()
+        judged = self._seen
+        taken = 0
+
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            nonlocal taken
+            taken = 0
+            claim = state.get_claim(records, self._uid, self._shard)
+            self._look()
+            # Decided anew on what stands now: the claim we judged may have been renewed or taken meanwhile.
+            if self._seen != judged:
+                return []
+            # Numbers and lease epochs rise together, so that either of them tells who came later.
+            taken = max((claim.number if claim is not None else 0) + 1, self._lease_epoch)
+            record = pb.ClaimRecord(shard=self._shard, number=taken, holder=self._me)
+            return [state.put(state.claim_key(self._uid, self._shard), record)]
+
+        await self._log.change(self._uid, decide)
+        if taken:
+            effective = effective_from(judged, self._now(), self._doubt_seconds)
+            self._take(taken, began, effective)
+            log.info("claim taken", shard=self._shard, number=taken, effective_in_seconds=round(effective - began, 1))
+
+    async def _renew(self) -> None:
+        began = self._now()
+        self._renewal += 1
+        record = pb.RenewalRecord(number=self._held, renewal=self._renewal)
+        await self._log.append([state.put(state.renewal_key(self._uid, self._shard), record)])
+        if self._held:
+            self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
+
+    async def give_back(self, *, drained: bool) -> None:
+        """End holding. With nothing outstanding the next holder has no doubt to wait out."""
+        held, self._held, self._lease_epoch = self._held, 0, 0
+        async with self._working:  # it may just be being taken
+            held, self._held = max(held, self._held), 0
+            if held and drained:
+                await self._release(held)
+
+    async def _release(self, held: int) -> None:
+        def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+            claim = state.get_claim(records, self._uid, self._shard)
+            if claim is None or claim.number != held:
+                return []
+            claim.released = True
+            return [state.put(state.claim_key(self._uid, self._shard), claim)]
+
+        await self._log.change(self._uid, decide)

@@ -1,0 +1,447 @@
+"""The fence: no write of this flow that is still on its way is taken by the target any more.
+
+One control marker under a higher producer epoch in every target partition. From then on a broker refuses the old epoch
+there, whoever sends it and whenever (KAFKA.md 0b.5). It counts only when *every* partition shows the higher epoch: an
+epoch that the transaction coordinator gives stops nothing by itself.
+
+Markers go in bulk (WriteTxnMarkers) where that is allowed, else by one empty transaction of the data id. A second
+marker of the same epoch does no harm to a fence, so a lost answer is looked at and, where it is missing, repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+from replicator.core.copy.attach_facts import Role
+from replicator.engine.logs.reading import Side, read_batches
+from replicator.engine.state import records as state
+from replicator.engine.state.shown_markers import empty_transaction, known_to_coordinator
+from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
+from replicator.model.names import TopicPartition, data_transactional_id
+from replicator.obs.logs import get_logger
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire import control
+from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.markers import write_markers
+from replicator.wire.rights_probe import Verdict, may_write_markers
+from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+
+    from replicator.engine.state.log import Change, StateLog
+    from replicator.wire.connection import Connection
+
+COPIES_WITH_THE_FLOW = frozenset({pb.WRITER_ROLE_UNSPECIFIED, pb.WRITER_ROLE_COPYING})
+"""Roles of a mirror's own with which it is switched as a part of its flow."""
+_EPOCH_MAX = 32_766
+"""Kafka keeps the last one for itself; a producer id whose epochs are used up gets a new id."""
+_PARTITIONS_PER_REQUEST = 500
+_LOOK_SECONDS = 0.05
+_LOOK_SECONDS_MAX = 1.0
+_ALIVE_EVERY_MS = 24 * 3_600_000
+R = TypeVar("R")
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A fence that stands.
+
+    Attributes:
+        epoch: What every partition shows at least.
+        ends: Where the log of each partition ends behind its marker.
+    """
+
+    epoch: int
+    ends: Mapping[TopicPartition, int]
+
+
+async def coordinator_epoch(target: Cluster, uid: str, producer_id: int) -> int | None:
+    """Return the epoch that a fence has to have at least; None where any will do (markers in bulk are allowed).
+
+    A fence by transactions can only use what the transaction coordinator gives; asking for it fences nothing yet.
+
+    Raises:
+        PreflightFailed: The data id has another producer by now: no transaction of it can fence this flow.
+        KafkaError: The target refuses.
+    """
+    verdict = await may_write_markers(await target.any_connection())
+    if verdict is Verdict.ALLOWED:
+        return None
+    identity = await init_producer_id(target, data_transactional_id(uid))
+    if identity.producer_id != producer_id:
+        raise PreflightFailed(
+            f"{data_transactional_id(uid)} has producer {identity.producer_id} by now, the flow's is {producer_id}",
+            why="the target forgot the id while it was not used, or its epochs were used up",
+            next_step=f"grant ClusterAction on cluster {target.spec.alias}: a fence in bulk needs no id",
+        )
+    return identity.producer_epoch
+
+
+class _Writers:
+    """The writer records of a flow, to be changed: its own, or those of mirrors that are switched alone.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        topics: Target topics of the mirrors; None for the whole flow.
+    """
+
+    def __init__(self, records: Mapping[bytes, bytes], uid: str, topics: Collection[str] | None) -> None:
+        self.flow = state.get_writer_record(records, uid)
+        self.own = state.own_writers(records, uid)
+        self._before = state.get_writer_record(records, uid), state.own_writers(records, uid)
+        self._uid = uid
+        self._topics = topics
+        self._records = records
+
+    def scope(self) -> list[pb.WriterRecord]:
+        """Return what is changed, each with the role and the epoch that hold for it."""
+        if self._topics is None:
+            return [self.flow]
+        for topic in self._topics:
+            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
+            mine.role = mine.role or self.flow.role
+        return [self.own[topic] for topic in self._topics]
+
+    def join(self, left_out: Mapping[str, bool]) -> None:
+        """Let mirrors that copy with the flow be fenced with it: from then on its epoch is theirs."""
+        # Of a mirror that was forgotten the epoch alone is left: its partitions are not fenced now.
+        joins = [
+            topic
+            for topic, mine in self.own.items()
+            if mine.role in COPIES_WITH_THE_FLOW and state.mirror_key(self._uid, topic) in self._records
+        ]
+        for topic in set(joins) - left_out.keys():
+            del self.own[topic]
+        for topic in [topic for topic, copies in left_out.items() if copies]:
+            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
+            mine.role = mine.role or self.flow.role
+        for topic in [topic for topic in joins if not left_out.get(topic, True)]:
+            self.own[topic].role = pb.WRITER_ROLE_UNSPECIFIED
+
+    def keep_epochs(self, left_out: Iterable[str]) -> None:
+        """Let mirrors that are not fenced with their flow keep the epoch that their partitions show."""
+        for topic in left_out:
+            self.own.setdefault(topic, pb.WriterRecord(epoch=self._before[0].epoch))
+
+    def follow(self, topics: Collection[str] = ()) -> None:
+        """Let mirrors have no role of their own where it says no more than the flow's, nor these, whatever it says."""
+        for topic, mine in self.own.items():
+            if topic in topics or (mine.role == self.flow.role == pb.WRITER_ROLE_COPYING):
+                mine.role = pb.WRITER_ROLE_UNSPECIFIED
+
+    def changes(self) -> list[Change]:
+        """Return the change that stores all of them; none where nothing is new."""
+        flow, own = self._before
+        changes: list[Change] = []
+        if self.flow != flow:
+            changes.append(state.put(state.writer_key(self._uid), self.flow))
+        for topic in sorted(own.keys() | self.own.keys()):
+            mine, key = self.own.get(topic), state.writer_key(self._uid, topic)
+            if mine is None or (not mine.role and mine.epoch == self.flow.epoch):
+                changes += [(key, None)] if topic in own else []
+            elif mine != own.get(topic):
+                changes.append(state.put(key, mine))
+        return changes
+
+
+def begun(
+    records: Mapping[bytes, bytes],
+    uid: str,
+    at_least: int | None,
+    topics: Collection[str] | None = None,
+    left_out: Mapping[str, bool] = MappingProxyType({}),
+) -> tuple[int, list[Change]]:
+    """Return the epoch of a fence, and the change that begins it; none where it has begun.
+
+    The epoch is one that no partition of the flow has seen, so that of two fences each stands for itself.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        at_least: See `coordinator_epoch`.
+        topics: Target topics of the mirrors that are fenced; None for the whole flow.
+        left_out: Target topics that are not fenced with their flow, each with whether it goes on copying.
+
+    Raises:
+        PreflightFailed: No higher epoch is left, or no topic is meant.
+    """
+    writers = _Writers(records, uid, topics)
+    scope = writers.scope()
+    if not scope:
+        raise PreflightFailed(f"none of the topics that flow {uid} was to be fenced for is left")
+    if scope[0].role != pb.WRITER_ROLE_COPYING:
+        return scope[0].fence_epoch if scope[0].HasField("fence_epoch") else scope[0].epoch, []
+    highest = max(writers.flow.epoch, *(mine.epoch for mine in writers.own.values()), 0)
+    epoch = max(highest + 1, at_least or 0)
+    if epoch > _EPOCH_MAX:
+        raise PreflightFailed(
+            f"flow {uid} has used up the epochs of its producer",
+            next_step="give the flow another name: it is made anew",
+        )
+    if topics is None:
+        writers.join(left_out)
+    for record in scope:
+        record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
+    # Markers in bulk raise nothing at the transaction coordinator, which goes on with what it gave last.
+    if at_least is not None:
+        writers.flow.coordinator_epoch = at_least
+    elif not writers.flow.HasField("coordinator_epoch"):
+        writers.flow.coordinator_epoch = writers.flow.epoch
+    return epoch, writers.changes()
+
+
+def promoted(
+    records: Mapping[bytes, bytes],
+    uid: str,
+    epoch: int,
+    topics: Collection[str] | None = None,
+    left_out: Collection[str] = (),
+) -> list[Change]:
+    """Return the change that opens the target; none where it is open.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        epoch: Of the fence.
+        topics: Target topics of the mirrors that were fenced; None for the whole flow.
+        left_out: Target topics that were not fenced with their flow.
+
+    Raises:
+        Conflict: Another fence stands.
+    """
+    writers = _Writers(records, uid, topics)
+    scope = writers.scope()
+    if all(one.role == pb.WRITER_ROLE_PROMOTED and one.epoch == epoch for one in scope):
+        return []
+    for record in scope:
+        if record.role != pb.WRITER_ROLE_FENCING or record.fence_epoch != epoch:
+            raise Conflict(
+                f"flow {uid} is not behind a fence of epoch {epoch}",
+                why=f"its writer record says role {record.role}, epoch {record.epoch}",
+                next_step="replicator flow status",
+            )
+        record.role, record.epoch = pb.WRITER_ROLE_PROMOTED, epoch
+        record.ClearField("fence_epoch")
+    writers.keep_epochs(left_out)
+    return writers.changes()
+
+
+def copying(
+    records: Mapping[bytes, bytes],
+    uid: str,
+    epoch: int,
+    topics: Collection[str] = (),
+    *,
+    alone: bool,
+    left_out: Collection[str] = (),
+) -> list[Change]:
+    """Return the change that lets a flow copy (again); none where it does.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        epoch: What every partition refuses the lower ones of.
+        topics: Target topics of the mirrors that copy with that epoch.
+        alone: Whether they copy alone, and nothing is said of the rest of the flow.
+        left_out: Target topics that were not fenced with their flow.
+    """
+    writers = _Writers(records, uid, topics if alone else None)
+    for record in writers.scope():
+        if record.role != pb.WRITER_ROLE_COPYING:
+            record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, epoch)
+            record.ClearField("fence_epoch")
+    writers.keep_epochs(left_out)
+    # What comes back with the whole flow follows it; what was switched away alone stays where it is.
+    writers.follow(() if alone else topics)
+    return writers.changes()
+
+
+class Fence:
+    """A fence of one epoch on one cluster.
+
+    Args:
+        target: The cluster.
+        uid: The flow.
+        producer_id: Whose writes are fenced.
+        epoch: The epoch of the fence.
+        in_bulk: Whether markers go in bulk; None asks the target each time whether they may.
+    """
+
+    def __init__(self, target: Cluster, uid: str, producer_id: int, epoch: int, *, in_bulk: bool | None = None) -> None:
+        self._in_bulk = in_bulk
+        self._target = target
+        self._uid = uid
+        self._producer_id = producer_id
+        self._epoch = epoch
+        self._now = asyncio.get_running_loop().time
+
+    async def stand(self, partitions: Collection[TopicPartition], seconds: float) -> Fenced:
+        """Append a marker wherever the epoch does not show, until it shows everywhere.
+
+        Raises:
+            TimedOut: Some partition does not show it yet; asking again goes on.
+            KafkaError: The target refuses.
+        """
+        deadline = self._now() + seconds
+        pause = _LOOK_SECONDS
+        while True:
+            missing, unseen = await self.missing(partitions)
+            if not missing and not unseen:
+                return Fenced(self._epoch, await self._ends(partitions))
+            if self._now() >= deadline:
+                where = min([*missing, *unseen])
+                raise TimedOut(
+                    f"{len(missing) + len(unseen)} partitions do not show epoch {self._epoch}, {where} among them",
+                    why="no leader, or it does not answer" if unseen else "their markers have not landed",
+                    next_step="the same command again goes on with them",
+                )
+            try:
+                await self._append(missing)
+            except KafkaError as error:
+                if not error.retryable:
+                    raise
+                log.warning("fence not complete yet", why=str(error))
+            await asyncio.sleep(pause)
+            pause = min(_LOOK_SECONDS_MAX, pause * 2)
+
+    async def missing(
+        self, partitions: Collection[TopicPartition]
+    ) -> tuple[list[TopicPartition], list[TopicPartition]]:
+        """Return the partitions that do not show the epoch, and those that could not be asked.
+
+        Raises:
+            KafkaError: The target cannot be reached at all.
+        """
+        shown = await self._shown(partitions)
+        unseen = [where for where in partitions if where not in shown]
+        return [where for where, epoch in shown.items() if epoch is None or epoch < self._epoch], unseen
+
+    async def _shown(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """Return the epoch that each partition shows of our producer, None for no trace of it."""
+        await self._target.refresh(sorted({where.topic for where in partitions}))
+        found: dict[TopicPartition, int | None] = {}
+        for answer in await self._on_leaders(partitions, self._shown_by):
+            found.update(answer)
+        return found
+
+    async def _shown_by(
+        self, connection: Connection, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, int | None]:
+        told = await control.describe_producers(connection, partitions)
+        if told is None:
+            return {where: await self._last_marker(connection, where) for where in partitions}
+        return {
+            where: next((one.producer_epoch for one in producers if one.producer_id == self._producer_id), None)
+            for where, (code, producers) in told.items()
+            if not code
+        }
+
+    async def _last_marker(self, connection: Connection, where: TopicPartition) -> int | None:
+        """Return the epoch of a marker of ours at the end of a log, where the broker does not tell of producers."""
+        ends = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+        if ends[where].error or not ends[where].value:
+            return None
+        side = Side(self._target, self._target.topic_ids)
+        _, headers = await read_batches(side, connection, where, ends[where].value - 1)
+        ours = [one.producer_epoch for one in headers if one.is_control and one.producer_id == self._producer_id]
+        return max(ours, default=None)
+
+    async def _append(self, partitions: list[TopicPartition]) -> None:
+        if not partitions:
+            return
+        in_bulk = self._in_bulk
+        if in_bulk is None:
+            in_bulk = await may_write_markers(await self._target.any_connection()) is Verdict.ALLOWED
+        if in_bulk:
+            await self._on_leaders(partitions, self._mark)
+            return
+        identity = ProducerIdentity(self._producer_id, self._epoch)
+        transaction = Transaction(self._target, data_transactional_id(self._uid), identity)
+        await transaction.add(*partitions)
+        await transaction.end(commit=False)
+
+    async def _mark(self, connection: Connection, partitions: list[TopicPartition]) -> None:
+        codes = await write_markers(connection, self._producer_id, self._epoch, dict.fromkeys(partitions, 1))
+        bad = {where: code for where, code in codes.items() if code}
+        if bad:  # what became of them is looked at anyway
+            log.debug("markers refused", epoch=self._epoch, codes={str(where): code for where, code in bad.items()})
+
+    async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        async def ask(connection: Connection, some: list[TopicPartition]) -> dict[TopicPartition, int]:
+            told = await control.list_offsets(connection, some, control.LATEST, committed=False)
+            return {where: answer.value for where, answer in told.items() if not answer.error}
+
+        ends: dict[TopicPartition, int] = {}
+        for answer in await self._on_leaders(partitions, ask):
+            ends.update(answer)
+        return ends
+
+    async def _on_leaders(
+        self, partitions: Iterable[TopicPartition], ask: Callable[[Connection, list[TopicPartition]], Awaitable[R]]
+    ) -> list[R]:
+        """Ask each partition's leader, many partitions at a time; those without one, or out of reach, are left out."""
+        by_node: dict[int, list[TopicPartition]] = defaultdict(list)
+        for where in partitions:
+            leader = self._target.leader(where)
+            if leader is not None:
+                by_node[leader.node].append(where)
+
+        async def on(node: int, some: list[TopicPartition]) -> list[R]:
+            answers: list[R] = []
+            try:
+                connection = await self._target.connection(node, Purpose.CONTROL)
+                for first in range(0, len(some), _PARTITIONS_PER_REQUEST):
+                    answers.append(await ask(connection, some[first : first + _PARTITIONS_PER_REQUEST]))  # noqa: PERF401
+            except KafkaError as error:
+                if not error.retryable:
+                    raise
+                log.debug("broker not asked", node=node, why=str(error))
+            return answers
+
+        return [one for answers in await asyncio.gather(*(on(*item) for item in by_node.items())) for one in answers]
+
+
+async def keep_data_id_alive(target: Cluster, state_log: StateLog, uid: str, now_ms: int) -> bool:
+    """Use the data id once a day, so that the target does not forget it (7 days idle); return whether it was due.
+
+    An empty transaction on the state topic, under the present epoch: without InitProducerId, which would raise it.
+
+    Raises:
+        KafkaError: The target refuses.
+        Conflict: The id has another epoch by now.
+    """
+    record = state.get_writer_record(state_log.records, uid)
+    if not is_due(record.kept_alive_ms, now_ms):
+        return False
+    identity = ProducerIdentity(record.producer_id, known_to_coordinator(record))
+    await empty_transaction(target, data_transactional_id(uid), identity)
+
+    def decide(records: Mapping[bytes, bytes]) -> list[Change]:
+        now = state.get_writer_record(records, uid)
+        now.kept_alive_ms = now_ms
+        return [state.put(state.writer_key(uid), now)]
+
+    await state_log.change(uid, decide)
+    return True
+
+
+def is_due(last_ms: int, now_ms: int) -> bool:
+    """Return whether a day has passed; a clock that went back counts as one."""
+    return not 0 <= now_ms - last_ms < _ALIVE_EVERY_MS
+
+
+def role_text(role: Role) -> str:
+    """Return what a role means to an operator."""
+    return {
+        Role.COPYING: "it copies",
+        Role.FENCING: "a switch is under way: nothing is copied any more",
+        Role.PROMOTED: "the target is the open side: nothing is copied to it",
+    }[role]

@@ -1,0 +1,222 @@
+"""Keeps one daemon's leases on one flow: renews, acquires what it is offered, and follows what becomes of them.
+
+A lease ends a margin before the TTL, measured on this machine's monotonic clock from when the call *began*: however
+long an answer takes, the coordinator cannot have given the lease to anybody else by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.aio.tasks import lasting
+from replicator.backoff import Backoff
+from replicator.errors import ReplicatorError
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replicator.core.work.claim import Timing
+    from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
+    from replicator.rpc.lease_port import LeasePort
+
+_PAUSE_SECONDS = 0.2
+_PAUSE_SECONDS_MAX = 5.0
+
+log = get_logger(__name__)
+
+
+class LeaseKeeper:
+    """The leases of one flow.
+
+    Args:
+        port: The coordinator.
+        caller: What to say of ourselves; `floors`, `held` and `busy` are filled in at each call.
+        timing: TTL and margin, until the coordinator tells its own TTL.
+        floors: Tells, per shard, the newest epoch or claim number seen on the state topic.
+        busy: Tells which shards others are at work on.
+        on_change: Called when leases may have changed.
+        now: Monotonic time.
+
+    Attributes:
+        table: The leases of the flow as last seen; None before the first answer.
+        trouble: Why no coordinator answers; None while one does.
+    """
+
+    def __init__(
+        self,
+        port: LeasePort,
+        caller: Caller,
+        timing: Timing,
+        floors: Callable[[], Mapping[int, int]],
+        busy: Callable[[], tuple[int, ...]],
+        on_change: Callable[[], None],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self.table: LeaseTable | None = None
+        self.trouble: str | None = None
+        self._port = port
+        self._caller = caller
+        self._timing = timing
+        self._floors = floors
+        self._busy = busy
+        self._on_change = on_change
+        self._now = now
+        self._epochs: dict[int, int] = {}
+        self._valid_until = 0.0
+        self._answered_at = now()
+        self._alone: set[int] = set()
+        self._leaving = self._left = False
+        self._kicked = asyncio.Event()
+        self._calling = asyncio.Lock()
+
+    # -- what others ask ------------------------------------------------------------------------------------------
+
+    @property
+    def answers(self) -> bool | None:
+        """Whether a coordinator answers; None before the first call has ended."""
+        return None if self.table is None and self.trouble is None else self.trouble is None
+
+    def epoch(self, shard: int) -> int:
+        """Return the epoch of our lease on a shard, 0 where we never had one or `forget` was called since."""
+        return self._epochs.get(shard, 0)
+
+    def is_taken_away(self, shard: int) -> bool:
+        """Return whether somebody else has, or is meant to have, a lease that was ours."""
+        if shard in self._alone:
+            return False
+        for lease in self.table.leases if self.table is not None else ():
+            if lease.shard == shard:
+                return lease.holder != self._caller.instance or bool(lease.successor)
+        return False
+
+    def is_expired(self, shard: int) -> bool:
+        """Return whether our lease on a shard was not renewed in time."""
+        return self._now() >= self._valid_until and shard not in self._alone
+
+    def is_lost(self) -> bool:
+        """Return whether no coordinator has answered for a TTL."""
+        return self.trouble is not None and self._now() - self._answered_at >= self._timing.ttl_seconds
+
+    def take_alone(self, shard: int, epoch: int) -> None:
+        """Take a lease that no coordinator can grant now; the next one that answers is told of it."""
+        self._epochs[shard] = epoch
+        self._alone.add(shard)
+
+    def forget(self, shard: int) -> None:
+        """We have stopped to work on a shard whose lease is not ours any more."""
+        if self.is_taken_away(shard):
+            self._epochs.pop(shard, None)
+            self._alone.discard(shard)
+
+    # -- working --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Renew and acquire until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lasting(self._renew))
+            group.create_task(lasting(self._watch))
+
+    async def _renew(self) -> None:
+        backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
+        while True:
+            self._kicked.clear()
+            wait = self._timing.renew_every_seconds
+            try:
+                await self.step()
+                backoff.reset()
+            except ReplicatorError as error:
+                self.lost(error)
+                wait = min(wait, backoff.next_seconds())
+            self._on_change()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._kicked.wait()
+
+    async def step(self) -> None:
+        """Renew once, and acquire what is offered.
+
+        Raises:
+            ReplicatorError: No coordinator answers, or its store cannot be used.
+        """
+        async with self._calling:
+            if self._left:
+                return
+            began = self._now()
+            answer = await self._port.renew(self._said())
+            self._take(answer, began)
+            if answer.offered and not self._leaving:
+                began = self._now()
+                self._take(await self._port.acquire(self._said()), began)
+
+    async def hand_off(self) -> bool:
+        """Let others take our leases over; return whether there are any to do it.
+
+        Raises:
+            ReplicatorError: No coordinator answers, or its store cannot be used.
+        """
+        async with self._calling:
+            self._leaving = True
+            began = self._now()
+            self._take(await self._port.hand_off(self._said()), began)
+        self._on_change()
+        return self.table is not None and any(lease.successor for lease in self.table.held_by(self._caller.instance))
+
+    async def leave(self) -> None:
+        """Give back what is still ours.
+
+        Raises:
+            ReplicatorError: No coordinator answers; the leases end with their TTL.
+        """
+        async with self._calling:
+            self._leaving = self._left = True
+            await self._port.release(self._said(), leaves=True)
+            self._epochs.clear()
+            self._valid_until = 0.0
+
+    def _said(self) -> Caller:
+        caller = self._caller
+        mine = {shard: epoch for shard, epoch in self._epochs.items() if not self._is_anothers(shard)}
+        return replace(caller, floors=dict(self._floors()), held=mine, busy=self._busy())
+
+    def _is_anothers(self, shard: int) -> bool:
+        leases = self.table.leases if self.table is not None else ()
+        return any(lease.shard == shard and lease.holder != self._caller.instance for lease in leases)
+
+    def _take(self, answer: LeaseAnswer, began: float) -> None:
+        if self.trouble is not None:
+            log.info("a coordinator answers again", flow=self._caller.flow)
+        self.trouble = None
+        self._answered_at = self._now()
+        self._alone.clear()
+        self.table = answer.table
+        # Ours is a bound to what a coordinator says; in this order, as it may say NaN, which is not below anything.
+        ttl_seconds = min(self._timing.ttl_seconds, answer.ttl_seconds)
+        self._valid_until = began + ttl_seconds - self._timing.margin_seconds
+        floors = self._floors()
+        for lease in answer.table.held_by(self._caller.instance):
+            # One that is older than what was seen on the state topic comes from an old copy of the coordinator's
+            # store. Not taken, it is granted anew by the next calls, under an epoch above.
+            if lease.epoch > floors.get(lease.shard, 0):
+                self._epochs[lease.shard] = lease.epoch
+
+    def lost(self, error: ReplicatorError) -> None:
+        """Note that no coordinator answers."""
+        if self.trouble is None:
+            log.warning("no coordinator answers", flow=self._caller.flow, why=str(error), next=error.next_step)
+        self.trouble = error.what
+
+    async def _watch(self) -> None:
+        """Call at once when the leases changed by somebody else's call."""
+        while True:
+            try:
+                async for table in self._port.watch(self._caller.flow_uid):
+                    if self.table is None or table.leases != self.table.leases:
+                        self._kicked.set()
+            except ReplicatorError as error:
+                log.debug("leases not watched", flow=self._caller.flow, why=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS_MAX)
