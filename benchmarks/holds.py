@@ -36,7 +36,7 @@ from replicator.engine.flow.status import flow_status
 from replicator.engine.groups.positions import PumpPositions
 from replicator.engine.groups.sides import SideView
 from replicator.engine.groups.sync import GroupSync
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.chunks import BATCH_BYTES_MAX, batches, in_parts
 from replicator.engine.state.groups import GroupRecords
@@ -254,7 +254,7 @@ class _World:
         )
         watcher = SimpleNamespace(changed=lambda *_: None, activated=lambda _: None, topics_stale=lambda: None)
         writers = Writers(Writer(100, 0, Role.COPYING, 101, 0, 102))
-        others: Any = {"watcher": watcher, "maps": OffsetMaps(_UID, log)}
+        others: Any = {"producers": {}, "watcher": watcher, "maps": OffsetMaps(_UID, log)}
         sides = Side(source, source.topic_ids), Side(target, target.topic_ids)
         pump = Pump(_FLOW, *sides, writers, cast("Any", shards), **others)
         for name in names:

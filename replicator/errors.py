@@ -23,7 +23,6 @@
     │   ├── ProtocolError             bytes that are not the Kafka protocol
     │   │   └── AnswerTooLarge        an answer of more bytes than are accepted
     │   └── WrongCluster              the cluster id differs from the expected one
-    ├── MirrorFault                   one partition stops, with a named reason
     ├── CorruptRecords                bytes that are not a sound record batch
     ├── TooLargeToOpen                a batch that expands beyond what may be opened at once
     ├── Unequal                       two sides differ (verify)
@@ -45,8 +44,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from replicator.model.states import Reason
 
 
 class ReplicatorError(Exception):
@@ -263,18 +260,6 @@ class BrokerRefused(KafkaError):
 
 class StateLost(BrokerRefused):
     """The topic on which a flow records what it does was deleted: only an operator can go on from there."""
-
-
-class MirrorFault(ReplicatorError):
-    """One partition, or one mirror, stops with a named reason of CONTRACTS section 3.
-
-    Attributes:
-        reason: The name an operator resolves.
-    """
-
-    def __init__(self, reason: Reason, what: str, *, why: str = "", next_step: str = "") -> None:
-        super().__init__(what, why=why, next_step=next_step)
-        self.reason = reason
 
 
 class CorruptRecords(ReplicatorError):

@@ -181,7 +181,7 @@ class Daemon:
         self.shards = Shards(
             "flow",
             name,
-            [Shard(number, claim, cast("Any", None), cast("Any", None)) for number, claim in enumerate(claims)],
+            [Shard(number, claim) for number, claim in enumerate(claims)],
             presence,
             stops_on_loss=stops_on_loss,
             catch_up=self.view.read_to_end,

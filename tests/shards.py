@@ -9,5 +9,4 @@ from replicator.engine.work.shards import Shard
 
 def shard_with(claim: object = None, number: int = 0) -> Shard:
     """Return a shard whose claim is `claim`, without anything behind it."""
-    nothing = cast("Any", None)
-    return Shard(number, cast("Any", claim), nothing, nothing)
+    return Shard(number, cast("Any", claim))

@@ -30,9 +30,8 @@ from replicator.cli import (
     validate,
     verify,
 )
+from replicator.cli.failure import tell
 from replicator.cli.remote import WATCH_DEFAULT
-from replicator.errors import BugError, ConfigError, ReplicatorError
-from replicator.model.text import printable
 from replicator.model.units import parse_duration
 
 INTERRUPTED = 130
@@ -85,15 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _leave(0)
 
 
-def tell(error: Exception) -> int:
-    """Write what ended a command, and the stack of what nobody expected, where it is caught; return the exit code."""
-    known = error if isinstance(error, ReplicatorError) else BugError(f"unexpected {type(error).__name__}: {error}")
-    sys.stderr.write(describe(known))
-    if isinstance(known, BugError):
-        _write_traceback()
-    return known.exit_code
-
-
 def _leave(code: str | int | None) -> NoReturn:
     """End with a code; instead of 0 the one of SIGPIPE where nobody reads any more (`replicator ... | head -1`)."""
     try:
@@ -103,22 +93,6 @@ def _leave(code: str | int | None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         code = code or PIPE_CLOSED
     sys.exit(code)
-
-
-def describe(error: ReplicatorError) -> str:
-    """Return what, why and next of an error as lines; a configuration error with each of its problems."""
-    lines = [f"error: {error.what}"]
-    if isinstance(error, ConfigError):
-        lines += [f"  {problem}" for problem in error.problems]
-    if error.why:
-        lines.append(f"why: {error.why}")
-    if isinstance(error, BugError):
-        lines.append("why: this is a bug in replicator, not a mistake of yours")
-    if error.next_step:
-        lines.append(f"next: {error.next_step}")
-    elif isinstance(error, BugError):
-        lines.append("next: please report it with the text below")
-    return printable("\n".join(lines) + "\n", lines=True)
 
 
 def expand_watch(words: Sequence[str]) -> list[str]:
@@ -138,12 +112,6 @@ def _is_duration(word: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _write_traceback() -> None:
-    import traceback  # only when something is broken
-
-    traceback.print_exc(file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:

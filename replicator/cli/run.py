@@ -44,7 +44,7 @@ def run_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
     import os
     import sys
 
-    from replicator.cli.main import tell
+    from replicator.cli.failure import tell
 
     with asyncio.Runner() as runner:
         code = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from replicator.cli import output
 from replicator.cli.output import Format
-from replicator.cli.verify import Asked
+from replicator.cli.verify_asked import Asked
 from replicator.engine.verify.compare import flow_topics
 from replicator.engine.verify.follow import Followed, Follower, Round
 from replicator.errors import Unequal

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.cli import output
 from replicator.cli.output import Column, Format
-from replicator.cli.verify import Asked, progress, refuse_unread
+from replicator.cli.verify_asked import Asked, progress, refuse_unread
 from replicator.core.topics.selection import target_name
 from replicator.core.verify.range_digest import RANGE_OFFSETS_DEFAULT
 from replicator.engine.verify import digest_file as verify_digest_file

@@ -16,7 +16,7 @@ from replicator.aio.tasks import watched, within
 from replicator.config.diff import diff
 from replicator.config.load import load
 from replicator.core.status.health import not_ready_because
-from replicator.core.topics.forgetting import check_flow
+from replicator.core.switch.forgetting import check_flow
 from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.instance import StateDirLock, new_instance
 from replicator.daemon.loop_errors import LoopErrors

@@ -12,7 +12,7 @@ Layout (Kafka's DefaultRecordBatch)::
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 HEADER_BYTES = 61
 LENGTH_PREFIX_BYTES = 12
@@ -83,3 +83,11 @@ class BatchHeader(NamedTuple):
 def sequence_after(sequence: int, records: int) -> int:
     """Return the sequence number `records` later; it wraps from 2^31 - 1 to 0 (KAFKA.md A26)."""
     return (sequence + records) % SEQUENCE_MODULUS
+
+
+class Unpacked(Protocol):
+    """A record of a batch that was opened; what else it holds is opaque here."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset on the source."""

@@ -10,7 +10,6 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from replicator import errors
-from replicator.model.states import Reason
 from replicator.model.text import printable
 from replicator.rpc.v1 import control_pb2 as pb
 
@@ -60,8 +59,6 @@ def to_wire(error: errors.ReplicatorError) -> bytes:
     )
     if isinstance(error, errors.ConfigError):
         detail.problems.extend(_cut(problem, _PROBLEM_BYTES_MAX) for problem in error.problems[:_PROBLEMS_MAX])
-    if isinstance(error, errors.MirrorFault):
-        detail.reason = error.reason
     if isinstance(error, errors.HeldElsewhere):
         detail.address = error.address
     if isinstance(error, errors.KafkaError):
@@ -89,10 +86,6 @@ def from_wire(data: bytes) -> errors.ReplicatorError:
     kind = _KINDS.get(detail.kind) or _BY_EXIT_CODE.get(detail.exit_code, errors.ReplicatorError)
     what = detail.what
     fields: dict[str, Any] = {"why": detail.why, "next_step": detail.next_step}
-    if kind is errors.MirrorFault:
-        if detail.reason not in set(Reason):
-            return errors.ReplicatorError(f"{what} ({detail.reason})", **fields)
-        return errors.MirrorFault(Reason(detail.reason), what, **fields)
     if kind is errors.ConfigError:
         fields["problems"] = tuple(detail.problems)
     if issubclass(kind, errors.HeldElsewhere):

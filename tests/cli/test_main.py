@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from replicator import __version__
-from replicator.cli import main, output, remote
+from replicator.cli import failure, main, output, remote
 from replicator.cli.remote import WATCH_DEFAULT
 from replicator.errors import BugError, ConfigError, PreflightFailed, ReplicatorError
 from tests.cli.conftest import Run
@@ -20,15 +20,15 @@ ROOT = Path(__file__).parents[2]
 
 def test_an_error_is_what_why_next() -> None:
     """Parts that are not there leave no line."""
-    assert main.describe(ReplicatorError("a", why="b", next_step="c")) == "error: a\nwhy: b\nnext: c\n"
-    assert main.describe(ReplicatorError("a")) == "error: a\n"
+    assert failure.describe(ReplicatorError("a", why="b", next_step="c")) == "error: a\nwhy: b\nnext: c\n"
+    assert failure.describe(ReplicatorError("a")) == "error: a\n"
 
 
 def test_a_configuration_error_lists_every_problem() -> None:
     """All at once, each with its place."""
     error = ConfigError("2 mistakes", problems=["f.yaml:1:2: x", "f.yaml:3:4: y"])
 
-    assert main.describe(error) == "error: 2 mistakes\n  f.yaml:1:2: x\n  f.yaml:3:4: y\n"
+    assert failure.describe(error) == "error: 2 mistakes\n  f.yaml:1:2: x\n  f.yaml:3:4: y\n"
 
 
 @pytest.mark.parametrize("raised", [RuntimeError("inside"), BugError("inside")])

@@ -20,7 +20,8 @@ from kio.static.primitive import i32, i64Timedelta
 
 from replicator.admin.topics import TopicAdmin
 from replicator.engine.logs.partition_reader import PartitionReader
-from replicator.engine.logs.reading import Side, read_once
+from replicator.engine.logs.reading import read_once
+from replicator.engine.logs.side import Side
 from replicator.errors import (
     AuthenticationFailed,
     ConnectionFailed,

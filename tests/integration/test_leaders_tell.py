@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from kio.schema.errors import ErrorCode
 
-from replicator.engine.logs.reading import Side, gives_nothing, read_once
+from replicator.engine.logs.reading import gives_nothing, read_once
+from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from replicator.core.copy.doubt import Edges, sound_length
 from replicator.errors import CorruptRecords
@@ -44,17 +44,9 @@ from replicator.model.batch import (
     SEQUENCE_MODULUS,
     TRANSACTIONAL_BIT,
     BatchHeader,
+    Unpacked,
     sequence_after,
 )
-
-
-class Unpacked(Protocol):
-    """A record of a batch that was opened; what else it holds is opaque here."""
-
-    @property
-    def offset(self) -> int:
-        """Its offset on the source."""
-
 
 Unpack = Callable[[BatchHeader], Sequence[Unpacked] | None]
 """Opens a batch; None where that takes longer than may be waited for, and has to be done first."""

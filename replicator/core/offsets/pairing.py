@@ -14,8 +14,7 @@ from replicator.core.offsets.offset_map import OffsetMap, Place, Run
 from replicator.model.batch import MAGIC_V2
 
 if TYPE_CHECKING:
-    from replicator.core.copy.intake import Unpacked
-    from replicator.model.batch import BatchHeader
+    from replicator.model.batch import BatchHeader, Unpacked
 
 Span = tuple[int, int]
 """Offsets that hold records to copy: the first, and how many."""

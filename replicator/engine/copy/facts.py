@@ -12,8 +12,9 @@ from replicator.core.offsets.offset_map import Place
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import Unopened, content_at, last_offset, spans_in
-from replicator.engine.logs.reading import Side, batches_between, last_data, offsets_of
+from replicator.engine.logs.reading import batches_between, last_data, offsets_of
 from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, Walked, walk
 from replicator.errors import TooLargeToOpen
 from replicator.model.batch import MAGIC_V2

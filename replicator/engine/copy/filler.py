@@ -72,7 +72,7 @@ class Filler:
     async def _fill_round(self) -> None:
         pump = self._pump
         shard = next(iter(self._due)).shard
-        number, route = shard.claim.number, shard.fill_route
+        number, route = shard.claim.number, pump.producers[shard].fill_route
         work: _Round = {}
         gathered: list[Slot] = []
         try:
@@ -116,9 +116,9 @@ class Filler:
         alone = slot in self._suspects or not self._suspects.isdisjoint(work)
         if slot.shard is not shard:  # its markers carry another claim's number: in the next round
             self._due[slot] = None
-        elif not _is_ours(shard, number) or not shard.guard.may_fill(slot):
+        elif not _is_ours(shard, number) or not pump.producers[shard].guard.may_fill(slot):
             pump.wait_to_fill(slot)
-        elif slot.verified_at < shard.fill_route.prepared_at:
+        elif slot.verified_at < pump.producers[shard].fill_route.prepared_at:
             pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
         elif length_max and not (work and alone):
             fill = slot.copy.begin_fill(length_max)
@@ -132,7 +132,7 @@ class Filler:
         pump = self._pump
         sent_at = pump.now()
         lengths = {slot.target: fill.length for slot, (fill, _) in work.items()}
-        route = shard.fill_route
+        route = pump.producers[shard].fill_route
         if slow:
             codes = await route.by_transaction(connection, lengths, lambda: _is_ours(shard, number))
         else:

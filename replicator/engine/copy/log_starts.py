@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicator.engine.copy.partition import of_slot
 from replicator.engine.logs.reading import starts_of
-from replicator.engine.state.ownership import confirm, of_slot
+from replicator.engine.state.ownership import confirm
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -18,7 +19,7 @@ from replicator.wire.cluster import Purpose
 if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.pump import Pump
-    from replicator.engine.logs.reading import Side
+    from replicator.engine.logs.side import Side
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
 

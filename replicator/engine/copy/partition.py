@@ -9,11 +9,14 @@ from replicator.core.copy.fill_pace import FillPace
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Batch, Phase
 from replicator.core.status.lag import LagMeter
+from replicator.core.topics.ownership import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from replicator.core.topics.ownership import OwnedTopic
     from replicator.core.verify.track import VerifyTrack
+    from replicator.engine.logs.side import Side
     from replicator.engine.work.shards import Shard
     from replicator.model.names import TopicPartition
 
@@ -152,3 +155,8 @@ def release(batches: Iterable[Batch]) -> None:
     """Give the frames of batches that will not be sent (any more) back to their pool."""
     for batch in batches:
         batch.owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
+
+
+def of_slot(side: Side, slot: Slot) -> OwnedTopic:
+    """Return the topic that a partition is copied to, as its mirror's record names it: nothing else is copied to."""
+    return recorded(slot.target.topic, side.topic_ids[slot.target.topic])

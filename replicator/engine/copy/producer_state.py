@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from replicator.errors import ReplicatorError
@@ -18,6 +19,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from replicator.engine.copy.fill_route import FillRoute
     from replicator.engine.copy.partition import Slot
 
 PROVEN_SECONDS_MAX = 5.0
@@ -165,3 +167,16 @@ class Guard:
         finally:
             self._asking = None
         self._on_known()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProducer:
+    """How this daemon writes to the partitions of one shard.
+
+    Attributes:
+        guard: When batches and markers may be sent.
+        fill_route: How markers reach the target.
+    """
+
+    guard: Guard
+    fill_route: FillRoute

@@ -18,13 +18,13 @@ from replicator.core.copy.values import Phase, TargetLimits
 from replicator.engine.copy.attacher import AttachLoop
 from replicator.engine.copy.end_looks import EndLooks
 from replicator.engine.copy.partition import Slot, release
-from replicator.engine.copy.producer_state import Standing
+from replicator.engine.copy.producer_state import ShardProducer, Standing
 from replicator.engine.copy.reader import SourceReader
 from replicator.engine.copy.seeder import Seeder
 from replicator.engine.copy.writer import TargetWriter
 from replicator.engine.logs.leaders import LeaderWatch
 from replicator.engine.logs.opening import Opener
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.side import Side
 from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
 from replicator.model.batch import MAGIC_V2
 from replicator.model.spec import Isolation
@@ -35,11 +35,11 @@ from replicator.wire.faults import error_name
 from replicator.wire.frames import Frame, FramePool
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Sequence
+    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 
     from replicator.engine.copy.live_maps import OffsetMaps
     from replicator.engine.state.origins import Origins
-    from replicator.engine.work.shards import Shards
+    from replicator.engine.work.shards import Shard, Shards
     from replicator.errors import TooLargeToOpen
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
@@ -108,6 +108,7 @@ class Pump:
         target: Where to write.
         writers: Who the flow is on the target, for each of its mirrors.
         shards: The flow's shards, with this daemon's rights on each.
+        producers: How it writes to the partitions of each.
         watcher: Who is told.
         maps: Where offsets stand that are not the source's own.
         origins: Whose records the source holds, where those of other flows are not copied.
@@ -129,6 +130,7 @@ class Pump:
         writers: Writers,
         shards: Shards,
         *,
+        producers: Mapping[Shard, ShardProducer],
         watcher: Watcher,
         maps: OffsetMaps,
         origins: Origins | None = None,
@@ -149,6 +151,7 @@ class Pump:
         self._owed_bytes = 0
         self.queued_bytes_max = _QUEUED_BYTES_MAX
         self.shards = shards
+        self.producers = producers
         self.maps = maps
         self.origins = origins
         self.offsets = flow.offsets
@@ -257,7 +260,7 @@ class Pump:
 
     def wait_for_claim(self, slot: Slot) -> None:
         """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
-        standing = slot.shard.guard.standing(slot)
+        standing = self.producers[slot.shard].guard.standing(slot)
         if standing is Standing.ASKING:
             return
         detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
@@ -511,7 +514,8 @@ class Pump:
     def close(self) -> None:
         """Stop everything; safe to call twice."""
         self._draining = self._attach_loop.draining = True
-        self.shards.close()
+        for producer in self.producers.values():
+            producer.guard.close()
         for task in list(self._tasks):
             task.cancel()
         self._source_leaders.close()

@@ -120,7 +120,7 @@ class TargetWriter:
             copy = slot.copy
             shard = slot.shard
             if shard not in proven_since:
-                proven_since[shard] = shard.guard.proven_since()
+                proven_since[shard] = pump.producers[shard].guard.proven_since()
             if slot.verified_at < proven_since[shard]:
                 stale.append(slot)
                 continue
@@ -128,7 +128,7 @@ class TargetWriter:
                 cut = True
                 break
             batch = copy.next_to_send(now_ms, claimed=False)
-            if copy.waits_for_claim and shard.guard.may_work_unguarded(slot):
+            if copy.waits_for_claim and pump.producers[shard].guard.may_work_unguarded(slot):
                 batch = copy.next_to_send(now_ms, claimed=True)
             if batch is None:
                 (unclaimed if copy.waits_for_claim else spent).append(slot)

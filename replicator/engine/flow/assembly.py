@@ -12,15 +12,16 @@ from replicator.core.topics.ownership import DOUBTS
 from replicator.core.work.claim import Timing
 from replicator.engine.copy.fill_route import FillRoute
 from replicator.engine.copy.live_maps import OffsetMaps
-from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX, Guard
+from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX, Guard, ShardProducer
 from replicator.engine.copy.pump import Pump, Watcher
 from replicator.engine.flow.reconcile import Lineup
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions
 from replicator.engine.groups.sync import GroupSync
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.choosing import OnlyOurs
+from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.origins import OnlyOurs, Origins
+from replicator.engine.state.origins import Origins
 from replicator.engine.state.owners import Owners
 from replicator.engine.state.source import SourceState
 from replicator.engine.topics.acls import AclSync
@@ -127,10 +128,11 @@ def assemble(
     def on_known() -> None:
         pump.writers_kick()
 
+    producers = dict(_shard(ground, number, presence, timing, on_known) for number in range(flow.shards))
     shards = Shards(
         flow.name,
         me.instance,
-        [_shard(ground, number, presence, timing, on_known) for number in range(flow.shards)],
+        list(producers),
         presence,
         stops_on_loss=ground.coordinator.stops_on_loss,
         catch_up=ground.state_log.read_to_end,
@@ -151,6 +153,7 @@ def assemble(
         Side(ground.target, {}, OnlyOurs(ground.identity.writer.producer_id) if flow.both_ways else None),
         state.writers_of(ground.state_log.records, uid) or Writers(ground.identity.writer),
         shards,
+        producers=producers,
         watcher=watcher,
         maps=OffsetMaps(uid, ground.state_log),
         origins=origins,
@@ -215,7 +218,9 @@ def assemble(
     )
 
 
-def _shard(ground: Ground, number: int, presence: Presence, timing: Timing, on_known: Callable[[], None]) -> Shard:
+def _shard(
+    ground: Ground, number: int, presence: Presence, timing: Timing, on_known: Callable[[], None]
+) -> tuple[Shard, ShardProducer]:
     now = asyncio.get_running_loop().time
     uid, doubt_seconds = ground.identity.uid, ground.target.spec.doubt_seconds
     claim = ClaimKeeper(
@@ -223,9 +228,7 @@ def _shard(ground: Ground, number: int, presence: Presence, timing: Timing, on_k
     )
     if ground.identity.fresh:
         claim.first_claim(ground.identity.minted_at)
-    return Shard(
-        number,
-        claim,
+    return Shard(number, claim), ShardProducer(
         Guard(claim, OnShard(presence, number), doubt_seconds, now, _now_ms, on_known),
         FillRoute(ground.target, fill_route_transactional_id(uid, number), ground.identity.writer.fill_id, now),
     )

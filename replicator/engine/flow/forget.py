@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from replicator.core.topics.forgetting import check_flow, check_mirror
+from replicator.core.switch.forgetting import check_flow, check_mirror
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of
 from replicator.engine.state.index import indexed, parse_key

@@ -10,7 +10,7 @@ from replicator.errors import CorruptRecords
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.engine.logs.reading import Side
+    from replicator.engine.logs.side import Side
     from replicator.model.names import TopicPartition
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core.topics.ownership import holding_only_ours, recorded
 from replicator.engine.logs.opening import records_of
-from replicator.engine.logs.reading import Side, offsets_of, read_batches
+from replicator.engine.logs.reading import offsets_of, read_batches
 from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed, TooLargeToOpen
 from replicator.model.names import TopicPartition
 from replicator.wire import control

@@ -14,7 +14,7 @@ from replicator.wire import control
 from replicator.wire.cluster import Purpose
 
 if TYPE_CHECKING:
-    from replicator.engine.logs.reading import Side
+    from replicator.engine.logs.side import Side
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
     from replicator.wire.fetch import Fetched

@@ -15,6 +15,7 @@ from replicator.core.copy.intake import Aborts
 from replicator.engine.logs.holes import holds_nothing
 from replicator.engine.logs.opening import records_of
 from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
@@ -27,7 +28,6 @@ from replicator.wire.versions import FETCH
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from replicator.engine.state.origins import Chooser
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
@@ -45,18 +45,6 @@ _THROTTLED_MAX = 10
 """What is below the end is there at once, but for what a broker has to fetch from a remote tier."""
 _STEP_FACTOR = 16
 """How much further back each look for the last data batch goes than the one before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One cluster, and the topic ids that are meant there: those of the mirror records, not of today's names.
-
-    `chooser` tells which batches are passed over; None for none.
-    """
-
-    cluster: Cluster
-    topic_ids: dict[str, bytes]
-    chooser: Chooser | None = None
 
 
 @dataclass(slots=True)

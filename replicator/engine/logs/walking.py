@@ -16,7 +16,8 @@ from replicator.core.offsets.offset_map import OffsetMap, Place
 from replicator.core.offsets.pairing import Pairing, Ranges, Span, reading_from
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import spans_in
-from replicator.engine.logs.reading import Side, batches_between, offsets_of
+from replicator.engine.logs.reading import batches_between, offsets_of
+from replicator.engine.logs.side import Side
 from replicator.wire import control
 from replicator.wire.cluster import Purpose
 

@@ -22,7 +22,8 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i8, i16, i32, i32Timedelta, i64
 
 from replicator.core.acl.rights import Operation, operations_of
-from replicator.engine.logs.reading import Side, read_batches
+from replicator.engine.logs.reading import read_batches
+from replicator.engine.logs.side import Side
 from replicator.errors import AuthorizationFailed, KafkaError, ReplicatorError
 from replicator.model.batch import LOG_APPEND_TIME_BIT
 from replicator.model.names import TopicPartition

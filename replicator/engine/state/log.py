@@ -23,7 +23,8 @@ from kio.schema.errors import ErrorCode
 from replicator.backoff import Backoff
 from replicator.core.copy.answers import ProduceOutcome, classify_produce
 from replicator.core.copy.intake import Aborts
-from replicator.engine.logs.reading import Side, batches_of, read_once
+from replicator.engine.logs.reading import batches_of, read_once
+from replicator.engine.logs.side import Side
 from replicator.engine.state import chunks as state_parts
 from replicator.engine.state.chunks import BATCH_BYTES_MAX, BATCH_BYTES_MIN, batches, in_parts
 from replicator.engine.state.view import Read, StateView

@@ -8,7 +8,7 @@ applications: theirs came from elsewhere, and are not copied on.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from replicator.engine.state import records as state
 from replicator.errors import DamagedRecord
@@ -20,24 +20,6 @@ if TYPE_CHECKING:
 
 _STRANGERS_MAX = 1_000_000
 """Producer ids that are known not to be ours. An application takes a new one at each start."""
-
-
-class Chooser(Protocol):
-    """Tells which batches of a log are none of a flow's business."""
-
-    async def leaves_out(self, producer_id: int) -> bool:
-        """Return whether batches of this producer are passed over; raises KafkaError where that cannot be told."""
-
-
-class OnlyOurs:
-    """Of a target that others write to as well: all that we did not write is passed over."""
-
-    def __init__(self, producer_id: int) -> None:
-        self._producer_id = producer_id
-
-    async def leaves_out(self, producer_id: int) -> bool:
-        """See `Chooser`."""
-        return producer_id != self._producer_id
 
 
 class Origins:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.topics.ownership import Copied, OwnedTopic, Standing, proven, recorded
-from replicator.engine.logs.reading import Side, ends_of, offsets_of, read_batches
+from replicator.core.topics.ownership import Copied, OwnedTopic, Standing, proven
+from replicator.engine.logs.reading import ends_of, offsets_of, read_batches
+from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.provenance import digest_of, on_their_way
 from replicator.errors import (
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from replicator.core.topics.plan import Fault
-    from replicator.engine.copy.partition import Slot
     from replicator.engine.state.log import StateLog
     from replicator.engine.state.source import SourceState
     from replicator.model.spec import FlowSpec
@@ -217,11 +217,6 @@ async def _last_producer(side: Side, where: TopicPartition) -> int | None:
         return None
     _, headers = await read_batches(side, connection, where, end - 1)
     return headers[-1].producer_id if headers else -1
-
-
-def of_slot(side: Side, slot: Slot) -> OwnedTopic:
-    """Return the topic that a partition is copied to, as its mirror's record names it: nothing else is copied to."""
-    return recorded(slot.target.topic, side.topic_ids[slot.target.topic])
 
 
 async def confirm(cluster: Cluster, topic: OwnedTopic) -> None:

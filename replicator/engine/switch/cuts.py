@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from replicator.core.offsets.offset_map import OffsetMap, Place
 from replicator.core.offsets.own_place import Ours
 from replicator.engine.copy.live_maps import offset_block, restored
-from replicator.engine.logs.reading import Side, batches_between
+from replicator.engine.logs.reading import batches_between
+from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import cuts_in, put_cuts, put_switches, switches_of, unlooked_cuts
 from replicator.engine.switch.places import log_starts

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from replicator.core.switch import steps as do
 from replicator.engine.logs.dead_letter import OFFSET_HEADER, origin_headers, payload_bytes
-from replicator.engine.logs.reading import Side, ends_of, records_between
+from replicator.engine.logs.reading import ends_of, records_between
 from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import cuts_of
 from replicator.engine.switch.context import mirrors_in

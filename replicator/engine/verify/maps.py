@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from replicator.core.offsets.map_view import MapView
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.copy.live_maps import compared_from, given_up_of, recorded_map
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.choosing import OnlyOurs
+from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, holds_more, open_log, paired, walk
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.origins import OnlyOurs, Origins
+from replicator.engine.state.origins import Origins
 from replicator.engine.state.source import SourceState
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.spec import Isolation
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.core.offsets.offset_map import OffsetMap
-    from replicator.engine.state.origins import Chooser
+    from replicator.engine.logs.choosing import Chooser
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec
 

@@ -17,7 +17,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from replicator.core.copy.attach_facts import Role
-from replicator.engine.logs.reading import Side, read_batches
+from replicator.engine.logs.reading import read_batches
+from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.shown_markers import empty_transaction, known_to_coordinator
 from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from replicator.core.work.shard_work import Move, View, next_move
 from replicator.core.work.shards import shard_of
-from replicator.engine.copy.producer_state import Guard
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.errors import ReplicatorError
 from replicator.model.status import ShardStatus
@@ -23,7 +22,6 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from replicator.engine.copy.fill_route import FillRoute
     from replicator.engine.work.leases import LeaseKeeper
     from replicator.engine.work.presence import Presence
     from replicator.model.names import TopicPartition
@@ -44,8 +42,6 @@ class Shard:
     Attributes:
         number: From 0.
         claim: The claim, worked while the shard is.
-        guard: When its partitions may be sent.
-        fill_route: How its markers reach the target.
         works: Whether this daemon works on it.
         stopping: Whether it is being drained.
         waits_for: Another daemon that is at work although the lease is ours.
@@ -56,8 +52,6 @@ class Shard:
 
     number: int
     claim: ClaimKeeper
-    guard: Guard
-    fill_route: FillRoute
     works: bool = False
     stopping: bool = False
     waits_for: str | None = None
@@ -67,7 +61,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class OnShard:
-    """The other daemons, as one shard's guard asks for them (`guard.Others`)."""
+    """The other daemons, as the guard of one shard asks for them."""
 
     presence: Presence
     shard: int
@@ -189,11 +183,6 @@ class Shards:
             for shard in self.shards
             if any(not sign.yields for sign in self._presence.signs(shard.number)) and not shard.works
         )
-
-    def close(self) -> None:
-        """Stop asking about other daemons; safe to call twice."""
-        for shard in self.shards:
-            shard.guard.close()
 
     def kick(self) -> None:
         """Look at once: something may have changed."""

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.doubt import Edges
-from replicator.core.copy.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Piece, Skip, Stop, Unpacked
+from replicator.core.copy.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Piece, Skip, Stop
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Phase, TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, Place
 from replicator.errors import BugError
-from replicator.model.batch import CONTROL_BIT, LENGTH_PREFIX_BYTES, TRANSACTIONAL_BIT, BatchHeader
+from replicator.model.batch import CONTROL_BIT, LENGTH_PREFIX_BYTES, TRANSACTIONAL_BIT, BatchHeader, Unpacked
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 

@@ -34,7 +34,7 @@ from replicator.model.switch import (
 ROOT = Path(replicator.__file__).parent
 TOLD = [
     *sorted((ROOT / "core").glob("switch*.py")),
-    ROOT / "core/topics/forgetting.py",
+    ROOT / "core/switch/forgetting.py",
     *sorted((ROOT / "engine/switch").glob("*.py")),
     ROOT / "engine/work/fence.py",
     ROOT / "engine/switch/takeover.py",

@@ -201,7 +201,7 @@ async def test_shards_end_in_time_on_a_target_that_has_frozen() -> None:
     timing = Timing(10.0, 3.0)
     presence = Presence(cast("Any", log), "uid", "me", "here", 2, timing, 1.0, now=now)
     claims = [ClaimKeeper(cast("Any", log), "uid", number, "me", timing, 0.0, now=now) for number in range(2)]
-    made = [Shard(number, claim, cast("Any", None), cast("Any", None)) for number, claim in enumerate(claims)]
+    made = [Shard(number, claim) for number, claim in enumerate(claims)]
 
     async def drain(shard: Shard) -> bool:
         if shard.number:

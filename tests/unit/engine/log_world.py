@@ -13,7 +13,7 @@ from replicator.core.copy.attach_facts import Role, Writer, Writers
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.pump import Pump
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.side import Side
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Offsets, Pattern, PatternKind, Selection
@@ -51,7 +51,7 @@ class World:
         )
         shards = SimpleNamespace(of=lambda _where: shard_with(), close=lambda: None)
         maps = SimpleNamespace(forget=lambda _slot: None, refresh=lambda _slot: False, refresh_from_end=self._no_news)
-        others: Any = {"watcher": watcher, "maps": maps}
+        others: Any = {"producers": {}, "watcher": watcher, "maps": maps}
         self.pump = Pump(FLOW, sides[0], sides[1], WRITER, cast("Any", shards), **others)
         self.pump.ready = self.land
         self.pump.writers_kick = lambda: None

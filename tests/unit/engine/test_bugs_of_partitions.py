@@ -12,8 +12,10 @@ from replicator.core.copy.attach_facts import Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.engine.copy import filler
 from replicator.engine.copy.filler import Filler
+from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.copy.pump import Pump
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.side import Side
+from replicator.engine.work.shards import Shard
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, BugError, ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
@@ -36,6 +38,7 @@ class World:
             side.add("t", partitions=2)
         nothing: Callable[..., None] = lambda *_, **__: None  # noqa: E731 - a hole to call into
         self.shard = shard_with(SimpleNamespace(effective_since=lambda: 0.0, number=1))
+        self.producers: dict[Shard, ShardProducer] = {}
         watcher = SimpleNamespace(changed=nothing, topics_stale=nothing, seeding=self._seeding)
         self.pump = Pump(
             FLOW,
@@ -43,6 +46,7 @@ class World:
             Side(self.target, {}),  # where the topic's id is looked for, and is not found: the mistake
             Writers(Writer(7, 0, Role.COPYING, 8, 0, 9)),
             cast("Any", SimpleNamespace(of=lambda _: self.shard)),
+            producers=self.producers,
             watcher=cast("Any", watcher),
             maps=cast("Any", SimpleNamespace(refresh_from_end=self._broken)),
         )
@@ -155,7 +159,7 @@ class Fills:
             prepare=self.done, is_slow=lambda _: False, turn=self.turn, length_max=lambda **_: 10, prepared_at=0.0
         )
         guard = SimpleNamespace(may_fill=lambda _: True)
-        world.shard.fill_route, world.shard.guard = cast("Any", route), cast("Any", guard)
+        world.producers[world.shard] = ShardProducer(cast("Any", guard), cast("Any", route))
         monkeypatch.setattr(filler, "_is_ours", lambda *_: True)
         monkeypatch.setattr(world.target, "connection", self.done)
         monkeypatch.setattr(pump, "settle", lambda *_: None)

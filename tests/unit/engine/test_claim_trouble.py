@@ -58,7 +58,7 @@ async def test_a_claim_that_may_not_be_written_is_told_once_and_shown_until_it_m
     view = Denying()
     now = asyncio.get_running_loop().time
     keeper = ClaimKeeper(cast("StateLog", view), "uid", 0, "me", _TIMING, 0.0, now=now)
-    shard = Shard(0, keeper, cast("Any", None), cast("Any", None))
+    shard = Shard(0, keeper)
     shards = Shards.__new__(Shards)
     shards.shards, shards._leases = [shard], None
     keeper.want(1)

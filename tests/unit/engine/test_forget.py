@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.core.topics.forgetting import check_flow
+from replicator.core.switch.forgetting import check_flow
 from replicator.engine.flow.forget import forget_mirror
 from replicator.engine.state import records as state
 from replicator.engine.state.index import parse_key

@@ -15,7 +15,7 @@ from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.log_starts import LogStarts
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.target_ends import TargetEnds
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.side import Side
 from replicator.engine.offsets.source_looks import SourceLooks
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

@@ -14,6 +14,7 @@ from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy import attacher as attach_loop
 from replicator.engine.copy import writer
+from replicator.engine.copy.producer_state import ShardProducer
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
 from tests.unit.engine.source_broker import SourceBroker, batch, partition
@@ -70,7 +71,7 @@ class World:
         pump.ready = ready  # type: ignore[method-assign] # the healthy broker's answers, reduced to their result
         guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True)
         shard = shard_with(SimpleNamespace(effective_since=lambda: 0.0, number=1))
-        shard.guard = cast("Any", guard)
+        pump.producers = {shard: ShardProducer(cast("Any", guard), cast("Any", None))}
         pump.shards = cast("Any", SimpleNamespace(of=lambda _: shard, close=lambda: None))
         slot = pump.add(HUNG, TopicPartition("orders-2", 1), TargetLimits(1 << 20, 1000))
         assert pump.begin_copying(slot, Resume(0, 0, None), 0)

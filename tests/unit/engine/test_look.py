@@ -11,7 +11,8 @@ import pytest
 from replicator.core.copy.doubt import Gaps, Sound, Verdict
 from replicator.engine.logs import reading as look
 from replicator.engine.logs.matching import common_end
-from replicator.engine.logs.reading import Side, batches_between, last_data, look_again, records_between
+from replicator.engine.logs.reading import batches_between, last_data, look_again, records_between
+from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition

@@ -15,7 +15,7 @@ from replicator.core.copy.attach_facts import Resume, Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.pump import Pump
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.side import Side
 from replicator.model.batch import OFFSET_MAX
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -60,7 +60,14 @@ class Bench:
         shards = SimpleNamespace(of=lambda _where: shard_with(), close=lambda: None)
         maps = SimpleNamespace(forget=lambda _slot: None)
         self.pump = Pump(
-            FLOW, source, target, WRITER, cast("Any", shards), watcher=cast("Any", watcher), maps=cast("Any", maps)
+            FLOW,
+            source,
+            target,
+            WRITER,
+            cast("Any", shards),
+            producers={},
+            watcher=cast("Any", watcher),
+            maps=cast("Any", maps),
         )
         self.pump.ready = self.land  # type: ignore[method-assign] # the writing side, reduced to its result
         self.pump.writers_kick = lambda: None  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from replicator.core.copy.attach_facts import Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.engine.copy import seeder as seed
 from replicator.engine.copy.pump import Pump
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.side import Side
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
 from tests.unit.engine.test_chosen import FLOW
@@ -55,6 +55,7 @@ class World:
             Side(self.target, {"t": bytes([1] * 16)}),
             Writers(Writer(7, 0, Role.COPYING, 8, 0, 9)),
             cast("Any", SimpleNamespace(of=lambda where: self.shards[where.partition == _PARTITIONS - 1])),
+            producers={},
             watcher=cast("Any", SimpleNamespace(changed=nothing, topics_stale=nothing, seeding=self._done)),
             maps=cast("Any", SimpleNamespace()),
         )

@@ -10,6 +10,7 @@ import pytest
 from replicator.engine.copy import fill_route
 from replicator.engine.copy.fill_route import FillRoute
 from replicator.engine.copy.filler import Filler
+from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.preflight import check as preflight
 from replicator.engine.state import records as state
 from replicator.engine.state import shown_markers
@@ -151,7 +152,7 @@ async def test_partitions_go_over_to_mapped_offsets_there(target: Target, monkey
     """As where no marker may be written; nothing was appended to them."""
     target.keeps_markers = False
     world = World()
-    monkeypatch.setattr(world.shard, "fill_route", target.route())
+    world.producers[world.shard] = ShardProducer(cast("Any", None), target.route())
     monkeypatch.setattr("replicator.engine.copy.filler._is_ours", lambda *_: True)
     told: list[tuple[int, str]] = []
     monkeypatch.setattr(world.pump, "map_instead", lambda slot, why: told.append((slot.source.partition, why)))

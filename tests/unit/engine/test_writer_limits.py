@@ -11,8 +11,10 @@ import pytest
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.values import Batch, Phase, TargetLimits
 from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.copy.pump import Pump
-from replicator.engine.logs.reading import Side
+from replicator.engine.logs.side import Side
+from replicator.engine.work.shards import Shard
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.states import Reason
@@ -49,14 +51,16 @@ class Bench:
             topics_stale=lambda: None,
         )
         shards = SimpleNamespace(of=lambda _: shard_with(), close=lambda: None)
-        others: Any = {"watcher": watcher, "maps": SimpleNamespace(forget=lambda _: None)}
+        self.producers: dict[Shard, ShardProducer] = {}
+        others: Any = {"producers": self.producers, "watcher": watcher, "maps": SimpleNamespace(forget=lambda _: None)}
         self.pump = Pump(FLOW, side, side, WRITER, cast("Any", shards), **others)
         self.pump.readers_kick = lambda: None  # type: ignore[method-assign] # nobody reads here
 
     def add(self, where: TopicPartition, value_bytes: int) -> Slot:
         """Let a partition send batches of that size, one after the other."""
         slot = self.pump.add(where, where, TargetLimits(1 << 20, 1 << 60))
-        slot.shard.guard = cast("Any", SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True))
+        guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True)
+        self.producers[slot.shard] = ShardProducer(cast("Any", guard), cast("Any", None))
         self.slots[slot] = encode([NewRecord(self.pump.now_ms(), None, bytes(value_bytes))])
         return slot
 

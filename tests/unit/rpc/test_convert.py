@@ -13,7 +13,7 @@ from replicator import errors
 from replicator.core.status.health import not_ready_because, unhealthy_because
 from replicator.model.events import Desired, Event
 from replicator.model.groups import GroupPartition, GroupStatus
-from replicator.model.states import FlowState, MirrorState, Reason
+from replicator.model.states import FlowState, MirrorState
 from replicator.model.status import (
     BrokerStatus,
     ClusterStatus,
@@ -165,7 +165,6 @@ def test_desired_has_a_number_each_and_zero_is_refused() -> None:
         errors.ConnectionFailed("what", cluster="east"),
         errors.BrokerRefused("what", cluster="east", code=29, api="Produce", retryable=True),
         errors.StateLost("what", cluster="west", code=3, api="Metadata", next_step="next", retryable=True),
-        errors.MirrorFault(Reason.SOURCE_TRUNCATED, "what"),
         errors.AuthorizationFailed("what", cluster="east"),
         errors.NotAvailable("what"),
     ],
