@@ -86,9 +86,9 @@ def _slot(where: TopicPartition) -> Slot:
 async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A world in which answers are waited for briefly, and few partitions are asked for at once."""
     for module, pieces in (
-        ("source_looks", "_PARTITIONS_PER_REQUEST"),
-        ("target_ends", "_ASKED_AT_ONCE"),
-        ("log_starts", "_ASKED_AT_ONCE"),
+        ("offsets.source_looks", "_PARTITIONS_PER_REQUEST"),
+        ("copy.target_ends", "_ASKED_AT_ONCE"),
+        ("copy.log_starts", "_ASKED_AT_ONCE"),
     ):
         monkeypatch.setattr(f"replicator.engine.{module}.{pieces}", 2)
         monkeypatch.setattr(f"replicator.engine.{module}._ANSWER_SECONDS_MAX", SECONDS_MAX)
