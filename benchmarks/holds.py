@@ -263,7 +263,7 @@ class _World:
                 slot = pump.add(where, where, TargetLimits(1 << 20, 1000))
                 slot.active = True
                 slot.copy.last_epoch = 3
-                slot.lag.observe(1_000_000 + number, pump.now())
+                slot.lag.observe(1_000_000 + number, pump.context.now())
         return pump, shard
 
     async def _maps(self, log: _Log, pump: Pump) -> None:
@@ -280,7 +280,7 @@ class _World:
         await self.step("maps read", lambda: _refreshed(pump, mapped))
         for slot in mapped:
             _grow(slot)
-        await self.step("maps recorded", lambda: pump.maps.persist(mapped))
+        await self.step("maps recorded", lambda: pump.context.maps.persist(mapped))
         await self.step("maps read that have blocks", lambda: _refreshed(pump, mapped))
 
     async def _groups(self, source: _Cluster, target: _Cluster, log: _Log, pump: Pump, sync: TopicSync) -> None:
@@ -435,7 +435,7 @@ async def _refreshed(pump: Pump, slots: Iterable[Any]) -> None:
     """Read maps as an attach does, one at a time."""
     for slot in slots:
         slot.map_record = b""
-        pump.maps.refresh(slot)
+        pump.context.maps.refresh(slot)
         await asyncio.sleep(0)
 
 

@@ -12,19 +12,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.copy.answers import FetchOutcome, classify_fetch
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
 from replicator.core.copy.doubt import DOUBTS_MAX, Sound
 from replicator.core.copy.values import Phase
 from replicator.engine.copy.facts import Facts, read_facts, what_displaced
-from replicator.engine.copy.waiting import Waiting, look_at_waiting
+from replicator.engine.copy.waiting import Waiting, look_at_waiting, waits_for
 from replicator.engine.logs.reading import look_again
 from replicator.errors import (
     AnswerTooLarge,
-    AuthenticationFailed,
-    AuthorizationFailed,
-    BrokerRefused,
     BugError,
     ConnectionFailed,
     CorruptRecords,
@@ -41,8 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.core.offsets.offset_map import Place
+    from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.ports import AttachSupervisor
 
 _GROUP_MAX = 200
 """Partitions whose facts are read by the same requests."""
@@ -57,7 +54,6 @@ _TICK_SECONDS = 1.0
 _PROVEN_SECONDS = 3600.0
 _LOOKS_AT_ONCE = 4
 """Partitions of one cluster in which a place is looked at closely at a time: each look may read many megabytes."""
-_LEADERLESS = frozenset({FetchOutcome.MOVED, FetchOutcome.MISSING})
 _ANOTHER_REPLICA = "let another replica of it lead if this one's disk is bad"
 
 log = get_logger(__name__)
@@ -71,10 +67,11 @@ class AttachLoop:
         waiting: What the partitions that are apart wait for, as it was found at most a second ago.
     """
 
-    def __init__(self, pump: Pump) -> None:
+    def __init__(self, context: CopyContext, supervisor: AttachSupervisor) -> None:
         self.draining = False
         self.waiting = Waiting()
-        self._pump = pump
+        self._context = context
+        self._supervisor = supervisor
         self._apart: set[Slot] = set()
         self._wake = asyncio.Event()
         self._room_on_source = asyncio.Semaphore(_LOOKS_AT_ONCE)
@@ -99,14 +96,14 @@ class AttachLoop:
     def schedule(self, slot: Slot) -> None:
         """Attach again after a pause that doubles: two daemons that collide must not spin."""
         low, high = _PAUSE_SECONDS
-        slot.due = self._pump.now() + (min(high, low * 2**slot.attempts) if slot.attempts else 0.0)
+        slot.due = self._context.now() + (min(high, low * 2**slot.attempts) if slot.attempts else 0.0)
         slot.attempts = min(slot.attempts + 1, _ATTEMPTS_MAX)
         self.wake()
 
     def rest(self, slot: Slot) -> None:
         """Attach this partition at the slowest pace from now on: only an operator or another daemon can help it."""
         slot.attempts = _ATTEMPTS_MAX
-        slot.due = self._pump.now() + _PAUSE_SECONDS[1]
+        slot.due = self._context.now() + _PAUSE_SECONDS[1]
 
     async def run(self) -> None:
         """Attach what is due, until cancelled."""
@@ -115,25 +112,23 @@ class AttachLoop:
             self._wake.clear()
             began = time.perf_counter()
             soonest = await self._attach_due()
-            if self._pump.now() - looked_at >= _TICK_SECONDS:
-                looked_at = self._pump.now()
+            if self._context.now() - looked_at >= _TICK_SECONDS:
+                looked_at = self._context.now()
                 await self.note_waiting()
-                self._pump.end_looks.look()
-                self._pump.note_who_owes()
-                self._pump.frames.give_up_spare(looked_at)
+                self._supervisor.look_around(looked_at)
                 self._prove_idle()
-            self._pump.readers_kick()
-            self._pump.writers_kick()
+            self._supervisor.readers_kick()
+            self._supervisor.writers_kick()
             await asyncio.sleep(min(_REST_SECONDS_MAX, _REST_SHARE * (time.perf_counter() - began)))
             await self._sleep(soonest)
 
     async def note_waiting(self) -> None:
         """Find out what the partitions that are apart wait for."""
-        self.waiting = await look_at_waiting(self._apart, self._pump.source.cluster, self._pump.target.cluster)
+        self.waiting = await look_at_waiting(self._apart, self._context.source.cluster, self._context.target.cluster)
 
     async def _sleep(self, soonest: float) -> None:
         try:
-            async with asyncio.timeout(max(0.001, min(_TICK_SECONDS, soonest - self._pump.now()))):
+            async with asyncio.timeout(max(0.001, min(_TICK_SECONDS, soonest - self._context.now()))):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -151,11 +146,11 @@ class AttachLoop:
 
         It is recorded, and what is recorded must not lie below the log's start: retention may take all of ours.
         """
-        oldest = self._pump.now() - _PROVEN_SECONDS
-        for slot in self._pump.slots.values():
+        oldest = self._context.now() - _PROVEN_SECONDS
+        for slot in self._context.slots.values():
             copy = slot.copy
             if copy.limits.others_write and copy.is_copying() and copy.idle and slot.verified_at < oldest:
-                self._pump.settle(slot, "looking up to where others wrote since")
+                self._supervisor.settle(slot, "looking up to where others wrote since")
 
     async def _attach_due(self) -> float:
         """Begin to attach what is due, some at a time; return when the next one is (monotonic; infinite for none)."""
@@ -170,7 +165,7 @@ class AttachLoop:
             self._bring_claimed_forward(slot)
             if not slot.wants_attach:
                 continue
-            if slot.due > self._pump.now():
+            if slot.due > self._context.now():
                 soonest = min(soonest, slot.due)
                 continue
             nodes = self._prepare(slot)
@@ -187,23 +182,22 @@ class AttachLoop:
 
     def _prepare(self, slot: Slot) -> tuple[int, int] | None:
         """Return who leads a partition that is due, on the source and on the target; None where that is not next."""
-        pump = self._pump
         if slot.begins_again or slot.copy.phase is Phase.SETTLING:
             slot.begins_again = False
             slot.copy.attach_again()
         if slot.copy.doubted is not None:
             slot.attaching = True
-            pump.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset), slot)
+            self._supervisor.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset), slot)
             return None
         if slot.copy.displaced is not None:
             slot.attaching = True
-            pump.start_task(self._look_at_displaced(slot, slot.copy.displaced), slot)
+            self._supervisor.start_task(self._look_at_displaced(slot, slot.copy.displaced), slot)
             return None
-        there, here = pump.leaders_of(slot)
+        there, here = self._context.leaders_of(slot)
         if there is None or here is None:
-            side, where = (pump.source, slot.source) if there is None else (pump.target, slot.target)
+            side, where = (self._context.source, slot.source) if there is None else (self._context.target, slot.target)
             slot.copy.wait(Reason.WAITING_FOR_LEADER, side.cluster.leaderless_because(where))
-            pump.leaders_stale(source=there is None, target=here is None)
+            self._supervisor.leaders_stale(source=there is None, target=here is None)
             self.schedule(slot)
             return None
         return there.node, here.node
@@ -211,11 +205,10 @@ class AttachLoop:
     def _spawn(self, group: list[Slot]) -> None:
         for slot in group:
             slot.attaching = True
-        self._pump.start_task(self._attach(group), *group)
+        self._supervisor.start_task(self._attach(group), *group)
 
     async def _attach(self, group: list[Slot]) -> None:
-        pump = self._pump
-        began = pump.now()
+        began = self._context.now()
         facts: Mapping[Slot, Facts] = {}
         stale: set[Slot] = set()
         failed: ReplicatorError | None = None
@@ -233,27 +226,32 @@ class AttachLoop:
             return
         for slot in group:
             if slot.copy.phase is Phase.ATTACHING and slot in facts and slot not in stale:
-                slot.attached(facts[slot].target.end, began, pump.now())
+                slot.attached(facts[slot].target.end, began, self._context.now())
                 try:
                     self._take_facts(slot, facts[slot], began)
                 except Exception as error:  # noqa: BLE001 - it ends this partition, and nobody else's
-                    self._pump.stop_over_bug(slot, error)
+                    self._supervisor.stop_over_bug(slot, error)
             elif slot.copy.phase is Phase.ATTACHING:
                 self.schedule(slot)
-        pump.readers_kick()
+        self._supervisor.readers_kick()
 
     async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
         """Read both logs of each partition; return what was found, and the partitions whose map has changed since."""
-        pump = self._pump
         for slot in group:
-            pump.maps.refresh(slot)
-        facts = await read_facts(pump.source, pump.target, pump.writers.flow, group, committed=pump.committed_only)
-        if pump.offsets is Offsets.IDENTICAL and not any(slot.map_record for slot in group):
+            self._context.maps.refresh(slot)
+        facts = await read_facts(
+            self._context.source,
+            self._context.target,
+            self._context.writers.flow,
+            group,
+            committed=self._context.committed_only,
+        )
+        if self._context.offsets is Offsets.IDENTICAL and not any(slot.map_record for slot in group):
             return facts, set()
         # A difference is recorded before anything is copied behind it: what is read now covers all of the
         # target's log that was read before. Where it says something else, the logs were read with an old map.
-        await pump.maps.read_to_end()
-        return facts, {slot for slot in group if pump.maps.refresh(slot)}
+        await self._context.maps.read_to_end()
+        return facts, {slot for slot in group if self._context.maps.refresh(slot)}
 
     def _failed(self, group: list[Slot], error: ReplicatorError) -> None:
         """One refused topic must not hold up the others: halve the group until the culprit stands alone."""
@@ -264,8 +262,8 @@ class AttachLoop:
             return
         for slot in group:
             self._met(slot, error)
-        self._pump.leaders_stale()
-        self._pump.topics_stale()
+        self._supervisor.leaders_stale()
+        self._supervisor.topics_stale()
 
     def _met(self, slot: Slot, error: Exception, about: str = "") -> None:
         """Take an error of one partition that is being attached: what cannot heal by itself stops it, by name.
@@ -279,17 +277,17 @@ class AttachLoop:
         """
         text = f"{about}{error.with_next_step() if isinstance(error, ReplicatorError) else error}"
         if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
-            self._pump.stop_over_bug(slot, error)
+            self._supervisor.stop_over_bug(slot, error)
         elif slot.copy.phase is not Phase.ATTACHING:
             return  # it was paused meanwhile
         elif isinstance(error, TooLargeToOpen):
             slot.too_large = None  # to leave it out would not help: it is needed to find the place
-            self._pump.fault(slot, Reason.BATCH_TOO_LARGE, text)
+            self._supervisor.fault(slot, Reason.BATCH_TOO_LARGE, text)
         elif isinstance(error, CorruptRecords | AnswerTooLarge) and slot.damaged + 1 >= DOUBTS_MAX:
             slot.damaged = 0
             slot.copy.doubted = None
             damaged = isinstance(error, CorruptRecords)
-            self._pump.fault(slot, Reason.CORRUPT_BATCH if damaged else Reason.BATCH_TOO_LARGE, text)
+            self._supervisor.fault(slot, Reason.CORRUPT_BATCH if damaged else Reason.BATCH_TOO_LARGE, text)
         else:
             # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
             slot.damaged = slot.damaged + 1 if isinstance(error, CorruptRecords | AnswerTooLarge) else 0
@@ -297,13 +295,12 @@ class AttachLoop:
             self.schedule(slot)
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
-        pump = self._pump
         slot.damaged = 0
         slot.source_start, slot.target_start = facts.source.start, facts.target.start
         slot.lag.observe(facts.source.end, began)
         copy = slot.copy
         decision = decide(
-            pump.writers.of(slot.target.topic),
+            self._context.writers.of(slot.target.topic),
             facts.target,
             facts.source,
             ours=slot.active,
@@ -311,9 +308,9 @@ class AttachLoop:
             seeded_to=slot.seeded_to,
             mapping=facts.mapping,
             policy=Policy(
-                mapped=pump.offsets is Offsets.MAPPED and not slot.compacted,
+                mapped=self._context.offsets is Offsets.MAPPED and not slot.compacted,
                 may_be_mapped=copy.limits.may_be_mapped,
-                surplus_allowed=pump.offsets is not Offsets.IDENTICAL,
+                surplus_allowed=self._context.offsets is not Offsets.IDENTICAL,
                 wants_mapping=copy.wants_mapping or copy.limits.others_write,
                 given_up=copy.given_up,
                 others_write=copy.limits.others_write,
@@ -328,30 +325,30 @@ class AttachLoop:
             slot.copy.wait(decision.reason, decision.detail)
             self.schedule(slot)
         elif isinstance(decision, SeedTo):
-            self._pump.seed(slot, decision.offset)
+            self._supervisor.seed(slot, decision.offset)
         else:
             slot.attaching = True
-            self._pump.start_task(self._with_latest_map(slot, decision), slot)
+            self._supervisor.start_task(self._with_latest_map(slot, decision), slot)
 
     async def _with_latest_map(self, slot: Slot, decision: Fault | Remap) -> None:
         """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
-        pump, copy = self._pump, slot.copy
+        copy = slot.copy
         try:
-            changed = await pump.maps.refresh_from_end(slot)
+            changed = await self._context.maps.refresh_from_end(slot)
             if not changed and copy.phase is Phase.ATTACHING:
                 if isinstance(decision, Fault):
                     copy.displaced = None
                     if copy.track is not None:
                         copy.track.forget_walk()
-                    pump.fault(slot, decision.reason, decision.detail)
+                    self._supervisor.fault(slot, decision.reason, decision.detail)
                     return
-                await pump.maps.remap(slot, decision)
+                await self._context.maps.remap(slot, decision)
                 changed = True
             if changed:
                 copy.displaced = None  # only now: nothing else tells of it, should the state topic be out of reach
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
-                self._pump.stop_over_bug(slot, error)
+                self._supervisor.stop_over_bug(slot, error)
                 return
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
             copy.say(waits_for(error), f"the state topic cannot be used: {error.with_next_step()}")
@@ -361,15 +358,15 @@ class AttachLoop:
 
     async def _look_at_doubted(self, slot: Slot, offset: int) -> None:
         """Have another look at what an answer of the source claimed, before anything else is read of its log."""
-        pump, copy = self._pump, slot.copy
+        copy = slot.copy
         try:
             async with self._room_on_source:
-                verdict = await look_again(pump.source, slot.source, offset, copy.looks, slot.epochs_unproven)
+                verdict = await look_again(self._context.source, slot.source, offset, copy.looks, slot.epochs_unproven)
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             slot.attaching = False
             self._met(slot, error, about=f"{copy.detail_of_doubt}; it cannot be looked at: ")
-            pump.leaders_stale(target=False)
-            pump.topics_stale()
+            self._supervisor.leaders_stale(target=False)
+            self._supervisor.topics_stale()
             return
         slot.attaching, slot.damaged = False, 0
         if isinstance(verdict, Sound) and verdict.begins_below:
@@ -379,7 +376,7 @@ class AttachLoop:
         # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
         fault = copy.looked(verdict)
         if fault is not None and copy.phase is Phase.ATTACHING:
-            pump.fault(slot, Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}")
+            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}")
             return
         self.schedule(slot)
 
@@ -387,11 +384,11 @@ class AttachLoop:
         """Find out what stands before a batch that landed further on than it had to."""
         try:
             async with self._room_on_target:
-                decision = await what_displaced(self._pump.target, self._pump.writers.flow, slot, place)
+                decision = await what_displaced(self._context.target, self._context.writers.flow, slot, place)
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             slot.attaching = False
             self._met(slot, error)
-            self._pump.leaders_stale(source=False)
+            self._supervisor.leaders_stale(source=False)
             return
         if decision is not None:
             await self._with_latest_map(slot, decision)
@@ -401,27 +398,19 @@ class AttachLoop:
         self.schedule(slot)
 
     def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
-        pump, copy = self._pump, slot.copy
-        guarded = decision.state_time_ms is not None and decision.state_time_ms > pump.now_ms() - copy.limits.guard_ms
-        if copy.doubtful and not guarded and pump.now() < slot.doubt_until:
+        copy = slot.copy
+        guarded = (
+            decision.state_time_ms is not None
+            and decision.state_time_ms > self._context.now_ms() - copy.limits.guard_ms
+        )
+        if copy.doubtful and not guarded and self._context.now() < slot.doubt_until:
             copy.wait(
                 Reason.WAITING_FOR_DOUBT, "a write without an answer may still arrive, and nothing guards against it"
             )
             slot.due = slot.doubt_until
             return
-        if not pump.begin_copying(slot, decision, source_epoch):
+        if not self._supervisor.begin_copying(slot, decision, source_epoch):
             self.schedule(slot)
-
-
-def waits_for(error: ReplicatorError) -> Reason:
-    """Return what a partition waits for that met an error which may pass."""
-    if isinstance(error, AuthorizationFailed | AuthenticationFailed):
-        return Reason.WAITING_FOR_ACCESS
-    if isinstance(error, StateLost):
-        return Reason.STATE_LOST
-    # One that does not answer, or not any more, is what an election replaces.
-    moved = isinstance(error, BrokerRefused) and classify_fetch(error.code) in _LEADERLESS
-    return Reason.WAITING_FOR_LEADER if moved or isinstance(error, ConnectionFailed) else Reason.WAITING_FOR_BROKER
 
 
 def _as_bug(error: Exception) -> BugError:

@@ -15,8 +15,9 @@ from replicator.wire import control
 from replicator.wire.cluster import Purpose
 
 if TYPE_CHECKING:
+    from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.ports import LookSupervisor
 
 _LOOKS_AT_ONCE = 8
 _IN_VAIN_MAX = 8
@@ -42,11 +43,13 @@ class EndLooks:
     """The looks of one pump at the ends of its source's logs.
 
     Args:
-        pump: Whose partitions.
+        context: What the parts of the pump share.
+        supervisor: The pump.
     """
 
-    def __init__(self, pump: Pump) -> None:
-        self._pump = pump
+    def __init__(self, context: CopyContext, supervisor: LookSupervisor) -> None:
+        self._context = context
+        self._supervisor = supervisor
         self._stands: dict[Slot, _Stand] = {}
         self._due: dict[Slot, None] = {}
         self._looking: set[Slot] = set()
@@ -65,9 +68,9 @@ class EndLooks:
 
     def look(self) -> None:
         """Look at those that stand below their end; to be called every second."""
-        now, stands = self._pump.now(), self._stands
+        now, stands = self._context.now(), self._stands
         standing: dict[Slot, _Stand] = {}
-        for slot in self._pump.slots.values():
+        for slot in self._context.slots.values():
             copy, end = slot.copy, slot.lag.observed_end
             if end is None or end <= copy.next_offset or not copy.is_copying() or not copy.idle:
                 continue
@@ -85,7 +88,7 @@ class EndLooks:
 
     def _is_due(self, slot: Slot, stands_seconds: float) -> bool:
         # A look at one that only waits for its turn reads a whole batch in vain, which may be of 64 MiB.
-        waits = self._pump.waits_for_its_turn(slot)
+        waits = self._supervisor.waits_for_its_turn(slot)
         return stands_seconds >= (_TURN_SECONDS if waits else _STANDS_SECONDS)
 
     def spared(self, due: list[Slot], now: float) -> list[Slot]:
@@ -94,7 +97,7 @@ class EndLooks:
         A look is a fetch like any other: what it takes of the quota is not left for those that copy, and they stand
         until they get some.
         """
-        cluster = self._pump.source.cluster
+        cluster = self._context.source.cluster
         spared: list[Slot] = []
         for slot in due:
             leader = cluster.leader(slot.source)
@@ -116,10 +119,10 @@ class EndLooks:
             del self._due[slot]
             if slot not in self._looking and slot.copy.is_copying() and slot.copy.idle:
                 self._looking.add(slot)
-                self._pump.start_task(self._look(slot, slot.copy.episode, slot.copy.next_offset), slot)
+                self._supervisor.start_task(self._look(slot, slot.copy.episode, slot.copy.next_offset), slot)
 
     async def _look(self, slot: Slot, episode: int, position: int) -> None:
-        self._stands[slot] = _Stand(episode, position, self._pump.now())
+        self._stands[slot] = _Stand(episode, position, self._context.now())
         try:
             hole = await self._hole(slot, position)
         except (KafkaError, CorruptRecords) as error:  # what is damaged there the reader meets, too, and names
@@ -133,39 +136,39 @@ class EndLooks:
         elif (copy.episode, copy.next_offset) == (episode, position):
             copy.end_of_log(*hole)
             if copy.is_copying():
-                self._pump.ready(slot)
-                self._pump.writers_kick()
+                self._supervisor.ready(slot)
+                self._supervisor.writers_kick()
             else:
-                self._pump.phase_changed(slot)
+                self._supervisor.phase_changed(slot)
         self._begin()
 
     async def _hole(self, slot: Slot, position: int) -> tuple[int, int] | None:
         """Return up to where the log holds nothing from a position on, and its leader's epoch; None if it may."""
-        pump, where = self._pump, slot.source
-        leader = pump.source.cluster.leader(where)
+        where = slot.source
+        leader = self._context.source.cluster.leader(where)
         if leader is None:
             return None
-        connection = await pump.source.cluster.connection(leader.node, Purpose.CONTROL)
+        connection = await self._context.source.cluster.connection(leader.node, Purpose.CONTROL)
         _, fetched = await read_once(
-            pump.source,
+            self._context.source,
             connection,
             where,
             position,
-            committed=pump.committed_only,
+            committed=self._context.committed_only,
             leader_epoch=leader.epoch,
             read_bytes=1,  # one batch at least comes all the same, and that there is one is all that is asked
         )
-        end = fetched.last_stable_offset if pump.committed_only else fetched.high_watermark
+        end = fetched.last_stable_offset if self._context.committed_only else fetched.high_watermark
         if fetched.start != fetched.end or end <= position:
             return None
         # Where no cleaner is known to work, a remote tier may be slow: the leader has to prove that it is none.
         if not slot.surely_compacted and not await gives_nothing(
-            pump.source, where, position, end, committed=pump.committed_only
+            self._context.source, where, position, end, committed=self._context.committed_only
         ):
             return None
         # What a fetch claims of the log's end is all that tells of this hole: the same leader has to say it elsewhere.
         # Asked for last: ends only rise.
-        told = await control.list_offsets(connection, [where], control.LATEST, committed=pump.committed_only)
+        told = await control.list_offsets(connection, [where], control.LATEST, committed=self._context.committed_only)
         listed = told.get(where)
         if listed is None or listed.error or listed.value < 0:
             return None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.engine.copy.partition import Slot, release
 from replicator.errors import AuthorizationFailed, Conflict, KafkaError, MarkersNotShown, TimedOut
+from replicator.model.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -25,7 +26,8 @@ from replicator.wire.faults import error_name
 
 if TYPE_CHECKING:
     from replicator.core.copy.intake import Fill
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.context import CopyContext
+    from replicator.engine.copy.ports import Supervisor
     from replicator.engine.work.shards import Shard
     from replicator.wire.connection import Connection
 
@@ -44,9 +46,10 @@ _Round = dict[Slot, tuple["Fill", int]]
 class Filler:
     """The fills on the partitions that one target broker leads."""
 
-    def __init__(self, pump: Pump, node: int) -> None:
+    def __init__(self, context: CopyContext, supervisor: Supervisor, node: int) -> None:
         self.node = node
-        self._pump = pump
+        self._context = context
+        self._supervisor = supervisor
         self._due: dict[Slot, None] = {}
         self._suspects: set[Slot] = set()
         self._busy = False
@@ -56,7 +59,7 @@ class Filler:
         self._due[slot] = None
         if not self._busy:
             self._busy = True
-            self._pump.start_task(self._run())
+            self._supervisor.start_task(self._run())
 
     def discard(self, slot: Slot) -> None:
         """This partition has nothing to be filled here any more."""
@@ -70,15 +73,14 @@ class Filler:
             self._busy = False
 
     async def _fill_round(self) -> None:
-        pump = self._pump
         shard = next(iter(self._due)).shard
-        number, route = shard.claim.number, pump.producers[shard].fill_route
+        number, route = shard.claim.number, self._context.producers[shard].fill_route
         work: _Round = {}
         gathered: list[Slot] = []
         try:
             if _is_ours(shard, number):
                 await route.prepare(number)
-            connection = await pump.target.cluster.connection(self.node, Purpose.CONTROL)
+            connection = await self._context.target.cluster.connection(self.node, Purpose.CONTROL)
             slow = route.is_slow(number)
             async with route.turn(slow=slow):
                 work = self._gather(shard, number, route.length_max(slow=slow))  # now: the claim may go in any wait
@@ -89,7 +91,7 @@ class Filler:
             self._denied(work, error)
         except _PASSING as error:
             self._failed(work, str(error))
-            pump.report_target(self.node, error)
+            self._context.problems.target(self.node, error.with_next_step())
         except Exception as error:  # noqa: BLE001 - of one partition, of whatever kind
             self._met_bug(gathered, shard, error)
             self._failed(work, repr(error))  # or their answers would be waited for for ever
@@ -105,21 +107,24 @@ class Filler:
             try:
                 left -= self._gather_one(slot, shard, number, min(left, length_max), work)
             except Exception as bug:  # noqa: BLE001 - of this partition, of whatever kind
-                self._pump.stop_over_bug(slot, bug)
+                self._supervisor.stop_over_bug(slot, bug)
         return work
 
     def _gather_one(self, slot: Slot, shard: Shard, number: int, length_max: int, work: _Round) -> int:
         """Take what may be filled of one partition; return how many offsets that is."""
-        pump = self._pump
         if slot.copy.fill_due() is None:
             return 0
         alone = slot in self._suspects or not self._suspects.isdisjoint(work)
         if slot.shard is not shard:  # its markers carry another claim's number: in the next round
             self._due[slot] = None
-        elif not _is_ours(shard, number) or not pump.producers[shard].guard.may_fill(slot):
-            pump.wait_to_fill(slot)
-        elif slot.verified_at < pump.producers[shard].fill_route.prepared_at:
-            pump.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
+        elif not _is_ours(shard, number) or not self._context.producers[shard].guard.may_fill(slot):
+            self._supervisor.rest(
+                slot,
+                "offsets without a record come next: they are filled under the claim only",
+                Reason.WAITING_FOR_CLAIM,
+            )
+        elif slot.verified_at < self._context.producers[shard].fill_route.prepared_at:
+            self._supervisor.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
         elif length_max and not (work and alone):
             fill = slot.copy.begin_fill(length_max)
             work[slot] = (fill, slot.copy.episode)
@@ -129,10 +134,9 @@ class Filler:
         return 0
 
     async def _write(self, connection: Connection, shard: Shard, number: int, work: _Round, *, slow: bool) -> None:
-        pump = self._pump
-        sent_at = pump.now()
+        sent_at = self._context.now()
         lengths = {slot.target: fill.length for slot, (fill, _) in work.items()}
-        route = pump.producers[shard].fill_route
+        route = self._context.producers[shard].fill_route
         if slow:
             codes = await route.by_transaction(connection, lengths, lambda: _is_ours(shard, number))
         else:
@@ -146,26 +150,26 @@ class Filler:
                 self._refused(slot, episode, code or (end.error if end is not None else -1))
             else:
                 self._filled(slot, fill, episode, end.value, sent_at)
-        pump.writers_kick()
-        pump.readers_kick()
+        self._supervisor.writers_kick()
+        self._supervisor.readers_kick()
 
     def _filled(self, slot: Slot, fill: Fill, episode: int, end: int, sent_at: float) -> None:
-        pump, copy = self._pump, slot.copy
+        copy = slot.copy
         release(copy.filled(fill, episode, end))
         if episode != copy.episode or not copy.is_copying():
             self._settled(slot)
             return
         slot.attempts = 0
         slot.verified_at = sent_at
-        slot.moved_at = pump.now()
+        slot.moved_at = self._context.now()
         slot.fill_pace.accepted(fill, episode, sent_at, slot.moved_at)
-        pump.count_fill(fill.length, slot.moved_at)
+        self._context.books.filled(fill.length, slot.moved_at)
         if not slot.active:
-            pump.after_answer(slot, ProduceOutcome.ACCEPTED)
+            self._supervisor.after_answer(slot, ProduceOutcome.ACCEPTED)
         if copy.fill_due() is not None:
             self.add(slot)
         elif not copy.drained:
-            pump.ready(slot)
+            self._supervisor.ready(slot)
 
     def _refused(self, slot: Slot, episode: int, code: int) -> None:
         # A leader that lost its place after the append answers that it is not the leader: every refusal is a doubt,
@@ -174,25 +178,25 @@ class Filler:
         release(slot.copy.fill_failed(episode, f"fill: {error_name(code)}", doubtful=doubtful))
         self._settled(slot)
         if doubtful:
-            self._pump.leaders_stale(source=False)
+            self._supervisor.leaders_stale(source=False)
 
     def _denied(self, work: _Round, error: KafkaError) -> None:
         """Neither route is allowed, or markers would not be shown: nothing was appended."""
-        pump = self._pump
         due, self._due = self._due, {}
         text = f"offsets without a record have to be filled with markers: {error}"
         for slot in due:
             if slot.copy.limits.may_be_mapped:
-                pump.map_instead(slot, text)
+                self._supervisor.map_instead(slot, text)
             else:
-                pump.settle_and_rest(slot, text)
+                self._supervisor.rest(slot, text, Reason.WAITING_FOR_ACCESS)
+                self._context.problems.report(str(slot.source), text)
         for slot, (_, episode) in work.items():
             release(slot.copy.fill_failed(episode, str(error), doubtful=False))
             if slot.copy.limits.may_be_mapped:
                 slot.copy.wants_mapping = True
-                pump.after_answer(slot, ProduceOutcome.MOVED)
+                self._supervisor.after_answer(slot, ProduceOutcome.MOVED)
             else:
-                pump.after_answer(slot, ProduceOutcome.DENIED)
+                self._supervisor.after_answer(slot, ProduceOutcome.DENIED)
 
     def _met_bug(self, gathered: list[Slot], shard: Shard, bug: Exception) -> None:
         """Stop the partition that an error of this software belongs to: those of a round are tried alone after it."""
@@ -203,19 +207,19 @@ class Filler:
         for slot in gathered or [one for one in self._due if one.shard is shard]:
             self._due.pop(slot, None)
             self._suspects.discard(slot)
-            self._pump.stop_over_bug(slot, bug)
+            self._supervisor.stop_over_bug(slot, bug)
 
     def _failed(self, work: _Round, why: str) -> None:
         due, self._due = self._due, {}
         for slot in due:
-            self._pump.settle(slot, why)
+            self._supervisor.settle(slot, why)
         for slot, (_, episode) in work.items():
             release(slot.copy.fill_failed(episode, why, doubtful=True))
             self._settled(slot)
-        self._pump.leaders_stale(source=False)
+        self._supervisor.leaders_stale(source=False)
 
     def _settled(self, slot: Slot) -> None:
-        self._pump.after_answer(slot, ProduceOutcome.UNKNOWN if slot.copy.doubtful else ProduceOutcome.MOVED)
+        self._supervisor.after_answer(slot, ProduceOutcome.UNKNOWN if slot.copy.doubtful else ProduceOutcome.MOVED)
 
 
 def _is_ours(shard: Shard, number: int) -> bool:

@@ -56,7 +56,7 @@ class OpenTransactions:
         for slot in self._pump.slots.values():
             if slot.open_transaction is not None and slot.held_up_by is None:
                 self._over(slot)
-            if slot.open_since is None or self._pump.now() - slot.open_since < _STANDS_SECONDS_MIN:
+            if slot.open_since is None or self._pump.context.now() - slot.open_since < _STANDS_SECONDS_MIN:
                 continue
             leader = self._pump.source.cluster.leader(slot.source)
             if leader is not None:
@@ -98,7 +98,7 @@ class OpenTransactions:
             if here is None or end is None or here.error or end.error:
                 continue
             if slot.stable_offset == before:  # else a fetch told more meanwhile
-                slot.observe_stable(here.value, end.value, self._pump.now())
+                slot.observe_stable(here.value, end.value, self._pump.context.now())
             if slot.open_since is not None and slot.stable_offset == before:
                 standing.append(slot)
         return standing
@@ -140,7 +140,7 @@ class OpenTransactions:
 
     def _moment(self, at: float) -> str:
         """Return a monotonic time as UTC, with its date: a transaction may hang for days."""
-        seconds = self._pump.now_ms() / 1000 - (self._pump.now() - at)
+        seconds = self._pump.context.now_ms() / 1000 - (self._pump.context.now() - at)
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
     def _abort(self, slot: Slot, start_offset: int) -> str:

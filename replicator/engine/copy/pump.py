@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from replicator.core.copy.answers import ProduceOutcome
@@ -16,23 +15,23 @@ from replicator.core.copy.attach_facts import Resume, Writers
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.engine.copy.attacher import AttachLoop
+from replicator.engine.copy.context import CopyContext
 from replicator.engine.copy.end_looks import EndLooks
+from replicator.engine.copy.frame_line import FrameLine
 from replicator.engine.copy.partition import Slot, release
-from replicator.engine.copy.producer_state import ShardProducer, Standing
+from replicator.engine.copy.problems import Problems
+from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.copy.reader import SourceReader
 from replicator.engine.copy.seeder import Seeder
 from replicator.engine.copy.writer import TargetWriter
 from replicator.engine.logs.leaders import LeaderWatch
 from replicator.engine.logs.opening import Opener
 from replicator.engine.logs.side import Side
-from replicator.errors import CorruptRecords, KafkaError, ReplicatorError
-from replicator.model.batch import MAGIC_V2
 from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
-from replicator.wire.faults import error_name
-from replicator.wire.frames import Frame, FramePool
+from replicator.wire.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
@@ -40,31 +39,12 @@ if TYPE_CHECKING:
     from replicator.engine.copy.live_maps import OffsetMaps
     from replicator.engine.state.origins import Origins
     from replicator.engine.work.shards import Shard, Shards
-    from replicator.errors import TooLargeToOpen
-    from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
-    from replicator.wire.cluster import Leader
 
-_FRAME_BYTES_MAX = 6 << 20
-_FRAMES_MIN = 3
-_FRAMES_AHEAD = 2
-"""Frames in use beside the one each reader fills: more would only lie in the way of the caches, and fill memory."""
 _QUEUED_BYTES_MAX = 1 << 20
 """A partition with more than this unsent is not read: one that is stuck must not hold all frames."""
-_FRAME_BYTES_MIN = 256 << 10
-_POLL_MS = 500
-_SHORT_POLL_MS = (10, 50)
-"""Each poll holds a frame. With fewer than readers, every broker is asked within twice this time, plus the work."""
-
 log = get_logger(__name__)
-
-
-def _frames_of(in_flight_bytes: int, readers: int) -> tuple[int, int]:
-    """Return how many frames there are and the size of each: one for each reader that waits for data, and some more."""
-    share_bytes = in_flight_bytes // max(_FRAMES_MIN, readers + _FRAMES_AHEAD)
-    frame_bytes = max(_FRAME_BYTES_MIN, min(_FRAME_BYTES_MAX, share_bytes))
-    return max(_FRAMES_MIN, in_flight_bytes // frame_bytes), frame_bytes
 
 
 class Watcher(Protocol):
@@ -86,19 +66,6 @@ class Watcher(Protocol):
         """A topic seems to be gone or another one: look at once."""
 
 
-@dataclass(slots=True)
-class Totals:
-    """Counters of one pump."""
-
-    records: int = 0
-    bytes: int = 0
-    batches: int = 0
-    filled: int = 0
-    requests: int = 0
-    reattached: int = 0
-    last_progress: float | None = None
-
-
 class Pump:
     """The pump.
 
@@ -114,12 +81,10 @@ class Pump:
         origins: Whose records the source holds, where those of other flows are not copied.
 
     Attributes:
-        slots: The partitions, by source name.
-        totals: Counters.
-        outcomes: Answers by kind.
-        opener: Opens batches that have to be encoded anew.
+        context: What its parts share.
+        shards: As given.
         end_looks: Looks where the source's logs may end in holes.
-        trouble: Present trouble by place, for status.
+        queued_bytes_max: A partition with more than this unsent is not read.
     """
 
     def __init__(
@@ -135,44 +100,51 @@ class Pump:
         maps: OffsetMaps,
         origins: Origins | None = None,
     ) -> None:
-        self.source = source
-        self.target = target
-        self.writers = writers
-        self.slots: dict[TopicPartition, Slot] = {}
-        self.totals = Totals()
-        self.outcomes: dict[ProduceOutcome, int] = dict.fromkeys(ProduceOutcome, 0)
-        self.trouble: dict[str, str] = {}
-        self.committed_only = flow.isolation is Isolation.READ_COMMITTED
-        self._in_flight_bytes = flow.limits.in_flight_bytes
-        self.frames = FramePool(*_frames_of(self._in_flight_bytes, readers=1))
-        self.opener = Opener(self.frames)
-        self._line: dict[SourceReader, None] = {}
-        self._owing: set[TargetWriter] = set()
-        self._owed_bytes = 0
-        self.queued_bytes_max = _QUEUED_BYTES_MAX
+        line = FrameLine(flow.limits.in_flight_bytes)
+        self.context = CopyContext(
+            source=source,
+            target=target,
+            writers=writers,
+            committed_only=flow.isolation is Isolation.READ_COMMITTED,
+            offsets=flow.offsets,
+            producers=producers,
+            maps=maps,
+            origins=origins,
+            line=line,
+            opener=Opener(line.frames),
+            problems=Problems(source.cluster.spec.alias, target.cluster.spec.alias),
+            now=asyncio.get_running_loop().time,
+            now_ms=_now_ms,
+        )
         self.shards = shards
-        self.producers = producers
-        self.maps = maps
-        self.origins = origins
-        self.offsets = flow.offsets
+        self.queued_bytes_max = _QUEUED_BYTES_MAX
         self._watcher = watcher
+        self._owing: set[TargetWriter] = set()
         self._readers: dict[int, SourceReader] = {}
         self._writers: dict[int, TargetWriter] = {}
         self._reader_of: dict[Slot, SourceReader] = {}
         self._writer_of: dict[Slot, TargetWriter] = {}
-        self._attach_loop = AttachLoop(self)
-        self.end_looks = EndLooks(self)
+        self._attach_loop = AttachLoop(self.context, self)
+        self.end_looks = EndLooks(self.context, self)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._seeder = Seeder(self)
+        self._seeder = Seeder(self.context, self)
         self._source_leaders = LeaderWatch(source.cluster, self._source_topics, self._leaders_changed)
         self._target_leaders = LeaderWatch(target.cluster, self._target_topics, self._leaders_changed)
-        self._loop = asyncio.get_running_loop()
-        self.now = self._loop.time
-        self._draining = False
 
-    def now_ms(self) -> int:
-        """Return the wall clock in ms, to compare with record times."""
-        return time.time_ns() // 1_000_000
+    @property
+    def slots(self) -> dict[TopicPartition, Slot]:
+        """The partitions, by source name."""
+        return self.context.slots
+
+    @property
+    def source(self) -> Side:
+        """Where it reads."""
+        return self.context.source
+
+    @property
+    def target(self) -> Side:
+        """Where it writes."""
+        return self.context.target
 
     # -- partitions ---------------------------------------------------------------------------------------------
 
@@ -180,8 +152,8 @@ class Pump:
         """Begin with a partition; it is attached as soon as its leaders are known."""
         slot = Slot(source, target, PartitionCopy(source, limits), self.shards.of(source))
         self.slots[source] = slot
-        if self.origins is not None:
-            slot.copy.left_out = self.origins.flows
+        if self.context.origins is not None:
+            slot.copy.left_out = self.context.origins.flows
         self._attach_loop.add(slot)
         self._attach_loop.wake()
         return slot
@@ -192,8 +164,8 @@ class Pump:
             release(slot.copy.pause())
         self._detach(slot)
         self._attach_loop.discard(slot)
-        self.maps.forget(slot)
-        self.trouble.pop(str(slot.source), None)
+        self.context.maps.forget(slot)
+        self.context.problems.is_over(str(slot.source))
         self.slots.pop(slot.source, None)
 
     def pause(self, slot: Slot, text: str = "paused") -> None:
@@ -219,19 +191,6 @@ class Pump:
         release(slot.copy.fault(reason, detail))
         self._left_copying(slot, before)
 
-    def cannot_be_opened(self, slot: Slot, header: BatchHeader, error: TooLargeToOpen | CorruptRecords) -> None:
-        """Stop a partition at a batch that is damaged, or takes more memory than it may; it cannot pass as it is."""
-        if isinstance(error, CorruptRecords):
-            self.fault(slot, Reason.CORRUPT_BATCH, str(error))
-            return
-        slot.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
-        self.fault(
-            slot,
-            Reason.BATCH_TOO_LARGE,
-            f"{error}; it cannot be copied as it is, and limits.in_flight_bytes allows {self.opener.bytes_max} bytes "
-            "(half of it) for the records of one batch",
-        )
-
     def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
         """Stop one partition over an error of this software; the others go on."""
         bugs.note(bug, partition=str(slot.source))
@@ -245,36 +204,17 @@ class Pump:
         release(slot.copy.settle(detail, doubtful=False))
         self._left_copying(slot, before)
 
-    def settle_and_rest(self, slot: Slot, detail: str, reason: Reason = Reason.WAITING_FOR_ACCESS) -> None:
+    def rest(self, slot: Slot, detail: str, reason: Reason) -> None:
         """End a partition's episode over what will not pass soon, such as a refusal; look again at a slow pace."""
         self.settle(slot, detail)
         self._attach_loop.rest(slot)
         slot.copy.say(reason, detail)
-        self._report(str(slot.source), detail)
 
     def map_instead(self, slot: Slot, detail: str) -> None:
         """End a partition's episode to go over to mapped offsets: what holds no record cannot be filled."""
         before = slot.copy.phase
         release(slot.copy.leave_out(detail))
         self._left_copying(slot, before)
-
-    def wait_for_claim(self, slot: Slot) -> None:
-        """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
-        standing = self.producers[slot.shard].guard.standing(slot)
-        if standing is Standing.ASKING:
-            return
-        detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
-        if standing is Standing.CROWDED:
-            detail = "old record times follow new ones, and another daemon runs this flow: it must fall behind first"
-        self.settle(slot, detail)
-        self._attach_loop.rest(slot)
-        slot.copy.say(Reason.WAITING_FOR_CLAIM, detail)
-
-    def wait_to_fill(self, slot: Slot) -> None:
-        """Let go of a partition that needs markers, which only the claim's holder may append."""
-        self.settle(slot, "offsets without a record come next: they are filled under the claim only")
-        self._attach_loop.rest(slot)
-        slot.copy.say(Reason.WAITING_FOR_CLAIM, "offsets without a record come next: they are filled under the claim")
 
     async def remember_seed(self, slot: Slot, offset: int) -> None:
         """Record that fillers may stand below `offset`; raises what the state topic raises."""
@@ -316,37 +256,30 @@ class Pump:
         if writer is not None:
             writer.ready(slot)
 
-    def take_frame(self, reader: SourceReader) -> Frame | None:
-        """Return a frame to read into, or None while enough is on its way to the target: then the reader is in line.
-
-        First come, first served: a reader that is quick to ask again must not leave others without a frame for good.
-        """
-        line = self._line
-        line.setdefault(reader)
-        if next(iter(line)) is not reader:
-            return None
-        # What a target broker that owes its answers holds is not on its way: the rest may use what else there is.
-        if not self._owing and self.frames.in_use >= len(self._readers) + _FRAMES_AHEAD:
-            return None
-        frame = self.frames.take(self._owed_bytes)
-        if frame is not None:
-            del line[reader]
-        return frame
-
     def wants_more(self, slot: Slot) -> bool:
         """Return whether more of a partition is to be read now."""
         return self._writer_of.get(slot) not in self._owing and slot.copy.wants_more(self.queued_bytes_max)
 
-    def note_who_owes(self) -> None:
+    def look_around(self, now: float) -> None:
+        """Do what is due about once a second, at monotonic time `now`."""
+        self.end_looks.look()
+        self._note_who_owes(now)
+        self.context.line.frames.give_up_spare(now)
+
+    def answered_empty(self, slot: Slot) -> None:
+        """An answer held nothing of a partition that should have more."""
+        self.end_looks.answered_empty(slot)
+
+    def _note_who_owes(self, now: float) -> None:
         """Read nothing more for target brokers that owe their answers, until they give them.
 
         Else a single one that hangs would hold every frame with what waits for it, and nothing would be read for the
         others until its requests had timed out.
         """
-        now, before = self.now(), self._owing
+        before, line = self._owing, self.context.line
         self._owing = {writer for writer in self._writers.values() if writer.owes(now)}
-        self._owed_bytes = self._held_for(self._owing)
-        if self.frames.is_stuck(self._owed_bytes):
+        line.is_owed, line.owed_bytes = bool(self._owing), self._held_for(self._owing)
+        if line.frames.is_stuck(line.owed_bytes):
             for reader in self._readers.values():
                 reader.give_up_what_waits()
         changed = self._owing ^ before
@@ -362,53 +295,14 @@ class Pump:
         frames = {cast("Frame", batch.owner) for slot in slots for batch in slot.copy.held()}
         return sum(frame.made_bytes for frame in frames)
 
-    @property
-    def poll_ms(self) -> int:
-        """How long a broker may wait for something to answer with: meanwhile it holds a frame that others may need."""
-        readers, frames = len(self._readers), self.frames.frames_max
-        if frames >= readers + _FRAMES_AHEAD:
-            return _POLL_MS
-        shortest, each = _SHORT_POLL_MS
-        return max(shortest, each * frames // max(frames, readers))
-
-    def leave_line(self, reader: SourceReader) -> None:
-        """This reader has no use for a frame now."""
-        self._line.pop(reader, None)
-
     def readers_kick(self) -> None:
         """Let readers use what became free: those that wait for it first."""
-        line = list(self._line)
-        for reader in line:
-            reader.kick()
-        for reader in self._readers.values():
-            if reader not in line:
-                reader.kick()
-
-    def line_kick(self) -> None:
-        """Let readers that wait for a frame use the one that became free."""
-        for reader in list(self._line):
-            reader.kick()
+        self.context.line.kick_all(self._readers.values())
 
     def writers_kick(self) -> None:
         """Let writers send what became ready."""
         for writer in self._writers.values():
             writer.kick()
-
-    def count(self, records: int, size: int, batches: int, now: float) -> None:
-        """Keep the books of accepted batches: their records, their bytes, and how many they are."""
-        if not batches:
-            return
-        totals = self.totals
-        totals.records += records
-        totals.bytes += size
-        totals.batches += batches
-        totals.last_progress = now
-        self.outcomes[ProduceOutcome.ACCEPTED] += batches
-
-    def count_fill(self, length: int, now: float) -> None:
-        """Keep the books of filled offsets."""
-        self.totals.filled += length
-        self.totals.last_progress = now
 
     def after_answer(self, slot: Slot, outcome: ProduceOutcome) -> None:
         """An answer changed a partition's phase, or was its last one outstanding."""
@@ -416,7 +310,7 @@ class Pump:
         if outcome is ProduceOutcome.ACCEPTED and not slot.active:
             self._watcher.activated(slot)
         if outcome in {ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE}:
-            slot.doubt_until = self.now() + self.target.cluster.spec.doubt_seconds
+            slot.doubt_until = self.context.now() + self.target.cluster.spec.doubt_seconds
         if copy.phase is not Phase.COPYING and slot in self._writer_of:
             self._left_copying(slot, Phase.COPYING)
         if outcome is ProduceOutcome.MISSING:
@@ -429,16 +323,6 @@ class Pump:
         if slot.wants_attach:
             self._attach_loop.wake()
 
-    def source_works(self, node: int) -> None:
-        """A source broker answered."""
-        if self.trouble:
-            self.trouble.pop(f"{self.source.cluster.spec.alias} broker {node}", None)
-
-    def target_works(self, node: int) -> None:
-        """A target broker answered."""
-        if self.trouble:
-            self.trouble.pop(f"{self.target.cluster.spec.alias} broker {node}", None)
-
     def leaders_stale(self, *, source: bool = True, target: bool = True) -> None:
         """The leaders of a side may have moved."""
         if source:
@@ -449,39 +333,6 @@ class Pump:
     def topics_stale(self) -> None:
         """A topic may be gone, or out of our reach."""
         self._watcher.topics_stale()
-
-    def report_source(self, node: int, error: KafkaError) -> None:
-        """A source broker could not be read."""
-        self._report(f"{self.source.cluster.spec.alias} broker {node}", error.with_next_step())
-        self._source_leaders.stale()
-
-    def report_target(self, node: int, error: ReplicatorError) -> None:
-        """A target broker could not be written to."""
-        self._report(f"{self.target.cluster.spec.alias} broker {node}", error.with_next_step())
-
-    def report_source_code(self, node: int, code: int) -> None:
-        """A source broker answered with an error."""
-        self._report(f"{self.source.cluster.spec.alias} broker {node}", error_name(code))
-
-    def report_source_damage(self, node: int, damage: CorruptRecords) -> None:
-        """A source broker sent something that is no fetch answer."""
-        self._report(f"{self.source.cluster.spec.alias} broker {node}", str(damage))
-
-    def report_bug(self, node: int, bug: Exception) -> None:
-        """An answer of a source broker, or a request to it, met an error of this software."""
-        bugs.note(bug, source_broker=node)
-        self._report(f"{self.source.cluster.spec.alias} broker {node}", f"{type(bug).__name__}: {bug}")
-
-    def report_target_damage(self, node: int, damage: CorruptRecords) -> None:
-        """A target broker sent something that is no produce answer."""
-        self._report(f"{self.target.cluster.spec.alias} broker {node}", str(damage))
-
-    def _report(self, place: str, text: str) -> None:
-        if self._draining:
-            return
-        if self.trouble.get(place) != text:
-            log.warning("trouble", place=place, why=text)
-        self.trouble[place] = text
 
     # -- leaders --------------------------------------------------------------------------------------------------
 
@@ -513,8 +364,8 @@ class Pump:
 
     def close(self) -> None:
         """Stop everything; safe to call twice."""
-        self._draining = self._attach_loop.draining = True
-        for producer in self.producers.values():
+        self.context.problems.muted = self._attach_loop.draining = True
+        for producer in self.context.producers.values():
             producer.guard.close()
         for task in list(self._tasks):
             task.cancel()
@@ -529,16 +380,16 @@ class Pump:
         """Send nothing new of some partitions and wait for answers; return whether none is missing."""
         for slot in slots:
             self.pause(slot, text)
-        deadline = self.now() + seconds
+        deadline = self.context.now() + seconds
         while any(slot.copy.outstanding for slot in slots):
-            if self.now() >= deadline:
+            if self.context.now() >= deadline:
                 return False
             await asyncio.sleep(0.005)
         return True
 
     def start_task(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
         """Run a coroutine beside the loop; an unexpected error stops the partitions that it works for, by name."""
-        task = self._loop.create_task(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._task_done(done, slots))
         return task
@@ -556,13 +407,9 @@ class Pump:
 
     # -- what the attach loop decides -------------------------------------------------------------------------------
 
-    def leaders_of(self, slot: Slot) -> tuple[Leader | None, Leader | None]:
-        """Return who leads a partition on the source and on the target, as known."""
-        return self.source.cluster.leader(slot.source), self.target.cluster.leader(slot.target)
-
     def begin_copying(self, slot: Slot, decision: Resume, source_epoch: int) -> bool:
         """Open an episode at the place the attach found; False where a leader was lost meanwhile."""
-        there, here = self.leaders_of(slot)
+        there, here = self.context.leaders_of(slot)
         if there is None or here is None:
             return False
         end = slot.lag.observed_end
@@ -572,16 +419,16 @@ class Pump:
         if not slot.copy.is_copying():  # a gap that was given up is too long to be filled
             self._left_copying(slot, Phase.ATTACHING)
             return True
-        self.trouble.pop(str(slot.source), None)
-        self.totals.reattached += 1
+        self.context.problems.is_over(str(slot.source))
+        self.context.books.totals.reattached += 1
         slot.lag.reach(decision.offset)
         reader = self._readers.get(there.node)
         if reader is None:
-            reader = self._readers[there.node] = SourceReader(self, there.node)
-            self.frames.divide(*_frames_of(self._in_flight_bytes, len(self._readers)))
+            reader = self._readers[there.node] = SourceReader(self.context, self, there.node)
+            self.context.line.serve(len(self._readers))
         writer = self._writers.get(here.node)
         if writer is None:
-            writer = self._writers[here.node] = TargetWriter(self, here.node)
+            writer = self._writers[here.node] = TargetWriter(self.context, self, here.node)
         self._attach_loop.discard(slot)
         reader.add(slot)
         self._reader_of[slot] = reader
@@ -631,14 +478,8 @@ class Pump:
         return reader is not None and reader.is_crowded
 
     def present_trouble(self) -> dict[str, str]:
-        """Return trouble by place, without that of brokers which nothing is asked of any more.
-
-        What has stopped asks for nothing, so nothing would take the word back once the broker answers again.
-        """
-        there, here = self._nodes(self._attach_loop.waiting.asked)
-        used = {f"{self.source.cluster.spec.alias} broker {node}" for node in there}
-        used |= {f"{self.target.cluster.spec.alias} broker {node}" for node in here}
-        return {place: why for place, why in self.trouble.items() if " broker " not in place or place in used}
+        """Return problems by place, without those of brokers which nothing is asked of any more."""
+        return self.context.problems.present(*self._nodes(self._attach_loop.waiting.asked))
 
     def leaderless(self) -> tuple[list[TopicPartition], list[TopicPartition]]:
         """Return the partitions that nobody leads, on the source and on the target, of what the flow copies."""
@@ -656,3 +497,7 @@ class Pump:
             {reader.node for reader in set(self._reader_of.values())} | there,
             {writer.node for writer in set(self._writer_of.values())} | here,
         )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

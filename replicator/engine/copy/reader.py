@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.copy.answers import FetchOutcome, classify_fetch
 from replicator.core.copy.doubt import Edges
-from replicator.engine.copy.attacher import waits_for
 from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.rewriting import Carrier, opened_at_once
+from replicator.engine.copy.waiting import waits_for
 from replicator.engine.logs.link import Link
 from replicator.engine.logs.refusals import told
 from replicator.errors import AnswerTooLarge, BugError, CorruptRecords, KafkaError, ReplicatorError, TooLargeToOpen
@@ -23,7 +23,8 @@ from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
     from replicator.core.copy.intake import Piece
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.context import CopyContext
+    from replicator.engine.copy.ports import ReadSupervisor
     from replicator.engine.state.origins import Origins
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
@@ -77,9 +78,10 @@ class SourceReader:
         is_crowded: Whether the last answer was too full to hold something of every partition.
     """
 
-    def __init__(self, pump: Pump, node: int) -> None:
+    def __init__(self, context: CopyContext, supervisor: ReadSupervisor, node: int) -> None:
         self.node = node
-        self._pump = pump
+        self._context = context
+        self._supervisor = supervisor
         self._slots: dict[TopicPartition, Slot] = {}
         self._link = Link(self._connect, self._opened, self._refused, self._rested, self.kick)
         self._session: FetchSession | None = None
@@ -98,7 +100,7 @@ class SourceReader:
         self._oversized: dict[Slot, int] = {}
         self._opening: set[Slot] = set()
         self._wait_to_open: set[Slot] = set()
-        self._carrier = Carrier(pump)
+        self._carrier = Carrier(context, supervisor)
         self._asked_on: Connection | None = None
 
     def add(self, slot: Slot) -> None:
@@ -147,15 +149,15 @@ class SourceReader:
         """Send the next fetch if there is something to read, a frame to read into, and none on its way."""
         connection = None if self._asked or not self._slots else self._link.get()
         if connection is None:
-            self._pump.leave_line(self)
+            self._context.line.leave(self)
             return
-        frame = self._pump.take_frame(self)
+        frame = self._context.line.take(self)
         if frame is None:
             return
         try:
             asked = self._ask_for_something(connection, frame)
         except Exception as bug:  # noqa: BLE001 - a callback of the loop: nobody else would hear of it
-            self._pump.report_bug(self.node, bug)
+            self._context.problems.bug_at_source(self.node, bug)
             asked = False
         if not asked:
             frame.release()
@@ -165,7 +167,7 @@ class SourceReader:
         while self._alone:
             slot = next(iter(self._alone))
             del self._alone[slot]
-            if self._pump.wants_more(slot) and self._may_be_read(slot):
+            if self._supervisor.wants_more(slot) and self._may_be_read(slot):
                 return self._ask_alone(connection, slot, frame)
         changed, gone = self._changes()
         if self._wanted:
@@ -180,16 +182,15 @@ class SourceReader:
 
         Only partitions that something happened to are looked at: a thousand idle ones cost nothing here.
         """
-        pump = self._pump
-        leader = pump.source.cluster.leader
-        share = frame_payload_bytes(pump.frames.frame_bytes) // len(self._slots)
+        leader = self._context.source.cluster.leader
+        share = frame_payload_bytes(self._context.line.frames.frame_bytes) // len(self._slots)
         bytes_max = max(_PARTITION_BYTES_MIN, min(_PARTITION_BYTES_MAX, share))
         changed: dict[TopicPartition, Wanted] = {}
         gone: list[TopicPartition] = []
         blocked: dict[TopicPartition, None] = {}
         for where in self._look_at:
             slot = self._slots.get(where)
-            wants = slot is not None and pump.wants_more(slot) and self._may_be_read(slot)
+            wants = slot is not None and self._supervisor.wants_more(slot) and self._may_be_read(slot)
             known = leader(where) if wants else None
             if slot is None or known is None:
                 if self._wanted.pop(where, None) is not None or slot is None:
@@ -207,7 +208,7 @@ class SourceReader:
         """Return whether nothing has to be found out, or done, about what was read last."""
         if slot in self._asking_whose or slot in self._opening:
             return False
-        return slot not in self._wait_to_open or not self._pump.opener.is_busy
+        return slot not in self._wait_to_open or not self._context.opener.is_busy
 
     def _ask(
         self,
@@ -219,17 +220,17 @@ class SourceReader:
         session = self._session
         if session is None:
             session = self._session = FetchSession(
-                connection.versions.fetch, int(self._pump.committed_only), self._pump.source.topic_ids
+                connection.versions.fetch, int(self._context.committed_only), self._context.source.topic_ids
             )
         if not session.is_new and session.is_outdated(where.topic for where in changed):
             session.reset()
         if session.is_new:
             self._asked_of.clear()
         everything = self._wanted if session.is_new else changed
-        bytes_max = frame_payload_bytes(self._pump.frames.frame_bytes)
+        bytes_max = frame_payload_bytes(self._context.line.frames.frame_bytes)
         try:
             body = session.request_changes(
-                everything, gone, wait_ms=self._pump.poll_ms, bytes_min=1, bytes_max=bytes_max
+                everything, gone, wait_ms=self._context.line.poll_ms, bytes_min=1, bytes_max=bytes_max
             )
         except Exception:
             self._stop_who_cannot_be_asked_for(session, everything)
@@ -243,7 +244,7 @@ class SourceReader:
             self._asked_of[where] = Asked(slot, slot.copy.episode, wanted.leader_epoch)
         self._asked = True
         self._requests += 1
-        self._asked_at = self._pump.now()
+        self._asked_at = self._context.now()
         self._listed.update(dict.fromkeys(everything, self._requests))
         self._send(connection, body, session, self._asked_of, frame)
 
@@ -253,16 +254,16 @@ class SourceReader:
             try:
                 session.request_changes({where: want}, (), wait_ms=0, bytes_min=1, bytes_max=1)
             except Exception as bug:  # noqa: BLE001 - of whatever kind: the request cannot be made
-                self._pump.stop_over_bug(self._slots[where], bug)
+                self._supervisor.stop_over_bug(self._slots[where], bug)
 
     def _ask_alone(self, connection: Connection, slot: Slot, frame: Frame) -> bool:
         """Ask for one partition without a session: the broker then gives at least its first batch, however large."""
-        known = self._pump.source.cluster.leader(slot.source)
+        known = self._context.source.cluster.leader(slot.source)
         if known is None:
             return False
-        bytes_max = frame_payload_bytes(self._pump.frames.frame_bytes)
+        bytes_max = frame_payload_bytes(self._context.line.frames.frame_bytes)
         session = FetchSession(
-            connection.versions.fetch, int(self._pump.committed_only), self._pump.source.topic_ids, ask_anew=True
+            connection.versions.fetch, int(self._context.committed_only), self._context.source.topic_ids, ask_anew=True
         )
         wanted = Wanted(slot.copy.next_offset, known.epoch, slot.copy.last_epoch, bytes_max)
         # Without a wait: where many are asked one after the other, most have nothing new.
@@ -300,17 +301,21 @@ class SourceReader:
             self._drop_connection()
 
     async def _connect(self) -> Connection:
-        return await self._pump.source.cluster.connection(self.node, Purpose.FETCH)
+        return await self._context.source.cluster.connection(self.node, Purpose.FETCH)
 
     def _opened(self) -> None:
         self._session = None
         self.kick()
 
     def _refused(self, error: KafkaError) -> None:
-        self._pump.report_source(self.node, error)
+        self._report(error)
+
+    def _report(self, error: KafkaError) -> None:
+        self._context.problems.source(self.node, error.with_next_step())
+        self._supervisor.leaders_stale(target=False)
 
     def _rested(self) -> None:
-        self._pump.leaders_stale(target=False)
+        self._supervisor.leaders_stale(target=False)
         self.kick()
 
     # -- answers ------------------------------------------------------------------------------------------------
@@ -328,7 +333,7 @@ class SourceReader:
         if answer is None:
             frame.release()
             if error is not None and not (self._asked_on is not None and self._asked_on.closed_by_us):
-                self._pump.report_source(self.node, error)
+                self._report(error)
             if isinstance(error, AnswerTooLarge):
                 self._look_for_oversized(error, session, asked_of)
             self._session = None
@@ -341,7 +346,7 @@ class SourceReader:
             frame.release()
             return
         except Exception as bug:  # noqa: BLE001 - a callback of the loop: nothing would be read any more
-            self._pump.report_bug(self.node, bug)
+            self._context.problems.bug_at_source(self.node, bug)
             self._refuse_frame(CorruptRecords("a fetch answer could not be taken", why=repr(bug)))
             frame.release()
             return
@@ -351,12 +356,12 @@ class SourceReader:
             try:
                 self._carrier.carry_out(slot, pieces, frame)
             except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the answer go on
-                self._pump.stop_over_bug(slot, bug)
+                self._supervisor.stop_over_bug(slot, bug)
         frame.release()
         if not self._asked:
             self.kick()
-        self._pump.line_kick()
-        self._pump.writers_kick()
+        self._context.line.kick()
+        self._supervisor.writers_kick()
 
     def _look_for_oversized(
         self, error: AnswerTooLarge, session: FetchSession, asked_of: dict[TopicPartition, Asked]
@@ -377,7 +382,7 @@ class SourceReader:
                 self._alone[slot] = None
                 continue
             slot.too_large = None  # where it ends was not read
-            self._pump.fault(
+            self._supervisor.fault(
                 slot,
                 Reason.BATCH_TOO_LARGE,
                 f"the source's batch at offset {slot.copy.next_offset}, or right behind it, comes in an answer of "
@@ -387,14 +392,14 @@ class SourceReader:
 
     def _take(self, frame: Frame, session: FetchSession, asked_of: dict[TopicPartition, Asked]) -> Accepted:
         code, partitions = session.answer(frame.buffer, frame.size)
-        self.is_crowded = frame.size > self._pump.frames.frame_bytes // 2
+        self.is_crowded = frame.size > self._context.line.frames.frame_bytes // 2
         if code:
             session.reset()
             if code not in _SESSION_ERRORS:
-                self._pump.report_source_code(self.node, code)
+                self._context.problems.source(self.node, error_name(code))
                 self._drop_connection()
             return []
-        self._pump.source_works(self.node)
+        self._context.problems.source_works(self.node)
         self._link.works()
         accepted: Accepted = []
         alone = session is not self._session
@@ -410,7 +415,7 @@ class SourceReader:
             try:
                 pieces = self._take_partition(asked, fetched, frame, alone=alone)
             except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the answer go on
-                self._pump.stop_over_bug(slot, bug)
+                self._supervisor.stop_over_bug(slot, bug)
                 continue
             if pieces:
                 accepted.append((slot, pieces))
@@ -434,15 +439,15 @@ class SourceReader:
             return []
         copy = slot.copy
         slot.source_start = fetched.log_start
-        end, now = fetched.high_watermark, self._pump.now()
-        if self._pump.committed_only:
+        end, now = fetched.high_watermark, self._context.now()
+        if self._context.committed_only:
             slot.observe_stable(fetched.last_stable_offset, end, now)
             end = fetched.last_stable_offset
         slot.lag.reach(copy.acked_offset)
         slot.lag.observe(end, self._asked_at)
         if fetched.diverging is not None:
             epoch, offset = fetched.diverging
-            self._pump.fault(
+            self._supervisor.fault(
                 slot,
                 Reason.SOURCE_TRUNCATED,
                 f"the source's history now ends at {offset} in leader epoch {epoch}; "
@@ -452,33 +457,33 @@ class SourceReader:
         if copy.is_copying() and fetched.start != fetched.end:
             return self._offer(asked, fetched, frame, alone=alone)
         if copy.is_copying() and end > copy.next_offset and not frame.has_grown:
-            self._pump.end_looks.answered_empty(slot)
+            self._supervisor.answered_empty(slot)
         return []
 
     def _offer(self, asked: Asked, fetched: Fetched, frame: Frame, *, alone: bool) -> list[Piece]:
         slot, copy = asked.slot, asked.slot.copy
         if fetched.log_start > copy.next_offset:
             # Offsets that retention took are no holes: the attach reads both logs and names what happened.
-            self._pump.settle(slot, f"the source's log now starts at {fetched.log_start}")
+            self._supervisor.settle(slot, f"the source's log now starts at {fetched.log_start}")
             return []
         try:
             headers = scan(frame.buffer, fetched.start, fetched.end)
             if not headers:
                 self._first_batch_cut(slot, fetched, frame, alone=alone)
                 return []
-            if self._pump.origins is not None:
-                headers = self._up_to_unknown(slot, headers, self._pump.origins)
+            if self._context.origins is not None:
+                headers = self._up_to_unknown(slot, headers, self._context.origins)
             offered = _Offered(asked, headers, fetched, frame)
             pieces = self._offer_headers(offered)
         except CorruptRecords as damage:
-            self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
+            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, str(damage))
             return []
         self._wait_to_open.discard(slot)
         if copy.is_copying() and copy.unopened is not None:
-            if self._pump.opener.take_turn():
+            if self._context.opener.take_turn():
                 self._opening.add(slot)
                 frame.hold()
-                self._pump.start_task(self._open_beside(offered, copy.unopened), slot)
+                self._supervisor.start_task(self._open_beside(offered, copy.unopened), slot)
             else:
                 # It is read again once it may be opened: an answer that waits would keep its frame from others.
                 self._wait_to_open.add(slot)
@@ -507,7 +512,7 @@ class SourceReader:
         )
         release(dropped)
         if not slot.copy.is_copying():
-            self._pump.phase_changed(slot)
+            self._supervisor.phase_changed(slot)
         return pieces
 
     async def _open_beside(self, offered: _Offered, header: BatchHeader) -> None:
@@ -522,21 +527,34 @@ class SourceReader:
 
         try:
             while self._goes_on(asked):
-                await self._pump.opener.use(frame, header, take)
+                await self._context.opener.use(frame, header, take)
                 following = slot.copy.unopened
                 if following is None or following is header:
                     return
                 header = following
         except (TooLargeToOpen, CorruptRecords) as error:
             if self._goes_on(asked):
-                self._pump.cannot_be_opened(slot, header, error)
+                self._cannot_be_opened(slot, header, error)
         finally:
-            self._pump.opener.end_turn()
+            self._context.opener.end_turn()
             self._opening.discard(slot)
             self._look_at[slot.source] = None
             frame.release()
-            self._pump.writers_kick()
-            self._pump.readers_kick()
+            self._supervisor.writers_kick()
+            self._supervisor.readers_kick()
+
+    def _cannot_be_opened(self, slot: Slot, header: BatchHeader, error: TooLargeToOpen | CorruptRecords) -> None:
+        """Stop a partition at a batch that is damaged, or takes more memory than it may; it cannot pass as it is."""
+        if isinstance(error, CorruptRecords):
+            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, str(error))
+            return
+        slot.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
+        self._supervisor.fault(
+            slot,
+            Reason.BATCH_TOO_LARGE,
+            f"{error}; it cannot be copied as it is, and limits.in_flight_bytes allows "
+            f"{self._context.opener.bytes_max} bytes (half of it) for the records of one batch",
+        )
 
     def _goes_on(self, asked: Asked) -> bool:
         slot = asked.slot
@@ -552,7 +570,7 @@ class SourceReader:
         if fetched.end - fetched.start >= LENGTH_PREFIX_BYTES:
             claimed_bytes = _PREFIX.unpack_from(frame.buffer, fetched.start)[1] + LENGTH_PREFIX_BYTES
         if alone:
-            self._pump.fault(
+            self._supervisor.fault(
                 slot,
                 Reason.CORRUPT_BATCH,
                 f"the source's batch at offset {slot.copy.next_offset} claims {claimed_bytes} bytes, and even an "
@@ -560,7 +578,7 @@ class SourceReader:
             )
             return
         known_bytes = self._bytes_needed.get(slot, 0)
-        if known_bytes < claimed_bytes <= frame_payload_bytes(self._pump.frames.frame_bytes):
+        if known_bytes < claimed_bytes <= frame_payload_bytes(self._context.line.frames.frame_bytes):
             self._bytes_needed[slot] = claimed_bytes
         else:
             self._alone[slot] = None
@@ -571,7 +589,7 @@ class SourceReader:
         if not unknown:
             return headers
         self._asking_whose.add(slot)
-        self._pump.start_task(self._learn_whose(slot, unknown, origins), slot)
+        self._supervisor.start_task(self._learn_whose(slot, unknown, origins), slot)
         first = next(at for at, header in enumerate(headers) if header.producer_id in unknown)
         return headers[:first]
 
@@ -583,30 +601,34 @@ class SourceReader:
         except ReplicatorError as error:
             if slot.copy.is_copying():
                 why = f"whose records follow cannot be told: {error.with_next_step()}"
-                self._pump.settle_and_rest(slot, why, waits_for(error))
+                self._rest(slot, why, waits_for(error))
         finally:
             self._asking_whose.discard(slot)
             self._look_at[slot.source] = None
             self.kick()
+
+    def _rest(self, slot: Slot, why: str, reason: Reason) -> None:
+        self._supervisor.rest(slot, why, reason)
+        self._context.problems.report(str(slot.source), why)
 
     def _on_partition_error(self, slot: Slot, fetched: Fetched) -> None:
         outcome = classify_fetch(fetched.error)
         name = error_name(fetched.error)
         if outcome is FetchOutcome.OUT_OF_RANGE:
             # The log start and end tell which side was left: the attach reads both and names the fault.
-            self._pump.settle(slot, f"{name} at {slot.copy.next_offset}")
+            self._supervisor.settle(slot, f"{name} at {slot.copy.next_offset}")
         elif outcome is FetchOutcome.REJECTED:
-            why = told(self._pump.source.cluster.spec, "Fetch", fetched.error, slot.source.topic)
-            self._pump.settle_and_rest(slot, f"the source refuses to be read: {why}")
+            why = told(self._context.source.cluster.spec, "Fetch", fetched.error, slot.source.topic)
+            self._rest(slot, f"the source refuses to be read: {why}", Reason.WAITING_FOR_ACCESS)
         else:
-            self._pump.settle(slot, f"the source answers {name}")
-            self._pump.leaders_stale(target=False)
+            self._supervisor.settle(slot, f"the source answers {name}")
+            self._supervisor.leaders_stale(target=False)
 
     def _refuse_frame(self, damage: CorruptRecords) -> None:
         self._drop_connection()
-        self._pump.report_source_damage(self.node, damage)
+        self._context.problems.source(self.node, str(damage))
         for slot in self.slots:
-            self._pump.settle(slot, str(damage))
+            self._supervisor.settle(slot, str(damage))
 
 
 def frame_payload_bytes(frame_bytes: int) -> int:

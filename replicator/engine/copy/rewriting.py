@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicator.core.copy.intake import Passes, Piece
+    from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.ports import Supervisor
     from replicator.model.batch import BatchHeader
     from replicator.wire.frames import Frame
     from replicator.wire.recode import Built, RawRecord
@@ -39,11 +40,13 @@ class Carrier:
     """Queues what one reader was answered.
 
     Args:
-        pump: Whose partitions.
+        context: What the parts of the pump share.
+        supervisor: The pump.
     """
 
-    def __init__(self, pump: Pump) -> None:
-        self._pump = pump
+    def __init__(self, context: CopyContext, supervisor: Supervisor) -> None:
+        self._context = context
+        self._supervisor = supervisor
         self._opened_bytes = 0
 
     def begin_answer(self) -> None:
@@ -59,7 +62,7 @@ class Carrier:
                 self._queue_built(slot, self._building(slot, piece, frame)(), frame)
             else:
                 self._carry_one(slot, piece, frame)
-        self._pump.ready(slot)
+        self._supervisor.ready(slot)
 
     async def carry_out_beside(
         self, slot: Slot, pieces: list[Piece], frame: Frame, goes_on: Callable[[], bool]
@@ -74,7 +77,7 @@ class Carrier:
                 self._carry_one(slot, piece, frame)
             if not goes_on():
                 return
-            self._pump.ready(slot)
+            self._supervisor.ready(slot)
 
     def _carry_one(self, slot: Slot, piece: Passes | Fill | Skip, frame: Frame) -> None:
         try:
@@ -86,7 +89,7 @@ class Carrier:
                 self._pass(slot, piece, frame)
         except CorruptRecords as damage:
             # What came before the damaged batch is dropped with it and copied again after the operator's decision.
-            self._pump.fault(slot, Reason.CORRUPT_BATCH, str(damage))
+            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, str(damage))
 
     def _pass(self, slot: Slot, passes: Passes, frame: Frame) -> None:
         """Queue batches that pass; small ones that follow each other as one."""
@@ -106,7 +109,7 @@ class Carrier:
         """Queue one batch instead of the first of several; return of how many, 0 where that was not possible."""
         if self._opened_bytes >= _ANSWER_OPENED_BYTES_MAX:
             return 0
-        writer, start = self._pump.writers.of(slot.target.topic), passes[0][0].start
+        writer, start = self._context.writers.of(slot.target.topic), passes[0][0].start
         try:
             raw, base, count, max_timestamp, taken, opened_bytes = merge(
                 frame.buffer, passes, writer.producer_id, writer.producer_epoch
@@ -129,7 +132,7 @@ class Carrier:
         return taken
 
     def _rewrite(self, slot: Slot, passes: Passes, frame: Frame) -> None:
-        writer, view = self._pump.writers.of(slot.target.topic), frame.view
+        writer, view = self._context.writers.of(slot.target.topic), frame.view
         rewrite(view, passes, writer.producer_id, writer.producer_epoch)
         new = tuple.__new__  # a named tuple's own constructor is a Python function
         batches: list[Batch] = []
@@ -143,7 +146,7 @@ class Carrier:
 
     def _building(self, slot: Slot, piece: Encode, frame: Frame) -> Callable[[], list[Built]]:
         """Return the work of encoding records anew, which touches nothing else and may be done in a thread."""
-        writer = self._pump.writers.of(slot.target.topic)
+        writer = self._context.writers.of(slot.target.topic)
         return partial(
             build_batches,
             piece.records,  # type: ignore[arg-type] # what `open_batch` gave; opaque in core
@@ -163,7 +166,7 @@ class Carrier:
         ]
         largest = max(batches, key=lambda batch: batch.size)
         if largest.size > bytes_max:
-            self._pump.fault(
+            self._supervisor.fault(
                 slot,
                 Reason.RECORD_TOO_LARGE,
                 f"the record at offset {largest.base_offset - shift} takes {largest.size} bytes as a batch, "

@@ -32,8 +32,9 @@ from replicator.wire.records import NewRecord, encode
 from replicator.wire.versions import PRODUCE
 
 if TYPE_CHECKING:
+    from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.ports import SeedSupervisor
     from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
 
@@ -67,8 +68,9 @@ class Seeder:
     A partition is seeded by one task at a time, for as long as it is SEEDING: whoever pauses it ends that one.
     """
 
-    def __init__(self, pump: Pump) -> None:
-        self._pump = pump
+    def __init__(self, context: CopyContext, supervisor: SeedSupervisor) -> None:
+        self._context = context
+        self._supervisor = supervisor
         self._room = asyncio.Semaphore(_SEEDS_AT_ONCE_MAX)
         self._at_work: dict[Slot, asyncio.Task[None]] = {}
 
@@ -76,16 +78,15 @@ class Seeder:
         """Seed a partition so that its log starts and ends at `offset`."""
         before = slot.copy.phase
         slot.copy.seed()
-        self._pump.note(slot, before, f"seeding to offset {offset}")
+        self._supervisor.note(slot, before, f"seeding to offset {offset}")
         last = self._at_work.get(slot)
-        self._at_work[slot] = self._pump.start_task(self._run(slot, offset, last), slot)
+        self._at_work[slot] = self._supervisor.start_task(self._run(slot, offset, last), slot)
 
     def _goes_on(self, slot: Slot) -> bool:
         """Return whether the partition is still to be seeded, and by the task that asks."""
         return slot.copy.phase is Phase.SEEDING and self._at_work.get(slot) is asyncio.current_task()
 
     async def _run(self, slot: Slot, offset: int, last: asyncio.Task[None] | None) -> None:
-        pump = self._pump
         try:
             if last is not None:
                 await asyncio.wait({last})  # what it has sent is answered by then
@@ -95,7 +96,7 @@ class Seeder:
                 return
             log.warning("seed interrupted", partition=str(slot.target), why=str(error))
             if isinstance(error, BugError):
-                pump.stop_over_bug(slot, error)
+                self._supervisor.stop_over_bug(slot, error)
                 return
             if isinstance(error, AuthorizationFailed | AuthenticationFailed):
                 slot.copy.say(Reason.WAITING_FOR_ACCESS, error.with_next_step())
@@ -103,10 +104,12 @@ class Seeder:
             elif isinstance(error, KafkaError) and error.retryable:
                 await asyncio.sleep(1.0)
             else:
-                pump.fault(slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}")
+                self._supervisor.fault(
+                    slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}"
+                )
                 return
         except Exception as error:  # noqa: BLE001 - a task of its own: the partition would be seeded for ever
-            pump.stop_over_bug(slot, error)
+            self._supervisor.stop_over_bug(slot, error)
             return
         finally:
             slot.seed_eta_seconds = None
@@ -114,7 +117,7 @@ class Seeder:
             if self._at_work.get(slot) is asyncio.current_task():
                 del self._at_work[slot]
         if goes_on:
-            pump.seeded([slot])
+            self._supervisor.seeded([slot])
 
     async def _in_turn(self, slot: Slot, offset: int) -> None:
         """Seed once the claim is ours and there is room, unless the partition is not to be seeded any more by then."""
@@ -126,7 +129,7 @@ class Seeder:
             async with self._room:  # only now: those that wait for a claim take nobody's place
                 if self._may_write(slot):
                     if slot.seeded_to < offset:
-                        await self._pump.remember_seed(slot, offset)
+                        await self._supervisor.remember_seed(slot, offset)
                     await self._seed(slot, offset)
                     return
 
@@ -134,22 +137,21 @@ class Seeder:
         return self._goes_on(slot) and slot.shard.claim.effective_since() is not None
 
     async def _seed(self, slot: Slot, offset: int) -> None:
-        pump = self._pump
         where = slot.target
-        leader = pump.target.cluster.leader(where)
+        leader = self._context.target.cluster.leader(where)
         if leader is None:
             return
-        connection = await pump.target.cluster.connection(leader.node, Purpose.CONTROL)
+        connection = await self._context.target.cluster.connection(leader.node, Purpose.CONTROL)
         answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
-        told = control.told_of(answers, where, pump.target.cluster.spec, "ListOffsets")
+        told = control.told_of(answers, where, self._context.target.cluster.spec, "ListOffsets")
         if told.error:
             return
         end = told.value
         if end < offset:
             end = await self._fill(slot, connection, end, offset)
         if end >= offset and self._may_write(slot):
-            owned = of_slot(pump.target, slot)
-            await confirm(pump.target.cluster, owned)
+            owned = of_slot(self._context.target, slot)
+            await confirm(self._context.target.cluster, owned)
             await control.delete_records(connection, owned, where.partition, offset)
 
     async def _fill(self, slot: Slot, connection: Connection, end: int, offset: int) -> int:
@@ -157,11 +159,11 @@ class Seeder:
 
         Any answer but the expected one ends this attempt: the next attach reads the log and goes on from there.
         """
-        began, first = self._pump.now(), end
+        began, first = self._context.now(), end
         small = slot.copy.limits.batch_bytes_max < _FILLER_BYTES_MAX
         records_max = _SMALL_FILLER_RECORDS if small else _FILLER_RECORDS_MAX
         timeout_ms = int(connection.cluster.request_timeout_seconds * 1000)
-        codec = ProduceCodec(connection.versions.produce, self._pump.target.topic_ids, timeout_ms)
+        codec = ProduceCodec(connection.versions.produce, self._context.target.topic_ids, timeout_ms)
         for count in (min(records_max, offset - end), (offset - end) % records_max):
             if count:
                 await beside(partial(_filler, count, _hour()))  # it is remembered
@@ -186,18 +188,22 @@ class Seeder:
                 await asyncio.sleep(_RETRY_SECONDS)
                 return end
             end += min(records_max, offset - end)
-            rate = (end - first) / max(0.001, self._pump.now() - began)
+            rate = (end - first) / max(0.001, self._context.now() - began)
             slot.seed_eta_seconds = int((offset - end) / rate)
         return end
 
     def _append(
         self, slot: Slot, connection: Connection, codec: ProduceCodec, base: int, count: int
     ) -> asyncio.Future[Frame]:
-        pump = self._pump
         batch = bytearray(_filler(count, _hour()))
         header = scan(batch, 0, len(batch))[0]
         sequence = base % SEQUENCE_MODULUS
-        rewrite(memoryview(batch), [(header, sequence)], pump.writers.flow.filler_id, pump.writers.flow.filler_epoch)
+        rewrite(
+            memoryview(batch),
+            [(header, sequence)],
+            self._context.writers.flow.filler_id,
+            self._context.writers.flow.filler_epoch,
+        )
         body, size = codec.request({slot.target.topic: {slot.target.partition: (batch, len(batch))}})
         return connection.ask(PRODUCE, connection.versions.produce, body, size)
 

@@ -44,14 +44,14 @@ class TargetEnds:
 
     def _tell(self, unseen: dict[Slot, str]) -> None:
         """Show of which mirrors it is unknown whether somebody else writes to them."""
-        now, since = self._pump.now(), self._unseen_since
+        now, since = self._pump.context.now(), self._unseen_since
         self._unseen_since = {slot: since.get(slot, now) for slot in unseen}
         unknown = [slot for slot, at in self._unseen_since.items() if now - at >= _UNKNOWN_SECONDS]
         place = f"{self._pump.target.cluster.spec.alias} ends of idle mirrors"
         if not unknown:
-            self._pump.trouble.pop(place, None)
+            self._pump.context.problems.is_over(place)
             return
-        self._pump.trouble[place] = (
+        self._pump.context.problems.by_place[place] = (
             f"whether somebody else writes to {len(unknown)} idle partitions is unknown: "
             f"the end of {unknown[0].target} cannot be read ({unseen[unknown[0]]})"
         )

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
+from replicator.core.copy.answers import FetchOutcome, classify_fetch
 from replicator.core.copy.values import Phase
+from replicator.errors import (
+    AuthenticationFailed,
+    AuthorizationFailed,
+    BrokerRefused,
+    ConnectionFailed,
+    ReplicatorError,
+    StateLost,
+)
 from replicator.model.states import Reason
 
 if TYPE_CHECKING:
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
 
 _SLOTS_A_TURN = 100
+_LEADERLESS = frozenset({FetchOutcome.MOVED, FetchOutcome.MISSING})
 _GOES_ON = frozenset({Phase.ATTACHING, Phase.SETTLING, Phase.SEEDING})
 
 
@@ -50,3 +60,14 @@ async def look_at_waiting(slots: Iterable[Slot], source: Cluster, target: Cluste
             elif slot.copy.reason is not Reason.FENCED and cluster.away(where) is not None:
                 found.leaderless[side].append(where)
     return found
+
+
+def waits_for(error: ReplicatorError) -> Reason:
+    """Return what a partition waits for that met an error which may pass."""
+    if isinstance(error, AuthorizationFailed | AuthenticationFailed):
+        return Reason.WAITING_FOR_ACCESS
+    if isinstance(error, StateLost):
+        return Reason.STATE_LOST
+    # One that does not answer, or not any more, is what an election replaces.
+    moved = isinstance(error, BrokerRefused) and classify_fetch(error.code) in _LEADERLESS
+    return Reason.WAITING_FOR_LEADER if moved or isinstance(error, ConnectionFailed) else Reason.WAITING_FOR_BROKER

@@ -11,6 +11,7 @@ from replicator.core.copy.request_limit import RequestLimit
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch
 from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.producer_state import Standing
 from replicator.engine.logs.link import Link
 from replicator.engine.logs.refusals import told
 from replicator.errors import ConnectionFailed, CorruptRecords, KafkaError
@@ -21,7 +22,8 @@ from replicator.wire.produce import Accepted, ProduceCodec
 from replicator.wire.versions import PRODUCE
 
 if TYPE_CHECKING:
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.context import CopyContext
+    from replicator.engine.copy.ports import Supervisor
     from replicator.engine.work.shards import Shard
     from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
@@ -49,11 +51,12 @@ class TargetWriter:
     `IN_FLIGHT_BATCHES_MAX` requests keep it within the five batches a broker can tell repeats of.
     """
 
-    def __init__(self, pump: Pump, node: int) -> None:
+    def __init__(self, context: CopyContext, supervisor: Supervisor, node: int) -> None:
         self.node = node
-        self._pump = pump
+        self._context = context
+        self._supervisor = supervisor
         self._link = Link(self._connect, self._opened, self._refused, self._rested, self.kick)
-        self._filler = Filler(pump, node)
+        self._filler = Filler(context, supervisor, node)
         self._codec: ProduceCodec | None = None
         self._ready: dict[Slot, None] = {}
         self._requests = 0
@@ -90,12 +93,12 @@ class TargetWriter:
         connection = self._link.get()
         if connection is None:
             if self._connecting_since is None:
-                self._connecting_since = self._pump.now()
+                self._connecting_since = self._context.now()
             return
         self._connecting_since = None
         if self._asking:
             return
-        while self._requests < (1 if self._limit.is_careful(self._pump.now()) else IN_FLIGHT_BATCHES_MAX):
+        while self._requests < (1 if self._limit.is_careful(self._context.now()) else IN_FLIGHT_BATCHES_MAX):
             sent = self._gather()
             if not sent:
                 return
@@ -103,8 +106,7 @@ class TargetWriter:
 
     def _gather(self) -> _Request:  # noqa: C901 - one branch for each way in which a partition has nothing to send now
         """Take one batch of each ready partition, up to a request's size."""
-        pump = self._pump
-        now_ms = pump.now_ms()
+        now_ms = self._context.now_ms()
         sent: _Request = defaultdict(dict)
         size = 0
         cut = False
@@ -114,13 +116,13 @@ class TargetWriter:
         limit = self._limit
         if limit.bytes_max is not None:
             self._stop_what_is_too_large()
-        closed_at = 1 if limit.is_careful(pump.now()) else _REQUEST_BYTES
+        closed_at = 1 if limit.is_careful(self._context.now()) else _REQUEST_BYTES
         proven_since: dict[Shard, float] = {}
         for slot in self._ready:
             copy = slot.copy
             shard = slot.shard
             if shard not in proven_since:
-                proven_since[shard] = pump.producers[shard].guard.proven_since()
+                proven_since[shard] = self._context.producers[shard].guard.proven_since()
             if slot.verified_at < proven_since[shard]:
                 stale.append(slot)
                 continue
@@ -128,7 +130,7 @@ class TargetWriter:
                 cut = True
                 break
             batch = copy.next_to_send(now_ms, claimed=False)
-            if copy.waits_for_claim and pump.producers[shard].guard.may_work_unguarded(slot):
+            if copy.waits_for_claim and self._context.producers[shard].guard.may_work_unguarded(slot):
                 batch = copy.next_to_send(now_ms, claimed=True)
             if batch is None:
                 (unclaimed if copy.waits_for_claim else spent).append(slot)
@@ -160,7 +162,7 @@ class TargetWriter:
             told = f"takes requests of {setting} bytes at most ({SOCKET_REQUEST_MAX_BYTES})"
         else:
             told = f"closes the connection over it; it does not tell its {SOCKET_REQUEST_MAX_BYTES}"
-        self._pump.fault(
+        self._supervisor.fault(
             slot,
             Reason.RECORD_TOO_LARGE,
             f"a batch of {size} bytes comes next, and broker {self.node} of the target {told}: raise it there and "
@@ -185,22 +187,32 @@ class TargetWriter:
 
     def _let_go(self, unclaimed: list[Slot], stale: list[Slot]) -> None:
         for slot in unclaimed:
-            self._pump.wait_for_claim(slot)
+            self._wait_for_claim(slot)
         for slot in stale:
-            self._pump.settle(slot, "its place was proven too long ago to go on from without the claim")
+            self._supervisor.settle(slot, "its place was proven too long ago to go on from without the claim")
+
+    def _wait_for_claim(self, slot: Slot) -> None:
+        """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
+        standing = self._context.producers[slot.shard].guard.standing(slot)
+        if standing is Standing.ASKING:
+            return
+        detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
+        if standing is Standing.CROWDED:
+            detail = "old record times follow new ones, and another daemon runs this flow: it must fall behind first"
+        self._supervisor.rest(slot, detail, Reason.WAITING_FOR_CLAIM)
 
     def _send(self, connection: Connection, sent: _Request) -> None:
         codec = self._codec
         if codec is None:
             codec = self._codec = ProduceCodec(
                 connection.versions.produce,
-                self._pump.target.topic_ids,
-                int(self._pump.target.cluster.spec.request_timeout_seconds * 1000),
+                self._context.target.topic_ids,
+                int(self._context.target.cluster.spec.request_timeout_seconds * 1000),
             )
         body, size = codec.request(sent)
         self._requests += 1
-        self._pump.totals.requests += 1
-        sent_at = self._pump.now()
+        self._context.books.totals.requests += 1
+        sent_at = self._context.now()
         self._unanswered.append(sent_at)
         connection.send(
             PRODUCE,
@@ -211,13 +223,13 @@ class TargetWriter:
         )
 
     async def _connect(self) -> Connection:
-        return await self._pump.target.cluster.connection(self.node, Purpose.PRODUCE)
+        return await self._context.target.cluster.connection(self.node, Purpose.PRODUCE)
 
     def _opened(self) -> None:
         self._codec = None
         if self._limit.wants_asking and not self._asking:
             self._asking = True
-            self._pump.start_task(self._ask_limit())
+            self._supervisor.start_task(self._ask_limit())
         self.kick()
 
     async def _ask_limit(self) -> None:
@@ -225,7 +237,7 @@ class TargetWriter:
         told: int | None = None
         try:
             async with asyncio.timeout(_ASK_SECONDS):
-                connection = await self._pump.target.cluster.connection(self.node, Purpose.CONTROL)
+                connection = await self._context.target.cluster.connection(self.node, Purpose.CONTROL)
                 told = await request_bytes_max(connection, self.node)
         except (KafkaError, TimeoutError):
             pass  # not told: what is sent shows it
@@ -236,12 +248,12 @@ class TargetWriter:
 
     def _refused(self, error: KafkaError) -> None:
         self._limit.unreachable()
-        self._pump.report_target(self.node, error)
+        self._context.problems.target(self.node, error.with_next_step())
 
     def _rested(self) -> None:
-        self._pump.leaders_stale(source=False)
+        self._supervisor.leaders_stale(source=False)
         for slot in list(self._ready):
-            self._pump.settle(slot, f"broker {self.node} of the target could not be reached")
+            self._supervisor.settle(slot, f"broker {self.node} of the target could not be reached")
         self.kick()
 
     # -- answers ------------------------------------------------------------------------------------------------
@@ -254,7 +266,7 @@ class TargetWriter:
             too_large = None
             if isinstance(error, ConnectionFailed):
                 carried = [(one[2], one[3].base_offset, one[1]) for rows in sent.values() for one in rows.values()]
-                if self._limit.lost(carried, sent_at, self._pump.now()):
+                if self._limit.lost(carried, sent_at, self._context.now()):
                     too_large = carried[0]
             self._lost(sent, error)
             if too_large is not None:
@@ -263,23 +275,21 @@ class TargetWriter:
         if self._limit.is_careful(sent_at):
             for one in [one for rows in sent.values() for one in rows.values()]:
                 self._limit.passed(one[2], one[1])
-        pump = self._pump
         accepted = codec.accepted(answer)
         if accepted is None:
             self._read_closely(codec, answer, sent)
         else:
-            pump.target_works(self.node)
+            self._context.problems.target_works(self.node)
             self._take(sent, accepted, sent_at)
         self._link.throttle(codec.throttle_seconds)
         if any(sent.values()):  # the broker left a partition out of its answer: as good as no answer
             self._lost(sent, None)
         self.kick()
-        pump.readers_kick()
+        self._supervisor.readers_kick()
 
     def _take(self, sent: _Request, answered: dict[str, list[Accepted]], sent_at: float) -> None:
         """Take the usual answer: every batch accepted."""
-        pump = self._pump
-        now = pump.now()
+        now = self._context.now()
         records = size = batches = held = 0
         frame: Frame | None = None
         for topic, rows in answered.items():
@@ -297,7 +307,7 @@ class TargetWriter:
                     size += batch_bytes
                     batches += 1
                     if not slot.active:
-                        pump.after_answer(slot, ProduceOutcome.ACCEPTED)
+                        self._supervisor.after_answer(slot, ProduceOutcome.ACCEPTED)
                 else:
                     self._closer_look(entry, 0, base_offset, "")
                 if batch[5] is not frame:
@@ -308,16 +318,16 @@ class TargetWriter:
         if frame is not None:
             frame.release(held)
         self._link.works()
-        pump.count(records, size, batches, now)
+        self._context.books.accepted(records, size, batches, now)
 
     def _read_closely(self, codec: ProduceCodec, answer: Frame, sent: _Request) -> None:
         try:
             produced = codec.answer(answer.buffer, answer.size)
         except CorruptRecords as damage:
             self._link.drop()
-            self._pump.report_target_damage(self.node, damage)
+            self._context.problems.target(self.node, str(damage))
             return
-        self._pump.target_works(self.node)
+        self._context.problems.target_works(self.node)
         self._link.works()
         for where, code, base_offset, _, message in produced:
             entry = sent.get(where.topic, {}).pop(where.partition, None)
@@ -330,23 +340,23 @@ class TargetWriter:
         """Take an answer that is not simply "accepted, where it was expected"."""
         _, _, slot, batch, episode = entry
         outcome = classify_produce(code)
-        detail = told(self._pump.target.cluster.spec, "Produce", code, slot.target.topic, message) if code else ""
+        detail = told(self._context.target.cluster.spec, "Produce", code, slot.target.topic, message) if code else ""
         before = slot.copy.acked_offset
         release(slot.copy.answered(batch, episode, outcome, base_offset, detail))
         if slot.copy.acked_offset > before:
-            self._pump.count(batch.record_count, batch.size, 1, self._pump.now())
+            self._context.books.accepted(batch.record_count, batch.size, 1, self._context.now())
         elif outcome is not ProduceOutcome.ACCEPTED:
-            self._pump.outcomes[outcome] += 1
-        self._pump.after_answer(slot, outcome)
+            self._context.books.outcomes[outcome] += 1
+        self._supervisor.after_answer(slot, outcome)
 
     def _lost(self, sent: _Request, error: KafkaError | None) -> None:
         for _, _, slot, batch, episode in [entry for entries in sent.values() for entry in entries.values()]:
             dropped = slot.copy.lost(batch, episode, str(error or "the broker did not answer for it"))
             release(dropped)
             batch.owner.release()  # type: ignore[attr-defined] # as above
-            self._pump.outcomes[ProduceOutcome.UNKNOWN] += 1
-            self._pump.after_answer(slot, ProduceOutcome.UNKNOWN)
+            self._context.books.outcomes[ProduceOutcome.UNKNOWN] += 1
+            self._supervisor.after_answer(slot, ProduceOutcome.UNKNOWN)
         sent.clear()
         if error is not None:
-            self._pump.report_target(self.node, error)
-        self._pump.leaders_stale(source=False)
+            self._context.problems.target(self.node, error.with_next_step())
+        self._supervisor.leaders_stale(source=False)

@@ -139,7 +139,7 @@ class Chores:
         slots = [slot for slot in parts.pump.slots.values() if slot.shard in ours]
         if not slots:
             return
-        await parts.pump.maps.persist(slots)
+        await parts.pump.context.maps.persist(slots)
         await parts.source_ends.record(parts.pump, ours)
         if any(
             slot.copy.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
@@ -163,7 +163,7 @@ class Chores:
 
     async def _watch_open_transactions(self) -> None:
         parts = self._parts
-        if not parts.pump.committed_only:  # whoever copies uncommitted records waits for no transaction
+        if not parts.pump.context.committed_only:  # whoever copies uncommitted records waits for no transaction
             return
         watch = OpenTransactions(self._flow.name, parts.pump)
         while True:
@@ -205,7 +205,7 @@ class Chores:
         while True:
             await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
             pump = parts.pump
-            moved, lag = pump.totals.records + pump.totals.filled, pump.lag_records()
+            moved, lag = pump.context.books.totals.records + pump.context.books.totals.filled, pump.lag_records()
             partitions: list[PartitionStatus] = []
             if lag or progress.is_stopped or not pump.all_copying():
                 # Not while all is well: the whole status of a thousand idle partitions is most of what they cost.

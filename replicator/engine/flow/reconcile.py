@@ -66,7 +66,7 @@ class Lineup:
         pump = self._pump
         if mirror.fault is not None:
             self._stop(slots, mirror.fault)
-        elif mirror.recorded and pump.writers.copies(mirror.target_topic):
+        elif mirror.recorded and pump.context.writers.copies(mirror.target_topic):
             # Else shards may change hands in the middle of a pass: the target topic is not proven ours yet.
             pump.source.topic_ids[mirror.topic] = mirror.source_id
             pump.target.topic_ids[mirror.target_topic] = mirror.target_id
@@ -139,7 +139,7 @@ class Lineup:
         for slot in slots:
             if slot.copy.outstanding or slot.copy.doubtful:
                 doubt_seconds = pump.target.cluster.spec.doubt_seconds
-                self._doubts[slot.source] = max(slot.doubt_until, pump.now() + doubt_seconds)
+                self._doubts[slot.source] = max(slot.doubt_until, pump.context.now() + doubt_seconds)
             pump.remove(slot)
 
 

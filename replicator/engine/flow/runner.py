@@ -809,7 +809,7 @@ class FlowRunner:
         mirror = parts.sync.mirrors.get(slot.source.topic) if parts is not None else None
         if parts is None or mirror is None:
             return 0
-        return intact_below(slot, mirror, source_end, parts.pump.now(), parts.pump.now_ms())
+        return intact_below(slot, mirror, source_end, parts.pump.context.now(), parts.pump.context.now_ms())
 
     async def seeding(self, slot: Slot, offset: int) -> None:
         """A partition is going to be seeded (`pump.Watcher`)."""
@@ -845,10 +845,10 @@ class FlowRunner:
     def _follow_writers(self, parts: Parts) -> None:
         """Stop at once what a fence has begun for; begin anew with what may be copied (again)."""
         self._writers_changed = False
-        before, writers = parts.pump.writers, state.writers_of(parts.state_log.records, parts.identity.uid)
+        before, writers = parts.pump.context.writers, state.writers_of(parts.state_log.records, parts.identity.uid)
         if writers is None or writers == before:
             return
-        parts.pump.writers = writers
+        parts.pump.context.writers = writers
         changed = [
             slot for slot in parts.pump.slots.values() if writers.of(slot.target.topic) != before.of(slot.target.topic)
         ]

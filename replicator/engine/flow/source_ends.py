@@ -68,7 +68,7 @@ class SourceEnds:
             await turns.give()
             if slot.shard not in shards:
                 continue
-            now, now_ms = pump.now(), pump.now_ms()
+            now, now_ms = pump.context.now(), pump.context.now_ms()
             pump.take_silence(slot)
             end, at = slot.lag.observed_end, slot.lag.observed_at
             if end is None or at is None:

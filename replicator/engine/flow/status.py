@@ -97,7 +97,7 @@ async def flow_status(
         target=flow.target,
         state=shown,
         reason=trouble,
-        epoch=pump.writers.flow.producer_epoch if pump else None,
+        epoch=pump.context.writers.flow.producer_epoch if pump else None,
         lag_records=total_known([one.lag_records for one in counted]),
         rpo_seconds=worst_known([one.rpo_seconds for one in counted]),
         source_seen_age_seconds=worst_known([one.source_seen_age_seconds for one in counted]),
@@ -220,7 +220,7 @@ def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStat
     if unanswered is not None and (copy.is_copying() or reason in {None, Reason.WAITING_FOR_LEADER}):
         reason, detail = Reason.WAITING_FOR_LEADER, unanswered
     known = copy.episode > 0 and reason is not Reason.FENCED  # what it was at the fence is not what it is
-    now, now_ms = pump.now(), time.time_ns() // 1_000_000
+    now, now_ms = pump.context.now(), time.time_ns() // 1_000_000
     lag = slot.lag.lag_records_at(now) if known else None
     return PartitionStatus(
         partition=slot.source.partition,
@@ -258,7 +258,7 @@ def _phase(slot: Slot, reason: Reason | None) -> PartitionPhase:
 
 def _unanswered(slot: Slot, pump: Pump, silent: Silent) -> str | None:
     """Return which of the brokers that a partition is copied between does not answer, or that there is none."""
-    there, here = pump.leaders_of(slot)
+    there, here = pump.context.leaders_of(slot)
     for side, where, leader, why in (
         (pump.source, slot.source, there, silent.source),
         (pump.target, slot.target, here, silent.target),
@@ -312,19 +312,19 @@ def _open_seconds(slot: Slot, pump: Pump) -> float | None:
     if slot.open_since is None or slot.held_up_by is None:
         return None
     seen_at = slot.lag.observed_at
-    until = pump.now() if seen_at is None else min(pump.now(), max(seen_at, slot.open_since))
+    until = pump.context.now() if seen_at is None else min(pump.context.now(), max(seen_at, slot.open_since))
     return round(until - slot.open_since, 3)
 
 
 def _verified_age(slot: Slot, pump: Pump) -> float | None:
-    age = slot.verified.age_seconds(pump.now()) if slot.verified is not None else None
+    age = slot.verified.age_seconds(pump.context.now()) if slot.verified is not None else None
     return None if age is None else round(age, 3)
 
 
 def _totals(pump: Pump | None) -> FlowTotals:
     if pump is None:
         return FlowTotals()
-    totals, outcomes = pump.totals, pump.outcomes
+    totals, outcomes = pump.context.books.totals, pump.context.books.outcomes
     refused = (
         ProduceOutcome.OUT_OF_ORDER,
         ProduceOutcome.MOVED,
@@ -336,7 +336,7 @@ def _totals(pump: Pump | None) -> FlowTotals:
     )
     progress_ms = None
     if totals.last_progress is not None:
-        progress_ms = int(time.time() * 1000 - (pump.now() - totals.last_progress) * 1000)
+        progress_ms = int(time.time() * 1000 - (pump.context.now() - totals.last_progress) * 1000)
     return FlowTotals(
         records_total=totals.records,
         bytes_total=totals.bytes,

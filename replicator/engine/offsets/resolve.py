@@ -85,7 +85,7 @@ class Resolver:
         owner = self._owner(mirror)
         facts = await self._facts.of(mirror, order, adopts=owner is not None)
         self._sync.check_clusters()  # as they were just described: a rebuilt source looks like one that lost its end
-        others_write = self._pump.origins is not None
+        others_write = self._pump.context.origins is not None
         plan = plan_resolution(
             order.topic, order.how, facts, others_write=others_write, owner=str(owner) if owner is not None else ""
         )
@@ -97,7 +97,7 @@ class Resolver:
 
     def _owner(self, mirror: Mirror) -> Owner | None:
         """Return the other flow that the target topic belongs to, None where it is nobody's or ours."""
-        return None if self._pump.origins is not None else self._owners.of(mirror.target_topic)
+        return None if self._pump.context.origins is not None else self._owners.of(mirror.target_topic)
 
     async def carry_out(self, order: Order) -> Plan | None:
         """Do it; return the plan that was carried out, None where nothing stands still.
@@ -170,7 +170,7 @@ class Resolver:
     async def _set_aside(self, mirror: Mirror, step: GiveUp, before: bytes | None) -> bytes | None:
         """Write aside what is given up; return the mirror's record as it is then: it names the dead-letter topic."""
         origin = TopicPartition(mirror.topic, step.partition)
-        there = await open_log(self._pump.source, origin, committed=self._pump.committed_only)
+        there = await open_log(self._pump.source, origin, committed=self._pump.context.committed_only)
         if there is None:
             return before
         committed, compacted = there.committed, mirror.compacted

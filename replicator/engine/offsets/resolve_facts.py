@@ -61,7 +61,7 @@ class FactFinder:
         pump = self._pump
         origin, where = TopicPartition(mirror.topic, number), TopicPartition(mirror.target_topic, number)
         compacted = mirror.compacted
-        there = await open_log(pump.source, origin, committed=pump.committed_only, compacted=compacted)
+        there = await open_log(pump.source, origin, committed=pump.context.committed_only, compacted=compacted)
         return there, await open_log(pump.target, where, committed=False, compacted=compacted)
 
     async def of(self, mirror: Mirror, order: Order, *, adopts: bool) -> list[Facts]:
@@ -111,7 +111,7 @@ class FactFinder:
         track = slot.copy.track if slot is not None else None
         if track is None:
             return Place(here.end, here.end)
-        if self._pump.origins is not None:
+        if self._pump.context.origins is not None:
             return Place(track.offsets.last_run_end.source, here.end)
         if track.mapped:
             end = track.offsets.end
@@ -148,7 +148,7 @@ class FactFinder:
             if found.place is None and not found.ambiguous:
                 found = await begins_alike(there, here)
         elif reason is Reason.FOREIGN_WRITER and here.where.partition in mirror.active:
-            found = await behind_ours(there, here, self._pump.writers.flow.producer_id, to_source)
+            found = await behind_ours(there, here, self._pump.context.writers.flow.producer_id, to_source)
         elif reason in {Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH, Reason.OTHER_OWNER}:
             found = await copied_end(there, here)
             if found.place is None and reason is Reason.CONTENT_MISMATCH:

@@ -40,7 +40,7 @@ class SourceLooks:
         A broker that does not answer is waited for once, and keeps nobody's partitions from being asked for but its
         own.
         """
-        now = self._pump.now()
+        now = self._pump.context.now()
         due = [slot for slot in self._pump.slots.values() if self._is_due(slot, now)]
         silent: set[int] = set()
         for first in range(0, len(due), _PARTITIONS_PER_REQUEST):
@@ -48,11 +48,11 @@ class SourceLooks:
 
     async def _ask(self, slots: list[Slot], silent: set[int]) -> None:
         pump = self._pump
-        asked_at = pump.now()
+        asked_at = pump.context.now()
         told, unseen = await ends_of(
             pump.source.cluster,
             [slot.source for slot in slots],
-            committed=pump.committed_only,
+            committed=pump.context.committed_only,
             timeout_seconds=_ANSWER_SECONDS_MAX,
             silent=silent,
         )

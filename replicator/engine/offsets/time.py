@@ -44,7 +44,7 @@ async def answers(
     """
     mirror, partitions = questioned(mirrors, question.topic, question.partition)
     wanted = [TopicPartition(question.topic, number) for number in partitions]
-    source, committed = pump.source.cluster, pump.committed_only
+    source, committed = pump.source.cluster, pump.context.committed_only
     # The ends first: what is not found below an end that was read before can only have come behind it.
     ends, unseen = await ends_of(source, wanted, committed=committed, timeout_seconds=_ASK_SECONDS)
     found, silent = await at_time(

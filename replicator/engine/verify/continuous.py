@@ -233,7 +233,7 @@ class ContinuousVerify:
         rate = self._flow.verify.bytes_per_second
         # What the copy may open to encode it anew is compared record by record; what is larger passes as it is.
         opened_bytes_max = max(OPENED_BYTES_MAX, self._flow.limits.in_flight_bytes)
-        room = Borrowed(self._pump.frames, asyncio.get_running_loop(), self._pump.line_kick)
+        room = Borrowed(self._pump.context.line.frames, asyncio.get_running_loop(), self._pump.context.line.kick)
         async with Verifier(source, target, self._flow.isolation, rate, opened_bytes_max, room) as verifier:
             while True:
                 self._forget_what_is_gone()
@@ -249,7 +249,7 @@ class ContinuousVerify:
     async def _look(self, verifier: Verifier, place: Place) -> bool:
         """Look at one partition; one that cannot be read rests, longer each time, and the others go on."""
         trouble = self._troubles.get(place.track)
-        if trouble is not None and self._pump.now() < trouble.until:
+        if trouble is not None and self._pump.context.now() < trouble.until:
             return False
         try:
             more = await verifier.look(place)
@@ -275,7 +275,7 @@ class ContinuousVerify:
     def _trouble(self, place: Place, error: ReplicatorError, before: _Trouble | None) -> None:
         """Tell of it once for as long as it stays the same."""
         rest = _ROUND_SECONDS if before is None else min(_TROUBLE_SECONDS_MAX, before.rest_seconds * 2)
-        self._troubles[place.track] = _Trouble(str(error), rest, self._pump.now() + rest)
+        self._troubles[place.track] = _Trouble(str(error), rest, self._pump.context.now() + rest)
         if before is None or before.text != str(error):
             log.warning(
                 "not verified",

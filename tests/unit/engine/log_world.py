@@ -79,7 +79,7 @@ class World:
 
     def land(self, slot: Slot) -> None:
         """Let the target take what is queued, at once; fills wait."""
-        while (item := slot.copy.next_to_send(self.pump.now_ms(), claimed=True)) is not None:
+        while (item := slot.copy.next_to_send(self.pump.context.now_ms(), claimed=True)) is not None:
             assert slot.copy.accepted(item, slot.copy.episode, item.base_offset)
             release([item])
 

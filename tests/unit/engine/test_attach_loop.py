@@ -63,7 +63,7 @@ class World:
             leaders_stale=nothing,
             topics_stale=nothing,
         )
-        self.loop = AttachLoop(cast("Pump", self.pump))
+        self.loop = AttachLoop(cast("Any", self.pump), cast("Any", self.pump))
 
     @staticmethod
     def _slot(number: int) -> Slot:

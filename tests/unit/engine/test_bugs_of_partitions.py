@@ -174,7 +174,7 @@ class Fills:
                 doubtful=False,
             )
             monkeypatch.setattr(slot, "copy", copy)
-        self.filler = Filler(pump, 1)
+        self.filler = Filler(pump.context, pump, 1)
         monkeypatch.setattr(self.filler, "_write", self.write)
         self.stopped: list[int] = []
         monkeypatch.setattr(pump, "stop_over_bug", lambda slot, _: self.stopped.append(slot.source.partition))

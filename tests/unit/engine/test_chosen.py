@@ -33,6 +33,7 @@ from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Select
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster, Leader, Topic
+from tests.pumps import pump_with
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ async def test_partitions_that_are_added_begin_at_their_first_record() -> None:
     side = SimpleNamespace(topic_ids={})
     shards = SimpleNamespace(works_on=lambda _where: True)
     writers = SimpleNamespace(copies=lambda _topic: True)
-    pump = cast("Pump", SimpleNamespace(slots=slots, add=add, source=side, target=side, shards=shards, writers=writers))
+    pump = cast("Pump", pump_with(slots=slots, add=add, source=side, target=side, shards=shards, writers=writers))
     ends = SourceEnds(UID, cast("StateLog", Log()))
     await Lineup(FLOW, pump, ends).apply([mirror], 0, lambda: False)
     assert [slot.begin_at_end for slot in slots.values()] == [True, True, False]

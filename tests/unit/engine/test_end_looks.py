@@ -64,7 +64,7 @@ async def test_an_end_that_is_not_proven_is_waited_for(worlds: list[World], name
     await world.until(lambda: slot.copy.reason is not None and reading.copy.is_copying())
     there = world.source.logs[ONE]
     there.end, there.local, there.slow = 95, log.local, log.slow
-    reading.lag.observe(95, world.pump.now())
+    reading.lag.observe(95, world.pump.context.now())
     world.source.looks.clear()
     await world.until(lambda: (ONE, 90) in world.source.looks)
     await asyncio.sleep(0.2)
@@ -96,7 +96,7 @@ async def test_looks_at_ends_are_bounded_and_come_round(worlds: list[World], mon
     world.run()
     await world.until(lambda: waits.copy.is_copying() and ends.copy.is_copying())
     for slot in (waits, ends):
-        slot.lag.observe(100, world.pump.now())
+        slot.lag.observe(100, world.pump.context.now())
     world.source.looks.clear()
     await world.until(lambda: ends.copy.head_fill is not None)
 
@@ -150,7 +150,7 @@ async def test_looks_leave_a_quota_to_those_that_copy(worlds: list[World]) -> No
     cluster = world.pump.source.cluster
     leader = cluster.leader(ZERO)
     assert leader is not None
-    looks, began = EndLooks(world.pump), world.pump.now()
+    looks, began = EndLooks(world.pump.context, world.pump), world.pump.context.now()
     assert looks.spared(slots, began) == slots
     for after, count in ((0, 0), (50, 0), (99, 0), (101, 1), (150, 0), (202, 1)):
         cluster.seen.broker(leader.node).throttled(began + after, began + after + 10.0)

@@ -14,12 +14,14 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.log_starts import LogStarts
 from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.problems import Problems
 from replicator.engine.copy.target_ends import TargetEnds
 from replicator.engine.logs.side import Side
 from replicator.engine.offsets.source_looks import SourceLooks
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.wire.cluster import Cluster, Purpose
+from tests.pumps import pump_with
 from tests.unit.engine.log_broker import Log, LogBroker
 
 ME = "me"
@@ -49,14 +51,14 @@ class World:
                 slot = _slot(TopicPartition(f"orders-{broker.node}", number))
                 slots[slot.source] = slot
                 broker.logs[slot.source] = Log(end=20, start=3)
-        self.pump = SimpleNamespace(
+        self.pump = pump_with(
             now=asyncio.get_running_loop().time,
             slots=slots,
             source=side,
             target=side,
             committed_only=False,
             take_silence=lambda _: None,
-            trouble={},
+            problems=Problems("east", "west"),
             settle=lambda slot, _: self.settled.append(slot),
         )
         for broker in self.brokers:  # while all answer: a connection that is open stays open
@@ -113,16 +115,16 @@ async def test_ends_of_the_target(world: World, monkeypatch: pytest.MonkeyPatch)
     async with asyncio.timeout(2 * SECONDS_MAX):
         await ends.look()
     assert set(world.settled) == world.sound
-    assert not world.pump.trouble, "a leader may have moved"
+    assert not world.pump.context.problems.by_place, "a leader may have moved"
 
     monkeypatch.setattr("replicator.engine.copy.target_ends._UNKNOWN_SECONDS", 0.0)
     await ends.look()
-    told = world.pump.trouble["west ends of idle mirrors"]
+    told = world.pump.context.problems.by_place["west ends of idle mirrors"]
     assert "whether somebody else writes to 4 idle partitions is unknown: the end of orders-1-" in told
 
     world.pump.slots.clear()
     await ends.look()
-    assert not world.pump.trouble
+    assert not world.pump.context.problems.by_place
 
 
 async def test_starts_of_logs(world: World) -> None:

@@ -69,9 +69,9 @@ class World:
                 pump._writer_of[slot].kick()
 
         pump.ready = ready  # type: ignore[method-assign] # the healthy broker's answers, reduced to their result
-        guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True)
+        guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True, close=lambda: None)
         shard = shard_with(SimpleNamespace(effective_since=lambda: 0.0, number=1))
-        pump.producers = {shard: ShardProducer(cast("Any", guard), cast("Any", None))}
+        pump.context.producers = {shard: ShardProducer(cast("Any", guard), cast("Any", None))}
         pump.shards = cast("Any", SimpleNamespace(of=lambda _: shard, close=lambda: None))
         slot = pump.add(HUNG, TopicPartition("orders-2", 1), TargetLimits(1 << 20, 1000))
         assert pump.begin_copying(slot, Resume(0, 0, None), 0)
@@ -110,9 +110,9 @@ async def test_what_a_hung_broker_is_owed_holds_no_frame_of_the_others(world: Wo
     await world.bench.until(lambda: bool(pump._owing))
     before = world.healthy.copy.acked_offset
     await world.bench.until(lambda: world.healthy.copy.acked_offset >= before + _BATCHES)
-    held = pump.frames.in_use
+    held = pump.context.line.frames.in_use
     await world.bench.until(lambda: world.healthy.copy.acked_offset >= before + 2 * _BATCHES)
-    assert pump.frames.in_use <= held + 1
+    assert pump.context.line.frames.in_use <= held + 1
     assert world.hung.copy.acked_offset == 0
 
 
@@ -140,13 +140,14 @@ async def test_a_large_batch_that_a_hung_broker_is_owed_keeps_no_other_from_bein
 
     async def begin_small(topics: list[str]) -> None:
         await begin(topics)
-        made.bench.pump._in_flight_bytes = 1 << 20
+        made.bench.pump.context.line._in_flight_bytes = 1 << 20
 
     made.bench.begin = begin_small  # type: ignore[method-assign]
     async with at_work(monkeypatch, made, connected=True) as world:
         pump = world.bench.pump
         await world.bench.until(lambda: bool(pump._owing))
-        assert pump.frames.in_use_bytes > made.hung_bytes
+        assert pump.context.line.frames.in_use_bytes > made.hung_bytes
         before = world.healthy.copy.acked_offset
         await world.bench.until(lambda: world.healthy.copy.acked_offset >= before + _BATCHES)
-        assert pump.frames.in_use_bytes <= pump.frames.bytes_max + pump.frames.frame_bytes
+        frames = pump.context.line.frames
+        assert frames.in_use_bytes <= frames.bytes_max + frames.frame_bytes

@@ -174,8 +174,8 @@ async def test_what_takes_long_to_be_encoded_anew_is_done_beside_the_loop(
     found = taken(one, slot)
     assert found[:4] == [(100, 5000), (5100, 1), (5101, 1), (5102, 1)]
     assert sum(length for _, length in found) == 10_004
-    assert not one.pump.opener.is_busy
-    assert one.pump.frames.has_room()
+    assert not one.pump.context.opener.is_busy
+    assert one.pump.context.line.frames.has_room()
 
 
 async def test_what_expands_too_far_and_must_be_opened_stops_its_partition_alone(bench: list[Bench]) -> None:

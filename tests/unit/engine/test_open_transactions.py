@@ -38,6 +38,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.wire.cluster import Leader
 from replicator.wire.fetch import Fetched
+from tests.pumps import pump_with
 from tests.shards import shard_with
 
 WHERE = TopicPartition("orders", 0)
@@ -74,7 +75,7 @@ class Source:
 
     def __post_init__(self) -> None:
         self.slot = Slot(WHERE, WHERE, PartitionCopy(WHERE, TargetLimits(1000, 0)), shard_with())
-        pump = SimpleNamespace(
+        pump = pump_with(
             source=SimpleNamespace(cluster=self),
             slots={WHERE: self.slot},
             now=lambda: self.time,
@@ -279,6 +280,6 @@ def test_a_fetch_answer_tells_where_the_stable_offset_stands(
     pump = cast("Any", SimpleNamespace(committed_only=committed_only, now=lambda: 7.0))
     answer = Fetched(WHERE, 0, 9, 5, 0, None, None, 0, 0)
     asked = Asked(slot, slot.copy.episode, 0)
-    SourceReader(pump, 1)._take_partition(asked, answer, cast("Any", None))
+    SourceReader(pump, pump, 1)._take_partition(asked, answer, cast("Any", None))
 
     assert (slot.stable_offset, slot.open_since, slot.lag.observed_end) == expected

@@ -67,12 +67,12 @@ async def test_what_the_source_takes_while_a_flow_is_paused_is_part_of_the_loss(
     slot = await world.begin()
     world.broker.logs[WHERE].end = 17
     monkeypatch.setattr("replicator.engine.offsets.source_looks._LOOKED_SECONDS", 0.0)
-    before_ms = world.bench.pump.now_ms()
+    before_ms = world.bench.pump.context.now_ms()
     await world.look()
     end, seen_ms, copied = world.recorded()
     assert (end, copied) == (17, 10)
     assert seen_ms is not None
-    assert before_ms - 1 <= seen_ms <= world.bench.pump.now_ms()
+    assert before_ms - 1 <= seen_ms <= world.bench.pump.context.now_ms()
     assert slot.lag.lag_records() == 7
 
     world.broker.frozen = True

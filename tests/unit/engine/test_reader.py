@@ -88,7 +88,7 @@ class Bench:
 
     def land(self, slot: Slot) -> None:
         """Let the target take what is queued, at once."""
-        while (item := slot.copy.next_to_send(self.pump.now_ms(), claimed=True)) is not None:
+        while (item := slot.copy.next_to_send(self.pump.context.now_ms(), claimed=True)) is not None:
             self.landed.append((slot, item.base_offset, item.record_count))
             assert slot.copy.accepted(item, slot.copy.episode, item.base_offset)
             release([item])
@@ -349,7 +349,7 @@ async def test_answers_that_are_none_are_met_with_a_growing_pause(bench: list[Be
         one.pump.readers_kick()
 
     assert one.pump._readers[1]._link._drop_pause_seconds >= 0.05 * 2**3
-    assert "east broker 1" in one.pump.trouble
+    assert "east broker 1" in one.pump.context.problems.by_place
 
 
 async def test_every_broker_is_read_where_there_are_more_than_frames(bench: list[Bench]) -> None:
@@ -360,7 +360,7 @@ async def test_every_broker_is_read_where_there_are_more_than_frames(bench: list
         one.read(TopicPartition(f"orders-{broker.node}", 0), 100)
     await one.until(lambda: all(len(broker.fetches) >= 2 for broker in brokers))
 
-    assert one.pump.frames.frame_bytes * 14 <= FLOW.limits.in_flight_bytes
+    assert one.pump.context.line.frames.frame_bytes * 14 <= FLOW.limits.in_flight_bytes
 
 
 async def test_a_frame_that_becomes_free_goes_to_who_waits_longest(bench: list[Bench]) -> None:
@@ -369,7 +369,7 @@ async def test_a_frame_that_becomes_free_goes_to_who_waits_longest(bench: list[B
     one = await opened(bench, *brokers)
     for broker in brokers:
         one.read(TopicPartition(f"orders-{broker.node}", 0), 100)
-    one.pump.frames.divide(2, 300 << 10)
+    one.pump.context.line.frames.divide(2, 300 << 10)
     await one.until(lambda: all(len(broker.fetches) >= 3 for broker in brokers))
     before = [len(broker.fetches) for broker in brokers]
     await one.until(lambda: min(len(broker.fetches) for broker in brokers) >= max(before) + 10)
@@ -394,15 +394,16 @@ async def test_idle_brokers_do_not_keep_frames_from_busy_ones(bench: list[Bench]
         return {where: partition(where, batch(offset, FIVE), end=1 << 40)}
 
     one = await opened(bench, *(SourceBroker(node, answer) for node in polls))
-    one.pump._in_flight_bytes = 10 * (256 << 10)
+    one.pump.context.line._in_flight_bytes = 10 * (256 << 10)
     slots = [one.read(TopicPartition(f"orders-{node}", 0), 100) for node in polls]
-    assert one.pump.frames.frames_max == 10
+    assert one.pump.context.line.frames.frames_max == 10
     await one.until(lambda: all(polls.values()))
     polls.update(dict.fromkeys(polls, 0))
-    began = one.pump.now()
+    began = one.pump.context.now()
     await one.until(lambda: min(polls.values()) >= 20)
 
-    assert one.pump.now() - began < 5.0, "20 times 0.1 s it takes at most, beside the work; it was 20 times 0.6 s"
+    took = one.pump.context.now() - began
+    assert took < 5.0, "20 times 0.1 s it takes at most, beside the work; it was 20 times 0.6 s"
     assert max(polls.values()) <= 4 * min(polls.values())
     assert all(slots[node - 1].copy.acked_offset > 100 for node in busy_ones)
 
@@ -412,6 +413,6 @@ async def test_polls_are_long_where_frames_are_enough(bench: list[Bench]) -> Non
     one = await opened(bench, *(SourceBroker(node, nothing) for node in range(1, 41)))
     for broker in one.brokers:
         one.read(TopicPartition(f"orders-{broker.node}", 0), 100)
-    assert one.pump.poll_ms == 500
-    one.pump.frames.divide(3, 256 << 10)
-    assert one.pump.poll_ms == 10
+    assert one.pump.context.line.poll_ms == 500
+    one.pump.context.line.frames.divide(3, 256 << 10)
+    assert one.pump.context.line.poll_ms == 10

@@ -27,6 +27,7 @@ from replicator.model.resolution import ALLOWED, How, Order
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Topic
+from tests.pumps import pump_with
 from tests.unit.engine.test_chosen import FLOW, UID, Log, Side, sync
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class World:
     def resolver(self, topics: TopicSync) -> Resolver:
         """Return who resolves its faults."""
         sides = [SimpleNamespace(cluster=side, topic_ids={}) for side in (self.source, self.target)]
-        pump = SimpleNamespace(source=sides[0], target=sides[1], slots={}, origins=None, committed_only=True)
+        pump = pump_with(source=sides[0], target=sides[1], slots={}, origins=None, committed_only=True)
         owners = Owners(FLOW, UID, cast("StateLog", self.log), 30.0, lambda: 0.0)
         log = cast("StateLog", self.log)
         return Resolver(UID, topics, cast("Pump", pump), log, cast("TopicAdmin", None), owners)

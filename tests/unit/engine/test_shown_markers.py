@@ -156,8 +156,8 @@ async def test_partitions_go_over_to_mapped_offsets_there(target: Target, monkey
     monkeypatch.setattr("replicator.engine.copy.filler._is_ours", lambda *_: True)
     told: list[tuple[int, str]] = []
     monkeypatch.setattr(world.pump, "map_instead", lambda slot, why: told.append((slot.source.partition, why)))
-    monkeypatch.setattr(world.pump, "settle_and_rest", lambda slot, why: told.append((slot.source.partition, why)))
-    filler = Filler(world.pump, 1)
+    monkeypatch.setattr(world.pump, "rest", lambda slot, why, _: told.append((slot.source.partition, why)))
+    filler = Filler(world.pump.context, world.pump, 1)
     for slot in world.slots:
         filler.add(slot)
     await world.rest()

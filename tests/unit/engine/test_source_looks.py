@@ -12,6 +12,7 @@ from replicator.engine.offsets import source_looks
 from replicator.engine.offsets.source_looks import SourceLooks
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
+from tests.pumps import pump_with
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ async def test_what_nothing_tells_of_is_asked_for(monkeypatch: pytest.MonkeyPatc
     slots = {one.source: one for one in (paused, seen, truncated, recreated, gone)}
     ids = {name: SimpleNamespace(topic_id=known) for name, known in (IDS | {"b": b"x" * 16}).items()}
     clock = [100.0]
-    pump = SimpleNamespace(
+    pump = pump_with(
         now=lambda: clock[0],
         slots=slots,
         committed_only=True,

@@ -39,26 +39,29 @@ class World:
         self.answer: Any = None
         nothing = lambda *_, **__: None  # noqa: E731 - a hole to call into
         frames = FramePool(3, 1 << 20)
-        self.pump = SimpleNamespace(
+        self.pump: Any = SimpleNamespace(
             now=lambda: self.now,
             now_ms=lambda: WALL_MS + int(self.now * 1000),
             source=SimpleNamespace(cluster=SimpleNamespace(leader=lambda _: Leader(1, 1)), topic_ids=IDS, chooser=None),
-            frames=SimpleNamespace(frame_bytes=1 << 20),
-            take_frame=lambda _reader: frames.take(),
-            leave_line=lambda _reader: None,
-            poll_ms=500,
-            line_kick=lambda: None,
+            line=SimpleNamespace(
+                frames=SimpleNamespace(frame_bytes=1 << 20),
+                take=lambda _reader: frames.take(),
+                leave=lambda _reader: None,
+                poll_ms=500,
+                kick=lambda: None,
+            ),
             wants_more=lambda slot: slot.copy.wants_more(1 << 20),
             committed_only=False,
             origins=None,
-            source_works=nothing,
+            problems=SimpleNamespace(source_works=nothing),
             writers_kick=nothing,
-            end_looks=SimpleNamespace(answered_empty=nothing),
+            answered_empty=nothing,
             _reader_of={},
             slots={},
         )
         self.pump.take_silence = lambda slot: Pump.take_silence(cast("Pump", self.pump), slot)
-        self.reader = SourceReader(cast("Pump", self.pump), 1)
+        self.pump.context = self.pump
+        self.reader = SourceReader(cast("Any", self.pump), cast("Any", self.pump), 1)
         self.reader._link = cast("Any", SimpleNamespace(get=lambda: self, works=nothing))
         self.versions = SimpleNamespace(fetch=VERSION)
 

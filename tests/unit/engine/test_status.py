@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from replicator.aio.turns import Turns
-from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.intake import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.core.status.health import phases
+from replicator.engine.copy.books import Books, Totals
 from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.partition import OpenTransaction, Slot
-from replicator.engine.copy.pump import Totals
 from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
 from replicator.engine.state.log import StateLog
 from replicator.engine.topics.mirror import Mirror
@@ -60,12 +59,13 @@ def pump_of(*slots: Slot, source: Cluster | None = None, target: Cluster | None 
     made = SimpleNamespace(
         slots={one.source: one for one in slots},
         take_silence=lambda _: None,
-        writers=SimpleNamespace(flow=SimpleNamespace(producer_epoch=1)),
-        totals=Totals(),
-        outcomes=dict.fromkeys(ProduceOutcome, 0),
+        context=SimpleNamespace(
+            writers=SimpleNamespace(flow=SimpleNamespace(producer_epoch=1)),
+            books=Books(),
+            now=lambda: 100.0,
+            leaders_of=lambda one: (there.leader(one.source), here.leader(one.target)),
+        ),
         shards=SimpleNamespace(**asked | shards),
-        now=lambda: 100.0,
-        leaders_of=lambda one: (there.leader(one.source), here.leader(one.target)),
         source=SimpleNamespace(cluster=there),
         target=SimpleNamespace(cluster=here),
     )
@@ -181,9 +181,9 @@ def test_an_accepted_round_of_a_fill_sets_its_pace() -> None:
     """From when it was sent until now; a refused one says nothing."""
     made = copied(0, fill=20_000)
     made.active = True
-    told = SimpleNamespace(now=lambda: 100.0, count_fill=lambda *_: None, start_task=lambda work: work.close())
+    told: Any = SimpleNamespace(now=lambda: 100.0, books=Books(), start_task=lambda work: work.close())
     round_one = made.copy.begin_fill(10_000)
-    Filler(cast("Pump", told), 1)._filled(made, round_one, made.copy.episode, 10_010, 98.0)
+    Filler(told, told, 1)._filled(made, round_one, made.copy.episode, 10_010, 98.0)
     assert shown(made)[:2] == (Reason.FILLING, "filling 10,000 offsets without a record, about 2.0s left")
 
 
@@ -204,7 +204,7 @@ def test_an_open_transaction_comes_before_a_fill() -> None:
 
 def test_filled_offsets_are_counted() -> None:
     """Of the whole flow, since the daemon began."""
-    pump = SimpleNamespace(totals=Totals(filled=77), outcomes=dict.fromkeys(ProduceOutcome, 0))
+    pump = SimpleNamespace(context=SimpleNamespace(books=Books(Totals(filled=77))))
     assert _totals(cast("Pump", pump)).filled_offsets_total == 77
 
 

@@ -13,6 +13,7 @@ from replicator.engine.verify.continuous import ContinuousVerify, Verifier
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
+from tests.pumps import pump_with
 from tests.shards import shard_with
 
 WHERE = TopicPartition("orders", 0)
@@ -29,7 +30,7 @@ def copied() -> Slot:
 async def test_a_partition_made_anew_inherits_neither_rest_nor_finds() -> None:
     """It is another copy: what stood in the way of the one before says nothing of it."""
     slots = {WHERE: copied()}
-    verify = ContinuousVerify(FLOW, cast("Any", SimpleNamespace(slots=slots, now=lambda: 100.0)))
+    verify = ContinuousVerify(FLOW, cast("Any", pump_with(slots=slots, now=lambda: 100.0)))
     looks: list[object] = []
 
     async def look(place: Any) -> bool:

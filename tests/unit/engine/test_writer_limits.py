@@ -59,9 +59,9 @@ class Bench:
     def add(self, where: TopicPartition, value_bytes: int) -> Slot:
         """Let a partition send batches of that size, one after the other."""
         slot = self.pump.add(where, where, TargetLimits(1 << 20, 1 << 60))
-        guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True)
+        guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True, close=lambda: None)
         self.producers[slot.shard] = ShardProducer(cast("Any", guard), cast("Any", None))
-        self.slots[slot] = encode([NewRecord(self.pump.now_ms(), None, bytes(value_bytes))])
+        self.slots[slot] = encode([NewRecord(self.pump.context.now_ms(), None, bytes(value_bytes))])
         return slot
 
     def step(self) -> None:
@@ -72,12 +72,12 @@ class Bench:
                 if copy.phase is Phase.SETTLING:
                     copy.attach_again()
                 end = self.broker.ends.get(slot.target, 0)
-                slot.verified_at = self.pump.now()
-                assert self.pump.begin_copying(slot, Resume(end, end, self.pump.now_ms()), 0)
+                slot.verified_at = self.pump.context.now()
+                assert self.pump.begin_copying(slot, Resume(end, end, self.pump.context.now_ms()), 0)
             if copy.is_copying() and copy.idle:
                 frame = self.pool.take()
                 assert frame is not None
-                batch = Batch(copy.next_offset, 1, self.pump.now_ms(), len(raw), raw, frame)
+                batch = Batch(copy.next_offset, 1, self.pump.context.now_ms(), len(raw), raw, frame)
                 copy.next_offset += 1
                 copy.queue([batch])
                 self.pump.ready(slot)
