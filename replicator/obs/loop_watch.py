@@ -7,8 +7,12 @@ import sys
 import threading
 import time
 import traceback
+from typing import TYPE_CHECKING
 
 from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 _BEAT_SECONDS = 0.25
 _WINDOW_SECONDS = 15.0
@@ -93,5 +97,13 @@ class LoopWatch:
                 continue
             told_at, self._told_of = now, self._due
             frame = sys._current_frames().get(loop_thread)  # noqa: SLF001 - documented, for just this
-            stack = "".join(traceback.format_stack(frame)[-_FRAMES_MAX:]) if frame is not None else "unknown"
+            stack = _stack_of(frame) if frame is not None else "unknown"
             log.warning("the event loop is held up", seconds=round(late, 1), stack=stack)
+
+
+def _stack_of(frame: FrameType) -> str:
+    """Return where a thread stands, as a traceback without source lines: linecache keeps every file it reads."""
+    inward = [(one.f_code, number) for one, number in traceback.walk_stack(frame)][:_FRAMES_MAX]
+    return "".join(
+        f'  File "{code.co_filename}", line {number}, in {code.co_name}\n' for code, number in reversed(inward)
+    )

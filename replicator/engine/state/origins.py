@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.source import SourceState
 
-_STRANGERS_MAX = 1_000_000
-"""Producer ids that are known not to be ours. An application takes a new one at each start."""
+_STRANGERS_MAX = 100_000
+"""Producer ids that are known not to be ours, 6 MB of them. An application takes a new one at each start."""
 
 
 class Origins:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import linecache
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ def hold_up_the_loop(seconds: float) -> None:
 async def test_a_loop_that_is_held_up_tells_by_what_while_it_is(watched: Watched) -> None:
     """With the stack of its thread; and at most once a minute."""
     assert (watched.watch.lag_seconds() or 0.0) < 1.0
+    sources = set(linecache.cache)
     hold_up_the_loop(1.5)
     await asyncio.sleep(0.2)
     assert 1.0 < (watched.watch.lag_seconds() or 0.0) < 5.0
@@ -59,7 +61,9 @@ async def test_a_loop_that_is_held_up_tells_by_what_while_it_is(watched: Watched
     await asyncio.sleep(0.2)
     (event, fields), *more = watched.told
     assert event == "the event loop is held up"
-    assert "hold_up_the_loop" in fields["stack"]
+    assert f'test_loop_watch.py", line {hold_up_the_loop.__code__.co_firstlineno + 2}, in hold' in fields["stack"]
+    assert fields["stack"].endswith("in hold_up_the_loop\n")
+    assert set(linecache.cache) == sources, "every file of the stack was kept, with all its lines"
     assert 1.0 <= fields["seconds"] < 5.0
     assert [each for each, _ in more if each == event] == []
 

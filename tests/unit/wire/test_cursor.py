@@ -24,6 +24,13 @@ def test_varints_round_trip_and_equal_kios(number: int, behind: bytes) -> None:
     assert read_uvarint(uvarint(number) + behind, 0) == (number, len(uvarint(number)))
 
 
+def test_what_is_remembered_of_varints_is_little() -> None:
+    """It grew for hours, up to 4 MB: sizes of batches are ever new."""
+    for number in range(1 << 20, (1 << 20) + 5000):
+        uvarint(number)
+    assert uvarint.cache_info().currsize * 250 <= 256 << 10
+
+
 def test_a_varint_that_does_not_end_is_corrupt() -> None:
     """Five bytes hold more than any length."""
     with pytest.raises(CorruptRecords):
