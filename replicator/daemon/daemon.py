@@ -23,9 +23,10 @@ from replicator.daemon.loop_errors import LoopErrors
 from replicator.daemon.memory import map_large_blocks
 from replicator.daemon.signals import EndingSignals
 from replicator.daemon.supervisor import FlowSupervisor
-from replicator.engine.flow.assembly import Me, silence_seconds
+from replicator.engine.flow.assembly import silence_seconds
 from replicator.engine.flow.ending import why_ended
 from replicator.engine.flow.forget import forget_flow
+from replicator.engine.flow.inputs import Me
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state.repair import clear_damaged, damage_of
 from replicator.errors import ConfigError, StoreFull, UsageError
@@ -120,11 +121,11 @@ class Daemon:
 
     async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:
         """Pause or resume a flow; see `ControlPort.set_desired`."""
-        return await self._runner(flow).set_desired(desired, actor=actor, reason=reason)
+        return await self._runner(flow).operations.set_desired(desired, actor=actor, reason=reason)
 
     async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
         """Resolve the fault of a mirror; see `ControlPort.resolve`."""
-        return await self._runner(flow).resolve(order, dry_run=dry_run, alone=alone)
+        return await self._runner(flow).operations.resolve(order, dry_run=dry_run, alone=alone)
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
         """Return the same with what other daemons copy; see `ControlPort.whole_snapshot`."""
@@ -135,25 +136,25 @@ class Daemon:
 
     async def _whole(self, flow: FlowStatus) -> FlowStatus:
         supervisor = self._flows.get(flow.flow)
-        return flow if supervisor is None else await supervisor.runner.whole_of(flow)
+        return flow if supervisor is None else await supervisor.runner.picture.whole_of(flow)
 
     async def translate(
         self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool
     ) -> Sequence[Translation]:
         """Translate offsets; see `ControlPort.translate`."""
-        return await self._runner(flow).translate(questions, reverse=reverse, alone=alone)
+        return await self._runner(flow).operations.translate(questions, reverse=reverse, alone=alone)
 
     async def translate_time(self, flow: str, question: TimeQuestion) -> Sequence[Translation]:
         """Translate a moment of the source; see `ControlPort.translate_time`."""
-        return await self._runner(flow).translate_time(question)
+        return await self._runner(flow).operations.translate_time(question)
 
     async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
         """Translate a group's offsets; see `ControlPort.translate_group`."""
-        return await self._runner(flow).translate_group(group, reverse=reverse)
+        return await self._runner(flow).operations.translate_group(group, reverse=reverse)
 
     async def rehearse(self, flow: str) -> Report:
         """Look whether a flow could be moved; see `ControlPort.rehearse`."""
-        return await self._runner(flow).rehearse()
+        return await self._runner(flow).operations.rehearse()
 
     def reverse_of(self, flow: str) -> str:
         """Return the flow that goes the other way; see `ControlPort.reverse_of`."""
@@ -162,7 +163,7 @@ class Daemon:
     async def forget(self, flow: str, topic: str | None, *, may: Callable[[str], None], dry_run: bool) -> Forgotten:
         """Remove the records of a mirror or a flow; see `ControlPort.forget`."""
         if topic is not None:
-            return await self._runner(flow).forget_mirror(topic, dry_run=dry_run)
+            return await self._runner(flow).operations.forget_mirror(topic, dry_run=dry_run)
         if any(one.name == flow for one in self._spec.flows):
             check_flow(flow, in_file=True, running=None, at_work=())
         timing, clusters = self._spec.coordinator, self._spec.clusters
@@ -180,43 +181,45 @@ class Daemon:
 
     async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
         """Return what a switch would do; see `ControlPort.plan_switch`."""
-        return await self._runner(flow).switches.plan(order)
+        return await self._runner(flow).operations.switches.plan(order)
 
     async def start_switch(self, flow: str, order: SwitchOrder) -> tuple[SwitchStatus | None, bool]:
         """Order a switch; see `ControlPort.start_switch`."""
-        switches = self._runner(flow).switches
+        switches = self._runner(flow).operations.switches
         journal, already = await switches.start(order)
         return None if journal is None else switches.status_of(journal), already
 
     def switches(self, flow: str) -> Sequence[SwitchStatus]:
         """Return the switches of a flow; see `ControlPort.switches`."""
-        return self._runner(flow).switches.statuses()
+        return self._runner(flow).operations.switches.statuses()
 
     async def both_sides(self, flow: str, switch_id: str) -> BothSides:
         """Return how a switch left both sides; see `ControlPort.both_sides`."""
         runner = self._runner(flow)
         other = self._flows.get(runner.reverse_name)
-        return await runner.switches.both_sides(switch_id, other.runner.copying() if other is not None else None)
+        return await runner.operations.switches.both_sides(
+            switch_id, other.runner.picture.copying() if other is not None else None
+        )
 
     async def abort_switch(self, flow: str, why: str, *, target_lost: bool) -> SwitchStatus:
         """Undo a switch; see `ControlPort.abort_switch`."""
         runner = self._runner(flow)
         if target_lost:
-            return await runner.way_back(why)
-        return runner.switches.status_of(await runner.switches.abort(why))
+            return await runner.operations.way_back(why)
+        return runner.operations.switches.status_of(await runner.operations.switches.abort(why))
 
     async def confirm_switch(self, flow: str, confirm: str) -> SwitchStatus:
         """Agree to what a failback found; see `ControlPort.confirm_switch`."""
-        switches = self._runner(flow).switches
+        switches = self._runner(flow).operations.switches
         return switches.status_of(await switches.confirm(confirm))
 
     def groups(self, flow: str) -> tuple[Sequence[GroupStatus], str | None]:
         """Return how far each group has followed; see `ControlPort.groups`."""
-        return self._runner(flow).groups()
+        return self._runner(flow).operations.groups()
 
     def events(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events; see `ControlPort.events`."""
-        return self._runner(flow).events(topic, limit)
+        return self._runner(flow).operations.events(topic, limit)
 
     def _runner(self, flow: str) -> FlowRunner:
         supervisor = self._flows.get(flow)
@@ -386,7 +389,7 @@ class Daemon:
 async def _status_of(runner: FlowRunner) -> FlowStatus:
     """Return what a flow shows; one that cannot tell takes nobody's status and metrics along."""
     try:
-        return await runner.status()
+        return await runner.picture.status()
     except Exception as error:
         flow = runner.flow
         log.warning("what a flow shows is not known", flow=flow.name, why=str(error), exc_info=error)

@@ -36,29 +36,12 @@ from replicator.model.names import fill_route_transactional_id
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from replicator.admin.topics import TopicAdmin
+    from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.state.identity import Identity
     from replicator.engine.state.log import StateLog
     from replicator.model.security import ClusterSpec
-    from replicator.model.spec import CoordinatorSpec, FlowSpec
+    from replicator.model.spec import CoordinatorSpec
     from replicator.model.states import Reason
-    from replicator.rpc.lease_port import LeasePort
-    from replicator.wire.cluster import Cluster
-
-
-@dataclass(frozen=True, slots=True)
-class Me:
-    """This daemon, as others know it.
-
-    Attributes:
-        instance: Its name, new with every start.
-        address: Where its control service answers.
-        predecessor: The daemon that had this state directory before, which has surely ended; None for none.
-    """
-
-    instance: str
-    address: str
-    predecessor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,47 +63,39 @@ class Parts:
     owners: Owners
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What a flow stands on before its parts are made."""
-
-    flow: FlowSpec
-    me: Me
-    source: Cluster
-    target: Cluster
-    admins: tuple[TopicAdmin, TopicAdmin]
-    identity: Identity
-    state_log: StateLog
-    coordinator: CoordinatorSpec
-    leases: LeasePort
-
-
 def silence_seconds(coordinator: CoordinatorSpec, target: ClusterSpec) -> float:
     """Return how long after its last sign of life a daemon may still have an effect on the target."""
     return coordinator.lease_ttl_seconds + PROVEN_SECONDS_MAX + target.doubt_seconds
 
 
 def assemble(
-    ground: Ground, watcher: Watcher, drain: Callable[[Shard], Awaitable[bool]], on_change: Callable[[], None]
+    inputs: FlowInputs,
+    identity: Identity,
+    state_log: StateLog,
+    watcher: Watcher,
+    drain: Callable[[Shard], Awaitable[bool]],
+    on_change: Callable[[], None],
 ) -> Parts:
     """Return the parts of a flow, at rest.
 
     Args:
-        ground: What they stand on.
+        inputs: What they work with; both clusters are open.
+        identity: Who the flow is on the target.
+        state_log: What is recorded there.
         watcher: Who is told what happens to partitions.
         drain: See `Shards`.
         on_change: Called when a shard began or stopped.
     """
-    flow, uid, me = ground.flow, ground.identity.uid, ground.me
-    timing = Timing(ground.coordinator.lease_ttl_seconds, ground.coordinator.lease_margin_seconds)
+    flow, uid, me = inputs.flow, identity.uid, inputs.me
+    timing = Timing(inputs.coordinator.lease_ttl_seconds, inputs.coordinator.lease_margin_seconds)
     presence = Presence(
-        ground.state_log,
+        state_log,
         uid,
         me.instance,
         me.address,
         flow.shards,
         timing,
-        silence_seconds(ground.coordinator, ground.target.spec),
+        silence_seconds(inputs.coordinator, inputs.target.spec),
         me.predecessor,
         now=asyncio.get_running_loop().time,
     )
@@ -128,14 +103,16 @@ def assemble(
     def on_known() -> None:
         pump.writers_kick()
 
-    producers = dict(_shard(ground, number, presence, timing, on_known) for number in range(flow.shards))
+    producers = dict(
+        _shard(inputs, identity, state_log, number, presence, timing, on_known) for number in range(flow.shards)
+    )
     shards = Shards(
         flow.name,
         me.instance,
         list(producers),
         presence,
-        stops_on_loss=ground.coordinator.stops_on_loss,
-        catch_up=ground.state_log.read_to_end,
+        stops_on_loss=inputs.coordinator.stops_on_loss,
+        catch_up=state_log.read_to_end,
         drain=drain,
         on_change=on_change,
     )
@@ -144,21 +121,21 @@ def assemble(
         if state.presence_of(key, uid) is not None:
             shards.kick()
 
-    ground.state_log.listen(on_record)
-    there = SourceState(ground.source)
+    state_log.listen(on_record)
+    there = SourceState(inputs.source)
     origins = Origins(there) if flow.both_ways else None
     pump = Pump(
         flow,
-        Side(ground.source, {}, origins),
-        Side(ground.target, {}, OnlyOurs(ground.identity.writer.producer_id) if flow.both_ways else None),
-        state.writers_of(ground.state_log.records, uid) or Writers(ground.identity.writer),
+        Side(inputs.source, {}, origins),
+        Side(inputs.target, {}, OnlyOurs(identity.writer.producer_id) if flow.both_ways else None),
+        state.writers_of(state_log.records, uid) or Writers(identity.writer),
         shards,
         producers=producers,
         watcher=watcher,
-        maps=OffsetMaps(uid, ground.state_log),
+        maps=OffsetMaps(uid, state_log),
         origins=origins,
     )
-    source_ends = SourceEnds(uid, ground.state_log)
+    source_ends = SourceEnds(uid, state_log)
 
     def doubted(topic: str) -> Reason | None:
         reasons = (slot.copy.reason for slot in pump.slots.values() if slot.source.topic == topic)
@@ -167,27 +144,27 @@ def assemble(
     owners = Owners(
         flow,
         uid,
-        ground.state_log,
-        silence_seconds(ground.coordinator, ground.target.spec),
+        state_log,
+        silence_seconds(inputs.coordinator, inputs.target.spec),
         asyncio.get_running_loop().time,
     )
-    sides = ground.source, ground.target, ground.admins
-    sync = TopicSync(flow, uid, *sides, ground.state_log, owners, there=there, doubted=doubted)
+    sides = inputs.source, inputs.target, inputs.admins
+    sync = TopicSync(flow, uid, *sides, state_log, owners, there=there, doubted=doubted)
     first = shards.shards[0]
 
     def may_write() -> bool:
         """Whoever works on the first shard lets groups follow, while the flow copies."""
-        copies = state.standing_role(ground.state_log.records, uid) is None
+        copies = state.standing_role(state_log.records, uid) is None
         return copies and first.works and first.claim.effective_since() is not None
 
-    positions = PumpPositions(pump, sync, ground.state_log, uid, flow.shards)
+    positions = PumpPositions(pump, sync, state_log, uid, flow.shards)
     groups = GroupSync(
         flow,
         uid,
-        ground.source,
-        ground.target,
+        inputs.source,
+        inputs.target,
         positions,
-        state_log=ground.state_log,
+        state_log=state_log,
         may_write=may_write,
     )
     caller = Caller(
@@ -196,16 +173,16 @@ def assemble(
         me.instance,
         me.address,
         flow.shards,
-        source_cluster_id=ground.source.cluster_id or "",
-        target_cluster_id=ground.target.cluster_id or "",
+        source_cluster_id=inputs.source.cluster_id or "",
+        target_cluster_id=inputs.target.cluster_id or "",
     )
     return Parts(
-        identity=ground.identity,
-        state_log=ground.state_log,
+        identity=identity,
+        state_log=state_log,
         presence=presence,
         shards=shards,
         leases=LeaseKeeper(
-            ground.leases, caller, timing, shards.floors, shards.busy, shards.kick, now=asyncio.get_running_loop().time
+            inputs.leases, caller, timing, shards.floors, shards.busy, shards.kick, now=asyncio.get_running_loop().time
         ),
         sync=sync,
         pump=pump,
@@ -213,24 +190,30 @@ def assemble(
         lineup=Lineup(flow, pump, source_ends),
         groups=groups,
         positions=positions,
-        acls=AclSync(flow, uid, ground.source, ground.target, ground.admins, ground.state_log),
+        acls=AclSync(flow, uid, inputs.source, inputs.target, inputs.admins, state_log),
         owners=owners,
     )
 
 
 def _shard(
-    ground: Ground, number: int, presence: Presence, timing: Timing, on_known: Callable[[], None]
+    inputs: FlowInputs,
+    identity: Identity,
+    state_log: StateLog,
+    number: int,
+    presence: Presence,
+    timing: Timing,
+    on_known: Callable[[], None],
 ) -> tuple[Shard, ShardProducer]:
     now = asyncio.get_running_loop().time
-    uid, doubt_seconds = ground.identity.uid, ground.target.spec.doubt_seconds
+    uid, doubt_seconds = identity.uid, inputs.target.spec.doubt_seconds
     claim = ClaimKeeper(
-        ground.state_log, uid, number, ground.me.instance, timing, doubt_seconds, ground.me.predecessor, now=now
+        state_log, uid, number, inputs.me.instance, timing, doubt_seconds, inputs.me.predecessor, now=now
     )
-    if ground.identity.fresh:
-        claim.first_claim(ground.identity.minted_at)
+    if identity.fresh:
+        claim.first_claim(identity.minted_at)
     return Shard(number, claim), ShardProducer(
         Guard(claim, OnShard(presence, number), doubt_seconds, now, _now_ms, on_known),
-        FillRoute(ground.target, fill_route_transactional_id(uid, number), ground.identity.writer.fill_id, now),
+        FillRoute(inputs.target, fill_route_transactional_id(uid, number), identity.writer.fill_id, now),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from replicator.engine.flow.assembly import Me
+from replicator.engine.flow.inputs import Me
 from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import DamagedRecord
 from replicator.model.security import ClusterSpec
@@ -40,7 +40,7 @@ async def test_a_flow_that_stands_by_is_not_shown_as_copying() -> None:
         cast("Any", None),
     )
     told = Told()
-    runner._switches = cast("Any", told)
-    assert runner._state(()) is FlowState.SWITCHED_OVER
+    runner._standing.switches = cast("Any", told)
+    assert runner.picture._state(()) is FlowState.SWITCHED_OVER
     told.damaged = True
-    assert runner._state(()) is FlowState.SWITCHED_OVER
+    assert runner.picture._state(()) is FlowState.SWITCHED_OVER

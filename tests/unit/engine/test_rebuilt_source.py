@@ -14,7 +14,7 @@ import pytest
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.switch import steps as do
-from replicator.engine.flow.assembly import Me
+from replicator.engine.flow.inputs import Me
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state import records as state
 from replicator.engine.state.between import Between
@@ -303,9 +303,9 @@ async def test_whatever_a_flow_carries_switches_out_with_is_held_to_its_source(r
         cast("Any", None),
         cast("Any", None),
     )
-    assert runner._admins[0]._connection.before == runner._source.prove
-    await runner._source.open()
+    assert runner._inputs.admins[0]._connection.before == runner._inputs.source.prove
+    await runner._inputs.source.open()
     site = runner._site(cast("Any", region.log), UID)
     assert str(await refused(site.reach_source())).startswith(NAMED)
     assert str(await refused(site.admins[0].acls.rules())).startswith(NAMED)
-    runner._source.close()
+    runner._inputs.source.close()

@@ -1,0 +1,92 @@
+"""What a flow works with in one daemon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicator.admin.topics import TopicAdmin
+from replicator.core.topics import selection
+from replicator.engine.flow.history import History
+from replicator.engine.state.between import Between
+from replicator.model.names import STATE_TOPIC
+from replicator.wire.cluster import Cluster
+
+if TYPE_CHECKING:
+    from replicator.model.security import ClusterSpec
+    from replicator.model.spec import CoordinatorSpec, FlowSpec
+    from replicator.rpc.lease_port import LeasePort
+    from replicator.rpc.peers import Peers
+    from replicator.store.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """This daemon, as others know it.
+
+    Attributes:
+        instance: Its name, new with every start.
+        address: Where its control service answers.
+        predecessor: The daemon that had this state directory before, which has surely ended; None for none.
+    """
+
+    instance: str
+    address: str
+    predecessor: str | None = None
+
+
+class FlowInputs:
+    """What a flow works with, from its start to its end.
+
+    Args:
+        flow: Its policy.
+        source: How to reach the source.
+        target: How to reach the target.
+        coordinator: Timing of leases and claims.
+        me: This daemon.
+        store: Where events are kept.
+        leases: Who grants leases.
+        peers: How other daemons of the flow are asked.
+        reverse: The flow with both clusters swapped, if the file has one.
+
+    Attributes:
+        source: The source, not connected yet.
+        target: The target, likewise.
+        admins: Who administers the source, and the target.
+        between: Which clusters the flow means.
+        history: Its events.
+    """
+
+    def __init__(
+        self,
+        flow: FlowSpec,
+        source: ClusterSpec,
+        target: ClusterSpec,
+        coordinator: CoordinatorSpec,
+        me: Me,
+        store: Store,
+        leases: LeasePort,
+        peers: Peers,
+        *,
+        reverse: FlowSpec | None,
+    ) -> None:
+        self.flow = flow
+        self.source = Cluster(source)
+        self.source.concerns = lambda name: name == STATE_TOPIC or selection.means_by_name(flow.topics, name)
+        self.target = Cluster(target)
+        self.admins = (TopicAdmin(source), TopicAdmin(target))
+        self.admins[0].prove_with(self.source.prove)
+        self.between = Between(flow, self.source, self.target, store)
+        self.coordinator = coordinator
+        self.me = me
+        self.leases = leases
+        self.peers = peers
+        self.reverse = reverse
+        self.history = History(flow.name, store)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self.source.close()
+        self.target.close()
+        for admin in self.admins:
+            await admin.close()

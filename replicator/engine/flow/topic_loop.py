@@ -1,0 +1,124 @@
+"""Keeps the topics of one flow in step, pass after pass, and its partitions with them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.producer_memory import SETTINGS, ProducerMemory, producer_memory, spread
+from replicator.engine.state import records as state
+from replicator.engine.switch.opening import OpenedLook
+from replicator.engine.work.fence import role_text
+from replicator.errors import AuthorizationFailed, ReplicatorError
+from replicator.obs.logs import get_logger
+
+if TYPE_CHECKING:
+    from replicator.engine.flow.assembly import Parts
+    from replicator.engine.flow.inputs import FlowInputs
+    from replicator.engine.flow.standing import Standing
+
+_NAMES_EVERY_SECONDS = 5.0
+_CONFIGS_EVERY_SECONDS = 30.0
+_STALE_PAUSE_SECONDS = 0.5
+_GUARD_MARGIN_MS = 3_600_000
+
+log = get_logger(__name__)
+
+
+class TopicLoop:
+    """The passes over the topics of one flow.
+
+    Args:
+        inputs: What it works with.
+        standing: How it stands.
+
+    Attributes:
+        look: Set to look at the topics at once.
+    """
+
+    def __init__(self, inputs: FlowInputs, standing: Standing) -> None:
+        self._inputs = inputs
+        self._standing = standing
+        self.look = asyncio.Event()
+        self._stale = False
+        self._memory: ProducerMemory | None = None
+
+    async def run(self, parts: Parts) -> None:
+        """Keep the topics in step, until cancelled."""
+        loop = asyncio.get_running_loop()
+        self._standing.opened = opened = OpenedLook(
+            parts.identity.uid, self._inputs.source, self._inputs.admins, parts.state_log
+        )
+        configs_at = 0.0
+        while True:
+            configs = loop.time() >= configs_at or self._stale
+            self._stale = False
+            self.look.clear()
+            try:
+                await opened.look()
+                if self._stands_by(parts):
+                    parts.sync.stand_by()
+                    self._standing.passed_once = True
+                    await self._until_stale()
+                    continue
+                if configs:
+                    await self.read_guard()
+                    configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
+                if await parts.sync.run_pass(configs=configs):
+                    await self.line_up(parts)
+                self._standing.passed_once = True
+            except ReplicatorError as error:
+                if self._standing.met(error):
+                    log.warning("topics not in step", flow=self._inputs.flow.name, why=str(error), next=error.next_step)
+            else:
+                self._standing.works()
+            await self._until_stale()
+
+    async def _until_stale(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NAMES_EVERY_SECONDS):
+                await self.look.wait()
+            await asyncio.sleep(_STALE_PAUSE_SECONDS)
+
+    def _stands_by(self, parts: Parts) -> bool:
+        """Return whether the target is the open side: then nothing of it is ours to change."""
+        role = state.standing_role(parts.state_log.records, parts.identity.uid)
+        if role is None:
+            return False
+        way_back = f"it is the way back of {self._inputs.flow.reverse_of}: " if self._inputs.flow.reverse_of else ""
+        self._standing.trouble = f"stands by, {way_back}{role_text(role)} ({role})"
+        return True
+
+    async def line_up(self, parts: Parts) -> None:
+        """Begin with the partitions that are to be copied here, and stop with the others."""
+        await parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms, lambda: self._standing.paused)
+
+    async def read_guard(self) -> None:
+        """Read for how long the target's brokers remember producers; Kafka's default counts for who does not tell."""
+        try:
+            memory = producer_memory(await self._inputs.admins[1].each_broker_configs(SETTINGS))
+        except AuthorizationFailed as error:
+            if self._memory is None:
+                log.warning("the guard's setting is not known, 24 h assumed", why=str(error), next=error.next_step)
+            memory = ProducerMemory({})
+        memory = memory.and_before(self._memory)
+        if memory.differs and (self._memory is None or memory.by_broker != self._memory.by_broker):
+            log.warning(
+                "brokers of the target remember producers for different times, the shortest counts",
+                flow=self._inputs.flow.name,
+                setting=memory.setting,
+                why=spread(memory),
+                next=f"give all brokers of {self._inputs.flow.target} the same {memory.setting}",
+            )
+        self._memory = memory
+
+    @property
+    def _guard_ms(self) -> int:
+        """Up to which age of records the target refuses doubles by itself; 0 before it was asked."""
+        return 0 if self._memory is None else self._memory.shortest_ms - _GUARD_MARGIN_MS
+
+    def stale(self) -> None:
+        """Look at once: a topic may be gone, or another one."""
+        self._stale = True
+        self.look.set()
