@@ -168,6 +168,11 @@ def fault(
             next_step="look at what stands between it and us, and at the brokers' logs; it is asked again",
             retryable=True,
         )
+    return _broker_refused(what, cluster, cause, api)
+
+
+def _broker_refused(what: str, cluster: ClusterSpec, cause: Code, api: str) -> BrokerRefused:
+    code, text = cause.code(), said(cause.str())
     why, next_step = _ADVICE.get(code, ("", ""))
     if api == "DeleteRecords" and code == Code.POLICY_VIOLATION:
         why, next_step = "records of a topic that is only compacted cannot be deleted by offset", ""

@@ -256,10 +256,7 @@ class Daemon:
             prepare_state_dir(self._spec.daemon.state_dir)
             lock = StateDirLock(self._spec.daemon.state_dir, self._instance)
             self._me = Me(self._instance, self._me.address, lock.predecessor)
-            # What was imported lives for ever, and the hot path makes no cycles: full collections would only walk it.
-            map_large_blocks()
-            gc.freeze()
-            gc.set_threshold(*_GC_THRESHOLDS)
+            _settle_memory()
             if self._spec.coordinator.store != "memory":
                 self._store = await asyncio.to_thread(self._open_store)
             coordination = open_coordination(self._spec, lock.predecessor)
@@ -267,18 +264,8 @@ class Daemon:
             for flow in self._mine(self._spec):
                 self._start(flow, coordination.port)
             stop_http = asyncio.Event()
-            host, port = self._spec.daemon.rpc
             audit = Audit(self._spec.daemon.state_dir)
-            rpc = self._rpc = RpcServer(
-                self,
-                audit,
-                host=host,
-                port=port,
-                state_dir=self._spec.daemon.state_dir,
-                tls=self._spec.daemon.tls,
-                leases=coordination.port,
-                rules=self._spec.daemon.access,
-            )
+            rpc = self._rpc = self._rpc_server(audit, coordination.port)
             watching = watched(asyncio.create_task(LoopWatch().run()))
             serving = asyncio.create_task(
                 http.serve(*self._spec.daemon.http, self, stop_http, gate=Gate.of(self._spec.daemon, rpc.access))
@@ -287,9 +274,7 @@ class Daemon:
                 await rpc.start()
                 await self._until_stopped(serving)
             finally:
-                log.info("draining")
-                self._stopping.set()
-                await self._stop_all()
+                await self._drain()
                 stop_http.set()
                 await asyncio.gather(
                     within(_SERVERS_SECONDS, rpc.stop(grace_seconds=0.5), "rpc"),
@@ -302,6 +287,25 @@ class Daemon:
                 for close in (self._store.close, audit.close, lock.close):
                     _quietly(close)
                 log.info("stopped")
+
+    def _rpc_server(self, audit: Audit, leases: LeasePort) -> RpcServer:
+        daemon = self._spec.daemon
+        host, port = daemon.rpc
+        return RpcServer(
+            self,
+            audit,
+            host=host,
+            port=port,
+            state_dir=daemon.state_dir,
+            tls=daemon.tls,
+            leases=leases,
+            rules=daemon.access,
+        )
+
+    async def _drain(self) -> None:
+        log.info("draining")
+        self._stopping.set()
+        await self._stop_all()
 
     def _mine(self, spec: Spec) -> list[FlowSpec]:
         site = spec.daemon.site
@@ -394,6 +398,16 @@ async def _status_of(runner: FlowRunner) -> FlowStatus:
         flow = runner.flow
         log.warning("what a flow shows is not known", flow=flow.name, why=str(error), exc_info=error)
         return FlowStatus(flow.name, None, flow.source, flow.target, FlowState.FAULTED, why_ended(error))
+
+
+def _settle_memory() -> None:
+    """Let large blocks be mapped, and collections leave out what was imported.
+
+    That lives for ever, and the hot path makes no cycles: full collections would only walk it.
+    """
+    map_large_blocks()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def _quietly(close: Callable[[], None]) -> None:

@@ -39,31 +39,54 @@ _BACKLOG = 64
 def app(control: ControlPort, gate: Gate | None = None) -> Starlette:
     """Return the ASGI application over a daemon; without a gate everybody sees all of it, under names of loopback."""
     gate = Gate() if gate is None else gate
+    pages = _Pages(control, gate)
+    return Starlette(
+        routes=[
+            _get("/metrics", pages.metrics, gate),
+            _get("/healthz", pages.healthz, gate),
+            _get("/readyz", pages.readyz, gate),
+            _get("/status", pages.status, gate),
+            _get("/flows/{name}/healthy", pages.healthy, gate),
+        ]
+    )
 
-    async def seen(request: Request) -> DaemonStatus:
-        return only(await control.snapshot(), gate.sees(request))
 
-    async def metrics(request: Request) -> Response:
-        refused = {str(why): gate.refusals.counts[why] for why in Why}  # from 0 on: what is new is a rise
-        shown = await seen(request)
-        groups = {flow.flow: _groups_of(control, flow.flow) for flow in shown.flows if not flow.remote}
+class _Pages:
+    """The pages, of what a caller may see."""
+
+    def __init__(self, control: ControlPort, gate: Gate) -> None:
+        self._control = control
+        self._gate = gate
+
+    async def _seen(self, request: Request) -> DaemonStatus:
+        return only(await self._control.snapshot(), self._gate.sees(request))
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer with the metrics."""
+        refused = {str(why): self._gate.refusals.counts[why] for why in Why}  # from 0 on: what is new is a rise
+        shown = await self._seen(request)
+        groups = {flow.flow: _groups_of(self._control, flow.flow) for flow in shown.flows if not flow.remote}
         # Of 10,000 partitions the text takes a second: beside the event loop, from what does not change any more.
         text = await asyncio.to_thread(render, shown, groups, refused)
         return Response(text, media_type=CONTENT_TYPE)
 
-    async def healthz(_: Request) -> Response:
+    async def healthz(self, _: Request) -> Response:
+        """Answer that the process is alive."""
         return PlainTextResponse("ok\n")
 
-    async def readyz(request: Request) -> Response:
-        return _readiness(await seen(request), told=gate.tells_all(request))
+    async def readyz(self, request: Request) -> Response:
+        """Answer whether all flows are up."""
+        return _readiness(await self._seen(request), told=self._gate.tells_all(request))
 
-    async def status(request: Request) -> Response:
-        shown = await seen(request)
+    async def status(self, request: Request) -> Response:
+        """Answer with the picture of all flows."""
+        shown = await self._seen(request)
         return await asyncio.to_thread(lambda: JSONResponse(to_json(shown)))
 
-    async def healthy(request: Request) -> Response:
+    async def healthy(self, request: Request) -> Response:
+        """Answer whether one flow copies, and within an RPO if one is asked for."""
         try:
-            flow = find_flow(await seen(request), request.path_params["name"])
+            flow = find_flow(await self._seen(request), request.path_params["name"])
         except UsageError as error:
             return JSONResponse({"error": error.what, "next": error.next_step}, status_code=404)
         try:
@@ -78,16 +101,6 @@ def app(control: ControlPort, gate: Gate | None = None) -> Starlette:
             "rpo_seconds": flow.rpo_seconds,
         }
         return JSONResponse(body, status_code=200 if because is None else 503)
-
-    return Starlette(
-        routes=[
-            _get("/metrics", metrics, gate),
-            _get("/healthz", healthz, gate),
-            _get("/readyz", readyz, gate),
-            _get("/status", status, gate),
-            _get("/flows/{name}/healthy", healthy, gate),
-        ]
-    )
 
 
 def _readiness(status: DaemonStatus, *, told: bool) -> Response:

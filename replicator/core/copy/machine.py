@@ -393,23 +393,9 @@ class PartitionCopy:
         Raises:
             CorruptRecords: A batch that had to be opened, or compared, is damaged; nothing was taken.
         """
-        given = Given(
-            self.next_offset,
-            self._sequence,
-            self.last_epoch,
-            self._matched_offset,
-            self.shift,
-            self._holes,
-            self._sequence_free,
-            self.given_up,
-            self.intact_below,
-            self.holds_at_markers,
-            self._passing_marker,
-            self.left_out,
-            edges,
-            None if self.compacted else self._gaps,
+        intake = Intake(
+            self._given(edges), self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack, prove
         )
-        intake = Intake(given, self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack, prove)
         if self._begins_too_low(headers):
             intake.stop = Stop.DOUBT
             intake.doubt = f"its first batch begins at {headers[0].base_offset}, and the one before ended behind that"
@@ -436,6 +422,24 @@ class PartitionCopy:
             else:
                 dropped = self._stop_before(intake, settled=not taken and self.idle)
         return intake.pieces, dropped
+
+    def _given(self, edges: Edges) -> Given:
+        return Given(
+            self.next_offset,
+            self._sequence,
+            self.last_epoch,
+            self._matched_offset,
+            self.shift,
+            self._holes,
+            self._sequence_free,
+            self.given_up,
+            self.intact_below,
+            self.holds_at_markers,
+            self._passing_marker,
+            self.left_out,
+            edges,
+            None if self.compacted else self._gaps,
+        )
 
     def _begins_too_low(self, headers: Sequence[BatchHeader]) -> bool:
         """Return whether the first batch begins before the end of the one that was taken last, and ends behind it.

@@ -104,8 +104,12 @@ def begin(
         if was_cut or any(_opened(one, order) for one in switches.all):
             return Begun(switches, already=True)
         _check_closed(order, other, target_closed=target_closed)
-    inherited, others = _standing(switches.current, order, apart)
-    journal = Journal(
+    return Begun(archived(switches, _journal(order, now_ms, *_standing(switches.current, order, apart))))
+
+
+def _journal(order: Order, now_ms: int, inherited: tuple[str, ...], others: tuple[str, ...]) -> Journal:
+    """Return the journal that an order begins with; the locks are those that stand already, its own and others'."""
+    return Journal(
         id=order.id,
         verb=order.verb,
         flow=order.flow,
@@ -118,7 +122,6 @@ def begin(
         inherited_locks=inherited,
         other_locks=others,
     )
-    return Begun(archived(switches, journal))
 
 
 def _check_start(order: Order, *, promoted: bool) -> None:

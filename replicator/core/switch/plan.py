@@ -129,14 +129,8 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
         names: What its two clusters are called.
         waits_for: What holds it up.
     """
-    done = [StepStatus(one.step, _words(one.step, journal, names), one.at_ms) for one in journal.history]
-    left: list[StepStatus] = []
     if not journal.finished and journal.unknown_words:
         waits_for = unknown_text(journal)
-    elif not journal.finished:
-        path = path_of(journal)
-        ahead = next_name(journal)
-        left = [StepStatus(one, _words(one, journal, names)) for one in path[path.index(ahead) :]] if ahead else []
     seen = [cut.observed_ms for cut in journal.cuts if cut.observed_ms is not None]
     cut_ms = next((one.at_ms for one in journal.history if one.step is StepName.VERIFY_FENCE), None)
     tails = [cut.tail for cut in journal.cuts]
@@ -161,7 +155,7 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
         way_back=journal.options.way_back,
         waits_for=waits_for,
         executor=journal.executor,
-        steps=(*done, *left),
+        steps=_steps(journal, names),
         groups_exact=journal.groups.exact if carried else None,
         groups_inexact=journal.groups.inexact_count if carried else None,
         groups_detail=journal.groups.inexact,
@@ -173,6 +167,16 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
         restorations=_restorations(journal) if found else (),
         confirm=_to_agree(journal) if found else "",
     )
+
+
+def _steps(journal: Journal, names: tuple[str, str]) -> tuple[StepStatus, ...]:
+    """Return what was done, and what is left as far as this version knows it."""
+    done = [StepStatus(one.step, _words(one.step, journal, names), one.at_ms) for one in journal.history]
+    ahead = None if journal.finished or journal.unknown_words else next_name(journal)
+    if ahead is None:
+        return tuple(done)
+    path = path_of(journal)
+    return (*done, *(StepStatus(one, _words(one, journal, names)) for one in path[path.index(ahead) :]))
 
 
 def _to_agree(journal: Journal) -> str:

@@ -107,26 +107,14 @@ def desired_configs(
     override = {name: normalise(value) for name, value in policy.override}
     excluded = frozenset(policy.exclude) - override.keys()
     notes: list[str] = []
-    values: dict[str, str] = {}
     pinned = {name: effective[name] for name in PINNED if name in effective}
     # What the source does not tell is not known to be none: a mirror without it would lose what was copied.
     missing = _NEEDED - effective.keys() - override.keys() - dynamic.keys()
     if missing and effective:  # where nothing can be read, that is told by whoever asked
         notes.append(f"{', '.join(sorted(missing))}: {_LEFT_ALONE}")
-    for name, value in sorted({**pinned, **dynamic}.items()):
-        reason = _why_not(name, known)
-        if name in FORCED_NAMES or name in override or name in excluded:
-            continue
-        if reason is None:
-            values[name] = normalise(value)
-        else:
-            notes.append(f"{name} is not copied: {reason}")
-    if _MIN_ISR in values and _number(values[_MIN_ISR], 1) > replication_factor:
-        notes.append(
-            f"{_MIN_ISR} is {replication_factor} instead of {values[_MIN_ISR]}: the mirror has no more replicas"
-        )
-        values[_MIN_ISR] = str(replication_factor)
-    values |= override
+    left_out = FORCED_NAMES | override.keys() | excluded
+    candidates = {name: value for name, value in {**pinned, **dynamic}.items() if name not in left_out}
+    values = _copied(candidates, known, replication_factor, notes) | override
     forced = _forced(effective, override, known)
     for name, value in forced.items():
         if name in override and override[name] != value:
@@ -148,6 +136,25 @@ def desired_configs(
         held_back=held_back,
         notes=tuple(notes),
     )
+
+
+def _copied(
+    candidates: Mapping[str, str], known: frozenset[str] | None, replication_factor: int, notes: list[str]
+) -> dict[str, str]:
+    """Return the settings that are taken over as they are; of those that are not, `notes` tells why."""
+    values: dict[str, str] = {}
+    for name, value in sorted(candidates.items()):
+        reason = _why_not(name, known)
+        if reason is None:
+            values[name] = normalise(value)
+        else:
+            notes.append(f"{name} is not copied: {reason}")
+    if _MIN_ISR in values and _number(values[_MIN_ISR], 1) > replication_factor:
+        notes.append(
+            f"{_MIN_ISR} is {replication_factor} instead of {values[_MIN_ISR]}: the mirror has no more replicas"
+        )
+        values[_MIN_ISR] = str(replication_factor)
+    return values
 
 
 def changes(

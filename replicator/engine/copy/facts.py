@@ -103,11 +103,7 @@ async def read_facts(
             with target_read(target, slot.target):
                 tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
             log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
-        mapping = mapping_of(slot, log.end, walked.place, log.tail.last_offset if log.tail is not None else None)
-        view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
-        if view.unfilled is not None and mapping is not None and mapping.mapped:
-            mapping = stepped_back(slot, mapping, log.end)
-            view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
+        mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
         facts[slot] = Facts(
             log,
             SourceLog(
@@ -124,6 +120,25 @@ async def read_facts(
             mapping,
         )
     return facts
+
+
+async def _mapping_and_view(
+    source: Side,
+    there: Connection,
+    slot: Slot,
+    log: TargetLog,
+    bounds: _Bounds,
+    place: Place | None,
+    *,
+    committed: bool,
+) -> tuple[Mapping | None, _View]:
+    """Return where the target's end stands in terms of the source, and what the source holds there."""
+    mapping = mapping_of(slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
+    view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
+    if view.unfilled is None or mapping is None or not mapping.mapped:
+        return mapping, view
+    mapping = stepped_back(slot, mapping, log.end)
+    return mapping, await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
 
 
 async def _walk(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.attach_facts import Writers
@@ -34,7 +35,7 @@ from replicator.model.lease import Caller
 from replicator.model.names import fill_route_transactional_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.state.identity import Identity
@@ -86,19 +87,11 @@ def assemble(
         drain: See `Shards`.
         on_change: Called when a shard began or stopped.
     """
-    flow, uid, me = inputs.flow, identity.uid, inputs.me
+    flow, uid = inputs.flow, identity.uid
+    now = asyncio.get_running_loop().time
+    silence = silence_seconds(inputs.coordinator, inputs.target.spec)
     timing = Timing(inputs.coordinator.lease_ttl_seconds, inputs.coordinator.lease_margin_seconds)
-    presence = Presence(
-        state_log,
-        uid,
-        me.instance,
-        me.address,
-        flow.shards,
-        timing,
-        silence_seconds(inputs.coordinator, inputs.target.spec),
-        me.predecessor,
-        now=asyncio.get_running_loop().time,
-    )
+    presence = _presence(inputs, uid, state_log, timing, silence)
 
     def on_known() -> None:
         pump.writers_kick()
@@ -106,10 +99,62 @@ def assemble(
     producers = dict(
         _shard(inputs, identity, state_log, number, presence, timing, on_known) for number in range(flow.shards)
     )
-    shards = Shards(
-        flow.name,
+    shards = _shards(inputs, uid, state_log, presence, list(producers), drain, on_change)
+    there = SourceState(inputs.source)
+    pump = _pump(inputs, identity, state_log, shards, producers, watcher, Origins(there) if flow.both_ways else None)
+    source_ends = SourceEnds(uid, state_log)
+    owners = Owners(flow, uid, state_log, silence, now)
+    sides = inputs.source, inputs.target
+    doubted = partial(_doubted, pump)
+    sync = TopicSync(flow, uid, *sides, inputs.admins, state_log, owners, there=there, doubted=doubted)
+    positions = PumpPositions(pump, sync, state_log, uid, flow.shards)
+    may_write = partial(_lets_groups_follow, state_log, uid, shards.shards[0])
+    asking = inputs.leases, _caller(inputs, uid), timing
+    return Parts(
+        identity=identity,
+        state_log=state_log,
+        presence=presence,
+        shards=shards,
+        leases=LeaseKeeper(*asking, shards.floors, shards.busy, shards.kick, now=now),
+        sync=sync,
+        pump=pump,
+        source_ends=source_ends,
+        lineup=Lineup(flow, pump, source_ends),
+        groups=GroupSync(flow, uid, *sides, positions, state_log=state_log, may_write=may_write),
+        positions=positions,
+        acls=AclSync(flow, uid, *sides, inputs.admins, state_log),
+        owners=owners,
+    )
+
+
+def _presence(inputs: FlowInputs, uid: str, state_log: StateLog, timing: Timing, silence: float) -> Presence:
+    me = inputs.me
+    return Presence(
+        state_log,
+        uid,
         me.instance,
-        list(producers),
+        me.address,
+        inputs.flow.shards,
+        timing,
+        silence,
+        me.predecessor,
+        now=asyncio.get_running_loop().time,
+    )
+
+
+def _shards(
+    inputs: FlowInputs,
+    uid: str,
+    state_log: StateLog,
+    presence: Presence,
+    each: list[Shard],
+    drain: Callable[[Shard], Awaitable[bool]],
+    on_change: Callable[[], None],
+) -> Shards:
+    shards = Shards(
+        inputs.flow.name,
+        inputs.me.instance,
+        each,
         presence,
         stops_on_loss=inputs.coordinator.stops_on_loss,
         catch_up=state_log.read_to_end,
@@ -122,76 +167,53 @@ def assemble(
             shards.kick()
 
     state_log.listen(on_record)
-    there = SourceState(inputs.source)
-    origins = Origins(there) if flow.both_ways else None
-    pump = Pump(
-        flow,
+    return shards
+
+
+def _pump(
+    inputs: FlowInputs,
+    identity: Identity,
+    state_log: StateLog,
+    shards: Shards,
+    producers: Mapping[Shard, ShardProducer],
+    watcher: Watcher,
+    origins: Origins | None,
+) -> Pump:
+    return Pump(
+        inputs.flow,
         Side(inputs.source, {}, origins),
-        Side(inputs.target, {}, OnlyOurs(identity.writer.producer_id) if flow.both_ways else None),
-        state.writers_of(state_log.records, uid) or Writers(identity.writer),
+        Side(inputs.target, {}, OnlyOurs(identity.writer.producer_id) if inputs.flow.both_ways else None),
+        state.writers_of(state_log.records, identity.uid) or Writers(identity.writer),
         shards,
         producers=producers,
         watcher=watcher,
-        maps=OffsetMaps(uid, state_log),
+        maps=OffsetMaps(identity.uid, state_log),
         origins=origins,
     )
-    source_ends = SourceEnds(uid, state_log)
 
-    def doubted(topic: str) -> Reason | None:
-        reasons = (slot.copy.reason for slot in pump.slots.values() if slot.source.topic == topic)
-        return next((reason for reason in reasons if reason in DOUBTS), None)
 
-    owners = Owners(
-        flow,
+def _doubted(pump: Pump, topic: str) -> Reason | None:
+    """Return why it is in doubt whether a topic's partitions go on from where they stand; None where it is not."""
+    reasons = (slot.copy.reason for slot in pump.slots.values() if slot.source.topic == topic)
+    return next((reason for reason in reasons if reason in DOUBTS), None)
+
+
+def _lets_groups_follow(state_log: StateLog, uid: str, first: Shard) -> bool:
+    """Return whether groups follow from here: whoever works on the first shard lets them, while the flow copies."""
+    copies = state.standing_role(state_log.records, uid) is None
+    return copies and first.works and first.claim.effective_since() is not None
+
+
+def _caller(inputs: FlowInputs, uid: str) -> Caller:
+    me = inputs.me
+    return Caller(
         uid,
-        state_log,
-        silence_seconds(inputs.coordinator, inputs.target.spec),
-        asyncio.get_running_loop().time,
-    )
-    sides = inputs.source, inputs.target, inputs.admins
-    sync = TopicSync(flow, uid, *sides, state_log, owners, there=there, doubted=doubted)
-    first = shards.shards[0]
-
-    def may_write() -> bool:
-        """Whoever works on the first shard lets groups follow, while the flow copies."""
-        copies = state.standing_role(state_log.records, uid) is None
-        return copies and first.works and first.claim.effective_since() is not None
-
-    positions = PumpPositions(pump, sync, state_log, uid, flow.shards)
-    groups = GroupSync(
-        flow,
-        uid,
-        inputs.source,
-        inputs.target,
-        positions,
-        state_log=state_log,
-        may_write=may_write,
-    )
-    caller = Caller(
-        uid,
-        flow.name,
+        inputs.flow.name,
         me.instance,
         me.address,
-        flow.shards,
+        inputs.flow.shards,
         source_cluster_id=inputs.source.cluster_id or "",
         target_cluster_id=inputs.target.cluster_id or "",
-    )
-    return Parts(
-        identity=identity,
-        state_log=state_log,
-        presence=presence,
-        shards=shards,
-        leases=LeaseKeeper(
-            inputs.leases, caller, timing, shards.floors, shards.busy, shards.kick, now=asyncio.get_running_loop().time
-        ),
-        sync=sync,
-        pump=pump,
-        source_ends=source_ends,
-        lineup=Lineup(flow, pump, source_ends),
-        groups=groups,
-        positions=positions,
-        acls=AclSync(flow, uid, inputs.source, inputs.target, inputs.admins, state_log),
-        owners=owners,
     )
 
 
