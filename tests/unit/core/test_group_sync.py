@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replicator.core.groups.sync import (
@@ -166,6 +166,16 @@ _actions = st.lists(
 
 
 @given(_actions)
+@example(
+    [
+        ("round", "whole"),
+        ("foreign", 1),
+        ("commit", 1),
+        ("round", "crash after record"),
+        ("commit", 0),
+        ("round", "whole"),
+    ]
+)
 def test_nobody_elses_value_is_overwritten_and_ours_always_follows(actions: list[tuple[str, int | str]]) -> None:
     """Rounds that end anywhere, a target that forgets, and somebody else who commits there."""
     source, foreign = 0, False
@@ -194,6 +204,7 @@ def test_nobody_elses_value_is_overwritten_and_ours_always_follows(actions: list
                 {} if ours is None else {ORDERS: ours}, {} if there is None else {ORDERS: there}, writes, NOW
             )
             ours = kept.get(ORDERS) if writes else ours
+            foreign = foreign and not writes  # what stands there is recorded as ours, and cannot be told from it
             if verdict.write is not None and value not in {"crash after record", "refused"}:
                 target, foreign = verdict.write.offset, False
             if value == "whole":
