@@ -48,13 +48,14 @@ from replicator.engine.switch.changes import change_switches
 from replicator.engine.topics.sync import TopicSync
 from replicator.engine.work.shards import Shard
 from replicator.model.groups import Committed, GroupKind, Listed
+from replicator.model.journal import Journal, Switches
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.spec import GroupSync as GroupPolicy
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
-from replicator.model.switch import Cut, End, Journal, StepName, StepRecord, Switches, Verb
+from replicator.model.switch import Cut, End, StepName, StepRecord, Verb
 from replicator.model.translation import Translation, TranslationState
 from replicator.obs.logs import configure
 from replicator.rpc.client import ControlClient
@@ -62,8 +63,9 @@ from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.server import RpcServer
 from replicator.state_pb import state_pb2 as pb
 from replicator.web.http import app
-from replicator.wire.cluster import Cluster, Leader, Topic
+from replicator.wire.cluster import Cluster
 from replicator.wire.records import Record
+from replicator.wire.topology import Leader, Topic
 
 HOLD_MS_MAX = 50
 TOPICS, PARTITIONS_PER_TOPIC, GROUPS, MAPPED = 1000, 10, 2000, 4000

@@ -27,20 +27,22 @@ from replicator.model.translation import OffsetQuestion, TimeQuestion, Translati
 from replicator.rpc import faults
 from replicator.rpc.convert import (
     audit_from_wire,
-    clearing_to_wire,
-    damage_from_wire,
-    damaged_from_wire,
     desired_to_wire,
     event_from_wire,
-    forgotten_from_wire,
     group_from_wire,
-    order_to_wire,
     question_to_wire,
     report_from_wire,
-    resolution_from_wire,
     status_from_wire,
     table_from_wire,
     translation_from_wire,
+)
+from replicator.rpc.convert_orders import (
+    clearing_to_wire,
+    damage_from_wire,
+    damaged_from_wire,
+    forgotten_from_wire,
+    order_to_wire,
+    resolution_from_wire,
 )
 from replicator.rpc.convert_switch import plan_from_wire, sides_from_wire, switch_from_wire, switch_order_to_wire
 from replicator.rpc.endpoint import OPTIONS, Endpoint

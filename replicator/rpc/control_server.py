@@ -26,19 +26,21 @@ from replicator.rpc.access import Access
 from replicator.rpc.audited import AuditPort, audited, peer_of, refused
 from replicator.rpc.convert import (
     audit_to_wire,
+    desired_from_wire,
+    event_to_wire,
+    group_to_wire,
+    question_from_wire,
+    report_to_wire,
+    status_to_wire,
+    translation_to_wire,
+)
+from replicator.rpc.convert_orders import (
     clearing_from_wire,
     damage_to_wire,
     damaged_to_wire,
-    desired_from_wire,
-    event_to_wire,
     forgotten_to_wire,
-    group_to_wire,
     order_from_wire,
-    question_from_wire,
-    report_to_wire,
     resolution_to_wire,
-    status_to_wire,
-    translation_to_wire,
 )
 from replicator.rpc.convert_switch import plan_to_wire, sides_to_wire, switch_order_from_wire, switch_to_wire
 from replicator.rpc.crossing import errors_cross

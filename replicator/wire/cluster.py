@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
-from kio.schema.metadata.v10.request import MetadataRequest, MetadataRequestTopic
+from kio.schema.metadata.v10.request import MetadataRequest
 from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseTopic
-from kio.schema.types import TopicName
 
 from replicator.core.status.observations import ANYWHERE, ClusterSeen
 from replicator.core.topics.selection import legal_topic_name
@@ -21,16 +19,14 @@ from replicator.wire.connections import Connections, none_reached
 from replicator.wire.decode import KEEP_ALL, Keep
 from replicator.wire.faults import refused, untold
 from replicator.wire.metadata import check_metadata
+from replicator.wire.topology import Leader, Topic, described, metadata_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from replicator.model.security import ClusterSpec
     from replicator.wire.connection import Connection
 
-NO_TOPIC_ID = bytes(16)
-_PARTITIONS_AT_ONCE = 2_000
-"""Of how many partitions a description is taken before others run."""
 _GONE_SECONDS = 1.0
 """How long a topic has to be unknown before it is called gone."""
 
@@ -44,35 +40,6 @@ class Purpose(enum.StrEnum):
     PRODUCE = "produce"
     LOOK = "look"
     """A second opinion on what another connection answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leader:
-    """Who leads a partition, and in which leader epoch. `node` is -1 while there is none."""
-
-    node: int
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """One topic as the cluster last described it.
-
-    `in_sync_min` is the smallest number of replicas in sync; `leaderless` has the brokers with a replica of each
-    partition that nobody leads.
-    """
-
-    name: str
-    topic_id: bytes
-    leaders: Mapping[int, Leader]
-    replication_factor: int
-    in_sync_min: int = 0
-    leaderless: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-
-    @property
-    def partition_count(self) -> int:
-        """Number of partitions."""
-        return len(self.leaders)
 
 
 class Cluster:
@@ -206,13 +173,13 @@ class Cluster:
         return await self._describe(tuple(topics), KEEP_ALL)
 
     async def _describe(self, names: tuple[str, ...] | None, keep: Keep) -> dict[str, int]:
-        answer = await self._asked(_metadata_request(names), keep)
-        described = await _described(answer)
+        answer = await self._asked(metadata_request(names), keep)
+        topics = await described(answer)
         self._take_brokers(answer)
         if names is None:
             self.topics = {}
             self.topic_ids.clear()
-        return self._take_topics(answer.topics, described, names or ())
+        return self._take_topics(answer.topics, topics, names or ())
 
     async def operations(self) -> int:
         """Return what this user may do to the cluster, as a bit field (`core.acl.rights`); its brokers are learnt anew.
@@ -221,7 +188,7 @@ class Cluster:
             WrongCluster: Another cluster answers than the one that is meant.
             KafkaError: No broker answers.
         """
-        answer = await self._asked(_metadata_request((), operations=True))
+        answer = await self._asked(metadata_request((), operations=True))
         self._take_brokers(answer)
         return int(answer.cluster_authorized_operations)
 
@@ -319,7 +286,7 @@ class Cluster:
         for node in sorted(self.brokers) if unknown else ():
             try:
                 connection = await self.connection(node, Purpose.CONTROL)
-                answer = await connection.call(_metadata_request(sorted(unknown)), MetadataResponse)
+                answer = await connection.call(metadata_request(sorted(unknown)), MetadataResponse)
             except ConnectionFailed:
                 continue
             unknown -= {
@@ -339,7 +306,7 @@ class Cluster:
         async def ask(node: int) -> None:
             try:
                 connection = await self.connection(node, Purpose.CONTROL)
-                answer = await connection.call(_metadata_request(wanted), MetadataResponse)
+                answer = await connection.call(metadata_request(wanted), MetadataResponse)
             except ConnectionFailed:
                 return
             for one in answer.topics:
@@ -364,7 +331,7 @@ class Cluster:
     async def _prove(self, connection: Connection) -> None:
         """Return if a new connection leads to the cluster that is meant."""
         if self._meant is not None:
-            answer = await connection.call(_metadata_request(()), MetadataResponse)
+            answer = await connection.call(metadata_request(()), MetadataResponse)
             check_metadata(self.spec, answer)
             self._check(answer.cluster_id)
 
@@ -428,45 +395,3 @@ class Cluster:
 
     def _addresses(self) -> str:
         return ",".join(f"{host}:{port}" for host, port in self.spec.bootstrap)
-
-
-def _metadata_request(names: Iterable[str] | None, *, operations: bool = False) -> MetadataRequest:
-    return MetadataRequest(
-        topics=None
-        if names is None
-        else tuple(MetadataRequestTopic(topic_id=None, name=TopicName(name)) for name in names),
-        allow_auto_topic_creation=False,
-        include_cluster_authorized_operations=operations,
-        include_topic_authorized_operations=False,
-    )
-
-
-async def _described(answer: MetadataResponse) -> dict[str, Topic]:
-    """Return the topics of an answer; of a large cluster in pieces, so that others run in between."""
-    brokers = {int(broker.node_id) for broker in answer.brokers}
-    described: dict[str, Topic] = {}
-    partitions_taken = 0
-    for one in answer.topics:
-        if one.error_code is ErrorCode.none:
-            described[str(one.name)] = _topic(one, brokers)
-            partitions_taken += len(one.partitions)
-            if partitions_taken > _PARTITIONS_AT_ONCE:
-                partitions_taken = 0
-                await asyncio.sleep(0)
-    return described
-
-
-def _topic(answer: MetadataResponseTopic, brokers: Collection[int]) -> Topic:
-    partitions = {int(item.partition_index): item for item in answer.partitions}
-    return Topic(
-        str(answer.name),
-        answer.topic_id.bytes if answer.topic_id else NO_TOPIC_ID,
-        {index: Leader(int(item.leader_id), int(item.leader_epoch)) for index, item in partitions.items()},
-        len(answer.partitions[0].replica_nodes) if answer.partitions else 0,
-        min((len(item.isr_nodes) for item in answer.partitions), default=0),
-        {
-            index: tuple(map(int, item.replica_nodes))
-            for index, item in partitions.items()
-            if int(item.leader_id) not in brokers
-        },
-    )

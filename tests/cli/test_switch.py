@@ -11,7 +11,8 @@ from replicator.cli import switch_follow, switch_views
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import status_of
 from replicator.errors import Conflict, ConnectionFailed, PreflightFailed, TimedOut, UsageError
-from replicator.model.switch import Close, Outcome, Switches, Verb
+from replicator.model.journal import Switches
+from replicator.model.switch import Close, Outcome, Verb
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import BothSides, CutStatus, StepStatus, SwitchPlan, SwitchStatus
 from tests.cli.conftest import Run

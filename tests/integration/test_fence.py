@@ -18,6 +18,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.index import parse_key
 from replicator.engine.state.log import StateLog
 from replicator.engine.work import fence as fencing
+from replicator.engine.work import roles
 from replicator.engine.work.fence import Fence
 from replicator.errors import KafkaError, TimedOut
 from replicator.model.names import TopicPartition
@@ -139,7 +140,7 @@ class Target:
 
         def decide(records: Any) -> Any:
             nonlocal epoch
-            epoch, changes = fencing.begun(records, self.uid, least)
+            epoch, changes = roles.begun(records, self.uid, least)
             return changes
 
         await self.log.change(self.uid, decide)
@@ -147,7 +148,7 @@ class Target:
 
     async def promote(self, epoch: int) -> None:
         """Open the target."""
-        await self.log.change(self.uid, lambda records: fencing.promoted(records, self.uid, epoch))
+        await self.log.change(self.uid, lambda records: roles.promoted(records, self.uid, epoch))
 
 
 def values(cluster: Kafka, topic: str) -> list[bytes | None]:

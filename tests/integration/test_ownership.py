@@ -24,7 +24,8 @@ from replicator.model.spec import FlowSpec, Selection
 from replicator.model.states import Reason
 from replicator.model.units import parse_bootstrap
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Cluster, Topic
+from replicator.wire.cluster import Cluster
+from replicator.wire.topology import Topic
 from tests.integration.harness import Kafka, create, delete, numbered, produce
 
 FLOW = FlowSpec("ownership", "east", "west", Selection(()))

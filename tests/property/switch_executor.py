@@ -10,23 +10,23 @@ from replicator.core.offsets.own_place import Ours, OwnPlace, OwnPlaceSearch
 from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
 from replicator.core.switch import results as switch_results
+from replicator.core.switch import running
 from replicator.core.switch import steps as do
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
+from replicator.model.journal import Journal, Switches
 from replicator.model.switch import (
     Away,
     Cut,
     Decision,
     End,
     GroupsNote,
-    Journal,
     LeftOut,
     Options,
     Order,
     Outcome,
     Scope,
     StepName,
-    Switches,
     Verb,
 )
 from tests.property.switch_world import (
@@ -57,9 +57,9 @@ class Machine:
 
     next_step: Callable[[Journal, switch.Facts], do.Step] = switch.next_step
     applied: Callable[..., Journal] = switch_results.applied
-    aborted: Callable[[Journal, str, int], Journal] = switch_orders.aborted
-    way_back: Callable[[Journal, str], Journal] = switch_orders.way_back
-    decided: Callable[[Journal | None, Journal, Decision], Journal] = switch_orders.decided
+    aborted: Callable[[Journal, str, int], Journal] = running.aborted
+    way_back: Callable[[Journal, str], Journal] = running.way_back
+    decided: Callable[[Journal | None, Journal, Decision], Journal] = running.decided
     search: type[OwnPlaceSearch] = OwnPlaceSearch
 
 

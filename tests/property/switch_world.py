@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from replicator.core.copy.attach_facts import Role
 from replicator.core.switch.steps import Result, Step
-from replicator.model.switch import Away, Close, Decision, Direction, Journal, Outcome, Scope, StepName, Verb
+from replicator.model.journal import Journal
+from replicator.model.switch import Away, Close, Decision, Direction, Outcome, Scope, StepName, Verb
 
 MARK = "M"
 STRANGER = "?"

@@ -11,9 +11,11 @@ from replicator.core.offsets.own_place import OwnPlaceSearch
 from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
 from replicator.core.switch import results as switch_results
+from replicator.core.switch import running
 from replicator.errors import BugError
 from replicator.model.batch import BatchHeader
-from replicator.model.switch import Away, Decision, Direction, Journal, LeftOut, Scope, StepName, Verb
+from replicator.model.journal import Journal
+from replicator.model.switch import Away, Decision, Direction, LeftOut, Scope, StepName, Verb
 from tests.property.switch_executor import OURS, SOUND, Machine, started
 from tests.property.switch_search import search
 from tests.property.switch_world import Executor, World, stated
@@ -204,7 +206,7 @@ def later_decisions_win(patch: pytest.MonkeyPatch) -> Machine:
     """Let a decision on the source be replaced by the next one."""
 
     def decided(copy: Journal | None, journal: Journal, wanted: Decision) -> Journal:
-        made = switch_orders.decided(copy, journal, wanted)
+        made = running.decided(copy, journal, wanted)
         return replace(made, decision=wanted)
 
     def way_back(copy: Journal, why: str) -> Journal:

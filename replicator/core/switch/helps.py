@@ -10,7 +10,7 @@ from replicator.model.switch import Decision, Direction, Outcome, StepName, Verb
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from replicator.model.switch import Journal
+    from replicator.model.journal import Journal
 
 
 def command(verb: Verb, flow: str, topics: Iterable[str] = ()) -> str:

@@ -12,18 +12,8 @@ from replicator.core.switch.machine import (
     restorations,
     unknown_text,
 )
-from replicator.model.switch import (
-    Close,
-    Cut,
-    GroupsNote,
-    Journal,
-    LeftOut,
-    Restore,
-    StepName,
-    Verb,
-    away_text,
-    by_topic,
-)
+from replicator.model.journal import Journal, by_topic
+from replicator.model.switch import Close, Cut, GroupsNote, LeftOut, Restore, StepName, Verb, away_text
 from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 
 _TEXTS = {

@@ -6,9 +6,9 @@ know. What could not be found out is yellow, never green.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
 from replicator.model.groups import GroupState
 from replicator.model.report import Check, Section, fail, ok, warn
 from replicator.model.states import MirrorState, Reason
@@ -17,7 +17,6 @@ from replicator.model.units import format_age
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from replicator.model.groups import GroupStatus
     from replicator.model.spec import Objectives
     from replicator.model.status import FlowStatus
 
@@ -26,76 +25,6 @@ _FOLLOWED = frozenset({GroupState.IN_STEP, GroupState.GONE_ON_SOURCE})
 _SKEW_SECONDS_MAX = 5.0
 _HANGING_SECONDS = 60.0
 _SEEN_SECONDS_MAX = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class SideFacts:
-    """One cluster as it was found.
-
-    Attributes:
-        alias: Its name in the flow file.
-        unreachable: Why it could not be asked; None where it answered.
-        cluster_id: As it says.
-        expected_id: As the flow's record on the target says.
-        clock_ahead_seconds: How far its clock is ahead of the asking machine's; None where it does not tell.
-        markers_allowed: Whether we may write control markers in bulk; None where it could not be asked.
-        clock_offered: Whether its version of Kafka tells a time at all.
-    """
-
-    alias: str
-    unreachable: str | None = None
-    cluster_id: str | None = None
-    expected_id: str | None = None
-    clock_ahead_seconds: float | None = None
-    markers_allowed: bool | None = None
-    clock_offered: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class TopicFacts:
-    """One mirror's topics on both sides; None for what is not known."""
-
-    topic: str
-    source_replicas: int | None
-    target_replicas: int | None
-    target_in_sync: int | None
-    source_min_in_sync: int | None
-    target_min_in_sync: int | None
-    target_leaderless: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReadinessFacts:
-    """All that is known of a flow.
-
-    Attributes:
-        objectives: What the operator wants.
-        status: The whole flow, from all its daemons.
-        source: The source cluster.
-        target: The target cluster.
-        topics: Its mirrors.
-        parity: What was found of rules, users and quotas.
-        reverse_rights: What was found of our rights on the source, which a reverse flow writes to.
-        groups: How far each consumer group has followed.
-        groups_wait_for: What holds all of them back; None for nothing.
-        both_ways: Whether both sides are open, so that there is nothing to move.
-        foreign: Where somebody else wrote to the mirrors: source topic, partition, offsets; None where it is not known.
-        markers_shown: Whether the target shows a marker of the flow, as a fence has to be seen; None where it is not
-            known.
-    """
-
-    objectives: Objectives
-    status: FlowStatus
-    source: SideFacts
-    target: SideFacts
-    topics: tuple[TopicFacts, ...] = ()
-    reverse_rights: tuple[Check, ...] = ()
-    parity: tuple[Check, ...] = ()
-    groups: tuple[GroupStatus, ...] = ()
-    groups_wait_for: str | None = None
-    both_ways: bool = False
-    foreign: tuple[tuple[str, int, int], ...] | None = ()
-    markers_shown: bool | None = True
 
 
 def judge(facts: ReadinessFacts) -> Section:

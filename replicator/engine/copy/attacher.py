@@ -16,7 +16,8 @@ from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
 from replicator.core.copy.doubt import DOUBTS_MAX, Sound
 from replicator.core.copy.values import Phase
-from replicator.engine.copy.facts import Facts, read_facts, what_displaced
+from replicator.engine.copy.displaced import what_displaced
+from replicator.engine.copy.facts import Facts, read_facts
 from replicator.engine.copy.waiting import Waiting, look_at_waiting, waits_for
 from replicator.engine.logs.reading import look_again
 from replicator.errors import (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from replicator.engine.work.shards import Shard
     from replicator.model.names import TopicPartition
     from replicator.model.spec import Offsets
-    from replicator.wire.cluster import Leader
+    from replicator.wire.topology import Leader
 
 
 @dataclass(slots=True, kw_only=True)

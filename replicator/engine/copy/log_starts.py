@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.engine.copy.partition import of_slot
-from replicator.engine.logs.reading import starts_of
+from replicator.engine.logs.bounds import starts_of
 from replicator.engine.state.ownership import confirm
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.engine.logs.reading import ends_of
+from replicator.engine.logs.bounds import ends_of
 
 if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot

@@ -20,7 +20,8 @@ from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of
 from replicator.engine.state.log import StateLog
 from replicator.engine.state.shown_markers import Shown, shown_after_one
-from replicator.engine.switch.keeper import SwitchKeeper, way_back_of
+from replicator.engine.switch.keeper import SwitchKeeper
+from replicator.engine.switch.way_back import way_back_of
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.model.events import Desired, Event
 from replicator.obs.logs import get_logger

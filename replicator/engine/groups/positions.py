@@ -8,7 +8,7 @@ from replicator.core.offsets.offset_map import Place
 from replicator.core.offsets.translation import Known
 from replicator.core.offsets.translation import translate as to_target
 from replicator.engine.copy.live_maps import recorded_map
-from replicator.engine.logs.reading import starts_of
+from replicator.engine.logs.bounds import starts_of
 from replicator.engine.offsets import translate
 from replicator.engine.state import records as state
 from replicator.model.names import TopicPartition

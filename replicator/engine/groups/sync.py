@@ -25,7 +25,7 @@ from replicator.core.topics.selection import matches_group
 from replicator.engine.groups.places import MirrorNames, places_of
 from replicator.engine.groups.sides import GroupSide, SideView, other_kind
 from replicator.engine.groups.status import Picture, Seen, Sides, as_last_seen, outcome, picture
-from replicator.engine.logs.reading import ends_of
+from replicator.engine.logs.bounds import ends_of
 from replicator.engine.state.groups import GroupRecords
 from replicator.errors import Conflict, KafkaError, ReplicatorError, TimedOut
 from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupState, GroupStatus

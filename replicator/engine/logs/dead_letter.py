@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.topics.ownership import holding_only_ours, recorded
+from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.opening import records_of
-from replicator.engine.logs.reading import offsets_of, read_batches
+from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed, TooLargeToOpen
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     from replicator.admin.topics import TopicAdmin
     from replicator.core.topics.ownership import OwnedTopic
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
     from replicator.wire.connection import Connection
     from replicator.wire.records import Record
+    from replicator.wire.topology import Topic
 
 SUFFIX = ".dead-letter"
 OFFSET_HEADER = b"replicator.offset"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from replicator.core.offsets.alike import equal_down_to, place_behind, place_without_records
 from replicator.core.offsets.offset_map import Place
-from replicator.engine.logs.reading import offsets_of, records_between
+from replicator.engine.logs.bounds import offsets_of
+from replicator.engine.logs.reading import records_between
 from replicator.wire import control
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from kio.schema.errors import ErrorCode
 from replicator.backoff import Backoff
 from replicator.core.copy.intake import Aborts
 from replicator.core.verify.rows import Unopened, row_size
-from replicator.engine.logs.reading import batches_of, gives_nothing, nothing_from, offsets_of, read_once
+from replicator.engine.logs.bounds import offsets_of
+from replicator.engine.logs.reading import batches_of, gives_nothing, nothing_from, read_once
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, KafkaError
 from replicator.model.batch import MAGIC_V2

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.offsets.offset_map import OffsetMap, Place
 from replicator.core.offsets.pairing import Pairing, Ranges, Span, reading_from
+from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import spans_in
-from replicator.engine.logs.reading import batches_between, offsets_of
+from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
 from replicator.wire import control
 from replicator.wire.cluster import Purpose

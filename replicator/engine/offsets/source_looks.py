@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.values import Phase
-from replicator.engine.logs.reading import ends_of
+from replicator.engine.logs.bounds import ends_of
 from replicator.engine.offsets.translate import OTHER_LOG
 from replicator.obs.logs import get_logger
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.engine.logs.reading import at_time, ends_of
+from replicator.engine.logs.bounds import at_time, ends_of
 from replicator.engine.offsets.translate import questioned
 from replicator.model.names import TopicPartition
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from replicator.core.copy.values import Phase
 from replicator.core.offsets.offset_map import Place
 from replicator.core.offsets.translation import Known, translate
-from replicator.engine.logs.reading import starts_of
+from replicator.engine.logs.bounds import starts_of
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason

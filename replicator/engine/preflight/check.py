@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
     from replicator.state_pb import state_pb2 as pb
-    from replicator.wire.cluster import Topic
+    from replicator.wire.topology import Topic
 
 _REQUEST_SECONDS_MAX = 10.0
 _QUESTION_SECONDS_MAX = 30.0

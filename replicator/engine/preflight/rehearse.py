@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from replicator.admin.topics import TopicAdmin
 from replicator.core.acl.parity import SideParity, closable, compared
 from replicator.core.acl.rights import Operation, acl_command, lacking, on_cluster, on_topic
-from replicator.core.switch.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
+from replicator.core.switch.readiness import judge
+from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
 from replicator.engine.preflight.ask import topic_operations
 from replicator.engine.state.shown_markers import Shown
 from replicator.engine.topics.authorizer import AuthorizerOf

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from replicator.core.topics.ownership import Copied
     from replicator.model.spec import FlowSpec
     from replicator.state_pb import state_pb2 as pb
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.topology import Topic
 
 
 class Place(enum.Enum):

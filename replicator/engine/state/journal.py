@@ -14,6 +14,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.damage import damaged_record, read_record
 from replicator.engine.state.index import indexed, made_of
 from replicator.model.acl import Rule, parse
+from replicator.model.journal import Journal, Switches, by_topic
 from replicator.model.switch import (
     Away,
     Close,
@@ -22,15 +23,12 @@ from replicator.model.switch import (
     Direction,
     End,
     GroupsNote,
-    Journal,
     LeftOut,
     Options,
     Outcome,
     StepName,
     StepRecord,
-    Switches,
     Verb,
-    by_topic,
 )
 from replicator.state_pb import state_pb2 as pb
 

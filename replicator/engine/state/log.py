@@ -33,11 +33,12 @@ from replicator.model.batch import TRANSACTIONAL_BIT
 from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.wire import control
-from replicator.wire.cluster import NO_TOPIC_ID, Cluster, Purpose
+from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.faults import refused
 from replicator.wire.inflate import RECORD_BYTES
 from replicator.wire.produce import Produced, produce_by_name
 from replicator.wire.records import NewRecord, decode, encode
+from replicator.wire.topology import NO_TOPIC_ID
 from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
 
 if TYPE_CHECKING:

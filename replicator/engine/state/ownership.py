@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.topics.ownership import Copied, OwnedTopic, Standing, proven
-from replicator.engine.logs.reading import ends_of, offsets_of, read_batches
+from replicator.engine.logs.bounds import ends_of, offsets_of
+from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.provenance import digest_of, on_their_way
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import StateLog
     from replicator.engine.state.source import SourceState
     from replicator.model.spec import FlowSpec
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.topology import Topic
 
 log = get_logger(__name__)
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from replicator.model.spec import FlowSpec
     from replicator.state_pb import state_pb2 as pb
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.topology import Topic
 
 _DIGEST_BYTES = 16
 _EXPORTED = re.compile(r"(?P<topic>.+)\.divergent\.(?P<epoch>[0-9]{1,10})", re.ASCII)

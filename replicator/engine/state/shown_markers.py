@@ -10,7 +10,8 @@ import asyncio
 import enum
 from typing import TYPE_CHECKING
 
-from replicator.engine.logs.reading import batches_between, offsets_of
+from replicator.engine.logs.bounds import offsets_of
+from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.errors import Conflict, KafkaError, MarkersNotShown, PreflightFailed

@@ -18,7 +18,7 @@ from replicator.errors import AuthorizationFailed, BrokerRefused, DamagedRecord,
 from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import NO_TOPIC_ID
+from replicator.wire.topology import NO_TOPIC_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

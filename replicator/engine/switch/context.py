@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from replicator.admin.topics import TopicAdmin
     from replicator.model.groups import GroupOutcome
+    from replicator.model.journal import Journal, Switches
     from replicator.model.spec import FlowSpec
-    from replicator.model.switch import Journal, Scope, Switches
+    from replicator.model.switch import Scope
     from replicator.wire.cluster import Cluster
 
 SOURCE_SECONDS_MAX = 8.0

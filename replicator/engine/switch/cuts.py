@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.log import Change
     from replicator.engine.switch.context import Site
-    from replicator.model.switch import Cut, Journal
+    from replicator.model.journal import Journal
+    from replicator.model.switch import Cut
 
 _NAMED_MAX = 10
 _LOOKS_AT_ONCE = 32

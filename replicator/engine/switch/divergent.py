@@ -13,8 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.switch import steps as do
+from replicator.engine.logs.bounds import ends_of
 from replicator.engine.logs.dead_letter import OFFSET_HEADER, origin_headers, payload_bytes
-from replicator.engine.logs.reading import ends_of, records_between
+from replicator.engine.logs.reading import records_between
 from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
@@ -24,8 +25,9 @@ from replicator.engine.switch.cuts import lower_high_cuts
 from replicator.engine.switch.places import log_ends, log_starts
 from replicator.engine.verify.compare import compacted_topics
 from replicator.errors import BrokerRefused, Conflict, PreflightFailed, Unequal
+from replicator.model.journal import Journal, by_topic
 from replicator.model.names import TopicPartition, export_transactional_id
-from replicator.model.switch import Cut, Journal, by_topic
+from replicator.model.switch import Cut
 from replicator.obs.logs import get_logger
 from replicator.wire.produce import produce_by_name
 from replicator.wire.records import NewRecord, Record, encode

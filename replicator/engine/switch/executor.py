@@ -28,7 +28,8 @@ from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.opening import Opening
 from replicator.engine.switch.reverse import Turning
 from replicator.errors import BugError, Conflict, KafkaError, WrongCluster
-from replicator.model.switch import Decision, Direction, Journal, StepName, Switches, Verb
+from replicator.model.journal import Journal, Switches
+from replicator.model.switch import Decision, Direction, StepName, Verb
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.offsets.own_place import Ours
 from replicator.core.switch import steps as do
-from replicator.engine.logs.reading import ends_of
+from replicator.engine.logs.bounds import ends_of
 from replicator.engine.state import records as state
 from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.journal import put_cuts, switches_of
@@ -18,10 +18,12 @@ from replicator.engine.switch.context import SOURCE_SECONDS_MAX, mirrors_in, par
 from replicator.engine.switch.own_places import OwnPlaces
 from replicator.engine.switch.places import Observed, log_ends
 from replicator.engine.work import fence as fencing
+from replicator.engine.work import roles
 from replicator.engine.work.fence import Fence
 from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
+from replicator.model.journal import Journal
 from replicator.model.names import TopicPartition, fill_route_transactional_id
-from replicator.model.switch import Away, Cut, Journal, Verb
+from replicator.model.switch import Away, Cut, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.transactions import ProducerIdentity, init_producer_id
@@ -95,13 +97,13 @@ class Fencing:
                 if fresh:
                     return do.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found meanwhile"), []
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
-        epoch, changes = fencing.begun(records, self._site.uid, at_least, topics, left_out)
+        epoch, changes = roles.begun(records, self._site.uid, at_least, topics, left_out)
         return do.FenceBegun(epoch), changes
 
     def promote(self, records: Mapping[bytes, bytes], step: do.Promote) -> Effect:
         """See `do.Promote`."""
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
-        return do.Ok(), fencing.promoted(records, self._site.uid, step.epoch, topics, left_out)
+        return do.Ok(), roles.promoted(records, self._site.uid, step.epoch, topics, left_out)
 
     def record_cut(self, journal: Journal, step: do.RecordCut) -> Effect:
         """See `do.RecordCut`."""
@@ -111,9 +113,7 @@ class Fencing:
         """See `do.ResumeCopying`."""
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
         alone = topics is not None
-        return do.Ok(), fencing.copying(
-            records, self._site.uid, step.epoch, topics or (), alone=alone, left_out=left_out
-        )
+        return do.Ok(), roles.copying(records, self._site.uid, step.epoch, topics or (), alone=alone, left_out=left_out)
 
     def _targets(self, records: Mapping[bytes, bytes], scope: Scope) -> list[str] | None:
         """Return the target topics of mirrors that are switched alone; None for the whole flow.

@@ -16,21 +16,20 @@ from typing import TYPE_CHECKING
 from replicator.backoff import Backoff
 from replicator.core.copy.attach_facts import Role
 from replicator.core.switch.helps import status_command
-from replicator.core.switch.machine import Facts, next_step
-from replicator.core.switch.orders import aborted, confirmed
 from replicator.core.switch.plan import plan_of, status_of
+from replicator.core.switch.running import aborted, confirmed
 from replicator.core.switch.state import flow_state
-from replicator.core.switch.steps import MarkSource, ReopenSource
 from replicator.engine.state import records as state
 from replicator.engine.state.between import begin_anew
-from replicator.engine.state.journal import copies_to, journal_key
+from replicator.engine.state.journal import journal_key
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.orders import Orders
-from replicator.engine.switch.reverse import record_on_copy, take_way_back, with_locks
+from replicator.engine.switch.reverse import with_locks
 from replicator.engine.switch.sides import Sides
-from replicator.errors import BugError, Conflict, ReplicatorError, TimedOut, UsageError
-from replicator.model.switch import Journal, Order, Outcome, Switches, Verb
+from replicator.errors import BugError, Conflict, ReplicatorError, UsageError
+from replicator.model.journal import Journal, Switches
+from replicator.model.switch import Order, Outcome, Verb
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import patiently
@@ -38,9 +37,7 @@ from replicator.wire.transactions import patiently
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.core.switch.steps import Result
     from replicator.engine.switch.context import Copying, Site
-    from replicator.model.spec import FlowSpec
     from replicator.model.states import FlowState
     from replicator.model.switch import Cut
     from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
@@ -53,7 +50,6 @@ _PAUSE_SECONDS_MAX = 2.0
 _STALLED_SECONDS = 6.0
 _ORDER_SECONDS = 20.0
 """How long an order waits for a leader of the state topic."""
-_WAY_BACK_SECONDS = 60.0
 
 log = get_logger(__name__)
 
@@ -334,72 +330,6 @@ class SwitchKeeper:
             return replace(switches, current=confirmed(switches.current, digest))
 
         return await self._changed(change)
-
-
-async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> SwitchStatus:
-    """Open a closed source again whose target is lost behind the fence; return its copy of the switch.
-
-    Of the site only its source is asked.
-
-    Args:
-        site: What the switch works on.
-        target_cluster_id: Of the target that is lost: other flows of this name may go to other targets.
-        why: For the record.
-
-    Raises:
-        Conflict: The target was opened, or may be any moment, or the source holds no copy of a running switch.
-        TimedOut: It is not done yet; the same order again goes on with it.
-        KafkaError: The source refuses.
-    """
-    state_log = await site.source_log()
-    executor, flow = Executor(site), site.flow.name
-    uid = _copied_flow(list(copies_to(state_log.records, flow, target_cluster_id)), site.flow, target_cluster_id)
-    copy = await take_way_back(state_log, uid, why)
-    deadline = asyncio.get_running_loop().time() + _WAY_BACK_SECONDS
-    while not copy.finished:
-        facts = Facts(_now_ms())
-        step = next_step(copy, facts)
-        result: Result
-        match step:
-            case MarkSource():
-                result = await executor.turning.mark_source(uid, step)
-            case ReopenSource():
-                result = await executor.locks.remove(copy, step)
-            case _:
-                raise BugError(f"{type(step).__name__} is no step of the way back on the source")
-        copy = await record_on_copy(state_log, uid, step, result, asked=copy, facts=facts, executor=site.me)
-        if asyncio.get_running_loop().time() >= deadline:
-            raise TimedOut(
-                f"the way back of switch {copy.id} is not complete yet",
-                next_step=f"the same command again goes on with it: replicator switch abort {flow} --target-lost",
-            )
-    return status_of(copy, names=(site.flow.source, site.flow.target))
-
-
-def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluster_id: str | None) -> str:
-    """Return the uid of the flow that the source holds a copy of a switch of.
-
-    Raises:
-        Conflict: There is none, or nothing tells which of several flows of one name is meant.
-    """
-    if not found:
-        raise Conflict(
-            f"the source holds no copy of a switch of flow {flow.name!r} to {flow.target}: there is no way back",
-            why="" if target_cluster_id else f"it is not known which cluster {flow.target} is while it does not answer",
-            next_step=f"once {flow.target} answers: replicator switch abort {flow.name}; if it is lost for good, "
-            f"remove the Deny rules with which the switch closed topics of {flow.source} (kafka-acls --list shows them)"
-            if target_cluster_id
-            else f"set clusters.{flow.target}.cluster_id in the flow file, and reload the daemon (SIGHUP)",
-        )
-    exact = [one for one in found if one[1].target_cluster_id]
-    flows = {uid for uid, _ in exact or found}
-    if len(flows) > 1:
-        raise Conflict(
-            f"the source holds copies of switches of {len(flows)} flows named {flow.name!r}",
-            why=f"their uids are {', '.join(sorted(flows))}; nothing tells which of them goes to {flow.target}",
-            next_step=f"bring {flow.target} back, then replicator switch abort {flow.name}",
-        )
-    return flows.pop()
 
 
 def _now_ms() -> int:

@@ -13,7 +13,8 @@ from replicator.engine.switch.context import mirrors_in, target_topics
 from replicator.engine.topics.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import Rule, parse
-from replicator.model.switch import Close, Journal
+from replicator.model.journal import Journal
+from replicator.model.switch import Close
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

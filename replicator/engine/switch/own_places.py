@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.own_place import Ours, OwnPlace, OwnPlaceSearch
-from replicator.engine.logs.reading import batches_between, starts_of
+from replicator.engine.logs.bounds import starts_of
+from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
 from replicator.engine.verify.compare import compacted_topics
 from replicator.errors import BrokerRefused

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.copy.live_maps import recorded_map
 from replicator.engine.groups.positions import CopiedElsewhere
-from replicator.engine.logs.reading import ends_of, starts_of
+from replicator.engine.logs.bounds import ends_of, starts_of
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.switch.own_places import Stretch

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from replicator.core.copy.attach_facts import Role
 from replicator.core.offsets.offset_map import OffsetMap, Place, Run
 from replicator.core.switch import steps as do
-from replicator.core.switch.orders import decided, way_back
 from replicator.core.switch.results import applied
+from replicator.core.switch.running import decided, way_back
 from replicator.engine.copy.live_maps import recorded_map
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of, put_held_back
@@ -23,8 +23,9 @@ from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.engine.work.fence import Fence
 from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.acl import Rule, parse
+from replicator.model.journal import Journal, by_place, by_topic
 from replicator.model.names import TopicPartition, way_back_transactional_id
-from replicator.model.switch import Cut, Decision, Journal, by_place, by_topic
+from replicator.model.switch import Cut, Decision
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import init_producer_id
 

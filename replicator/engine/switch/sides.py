@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.log import StateLog
     from replicator.engine.switch.context import Copying, Site
-    from replicator.model.switch import Journal, Switches
+    from replicator.model.journal import Journal, Switches
 
 _ASKED_MAX = 16
 """Switches whose ends are remembered: those that somebody waits for, at most a few at a time."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from replicator.core.offsets.offset_map import OffsetMap, Place
 from replicator.engine.copy.live_maps import offset_block
 from replicator.engine.state import records as state
-from replicator.engine.work.fence import copying
+from replicator.engine.work.roles import copying
 from replicator.errors import Conflict
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb

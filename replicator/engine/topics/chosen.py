@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import Change, StateLog
     from replicator.engine.state.source import SourceState
     from replicator.model.spec import FlowSpec
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.topology import Topic
 
 _LEFT_SECONDS = 600.0
 """How long an announcement stands that no topic followed: a pass over thousands of topics takes minutes."""

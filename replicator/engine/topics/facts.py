@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin, TopicConfig
     from replicator.engine.state.log import StateLog
     from replicator.model.spec import FlowSpec
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.topology import Topic
 
 MAX_BYTES = "max.message.bytes"
 POLICY = "cleanup.policy"

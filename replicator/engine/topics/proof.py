@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from replicator.engine.topics.facts import Found, TopicFacts
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.spec import FlowSpec
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.topology import Topic
 
 Proof: TypeAlias = OwnedTopic | Fault | KafkaError
 log = get_logger(__name__)

@@ -31,7 +31,8 @@ from replicator.errors import AuthorizationFailed, BrokerRefused, DamagedRecord,
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Cluster, Topic
+from replicator.wire.cluster import Cluster
+from replicator.wire.topology import Topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin
     from replicator.core.topics.ownership import OwnedTopic
     from replicator.core.topics.plan import CreateTopic
-    from replicator.wire.cluster import Cluster, Topic
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.topology import Topic
 
 _TOPIC_ALREADY_EXISTS = 36
 _INVALID_PARTITIONS = 37

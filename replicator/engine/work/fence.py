@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from replicator.core.copy.attach_facts import Role
@@ -21,7 +20,7 @@ from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.shown_markers import empty_transaction, known_to_coordinator
-from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
+from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, data_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 COPIES_WITH_THE_FLOW = frozenset({pb.WRITER_ROLE_UNSPECIFIED, pb.WRITER_ROLE_COPYING})
 """Roles of a mirror's own with which it is switched as a part of its flow."""
-_EPOCH_MAX = 32_766
+EPOCH_MAX = 32_766
 """Kafka keeps the last one for itself; a producer id whose epochs are used up gets a new id."""
 _PARTITIONS_PER_REQUEST = 500
 _LOOK_SECONDS = 0.05
@@ -83,186 +82,6 @@ async def coordinator_epoch(target: Cluster, uid: str, producer_id: int) -> int 
             next_step=f"grant ClusterAction on cluster {target.spec.alias}: a fence in bulk needs no id",
         )
     return identity.producer_epoch
-
-
-class _Writers:
-    """The writer records of a flow, to be changed: its own, or those of mirrors that are switched alone.
-
-    Args:
-        records: Of the state topic.
-        uid: The flow.
-        topics: Target topics of the mirrors; None for the whole flow.
-    """
-
-    def __init__(self, records: Mapping[bytes, bytes], uid: str, topics: Collection[str] | None) -> None:
-        self.flow = state.get_writer_record(records, uid)
-        self.own = state.own_writers(records, uid)
-        self._before = state.get_writer_record(records, uid), state.own_writers(records, uid)
-        self._uid = uid
-        self._topics = topics
-        self._records = records
-
-    def scope(self) -> list[pb.WriterRecord]:
-        """Return what is changed, each with the role and the epoch that hold for it."""
-        if self._topics is None:
-            return [self.flow]
-        for topic in self._topics:
-            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
-            mine.role = mine.role or self.flow.role
-        return [self.own[topic] for topic in self._topics]
-
-    def join(self, left_out: Mapping[str, bool]) -> None:
-        """Let mirrors that copy with the flow be fenced with it: from then on its epoch is theirs."""
-        # Of a mirror that was forgotten the epoch alone is left: its partitions are not fenced now.
-        joins = [
-            topic
-            for topic, mine in self.own.items()
-            if mine.role in COPIES_WITH_THE_FLOW and state.mirror_key(self._uid, topic) in self._records
-        ]
-        for topic in set(joins) - left_out.keys():
-            del self.own[topic]
-        for topic in [topic for topic, copies in left_out.items() if copies]:
-            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
-            mine.role = mine.role or self.flow.role
-        for topic in [topic for topic in joins if not left_out.get(topic, True)]:
-            self.own[topic].role = pb.WRITER_ROLE_UNSPECIFIED
-
-    def keep_epochs(self, left_out: Iterable[str]) -> None:
-        """Let mirrors that are not fenced with their flow keep the epoch that their partitions show."""
-        for topic in left_out:
-            self.own.setdefault(topic, pb.WriterRecord(epoch=self._before[0].epoch))
-
-    def follow(self, topics: Collection[str] = ()) -> None:
-        """Let mirrors have no role of their own where it says no more than the flow's, nor these, whatever it says."""
-        for topic, mine in self.own.items():
-            if topic in topics or (mine.role == self.flow.role == pb.WRITER_ROLE_COPYING):
-                mine.role = pb.WRITER_ROLE_UNSPECIFIED
-
-    def changes(self) -> list[Change]:
-        """Return the change that stores all of them; none where nothing is new."""
-        flow, own = self._before
-        changes: list[Change] = []
-        if self.flow != flow:
-            changes.append(state.put(state.writer_key(self._uid), self.flow))
-        for topic in sorted(own.keys() | self.own.keys()):
-            mine, key = self.own.get(topic), state.writer_key(self._uid, topic)
-            if mine is None or (not mine.role and mine.epoch == self.flow.epoch):
-                changes += [(key, None)] if topic in own else []
-            elif mine != own.get(topic):
-                changes.append(state.put(key, mine))
-        return changes
-
-
-def begun(
-    records: Mapping[bytes, bytes],
-    uid: str,
-    at_least: int | None,
-    topics: Collection[str] | None = None,
-    left_out: Mapping[str, bool] = MappingProxyType({}),
-) -> tuple[int, list[Change]]:
-    """Return the epoch of a fence, and the change that begins it; none where it has begun.
-
-    The epoch is one that no partition of the flow has seen, so that of two fences each stands for itself.
-
-    Args:
-        records: Of the state topic.
-        uid: The flow.
-        at_least: See `coordinator_epoch`.
-        topics: Target topics of the mirrors that are fenced; None for the whole flow.
-        left_out: Target topics that are not fenced with their flow, each with whether it goes on copying.
-
-    Raises:
-        PreflightFailed: No higher epoch is left, or no topic is meant.
-    """
-    writers = _Writers(records, uid, topics)
-    scope = writers.scope()
-    if not scope:
-        raise PreflightFailed(f"none of the topics that flow {uid} was to be fenced for is left")
-    if scope[0].role != pb.WRITER_ROLE_COPYING:
-        return scope[0].fence_epoch if scope[0].HasField("fence_epoch") else scope[0].epoch, []
-    highest = max(writers.flow.epoch, *(mine.epoch for mine in writers.own.values()), 0)
-    epoch = max(highest + 1, at_least or 0)
-    if epoch > _EPOCH_MAX:
-        raise PreflightFailed(
-            f"flow {uid} has used up the epochs of its producer",
-            next_step="give the flow another name: it is made anew",
-        )
-    if topics is None:
-        writers.join(left_out)
-    for record in scope:
-        record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
-    # Markers in bulk raise nothing at the transaction coordinator, which goes on with what it gave last.
-    if at_least is not None:
-        writers.flow.coordinator_epoch = at_least
-    elif not writers.flow.HasField("coordinator_epoch"):
-        writers.flow.coordinator_epoch = writers.flow.epoch
-    return epoch, writers.changes()
-
-
-def promoted(
-    records: Mapping[bytes, bytes],
-    uid: str,
-    epoch: int,
-    topics: Collection[str] | None = None,
-    left_out: Collection[str] = (),
-) -> list[Change]:
-    """Return the change that opens the target; none where it is open.
-
-    Args:
-        records: Of the state topic.
-        uid: The flow.
-        epoch: Of the fence.
-        topics: Target topics of the mirrors that were fenced; None for the whole flow.
-        left_out: Target topics that were not fenced with their flow.
-
-    Raises:
-        Conflict: Another fence stands.
-    """
-    writers = _Writers(records, uid, topics)
-    scope = writers.scope()
-    if all(one.role == pb.WRITER_ROLE_PROMOTED and one.epoch == epoch for one in scope):
-        return []
-    for record in scope:
-        if record.role != pb.WRITER_ROLE_FENCING or record.fence_epoch != epoch:
-            raise Conflict(
-                f"flow {uid} is not behind a fence of epoch {epoch}",
-                why=f"its writer record says role {record.role}, epoch {record.epoch}",
-                next_step="replicator flow status",
-            )
-        record.role, record.epoch = pb.WRITER_ROLE_PROMOTED, epoch
-        record.ClearField("fence_epoch")
-    writers.keep_epochs(left_out)
-    return writers.changes()
-
-
-def copying(
-    records: Mapping[bytes, bytes],
-    uid: str,
-    epoch: int,
-    topics: Collection[str] = (),
-    *,
-    alone: bool,
-    left_out: Collection[str] = (),
-) -> list[Change]:
-    """Return the change that lets a flow copy (again); none where it does.
-
-    Args:
-        records: Of the state topic.
-        uid: The flow.
-        epoch: What every partition refuses the lower ones of.
-        topics: Target topics of the mirrors that copy with that epoch.
-        alone: Whether they copy alone, and nothing is said of the rest of the flow.
-        left_out: Target topics that were not fenced with their flow.
-    """
-    writers = _Writers(records, uid, topics if alone else None)
-    for record in writers.scope():
-        if record.role != pb.WRITER_ROLE_COPYING:
-            record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, epoch)
-            record.ClearField("fence_epoch")
-    writers.keep_epochs(left_out)
-    # What comes back with the whole flow follows it; what was switched away alone stays where it is.
-    writers.follow(() if alone else topics)
-    return writers.changes()
 
 
 class Fence:

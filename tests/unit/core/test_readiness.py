@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from replicator.core.switch.readiness import ReadinessFacts, SideFacts, TopicFacts, judge
+from replicator.core.switch.readiness import judge
+from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
 from replicator.model.groups import GroupKind, GroupState, GroupStatus
 from replicator.model.report import Level
 from replicator.model.spec import Objectives

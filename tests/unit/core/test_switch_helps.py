@@ -16,20 +16,11 @@ from hypothesis import strategies as st
 import replicator
 from replicator.cli.main import app
 from replicator.core.switch.helps import after_the_end, beside, instead_of_abort, source_was_written_to
-from replicator.core.switch.orders import aborted, begin, copy_for_source, escalated, way_back
+from replicator.core.switch.orders import begin
+from replicator.core.switch.running import aborted, copy_for_source, escalated, way_back
 from replicator.errors import Conflict, PreflightFailed, UsageError
-from replicator.model.switch import (
-    Decision,
-    Direction,
-    Journal,
-    Options,
-    Order,
-    Outcome,
-    StepName,
-    StepRecord,
-    Switches,
-    Verb,
-)
+from replicator.model.journal import Journal, Switches
+from replicator.model.switch import Decision, Direction, Options, Order, Outcome, StepName, StepRecord, Verb
 
 ROOT = Path(replicator.__file__).parent
 TOLD = [

@@ -9,24 +9,13 @@ import pytest
 
 from replicator.core.copy.attach_facts import Role
 from replicator.core.switch.machine import Facts, confirmation_digest, next_step
-from replicator.core.switch.orders import aborted, begin, confirmed, not_selected_then, promoted
+from replicator.core.switch.orders import begin, not_selected_then, promoted
+from replicator.core.switch.running import aborted, confirmed
 from replicator.core.switch.steps import ReopenSource
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import Rule
-from replicator.model.switch import (
-    Away,
-    Close,
-    Cut,
-    Journal,
-    LeftOut,
-    Options,
-    Order,
-    Outcome,
-    StepName,
-    StepRecord,
-    Switches,
-    Verb,
-)
+from replicator.model.journal import Journal, Switches
+from replicator.model.switch import Away, Close, Cut, LeftOut, Options, Order, Outcome, StepName, StepRecord, Verb
 
 COPYING, OPEN = Role.COPYING, Role.PROMOTED
 

@@ -32,7 +32,8 @@ from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Start
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Cluster, Leader, Topic
+from replicator.wire.cluster import Cluster
+from replicator.wire.topology import Leader, Topic
 from tests.pumps import pump_with
 from tests.shards import shard_with
 

@@ -13,10 +13,11 @@ from replicator.engine.flow.forget import forget_mirror
 from replicator.engine.state import records as state
 from replicator.engine.state.index import parse_key
 from replicator.engine.state.journal import put_cuts, put_switches
-from replicator.engine.work import fence
+from replicator.engine.work import roles
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.forget import Forgotten
-from replicator.model.switch import Cut, Journal, Switches, Verb
+from replicator.model.journal import Journal, Switches
+from replicator.model.switch import Cut, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ async def test_no_epoch_is_used_again() -> None:
     assert writers is not None
     assert (writers.of("east.a").producer_epoch, writers.of("east.a").role) == (3, Role.COPYING)
 
-    epoch, changes = fence.begun(log.records, UID, None)
+    epoch, changes = roles.begun(log.records, UID, None)
     log.apply(changes)
     assert epoch == 4
-    log.apply(fence.promoted(log.records, UID, epoch))
-    log.apply(fence.copying(log.records, UID, epoch, alone=False))
+    log.apply(roles.promoted(log.records, UID, epoch))
+    log.apply(roles.copying(log.records, UID, epoch, alone=False))
     writers = state.writers_of(log.records, UID)
     assert writers is not None
     assert writers.of("east.a").producer_epoch == 3, "it was no part of that fence"

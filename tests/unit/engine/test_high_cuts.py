@@ -16,7 +16,8 @@ from replicator.engine.state.journal import cuts_of, put_cuts, put_switches, swi
 from replicator.engine.switch import cuts as high_cuts
 from replicator.engine.switch.cuts import High, lowering, lowering_way_back
 from replicator.errors import BrokerRefused
-from replicator.model.switch import Cut, Journal, Outcome, StepName, StepRecord, Switches, Verb
+from replicator.model.journal import Journal, Switches
+from replicator.model.switch import Cut, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 
 UID, BACK = "forth", "back"

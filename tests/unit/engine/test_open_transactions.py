@@ -36,8 +36,8 @@ from replicator.engine.copy.reader import Asked, SourceReader
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
-from replicator.wire.cluster import Leader
 from replicator.wire.fetch import Fetched
+from replicator.wire.topology import Leader
 from tests.pumps import pump_with
 from tests.shards import shard_with
 

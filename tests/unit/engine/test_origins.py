@@ -18,7 +18,8 @@ from replicator.engine.state.source import SourceState
 from replicator.errors import BrokerRefused, ConnectionFailed
 from replicator.model.security import ClusterSpec
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Cluster, Topic
+from replicator.wire.cluster import Cluster
+from replicator.wire.topology import Topic
 
 
 class _Topic(StateLog):

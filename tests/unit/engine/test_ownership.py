@@ -13,7 +13,8 @@ from replicator.errors import ConnectionFailed, KafkaError
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
-from replicator.wire.cluster import Cluster, Leader, Purpose, Topic
+from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.topology import Leader, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,7 +20,8 @@ from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import Pattern, PatternKind, Selection
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Cluster, Topic
+from replicator.wire.cluster import Cluster
+from replicator.wire.topology import Topic
 from tests.unit.engine.test_chosen import FLOW, Side
 
 if TYPE_CHECKING:

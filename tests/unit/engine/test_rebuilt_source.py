@@ -28,20 +28,10 @@ from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.places import log_ends
 from replicator.errors import KafkaError, WrongCluster
+from replicator.model.journal import Journal, Switches
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec
-from replicator.model.switch import (
-    Close,
-    Cut,
-    Direction,
-    Journal,
-    Options,
-    Outcome,
-    StepName,
-    StepRecord,
-    Switches,
-    Verb,
-)
+from replicator.model.switch import Close, Cut, Direction, Options, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.store.port import MemoryStore
 from replicator.wire.cluster import Cluster

@@ -26,7 +26,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.resolution import ALLOWED, How, Order
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Topic
+from replicator.wire.topology import Topic
 from tests.pumps import pump_with
 from tests.unit.engine.test_chosen import FLOW, UID, Log, Side, sync
 

@@ -16,10 +16,11 @@ from replicator.engine.state.journal import copy_of, put_copy, put_switches
 from replicator.engine.switch.mix_ups import foreign_switches, undoing, what_they_left
 from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.errors import WrongCluster
+from replicator.model.journal import Journal, Switches
 from replicator.model.report import Level
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection
-from replicator.model.switch import Journal, Switches, Verb
+from replicator.model.switch import Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.store.port import MemoryStore
 from replicator.store.sqlite import SqliteStore

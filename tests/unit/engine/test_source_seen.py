@@ -18,8 +18,8 @@ from replicator.engine.state import records as state
 from replicator.engine.switch.places import Observed
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.cluster import Leader
 from replicator.wire.frames import Frame, FramePool
+from replicator.wire.topology import Leader
 from tests.shards import shard_with
 from tests.unit.wire.test_fetch import IDS, answered, partition
 

@@ -13,11 +13,12 @@ from replicator.errors import BrokerRefused, CorruptRecords
 from replicator.model.batch import HEADER
 from replicator.model.names import STATE_TOPIC
 from replicator.wire import control
-from replicator.wire.cluster import NO_TOPIC_ID, Purpose
+from replicator.wire.cluster import Purpose
 from replicator.wire.control import Answer
 from replicator.wire.fetch import Fetched
 from replicator.wire.frames import Frame
 from replicator.wire.records import NewRecord, encode
+from replicator.wire.topology import NO_TOPIC_ID
 
 NOW_MS = 1_700_000_000_000
 OUT_OF_RANGE = 1

@@ -25,7 +25,8 @@ from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import FlowStatus, MirrorStatus, ShardStatus
-from replicator.wire.cluster import Cluster, Leader, Topic
+from replicator.wire.cluster import Cluster
+from replicator.wire.topology import Leader, Topic
 from tests.at_once import at_once
 from tests.shards import shard_with
 

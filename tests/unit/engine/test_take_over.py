@@ -10,7 +10,7 @@ from replicator.core.offsets.offset_map import Place
 from replicator.core.topics.ownership import Copied
 from replicator.engine.state import records as state
 from replicator.engine.switch.takeover import Takeover, take_over
-from replicator.engine.work import fence
+from replicator.engine.work import roles
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ async def test_late() -> None:
     await log.taken("switchover one")
     assert log.records == before
 
-    epoch, changes = fence.begun(log.records, UID, None)
+    epoch, changes = roles.begun(log.records, UID, None)
     log.apply(changes)
-    log.apply(fence.promoted(log.records, UID, epoch))
+    log.apply(roles.promoted(log.records, UID, epoch))
     before = dict(log.records)
     await log.taken("switchover one")
     assert log.records == before

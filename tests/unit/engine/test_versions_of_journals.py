@@ -9,12 +9,14 @@ import pytest
 from replicator.core.copy.attach_facts import Role
 from replicator.core.switch import steps as do
 from replicator.core.switch.machine import Facts, next_name, next_step
-from replicator.core.switch.orders import aborted, begin, way_back
+from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import plan_of, status_of
 from replicator.core.switch.results import applied
+from replicator.core.switch.running import aborted, way_back
 from replicator.core.switch.state import flow_state
 from replicator.engine.state.journal import copy_of, lost_left_out, put_copy, put_switches, switches_of
 from replicator.errors import Conflict
+from replicator.model.journal import Journal, Switches
 from replicator.model.states import FlowState
 from replicator.model.switch import (
     Away,
@@ -23,14 +25,12 @@ from replicator.model.switch import (
     Decision,
     Direction,
     End,
-    Journal,
     LeftOut,
     Options,
     Order,
     Outcome,
     StepName,
     StepRecord,
-    Switches,
     Verb,
 )
 from replicator.rpc.convert_switch import switch_from_wire, switch_to_wire

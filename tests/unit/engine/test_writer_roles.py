@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from replicator.core.copy.attach_facts import Role, Writer
 from replicator.engine.state import records as state
 from replicator.engine.switch.context import mirrors_in
-from replicator.engine.work import fence
+from replicator.engine.work import roles
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.switch import Away, LeftOut, Scope
 from replicator.state_pb import state_pb2 as pb
@@ -67,18 +67,18 @@ class World:
         left_out = {topic: copies for topic, copies in left_out.items() if topic not in self.away}
         meant = Scope(left_out=tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in left_out))
         scope = named or [one.target_topic for one in mirrors_in(self.records, UID, meant)]
-        epoch, changes = fence.begun(self.records, UID, least, named, left_out)
+        epoch, changes = roles.begun(self.records, UID, least, named, left_out)
         assert epoch > max(self.shown.values()), "an epoch that stands somewhere already"
         self.apply(changes)
-        assert fence.begun(self.records, UID, None, named, left_out) == (epoch, []), "the second executor"
+        assert roles.begun(self.records, UID, None, named, left_out) == (epoch, []), "the second executor"
         assert [self._role(topic) for topic in scope] == [Role.FENCING] * len(scope)
         self._check_left_out(left_out)
         self.shown.update(dict.fromkeys(scope, epoch))
         if back:
             alone = named is not None
-            self._twice(lambda: fence.copying(self.records, UID, epoch, named or (), alone=alone, left_out=left_out))
+            self._twice(lambda: roles.copying(self.records, UID, epoch, named or (), alone=alone, left_out=left_out))
         else:
-            self._twice(lambda: fence.promoted(self.records, UID, epoch, named, left_out))
+            self._twice(lambda: roles.promoted(self.records, UID, epoch, named, left_out))
             self.away |= {*scope, *(topic for topic, copies in left_out.items() if not copies)}
         self._check_left_out(left_out)
 
@@ -92,7 +92,7 @@ class World:
     def take_all_back(self) -> None:
         """Copy to the whole flow again, also to what had been opened alone: the other flow had it all by then."""
         if self.flow_is_away():
-            self._twice(lambda: fence.copying(self.records, UID, 0, sorted(self.away), alone=False))
+            self._twice(lambda: roles.copying(self.records, UID, 0, sorted(self.away), alone=False))
             self.away.clear()
 
     def take_back(self, topics: Collection[str]) -> None:
@@ -105,7 +105,7 @@ class World:
         topics = sorted(set(topics) & self.away)
         if alone and not topics:
             return
-        self._twice(lambda: fence.copying(self.records, UID, 0, topics, alone=alone))
+        self._twice(lambda: roles.copying(self.records, UID, 0, topics, alone=alone))
         self.away -= set(topics)
 
     def _twice(self, change: object) -> None:
@@ -185,19 +185,19 @@ def test_the_id_is_kept_alive_with_the_epoch_that_its_coordinator_has() -> None:
 def test_only_what_is_behind_its_fence_is_opened() -> None:
     """Another epoch, or another topic, is another fence."""
     world = World()
-    epoch, changes = fence.begun(world.records, UID, None, ["a"])
+    epoch, changes = roles.begun(world.records, UID, None, ["a"])
     world.apply(changes)
     for where, wrong in ((["a"], epoch + 1), (["a", "b"], epoch), (None, epoch)):
         with pytest.raises(Conflict):
-            fence.promoted(world.records, UID, wrong, where)
+            roles.promoted(world.records, UID, wrong, where)
 
 
 def test_no_topic_is_not_every_topic() -> None:
     """Where none of the topics that were named is left, nothing of the flow is fenced."""
     world = World()
     with pytest.raises(PreflightFailed):
-        fence.begun(world.records, UID, None, [])
-    assert fence.copying(world.records, UID, 5, [], alone=True) == []
+        roles.begun(world.records, UID, None, [])
+    assert roles.copying(world.records, UID, 5, [], alone=True) == []
 
 
 def test_nobody_writes_to_a_flow_that_was_never_minted() -> None:

@@ -1,0 +1,48 @@
+"""Finds out why a batch landed further on than it had to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.attach import displaced_by
+from replicator.core.copy.attach_facts import Fault, Remap, Writer
+from replicator.core.offsets.offset_map import Place
+from replicator.engine.logs.bounds import offsets_of
+from replicator.engine.logs.damage import target_read
+from replicator.engine.logs.reading import batches_between
+from replicator.engine.logs.side import Side
+from replicator.wire import control
+
+if TYPE_CHECKING:
+    from replicator.engine.copy.partition import Slot
+
+
+async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place) -> Remap | Fault | None:
+    """Return what a batch landed behind: markers of a fill that was thought to be over, or another's records.
+
+    None where nothing has to be recorded of it; and where no batch of ours begins at that place, whatever the answer to
+    its produce said: an attach finds where it is.
+
+    Raises:
+        KafkaError: The target cannot be read; later.
+        CorruptRecords: What it gives cannot be read.
+    """
+    connection = await target.cluster.leader_connection(slot.target)
+    mapped = slot.copy.track is not None and slot.copy.track.mapped
+    begin = slot.copy.target_end
+    stands_there = False
+    with target_read(target, slot.target):
+        end = (await offsets_of(connection, [slot.target], control.LATEST))[slot.target]
+        if place.target >= end:
+            return None
+        async for _, header, _ in batches_between(
+            target, connection, slot.target, begin, place.target + 1, committed=False
+        ):
+            if header.is_control:
+                continue
+            # Ours may be before it too: of what was acknowledged after the episode had ended.
+            if header.producer_id == writer.producer_id:
+                stands_there |= header.base_offset == place.target
+            elif header.base_offset < place.target:
+                return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
+    return displaced_by(None, place, mapped=mapped) if stands_there else None

@@ -1,0 +1,145 @@
+"""Where logs begin and end, as their leaders tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.side import Side
+from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
+from replicator.wire import control
+from replicator.wire.cluster import Purpose
+from replicator.wire.faults import error_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from replicator.model.names import TopicPartition
+    from replicator.wire.cluster import Cluster
+    from replicator.wire.connection import Connection
+
+
+async def offsets_of(
+    connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, committed: bool = False
+) -> dict[TopicPartition, int]:
+    """Return the start (`control.EARLIEST`) or end (`control.LATEST`) of logs of one leader; all, or none.
+
+    Raises:
+        KafkaError: The broker refuses any of them, or does not answer for it.
+    """
+    answers = await control.list_offsets(connection, wanted, timestamp, committed=committed)
+    out: dict[TopicPartition, int] = {}
+    for where in wanted:
+        answer = answers.get(where)
+        if answer is None:
+            raise ProtocolError(f"no offset of {where} in the answer", cluster=connection.cluster.alias)
+        if answer.error:
+            raise refused(connection.cluster, "ListOffsets", answer.error, where.topic)
+        out[where] = answer.value
+    return out
+
+
+async def starts_of(
+    side: Side,
+    wanted: Iterable[TopicPartition],
+    *,
+    timeout_seconds: float | None = None,
+    silent: set[int] | None = None,
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+    """Return where logs start, each asked of its leader, and of those that did not tell it why.
+
+    Args:
+        side: Whose logs.
+        wanted: Which partitions.
+        timeout_seconds: How long each broker may take; None: as long as any request.
+        silent: Brokers that are not asked, as they did not answer before; those that do not answer now are added.
+    """
+    return await _told_by_leaders(side.cluster, wanted, control.EARLIEST, timeout_seconds, silent=silent)
+
+
+async def ends_of(
+    cluster: Cluster,
+    wanted: Iterable[TopicPartition],
+    *,
+    committed: bool = False,
+    timeout_seconds: float | None = None,
+    silent: set[int] | None = None,
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+    """Return the ends of logs, each asked of its leader, and of those that did not tell it why.
+
+    Args:
+        cluster: Whose logs.
+        wanted: Which partitions.
+        committed: Whether last stable offsets are meant, not high watermarks.
+        timeout_seconds: How long each broker may take; None: as long as any request.
+        silent: Brokers that are not asked, as they did not answer before; those that do not answer now are added.
+    """
+    return await _told_by_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed, silent=silent)
+
+
+async def at_time(
+    cluster: Cluster,
+    wanted: Iterable[TopicPartition],
+    time_ms: int,
+    *,
+    committed: bool,
+    timeout_seconds: float | None = None,
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+    """Return the first offset whose record is from that time (Unix, ms) or later, -1 where there is none.
+
+    Args:
+        cluster: Whose logs.
+        wanted: Which partitions.
+        time_ms: 0 or more.
+        committed: Whether only what lies below the last stable offset counts.
+        timeout_seconds: How long each broker may take; None: as long as any request.
+
+    Returns:
+        The offsets, and why partitions did not tell.
+    """
+    return await _told_by_leaders(cluster, wanted, time_ms, timeout_seconds, committed=committed)
+
+
+async def _told_by_leaders(
+    cluster: Cluster,
+    wanted: Iterable[TopicPartition],
+    timestamp: int,
+    timeout_seconds: float | None,
+    *,
+    committed: bool = False,
+    silent: set[int] | None = None,
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+    silent = set() if silent is None else silent
+    by_leader: dict[int, list[TopicPartition]] = defaultdict(list)
+    unseen: dict[TopicPartition, str] = {}
+    for where in wanted:
+        leader = cluster.leader(where)
+        if leader is None:
+            unseen[where] = "it has no leader now"
+        elif leader.node in silent:
+            unseen[where] = f"broker {leader.node} does not answer"
+        else:
+            by_leader[leader.node].append(where)
+    told: dict[TopicPartition, int] = {}
+
+    async def ask(node: int, parts: list[TopicPartition]) -> None:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                connection = await cluster.connection(node, Purpose.CONTROL)
+                answers = await control.list_offsets(connection, parts, timestamp, committed=committed)
+        except (KafkaError, TimeoutError) as error:
+            if isinstance(error, ConnectionFailed | TimeoutError):
+                silent.add(node)
+            unseen.update(dict.fromkeys(parts, str(error) or f"no answer of broker {node} in time"))
+            return
+        for where in parts:
+            answer = answers.get(where)
+            if answer is None or answer.error:
+                unseen[where] = error_name(answer.error) if answer else "no answer"
+            else:
+                told[where] = answer.value
+
+    await asyncio.gather(*(ask(node, parts) for node, parts in by_leader.items()))
+    return told, unseen

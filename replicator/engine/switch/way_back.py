@@ -1,0 +1,90 @@
+"""Opens a closed source again whose target is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from replicator.core.switch.machine import Facts, next_step
+from replicator.core.switch.plan import status_of
+from replicator.core.switch.steps import MarkSource, ReopenSource
+from replicator.engine.state.journal import copies_to
+from replicator.engine.switch.executor import Executor
+from replicator.engine.switch.reverse import record_on_copy, take_way_back
+from replicator.errors import BugError, Conflict, TimedOut
+from replicator.model.journal import Journal
+
+if TYPE_CHECKING:
+    from replicator.core.switch.steps import Result
+    from replicator.engine.switch.context import Site
+    from replicator.model.spec import FlowSpec
+    from replicator.model.switch_status import SwitchStatus
+
+_WAY_BACK_SECONDS = 60.0
+
+
+async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> SwitchStatus:
+    """Open a closed source again whose target is lost behind the fence; return its copy of the switch.
+
+    Of the site only its source is asked.
+
+    Args:
+        site: What the switch works on.
+        target_cluster_id: Of the target that is lost: other flows of this name may go to other targets.
+        why: For the record.
+
+    Raises:
+        Conflict: The target was opened, or may be any moment, or the source holds no copy of a running switch.
+        TimedOut: It is not done yet; the same order again goes on with it.
+        KafkaError: The source refuses.
+    """
+    state_log = await site.source_log()
+    executor, flow = Executor(site), site.flow.name
+    uid = _copied_flow(list(copies_to(state_log.records, flow, target_cluster_id)), site.flow, target_cluster_id)
+    copy = await take_way_back(state_log, uid, why)
+    deadline = asyncio.get_running_loop().time() + _WAY_BACK_SECONDS
+    while not copy.finished:
+        facts = Facts(time.time_ns() // 1_000_000)
+        step = next_step(copy, facts)
+        result: Result
+        match step:
+            case MarkSource():
+                result = await executor.turning.mark_source(uid, step)
+            case ReopenSource():
+                result = await executor.locks.remove(copy, step)
+            case _:
+                raise BugError(f"{type(step).__name__} is no step of the way back on the source")
+        copy = await record_on_copy(state_log, uid, step, result, asked=copy, facts=facts, executor=site.me)
+        if asyncio.get_running_loop().time() >= deadline:
+            raise TimedOut(
+                f"the way back of switch {copy.id} is not complete yet",
+                next_step=f"the same command again goes on with it: replicator switch abort {flow} --target-lost",
+            )
+    return status_of(copy, names=(site.flow.source, site.flow.target))
+
+
+def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluster_id: str | None) -> str:
+    """Return the uid of the flow that the source holds a copy of a switch of.
+
+    Raises:
+        Conflict: There is none, or nothing tells which of several flows of one name is meant.
+    """
+    if not found:
+        raise Conflict(
+            f"the source holds no copy of a switch of flow {flow.name!r} to {flow.target}: there is no way back",
+            why="" if target_cluster_id else f"it is not known which cluster {flow.target} is while it does not answer",
+            next_step=f"once {flow.target} answers: replicator switch abort {flow.name}; if it is lost for good, "
+            f"remove the Deny rules with which the switch closed topics of {flow.source} (kafka-acls --list shows them)"
+            if target_cluster_id
+            else f"set clusters.{flow.target}.cluster_id in the flow file, and reload the daemon (SIGHUP)",
+        )
+    exact = [one for one in found if one[1].target_cluster_id]
+    flows = {uid for uid, _ in exact or found}
+    if len(flows) > 1:
+        raise Conflict(
+            f"the source holds copies of switches of {len(flows)} flows named {flow.name!r}",
+            why=f"their uids are {', '.join(sorted(flows))}; nothing tells which of them goes to {flow.target}",
+            next_step=f"bring {flow.target} back, then replicator switch abort {flow.name}",
+        )
+    return flows.pop()

@@ -1,0 +1,196 @@
+"""The steps of a flow's writers from copying to fenced, promoted, and back: as changes of what is recorded."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from replicator.engine.state import records as state
+from replicator.errors import Conflict, PreflightFailed
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from replicator.engine.state.log import Change
+from replicator.engine.work.fence import COPIES_WITH_THE_FLOW, EPOCH_MAX
+
+
+class _Writers:
+    """The writer records of a flow, to be changed: its own, or those of mirrors that are switched alone.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        topics: Target topics of the mirrors; None for the whole flow.
+    """
+
+    def __init__(self, records: Mapping[bytes, bytes], uid: str, topics: Collection[str] | None) -> None:
+        self.flow = state.get_writer_record(records, uid)
+        self.own = state.own_writers(records, uid)
+        self._before = state.get_writer_record(records, uid), state.own_writers(records, uid)
+        self._uid = uid
+        self._topics = topics
+        self._records = records
+
+    def scope(self) -> list[pb.WriterRecord]:
+        """Return what is changed, each with the role and the epoch that hold for it."""
+        if self._topics is None:
+            return [self.flow]
+        for topic in self._topics:
+            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
+            mine.role = mine.role or self.flow.role
+        return [self.own[topic] for topic in self._topics]
+
+    def join(self, left_out: Mapping[str, bool]) -> None:
+        """Let mirrors that copy with the flow be fenced with it: from then on its epoch is theirs."""
+        # Of a mirror that was forgotten the epoch alone is left: its partitions are not fenced now.
+        joins = [
+            topic
+            for topic, mine in self.own.items()
+            if mine.role in COPIES_WITH_THE_FLOW and state.mirror_key(self._uid, topic) in self._records
+        ]
+        for topic in set(joins) - left_out.keys():
+            del self.own[topic]
+        for topic in [topic for topic, copies in left_out.items() if copies]:
+            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
+            mine.role = mine.role or self.flow.role
+        for topic in [topic for topic in joins if not left_out.get(topic, True)]:
+            self.own[topic].role = pb.WRITER_ROLE_UNSPECIFIED
+
+    def keep_epochs(self, left_out: Iterable[str]) -> None:
+        """Let mirrors that are not fenced with their flow keep the epoch that their partitions show."""
+        for topic in left_out:
+            self.own.setdefault(topic, pb.WriterRecord(epoch=self._before[0].epoch))
+
+    def follow(self, topics: Collection[str] = ()) -> None:
+        """Let mirrors have no role of their own where it says no more than the flow's, nor these, whatever it says."""
+        for topic, mine in self.own.items():
+            if topic in topics or (mine.role == self.flow.role == pb.WRITER_ROLE_COPYING):
+                mine.role = pb.WRITER_ROLE_UNSPECIFIED
+
+    def changes(self) -> list[Change]:
+        """Return the change that stores all of them; none where nothing is new."""
+        flow, own = self._before
+        changes: list[Change] = []
+        if self.flow != flow:
+            changes.append(state.put(state.writer_key(self._uid), self.flow))
+        for topic in sorted(own.keys() | self.own.keys()):
+            mine, key = self.own.get(topic), state.writer_key(self._uid, topic)
+            if mine is None or (not mine.role and mine.epoch == self.flow.epoch):
+                changes += [(key, None)] if topic in own else []
+            elif mine != own.get(topic):
+                changes.append(state.put(key, mine))
+        return changes
+
+
+def begun(
+    records: Mapping[bytes, bytes],
+    uid: str,
+    at_least: int | None,
+    topics: Collection[str] | None = None,
+    left_out: Mapping[str, bool] = MappingProxyType({}),
+) -> tuple[int, list[Change]]:
+    """Return the epoch of a fence, and the change that begins it; none where it has begun.
+
+    The epoch is one that no partition of the flow has seen, so that of two fences each stands for itself.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        at_least: See `coordinator_epoch`.
+        topics: Target topics of the mirrors that are fenced; None for the whole flow.
+        left_out: Target topics that are not fenced with their flow, each with whether it goes on copying.
+
+    Raises:
+        PreflightFailed: No higher epoch is left, or no topic is meant.
+    """
+    writers = _Writers(records, uid, topics)
+    scope = writers.scope()
+    if not scope:
+        raise PreflightFailed(f"none of the topics that flow {uid} was to be fenced for is left")
+    if scope[0].role != pb.WRITER_ROLE_COPYING:
+        return scope[0].fence_epoch if scope[0].HasField("fence_epoch") else scope[0].epoch, []
+    highest = max(writers.flow.epoch, *(mine.epoch for mine in writers.own.values()), 0)
+    epoch = max(highest + 1, at_least or 0)
+    if epoch > EPOCH_MAX:
+        raise PreflightFailed(
+            f"flow {uid} has used up the epochs of its producer",
+            next_step="give the flow another name: it is made anew",
+        )
+    if topics is None:
+        writers.join(left_out)
+    for record in scope:
+        record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
+    # Markers in bulk raise nothing at the transaction coordinator, which goes on with what it gave last.
+    if at_least is not None:
+        writers.flow.coordinator_epoch = at_least
+    elif not writers.flow.HasField("coordinator_epoch"):
+        writers.flow.coordinator_epoch = writers.flow.epoch
+    return epoch, writers.changes()
+
+
+def promoted(
+    records: Mapping[bytes, bytes],
+    uid: str,
+    epoch: int,
+    topics: Collection[str] | None = None,
+    left_out: Collection[str] = (),
+) -> list[Change]:
+    """Return the change that opens the target; none where it is open.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        epoch: Of the fence.
+        topics: Target topics of the mirrors that were fenced; None for the whole flow.
+        left_out: Target topics that were not fenced with their flow.
+
+    Raises:
+        Conflict: Another fence stands.
+    """
+    writers = _Writers(records, uid, topics)
+    scope = writers.scope()
+    if all(one.role == pb.WRITER_ROLE_PROMOTED and one.epoch == epoch for one in scope):
+        return []
+    for record in scope:
+        if record.role != pb.WRITER_ROLE_FENCING or record.fence_epoch != epoch:
+            raise Conflict(
+                f"flow {uid} is not behind a fence of epoch {epoch}",
+                why=f"its writer record says role {record.role}, epoch {record.epoch}",
+                next_step="replicator flow status",
+            )
+        record.role, record.epoch = pb.WRITER_ROLE_PROMOTED, epoch
+        record.ClearField("fence_epoch")
+    writers.keep_epochs(left_out)
+    return writers.changes()
+
+
+def copying(
+    records: Mapping[bytes, bytes],
+    uid: str,
+    epoch: int,
+    topics: Collection[str] = (),
+    *,
+    alone: bool,
+    left_out: Collection[str] = (),
+) -> list[Change]:
+    """Return the change that lets a flow copy (again); none where it does.
+
+    Args:
+        records: Of the state topic.
+        uid: The flow.
+        epoch: What every partition refuses the lower ones of.
+        topics: Target topics of the mirrors that copy with that epoch.
+        alone: Whether they copy alone, and nothing is said of the rest of the flow.
+        left_out: Target topics that were not fenced with their flow.
+    """
+    writers = _Writers(records, uid, topics if alone else None)
+    for record in writers.scope():
+        if record.role != pb.WRITER_ROLE_COPYING:
+            record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, epoch)
+            record.ClearField("fence_epoch")
+    writers.keep_epochs(left_out)
+    # What comes back with the whole flow follows it; what was switched away alone stays where it is.
+    writers.follow(() if alone else topics)
+    return writers.changes()

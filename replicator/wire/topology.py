@@ -1,0 +1,91 @@
+"""What a cluster's metadata tell, as values."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kio.schema.errors import ErrorCode
+from kio.schema.metadata.v10.request import MetadataRequest, MetadataRequestTopic
+from kio.schema.metadata.v10.response import MetadataResponse, MetadataResponseTopic
+from kio.schema.types import TopicName
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+NO_TOPIC_ID = bytes(16)
+PARTITIONS_AT_ONCE = 2_000
+"""Of how many partitions a description is taken before others run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Who leads a partition, and in which leader epoch. `node` is -1 while there is none."""
+
+    node: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as the cluster last described it.
+
+    `in_sync_min` is the smallest number of replicas in sync; `leaderless` has the brokers with a replica of each
+    partition that nobody leads.
+    """
+
+    name: str
+    topic_id: bytes
+    leaders: Mapping[int, Leader]
+    replication_factor: int
+    in_sync_min: int = 0
+    leaderless: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def partition_count(self) -> int:
+        """Number of partitions."""
+        return len(self.leaders)
+
+
+def metadata_request(names: Iterable[str] | None, *, operations: bool = False) -> MetadataRequest:
+    """Return the question for topics by name; None: for all."""
+    return MetadataRequest(
+        topics=None
+        if names is None
+        else tuple(MetadataRequestTopic(topic_id=None, name=TopicName(name)) for name in names),
+        allow_auto_topic_creation=False,
+        include_cluster_authorized_operations=operations,
+        include_topic_authorized_operations=False,
+    )
+
+
+async def described(answer: MetadataResponse) -> dict[str, Topic]:
+    """Return the topics of an answer; of a large cluster in pieces, so that others run in between."""
+    brokers = {int(broker.node_id) for broker in answer.brokers}
+    described: dict[str, Topic] = {}
+    partitions_taken = 0
+    for one in answer.topics:
+        if one.error_code is ErrorCode.none:
+            described[str(one.name)] = _topic(one, brokers)
+            partitions_taken += len(one.partitions)
+            if partitions_taken > PARTITIONS_AT_ONCE:
+                partitions_taken = 0
+                await asyncio.sleep(0)
+    return described
+
+
+def _topic(answer: MetadataResponseTopic, brokers: Collection[int]) -> Topic:
+    partitions = {int(item.partition_index): item for item in answer.partitions}
+    return Topic(
+        str(answer.name),
+        answer.topic_id.bytes if answer.topic_id else NO_TOPIC_ID,
+        {index: Leader(int(item.leader_id), int(item.leader_epoch)) for index, item in partitions.items()},
+        len(answer.partitions[0].replica_nodes) if answer.partitions else 0,
+        min((len(item.isr_nodes) for item in answer.partitions), default=0),
+        {
+            index: tuple(map(int, item.replica_nodes))
+            for index, item in partitions.items()
+            if int(item.leader_id) not in brokers
+        },
+    )
