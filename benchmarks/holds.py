@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import httpx
 
-from replicator.admin.topics import ConfigValue, TopicConfig
+from replicator.admin.topic_values import ConfigValue, TopicConfig
 from replicator.core.copy.attach_facts import Role, Writer, Writers
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Phase, TargetLimits

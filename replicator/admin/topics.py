@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
@@ -15,7 +14,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
-    ConfigSource,
     NewPartitions,
     NewTopic,
     OffsetSpec,
@@ -25,13 +23,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 from replicator.admin.acls import Acls
 from replicator.admin.client import Connection
 from replicator.admin.faults import fault
+from replicator.admin.topic_values import ClusterFacts, TopicConfig, nonsense, partition_of, topic_config
 from replicator.backoff import Backoff
 from replicator.core.acl.rights import NOT_TOLD, Operation, on_cluster, on_group, on_topic
 from replicator.core.topics.ownership import created
 from replicator.errors import ConnectionFailed, KafkaError, NotOurs, ProtocolError
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
-from replicator.model.text import said
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -49,58 +47,6 @@ _BROKERS_AT_ONCE = 8
 _ABSENT = frozenset({Code.UNKNOWN_TOPIC_OR_PART, Code.UNKNOWN_TOPIC_ID})
 _POLL_SECONDS = (0.02, 0.5)
 _DESCRIBE_CONFIGS = "DescribeConfigs"
-_NUMBERS = {
-    "delete.retention.ms": 0,
-    "max.message.bytes": 0,
-    "min.insync.replicas": 0,
-    "retention.bytes": -1,
-    "retention.ms": -1,
-}
-"""Settings of a topic that the copy reads as numbers, with the lowest that each may be."""
-_SETTING_CHARS_MAX = 40
-_NUMBER_MAX = 2**63 - 1
-_POLICY = "cleanup.policy"
-_POLICIES = frozenset({"", "compact", "delete"})
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigValue:
-    """One effective setting. `value` None: not set, or sensitive. `source` as in `dynamic_topic_config`."""
-
-    value: str | None
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class TopicConfig:
-    """Settings of one topic.
-
-    Attributes:
-        name: Its name.
-        dynamic: Those set on the topic itself.
-        effective: All that are in force, with their source.
-        untold: Names of those that may be set on the topic itself, for all that its cluster tells: they are from a
-            source we do not know, or are set there and come without a value.
-    """
-
-    name: str
-    dynamic: Mapping[str, str] = field(default_factory=dict)
-    effective: Mapping[str, ConfigValue] = field(default_factory=dict)
-    untold: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterFacts:
-    """What a cluster says of itself. `operations` None: it does not tell what this user may do."""
-
-    cluster_id: str | None
-    broker_ids: tuple[int, ...]
-    operations: frozenset[str] | None
-
-    @property
-    def brokers(self) -> int:
-        """How many brokers are up."""
-        return len(self.broker_ids)
 
 
 class TopicAdmin:
@@ -194,9 +140,9 @@ class TopicAdmin:
             if refused is not None:
                 refused.update({name: self._not_told(name, code) for name, code in codes.items()})
             for name, entries in answer.items():
-                wrong = _nonsense(entries)
+                wrong = nonsense(entries)
                 if wrong is None:
-                    found[name] = _topic_config(name, entries)
+                    found[name] = topic_config(name, entries)
                     continue
                 error = self._told_nonsense(name, wrong)
                 if refused is None:
@@ -399,7 +345,7 @@ class TopicAdmin:
             api="DeleteRecords",
             right=on_topic(wanted[0].topic, Operation.DELETE),
         )
-        return {_name(part): result.low_watermark for part, result in answer.items()}
+        return {partition_of(part): result.low_watermark for part, result in answer.items()}
 
     async def start_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return each partition's log start."""
@@ -432,7 +378,7 @@ class TopicAdmin:
             api="ListOffsets",
             right=on_topic(next(iter(wanted)).topic, Operation.DESCRIBE),
         )
-        return {_name(part): result.offset for part, result in answer.items()}
+        return {partition_of(part): result.offset for part, result in answer.items()}
 
     async def _describe(
         self,
@@ -459,46 +405,3 @@ class TopicAdmin:
     @property
     def _waits(self) -> dict[str, float]:
         return {"request_timeout": self._timeout, "operation_timeout": self._timeout}
-
-
-def _nonsense(entries: Mapping[str, ConfigEntry]) -> str | None:
-    """Return what cannot be so in the settings of a topic; None where nothing is wrong."""
-    if not entries:
-        return "names no setting"  # taken for "none is set", each would be removed from the mirror
-    if "" in entries:
-        return "has a setting without a name"
-    for name, lowest in _NUMBERS.items():
-        value = entries[name].value if name in entries else None
-        if value is not None and not _is_number(value, lowest):
-            return f"says {name} is '{said(value, _SETTING_CHARS_MAX)}'"
-    policy = (entries[_POLICY].value or "") if _POLICY in entries else ""
-    if not {part.strip() for part in policy.split(",")} <= _POLICIES:
-        return f"says {_POLICY} is '{said(policy, _SETTING_CHARS_MAX)}'"
-    return None
-
-
-def _is_number(text: str, lowest: int) -> bool:
-    try:
-        return len(text) <= _SETTING_CHARS_MAX and lowest <= int(text) <= _NUMBER_MAX
-    except ValueError:
-        return False
-
-
-def _source(entry: ConfigEntry) -> str:
-    """Return where a setting is from; one that a newer broker tells of is unknown."""
-    try:
-        return ConfigSource(entry.source).name.lower()
-    except ValueError:
-        return ConfigSource.UNKNOWN_CONFIG.name.lower()
-
-
-def _topic_config(name: str, entries: Mapping[str, ConfigEntry]) -> TopicConfig:
-    effective = {key: ConfigValue(entry.value, _source(entry)) for key, entry in entries.items()}
-    own, unknown = (one.name.lower() for one in (ConfigSource.DYNAMIC_TOPIC_CONFIG, ConfigSource.UNKNOWN_CONFIG))
-    dynamic = {key: found.value for key, found in effective.items() if found.source == own and found.value is not None}
-    untold = frozenset(key for key, found in effective.items() if found.source in {own, unknown}) - dynamic.keys()
-    return TopicConfig(name, dynamic, effective, untold)
-
-
-def _name(part: Position) -> TopicPartition:
-    return TopicPartition(part.topic, part.partition)

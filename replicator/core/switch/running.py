@@ -22,7 +22,6 @@ BOTH_PATHS = (
 """Steps of a switchover that a failover does as well, in the order of both."""
 
 
-
 def escalated(running: Journal, order: Order, now_ms: int) -> Journal:
     """Return a switchover that goes on as a failover, because the source died under it.
 

@@ -64,7 +64,7 @@ from replicator.wire.groups import Groups
 from replicator.wire.rights_probe import may_write_markers
 
 if TYPE_CHECKING:
-    from replicator.admin.topics import TopicConfig
+    from replicator.admin.topic_values import TopicConfig
     from replicator.core.topics.ownership import Copied
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec

@@ -28,7 +28,7 @@ from replicator.wire.rights_probe import Verdict, may_write_markers
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicator.admin.topics import TopicConfig
+    from replicator.admin.topic_values import TopicConfig
     from replicator.model.acl import Rule
     from replicator.model.groups import GroupStatus
     from replicator.model.security import ClusterSpec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from replicator.engine.state import records as state
-from replicator.engine.state.damage import damaged_record, read_record
+from replicator.engine.state.cuts import cut_topics, cuts_from, fitting
+from replicator.engine.state.damage import read_record
 from replicator.engine.state.index import indexed, made_of
 from replicator.model.acl import Rule, parse
-from replicator.model.journal import Journal, Switches, by_topic
+from replicator.model.journal import Journal, Switches
 from replicator.model.switch import (
     Away,
     Close,
-    Cut,
     Decision,
     Direction,
     End,
@@ -33,11 +32,10 @@ from replicator.model.switch import (
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from replicator.engine.state.log import Change
 
-_UNKNOWN = -1
 _PLACE = attrgetter("topic", "partition")
 """What orders ends and cuts: no two of them are of one partition."""
 _COPY = "copy"
@@ -76,7 +74,7 @@ def switches_of(records: Mapping[bytes, bytes], uid: str) -> Switches:
     if key not in records:
         return Switches()
     known = _known_left_out(records, uid)
-    with _fitting(key):
+    with fitting(key):
         found = made_of(records, key, partial(_parsed, key))
         current = _whole(found.record.current, found.current, known) if found.current is not None else None
         past = zip(found.record.past, found.past, strict=True)
@@ -123,7 +121,7 @@ def copy_of(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
     raw = records.get(copy_key(uid))
     if raw is None:
         return None
-    with _fitting(copy_key(uid)):
+    with fitting(copy_key(uid)):
         return _journal(read_record(pb.SwitchRecord, copy_key(uid), raw))
 
 
@@ -140,60 +138,10 @@ def copies_to(
     One that an older version wrote does not tell its target: it is returned whatever the target is.
     """
     for raw_key, parsed, value in indexed(records).find(pb.KIND_JOURNAL, topic=_COPY):
-        with _fitting(raw_key):
+        with fitting(raw_key):
             copy = _journal(read_record(pb.SwitchRecord, raw_key, value))
         if copy.flow == flow and copy.target_cluster_id in {"", target_cluster_id}:
             yield parsed.flow_uid, copy
-
-
-def put_cuts(uid: str, switch_id: str, epoch: int, cuts: Iterable[Cut], at_ms: int) -> list[Change]:
-    """Return the changes that record where a switch cut each topic."""
-    changes = []
-    for some in _cut_topics(cuts):
-        key = state.key(pb.KIND_CUT, uid, some.target_topic)
-        changes.append(state.put(key, pb.CutRecord(switch_id=switch_id, at_ms=at_ms, epoch=epoch, cuts=some)))
-    return changes
-
-
-def unlooked_cuts(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.CutRecord]:
-    """Return the cut records, by target topic, of versions that did not look whose records stand below a cut."""
-    found: dict[str, pb.CutRecord] = {}
-    for mirror in state.mirrors_of(records, uid):
-        key = state.key(pb.KIND_CUT, uid, mirror.target_topic)
-        raw = records.get(key)
-        record = read_record(pb.CutRecord, key, raw) if raw is not None else pb.CutRecord()
-        if record.cuts.partitions and not record.cuts.foreign:
-            found[mirror.target_topic] = record
-    return found
-
-
-def cuts_in(record: pb.CutRecord) -> list[Cut]:
-    """Return the cuts of one record."""
-    return list(_cuts([record.cuts]))
-
-
-def cuts_of(records: Mapping[bytes, bytes], uid: str, target_topics: Collection[str]) -> tuple[tuple[Cut, ...], int]:
-    """Return where the last switch of each topic cut it, and the highest epoch of their fences."""
-    found: list[Cut] = []
-    epoch = 0
-    for topic in target_topics:
-        key = state.key(pb.KIND_CUT, uid, topic)
-        raw = records.get(key)
-        if raw is not None:
-            record = read_record(pb.CutRecord, key, raw)
-            with _fitting(key):
-                found += _cuts([record.cuts])
-            epoch = max(epoch, record.epoch)
-    return tuple(sorted(found)), epoch
-
-
-@contextmanager
-def _fitting(key: bytes) -> Iterator[None]:
-    """Take lists of a record that do not fit together for what they are: a record that cannot be read."""
-    try:
-        yield
-    except (IndexError, TypeError, ValueError) as error:
-        raise damaged_record(key, f"{type(error).__name__}: {error}") from error
 
 
 # -- what earlier versions lose, or observed wrongly -------------------------------------------------------------------
@@ -302,7 +250,7 @@ def _record(journal: Journal) -> pb.SwitchRecord:
         groups_inexact=groups.inexact,
         groups_inexact_count=groups.inexact_count,
         fence_epoch=journal.fence_epoch,
-        cuts=_cut_topics(journal.cuts),
+        cuts=cut_topics(journal.cuts),
         topic_ids=dict(journal.topic_ids),
         confirmed=journal.confirmed,
         decision=journal.decision or "",
@@ -351,7 +299,7 @@ def _journal(record: pb.SwitchRecord) -> Journal:
         ends=tuple(_ends(record.ends)),
         groups=GroupsNote(record.groups_exact, tuple(record.groups_inexact), record.groups_inexact_count),
         fence_epoch=record.fence_epoch if record.HasField("fence_epoch") else None,
-        cuts=tuple(sorted(_cuts(record.cuts), key=_PLACE)),
+        cuts=tuple(sorted(cuts_from(record.cuts), key=_PLACE)),
         topic_ids=tuple(sorted(record.topic_ids.items())),
         confirmed=record.confirmed,
         decision=Decision.read(record.decision) if record.decision else None,
@@ -383,41 +331,3 @@ def _ends(topics: Iterable[pb.TopicEnds]) -> Iterator[End]:
     for topic in topics:
         for partition, end, identical in zip(topic.partitions, topic.ends, topic.identical, strict=True):
             yield End(topic.topic, partition, end, identical)
-
-
-def _cut_topics(cuts: Iterable[Cut]) -> list[pb.TopicCuts]:
-    return [
-        pb.TopicCuts(
-            topic=name,
-            target_topic=some[0].target_topic,
-            partitions=[cut.partition for cut in some],
-            source=[cut.source for cut in some],
-            target=[cut.target for cut in some],
-            mapped=[cut.mapped for cut in some],
-            observed_end=[_or_unknown(cut.observed_end) for cut in some],
-            observed_ms=[_or_unknown(cut.observed_ms) for cut in some],
-            tail_end=[_or_unknown(cut.tail_end) for cut in some],
-            foreign=[cut.foreign for cut in some],
-        )
-        for name, some in by_topic(cuts).items()
-    ]
-
-
-def _cuts(topics: Iterable[pb.TopicCuts]) -> Iterator[Cut]:
-    for topic in topics:
-        name, target = topic.topic, topic.target_topic
-        # Before it was looked at what others wrote, nothing was recorded of it.
-        foreign = list(topic.foreign) or [0] * len(topic.partitions)
-        columns = (topic.source, topic.target, topic.mapped, topic.observed_end, topic.observed_ms, topic.tail_end)
-        for partition, source, at, mapped, end, seen_ms, tail, others in zip(
-            topic.partitions, *columns, foreign, strict=True
-        ):
-            yield Cut(name, partition, source, at, target, mapped, _known(end), _known(seen_ms), _known(tail), others)
-
-
-def _or_unknown(value: int | None) -> int:
-    return _UNKNOWN if value is None else value
-
-
-def _known(value: int) -> int | None:
-    return None if value == _UNKNOWN else value

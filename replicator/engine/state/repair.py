@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError
 
 from replicator.engine.state import records as state
 from replicator.engine.state.chunks import note_of
+from replicator.engine.state.cuts import cuts_of
 from replicator.engine.state.damage import about, damaged_record, read_record, readable_records
 from replicator.engine.state.groups import unpacked
 from replicator.engine.state.held_back import held_back_of
 from replicator.engine.state.index import indexed, parse_key
-from replicator.engine.state.journal import copy_key, copy_of, cuts_of, journal_key, switches_of
+from replicator.engine.state.journal import copy_key, copy_of, journal_key, switches_of
 from replicator.engine.state.log import StateLog
 from replicator.errors import Conflict, DamagedRecord, KafkaError, PreflightFailed, UsageError
 from replicator.model.damage import Clearing, Damage, Damaged

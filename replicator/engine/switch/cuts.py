@@ -17,7 +17,8 @@ from replicator.engine.copy.live_maps import offset_block, restored
 from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.journal import cuts_in, put_cuts, put_switches, switches_of, unlooked_cuts
+from replicator.engine.state.cuts import cuts_in, put_cuts, unlooked_cuts
+from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.switch.places import log_starts
 from replicator.engine.switch.takeover import taken_by
 from replicator.engine.verify.compare import compacted_topics

@@ -19,7 +19,7 @@ from replicator.engine.logs.reading import records_between
 from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.journal import cuts_of
+from replicator.engine.state.cuts import cuts_of
 from replicator.engine.switch.context import mirrors_in
 from replicator.engine.switch.cuts import lower_high_cuts
 from replicator.engine.switch.places import log_ends, log_starts

@@ -20,7 +20,8 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from replicator.admin.topics import TopicAdmin, TopicConfig
+    from replicator.admin.topic_values import TopicConfig
+    from replicator.admin.topics import TopicAdmin
     from replicator.engine.switch.context import Site
     from replicator.model.switch import Scope
     from replicator.state_pb import state_pb2 as pb

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from replicator.core.switch.orders import Begun, begin, not_selected_then, promoted
 from replicator.engine.state import records as state
-from replicator.engine.state.journal import copies_to, cuts_of, switches_of
+from replicator.engine.state.cuts import cuts_of
+from replicator.engine.state.journal import copies_to, switches_of
 from replicator.engine.switch.context import mirrors_in, switched_alone, target_topics
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.acl import parse

@@ -27,7 +27,8 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.admin.topics import TopicAdmin, TopicConfig
+    from replicator.admin.topic_values import TopicConfig
+    from replicator.admin.topics import TopicAdmin
     from replicator.engine.state.log import StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster

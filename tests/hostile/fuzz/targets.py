@@ -31,6 +31,7 @@ from replicator.core.offsets.offset_map import Block, Place, unpack, unpack_runs
 from replicator.core.work import lease, lease_calls
 from replicator.engine.copy import live_maps as maps
 from replicator.engine.state import chunks as state_parts
+from replicator.engine.state import cuts
 from replicator.engine.state import groups as group_records
 from replicator.engine.state import journal as switch_records
 from replicator.engine.state import records as state
@@ -258,7 +259,7 @@ _READS: tuple[Callable[[StateRecords], object], ...] = (
     lambda found: state.copied_from(found, "a", {"orders": b"1"}),
     lambda found: switch_records.switches_of(found, _UID),
     lambda found: switch_records.copy_of(found, _UID),
-    lambda found: switch_records.cuts_of(found, _UID, ["orders"]),
+    lambda found: cuts.cuts_of(found, _UID, ["orders"]),
     lambda found: switch_records.lost_left_out(found, _UID),
 )
 

@@ -9,7 +9,8 @@ from confluent_kafka.admin import ConfigEntry  # type: ignore[attr-defined]  # i
 
 from replicator.admin import topics
 from replicator.admin.client import Connection
-from replicator.admin.topics import ConfigValue, TopicAdmin
+from replicator.admin.topic_values import ConfigValue
+from replicator.admin.topics import TopicAdmin
 from replicator.errors import KafkaError, NotOurs, ProtocolError
 from replicator.model.security import ClusterSpec
 

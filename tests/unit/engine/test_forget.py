@@ -11,8 +11,9 @@ from replicator.core.copy.attach_facts import Role, Writer
 from replicator.core.switch.forgetting import check_flow
 from replicator.engine.flow.forget import forget_mirror
 from replicator.engine.state import records as state
+from replicator.engine.state.cuts import put_cuts
 from replicator.engine.state.index import parse_key
-from replicator.engine.state.journal import put_cuts, put_switches
+from replicator.engine.state.journal import put_switches
 from replicator.engine.work import roles
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.forget import Forgotten

@@ -12,7 +12,8 @@ from replicator.core.copy.track import Track
 from replicator.core.offsets.offset_map import OffsetMap, Place
 from replicator.engine.copy.live_maps import offset_block, restored
 from replicator.engine.state import records as state
-from replicator.engine.state.journal import cuts_of, put_cuts, put_switches, switches_of, unlooked_cuts
+from replicator.engine.state.cuts import cuts_of, put_cuts, unlooked_cuts
+from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.switch import cuts as high_cuts
 from replicator.engine.switch.cuts import High, lowering, lowering_way_back
 from replicator.errors import BrokerRefused

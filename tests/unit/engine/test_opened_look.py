@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.admin.topics import ConfigValue, TopicConfig
+from replicator.admin.topic_values import ConfigValue, TopicConfig
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches
 from replicator.engine.switch import opening

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.admin.topics import TopicConfig
+from replicator.admin.topic_values import TopicConfig
 from replicator.core.copy.attach_facts import Role, Writer
 from replicator.engine.preflight import ask, reverse
 from replicator.engine.preflight import check as preflight

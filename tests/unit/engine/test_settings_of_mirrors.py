@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from replicator.admin.topics import ConfigValue, TopicConfig
+from replicator.admin.topic_values import ConfigValue, TopicConfig
 from replicator.core.topics.ownership import OwnedTopic, created
 from replicator.engine.state import records as state
 from replicator.engine.state.owners import Owners

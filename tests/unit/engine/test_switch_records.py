@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from replicator.engine.state import cuts as state_cuts
 from replicator.engine.state import journal as records
 from replicator.engine.state.held_back import HeldBack, held_back_key, held_back_of, put_held_back
 from replicator.model.acl import Rule
@@ -78,11 +79,11 @@ def test_journals(current: Journal, past: list[Journal]) -> None:
 def test_cuts(cuts: tuple[Cut, ...]) -> None:
     """One record for each topic of the target; the highest epoch is told."""
     by_target = tuple(replace(cut, target_topic=f"west.{cut.topic}") for cut in cuts)
-    changes = records.put_cuts("uid", "s1", 7, by_target, 1)
+    changes = state_cuts.put_cuts("uid", "s1", 7, by_target, 1)
     stored = {key: value for key, value in changes if value}
     topics = {cut.target_topic for cut in by_target}
-    assert records.cuts_of(stored, "uid", topics) == (by_target, 7 if cuts else 0)
-    assert records.cuts_of(stored, "uid", ()) == ((), 0)
+    assert state_cuts.cuts_of(stored, "uid", topics) == (by_target, 7 if cuts else 0)
+    assert state_cuts.cuts_of(stored, "uid", ()) == ((), 0)
 
 
 def test_every_field_of_a_journal_is_stored() -> None:
