@@ -36,7 +36,7 @@ from replicator.core.topics.plan import (
     TopicPlan,
     plan_topic,
 )
-from replicator.engine.preflight import ask, judge
+from replicator.engine.preflight import ask, judge, judge_rights, phrases
 from replicator.engine.preflight.owners import known_flows, owned
 from replicator.engine.preflight.reverse import (
     StandBy,
@@ -279,11 +279,11 @@ async def _topics(flow: _Flow) -> None:
     flow.starts = await ask.offsets_at(source.cluster, parts, _START)
     flow.ends = await ask.offsets_at(source.cluster, parts, _END)
     records = sum(max(0, flow.ends[where].offset - start.offset) for where, start in flow.starts.items())
-    flow.checks.append(judge.selected(flow.names, len(parts), records))
+    flow.checks.append(phrases.selected(flow.names, len(parts), records))
     flow.checks += judge.left_out(choice.left_out, unknown)
     without = [str(where) for where in parts if where not in flow.ends]
     if without:
-        flow.checks.append(warn("leaders", f"no leader now: {judge.some(without)}", "bring the brokers back"))
+        flow.checks.append(warn("leaders", f"no leader now: {phrases.some(without)}", "bring the brokers back"))
     flow.configs = await source.admin.describe_configs(flow.names)
     effective = {name: config.effective for name, config in flow.configs.items()}
     compacted = [name for name, found in effective.items() if "compact" in _value(found.get("cleanup.policy"))]
@@ -339,7 +339,7 @@ async def _mirrors(flow: _Flow) -> None:
     known = [name for name in known if name not in flow.standby.judged_there]
     flow.checks += judge.merged(merged_names({name: flow.target_name(name) for name in flow.names}))
     if known:
-        flow.checks.append(ok("mirrors", f"{judge.count(len(known), 'topic')} copied by this flow already"))
+        flow.checks.append(ok("mirrors", f"{phrases.count(len(known), 'topic')} copied by this flow already"))
     if not flow.spec.both_ways:
         flow.owners = state.foreign_owners(flow.records, flow.record.uid if flow.record else "")
     for name, topic in there.items():
@@ -363,7 +363,7 @@ async def _mirrors(flow: _Flow) -> None:
         flow.checks.append(
             ok(
                 "mirrors",
-                f"{judge.count(len(creations), 'topic')} to be created with {' or '.join(map(str, factors))} "
+                f"{phrases.count(len(creations), 'topic')} to be created with {' or '.join(map(str, factors))} "
                 f"{'replica' if factors == [1] else 'replicas'} for each partition",
             )
         )
@@ -505,16 +505,16 @@ async def _dry_run(flow: _Flow, creations: list[CreateTopic]) -> None:
 async def _rights(flow: _Flow) -> None:
     source, target = flow.source, flow.target
     told = await ask.topic_operations(source.cluster, flow.names)
-    flow.checks += judge.source_rights(told, source.spec)
+    flow.checks += judge_rights.source_rights(told, source.spec)
     if flow.spec.both_ways:
         told = await ask.topic_operations(source.cluster, [STATE_TOPIC])
-        flow.checks += judge.origin_rights(told, source.spec)
+        flow.checks += judge_rights.origin_rights(told, source.spec)
     mirrors = [new for name in flow.names if (new := flow.target_name(name)) in target.cluster.topics]
     told = await ask.topic_operations(target.cluster, mirrors)
-    flow.checks += judge.mirror_rights(told, target.spec, both_ways=flow.spec.both_ways)
+    flow.checks += judge_rights.mirror_rights(told, target.spec, both_ways=flow.spec.both_ways)
     told = await ask.topic_operations(target.cluster, [STATE_TOPIC])
-    flow.checks += judge.state_rights(told, target.spec)
-    flow.checks += judge.transactional_id(
+    flow.checks += judge_rights.state_rights(told, target.spec)
+    flow.checks += judge_rights.transactional_id(
         target.spec, allowed=await ask.may_use_transactional_id(target.cluster, "replicator.preflight")
     )
 
@@ -542,13 +542,13 @@ async def _groups(flow: _Flow) -> None:
         return
     there, here = Groups(flow.source.cluster), Groups(flow.target.cluster)
     names = sorted(name for name in await there.listed() if selection.matches_group(meant, name))
-    flow.checks.append(judge.following(names, flow.source.spec))
+    flow.checks.append(judge_rights.following(names, flow.source.spec))
     asked = names[:_GROUPS_MAX]
     for groups, needed, side in (
         (there, REQUIRED_ON_SOURCE_GROUP, flow.source),
         (here, REQUIRED_ON_TARGET_GROUP, flow.target),
     ):
-        flow.checks += judge.groups(await ask.group_operations(groups, asked), needed, side.spec)
+        flow.checks += judge_rights.groups(await ask.group_operations(groups, asked), needed, side.spec)
 
 
 async def _fills(flow: _Flow) -> None:
@@ -562,7 +562,7 @@ async def _fills(flow: _Flow) -> None:
 
 async def _guard(flow: _Flow) -> None:
     target = flow.target
-    lack = judge.rights_of_cluster(target.operations, target.spec)
+    lack = judge_rights.rights_of_cluster(target.operations, target.spec)
     if lack:
         flow.checks += lack
         return

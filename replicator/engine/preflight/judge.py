@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from replicator.core.acl.rights import (
-    REQUIRED_ON_MIRROR,
-    REQUIRED_ON_ORIGINS,
-    REQUIRED_ON_SHARED,
-    REQUIRED_ON_SOURCE_TOPIC,
-    REQUIRED_ON_STATE,
-    TRANSACTIONAL_PREFIX,
-    Grant,
-    Names,
     Operation,
-    ResourceKind,
     acl_command,
-    lacking,
     on_cluster,
-    on_group,
-    on_topic,
 )
-from replicator.core.copy.producer_memory import EXPIRATION, EXPIRATION_DEFAULT_MS, ProducerMemory, spread
+from replicator.core.copy.producer_memory import EXPIRATION_DEFAULT_MS, ProducerMemory, spread
 from replicator.core.topics import selection
 from replicator.core.topics.plan import creation_advice
 from replicator.engine.preflight.ask import Found, Refusal
+from replicator.engine.preflight.judge_rights import grant
+from replicator.engine.preflight.phrases import DAY_MS, HOUR_MS, count, some, span
 from replicator.engine.state.shown_markers import Shown
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
@@ -37,49 +27,10 @@ EXPIRATION_MAX_MS = (1 << 31) - 1
 GUARD_MARGIN_MS = 3_600_000
 SLOW_FILLS_PER_SECOND = 30
 """Empty transactions, one after the other, on three replicas (KAFKA.md 0b.3)."""
-_HOUR_MS = 3_600_000
-_DAY_MS = 24 * _HOUR_MS
-_NAMES_MAX = 10
 _SKEW_SECONDS = 60
 
 
-def some(names: Collection[str], bound: int = _NAMES_MAX) -> str:
-    """Return up to so many names, in order, and how many more there are."""
-    first = sorted(names)[:bound]
-    rest = len(names) - len(first)
-    return ", ".join(first) + (f" and {rest} more" if rest else "")
-
-
-def count(number: int, noun: str) -> str:
-    """Return `1 topic` or `2 topics`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def span(milliseconds: int) -> str:
-    """Return a duration in the unit that suits it: `45 min`, `23 h`, `24.8 days`."""
-    if milliseconds < _HOUR_MS:
-        return f"{max(0, milliseconds) // 60_000} min"
-    if milliseconds < 3 * _DAY_MS:
-        return f"{milliseconds / _HOUR_MS:.3g} h"
-    return f"{milliseconds / _DAY_MS:.1f} days"
-
-
 # -- topics -----------------------------------------------------------------------------------------------------------
-
-
-def selected(names: Collection[str], partitions: int, records: int) -> Check:
-    """Say which topics a flow means now."""
-    if not names:
-        return warn(
-            "topics",
-            "the selection matches no topic of the source now",
-            "check topics.include, and the DESCRIBE right on the topics; topics that appear later are copied from "
-            "their first record",
-        )
-    return ok(
-        "topics",
-        f"{count(len(names), 'topic')}, {count(partitions, 'partition')}, {records:,} offsets to copy: {some(names)}",
-    )
 
 
 def left_out(topics: Mapping[str, str], unknown: str | None) -> list[Check]:
@@ -242,7 +193,7 @@ def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec)
             fail(
                 "create",
                 f"this user may not create {some(denied)} on {cluster.alias}",
-                _grant(cluster, denied[0], (Operation.CREATE,)),
+                grant(cluster, denied[0], (Operation.CREATE,)),
             )
         )
     checks += [
@@ -260,74 +211,6 @@ def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec)
 
 
 # -- rights -----------------------------------------------------------------------------------------------------------
-
-
-def source_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
-    """Compare what the source lets us do to the selected topics with what is needed."""
-    return _rights(told, REQUIRED_ON_SOURCE_TOPIC, cluster, "selected topics")
-
-
-def mirror_rights(
-    told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec, *, both_ways: bool = False
-) -> list[Check]:
-    """Compare what the target lets us do to the mirrors that exist with what is needed."""
-    needed = REQUIRED_ON_SHARED if both_ways else REQUIRED_ON_MIRROR
-    return _rights(told, needed - {Operation.CREATE}, cluster, "mirrors")  # they exist
-
-
-def origin_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
-    """Compare what the source lets us do to the state topic of flows that write there with what is needed."""
-    return _rights(told, REQUIRED_ON_ORIGINS, cluster, STATE_TOPIC)
-
-
-def state_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
-    """Compare what the target lets us do to our state topic with what is needed."""
-    return _rights(told, REQUIRED_ON_STATE - {Operation.CREATE}, cluster, STATE_TOPIC)
-
-
-def groups(
-    told: Mapping[str, frozenset[Operation] | None], needed: Iterable[Operation], cluster: ClusterSpec
-) -> list[Check]:
-    """Compare what a cluster lets us do to the groups that follow with what is needed."""
-    return _rights(told, needed, cluster, "groups that follow", on_group)
-
-
-def following(names: Collection[str], cluster: ClusterSpec) -> Check:
-    """Say which consumer groups of the source follow."""
-    if not names:
-        text = f"{cluster.alias} shows no consumer group that follows now; those that appear later do"
-        return ok("groups", text)
-    return ok("groups", f"{count(len(names), 'consumer group')} of {cluster.alias} to follow: {some(names)}")
-
-
-def _rights(
-    told: Mapping[str, frozenset[Operation] | None],
-    needed: Iterable[Operation],
-    cluster: ClusterSpec,
-    what: str,
-    on: Callable[..., Grant] = on_topic,
-) -> list[Check]:
-    if not told:
-        return []
-    if all(allowed is None for allowed in told.values()):
-        return [ok("rights", f"{cluster.alias} does not tell what this user may do to the {what}")]
-    by_lack: dict[tuple[Operation, ...], list[str]] = {}
-    for name, allowed in told.items():
-        by_lack.setdefault(lacking(needed, allowed), []).append(name)
-    checks = [
-        fail(
-            "rights",
-            f"{cluster.alias} does not allow {', '.join(lack)} on {some(names)}",
-            acl_command(on(min(names), *lack), cluster),
-        )
-        for lack, names in by_lack.items()
-        if lack
-    ]
-    return checks or [ok("rights", f"{cluster.alias} allows what is needed on the {what}")]
-
-
-def _grant(cluster: ClusterSpec, topic: str, operations: tuple[Operation, ...]) -> str:
-    return acl_command(on_topic(topic, *operations), cluster)
 
 
 # -- guard ------------------------------------------------------------------------------------------------------------
@@ -387,8 +270,8 @@ def needed_expiration(oldest_age_ms: int | None) -> int:
     """Return the setting that guards a record of that age, with a day to copy it in; never above the most."""
     if oldest_age_ms is None:
         return EXPIRATION_MAX_MS
-    wanted = oldest_age_ms + GUARD_MARGIN_MS + _DAY_MS
-    return min(EXPIRATION_MAX_MS, -(-wanted // _HOUR_MS) * _HOUR_MS)
+    wanted = oldest_age_ms + GUARD_MARGIN_MS + DAY_MS
+    return min(EXPIRATION_MAX_MS, -(-wanted // HOUR_MS) * HOUR_MS)
 
 
 def raise_expiration(cluster: ClusterSpec, milliseconds: int, memory: ProducerMemory) -> str:
@@ -424,34 +307,6 @@ def clocks(ahead: Mapping[TopicPartition, Found]) -> Check | None:
         "clocks",
         f"{some(names)}: records lie more than {_SKEW_SECONDS} s in the future of this machine's clock",
         "compare the clocks (timedatectl) of this machine, the producers and the brokers",
-    )
-
-
-def rights_of_cluster(operations: frozenset[str] | None, cluster: ClusterSpec) -> Sequence[Check]:
-    """Say whether the right on the cluster itself is there, where it tells."""
-    if operations is None or operations & {"DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALL"}:
-        return ()
-    return (
-        fail(
-            "rights",
-            f"{cluster.alias} does not allow DescribeConfigs on the cluster: {EXPIRATION} cannot be read",
-            acl_command(on_cluster(Operation.DESCRIBE_CONFIGS), cluster),
-        ),
-    )
-
-
-def transactional_id(cluster: ClusterSpec, *, allowed: bool) -> Sequence[Check]:
-    """Say whether our transactional ids may at least be described."""
-    if allowed:
-        return ()
-    names = Names(TRANSACTIONAL_PREFIX, prefixed=True)
-    grant = Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE))
-    return (
-        fail(
-            "rights",
-            f"{cluster.alias} does not allow Describe on transactional ids that begin with {TRANSACTIONAL_PREFIX}",
-            acl_command(grant, cluster),
-        ),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.topics import selection
-from replicator.engine.preflight.judge import count, some
+from replicator.engine.preflight.phrases import count, some
 from replicator.engine.state import records as state
 from replicator.engine.state.provenance import topics_of
 from replicator.model.report import Check, fail, ok, warn

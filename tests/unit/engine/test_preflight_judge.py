@@ -6,7 +6,7 @@ import pytest
 
 from replicator.core.acl.rights import Operation
 from replicator.core.copy.producer_memory import EXPIRATION, EXPIRATION_BEFORE_3_4, ProducerMemory
-from replicator.engine.preflight import judge
+from replicator.engine.preflight import judge, judge_rights, phrases
 from replicator.engine.preflight.ask import Found, Refusal
 from replicator.engine.state.shown_markers import Shown
 from replicator.model.names import TopicPartition
@@ -24,8 +24,8 @@ GRANT = (
 
 def test_long_lists_are_cut() -> None:
     """A flow of thousands of topics still fits a line or two."""
-    assert judge.some([f"t{at:02}" for at in range(12)]).endswith("t09 and 2 more")
-    assert judge.some({"b", "a"}) == "a, b"
+    assert phrases.some([f"t{at:02}" for at in range(12)]).endswith("t09 and 2 more")
+    assert phrases.some({"b", "a"}) == "a, b"
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,13 @@ def test_long_lists_are_cut() -> None:
 )
 def test_spans_are_in_the_unit_that_suits(milliseconds: int, text: str) -> None:
     """Nobody reads milliseconds."""
-    assert judge.span(milliseconds) == text
+    assert phrases.span(milliseconds) == text
 
 
 def test_a_selection_without_topics_is_yellow() -> None:
     """They may appear later."""
-    assert judge.selected([], 0, 0).level is Level.WARN
-    assert judge.selected(["a"], 1, 5).text == "1 topic, 1 partition, 5 offsets to copy: a"
+    assert phrases.selected([], 0, 0).level is Level.WARN
+    assert phrases.selected(["a"], 1, 5).text == "1 topic, 1 partition, 5 offsets to copy: a"
 
 
 @pytest.mark.parametrize(
@@ -88,16 +88,16 @@ def test_refused_creations_are_told_by_reason() -> None:
 def test_rights_are_compared_where_the_cluster_tells() -> None:
     """Red with a command, green, or said to be unknown; nothing where there was no topic."""
     all_of_them = frozenset(Operation)
-    assert [check.level for check in judge.mirror_rights({"a": all_of_them}, WEST)] == [Level.OK]
-    lack = judge.mirror_rights({"a": all_of_them, "b": all_of_them - {Operation.WRITE}}, WEST)
+    assert [check.level for check in judge_rights.mirror_rights({"a": all_of_them}, WEST)] == [Level.OK]
+    lack = judge_rights.mirror_rights({"a": all_of_them, "b": all_of_them - {Operation.WRITE}}, WEST)
     assert [(check.level, check.text) for check in lack] == [(Level.FAIL, "west does not allow Write on b")]
-    assert "does not tell" in judge.source_rights({"a": None}, WEST)[0].text
-    assert judge.state_rights({}, WEST) == []
-    assert judge.transactional_id(WEST, allowed=True) == ()
-    assert "replicator." in judge.transactional_id(WEST, allowed=False)[0].fix
-    assert judge.rights_of_cluster(None, WEST) == ()
-    assert judge.rights_of_cluster(frozenset({"DESCRIBE_CONFIGS"}), WEST) == ()
-    assert judge.rights_of_cluster(frozenset({"DESCRIBE"}), WEST)[0].level is Level.FAIL
+    assert "does not tell" in judge_rights.source_rights({"a": None}, WEST)[0].text
+    assert judge_rights.state_rights({}, WEST) == []
+    assert judge_rights.transactional_id(WEST, allowed=True) == ()
+    assert "replicator." in judge_rights.transactional_id(WEST, allowed=False)[0].fix
+    assert judge_rights.rights_of_cluster(None, WEST) == ()
+    assert judge_rights.rights_of_cluster(frozenset({"DESCRIBE_CONFIGS"}), WEST) == ()
+    assert judge_rights.rights_of_cluster(frozenset({"DESCRIBE"}), WEST)[0].level is Level.FAIL
 
 
 def memory(*told_ms: int, setting: str = EXPIRATION) -> ProducerMemory:

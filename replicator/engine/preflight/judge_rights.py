@@ -1,0 +1,125 @@
+"""Judges rights: what is missing, with the command that gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from replicator.core.acl.rights import (
+    REQUIRED_ON_MIRROR,
+    REQUIRED_ON_ORIGINS,
+    REQUIRED_ON_SHARED,
+    REQUIRED_ON_SOURCE_TOPIC,
+    REQUIRED_ON_STATE,
+    TRANSACTIONAL_PREFIX,
+    Grant,
+    Names,
+    Operation,
+    ResourceKind,
+    acl_command,
+    lacking,
+    on_cluster,
+    on_group,
+    on_topic,
+)
+from replicator.core.copy.producer_memory import EXPIRATION
+from replicator.engine.preflight.phrases import count, some
+from replicator.model.names import STATE_TOPIC
+from replicator.model.report import Check, fail, ok
+from replicator.model.security import ClusterSpec
+
+
+def source_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the source lets us do to the selected topics with what is needed."""
+    return _rights(told, REQUIRED_ON_SOURCE_TOPIC, cluster, "selected topics")
+
+
+def mirror_rights(
+    told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec, *, both_ways: bool = False
+) -> list[Check]:
+    """Compare what the target lets us do to the mirrors that exist with what is needed."""
+    needed = REQUIRED_ON_SHARED if both_ways else REQUIRED_ON_MIRROR
+    return _rights(told, needed - {Operation.CREATE}, cluster, "mirrors")  # they exist
+
+
+def origin_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the source lets us do to the state topic of flows that write there with what is needed."""
+    return _rights(told, REQUIRED_ON_ORIGINS, cluster, STATE_TOPIC)
+
+
+def state_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Compare what the target lets us do to our state topic with what is needed."""
+    return _rights(told, REQUIRED_ON_STATE - {Operation.CREATE}, cluster, STATE_TOPIC)
+
+
+def groups(
+    told: Mapping[str, frozenset[Operation] | None], needed: Iterable[Operation], cluster: ClusterSpec
+) -> list[Check]:
+    """Compare what a cluster lets us do to the groups that follow with what is needed."""
+    return _rights(told, needed, cluster, "groups that follow", on_group)
+
+
+def following(names: Collection[str], cluster: ClusterSpec) -> Check:
+    """Say which consumer groups of the source follow."""
+    if not names:
+        text = f"{cluster.alias} shows no consumer group that follows now; those that appear later do"
+        return ok("groups", text)
+    return ok("groups", f"{count(len(names), 'consumer group')} of {cluster.alias} to follow: {some(names)}")
+
+
+def _rights(
+    told: Mapping[str, frozenset[Operation] | None],
+    needed: Iterable[Operation],
+    cluster: ClusterSpec,
+    what: str,
+    on: Callable[..., Grant] = on_topic,
+) -> list[Check]:
+    if not told:
+        return []
+    if all(allowed is None for allowed in told.values()):
+        return [ok("rights", f"{cluster.alias} does not tell what this user may do to the {what}")]
+    by_lack: dict[tuple[Operation, ...], list[str]] = {}
+    for name, allowed in told.items():
+        by_lack.setdefault(lacking(needed, allowed), []).append(name)
+    checks = [
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow {', '.join(lack)} on {some(names)}",
+            acl_command(on(min(names), *lack), cluster),
+        )
+        for lack, names in by_lack.items()
+        if lack
+    ]
+    return checks or [ok("rights", f"{cluster.alias} allows what is needed on the {what}")]
+
+
+def grant(cluster: ClusterSpec, topic: str, operations: tuple[Operation, ...]) -> str:
+    """Return the command that gives these rights on a topic."""
+    return acl_command(on_topic(topic, *operations), cluster)
+
+
+def rights_of_cluster(operations: frozenset[str] | None, cluster: ClusterSpec) -> Sequence[Check]:
+    """Say whether the right on the cluster itself is there, where it tells."""
+    if operations is None or operations & {"DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALL"}:
+        return ()
+    return (
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow DescribeConfigs on the cluster: {EXPIRATION} cannot be read",
+            acl_command(on_cluster(Operation.DESCRIBE_CONFIGS), cluster),
+        ),
+    )
+
+
+def transactional_id(cluster: ClusterSpec, *, allowed: bool) -> Sequence[Check]:
+    """Say whether our transactional ids may at least be described."""
+    if allowed:
+        return ()
+    names = Names(TRANSACTIONAL_PREFIX, prefixed=True)
+    grant = Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE))
+    return (
+        fail(
+            "rights",
+            f"{cluster.alias} does not allow Describe on transactional ids that begin with {TRANSACTIONAL_PREFIX}",
+            acl_command(grant, cluster),
+        ),
+    )
