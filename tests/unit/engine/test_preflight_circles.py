@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicator.engine.preflight import check as preflight
+from replicator.engine.preflight import mirrors
 from replicator.model.report import Level
 from tests.unit.engine.test_chosen import FLOW, Side
 
@@ -25,6 +25,6 @@ async def test_a_state_topic_that_may_not_be_described_is_no_absent_one(*, told:
     """Circles cannot be told then: it is said with the rights to grant, once, also where no topic stands there yet."""
     source = _Closed("east")
     flow: Any = SimpleNamespace(spec=FLOW, source=SimpleNamespace(cluster=source), checks=[], copies_unknown=told)
-    await preflight._circles(flow, [])
+    await mirrors._circles(flow, [])
     assert [check.level for check in flow.checks] == levels
     assert all("--operation Read --operation Describe --topic replicator.state" in one.fix for one in flow.checks)

@@ -9,8 +9,7 @@ import pytest
 
 from replicator.admin.topic_values import TopicConfig
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.engine.preflight import ask, reverse
-from replicator.engine.preflight import check as preflight
+from replicator.engine.preflight import ask, facts, mirrors, reverse
 from replicator.engine.state import records as state
 from replicator.engine.state.source import SourceState
 from replicator.errors import AuthorizationFailed
@@ -97,18 +96,15 @@ class World:
     async def checks(self, name: str) -> list[Check]:
         """Return what is said of the mirrors of one flow."""
         sides = {
-            alias: preflight._Side(side.spec, side, cast("Any", Admin()), reached=True)
-            for alias, side in self.sides.items()
+            alias: facts.Side(side.spec, side, cast("Any", Admin()), reached=True) for alias, side in self.sides.items()
         }
         specs = (self.forth, self.back)
         spec = next(one for one in specs if one.name == name)
-        flow = preflight._Flow(
-            spec, sides[spec.source], sides[spec.target], counterpart=reverse.counterpart_of(spec, specs)
-        )
+        flow = facts.Flow(spec, sides[spec.source], sides[spec.target], counterpart=reverse.counterpart_of(spec, specs))
         flow.names = sorted(self.sides[spec.source].topics)
         flow.records = self.logs[spec.target].records
         flow.record = state.find_flow(flow.records, name, spec.source.upper(), spec.target.upper())
-        await preflight._mirrors(flow)
+        await mirrors.mirrors(flow)
         return [check for check in flow.checks if check.name != "create"]
 
 
