@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException
 
-from replicator.core.acl.rights import acl_command, on_cluster
+from replicator.core.acl.commands import acl_command
+from replicator.core.acl.rights import on_cluster
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed, ProtocolError
 from replicator.model.text import said
 from replicator.model.units import format_address

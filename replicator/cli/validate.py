@@ -141,7 +141,8 @@ def _rights(spec: Spec, flow: FlowSpec) -> Iterable[tuple[ClusterSpec, str, Sequ
 
 
 def _print_rights(spec: Spec) -> None:
-    from replicator.core.acl.rights import NOT_NEEDED, acl_command, principal, wider_than_selection
+    from replicator.core.acl.commands import acl_command
+    from replicator.core.acl.rights import NOT_NEEDED, principal, wider_than_selection
 
     output.line()
     output.line("least rights, as commands (only where the cluster has an authorizer; --no-acls leaves them out)")
@@ -168,7 +169,8 @@ def _print_rights(spec: Spec) -> None:
 
 def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
     from replicator.config.advice import advice
-    from replicator.core.acl.rights import acl_command, principal
+    from replicator.core.acl.commands import acl_command
+    from replicator.core.acl.rights import principal
 
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,

@@ -25,6 +25,7 @@ from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.rpc import faults
+from replicator.rpc.channel import channel
 from replicator.rpc.convert import (
     audit_from_wire,
     desired_to_wire,
@@ -45,7 +46,7 @@ from replicator.rpc.convert_orders import (
     resolution_from_wire,
 )
 from replicator.rpc.convert_switch import plan_from_wire, sides_from_wire, switch_from_wire, switch_order_to_wire
-from replicator.rpc.endpoint import OPTIONS, Endpoint
+from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.find_token import NO_TOKEN, Metadata, metadata_for, order_metadata
 from replicator.rpc.v1 import access_pb2, access_pb2_grpc, control_pb2_grpc, lease_pb2, lease_pb2_grpc
 from replicator.rpc.v1 import control_pb2 as pb
@@ -73,7 +74,7 @@ class ControlClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._channel = _channel(endpoint)
+        self._channel = channel(endpoint)
         self._stub = control_pb2_grpc.ControlStub(self._channel)
         self._leases = lease_pb2_grpc.LeaseStub(self._channel)
         self._access = access_pb2_grpc.AccessStub(self._channel)
@@ -395,10 +396,3 @@ class ControlClient:
         # Every error a stub raises is a call too; the types do not say so.
         endpoint = self._endpoint
         raise faults.meaning(cast("grpc.Call", error), endpoint.address, endpoint.timeout_seconds) from error
-
-
-def _channel(endpoint: Endpoint) -> grpc.Channel:
-    target, credentials = endpoint.dialled()
-    if credentials is None:
-        return grpc.insecure_channel(target, options=OPTIONS)
-    return grpc.secure_channel(target, credentials, options=OPTIONS)

@@ -14,15 +14,12 @@ import struct
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from uuid import UUID
-
-from kio.schema.errors import ErrorCode
 
 from replicator.errors import BugError, CorruptRecords
 from replicator.wire.cursor import read_uvarint, skip_tags
+from replicator.wire.decode_values import FIXED, I32, NULL, Data, Plain, check_length, compact, legacy, varying
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -38,18 +35,11 @@ SCALARS_MAX: Final = 100_000
 _OBJECT_BYTES = 256
 _SCALAR_BYTES = 64
 _CORRELATION_BYTES = 4
-_NULL = -1
 _MORE = 0x80
-_KNOWN_ERRORS = ErrorCode._value2member_map_
-_I16 = struct.Struct(">h")
-_I32 = struct.Struct(">i")
 
-Data = memoryview
 Keep = Mapping[type, Callable[[Any], bool]]
 """By type of a message in a list: whether an element is wanted."""
 KEEP_ALL: Final[Keep] = {}
-Plain = tuple[Any, int]
-"""A value, and the position behind it."""
 R = TypeVar("R", bound="Entity")
 
 
@@ -110,87 +100,6 @@ def read_whole(data: Data, answer: type[R]) -> R:
 # -- values that are no messages --------------------------------------------------------------------------------------
 
 
-def _error_code(code: int) -> ErrorCode:
-    """Return what a code means; one that is not known here is UNKNOWN_SERVER_ERROR, as it is to Java clients."""
-    return _KNOWN_ERRORS.get(code, ErrorCode.unknown_server_error)  # type: ignore[return-value] # its members, by value
-
-
-def _milliseconds(number: int) -> timedelta:
-    try:
-        return timedelta(milliseconds=number)
-    except OverflowError:  # a login that holds for ever is told as the largest number there is
-        return timedelta.max if number > 0 else timedelta.min
-
-
-def _uuid(raw: bytes) -> UUID | None:
-    return UUID(bytes=raw) if any(raw) else None
-
-
-_FIXED: Final[dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
-    "int8": ("b", None),
-    "int16": ("h", None),
-    "int32": ("i", None),
-    "int64": ("q", None),
-    "uint16": ("H", None),
-    "float64": ("d", None),
-    "bool": ("?", None),
-    "uuid": ("16s", _uuid),
-    "error_code": ("h", _error_code),
-    "timedelta_i32": ("i", _milliseconds),
-    "timedelta_i64": ("q", _milliseconds),
-}
-"""Kafka's types of a fixed size: how `struct` reads them, and what makes a value of it."""
-
-
-def _compact(data: Data, at: int) -> Plain:
-    encoded, at = read_uvarint(data, at)
-    return encoded - 1, at
-
-
-def _legacy(layout: struct.Struct) -> Callable[[Data, int], Plain]:
-    def read(data: Data, at: int) -> Plain:
-        return layout.unpack_from(data, at)[0], at + layout.size
-
-    return read
-
-
-def _bytes(length_of: Callable[[Data, int], Plain], *, optional: bool) -> Callable[[Data, int], Plain]:
-    def read(data: Data, at: int) -> Plain:
-        length, at = length_of(data, at)
-        if length == _NULL and optional:
-            return None, at
-        _check_length(length, len(data) - at)
-        return bytes(data[at : at + length]), at + length
-
-    return read
-
-
-def _text(length_of: Callable[[Data, int], Plain], *, optional: bool) -> Callable[[Data, int], Plain]:
-    raw = _bytes(length_of, optional=optional)
-
-    def read(data: Data, at: int) -> Plain:
-        value, at = raw(data, at)
-        return None if value is None else value.decode(), at
-
-    return read
-
-
-def _check_length(length: int, left: int) -> None:
-    if not 0 <= length <= left:
-        raise CorruptRecords(f"it claims a length of {length} where {left} bytes are left")
-
-
-def _varying(kafka_type: str, *, flexible: bool, optional: bool) -> tuple[Callable[[Data, int], Plain], int]:
-    """Return what reads a value that says its own length, and how many bytes it has at least."""
-    if kafka_type == "string":
-        length_of, bytes_min = (_compact, 1) if flexible else (_legacy(_I16), _I16.size)
-        return _text(length_of, optional=optional), bytes_min
-    if kafka_type == "bytes":
-        length_of, bytes_min = (_compact, 1) if flexible else (_legacy(_I32), _I32.size)
-        return _bytes(length_of, optional=optional), bytes_min
-    raise BugError(f"no reader for Kafka's type {kafka_type!r}")
-
-
 # -- messages ---------------------------------------------------------------------------------------------------------
 
 
@@ -198,7 +107,7 @@ class _Run:
     """Fields of a fixed size that follow each other."""
 
     def __init__(self, fields: Sequence[dataclasses.Field[Any]]) -> None:
-        kinds = [_FIXED[field.metadata["kafka_type"]] for field in fields]
+        kinds = [FIXED[field.metadata["kafka_type"]] for field in fields]
         self._layout = struct.Struct(">" + "".join(code for code, _ in kinds))
         self._names = tuple(field.name for field in fields)
         self._made = [(field.name, make) for field, (_, make) in zip(fields, kinds, strict=True) if make is not None]
@@ -217,7 +126,7 @@ class _Varying:
 
     def __init__(self, field: dataclasses.Field[Any], *, flexible: bool, optional: bool) -> None:
         self._name = field.name
-        self._read, self.bytes_min = _varying(field.metadata["kafka_type"], flexible=flexible, optional=optional)
+        self._read, self.bytes_min = varying(field.metadata["kafka_type"], flexible=flexible, optional=optional)
 
     def read(self, values: dict[str, Any], data: Data, at: int, _: _Budget) -> int:
         """Read it into `values`; return the position behind."""
@@ -230,9 +139,9 @@ class _List:
 
     def __init__(self, name: str, item_bytes_min: int, *, flexible: bool, optional: bool) -> None:
         self.name = name
-        self.bytes_min = 1 if flexible else _I32.size
+        self.bytes_min = 1 if flexible else I32.size
         self._item_bytes_min = item_bytes_min
-        self._length_of = _compact if flexible else _legacy(_I32)
+        self._length_of = compact if flexible else legacy(I32)
         self._flexible = flexible
         self._optional = optional
 
@@ -242,7 +151,7 @@ class _List:
             count, at = data[at] - 1, at + 1
         else:
             count, at = self._length_of(data, at)
-        if count == _NULL and self._optional:
+        if count == NULL and self._optional:
             return None, at
         left = len(data) - at
         if not 0 <= count <= left // self._item_bytes_min:
@@ -255,14 +164,14 @@ class _Scalars(_List):
 
     def __init__(self, field: dataclasses.Field[Any], *, flexible: bool, optional: bool) -> None:
         kind = field.metadata["kafka_type"]
-        self._code, make = _FIXED.get(kind, ("", None))
+        self._code, make = FIXED.get(kind, ("", None))
         if make is not None:
             raise BugError(f"no reader for a list of {kind!r}")
         self._single: Callable[[Data, int], Plain] | None = None
         if self._code:
             item_bytes_min = struct.calcsize(">" + self._code)
         else:
-            self._single, item_bytes_min = _varying(kind, flexible=flexible, optional=False)
+            self._single, item_bytes_min = varying(kind, flexible=flexible, optional=False)
         super().__init__(field.name, item_bytes_min, flexible=flexible, optional=optional)
 
     def read(self, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> int:
@@ -362,7 +271,7 @@ class _Shape:
         for _ in range(count):
             tag, at = read_uvarint(data, at)
             size, at = read_uvarint(data, at)
-            _check_length(size, len(data) - at)
+            check_length(size, len(data) - at)
             step = self._tagged.get(tag)
             if step is not None:
                 yield from _taken(step, values, data[: at + size], at, budget)
@@ -379,7 +288,7 @@ def _steps(fields: Sequence[dataclasses.Field[Any]], *, flexible: bool) -> list[
     run: list[dataclasses.Field[Any]] = []
     for field in fields:
         inner, is_list, optional = _unwrapped(field.type)
-        if not is_list and field.metadata.get("kafka_type") in _FIXED:
+        if not is_list and field.metadata.get("kafka_type") in FIXED:
             run.append(field)
             continue
         if run:

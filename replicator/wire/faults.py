@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kio.schema.errors import ErrorCode
 
-from replicator.core.acl.rights import (
-    NEEDED_BY,
-    Grant,
-    Operation,
-    missing_right,
-    on_cluster,
-    on_group,
-    on_topic,
-    on_transactional_ids,
-)
+from replicator.core.acl.commands import missing_right
+from replicator.core.acl.rights import NEEDED_BY, Grant, Operation, on_cluster, on_group, on_topic, on_transactional_ids
 from replicator.errors import AuthorizationFailed, BrokerRefused, KafkaError, ProtocolError
 from replicator.model.text import said
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from replicator.core.copy.answers import ProduceOutcome, classify_produce
-from replicator.core.copy.attach import displaced_by
 from replicator.core.copy.attach_facts import (
     Decision,
     Fault,
@@ -26,6 +25,7 @@ from replicator.core.copy.attach_facts import (
     Wait,
 )
 from replicator.core.copy.coalesce import Group
+from replicator.core.copy.displaced import displaced_by
 from replicator.core.copy.doubt import Edges, Unseen, judge
 from replicator.core.copy.intake import Encode, Fill, Skip
 from replicator.core.copy.track import Track

@@ -55,10 +55,9 @@ from dataclasses import dataclass
 from replicator.core.topics.choice import asks_for_origins
 from replicator.core.topics.selection import literal, target_name
 from replicator.model.names import STATE_TOPIC
-from replicator.model.security import ClusterSpec, Mechanism, Security
+from replicator.model.security import Mechanism, Security
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
 from replicator.model.text import command
-from replicator.model.units import format_bootstrap
 
 TRANSACTIONAL_PREFIX = "replicator."
 
@@ -395,37 +394,6 @@ def on_transactional_ids(name: str) -> Grant:
 def on_cluster(*operations: Operation) -> Grant:
     """Return the grant of operations on the cluster itself."""
     return Grant(ResourceKind.CLUSTER, EVERY, operations)
-
-
-def acl_command(grant: Grant, cluster: ClusterSpec) -> str:
-    """Return the command of Kafka's own tool that makes one grant to us."""
-    servers, who = format_bootstrap(cluster.bootstrap), principal(cluster.security).text
-    words = ["kafka-acls.sh", "--bootstrap-server", servers, "--add", "--allow-principal", who]
-    for operation in grant.operations:
-        words += ["--operation", operation.value]
-    words.append(grant.kind.value)
-    if grant.kind is not ResourceKind.CLUSTER:
-        words.append(grant.names.text)
-    if grant.names.prefixed:
-        words += ["--resource-pattern-type", "prefixed"]
-    return command(*words)
-
-
-def missing_right(cluster: ClusterSpec, grant: Grant, said: str) -> str:
-    """Return which right is missing, on what, to whom as far as the file tells, and the command that grants it.
-
-    Args:
-        cluster: Who refuses it.
-        grant: What is missing.
-        said: The cluster's own words.
-    """
-    who = principal(cluster.security)
-    operations = ", ".join(grant.operations)
-    resource = "the cluster" if grant.kind is ResourceKind.CLUSTER else f"{grant.kind[2:]} {grant.names.text}"
-    to = f" to {who.text}" if who.known else ""
-    note = "" if who.known else f" # {who.text}: {who.note}"
-    text = f"{cluster.alias} does not allow {operations} on {resource}{to} ({said})"
-    return f"{text}; next: {acl_command(grant, cluster)}{note}"
 
 
 # -- what a cluster says of us ----------------------------------------------------------------------------------------

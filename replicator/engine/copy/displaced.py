@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach import displaced_by
 from replicator.core.copy.attach_facts import Fault, Remap, Writer
+from replicator.core.copy.displaced import displaced_by
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.damage import target_read

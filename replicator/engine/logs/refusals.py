@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from replicator.core.acl.rights import NEEDED_BY, missing_right, on_topic
+from replicator.core.acl.commands import missing_right
+from replicator.core.acl.rights import NEEDED_BY, on_topic
 from replicator.model.text import said
 from replicator.wire.faults import error_name, refused
 

@@ -13,14 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
+from replicator.core.acl.commands import acl_command
 from replicator.core.acl.parity import SideParity, closable
-from replicator.core.acl.rights import (
-    REQUIRED_ON_SOURCE_GROUP,
-    REQUIRED_ON_TARGET_GROUP,
-    Operation,
-    acl_command,
-    on_cluster,
-)
+from replicator.core.acl.rights import REQUIRED_ON_SOURCE_GROUP, REQUIRED_ON_TARGET_GROUP, Operation, on_cluster
 from replicator.core.copy.producer_memory import SETTINGS, producer_memory
 from replicator.core.topics import selection
 from replicator.engine.preflight import ask, judge, judge_rights

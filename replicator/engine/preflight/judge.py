@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
-from replicator.core.acl.rights import (
-    Operation,
-    acl_command,
-    on_cluster,
-)
+from replicator.core.acl.commands import acl_command
+from replicator.core.acl.rights import Operation, on_cluster
 from replicator.core.copy.producer_memory import EXPIRATION_DEFAULT_MS, ProducerMemory, spread
 from replicator.core.topics import selection
 from replicator.core.topics.plan import creation_advice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from replicator.core.acl.commands import acl_command
 from replicator.core.acl.rights import (
     REQUIRED_ON_MIRROR,
     REQUIRED_ON_ORIGINS,
@@ -15,7 +16,6 @@ from replicator.core.acl.rights import (
     Names,
     Operation,
     ResourceKind,
-    acl_command,
     lacking,
     on_cluster,
     on_group,

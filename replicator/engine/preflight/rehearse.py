@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.admin.topics import TopicAdmin
+from replicator.core.acl.commands import acl_command
 from replicator.core.acl.parity import SideParity, closable, compared
-from replicator.core.acl.rights import Operation, acl_command, lacking, on_cluster, on_topic
+from replicator.core.acl.rights import Operation, lacking, on_cluster, on_topic
 from replicator.core.switch.readiness import judge
 from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
 from replicator.engine.preflight.ask import topic_operations

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
 
-from replicator.core.acl.rights import Operation, acl_command, on_topic
+from replicator.core.acl.commands import acl_command
+from replicator.core.acl.rights import Operation, on_topic
 from replicator.engine.state.index import StateRecords, parse_key
 from replicator.engine.state.log import StateLog
 from replicator.errors import AuthorizationFailed, BrokerRefused, DamagedRecord, KafkaError, StateLost

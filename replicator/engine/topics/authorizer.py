@@ -8,8 +8,9 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from replicator.core.acl.commands import acl_command
 from replicator.core.acl.locks import Authorizer, LockPlan, locks
-from replicator.core.acl.rights import Operation, acl_command, on_cluster, principal
+from replicator.core.acl.rights import Operation, on_cluster, principal
 from replicator.core.topics.ownership import probe_rule
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, Rule

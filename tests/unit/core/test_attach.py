@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.copy.attach import decide, displaced_by
+from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import (
     Decision,
     Entry,
@@ -23,6 +23,7 @@ from replicator.core.copy.attach_facts import (
     Wait,
     Writer,
 )
+from replicator.core.copy.displaced import displaced_by
 from replicator.core.offsets.offset_map import Place
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicator.core.acl.commands import acl_command, missing_right
 from replicator.core.acl.rights import (
     EVERY,
     NOT_NEEDED,
@@ -18,10 +19,8 @@ from replicator.core.acl.rights import (
     Names,
     Operation,
     ResourceKind,
-    acl_command,
     lacking,
     mirror_names,
-    missing_right,
     on_cluster,
     on_group,
     on_topic,
