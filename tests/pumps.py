@@ -9,5 +9,5 @@ from typing import Any
 def pump_with(**members: object) -> Any:
     """Return what has these members, as a pump and as what its parts share."""
     made = SimpleNamespace(**members)
-    made.context = made
+    made.context = made.routes = made
     return made

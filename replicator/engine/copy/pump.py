@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume, Writers
@@ -21,9 +21,8 @@ from replicator.engine.copy.frame_line import FrameLine
 from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.problems import Problems
 from replicator.engine.copy.producer_state import ShardProducer
-from replicator.engine.copy.reader import SourceReader
+from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.seeder import Seeder
-from replicator.engine.copy.writer import TargetWriter
 from replicator.engine.logs.leaders import LeaderWatch
 from replicator.engine.logs.opening import Opener
 from replicator.engine.logs.side import Side
@@ -31,7 +30,6 @@ from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
-from replicator.wire.frames import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
 
-_QUEUED_BYTES_MAX = 1 << 20
-"""A partition with more than this unsent is not read: one that is stuck must not hold all frames."""
 log = get_logger(__name__)
 
 
@@ -84,7 +80,7 @@ class Pump:
         context: What its parts share.
         shards: As given.
         end_looks: Looks where the source's logs may end in holes.
-        queued_bytes_max: A partition with more than this unsent is not read.
+        routes: Which reader and writer each partition goes through.
     """
 
     def __init__(
@@ -117,13 +113,8 @@ class Pump:
             now_ms=_now_ms,
         )
         self.shards = shards
-        self.queued_bytes_max = _QUEUED_BYTES_MAX
+        self.routes = Routes(self.context, self)
         self._watcher = watcher
-        self._owing: set[TargetWriter] = set()
-        self._readers: dict[int, SourceReader] = {}
-        self._writers: dict[int, TargetWriter] = {}
-        self._reader_of: dict[Slot, SourceReader] = {}
-        self._writer_of: dict[Slot, TargetWriter] = {}
         self._attach_loop = AttachLoop(self.context, self)
         self.end_looks = EndLooks(self.context, self)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -240,69 +231,40 @@ class Pump:
         # What is stored may be older than the tail by now, and would then prove nothing at the next attach.
         slot.stored_epoch = max(slot.stored_epoch, slot.copy.last_epoch)
         self._attach_loop.add(slot)
-        self.take_silence(slot)
-        reader = self._reader_of.pop(slot, None)
-        if reader is not None:
-            reader.remove(slot)
-        writer = self._writer_of.pop(slot, None)
-        if writer is not None:
-            writer.forget(slot)
+        self.routes.take_silence(slot)
+        self.routes.end(slot)
 
     # -- called by readers and writers ----------------------------------------------------------------------------
 
     def ready(self, slot: Slot) -> None:
         """Something of this partition can be sent."""
-        writer = self._writer_of.get(slot)
-        if writer is not None:
-            writer.ready(slot)
+        self.routes.ready(slot)
 
     def wants_more(self, slot: Slot) -> bool:
         """Return whether more of a partition is to be read now."""
-        return self._writer_of.get(slot) not in self._owing and slot.copy.wants_more(self.queued_bytes_max)
+        return self.routes.wants_more(slot)
+
+    def readers_kick(self) -> None:
+        """Let readers use what became free: those that wait for it first."""
+        self.routes.readers_kick()
+
+    def writers_kick(self) -> None:
+        """Let writers send what became ready."""
+        self.routes.writers_kick()
 
     def look_around(self, now: float) -> None:
         """Do what is due about once a second, at monotonic time `now`."""
         self.end_looks.look()
-        self._note_who_owes(now)
+        self.routes.note_who_owes(now)
         self.context.line.frames.give_up_spare(now)
+
+    def waits_for_its_turn(self, slot: Slot) -> bool:
+        """Return whether the broker of a partition gives so much of others that there is no room for its own."""
+        return self.routes.waits_for_its_turn(slot)
 
     def answered_empty(self, slot: Slot) -> None:
         """An answer held nothing of a partition that should have more."""
         self.end_looks.answered_empty(slot)
-
-    def _note_who_owes(self, now: float) -> None:
-        """Read nothing more for target brokers that owe their answers, until they give them.
-
-        Else a single one that hangs would hold every frame with what waits for it, and nothing would be read for the
-        others until its requests had timed out.
-        """
-        before, line = self._owing, self.context.line
-        self._owing = {writer for writer in self._writers.values() if writer.owes(now)}
-        line.is_owed, line.owed_bytes = bool(self._owing), self._held_for(self._owing)
-        if line.frames.is_stuck(line.owed_bytes):
-            for reader in self._readers.values():
-                reader.give_up_what_waits()
-        changed = self._owing ^ before
-        for slot, writer in self._writer_of.items() if changed else ():
-            if writer in changed and slot in self._reader_of:
-                self._reader_of[slot].look_at(slot)
-
-    def _held_for(self, writers: Collection[TargetWriter]) -> int:
-        """Return how many bytes of frames are held by what is to be sent by some writers."""
-        if not writers:
-            return 0
-        slots = [slot for slot, writer in self._writer_of.items() if writer in writers]
-        frames = {cast("Frame", batch.owner) for slot in slots for batch in slot.copy.held()}
-        return sum(frame.made_bytes for frame in frames)
-
-    def readers_kick(self) -> None:
-        """Let readers use what became free: those that wait for it first."""
-        self.context.line.kick_all(self._readers.values())
-
-    def writers_kick(self) -> None:
-        """Let writers send what became ready."""
-        for writer in self._writers.values():
-            writer.kick()
 
     def after_answer(self, slot: Slot, outcome: ProduceOutcome) -> None:
         """An answer changed a partition's phase, or was its last one outstanding."""
@@ -311,7 +273,7 @@ class Pump:
             self._watcher.activated(slot)
         if outcome in {ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE}:
             slot.doubt_until = self.context.now() + self.target.cluster.spec.doubt_seconds
-        if copy.phase is not Phase.COPYING and slot in self._writer_of:
+        if copy.phase is not Phase.COPYING and slot in self.routes:
             self._left_copying(slot, Phase.COPYING)
         if outcome is ProduceOutcome.MISSING:
             self._watcher.topics_stale()
@@ -343,14 +305,8 @@ class Pump:
         return {slot.target.topic for slot in self.slots.values()}
 
     def _leaders_changed(self) -> None:
-        for slot, reader in list(self._reader_of.items()):
-            leader = self.source.cluster.leader(slot.source)
-            if leader is None or leader.node != reader.node:
-                self.settle(slot, "the source's leader moved")
-        for slot, writer in list(self._writer_of.items()):
-            leader = self.target.cluster.leader(slot.target)
-            if leader is None or leader.node != writer.node:
-                self.settle(slot, "the target's leader moved")
+        for slot, side in self.routes.led_elsewhere():
+            self.settle(slot, f"the {side}'s leader moved")
         self._attach_loop.wake()
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -371,10 +327,7 @@ class Pump:
             task.cancel()
         self._source_leaders.close()
         self._target_leaders.close()
-        for reader in self._readers.values():
-            reader.close()
-        for writer in self._writers.values():
-            writer.close()
+        self.routes.close()
 
     async def drain(self, slots: Collection[Slot], seconds: float, text: str) -> bool:
         """Send nothing new of some partitions and wait for answers; return whether none is missing."""
@@ -422,17 +375,8 @@ class Pump:
         self.context.problems.is_over(str(slot.source))
         self.context.books.totals.reattached += 1
         slot.lag.reach(decision.offset)
-        reader = self._readers.get(there.node)
-        if reader is None:
-            reader = self._readers[there.node] = SourceReader(self.context, self, there.node)
-            self.context.line.serve(len(self._readers))
-        writer = self._writers.get(here.node)
-        if writer is None:
-            writer = self._writers[here.node] = TargetWriter(self.context, self, here.node)
         self._attach_loop.discard(slot)
-        reader.add(slot)
-        self._reader_of[slot] = reader
-        self._writer_of[slot] = writer
+        self.routes.begin(slot, there.node, here.node)
         if not slot.active:
             self._watcher.activated(slot)
         text = f"copying from offset {decision.offset}"
@@ -464,19 +408,6 @@ class Pump:
             if slot.lag.observed_end is not None and slot.copy.is_copying()
         )
 
-    def take_silence(self, slot: Slot) -> None:
-        """Bring a partition's lag meter up to date: with what was acknowledged, and what a silent session proves."""
-        slot.lag.reach(slot.copy.acked_offset)
-        reader = self._reader_of.get(slot)
-        at = reader.unchanged_at(slot) if reader is not None else None
-        if at is not None:
-            slot.lag.confirm(at)
-
-    def waits_for_its_turn(self, slot: Slot) -> bool:
-        """Return whether the broker of a partition gives so much of others that there is no room for its own."""
-        reader = self._reader_of.get(slot)
-        return reader is not None and reader.is_crowded
-
     def present_trouble(self) -> dict[str, str]:
         """Return problems by place, without those of brokers which nothing is asked of any more."""
         return self.context.problems.present(*self._nodes(self._attach_loop.waiting.asked))
@@ -491,12 +422,8 @@ class Pump:
         return self._nodes(self._attach_loop.waiting.leaders)
 
     def _nodes(self, apart: tuple[set[int], set[int]]) -> tuple[set[int], set[int]]:
-        # Of those that are copied the readers and writers know; a thousand of them are a handful of brokers.
-        there, here = apart
-        return (
-            {reader.node for reader in set(self._reader_of.values())} | there,
-            {writer.node for writer in set(self._writer_of.values())} | here,
-        )
+        there, here = self.routes.nodes()
+        return there | apart[0], here | apart[1]
 
 
 def _now_ms() -> int:

@@ -69,7 +69,7 @@ class SourceEnds:
             if slot.shard not in shards:
                 continue
             now, now_ms = pump.context.now(), pump.context.now_ms()
-            pump.take_silence(slot)
+            pump.routes.take_silence(slot)
             end, at = slot.lag.observed_end, slot.lag.observed_at
             if end is None or at is None:
                 continue

@@ -66,7 +66,7 @@ class SourceLooks:
 
     def _is_due(self, slot: Slot, now: float) -> bool:
         pump = self._pump
-        pump.take_silence(slot)
+        pump.routes.take_silence(slot)
         at = slot.lag.observed_at
         if at is not None and now - at < _LOOKED_SECONDS:
             return False

@@ -92,7 +92,7 @@ async def test_looks_at_ends_are_bounded_and_come_round(worlds: list[World], mon
     world = await opened(worlds)
     waits = world.add(ZERO, Log([written(0, 50), written(50, 50)], end=100), copied(50, 50))
     ends = world.add(ONE, Log([written(0, 50)], end=100), copied(50, 50))
-    world.pump.queued_bytes_max = 0  # nothing is read
+    world.pump.routes.queued_bytes_max = 0  # nothing is read
     world.run()
     await world.until(lambda: waits.copy.is_copying() and ends.copy.is_copying())
     for slot in (waits, ends):
@@ -110,8 +110,8 @@ async def test_who_waits_for_its_turn_is_not_looked_at_yet(worlds: list[World]) 
     world = await opened(worlds)
     slot = world.add(ZERO, Log([written(0, 50), written(50, 50)], end=100), copied(50, 50))
     world.run()
-    await world.until(lambda: slot.copy.is_copying() and slot in world.pump._reader_of)
-    looks, reader = world.pump.end_looks, world.pump._reader_of[slot]
+    await world.until(lambda: slot.copy.is_copying() and slot in world.pump.routes._reader_of)
+    looks, reader = world.pump.end_looks, world.pump.routes._reader_of[slot]
 
     reader.is_crowded = False
     assert [looks._is_due(slot, seconds) for seconds in (0.5, 2.0, 40.0)] == [False, True, True]

@@ -66,7 +66,7 @@ class World:
                 land(slot)
             else:
                 really(pump, slot)
-                pump._writer_of[slot].kick()
+                pump.routes._writer_of[slot].kick()
 
         pump.ready = ready  # type: ignore[method-assign] # the healthy broker's answers, reduced to their result
         guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True, close=lambda: None)
@@ -76,7 +76,7 @@ class World:
         slot = pump.add(HUNG, TopicPartition("orders-2", 1), TargetLimits(1 << 20, 1000))
         assert pump.begin_copying(slot, Resume(0, 0, None), 0)
         self.hung = slot
-        link = pump._writer_of[slot]._link
+        link = pump.routes._writer_of[slot]._link
         if connected:
             await self.bench.until(lambda: link.get() is not None)
         self.bench.brokers[1].frozen = True
@@ -107,7 +107,7 @@ async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 async def test_what_a_hung_broker_is_owed_holds_no_frame_of_the_others(world: World) -> None:
     """Every frame held a batch of it, and nothing was read for anybody until its requests had timed out."""
     pump = world.bench.pump
-    await world.bench.until(lambda: bool(pump._owing))
+    await world.bench.until(lambda: bool(pump.routes._owing))
     before = world.healthy.copy.acked_offset
     await world.bench.until(lambda: world.healthy.copy.acked_offset >= before + _BATCHES)
     held = pump.context.line.frames.in_use
@@ -119,12 +119,12 @@ async def test_what_a_hung_broker_is_owed_holds_no_frame_of_the_others(world: Wo
 async def test_it_is_read_again_once_it_answers_or_has_timed_out(world: World) -> None:
     """Whatever the answer: it owes nothing then."""
     pump = world.bench.pump
-    await world.bench.until(lambda: bool(pump._owing))
+    await world.bench.until(lambda: bool(pump.routes._owing))
     assert not pump.wants_more(world.hung)
     assert pump.wants_more(world.healthy)
     pump.settle(world.hung, "its requests have timed out")
-    pump._writers[2]._link.drop()
-    await world.bench.until(lambda: not pump._owing)
+    pump.routes._writers[2]._link.drop()
+    await world.bench.until(lambda: not pump.routes._owing)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ async def test_a_large_batch_that_a_hung_broker_is_owed_keeps_no_other_from_bein
     made.bench.begin = begin_small  # type: ignore[method-assign]
     async with at_work(monkeypatch, made, connected=True) as world:
         pump = world.bench.pump
-        await world.bench.until(lambda: bool(pump._owing))
+        await world.bench.until(lambda: bool(pump.routes._owing))
         assert pump.context.line.frames.in_use_bytes > made.hung_bytes
         before = world.healthy.copy.acked_offset
         await world.bench.until(lambda: world.healthy.copy.acked_offset >= before + _BATCHES)

@@ -13,6 +13,7 @@ from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reader import SourceReader
+from replicator.engine.copy.routes import Routes
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
 from replicator.engine.switch.places import Observed
@@ -59,8 +60,8 @@ class World:
             _reader_of={},
             slots={},
         )
-        self.pump.take_silence = lambda slot: Pump.take_silence(cast("Pump", self.pump), slot)
-        self.pump.context = self.pump
+        self.pump.take_silence = lambda slot: Routes.take_silence(cast("Any", self.pump), slot)
+        self.pump.context = self.pump.routes = self.pump
         self.reader = SourceReader(cast("Any", self.pump), cast("Any", self.pump), 1)
         self.reader._link = cast("Any", SimpleNamespace(get=lambda: self, works=nothing))
         self.versions = SimpleNamespace(fetch=VERSION)
@@ -94,7 +95,7 @@ class World:
 
     def seen(self, slot: Slot) -> tuple[int | None, float | None]:
         """Return the source's end of a partition and when it was seen."""
-        self.pump.take_silence(slot)
+        self.pump.routes.take_silence(slot)
         return slot.lag.observed_end, slot.lag.observed_at
 
 
@@ -132,10 +133,8 @@ def test_what_silence_proved_is_kept_when_an_idle_partition_stops() -> None:
     for at in range(2, 3000):
         world.hears(float(at))
     fake = SimpleNamespace(
-        _reader_of=world.pump._reader_of,
-        _writer_of={},
         _attach_loop=SimpleNamespace(add=lambda _: None),
-        take_silence=world.pump.take_silence,
+        routes=SimpleNamespace(take_silence=world.pump.take_silence, end=world.reader.remove),
     )
     Pump._detach(cast("Pump", fake), idle)
     assert (idle.lag.observed_at, idle.lag.rpo_seconds(3000.0)) == (2998.0, 2.0)
