@@ -40,7 +40,7 @@ The text a person sees is built here from the fields, so that it always has the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +69,17 @@ class ReplicatorError(Exception):
         if self.why:
             text += f": {self.why}"
         return text
+
+    def again(self) -> Self:
+        """Return the same error once more, for another one to raise.
+
+        Each raise hangs the frames that it passes on the error. What they hold may hold the error: a ring, which only
+        the collector takes apart.
+        """
+        one = type(self).__new__(type(self))
+        one.args = self.args
+        one.__dict__.update(self.__dict__)
+        return one
 
     def with_next_step(self) -> str:
         """Return all of it in one line, for where a single text is kept."""

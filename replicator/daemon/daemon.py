@@ -20,7 +20,7 @@ from replicator.core.switch.forgetting import check_flow
 from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.instance import StateDirLock, new_instance
 from replicator.daemon.loop_errors import LoopErrors
-from replicator.daemon.memory import map_large_blocks
+from replicator.daemon.memory import collect_while_few, map_large_blocks
 from replicator.daemon.signals import EndingSignals
 from replicator.daemon.supervisor import FlowSupervisor
 from replicator.engine.flow.assembly import silence_seconds
@@ -266,7 +266,7 @@ class Daemon:
             stop_http = asyncio.Event()
             audit = Audit(self._spec.daemon.state_dir)
             rpc = self._rpc = self._rpc_server(audit, coordination.port)
-            watching = watched(asyncio.create_task(LoopWatch().run()))
+            beside = [watched(asyncio.create_task(work)) for work in (LoopWatch().run(), collect_while_few())]
             serving = asyncio.create_task(
                 http.serve(*self._spec.daemon.http, self, stop_http, gate=Gate.of(self._spec.daemon, rpc.access))
             )
@@ -282,8 +282,8 @@ class Daemon:
                 )
                 await within(_SERVERS_SECONDS, coordination.close(), "the coordinator's store")
                 await within(_SERVERS_SECONDS, self._peers.close(), "connections to other daemons")
-                watching.cancel()
-                serving.cancel()
+                for task in (*beside, serving):
+                    task.cancel()
                 for close in (self._store.close, audit.close, lock.close):
                     _quietly(close)
                 log.info("stopped")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import gc
+from typing import NoReturn
 
 _MMAP_THRESHOLD = -3
 """`M_MMAP_THRESHOLD` of mallopt(3)."""
 _LARGE_BYTES = 1 << 20
+_COLLECT_EVERY_SECONDS = 60.0
+_TRACKED_MAX = 100_000
+"""Objects that are looked through within ten milliseconds or so."""
 
 
 def map_large_blocks() -> bool:
@@ -22,3 +28,17 @@ def map_large_blocks() -> bool:
         return bool(ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES))
     except (OSError, AttributeError):
         return False
+
+
+async def collect_while_few() -> NoReturn:
+    """Collect garbage of all ages once a minute, while there is little to look through; until cancelled.
+
+    The collector itself gets to the oldest after thousands of collections: half an hour and longer. Until then what a
+    lost connection leaves behind in rings (frames of errors, half of them in libraries) adds up, and scatters over the
+    memory what comes after it. With very many partitions one collection would hold up the event loop: then it is left
+    to Python. What was imported is frozen, and not counted.
+    """
+    while True:
+        await asyncio.sleep(_COLLECT_EVERY_SECONDS)
+        if len(gc.get_objects()) <= _TRACKED_MAX:
+            gc.collect()

@@ -391,7 +391,10 @@ class Cluster:
                 raise
             except KafkaError as error:
                 failed.append((address, error))
-        raise none_reached(self.spec, failed)
+        try:
+            raise none_reached(self.spec, failed)
+        finally:
+            failed.clear()  # those errors hold this frame
 
     def _addresses(self) -> str:
         return ",".join(f"{host}:{port}" for host, port in self.spec.bootstrap)

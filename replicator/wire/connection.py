@@ -150,7 +150,7 @@ class Connection:
             urgent: Not held back: part of a login.
         """
         if self.closed is not None:
-            on_answer(None, self.closed)
+            on_answer(None, self.closed.again())
             return
         if self.holds_back and not urgent:
             self._held.append(
@@ -313,9 +313,10 @@ class Connection:
         self._frame = None  # what is cut off may be large, and whoever holds the connection still would keep it
         waiting, self._waiting = self._waiting, deque()
         for entry in waiting:
-            entry.on_answer(None, self.closed)
+            entry.on_answer(None, self.closed.again())
         self._go_on()
-        for then in self._when_closed:
+        when_closed, self._when_closed = self._when_closed, []
+        for then in when_closed:
             then()
 
     def _check_deadline(self) -> None:

@@ -413,7 +413,8 @@ class Daemon:
             answer, end = source.fetch(REGISTERED, max(source.start, offset - 1), -1, 100), source.end
             yield
             headers = [batch.header for batch in answer.batches]
-            verdict = judge(headers, offset, Edges(max(end, source.end), source.epochs[-1][0]))
+            if source.incarnation == REGISTERED:
+                verdict = judge(headers, offset, Edges(max(end, source.end), source.epochs[-1][0]))
         if isinstance(verdict, Unseen):
             return
         fault = copy.looked(verdict if self.rules.looked_again else None)

@@ -224,6 +224,7 @@ class AttachLoop:
                 slot.attaching = False
         if failed is not None:
             self._failed(group, failed)
+            failed = None  # it holds this frame
             return
         for slot in group:
             if slot.copy.phase is Phase.ATTACHING and slot in facts and slot not in stale:

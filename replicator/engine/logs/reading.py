@@ -252,6 +252,8 @@ async def look_again(
         more = scan(frame.buffer, fetched.start, fetched.end)
         headers += more
         await cluster.refresh([where.topic])
+        if _is_another(side, where.topic):  # what was read is of the one before, and what is told since of this one
+            return None
         leader = cluster.leader(where)
         # Both ends: an unclean election may have taken in between what was read.
         end = max(end, (await offsets_of(connection, [where], control.LATEST))[where])
@@ -267,6 +269,12 @@ async def look_again(
             break
         position = more[-1].next_offset
     raise nothing_from(connection, where, position, end)
+
+
+def _is_another(side: Side, topic: str) -> bool:
+    """Return whether another topic is known to stand under a name than the one that is meant."""
+    described, meant = side.cluster.topics.get(topic), side.topic_ids.get(topic)
+    return described is not None and meant is not None and any(meant) and described.topic_id not in {meant, bytes(16)}
 
 
 async def _confirm_epoch(

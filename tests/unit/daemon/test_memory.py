@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
-from replicator.daemon.memory import map_large_blocks
+from replicator.daemon import memory
+from replicator.daemon.memory import collect_while_few, map_large_blocks
 
 _ROUNDS = """
 from pathlib import Path
@@ -35,3 +39,28 @@ def test_what_frames_took_is_given_back_though_smaller_blocks_stay() -> None:
     """36 blocks of 0.6 MB stay, and none of 6 MB: without it more than 40 MB stayed."""
     done = subprocess.run([sys.executable, "-c", _ROUNDS], capture_output=True, text=True, check=True, timeout=60)
     assert int(done.stdout) < 36
+
+
+class _Ring:
+    """Something that only the collector takes apart."""
+
+    def __init__(self) -> None:
+        self.ring = self
+
+
+@pytest.mark.parametrize(("tracked_max", "gone"), [(1 << 40, True), (0, False)])
+async def test_old_garbage_is_collected_while_there_is_little_to_look_through(
+    monkeypatch: pytest.MonkeyPatch, tracked_max: int, *, gone: bool
+) -> None:
+    """It stayed for half an hour and longer, as young collections leave it alone."""
+    monkeypatch.setattr(memory, "_COLLECT_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(memory, "_TRACKED_MAX", tracked_max)
+    ring = weakref.ref(_Ring())
+    gc.disable()
+    try:
+        task = asyncio.create_task(collect_while_few())
+        await asyncio.sleep(0.1)
+        task.cancel()
+    finally:
+        gc.enable()
+    assert (ring() is None) is gone

@@ -113,6 +113,7 @@ class SegmentedLog:
             leader_connection=self._nothing,
             connection=self._nothing,
             refresh=self._nothing,
+            topics={},
             leader=lambda _: SimpleNamespace(node=1, epoch=0),
         )
         self.tells_local = False
@@ -158,6 +159,18 @@ def test_a_second_look_goes_on_where_a_segment_ends(
     """Where a cleaner once worked, a hole is as likely to be at the end of a segment as anywhere else."""
     log = SegmentedLog(monkeypatch, *segments)
     assert asyncio.run(look_again(log.side, WHERE, 50)) == verdict
+
+
+@pytest.mark.parametrize(("now", "verdict"), [(b"1", Sound()), (b"2", None)])
+def test_a_second_look_while_the_topic_is_made_anew_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, now: bytes, verdict: Verdict | None
+) -> None:
+    """What was read is of the topic before, and the leader epoch that is told since is the other one's."""
+    log = SegmentedLog(monkeypatch, [(0, 50)], [(50, 30)], [(80, 20)])
+    cluster: Any = log.side.cluster
+    cluster.topics = {WHERE.topic: SimpleNamespace(topic_id=now * 16)}
+    side = Side(cluster, {WHERE.topic: b"1" * 16})
+    assert asyncio.run(look_again(side, WHERE, 50)) == verdict
 
 
 def test_a_second_look_that_is_shown_nothing_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:

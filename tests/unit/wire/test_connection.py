@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from kio.schema.api_versions.v3.request import ApiVersionsRequest
+from kio.schema.api_versions.v3.response import ApiVersionsResponse
 
 from replicator.aio.threads import Threads
 from replicator.errors import AnswerTooLarge, ConnectionFailed, KafkaError, ProtocolError
@@ -420,3 +424,32 @@ async def test_what_is_cut_off_is_not_kept(peer: Peer) -> None:
     assert calls.errors() != [None]
     await asyncio.wait_for(given_back.wait(), 10)
     assert (taken, connection.closed is not None) == ([], True)
+
+
+async def _asks(connection: Connection) -> None:
+    await connection.call(
+        ApiVersionsRequest(client_software_name="a", client_software_version="1"), ApiVersionsResponse
+    )
+
+
+async def test_a_lost_connection_is_gone_once_nobody_holds_it(peer: Peer) -> None:
+    """Its error was raised by everybody who waited, and held their frames, which held it: 40 kB for the collector."""
+
+    async def ends(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    connection = await peer.connect(ends)
+    lost = weakref.ref(connection)
+    gc.collect()
+    gc.disable()
+    try:
+        told = await asyncio.gather(*(_asks(connection) for _ in range(3)), return_exceptions=True)
+        assert [type(each) for each in told] == [ConnectionFailed] * 3
+        with pytest.raises(ConnectionFailed):
+            await _asks(connection)
+        peer._connections.clear()
+        del connection, told
+        await asyncio.sleep(0)
+        assert lost() is None
+    finally:
+        gc.enable()
