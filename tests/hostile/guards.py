@@ -261,7 +261,7 @@ GUARDS = (
     Guard(
         "settings that are no numbers",
         "they are looked at where they come in",
-        "replicator/admin/topics.py",
+        "replicator/admin/topic_values.py",
         "if value is not None and not _is_number(value, lowest):",
         "if False:",
         ("tests/unit/admin/test_topics.py", "cannot_be"),
@@ -269,7 +269,7 @@ GUARDS = (
     Guard(
         "no settings at all",
         "that is no answer",
-        "replicator/admin/topics.py",
+        "replicator/admin/topic_values.py",
         "if not entries:",
         "if False:",
         ("tests/unit/admin/test_topics.py", "cannot_be"),
@@ -317,7 +317,7 @@ GUARDS = (
     Guard(
         "a login that holds for ever",
         "the largest lifetime is one",
-        DECODE,
+        "replicator/wire/decode_values.py",
         "    except OverflowError:  # a login",
         "    except ZeroDivisionError:  # a login",
         ("tests/hostile/test_ways_in.py", "for_ever"),
@@ -333,7 +333,7 @@ GUARDS = (
     Guard(
         "settings without a name",
         "each setting of an answer has one",
-        "replicator/admin/topics.py",
+        "replicator/admin/topic_values.py",
         'if "" in entries:',
         "if False:",
         ("tests/unit/admin/test_topics.py", "cannot_be"),
@@ -400,7 +400,7 @@ GUARDS = (
     Guard(
         "a batch that is said to have landed further on",
         "a batch of ours has to begin there",
-        "replicator/engine/copy/facts.py",
+        "replicator/engine/copy/displaced.py",
         "return displaced_by(None, place, mapped=mapped) if stands_there else None",
         "return displaced_by(None, place, mapped=mapped)",
         ("tests/hostile/test_middle_produce.py", "double_nothing"),

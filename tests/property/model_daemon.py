@@ -1,6 +1,6 @@
 """A daemon around one `PartitionCopy`, reduced to what decides about exactness.
 
-`Daemon` follows `engine.copy.pump`, `reader`, `writer`, `attach_loop`, `attach` and `claim_keeper` line by line where
+`Daemon` follows `engine.copy.pump`, `reader`, `writer`, `attacher`, `facts` and `engine.work.claim` line by line where
 those decide anything, on top of `engine.copy.live_maps` and `engine.copy.partition` themselves, with every wait made an
 event of its own: what the engine awaits, the history chooses the moment of.
 `model_rules.Rules` names each decision, so that a test can break one at a time; two of them live in `model_world`.
@@ -206,7 +206,7 @@ class Daemon:
         if not self._place_is_proven() and self.world.now_ms >= self._doubt_until:
             self._settle("the claim is ours: reading the log again")
 
-    # -- attaching (engine.attach_loop, engine.attach) ----------------------------------------------------------------
+    # -- attaching (engine.copy.attacher, engine.copy.facts) ----------------------------------------------------------------
 
     def step_attach(self) -> bool:
         """Begin an attach, or do its next read; return whether there was anything to do."""
