@@ -206,7 +206,7 @@ class Daemon:
         if not self._place_is_proven() and self.world.now_ms >= self._doubt_until:
             self._settle("the claim is ours: reading the log again")
 
-    # -- attaching (engine.copy.attacher, engine.copy.facts) ----------------------------------------------------------------
+    # -- attaching (engine.copy.attacher, engine.copy.facts) --------------------------------------------------------
 
     def step_attach(self) -> bool:
         """Begin an attach, or do its next read; return whether there was anything to do."""
