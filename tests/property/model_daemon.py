@@ -139,7 +139,7 @@ class Daemon:
         self.copy.left_out = {FLOW_PRODUCER} if world.shared else frozenset()
         self.slot = Slot(WHERE, WHERE, self.copy, shard_with(self))
 
-    # -- the claim (engine.claim_keeper) ------------------------------------------------------------------------------
+    # -- the claim (engine.work.claim) ------------------------------------------------------------------------------
 
     def work_claim(self) -> None:
         """Take or renew the claim, as `core.work.claim` says."""
@@ -481,7 +481,7 @@ class Daemon:
         if self._place[0] != offset:
             self._place = (offset, self.world.now_ms)
 
-    # -- reading (engine.reader) --------------------------------------------------------------------------------------
+    # -- reading (engine.copy.reader) ----------------------------------------------------------------------------------
 
     def fetch(self, batches_max: int) -> bool:
         """Ask the source; the answer is on its way until `take`."""
@@ -549,7 +549,7 @@ class Daemon:
         records = tuple(each.record for each in piece.records if isinstance(each, SourceRecord))
         return encoded(piece.header, records, *OURS, piece.sequence)
 
-    # -- writing (engine.writer, Pump.count, Pump.after_answer) -------------------------------------------------------
+    # -- writing (engine.copy.writer, Pump.count, Pump.after_answer) ---------------------------------------------------
 
     def send(self) -> bool:
         """Send the next batch, if it may be sent."""
@@ -576,7 +576,7 @@ class Daemon:
         connection.unanswered.append(request)
 
     def _send_fill(self) -> bool:
-        """Send the next fill, or part of it, if this daemon alone may append now (engine.filler)."""
+        """Send the next fill, or part of it, if this daemon alone may append now (engine.copy.filler)."""
         due = self.copy.fill_due()
         if due is None or not self._may_fill():
             return False

@@ -1,4 +1,4 @@
-"""What the copying of a flow tells whoever carries out a switch (`switch.site.Copying`)."""
+"""What the copying of a flow tells whoever carries out a switch (`switch.context.Copying`)."""
 
 from __future__ import annotations
 
