@@ -37,7 +37,7 @@ from benchmarks.memory import run_memory
 from benchmarks.mm2 import MirrorMaker, Tuning
 from benchmarks.report import append_results, print_results, write_profile, write_raw
 from benchmarks.results import COMMIT_MS, FILLS, HOLDS, IDLE, MEMORY, STEADY, TRANSACTIONS, US, CopyResult, Results
-from benchmarks.soak import run_soak
+from benchmarks.soak import RESTART_SECONDS, run_soak
 from benchmarks.subject import Subject, development_environment, ensure_runtime
 from benchmarks.topics import create_topics, delete_topics, log_stats
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
@@ -269,12 +269,19 @@ class Bench:
         for run in self.results.memory:
             _say(f"{run.name}: peak {run.peak_rss / 1e6:.0f} MB")
 
-    def soak(self, seconds: float) -> None:
+    def soak(self, seconds: float, restart_seconds: float) -> None:
         """Look for growth under mixed load."""
         prefix = self.subject.next_prefix()
         _say(f"mixed load for {seconds:.0f} s")
         try:
-            run = run_soak(self.source, self.target, prefix, seconds, lambda: self.subject.start("soak.*", prefix))
+            run = run_soak(
+                self.source,
+                self.target,
+                prefix,
+                seconds,
+                lambda: self.subject.start("soak.*", prefix),
+                restart_seconds=restart_seconds,
+            )
         except _FAILURES as error:
             self.results.problems.append(f"soak: {error}")
             _say(self.results.problems[-1])
@@ -324,6 +331,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small corpora, one run each: figures are rough")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
     parser.add_argument("--soak", type=_seconds, metavar="DURATION", help="nothing but mixed load for that long (2h)")
+    parser.add_argument(
+        "--restart-every", type=_seconds, default=RESTART_SECONDS, metavar="DURATION", help="with --soak (5m)"
+    )
     parser.add_argument("--runs", type=int, help="runs that count, per corpus")
     parser.add_argument("--scale", type=float, help="size of the corpora, 1 is 0.5 to 4 GB each")
     parser.add_argument("--profile", action="store_true", help="profile every corpus, not only those that miss")
@@ -371,7 +381,7 @@ def main() -> int:
         peer = MirrorMaker(directory, source, target) if arguments.peer else None
         bench = Bench(settings, source, target, subject, peer, directory)
         if arguments.soak:
-            bench.soak(arguments.soak)
+            bench.soak(arguments.soak, arguments.restart_every)
         for name in names:
             if name in _OTHERS:
                 getattr(bench, name)()

@@ -38,7 +38,8 @@ _COMMIT_RECORDS = 50
 _KEYS = 1000
 _SAMPLE_SECONDS = 10.0
 _RELOAD_SAMPLES = 30
-_RESTART_SAMPLES = 30  # so that each cluster has come back once before the warm-up ends: what that needs is no growth
+RESTART_SECONDS = 300.0
+"""So that each cluster has come back once before the warm-up ends: what that needs is no growth."""
 _DRAIN_SECONDS = _READY_SECONDS = 180.0
 _HTTP_SECONDS = 30.0
 _HOUR = 3600.0
@@ -121,7 +122,13 @@ class SoakRun:
 
 
 def run_soak(
-    source: Cluster, target: Cluster, target_prefix: str, seconds: float, start: Callable[[], Child]
+    source: Cluster,
+    target: Cluster,
+    target_prefix: str,
+    seconds: float,
+    start: Callable[[], Child],
+    *,
+    restart_seconds: float = RESTART_SECONDS,
 ) -> SoakRun:
     """Load a daemon for hours, and look at it; in the end all must have been copied.
 
@@ -131,6 +138,7 @@ def run_soak(
         target_prefix: What the replicator puts before the names on the target.
         seconds: How long.
         start: Starts the replicator on ``soak.*``.
+        restart_seconds: After how long one of the clusters is restarted, in turn.
 
     Raises:
         BenchmarkError: It ended, or did not copy all within three minutes of the load's end.
@@ -146,7 +154,7 @@ def run_soak(
         with start() as child:
             for process in load:
                 process.start()
-            watched = _Watched(child, source, target, seconds)
+            watched = _Watched(child, source, target, seconds, restart_seconds)
             try:
                 watched.await_ready()
                 watched.run()
@@ -166,12 +174,13 @@ def run_soak(
 
 
 class _Watched:
-    """Looks at the daemon every 10 s, restarts a cluster and loads the file anew every five minutes."""
+    """Looks at the daemon every 10 s, restarts a cluster now and then, loads the file anew every five minutes."""
 
-    def __init__(self, child: Child, source: Cluster, target: Cluster, seconds: float) -> None:
+    def __init__(self, child: Child, source: Cluster, target: Cluster, seconds: float, restart_seconds: float) -> None:
         self.samples: list[Sample] = []
         self.restarts = self.reloads = 0
         self._child, self._clusters, self._seconds = child, (source, target), seconds
+        self._restart_samples = max(2, round(restart_seconds / _SAMPLE_SECONDS))
         self._http = http_of(child)
 
     def await_ready(self) -> None:
@@ -198,7 +207,7 @@ class _Watched:
             if number % _RELOAD_SAMPLES == _RELOAD_SAMPLES // 3:
                 os.kill(self._child.pid, signal.SIGHUP)
                 self.reloads += 1
-            if number % _RESTART_SAMPLES == _RESTART_SAMPLES // 2:
+            if number % self._restart_samples == self._restart_samples // 2:
                 cluster = self._clusters[self.restarts % 2]
                 cluster.stop_broker(1)
                 cluster.start_broker(1)
