@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from replicator.control.refusals import Refusals, Why
 from replicator.core.acl.access import granting, known, roles
 from replicator.core.acl.certificate_names import names_in_pem
 from replicator.core.status.health import not_ready_because
 from replicator.errors import AccessDenied
 from replicator.model.access import AccessRole, Identity, IdentityKind
 from replicator.model.text import printable, said
-from replicator.rpc.refusals import Refusals, Why
 from replicator.rpc.shares import Rank
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from replicator.control.order_token import OrderToken
     from replicator.model.access import AccessRule
     from replicator.model.status import DaemonStatus
-    from replicator.rpc.order_token import OrderToken
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

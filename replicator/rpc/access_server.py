@@ -13,7 +13,7 @@ from replicator.rpc.v1 import access_pb2 as pb
 from replicator.rpc.v1 import access_pb2_grpc
 
 if TYPE_CHECKING:
-    from replicator.rpc.order_token import OrderToken
+    from replicator.control.order_token import OrderToken
 
 ACCESS_SERVICE = "replicator.rpc.v1.Access"
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from replicator.control.refusals import Why
 from replicator.errors import TimedOut, UsageError
 from replicator.rpc.crossing import errors_cross
-from replicator.rpc.refusals import Why
 from replicator.rpc.requests import NotRead, reader
 from replicator.rpc.shares import Kind, Rank, Shares, kind_of
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from replicator.control.audited import AuditPort, audited, refused
+from replicator.control.port import QUESTIONS_MAX, ControlPort, find_flow, find_group, find_mirror
+from replicator.control.turns import Turns
 from replicator.errors import AccessDenied, Conflict, UsageError
 from replicator.model.access import AccessRole
 from replicator.model.audit import AuditEntry, Phase
@@ -23,7 +26,6 @@ from replicator.model.text import said
 from replicator.model.translation import TimeQuestion
 from replicator.model.units import TIME_MS_MAX
 from replicator.rpc.access import Access
-from replicator.rpc.audited import AuditPort, audited, peer_of, refused
 from replicator.rpc.convert import (
     audit_to_wire,
     clearing_from_wire,
@@ -42,8 +44,6 @@ from replicator.rpc.convert import (
 )
 from replicator.rpc.convert_switch import plan_to_wire, sides_to_wire, switch_order_from_wire, switch_to_wire
 from replicator.rpc.crossing import errors_cross
-from replicator.rpc.port import QUESTIONS_MAX, ControlPort, find_flow, find_group, find_mirror
-from replicator.rpc.turns import Turns
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 
@@ -434,7 +434,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         Raises:
             AccessDenied: The caller cannot be identified, or may not do this; that is written down, at most so often.
         """
-        entry = replace(entry, peer=peer_of(context))
+        entry = replace(entry, peer=str(context.peer()))
         try:
             actor = self._access.check(context, entry.flow, role, claimed=claimed)
         except AccessDenied as error:

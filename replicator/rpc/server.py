@@ -12,6 +12,9 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from replicator.control.audited import AuditPort
+from replicator.control.order_token import OrderToken
+from replicator.control.port import ControlPort
 from replicator.errors import ConfigError, ReplicatorError
 from replicator.model.access import AccessRule
 from replicator.model.spec import TlsSpec
@@ -19,13 +22,10 @@ from replicator.model.units import format_address, is_loopback
 from replicator.rpc.access import Access
 from replicator.rpc.access_server import ACCESS_SERVICE, AccessServicer
 from replicator.rpc.admission import Admission
-from replicator.rpc.audited import AuditPort
 from replicator.rpc.certificates import CertificateSource
 from replicator.rpc.control_server import ControlServicer
 from replicator.rpc.lease_port import LeasePort
 from replicator.rpc.lease_server import LEASE_SERVICE, LeaseServicer
-from replicator.rpc.order_token import OrderToken
-from replicator.rpc.port import ControlPort
 from replicator.rpc.requests import REQUEST_BYTES_MAX
 from replicator.rpc.shares import Shares
 from replicator.rpc.v1 import access_pb2_grpc, control_pb2_grpc, lease_pb2_grpc

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse, Response
 
+from replicator.control.refusals import Refusals, Why
 from replicator.core.acl.access import granting, known
 from replicator.model.access import AccessRole, Identity
 from replicator.model.units import is_loopback
-from replicator.rpc.refusals import Refusals, Why
 
 if TYPE_CHECKING:
     from starlette.requests import Request

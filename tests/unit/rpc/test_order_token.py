@@ -15,6 +15,8 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from replicator.control.order_token import FILE_NAME, METADATA_KEY, OrderToken
+from replicator.control.refusals import Why
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied
 from replicator.model.events import Desired
@@ -24,8 +26,6 @@ from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.find_token import order_metadata
 from replicator.rpc.lease_client import RemoteLeases
-from replicator.rpc.order_token import FILE_NAME, METADATA_KEY, OrderToken
-from replicator.rpc.refusals import Why
 from replicator.rpc.server import RpcServer
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc

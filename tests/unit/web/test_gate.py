@@ -13,10 +13,10 @@ import httpx
 import pytest
 import trustme
 
+from replicator.control.refusals import Why
 from replicator.model.access import AccessRole, AccessRule
 from replicator.model.spec import DaemonSpec, TlsSpec
 from replicator.rpc.access import Access
-from replicator.rpc.refusals import Why
 from replicator.web import connections
 from replicator.web.connections import Connection, Room
 from replicator.web.gate import Gate
