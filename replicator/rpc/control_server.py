@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from replicator.control.access import Access
 from replicator.control.audited import AuditPort, audited, refused
 from replicator.control.port import QUESTIONS_MAX, ControlPort, find_flow, find_group, find_mirror
 from replicator.control.turns import Turns
@@ -25,7 +26,6 @@ from replicator.model.switch import Verb
 from replicator.model.text import said
 from replicator.model.translation import TimeQuestion
 from replicator.model.units import TIME_MS_MAX
-from replicator.rpc.access import Access
 from replicator.rpc.convert import (
     audit_to_wire,
     clearing_from_wire,
@@ -48,7 +48,7 @@ from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 
 if TYPE_CHECKING:
-    from replicator.rpc.access import Context
+    from replicator.rpc.callers import Callers, Context
 
 _REMEMBERED_REQUESTS_MAX = 1024
 _EVENTS_DEFAULT = 50
@@ -63,7 +63,10 @@ _WATCH_SECONDS_MAX = 3600.0
 class ControlServicer(control_pb2_grpc.ControlServicer):
     """The methods of the service; each turns messages into model values and calls the port."""
 
-    def __init__(self, control: ControlPort, audit: AuditPort, *, access: Access, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, control: ControlPort, audit: AuditPort, *, access: Access, callers: Callers, stopping: asyncio.Event
+    ) -> None:
+        self._callers = callers
         self._control = control
         self._audit = audit
         self._access = access
@@ -182,7 +185,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.DamagedResponse:
         """Answer with the records of a flow that cannot be read; its topics are read for one caller at a time."""
         async with errors_cross(context):
-            self._access.check_known(context)
+            self._access.check_known(self._callers.of(context))
             async with self._turns.of("damaged", who="a look at what is damaged", seconds=context.time_remaining()):
                 found = await self._control.damaged(
                     request.flow, may=lambda name: self._may(context, name, AccessRole.OBSERVE)
@@ -219,7 +222,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         Raises:
             AccessDenied: It has not.
         """
-        self._access.check(context, flow, role)
+        self._access.check(self._callers.of(context), flow, role)
 
     async def StartSwitch(  # noqa: N802
         self,
@@ -303,10 +306,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Answer with the last entries of the audit log."""
         async with errors_cross(context):
             if request.flow:
-                self._access.check(context, request.flow, AccessRole.OBSERVE)
+                self._access.check(self._callers.of(context), request.flow, AccessRole.OBSERVE)
             else:
-                self._access.check_known(context)
-            sees = self._access.sees(context)
+                self._access.check_known(self._callers.of(context))
+            sees = self._access.sees(self._callers.of(context))
             limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
             entries = await asyncio.to_thread(
                 self._audit.recent, lambda flow: request.flow in {"", flow} and sees(flow), limit
@@ -402,25 +405,29 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             UsageError: There is none of that name.
             Conflict: The flow of that name is another one.
         """
-        self._access.check(context, name, AccessRole.OBSERVE)
-        return find_flow(self._access.visible(context, await self._control.snapshot()), name, uid)
+        self._access.check(self._callers.of(context), name, AccessRole.OBSERVE)
+        return find_flow(self._access.visible(self._callers.of(context), await self._control.snapshot()), name, uid)
 
     async def _whole(self, context: Context, flow: str, uid: str = "") -> DaemonStatus:
         """Return what the caller may see of one flow or all (empty), with what other daemons tell."""
         if flow:
-            self._access.check(context, flow, AccessRole.OBSERVE)
-        status = self._access.visible(context, await self._control.whole_snapshot(flow or None))
+            self._access.check(self._callers.of(context), flow, AccessRole.OBSERVE)
+        status = self._access.visible(self._callers.of(context), await self._control.whole_snapshot(flow or None))
         if flow:
             find_flow(
-                status if status.flows else self._access.visible(context, await self._control.snapshot()), flow, uid
+                status
+                if status.flows
+                else self._access.visible(self._callers.of(context), await self._control.snapshot()),
+                flow,
+                uid,
             )
         return status
 
     async def _selected(self, context: Context, flow: str, uid: str = "") -> DaemonStatus:
         """Return what this daemon alone knows of the same."""
         if flow:
-            self._access.check(context, flow, AccessRole.OBSERVE)
-        status = self._access.visible(context, await self._control.snapshot())
+            self._access.check(self._callers.of(context), flow, AccessRole.OBSERVE)
+        status = self._access.visible(self._callers.of(context), await self._control.snapshot())
         return replace(status, flows=(find_flow(status, flow, uid),)) if flow else status
 
     def _turn(self, context: Context, entry: AuditEntry, *what: str) -> contextlib.AbstractAsyncContextManager[None]:
@@ -434,14 +441,15 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         Raises:
             AccessDenied: The caller cannot be identified, or may not do this; that is written down, at most so often.
         """
-        entry = replace(entry, peer=str(context.peer()))
+        caller = self._callers.of(context, claimed)
+        entry = replace(entry, peer=caller.peer)
         try:
-            actor = self._access.check(context, entry.flow, role, claimed=claimed)
+            actor = self._access.check(caller, entry.flow, role)
         except AccessDenied as error:
-            caller = self._access.caller(context)
-            left_out = self._access.refusals.told(caller, entry.method)
+            party = self._access.party(caller)
+            left_out = self._access.refusals.told(party, entry.method)
             if left_out is not None:
-                await refused(self._audit, replace(entry, actor=caller, actor_known_by=""), error, left_out)
+                await refused(self._audit, replace(entry, actor=party, actor_known_by=""), error, left_out)
             raise
         return replace(entry, actor=actor.name, actor_known_by=actor.known_by)
 

@@ -22,9 +22,9 @@ from replicator.model.units import is_loopback
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from replicator.control.access import Access
     from replicator.model.access import AccessRule
     from replicator.model.spec import DaemonSpec, TlsSpec
-    from replicator.rpc.access import Access
 
 PROBES = frozenset({"/healthz", "/readyz"})
 PUBLIC = PROBES | {"/metrics"}
