@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 
+from replicator.control.requests import DesiredRequest, ResolveRequest
 from replicator.errors import NotAvailable, UsageError
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.damage import Clearing, Damage, Damaged
@@ -21,7 +22,7 @@ from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.model.report import Check, Level, Report, Section
-from replicator.model.resolution import How, Loss, Order, Resolution
+from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import (
     BrokerStatus,
@@ -143,6 +144,17 @@ def desired_from_wire(number: pb.Desired) -> Desired:
     if desired is None:
         raise NotAvailable(f"desired state {number} is not known to this daemon", next_step="upgrade the daemon")
     return desired
+
+
+def desired_request_from_wire(request: pb.SetDesiredRequest) -> DesiredRequest:
+    """Return what an operator orders.
+
+    Raises:
+        NotAvailable: This version does not know the state that is wanted.
+    """
+    desired = desired_from_wire(request.desired)
+    epoch = request.expected_epoch if request.HasField("expected_epoch") else None
+    return DesiredRequest(request.flow, desired, request.reason, epoch, request.request_id)
 
 
 def _cluster_to_wire(cluster: ClusterStatus) -> pb.ClusterStatus:
@@ -347,18 +359,19 @@ def order_to_wire(
     )
 
 
-def order_from_wire(request: pb.ResolveMirrorRequest, actor: str) -> Order:
-    """Return what an operator wants.
-
-    Raises:
-        UsageError: It is no way to resolve a fault.
-    """
-    try:
-        how = How(request.how)
-    except ValueError:
-        raise UsageError(f"there is no way {request.how!r}", next_step=f"use one of {', '.join(How)}") from None
-    digest = request.digest if request.HasField("digest") else None
-    return Order(request.topic, how, tuple(request.partitions), actor, request.reason, digest)
+def resolve_request_from_wire(request: pb.ResolveMirrorRequest) -> ResolveRequest:
+    """Return what an operator orders, as he said it."""
+    return ResolveRequest(
+        request.flow,
+        request.topic,
+        request.how,
+        request.partitions,
+        request.reason,
+        request.digest if request.HasField("digest") else None,
+        request.expected_epoch if request.HasField("expected_epoch") else None,
+        request.flow_uid,
+        request.alone,
+    )
 
 
 def resolution_to_wire(resolution: Resolution) -> pb.ResolveMirrorResponse:

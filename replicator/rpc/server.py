@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from replicator.control.access import Access
 from replicator.control.audited import AuditPort
+from replicator.control.audited_control import AuditedControl
 from replicator.control.caller import KnownBy
 from replicator.control.order_token import OrderToken
 from replicator.control.port import ControlPort
@@ -68,6 +69,7 @@ class RpcServer:
 
     Attributes:
         access: What callers may do; what was refused.
+        control: The orders and questions of callers, for other faces too; None where only leases are served.
     """
 
     def __init__(
@@ -87,8 +89,9 @@ class RpcServer:
         self.access = Access(rules, token=token)
         known_by = KnownBy.CERTIFICATE if mutual_tls else KnownBy.TOKEN if token is not None else KnownBy.NOBODY
         self._callers = Callers(known_by)
-        self._control = control
-        self._audit = audit
+        self.control: AuditedControl | None = None
+        if control is not None and audit is not None:
+            self.control = AuditedControl(control, audit, self.access)
         self._leases = leases
         self._host = host
         self._port = port
@@ -119,10 +122,8 @@ class RpcServer:
     def _add_services(self, server: grpc.aio.Server) -> list[str]:
         access_pb2_grpc.add_AccessServicer_to_server(AccessServicer(self.access, self._callers), server)
         services = [ACCESS_SERVICE]
-        if self._control is not None and self._audit is not None:
-            servicer = ControlServicer(
-                self._control, self._audit, access=self.access, callers=self._callers, stopping=self._stopping
-            )
+        if self.control is not None:
+            servicer = ControlServicer(self.control, self._callers, self._stopping)
             control_pb2_grpc.add_ControlServicer_to_server(servicer, server)
             services.append(SERVICE)
         if self._leases is not None:
