@@ -14,19 +14,21 @@ import grpc.aio
 from replicator.model.translation import TimeQuestion
 from replicator.rpc.convert import (
     audit_to_wire,
-    clearing_from_wire,
-    damage_to_wire,
-    damaged_to_wire,
     desired_request_from_wire,
     event_to_wire,
-    forgotten_to_wire,
     group_to_wire,
     question_from_wire,
     report_to_wire,
-    resolution_to_wire,
-    resolve_request_from_wire,
     status_to_wire,
     translation_to_wire,
+)
+from replicator.rpc.convert_orders import (
+    clearing_from_wire,
+    damage_to_wire,
+    damaged_to_wire,
+    forgotten_to_wire,
+    resolution_to_wire,
+    resolve_request_from_wire,
 )
 from replicator.rpc.convert_switch import plan_to_wire, sides_to_wire, switch_request_from_wire, switch_to_wire
 from replicator.rpc.crossing import errors_cross

@@ -1,4 +1,4 @@
-"""Protobuf to model and back: the only place that knows both.
+"""Protobuf to model and back: the only place that knows both, with `convert_orders` and `convert_switch`.
 
 The messages mirror model/status.py, events.py, translation.py and groups.py field by field (a test compares the
 names), so most of the copying is by name. Absent is None in both directions.
@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 
-from replicator.control.requests import DesiredRequest, ResolveRequest
+from replicator.control.requests import DesiredRequest
 from replicator.errors import NotAvailable, UsageError
 from replicator.model.audit import AuditEntry, Phase
-from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.events import Desired, Event
-from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
 from replicator.model.report import Check, Level, Report, Section
-from replicator.model.resolution import Loss, Order, Resolution
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import (
     BrokerStatus,
@@ -339,128 +336,3 @@ def read(kind: Callable[..., _Value], message: Message, /, **given: Any) -> _Val
         if name not in given
     }
     return kind(**values, **given)
-
-
-def order_to_wire(
-    flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None, alone: bool = False
-) -> pb.ResolveMirrorRequest:
-    """Return the message of what an operator wants of a mirror."""
-    return pb.ResolveMirrorRequest(
-        flow=flow,
-        topic=order.topic,
-        how=order.how,
-        partitions=order.partitions,
-        dry_run=dry_run,
-        digest=order.digest,
-        actor=order.actor,
-        reason=order.why,
-        expected_epoch=expected_epoch,
-        alone=alone,
-    )
-
-
-def resolve_request_from_wire(request: pb.ResolveMirrorRequest) -> ResolveRequest:
-    """Return what an operator orders, as he said it."""
-    return ResolveRequest(
-        request.flow,
-        request.topic,
-        request.how,
-        request.partitions,
-        request.reason,
-        request.digest if request.HasField("digest") else None,
-        request.expected_epoch if request.HasField("expected_epoch") else None,
-        request.flow_uid,
-        request.alone,
-    )
-
-
-def resolution_to_wire(resolution: Resolution) -> pb.ResolveMirrorResponse:
-    """Return the message of a resolution."""
-    return pb.ResolveMirrorResponse(
-        how=resolution.how,
-        reasons=resolution.reasons,
-        steps=resolution.steps,
-        losses=[
-            pb.Loss(partition=loss.partition, first=loss.first, end=loss.end, text=loss.text)
-            for loss in resolution.losses
-        ],
-        digest=resolution.digest,
-    )
-
-
-def resolution_from_wire(message: pb.ResolveMirrorResponse) -> Resolution:
-    """Return the resolution of a message."""
-    return Resolution(
-        message.how,
-        tuple(message.reasons),
-        tuple(message.steps),
-        tuple(Loss(loss.partition, loss.first, loss.end, loss.text) for loss in message.losses),
-        message.digest,
-    )
-
-
-def forgotten_to_wire(forgotten: Forgotten) -> pb.ForgetResponse:
-    """Return the message of what was removed from the state topic."""
-    return pb.ForgetResponse(records=forgotten.records, removed=forgotten.removed, left_behind=forgotten.left_behind)
-
-
-def forgotten_from_wire(message: pb.ForgetResponse) -> Forgotten:
-    """Return what was removed from the state topic."""
-    return Forgotten(message.records, tuple(message.removed), tuple(message.left_behind))
-
-
-def damaged_to_wire(one: Damaged) -> pb.DamagedRecord:
-    """Return the message of a record that cannot be read."""
-    return pb.DamagedRecord(
-        cluster=one.cluster,
-        key=bytes.fromhex(one.key),
-        offset=one.offset,
-        size_bytes=one.size_bytes,
-        what=one.what,
-        why=one.why,
-        clearing=one.clearing,
-        guarded=one.guarded,
-    )
-
-
-def damaged_from_wire(message: pb.DamagedRecord) -> Damaged:
-    """Return a record that cannot be read."""
-    return Damaged(
-        message.cluster,
-        message.key.hex(),
-        message.offset,
-        message.size_bytes,
-        message.what,
-        message.why,
-        message.clearing,
-        message.guarded,
-    )
-
-
-def damage_to_wire(damage: Damage) -> pb.DamagedResponse:
-    """Return the message of what cannot be read of a flow."""
-    records = [damaged_to_wire(one) for one in damage.records]
-    return pb.DamagedResponse(records=records, left_out=damage.left_out, unasked=damage.unasked)
-
-
-def damage_from_wire(message: pb.DamagedResponse) -> Damage:
-    """Return what cannot be read of a flow."""
-    return Damage(tuple(map(damaged_from_wire, message.records)), message.left_out, tuple(message.unasked))
-
-
-def clearing_to_wire(flow: str, order: Clearing, *, actor: str, reason: str) -> pb.ClearDamagedRequest:
-    """Return the message of an order to clear a record."""
-    return pb.ClearDamagedRequest(
-        flow=flow,
-        cluster=order.cluster,
-        key=bytes.fromhex(order.key),
-        offset=order.offset,
-        confirm=bytes.fromhex(order.confirm),
-        actor=actor,
-        reason=reason,
-    )
-
-
-def clearing_from_wire(message: pb.ClearDamagedRequest) -> Clearing:
-    """Return an order to clear a record."""
-    return Clearing(message.cluster, message.key.hex(), message.offset, message.confirm.hex())

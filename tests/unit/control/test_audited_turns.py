@@ -16,6 +16,7 @@ from replicator.model.events import Desired
 from replicator.obs.audit import Audit
 from tests.unit.control.world import (
     ANN,
+    BACK,
     CHANGES,
     D1,
     FAILOVER,
@@ -72,6 +73,7 @@ async def test_a_failover_waits_for_no_other_order(world: World) -> None:
     async with asyncio.timeout(10):
         await control.start_switch(shown(ANN), FAILOVER)
         await control.resolve(shown(ANN), SKIP, dry_run=False)
+        await control.set_desired(shown(ANN), replace(PAUSE, flow=BACK))
     assert not any(task.done() for task in held)
     slow.over.set()
     await asyncio.gather(*held)
