@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from replicator.control import audited_control
 from replicator.control.audited_control import AuditedControl
 from replicator.control.caller import Caller, KnownBy
 from replicator.control.refusals import Why
@@ -192,6 +193,16 @@ async def test_a_repeated_request_is_answered_from_memory(world: World) -> None:
     assert await world.control.set_desired(shown(ANN), replace(once, desired=Desired.ACTIVE))
     assert not await world.control.set_desired(shown(ANN), replace(once, flow=BACK, desired=Desired.ACTIVE))
     assert len(world.daemon.asked) == 5
+
+
+async def test_only_so_many_answers_are_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes."""
+    monkeypatch.setattr(audited_control, "_REMEMBERED_REQUESTS_MAX", 2)
+    world.may("email:ann@*", AccessRole.OPERATE)
+    for number in (1, 2, 3, 3, 2, 1):
+        await world.control.set_desired(shown(ANN), replace(PAUSE, request_id=f"r{number}"))
+    assert len(world.daemon.asked) == 4
+    assert [request_id for request_id, *_ in world.control._answered] == ["r3", "r1"]
 
 
 async def test_what_failed_is_tried_again(world: World) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import overload
 
 import pytest
 
-from replicator.errors import AccessDenied, UsageError
+from replicator.errors import AccessDenied, Conflict, UsageError
 from replicator.model.access import AccessRole
 from replicator.model.audit import AuditEntry, Phase
+from replicator.model.damage import Damage
 from replicator.model.translation import OffsetQuestion, TimeQuestion
-from tests.unit.control.world import (
-    ANN,
-    FLOW,
-    Orders,
-    World,
-    shown,
-)
+from tests.unit.control.world import ANN, D1, FLOW, Orders, World, shown
+from tests.unit.rpc.samples import DAMAGED
 
 QUESTIONS: Orders = {
     "status": lambda to, who: to.status(who, FLOW),
@@ -73,6 +70,28 @@ async def test_what_is_seen_is_filtered(world: World) -> None:
     world.may("email:ann@*", AccessRole.OBSERVE)
     assert [entry.flow for entry in await world.control.entries(shown(ANN), "", 2)] == ["north-to-west", ""]
     assert [entry.flow for entry in await world.control.entries(shown(ANN), FLOW, -1)] == [FLOW]
+
+
+async def test_who_has_no_role_takes_no_turn_of_those_who_have(world: World) -> None:
+    """What is damaged is read for one caller at a time: he neither waits nor is waited for."""
+    began, over = asyncio.Event(), asyncio.Event()
+    inner = world.daemon.damaged
+
+    async def slow(flow: str, *, may: Callable[[str | None], None]) -> Damage:
+        began.set()
+        await over.wait()
+        return await inner(flow, may=may)
+
+    world.daemon.damaged = slow  # type: ignore[method-assign]
+    world.may("email:ann@*", AccessRole.OBSERVE)
+    looks = asyncio.create_task(world.control.damaged(shown(ANN), FLOW))
+    await began.wait()
+    with pytest.raises(AccessDenied, match="may not look at anything"):
+        await world.control.damaged(shown(D1, seconds=0.1), FLOW)
+    with pytest.raises(Conflict, match="a look at what is damaged"):
+        await world.control.damaged(shown(ANN, seconds=0.1), FLOW)
+    over.set()
+    assert (await looks).records == DAMAGED
 
 
 class Untouched(Sequence[OffsetQuestion]):
