@@ -12,9 +12,9 @@ from replicator.cli import forget, output, remote, views
 from replicator.cli.flow import FlowArgument, FlowFilter
 from replicator.cli.output import Column, Format
 from replicator.cli.resolve import resolve
+from replicator.control.port import find_mirror
 from replicator.model.events import Event
 from replicator.model.status import SCHEMA_VERSION, DaemonStatus, FlowStatus, MirrorStatus
-from replicator.rpc.port import find_mirror
 
 app = typer.Typer(no_args_is_help=True, help="Mirrors: the topics of a flow.")
 

@@ -13,11 +13,11 @@ import typer
 from replicator.cli import output, remote
 from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption, WaitOption
 from replicator.cli.output import Column, Format
+from replicator.control.port import find_mirror
 from replicator.errors import DaemonUnreachable, PreflightFailed, ReplicatorError, TimedOut
 from replicator.model.resolution import How, Order
 from replicator.model.states import MirrorState
 from replicator.model.status import SCHEMA_VERSION
-from replicator.rpc.port import find_mirror
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -69,7 +69,7 @@ log = get_logger(__name__)
 
 
 class Daemon:
-    """The daemon. It is also the `rpc.port.ControlPort` that gRPC and HTTP ask."""
+    """The daemon. It is also the `control.port.ControlPort` that gRPC and HTTP ask."""
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec

@@ -1,1 +1,4 @@
-"""gRPC: the control service of a daemon and its client. The only package that imports grpc."""
+"""gRPC: the services of a daemon and their clients. The only package that imports grpc.
+
+Its servicers translate messages to values and back; what is decided about a call is in `control`.
+"""

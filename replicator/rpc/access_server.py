@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from replicator.rpc.access import Access
+from replicator.control.access import Access
+from replicator.rpc.callers import Callers
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.v1 import access_pb2 as pb
 from replicator.rpc.v1 import access_pb2_grpc
 
 if TYPE_CHECKING:
-    from replicator.rpc.order_token import OrderToken
+    from replicator.control.order_token import OrderToken
 
 ACCESS_SERVICE = "replicator.rpc.v1.Access"
 
@@ -21,8 +22,9 @@ ACCESS_SERVICE = "replicator.rpc.v1.Access"
 class AccessServicer(access_pb2_grpc.AccessServicer):
     """The one method of the service; anybody may ask: a path is no secret, what the file holds is."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, callers: Callers) -> None:
         self._access = access
+        self._callers = callers
         self._looking: asyncio.Task[None] | None = None
 
     async def Describe(  # noqa: N802  # gRPC's name
@@ -35,11 +37,11 @@ class AccessServicer(access_pb2_grpc.AccessServicer):
         async with errors_cross(context):
             token = self._access.token
             if token is None:
-                return pb.DescribeAccessResponse(known_by=self._access.known_by)
+                return pb.DescribeAccessResponse(known_by=self._callers.known_by)
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(asyncio.to_thread(_renew_if_gone, token))
             await asyncio.shield(self._looking)  # of many who ask at once, one has the disk asked
-            return pb.DescribeAccessResponse(known_by=self._access.known_by, token_file=str(token.path))
+            return pb.DescribeAccessResponse(known_by=self._callers.known_by, token_file=str(token.path))
 
 
 def _renew_if_gone(token: OrderToken) -> None:

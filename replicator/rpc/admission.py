@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from replicator.control.refusals import Why
 from replicator.errors import TimedOut, UsageError
 from replicator.rpc.crossing import errors_cross
-from replicator.rpc.refusals import Why
 from replicator.rpc.requests import NotRead, reader
-from replicator.rpc.shares import Kind, Rank, Shares, kind_of
+from replicator.rpc.shares import Kind, Shares, kind_of
 
 if TYPE_CHECKING:
-    from replicator.rpc.access import Access, Context
+    from replicator.control.access import Access, Rank
+    from replicator.rpc.callers import Callers, Context
 
     _Read = Callable[[Any, Context], Awaitable[Any]]
 
@@ -36,12 +37,14 @@ class Admission(grpc.aio.ServerInterceptor):
     """Puts itself before every method of a server.
 
     Args:
-        access: Who calls.
+        access: What callers may do.
+        callers: Who calls.
         shares: The places.
     """
 
-    def __init__(self, access: Access, shares: Shares) -> None:
+    def __init__(self, access: Access, callers: Callers, shares: Shares) -> None:
         self._access = access
+        self._callers = callers
         self._shares = shares
 
     async def intercept_service(
@@ -105,13 +108,16 @@ class Admission(grpc.aio.ServerInterceptor):
         if kind is None:
             yield
             return
-        rank, caller = self._access.rank(context), self._access.caller(context)
+        caller = self._callers.of(context)
+        rank, party = self._access.rank(caller), self._access.party(caller)
         async with errors_cross(context):
-            self._enter(context, method, kind, rank, caller)
+            if method.startswith(_REFLECTION):
+                self._access.check_known(caller)
+            self._enter(kind, rank, party)
         try:
             yield
         finally:
-            self._shares.leave(kind, rank, caller)
+            self._shares.leave(kind, rank, party)
 
     async def _read(self, _: Any, context: Context) -> Any:
         """Return the request of a call that has a place."""
@@ -130,11 +136,9 @@ class Admission(grpc.aio.ServerInterceptor):
                 raise request.error()
             return request
 
-    def _enter(self, context: Context, method: str, kind: Kind, rank: Rank, caller: str) -> None:
-        if method.startswith(_REFLECTION):
-            self._access.check_known(context)
+    def _enter(self, kind: Kind, rank: Rank, party: str) -> None:
         try:
-            self._shares.enter(kind, rank, caller)
+            self._shares.enter(kind, rank, party)
         except Exception:
             self._access.refusals.count(Why.SHARE)
             raise

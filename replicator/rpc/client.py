@@ -24,7 +24,7 @@ from replicator.model.status import DaemonStatus
 from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
-from replicator.rpc import faults
+from replicator.rpc import convert_orders, faults
 from replicator.rpc.channel import channel
 from replicator.rpc.convert import (
     audit_from_wire,
@@ -36,14 +36,6 @@ from replicator.rpc.convert import (
     status_from_wire,
     table_from_wire,
     translation_from_wire,
-)
-from replicator.rpc.convert_orders import (
-    clearing_to_wire,
-    damage_from_wire,
-    damaged_from_wire,
-    forgotten_from_wire,
-    order_to_wire,
-    resolution_from_wire,
 )
 from replicator.rpc.convert_switch import plan_from_wire, sides_from_wire, switch_from_wire, switch_order_to_wire
 from replicator.rpc.endpoint import Endpoint
@@ -171,18 +163,20 @@ class ControlClient:
     def _resolve(
         self, flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None, alone: bool
     ) -> Resolution:
-        request = order_to_wire(flow, order, dry_run=dry_run, expected_epoch=expected_epoch, alone=alone)
+        request = convert_orders.order_to_wire(flow, order, dry_run=dry_run, expected_epoch=expected_epoch, alone=alone)
         try:
             answer = self._stub.ResolveMirror(request, timeout=_RESOLVE_SECONDS_MAX, metadata=self._order())
         except grpc.RpcError as error:
             self._raise(error)
-        return resolution_from_wire(answer)
+        return convert_orders.resolution_from_wire(answer)
 
     def forget(self, flow: str, topic: str | None, *, actor: str, reason: str, dry_run: bool) -> Forgotten:
         """Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs."""
         request = pb.ForgetRequest(flow=flow, topic=topic or "", actor=actor, reason=reason, dry_run=dry_run)
         try:
-            return forgotten_from_wire(self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order()))
+            return convert_orders.forgotten_from_wire(
+                self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order())
+            )
         except grpc.RpcError as error:
             self._raise(error)
 
@@ -192,16 +186,16 @@ class ControlClient:
             answer = self._stub.Damaged(pb.DamagedRequest(flow=flow), timeout=_FORGET_SECONDS_MAX)
         except grpc.RpcError as error:
             self._raise(error)
-        return damage_from_wire(answer)
+        return convert_orders.damage_from_wire(answer)
 
     def clear_damaged(self, flow: str, order: Clearing, *, actor: str, reason: str) -> Damaged:
         """Clear one of them, if it is still the one that was shown; return what it was."""
-        request = clearing_to_wire(flow, order, actor=actor, reason=reason)
+        request = convert_orders.clearing_to_wire(flow, order, actor=actor, reason=reason)
         try:
             answer = self._stub.ClearDamaged(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order())
         except grpc.RpcError as error:
             self._raise(error)
-        return damaged_from_wire(answer.record)
+        return convert_orders.damaged_from_wire(answer.record)
 
     def plan_switch(self, order: SwitchOrder) -> SwitchPlan:
         """Return what an order to switch a flow would do; nothing is changed."""

@@ -1,32 +1,20 @@
-"""The control service: what daemons tell, and the orders they take."""
+"""The control service over gRPC: messages become values, and answers messages; `control` decides and does the rest."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
-from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import grpc.aio
 
-from replicator.errors import AccessDenied, Conflict, UsageError
-from replicator.model.access import AccessRole
-from replicator.model.audit import AuditEntry, Phase
-from replicator.model.events import Desired
-from replicator.model.status import DaemonStatus, FlowStatus
-from replicator.model.switch import Verb
-from replicator.model.text import said
 from replicator.model.translation import TimeQuestion
-from replicator.model.units import TIME_MS_MAX
-from replicator.rpc.access import Access
-from replicator.rpc.audited import AuditPort, audited, peer_of, refused
 from replicator.rpc.convert import (
     audit_to_wire,
-    desired_from_wire,
+    desired_request_from_wire,
     event_to_wire,
     group_to_wire,
     question_from_wire,
@@ -39,39 +27,37 @@ from replicator.rpc.convert_orders import (
     damage_to_wire,
     damaged_to_wire,
     forgotten_to_wire,
-    order_from_wire,
     resolution_to_wire,
+    resolve_request_from_wire,
 )
-from replicator.rpc.convert_switch import plan_to_wire, sides_to_wire, switch_order_from_wire, switch_to_wire
+from replicator.rpc.convert_switch import plan_to_wire, sides_to_wire, switch_request_from_wire, switch_to_wire
 from replicator.rpc.crossing import errors_cross
-from replicator.rpc.port import QUESTIONS_MAX, ControlPort, find_flow, find_group, find_mirror
-from replicator.rpc.turns import Turns
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 
 if TYPE_CHECKING:
-    from replicator.rpc.access import Context
+    from replicator.control.audited_control import AuditedControl
+    from replicator.rpc.callers import Callers
 
-_REMEMBERED_REQUESTS_MAX = 1024
-_EVENTS_DEFAULT = 50
-_EVENTS_MAX = 1000
-_KEY_CHARS_MAX = 1200
-"""Of a record's key in hex, in the audit log; those of groups may be longer."""
+_Value = TypeVar("_Value")
 _WATCH_SECONDS_DEFAULT = 2.0
 _WATCH_SECONDS_MIN = 0.5
 _WATCH_SECONDS_MAX = 3600.0
 
 
 class ControlServicer(control_pb2_grpc.ControlServicer):
-    """The methods of the service; each turns messages into model values and calls the port."""
+    """The methods of the service.
 
-    def __init__(self, control: ControlPort, audit: AuditPort, *, access: Access, stopping: asyncio.Event) -> None:
+    Args:
+        control: Decides, and does.
+        callers: Who calls.
+        stopping: Ends watches.
+    """
+
+    def __init__(self, control: AuditedControl, callers: Callers, stopping: asyncio.Event) -> None:
         self._control = control
-        self._audit = audit
-        self._access = access
+        self._callers = callers
         self._stopping = stopping
-        self._turns = Turns()
-        self._answered: OrderedDict[tuple[str, str, int], bool] = OrderedDict()
 
     async def ListFlows(  # noqa: N802  # gRPC's name
         self,
@@ -81,7 +67,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Answer with the flows, without mirrors."""
         del request
         async with errors_cross(context):
-            status = await self._whole(context, "")
+            status = await self._control.status(self._callers.of(context))
             bare = tuple(replace(flow, mirrors=()) for flow in status.flows)
             return pb.ListFlowsResponse(status=status_to_wire(replace(status, flows=bare)))
 
@@ -92,8 +78,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.GetStatusResponse:
         """Answer with one snapshot."""
         async with errors_cross(context):
-            find = self._selected if request.alone else self._whole
-            status = await find(context, request.flow, request.flow_uid)
+            find = self._control.own_status if request.alone else self._control.status
+            status = await find(self._callers.of(context), request.flow, request.flow_uid)
             return pb.GetStatusResponse(status=await asyncio.to_thread(status_to_wire, status))
 
     async def WatchStatus(  # noqa: N802
@@ -104,8 +90,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         """Send a snapshot per interval until the caller or this server goes away."""
         interval_seconds = interval_of(request.interval_seconds)
         async with errors_cross(context):
+            caller = self._callers.of(context)
             while not self._stopping.is_set():
-                status = await self._whole(context, request.flow)
+                status = await self._control.status(caller, request.flow)
                 yield pb.WatchStatusResponse(status=await asyncio.to_thread(status_to_wire, status))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), interval_seconds)
@@ -117,11 +104,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.SetDesiredResponse:
         """Pause or resume; a repeated request id is answered from memory."""
         async with errors_cross(context):
-            desired = desired_from_wire(request.desired)
-            entry = AuditEntry(0, "", Phase.INTENT, method="SetDesired", flow=request.flow, reason=request.reason)
-            entry = replace(entry, after=desired.value)
-            entry = await self._identified(context, request.actor, entry)
-            return pb.SetDesiredResponse(changed=await self._set_desired(context, request, desired, entry))
+            wanted = desired_request_from_wire(request)
+            changed = await self._control.set_desired(self._callers.of(context, request.actor), wanted)
+            return pb.SetDesiredResponse(changed=changed)
 
     async def ResolveMirror(  # noqa: N802
         self,
@@ -130,26 +115,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.ResolveMirrorResponse:
         """Resolve a fault; one that was resolved before is answered with nothing to do."""
         async with errors_cross(context):
-            entry = AuditEntry(0, "", Phase.INTENT, method="ResolveMirror", flow=request.flow, topic=request.topic)
-            entry = await self._identified(context, request.actor, replace(entry, reason=request.reason))
-            order = order_from_wire(request, entry.actor)
-            if request.dry_run:
-                await self._mirror(request)
-                told = await self._control.resolve(request.flow, order, dry_run=True, alone=request.alone)
-                return resolution_to_wire(told)
-            async with self._turn(context, entry, "mirror", request.flow, request.topic):
-                before = await self._mirror(request)
-                async with audited(self._audit, replace(entry, before=before, after=order.how)) as change:
-                    done = await self._control.resolve(request.flow, order, dry_run=False, alone=request.alone)
-                    change.after = "; ".join([order.how, *map(str, done.losses)]) if done.reasons else "nothing to do"
-            return resolution_to_wire(done)
-
-    async def _mirror(self, request: pb.ResolveMirrorRequest) -> str:
-        """Return the state of the mirror that is meant, in words."""
-        flow = find_flow(await self._control.snapshot(), request.flow, request.flow_uid)
-        _check_epoch(flow, request)
-        mirror = find_mirror(flow, request.topic)
-        return f"{mirror.state}{f' ({mirror.reason})' if mirror.reason else ''}"
+            wanted, caller = resolve_request_from_wire(request), self._callers.of(context, request.actor)
+            return resolution_to_wire(await self._control.resolve(caller, wanted, dry_run=request.dry_run))
 
     async def Forget(  # noqa: N802
         self,
@@ -158,23 +125,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.ForgetResponse:
         """Remove the records of a mirror or a flow; what was removed before is answered with nothing to do."""
         async with errors_cross(context):
-            entry = AuditEntry(0, "", Phase.INTENT, method="Forget", flow=request.flow, topic=request.topic)
-            entry = replace(entry, reason=request.reason)
-            entry = await self._identified(context, request.actor, entry)
-            forget = partial(
-                self._control.forget,
-                request.flow,
-                request.topic or None,
-                may=lambda name: self._may(context, name, AccessRole.OPERATE),
+            caller = self._callers.of(context, request.actor)
+            done = await self._control.forget(
+                caller, request.flow, request.topic, reason=request.reason, dry_run=request.dry_run
             )
-            if request.dry_run:
-                return forgotten_to_wire(await forget(dry_run=True))
-            async with (
-                self._turn(context, entry, "forget", request.flow, request.topic),
-                audited(self._audit, replace(entry, after="forgotten")) as change,
-            ):
-                done = await forget(dry_run=False)
-                change.after = f"{done.records} records removed" if done.records else "nothing to do"
             return forgotten_to_wire(done)
 
     async def Damaged(  # noqa: N802
@@ -184,12 +138,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.DamagedResponse:
         """Answer with the records of a flow that cannot be read; its topics are read for one caller at a time."""
         async with errors_cross(context):
-            self._access.check_known(context)
-            async with self._turns.of("damaged", who="a look at what is damaged", seconds=context.time_remaining()):
-                found = await self._control.damaged(
-                    request.flow, may=lambda name: self._may(context, name, AccessRole.OBSERVE)
-                )
-            return damage_to_wire(found)
+            return damage_to_wire(await self._control.damaged(self._callers.of(context), request.flow))
 
     async def ClearDamaged(  # noqa: N802
         self,
@@ -198,30 +147,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.ClearDamagedResponse:
         """Clear one of them."""
         async with errors_cross(context):
-            order = clearing_from_wire(request)
-            entry = AuditEntry(0, "", Phase.INTENT, method="ClearDamaged", flow=request.flow, reason=request.reason)
-            entry = await self._identified(context, request.actor, entry)
-            entry = replace(
-                entry,
-                before=f"record {said(order.key, _KEY_CHARS_MAX)} at offset {order.offset} on {said(order.cluster)}",
-            )
-            async with (
-                self._turn(context, entry, "clear", request.flow),
-                audited(self._audit, replace(entry, after="cleared")) as change,
-            ):
-                done = await self._control.clear_damaged(
-                    request.flow, order, may=lambda name: self._may(context, name, AccessRole.OPERATE)
-                )
-                change.after = f"{done.what} cleared"
+            order, caller = clearing_from_wire(request), self._callers.of(context, request.actor)
+            done = await self._control.clear_damaged(caller, request.flow, order, reason=request.reason)
             return pb.ClearDamagedResponse(record=damaged_to_wire(done))
-
-    def _may(self, context: Context, flow: str | None, role: AccessRole) -> None:
-        """Return if the caller has a role for the flow of that name, or for all of them.
-
-        Raises:
-            AccessDenied: It has not.
-        """
-        self._access.check(context, flow, role)
 
     async def StartSwitch(  # noqa: N802
         self,
@@ -230,29 +158,12 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.StartSwitchResponse:
         """Order a switch, or tell what it would do; the same request id twice is one order."""
         async with errors_cross(context):
-            entry = AuditEntry(0, "", Phase.INTENT, method="StartSwitch", flow=request.flow, reason=request.reason)
-            role = AccessRole.FAILOVER if request.verb == Verb.FAILOVER else AccessRole.OPERATE
-            entry = await self._identified(context, request.actor, entry, role)
-            order = switch_order_from_wire(request, entry.actor)
-            other = self._control.reverse_of(request.flow) if _turns_both(request) else ""
-            if other:  # it is changed as well: it begins to copy, or is switched over
-                await self._identified(context, request.actor, replace(entry, flow=other))
+            wanted, caller = switch_request_from_wire(request), self._callers.of(context, request.actor)
             if request.dry_run:
-                await self._at_epoch(request)
-                plan = await self._control.plan_switch(request.flow, order)
+                plan = await self._control.plan_switch(caller, wanted)
                 return pb.StartSwitchResponse(plan=plan_to_wire(plan), already=plan.already)
-            # By verb: a switchover that waits for a source which has just died must not hold up the failover.
-            async with self._turn(context, entry, "switch", request.flow, request.verb):
-                before = (await self._at_epoch(request)).state
-                async with audited(self._audit, replace(entry, before=before, after=order.verb)) as change:
-                    switch, already = await self._control.start_switch(request.flow, order)
-                    change.after = "nothing to do" if already or switch is None else f"{order.verb} {switch.id} ordered"
+            switch, already = await self._control.start_switch(caller, wanted)
             return pb.StartSwitchResponse(switch=None if switch is None else switch_to_wire(switch), already=already)
-
-    async def _at_epoch(self, request: pb.StartSwitchRequest) -> FlowStatus:
-        flow = find_flow(await self._control.snapshot(), request.flow)
-        _check_epoch(flow, request)
-        return flow
 
     async def GetSwitch(  # noqa: N802
         self,
@@ -261,10 +172,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.GetSwitchResponse:
         """Answer with the switches of a flow."""
         async with errors_cross(context):
-            await self._flow(context, request.flow)
-            sides = await self._control.both_sides(request.flow, request.sides_of) if request.sides_of else None
+            switches, sides = await self._control.switches(self._callers.of(context), request.flow, request.sides_of)
             return pb.GetSwitchResponse(
-                switches=[switch_to_wire(one) for one in self._control.switches(request.flow)],
+                switches=[switch_to_wire(one) for one in switches],
                 sides=None if sides is None else sides_to_wire(sides),
             )
 
@@ -273,46 +183,25 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.Switch:
         """Undo the running switch."""
         async with errors_cross(context):
-            entry = AuditEntry(0, "", Phase.INTENT, method="AbortSwitch", flow=request.flow, reason=request.reason)
-            role = AccessRole.FAILOVER if request.target_lost else AccessRole.OPERATE
-            entry = await self._identified(context, request.actor, entry, role)
-            async with self._turn(context, entry, "switch", request.flow, entry.method):
-                flow = find_flow(await self._control.snapshot(), request.flow)
-                wanted = "open the source again" if request.target_lost else "abort"
-                async with audited(self._audit, replace(entry, before=flow.state, after=wanted)) as change:
-                    why = f"{entry.actor}: {request.reason}" if request.reason else f"ordered by {entry.actor}"
-                    switch = await self._control.abort_switch(request.flow, why, target_lost=request.target_lost)
-                    change.after = f"{switch.verb} {switch.id}: {switch.direction}, {switch.outcome}"
-                return switch_to_wire(switch)
+            caller, lost = self._callers.of(context, request.actor), request.target_lost
+            return switch_to_wire(
+                await self._control.abort_switch(caller, request.flow, reason=request.reason, target_lost=lost)
+            )
 
     async def ConfirmSwitch(  # noqa: N802
         self, request: pb.ConfirmSwitchRequest, context: grpc.aio.ServicerContext[pb.ConfirmSwitchRequest, pb.Switch]
     ) -> pb.Switch:
         """Agree to what a failback found."""
         async with errors_cross(context):
-            entry = AuditEntry(0, "", Phase.INTENT, method="ConfirmSwitch", flow=request.flow)
-            entry = await self._identified(context, request.actor, entry)
-            async with self._turn(context, entry, "switch", request.flow, entry.method):
-                flow = find_flow(await self._control.snapshot(), request.flow)
-                async with audited(self._audit, replace(entry, before=flow.state, after=request.confirm)) as change:
-                    switch = await self._control.confirm_switch(request.flow, request.confirm)
-                    change.after = "; ".join(f"{one.topic}: {one.how}" for one in switch.restorations)
-                return switch_to_wire(switch)
+            caller = self._callers.of(context, request.actor)
+            return switch_to_wire(await self._control.confirm_switch(caller, request.flow, request.confirm))
 
     async def Audit(  # noqa: N802
         self, request: pb.AuditRequest, context: grpc.aio.ServicerContext[pb.AuditRequest, pb.AuditResponse]
     ) -> pb.AuditResponse:
         """Answer with the last entries of the audit log."""
         async with errors_cross(context):
-            if request.flow:
-                self._access.check(context, request.flow, AccessRole.OBSERVE)
-            else:
-                self._access.check_known(context)
-            sees = self._access.sees(context)
-            limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
-            entries = await asyncio.to_thread(
-                self._audit.recent, lambda flow: request.flow in {"", flow} and sees(flow), limit
-            )
+            entries = await self._control.entries(self._callers.of(context), request.flow, request.limit)
             return pb.AuditResponse(entries=[audit_to_wire(entry) for entry in entries])
 
     async def Rehearse(  # noqa: N802
@@ -320,18 +209,15 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.RehearseResponse:
         """Answer with the findings."""
         async with errors_cross(context):
-            await self._flow(context, request.flow)
-            return report_to_wire(await self._control.rehearse(request.flow))
+            return report_to_wire(await self._control.rehearse(self._callers.of(context), request.flow))
 
     async def Events(  # noqa: N802
         self, request: pb.EventsRequest, context: grpc.aio.ServicerContext[pb.EventsRequest, pb.EventsResponse]
     ) -> pb.EventsResponse:
         """Answer with recent events, newest last."""
         async with errors_cross(context):
-            await self._flow(context, request.flow)
-            limit = min(max(request.limit, 0) or _EVENTS_DEFAULT, _EVENTS_MAX)
             topic = request.topic if request.HasField("topic") else None
-            events = await asyncio.to_thread(self._control.events, request.flow, topic, limit)
+            events = await self._control.events(self._callers.of(context), request.flow, topic, request.limit)
             return pb.EventsResponse(events=[event_to_wire(event) for event in events])
 
     async def TranslateOffsets(  # noqa: N802
@@ -341,19 +227,15 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.TranslateOffsetsResponse:
         """Answer each question in order, or all that a group has committed."""
         async with errors_cross(context):
-            await self._flow(context, request.flow, request.flow_uid)
-            if bool(request.group) == bool(request.questions) or len(request.questions) > QUESTIONS_MAX:
-                raise UsageError(
-                    f"a call takes one group, or 1 to {QUESTIONS_MAX:,} questions",
-                    why=f"it has {len(request.questions):,} questions" + (" and a group" if request.group else ""),
-                )
-            if request.group:
-                found = await self._control.translate_group(request.flow, request.group, reverse=request.reverse)
-            else:
-                questions = [question_from_wire(question) for question in request.questions]
-                found = await self._control.translate(
-                    request.flow, questions, reverse=request.reverse, alone=request.alone
-                )
+            found = await self._control.translate(
+                self._callers.of(context),
+                request.flow,
+                _Read(request.questions, question_from_wire),
+                group=request.group,
+                reverse=request.reverse,
+                alone=request.alone,
+                uid=request.flow_uid,
+            )
             return pb.TranslateOffsetsResponse(translations=[translation_to_wire(each) for each in found])
 
     async def TranslateTime(  # noqa: N802
@@ -363,14 +245,9 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.TranslateOffsetsResponse:
         """Answer for each partition that is asked about."""
         async with errors_cross(context):
-            await self._flow(context, request.flow)
-            if not 0 <= request.time_ms <= TIME_MS_MAX:
-                raise UsageError(
-                    f"{request.time_ms} is not a time", why="it is counted in ms from 1970, up to year 9999"
-                )
             partition = request.partition if request.HasField("partition") else None
             question = TimeQuestion(request.topic, request.time_ms, partition)
-            found = await self._control.translate_time(request.flow, question)
+            found = await self._control.translate_time(self._callers.of(context), request.flow, question)
             return pb.TranslateOffsetsResponse(translations=[translation_to_wire(each) for each in found])
 
     async def ListGroups(  # noqa: N802
@@ -380,8 +257,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.ListGroupsResponse:
         """Answer with the groups of a flow, without partitions."""
         async with errors_cross(context):
-            await self._flow(context, request.flow)
-            groups, detail = self._control.groups(request.flow)
+            groups, detail = await self._control.groups(self._callers.of(context), request.flow)
             bare = [group_to_wire(replace(group, partitions=())) for group in groups]
             return pb.ListGroupsResponse(groups=bare, detail=detail)
 
@@ -392,80 +268,30 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> pb.DescribeGroupResponse:
         """Answer with one group and its partitions."""
         async with errors_cross(context):
-            await self._flow(context, request.flow)
-            groups, _ = self._control.groups(request.flow)
-            return pb.DescribeGroupResponse(group=group_to_wire(find_group(request.flow, groups, request.group)))
+            group = await self._control.group(self._callers.of(context), request.flow, request.group)
+            return pb.DescribeGroupResponse(group=group_to_wire(group))
 
-    async def _flow(self, context: Context, name: str, uid: str = "") -> FlowStatus:
-        """Return a flow that the caller may look at; those that it may not are not even offered by name.
 
-        Raises:
-            AccessDenied: It may not look at this one.
-            UsageError: There is none of that name.
-            Conflict: The flow of that name is another one.
-        """
-        self._access.check(context, name, AccessRole.OBSERVE)
-        return find_flow(self._access.visible(context, await self._control.snapshot()), name, uid)
+class _Read(Sequence[_Value]):
+    """Values of a message that are made when they are looked at: nothing is, for a caller who may not ask."""
 
-    async def _whole(self, context: Context, flow: str, uid: str = "") -> DaemonStatus:
-        """Return what the caller may see of one flow or all (empty), with what other daemons tell."""
-        if flow:
-            self._access.check(context, flow, AccessRole.OBSERVE)
-        status = self._access.visible(context, await self._control.whole_snapshot(flow or None))
-        if flow:
-            find_flow(
-                status if status.flows else self._access.visible(context, await self._control.snapshot()), flow, uid
-            )
-        return status
+    def __init__(self, messages: Sequence[Any], value_of: Callable[[Any], _Value]) -> None:
+        self._messages = messages
+        self._value_of = value_of
 
-    async def _selected(self, context: Context, flow: str, uid: str = "") -> DaemonStatus:
-        """Return what this daemon alone knows of the same."""
-        if flow:
-            self._access.check(context, flow, AccessRole.OBSERVE)
-        status = self._access.visible(context, await self._control.snapshot())
-        return replace(status, flows=(find_flow(status, flow, uid),)) if flow else status
+    def __len__(self) -> int:
+        return len(self._messages)
 
-    def _turn(self, context: Context, entry: AuditEntry, *what: str) -> contextlib.AbstractAsyncContextManager[None]:
-        return self._turns.of(*what, who=f"{entry.method} by {entry.actor}", seconds=context.time_remaining())
+    @overload
+    def __getitem__(self, at: int) -> _Value: ...
 
-    async def _identified(
-        self, context: Context, claimed: str, entry: AuditEntry, role: AccessRole = AccessRole.OPERATE
-    ) -> AuditEntry:
-        """Return the entry with who asks, if he may.
+    @overload
+    def __getitem__(self, at: slice) -> list[_Value]: ...
 
-        Raises:
-            AccessDenied: The caller cannot be identified, or may not do this; that is written down, at most so often.
-        """
-        entry = replace(entry, peer=peer_of(context))
-        try:
-            actor = self._access.check(context, entry.flow, role, claimed=claimed)
-        except AccessDenied as error:
-            caller = self._access.caller(context)
-            left_out = self._access.refusals.told(caller, entry.method)
-            if left_out is not None:
-                await refused(self._audit, replace(entry, actor=caller, actor_known_by=""), error, left_out)
-            raise
-        return replace(entry, actor=actor.name, actor_known_by=actor.known_by)
-
-    async def _set_desired(
-        self, context: Context, request: pb.SetDesiredRequest, desired: Desired, entry: AuditEntry
-    ) -> bool:
-        # One change at a time: a repeat that overtakes its first answer must find that answer.
-        async with self._turn(context, entry, "desired", request.flow):
-            key = (request.request_id, request.flow, request.desired)
-            if request.request_id and key in self._answered:
-                return self._answered[key]
-            flow = find_flow(await self._control.snapshot(), request.flow)
-            _check_epoch(flow, request)
-            async with audited(self._audit, replace(entry, before=flow.state)):
-                changed = await self._control.set_desired(
-                    request.flow, desired, actor=entry.actor, reason=request.reason
-                )
-            if request.request_id:
-                self._answered[key] = changed
-                while len(self._answered) > _REMEMBERED_REQUESTS_MAX:
-                    self._answered.popitem(last=False)
-            return changed
+    def __getitem__(self, at: int | slice) -> _Value | list[_Value]:
+        if isinstance(at, slice):
+            return [self._value_of(message) for message in self._messages[at]]
+        return self._value_of(self._messages[at])
 
 
 def interval_of(wanted_seconds: float) -> float:
@@ -473,19 +299,3 @@ def interval_of(wanted_seconds: float) -> float:
     if math.isnan(wanted_seconds):  # neither above nor below any bound, and a timer that spoils the order of the others
         return _WATCH_SECONDS_DEFAULT
     return min(max(wanted_seconds or _WATCH_SECONDS_DEFAULT, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)
-
-
-def _turns_both(request: pb.StartSwitchRequest) -> bool:
-    """Return whether a switch changes the reverse flow as well."""
-    return request.reverse or request.verb == Verb.FAILBACK
-
-
-def _check_epoch(
-    flow: FlowStatus, request: pb.SetDesiredRequest | pb.ResolveMirrorRequest | pb.StartSwitchRequest
-) -> None:
-    if request.HasField("expected_epoch") and request.expected_epoch != flow.epoch:
-        raise Conflict(
-            f"flow {flow.flow!r} is at epoch {flow.epoch}, not {request.expected_epoch}",
-            why="someone changed who may write meanwhile",
-            next_step=f"look at `replicator flow status {flow.flow}` and decide again",
-        )

@@ -1,4 +1,4 @@
-"""Protobuf to model and back: the only place that knows both.
+"""Protobuf to model and back: the only place that knows both, with `convert_orders` and `convert_switch`.
 
 The messages mirror model/status.py, events.py, translation.py and groups.py field by field (a test compares the
 names), so most of the copying is by name. Absent is None in both directions.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 
+from replicator.control.requests import DesiredRequest
 from replicator.errors import NotAvailable, UsageError
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired, Event
@@ -140,6 +141,17 @@ def desired_from_wire(number: pb.Desired) -> Desired:
     if desired is None:
         raise NotAvailable(f"desired state {number} is not known to this daemon", next_step="upgrade the daemon")
     return desired
+
+
+def desired_request_from_wire(request: pb.SetDesiredRequest) -> DesiredRequest:
+    """Return what an operator orders.
+
+    Raises:
+        NotAvailable: This version does not know the state that is wanted.
+    """
+    desired = desired_from_wire(request.desired)
+    epoch = request.expected_epoch if request.HasField("expected_epoch") else None
+    return DesiredRequest(request.flow, desired, request.reason, epoch, request.request_id)
 
 
 def _cluster_to_wire(cluster: ClusterStatus) -> pb.ClusterStatus:

@@ -1,11 +1,11 @@
-"""Orders about mirrors and records, and what became of them, to protobuf and back."""
+"""Orders about mirrors and records, and what became of them: protobuf to model and back (see `convert`)."""
 
 from __future__ import annotations
 
-from replicator.errors import UsageError
+from replicator.control.requests import ResolveRequest
 from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.forget import Forgotten
-from replicator.model.resolution import How, Loss, Order, Resolution
+from replicator.model.resolution import Loss, Order, Resolution
 from replicator.rpc.v1 import control_pb2 as pb
 
 
@@ -27,18 +27,19 @@ def order_to_wire(
     )
 
 
-def order_from_wire(request: pb.ResolveMirrorRequest, actor: str) -> Order:
-    """Return what an operator wants.
-
-    Raises:
-        UsageError: It is no way to resolve a fault.
-    """
-    try:
-        how = How(request.how)
-    except ValueError:
-        raise UsageError(f"there is no way {request.how!r}", next_step=f"use one of {', '.join(How)}") from None
-    digest = request.digest if request.HasField("digest") else None
-    return Order(request.topic, how, tuple(request.partitions), actor, request.reason, digest)
+def resolve_request_from_wire(request: pb.ResolveMirrorRequest) -> ResolveRequest:
+    """Return what an operator orders, as he said it."""
+    return ResolveRequest(
+        request.flow,
+        request.topic,
+        request.how,
+        request.partitions,
+        request.reason,
+        request.digest if request.HasField("digest") else None,
+        request.expected_epoch if request.HasField("expected_epoch") else None,
+        request.flow_uid,
+        request.alone,
+    )
 
 
 def resolution_to_wire(resolution: Resolution) -> pb.ResolveMirrorResponse:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
-from replicator.errors import UsageError
+from replicator.control.requests import REVERSE_WANTED, SwitchRequest
 from replicator.model.switch import Close, Direction, Options, Order, Outcome, Verb
 from replicator.model.switch_status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
-from replicator.model.text import said
 from replicator.rpc.convert import name_of, read, shallow
 from replicator.rpc.v1 import control_pb2 as pb
-
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_REASON_CHARS_MAX = 1000
-"""It stands in the journal of the switch, on both clusters."""
-
-_REVERSE_WANTED = "?"
-"""Stands for the flow that goes back, whose name only the daemon knows."""
 
 
 def switch_order_to_wire(order: Order, *, dry_run: bool, expected_epoch: int | None = None) -> pb.StartSwitchRequest:
@@ -40,38 +30,25 @@ def switch_order_to_wire(order: Order, *, dry_run: bool, expected_epoch: int | N
     )
 
 
-def switch_order_from_wire(request: pb.StartSwitchRequest, actor: str) -> Order:
-    """Return what an operator wants.
-
-    Raises:
-        UsageError: It is no switch.
-    """
-    try:
-        verb = Verb(request.verb)
-    except ValueError:
-        raise UsageError(f"there is no switch {request.verb!r}") from None
-    if not _ID.fullmatch(request.request_id):
-        raise UsageError(
-            "a switch needs a request id: 1 to 64 letters, digits, '.', '_' or '-'",
-            why="it tells a repeated order from another one, and becomes the id of the switch",
-        )
+def switch_request_from_wire(request: pb.StartSwitchRequest) -> SwitchRequest:
+    """Return what an operator orders, as he said it."""
     defaults = Options()
     options = Options(
         close=Close.STATED if request.producers_stopped else Close.LOCK,
-        reverse_flow=_REVERSE_WANTED if request.reverse else "",
+        reverse_flow=REVERSE_WANTED if request.reverse else "",
         groups_exact=not request.inexact_groups,
         timeout_ms=request.timeout_ms or defaults.timeout_ms,
         append=request.append,
         switch_back=not request.stay,
     )
-    return Order(
+    return SwitchRequest(
+        request.flow,
+        request.verb,
         request.request_id,
-        verb,
-        flow=request.flow,
-        topics=tuple(request.topics),
-        options=options,
-        actor=actor,
-        reason=said(request.reason, _REASON_CHARS_MAX),
+        request.topics,
+        options,
+        request.reason,
+        request.expected_epoch if request.HasField("expected_epoch") else None,
     )
 
 

@@ -12,11 +12,11 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from replicator.control.order_token import FILE_BYTES_MAX, FILE_NAME, FORM, METADATA_KEY
 from replicator.errors import AccessDenied
 from replicator.model.text import command
 from replicator.model.units import parse_address
 from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.order_token import FILE_BYTES_MAX, FILE_NAME, FORM, METADATA_KEY
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENING = "0A"

@@ -9,10 +9,11 @@ from typing import Any
 
 import grpc.aio
 
+from replicator.control.access import Access
 from replicator.errors import Busy
 from replicator.model.access import AccessRole
 from replicator.model.lease import Caller
-from replicator.rpc.access import Access
+from replicator.rpc.callers import Callers
 from replicator.rpc.convert import caller_from_wire, lease_answer_to_wire, table_to_wire
 from replicator.rpc.crossing import errors_cross
 from replicator.rpc.lease_client import HOP, RemoteLeases
@@ -26,9 +27,10 @@ LEASE_SERVICE = "replicator.rpc.v1.Lease"
 class LeaseServicer(lease_pb2_grpc.LeaseServicer):
     """The methods of the service; each turns messages into model values and calls the port."""
 
-    def __init__(self, leases: LeasePort, access: Access, stopping: asyncio.Event) -> None:
+    def __init__(self, leases: LeasePort, access: Access, callers: Callers, stopping: asyncio.Event) -> None:
         self._leases = leases
         self._access = access
+        self._callers = callers
         self._stopping = stopping
 
     def _caller(self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
@@ -39,7 +41,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         """
         self._check_hop(context)
         caller = caller_from_wire(request)
-        self._access.check(context, caller.flow, AccessRole.REPLICATE)
+        self._access.check(self._callers.of(context), caller.flow, AccessRole.REPLICATE)
         return caller
 
     def _check_hop(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -95,9 +97,10 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         """See `LeasePort.tables`."""
         del request
         async with errors_cross(context):
-            self._access.check_known(context)
+            who = self._callers.of(context)
+            self._access.check_known(who)
             self._check_hop(context)
-            sees = self._access.sees(context)
+            sees = self._access.sees(who)
             tables = []
             for table in await self._leases.tables():
                 if sees(table.flow):
@@ -110,7 +113,8 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
     ) -> AsyncIterator[pb.LeaseTable]:
         """See `LeasePort.watch`; it ends when this server does."""
         async with errors_cross(context):
-            self._access.check_known(context)
+            who = self._callers.of(context)
+            self._access.check_known(who)
             self._check_hop(context)
             tables = self._leases.watch(request.flow_uid)
             stopping = asyncio.ensure_future(self._stopping.wait())
@@ -124,7 +128,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
                             await coming
                         return
                     table = coming.result()
-                    self._access.check(context, table.flow, AccessRole.OBSERVE)
+                    self._access.check(who, table.flow, AccessRole.OBSERVE)
                     yield table_to_wire(table)
             finally:
                 stopping.cancel()

@@ -12,20 +12,23 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from replicator.control.access import Access
+from replicator.control.audited import AuditPort
+from replicator.control.audited_control import AuditedControl
+from replicator.control.caller import KnownBy
+from replicator.control.order_token import OrderToken
+from replicator.control.port import ControlPort
 from replicator.errors import ConfigError, ReplicatorError
 from replicator.model.access import AccessRule
 from replicator.model.spec import TlsSpec
 from replicator.model.units import format_address, is_loopback
-from replicator.rpc.access import Access
 from replicator.rpc.access_server import ACCESS_SERVICE, AccessServicer
 from replicator.rpc.admission import Admission
-from replicator.rpc.audited import AuditPort
+from replicator.rpc.callers import Callers
 from replicator.rpc.certificates import CertificateSource
 from replicator.rpc.control_server import ControlServicer
 from replicator.rpc.lease_port import LeasePort
 from replicator.rpc.lease_server import LEASE_SERVICE, LeaseServicer
-from replicator.rpc.order_token import OrderToken
-from replicator.rpc.port import ControlPort
 from replicator.rpc.requests import REQUEST_BYTES_MAX
 from replicator.rpc.shares import Shares
 from replicator.rpc.v1 import access_pb2_grpc, control_pb2_grpc, lease_pb2_grpc
@@ -66,6 +69,7 @@ class RpcServer:
 
     Attributes:
         access: What callers may do; what was refused.
+        control: The orders and questions of callers, for other faces too; None where only leases are served.
     """
 
     def __init__(
@@ -82,9 +86,12 @@ class RpcServer:
     ) -> None:
         mutual_tls = tls is not None and tls.ca_file is not None
         token = OrderToken(state_dir) if not mutual_tls and is_loopback(host) else None
-        self.access = Access(rules, mutual_tls=mutual_tls, token=token)
-        self._control = control
-        self._audit = audit
+        self.access = Access(rules, token=token)
+        known_by = KnownBy.CERTIFICATE if mutual_tls else KnownBy.TOKEN if token is not None else KnownBy.NOBODY
+        self._callers = Callers(known_by)
+        self.control: AuditedControl | None = None
+        if control is not None and audit is not None:
+            self.control = AuditedControl(control, audit, self.access)
         self._leases = leases
         self._host = host
         self._port = port
@@ -100,7 +107,7 @@ class RpcServer:
             ConfigError: Plain text off loopback, or certificates that cannot be used.
             ReplicatorError: The address cannot be listened on.
         """
-        server = grpc.aio.server(options=_OPTIONS, interceptors=[Admission(self.access, Shares())])
+        server = grpc.aio.server(options=_OPTIONS, interceptors=[Admission(self.access, self._callers, Shares())])
         services = self._add_services(server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -113,14 +120,15 @@ class RpcServer:
         return port
 
     def _add_services(self, server: grpc.aio.Server) -> list[str]:
-        access_pb2_grpc.add_AccessServicer_to_server(AccessServicer(self.access), server)
+        access_pb2_grpc.add_AccessServicer_to_server(AccessServicer(self.access, self._callers), server)
         services = [ACCESS_SERVICE]
-        if self._control is not None and self._audit is not None:
-            servicer = ControlServicer(self._control, self._audit, access=self.access, stopping=self._stopping)
+        if self.control is not None:
+            servicer = ControlServicer(self.control, self._callers, self._stopping)
             control_pb2_grpc.add_ControlServicer_to_server(servicer, server)
             services.append(SERVICE)
         if self._leases is not None:
-            lease_pb2_grpc.add_LeaseServicer_to_server(LeaseServicer(self._leases, self.access, self._stopping), server)
+            leases = LeaseServicer(self._leases, self.access, self._callers, self._stopping)
+            lease_pb2_grpc.add_LeaseServicer_to_server(leases, server)
             services.append(LEASE_SERVICE)
         return services
 

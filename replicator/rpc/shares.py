@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 
+from replicator.control.access import Rank
 from replicator.errors import Busy
 
 
@@ -27,14 +28,6 @@ class Kind(enum.Enum):
         self.words = words
         self.calls_max = calls_max
         self.caller_calls_max = caller_calls_max
-
-
-class Rank(enum.StrEnum):
-    """What callers may do: each has room of its own in every kind."""
-
-    ORDERS = "those who give orders"
-    DAEMONS = "daemons"
-    OTHERS = "others"
 
 
 _ORDERS = frozenset(

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse, Response
 
+from replicator.control.refusals import Refusals, Why
 from replicator.core.acl.access import granting, known
 from replicator.model.access import AccessRole, Identity
 from replicator.model.units import is_loopback
-from replicator.rpc.refusals import Refusals, Why
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from replicator.control.access import Access
     from replicator.model.access import AccessRule
     from replicator.model.spec import DaemonSpec, TlsSpec
-    from replicator.rpc.access import Access
 
 PROBES = frozenset({"/healthz", "/readyz"})
 PUBLIC = PROBES | {"/metrics"}

@@ -17,15 +17,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from replicator.control.access import only
+from replicator.control.port import ControlPort, find_flow
+from replicator.control.refusals import Why
 from replicator.core.status.health import beside, unhealthy_because
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.groups import GroupStatus
 from replicator.model.status import DaemonStatus, to_json
 from replicator.model.units import format_address, parse_duration
 from replicator.obs.metrics import CONTENT_TYPE, render
-from replicator.rpc.access import only
-from replicator.rpc.port import ControlPort, find_flow
-from replicator.rpc.refusals import Why
 from replicator.web.certificates import Certificates
 from replicator.web.connections import Connection, Room
 from replicator.web.gate import Gate

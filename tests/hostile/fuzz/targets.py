@@ -316,7 +316,7 @@ def mirror_maker(raw: bytes) -> None:
 # -- who calls --------------------------------------------------------------------------------------------------------
 
 _MESSAGES: tuple[tuple[Any, Callable[[Any], object]], ...] = (
-    (control_pb2.ResolveMirrorRequest, lambda told: convert_orders.order_from_wire(told, "somebody")),
+    (control_pb2.ResolveMirrorRequest, lambda told: convert_orders.resolve_request_from_wire(told).order("somebody")),
     (control_pb2.DaemonStatus, convert_rpc.status_from_wire),
     (control_pb2.Event, convert_rpc.event_from_wire),
     (control_pb2.OffsetQuestion, convert_rpc.question_from_wire),

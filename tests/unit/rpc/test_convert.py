@@ -202,12 +202,14 @@ def test_every_error_class_has_a_way_across() -> None:
 def test_a_request_id_is_a_plain_word(wrong: str) -> None:
     """It becomes the id of the switch, which stands in journals, tables and printed commands."""
     with pytest.raises(errors.UsageError, match="request id"):
-        convert_switch.switch_order_from_wire(pb.StartSwitchRequest(flow="f", verb="failover", request_id=wrong), "ann")
+        convert_switch.switch_request_from_wire(
+            pb.StartSwitchRequest(flow="f", verb="failover", request_id=wrong)
+        ).order("ann")
 
 
 def test_a_reason_is_one_line_of_bounded_length() -> None:
     """It stands in the journal on both clusters for as long as that is kept."""
     request = pb.StartSwitchRequest(flow="f", verb="failover", request_id="1", reason="why\n" + "x" * 100_000)
-    order = convert_switch.switch_order_from_wire(request, "ann")
+    order = convert_switch.switch_request_from_wire(request).order("ann")
     assert order.reason.isprintable()
     assert len(order.reason) < 1_100

@@ -15,6 +15,8 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from replicator.control.order_token import FILE_NAME, METADATA_KEY, OrderToken
+from replicator.control.refusals import Why
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied
 from replicator.model.events import Desired
@@ -24,8 +26,6 @@ from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.find_token import order_metadata
 from replicator.rpc.lease_client import RemoteLeases
-from replicator.rpc.order_token import FILE_NAME, METADATA_KEY, OrderToken
-from replicator.rpc.refusals import Why
 from replicator.rpc.server import RpcServer
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
@@ -138,10 +138,10 @@ def test_the_token_stays_as_long_as_it_is_ours_alone(tmp_path: Path) -> None:
     file = tmp_path / FILE_NAME
     token = file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert OrderToken(tmp_path).is_in([(METADATA_KEY, token.strip())])
-    assert not first.is_in([(METADATA_KEY, token)])
+    assert OrderToken(tmp_path).equals(token.strip())
+    assert not first.equals(token)
     file.chmod(0o640)
-    assert not OrderToken(tmp_path).is_in([(METADATA_KEY, token.strip())])
+    assert not OrderToken(tmp_path).equals(token.strip())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     for unsound in (b"", b"short\n", b"x" * 500):
         file.write_bytes(unsound)
@@ -156,7 +156,7 @@ def test_a_link_in_place_of_the_token_is_not_followed(tmp_path: Path) -> None:
     victim.chmod(0o600)
     (tmp_path / FILE_NAME).symlink_to(victim)
     (tmp_path / "rpc.new").symlink_to(victim)
-    assert not OrderToken(tmp_path).is_in([(METADATA_KEY, "0" * 64)])
+    assert not OrderToken(tmp_path).equals("0" * 64)
     assert victim.read_text() == "0" * 64 + "\n"
     assert not (tmp_path / FILE_NAME).is_symlink()
 
@@ -170,8 +170,8 @@ def test_without_room_for_a_token_no_order_is_taken(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "write", full)
     token = OrderToken(tmp_path)
     assert "No space left" in token.trouble
-    assert not token.is_in([(METADATA_KEY, "")])
-    assert not token.is_in([])
+    assert not token.equals("")
+    assert not token.equals(b"")
 
 
 # ---- who it is given to

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.rpc.refusals import _REMEMBERED_MAX, _TOLD_MAX, Refusals
+from replicator.control.refusals import _REMEMBERED_MAX, _TOLD_MAX, Refusals
 
 
 def test_the_same_refusal_is_told_once_a_minute_with_what_was_left_out() -> None:

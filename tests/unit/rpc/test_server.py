@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from replicator import api
+from replicator.control.port import QUESTIONS_MAX
 from replicator.errors import (
     BugError,
     ConfigError,
@@ -40,7 +41,6 @@ from replicator.model.translation import OffsetQuestion, TimeQuestion
 from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.peers import Asked, Peers
-from replicator.rpc.port import QUESTIONS_MAX
 from replicator.rpc.server import SERVICE, RpcServer
 from replicator.rpc.v1 import control_pb2 as pb
 from tests.unit.rpc.samples import DAEMON, EAST, EVENTS, TRANSLATIONS, FakeDaemon

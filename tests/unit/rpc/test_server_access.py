@@ -20,6 +20,8 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from replicator.control.access import Rank
+from replicator.control.refusals import Why
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied, Busy, Conflict, HeldElsewhere
 from replicator.model.access import AccessRole, AccessRule
@@ -33,9 +35,8 @@ from replicator.model.switch import Order as SwitchOrder
 from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.lease_client import RemoteLeases
-from replicator.rpc.refusals import Why
 from replicator.rpc.server import RpcServer
-from replicator.rpc.shares import Kind, Rank, Shares
+from replicator.rpc.shares import Kind, Shares
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 from replicator.store.memory_leases import MemoryLeases

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from replicator.control.turns import Turns
 from replicator.errors import Conflict
-from replicator.rpc.turns import Turns
 
 
 async def test_one_thing_is_changed_by_one_at_a_time() -> None:

@@ -13,10 +13,10 @@ import httpx
 import pytest
 import trustme
 
+from replicator.control.access import Access
+from replicator.control.refusals import Why
 from replicator.model.access import AccessRole, AccessRule
 from replicator.model.spec import DaemonSpec, TlsSpec
-from replicator.rpc.access import Access
-from replicator.rpc.refusals import Why
 from replicator.web import connections
 from replicator.web.connections import Connection, Room
 from replicator.web.gate import Gate
@@ -69,7 +69,7 @@ async def codes(client: httpx.AsyncClient, **headers: str) -> dict[str, int]:
 )
 async def test_a_name_that_is_not_ours_is_not_answered(host: str, allowed: bool) -> None:  # noqa: FBT001 - a table
     """A page of another site may have a browser ask under its own name."""
-    access = Access(mutual_tls=False)
+    access = Access()
     gate = Gate.of(replace(SPEC, http_hosts=("Metrics.Example",)), access)
     async with (
         served(gate) as port,
@@ -83,7 +83,7 @@ async def test_a_name_that_is_not_ours_is_not_answered(host: str, allowed: bool)
 
 async def test_what_is_public_is_three_pages() -> None:
     """In plain text, for everybody."""
-    gate = Gate.of(replace(SPEC, http=OUTSIDE, http_public=True), Access(mutual_tls=False))
+    gate = Gate.of(replace(SPEC, http=OUTSIDE, http_public=True), Access())
     async with (
         served(gate) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
@@ -91,7 +91,7 @@ async def test_what_is_public_is_three_pages() -> None:
         found = await codes(client)
     assert {page for page, code in found.items() if code == 200} == {"/metrics", "/healthz", "/readyz"}
     assert found["/status"] == 403
-    assert not Gate.of(replace(SPEC, http_public=True), Access(mutual_tls=False)).public, "on loopback all of it"
+    assert not Gate.of(replace(SPEC, http_public=True), Access()).public, "on loopback all of it"
 
 
 async def test_beyond_loopback_a_certificate_shows_what_its_rules_say(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ async def test_beyond_loopback_a_certificate_shows_what_its_rules_say(tmp_path: 
     leaf.private_key_pem.write_to_path(key)
     leaf.cert_chain_pems[0].write_to_path(cert)
     tls = TlsSpec(cert, key, ca)
-    access = Access([AccessRule("email:ann@*", (AccessRole.OBSERVE,), ("east-*",))], mutual_tls=True)
+    access = Access([AccessRule("email:ann@*", (AccessRole.OBSERVE,), ("east-*",))])
     gate = Gate.of(replace(SPEC, http=OUTSIDE, tls=tls), access)
     daemon = FakeDaemon(replace(DAEMON, ready=False, not_ready_because="north-to-west is STARTING"))
 

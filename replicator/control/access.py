@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: asked before anything is done or told.
+"""Whether a caller may: asked before anything is done or told.
 
 With mutual TLS the names in the certificate count, and the rules of the flow file decide; nobody may do what none of
 them allows. Plain text is served on loopback only: there everybody may look, and orders carry the token of the state
@@ -7,34 +7,37 @@ directory. With TLS but no client authority nobody can be told from anybody else
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from replicator.control.caller import Caller, KnownBy
+from replicator.control.refusals import Refusals, Why
 from replicator.core.acl.access import granting, known, roles
-from replicator.core.acl.certificate_names import names_in_pem
 from replicator.core.status.health import not_ready_because
 from replicator.errors import AccessDenied
 from replicator.model.access import AccessRole, Identity, IdentityKind
 from replicator.model.text import printable, said
-from replicator.rpc.refusals import Refusals, Why
-from replicator.rpc.shares import Rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import grpc.aio
-
+    from replicator.control.order_token import OrderToken
     from replicator.model.access import AccessRule
     from replicator.model.status import DaemonStatus
-    from replicator.rpc.order_token import OrderToken
-
-    Context = grpc.aio.ServicerContext[Any, Any]
 
 _NAMES_SHOWN_MAX = 3
 _NAME_CHARS_MAX = 120
 _ORDERING = frozenset({AccessRole.OPERATE, AccessRole.FAILOVER})
-_CERTIFICATE = "x509_pem_cert"
+
+
+class Rank(enum.StrEnum):
+    """What callers may do, with any flow: those of one rank take no room of another's."""
+
+    ORDERS = "those who give orders"
+    DAEMONS = "daemons"
+    OTHERS = "others"
 
 
 class Actor(NamedTuple):
@@ -50,7 +53,7 @@ class Actor(NamedTuple):
 
 
 class Access:
-    """What the callers of one server may do.
+    """What the callers of one daemon may do, whichever face they come to.
 
     Attributes:
         rules: Those of the flow file; replaced when it is read again.
@@ -59,7 +62,6 @@ class Access:
 
     Args:
         rules: Those of the flow file.
-        mutual_tls: Whether every caller has shown a certificate.
         token: See above.
         refusals: See above.
     """
@@ -68,40 +70,30 @@ class Access:
         self,
         rules: Sequence[AccessRule] = (),
         *,
-        mutual_tls: bool,
         token: OrderToken | None = None,
         refusals: Refusals | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self.refusals = refusals if refusals is not None else Refusals()
         self.token = token
-        self._mutual_tls = mutual_tls
 
-    @property
-    def known_by(self) -> str:
-        """What orders are known by: `certificate`, `token` or `nobody`."""
-        if self._mutual_tls:
-            return "certificate"
-        return "token" if self.token is not None else "nobody"
-
-    def check(self, context: Context, flow: str | None, *roles: AccessRole, claimed: str = "") -> Actor:
+    def check(self, caller: Caller, flow: str | None, *roles: AccessRole) -> Actor:
         """Return who calls, if they may do this.
 
         Args:
-            context: The call.
+            caller: Who calls.
             flow: What it is about; None for all flows.
             roles: Any of them is enough.
-            claimed: Who the caller says to be.
 
         Raises:
             AccessDenied: The caller cannot be identified, or may not do this.
         """
-        if not self._mutual_tls:
+        if caller.known_by is not KnownBy.CERTIFICATE:
             if roles == (AccessRole.OBSERVE,):
-                return Actor(said(claimed, _NAME_CHARS_MAX) or "unknown", "caller")
-            self._check_token(context)
-            return Actor(said(claimed, _NAME_CHARS_MAX) or "unknown", "token")
-        names = identities(context)
+                return Actor(said(caller.claimed, _NAME_CHARS_MAX) or "unknown", "caller")
+            self._check_token(caller)
+            return Actor(said(caller.claimed, _NAME_CHARS_MAX) or "unknown", "token")
+        names = caller.names
         self._check_named(names)
         for role in roles:
             name = granting(self.rules, names, role, flow)
@@ -116,14 +108,14 @@ class Access:
             " and reload (SIGHUP)",
         )
 
-    def _check_token(self, context: Context) -> None:
-        if self.token is None:
+    def _check_token(self, caller: Caller) -> None:
+        if self.token is None or caller.known_by is not KnownBy.TOKEN:
             self.refusals.count(Why.NOBODY)
             raise AccessDenied(
                 "this daemon takes no orders from callers it cannot identify",
                 next_step="set daemon.tls.ca_file and call with a client certificate",
             )
-        if not self.token.is_in(context.invocation_metadata() or ()):
+        if not self.token.equals(caller.token):
             self.refusals.count(Why.TOKEN)
             raise AccessDenied(
                 "without TLS an order carries the token of the daemon's state directory",
@@ -141,15 +133,15 @@ class Access:
                 next_step="use one with a SAN",
             )
 
-    def check_known(self, context: Context) -> None:
+    def check_known(self, caller: Caller) -> None:
         """Return if the caller has any role at all.
 
         Raises:
             AccessDenied: It has none.
         """
-        if not self._mutual_tls:
+        if caller.known_by is not KnownBy.CERTIFICATE:
             return
-        names = identities(context)
+        names = caller.names
         self._check_named(names)
         if known(self.rules, names) is None:
             self.refusals.count(Why.ROLE)
@@ -160,39 +152,37 @@ class Access:
                 " and reload (SIGHUP)",
             )
 
-    def sees(self, context: Context) -> Callable[[str], bool]:
+    def sees(self, caller: Caller) -> Callable[[str], bool]:
         """Return what tells whether the caller may look at a flow; an empty name stands for what is about no flow."""
-        if not self._mutual_tls:
+        if caller.known_by is not KnownBy.CERTIFICATE:
             return lambda _: True
-        names = identities(context)
-        return lambda flow: granting(self.rules, names, AccessRole.OBSERVE, flow or None) is not None
+        return lambda flow: granting(self.rules, caller.names, AccessRole.OBSERVE, flow or None) is not None
 
-    def visible(self, context: Context, status: DaemonStatus) -> DaemonStatus:
+    def visible(self, caller: Caller, status: DaemonStatus) -> DaemonStatus:
         """Return a status with the flows that the caller may look at.
 
         Raises:
             AccessDenied: No rule is about it.
         """
-        self.check_known(context)
-        return only(status, self.sees(context))
+        self.check_known(caller)
+        return only(status, self.sees(caller))
 
-    def rank(self, context: Context) -> Rank:
+    def rank(self, caller: Caller) -> Rank:
         """Return what the caller may do, with any flow."""
-        if not self._mutual_tls:
+        if caller.known_by is not KnownBy.CERTIFICATE:
             # The token is that of daemons as well; without TLS they are as local as whoever orders.
-            carried = self.token is not None and self.token.is_in(context.invocation_metadata() or ())
-            return Rank.ORDERS if carried else Rank.OTHERS
-        has = roles(self.rules, identities(context))
+            carried = self.token is not None and self.token.equals(caller.token)
+            return Rank.ORDERS if carried and caller.known_by is KnownBy.TOKEN else Rank.OTHERS
+        has = roles(self.rules, caller.names)
         if has & _ORDERING:
             return Rank.ORDERS
         return Rank.DAEMONS if AccessRole.REPLICATE in has else Rank.OTHERS
 
-    def caller(self, context: Context) -> str:
+    def party(self, caller: Caller) -> str:
         """Return what calls of one party have in common: a name in its certificate, else its address."""
-        names = identities(context) if self._mutual_tls else ()
-        if names:
-            return str(known(self.rules, names) or names[0])
-        return context.peer().rpartition(":")[0]
+        if caller.known_by is KnownBy.CERTIFICATE and caller.names:
+            return str(known(self.rules, caller.names) or caller.names[0])
+        return caller.peer.rpartition(":")[0]
 
 
 def only(status: DaemonStatus, sees: Callable[[str], bool]) -> DaemonStatus:
@@ -204,12 +194,6 @@ def only(status: DaemonStatus, sees: Callable[[str], bool]) -> DaemonStatus:
     if because is not None:
         because = "; ".join(why for flow in flows if (why := not_ready_because(flow))) or "another flow is not ready"
     return replace(status, flows=flows, not_ready_because=because)
-
-
-def identities(context: Context) -> tuple[Identity, ...]:
-    """Return the names in the caller's certificate, each with its kind."""
-    pem = next(iter((context.auth_context() or {}).get(_CERTIFICATE, ())), None)
-    return names_in_pem(pem) if pem is not None else ()
 
 
 def shown(names: Sequence[Identity]) -> str:

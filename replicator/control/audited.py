@@ -7,9 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
-
-import grpc.aio
+from typing import Protocol
 
 from replicator.errors import ReplicatorError, StoreError
 from replicator.model.audit import AuditEntry, Phase
@@ -88,8 +86,3 @@ async def refused(log: AuditPort, entry: AuditEntry, error: ReplicatorError, lef
         await asyncio.to_thread(log.append, replace(entry, phase=Phase.REFUSED, after="", error=text))
     except StoreError as unwritten:
         _log.warning("a refusal is not written down: %s", unwritten)
-
-
-def peer_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Return the address that a call came from."""
-    return str(context.peer())

@@ -1,0 +1,133 @@
+"""What callers order, as they said it: nobody has judged it yet, whichever face took it.
+
+Texts become orders behind the check whether the caller may (`order` of each): who may do nothing learns no more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from replicator.errors import UsageError
+from replicator.model.access import AccessRole
+from replicator.model.events import Desired
+from replicator.model.resolution import How, Order
+from replicator.model.switch import Options, Verb
+from replicator.model.switch import Order as SwitchOrder
+from replicator.model.text import said
+
+REVERSE_WANTED = "?"
+"""In `Options.reverse_flow`: stands for the flow that goes back, whose name only the daemon knows."""
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_REASON_CHARS_MAX = 1000
+"""It stands in the journal of the switch, on both clusters."""
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredRequest:
+    """An order to pause or resume a flow.
+
+    Attributes:
+        expected_epoch: It is refused when the flow is at another one by now; None: at whichever it is.
+        request_id: A repeated one is answered as the first was, and does nothing; empty: never repeated.
+    """
+
+    flow: str
+    desired: Desired
+    reason: str = ""
+    expected_epoch: int | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveRequest:
+    """An order to resolve the fault of a mirror.
+
+    Attributes:
+        topic: Its source topic.
+        how: One of `How`, as the caller wrote it.
+        partitions: Which ones are meant; empty: all that stand still.
+        digest: Of the plan that was confirmed; None: whatever the facts are now.
+        expected_epoch: It is refused when the flow is at another one by now; None: at whichever it is.
+        flow_uid: Which flow of that name is meant; empty: whichever is run here.
+        alone: Whether only what this daemon itself copies is meant.
+    """
+
+    flow: str
+    topic: str
+    how: str
+    partitions: Collection[int] = ()
+    reason: str = ""
+    digest: str | None = None
+    expected_epoch: int | None = None
+    flow_uid: str = ""
+    alone: bool = False
+
+    def order(self, actor: str) -> Order:
+        """Return what an operator wants.
+
+        Raises:
+            UsageError: It is no way to resolve a fault.
+        """
+        try:
+            how = How(self.how)
+        except ValueError:
+            raise UsageError(f"there is no way {self.how!r}", next_step=f"use one of {', '.join(How)}") from None
+        return Order(self.topic, how, tuple(self.partitions), actor, self.reason, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchRequest:
+    """An order to switch a flow.
+
+    Attributes:
+        verb: One of `Verb`, as the caller wrote it.
+        id: Made by the caller: the same one again is the same order.
+        topics: Source topics of the mirrors that are meant; empty: the whole flow.
+        options: What the caller chose.
+        expected_epoch: It is refused when the flow is at another one by now; None: at whichever it is.
+    """
+
+    flow: str
+    verb: str
+    id: str
+    topics: Collection[str] = ()
+    options: Options = field(default_factory=Options)
+    reason: str = ""
+    expected_epoch: int | None = None
+
+    @property
+    def role(self) -> AccessRole:
+        """What it takes to give this order."""
+        return AccessRole.FAILOVER if self.verb == Verb.FAILOVER else AccessRole.OPERATE
+
+    @property
+    def turns_both(self) -> bool:
+        """Whether it changes the reverse flow as well."""
+        return bool(self.options.reverse_flow) or self.verb == Verb.FAILBACK
+
+    def order(self, actor: str) -> SwitchOrder:
+        """Return what an operator wants.
+
+        Raises:
+            UsageError: It is no switch, or has no id that can be one.
+        """
+        try:
+            verb = Verb(self.verb)
+        except ValueError:
+            raise UsageError(f"there is no switch {self.verb!r}") from None
+        if not _ID.fullmatch(self.id):
+            raise UsageError(
+                "a switch needs a request id: 1 to 64 letters, digits, '.', '_' or '-'",
+                why="it tells a repeated order from another one, and becomes the id of the switch",
+            )
+        return SwitchOrder(
+            self.id,
+            verb,
+            flow=self.flow,
+            topics=tuple(self.topics),
+            options=self.options,
+            actor=actor,
+            reason=said(self.reason, _REASON_CHARS_MAX),
+        )
