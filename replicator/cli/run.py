@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from replicator.cli.failure import tell
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -43,8 +45,6 @@ def run_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
     import asyncio
     import os
     import sys
-
-    from replicator.cli.failure import tell
 
     with asyncio.Runner() as runner:
         code = 0

@@ -26,7 +26,7 @@ from replicator.daemon.supervisor import FlowSupervisor
 from replicator.engine.flow.assembly import silence_seconds
 from replicator.engine.flow.ending import why_ended
 from replicator.engine.flow.forget import forget_flow
-from replicator.engine.flow.inputs import Me
+from replicator.engine.flow.inputs import FlowInputs, Me
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state.repair import clear_damaged, damage_of
 from replicator.errors import ConfigError, StoreFull, UsageError
@@ -316,15 +316,17 @@ class Daemon:
 
         def make() -> FlowRunner:
             return FlowRunner(
-                flow,
-                spec.cluster(flow.source),
-                spec.cluster(flow.target),
-                spec.coordinator,
-                self._me,
-                self._store,
-                leases,
-                self._peers,
-                reverse=_reverse_of(spec, flow),
+                FlowInputs(
+                    flow,
+                    spec.cluster(flow.source),
+                    spec.cluster(flow.target),
+                    spec.coordinator,
+                    self._me,
+                    self._store,
+                    leases,
+                    self._peers,
+                    reverse=_reverse_of(spec, flow),
+                )
             )
 
         supervisor = self._flows[flow.name] = FlowSupervisor(flow.name, make)

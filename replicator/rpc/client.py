@@ -25,7 +25,6 @@ from replicator.model.switch import Order as SwitchOrder
 from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.rpc import convert_orders, faults
-from replicator.rpc.channel import channel
 from replicator.rpc.convert import (
     audit_from_wire,
     desired_to_wire,
@@ -66,7 +65,7 @@ class ControlClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._channel = channel(endpoint)
+        self._channel = endpoint.blocking_channel()
         self._stub = control_pb2_grpc.ControlStub(self._channel)
         self._leases = lease_pb2_grpc.LeaseStub(self._channel)
         self._access = access_pb2_grpc.AccessStub(self._channel)

@@ -77,6 +77,17 @@ class Endpoint:
             raise UsageError("a TLS file cannot be read", why=str(error)) from error
         return format_address(address), grpc.ssl_channel_credentials(roots, private_key=key, certificate_chain=chain)
 
+    def blocking_channel(self) -> grpc.Channel:
+        """Return a connection for a command; nothing is sent before it is used.
+
+        Raises:
+            UsageError: The address or a TLS file cannot be meant.
+        """
+        target, credentials = self.dialled()
+        if credentials is None:
+            return grpc.insecure_channel(target, options=OPTIONS)
+        return grpc.secure_channel(target, credentials, options=OPTIONS)
+
     def channel(self, *, apart: bool = False) -> grpc.aio.Channel:
         """Return a connection for asyncio; nothing is sent before it is used.
 

@@ -71,7 +71,7 @@ class BackgroundStore:
         self._due.append(change)
         self._wake.set()
         if self._trouble is not None:
-            raise self._trouble.with_traceback(None)
+            raise self._trouble.again()
 
     def _run(self) -> None:
         while not self._closing:

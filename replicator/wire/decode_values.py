@@ -14,20 +14,10 @@ from replicator.errors import BugError, CorruptRecords
 from replicator.wire.cursor import read_uvarint
 
 NULL = -1
-
-
 _KNOWN_ERRORS = ErrorCode._value2member_map_
-
-
 _I16 = struct.Struct(">h")
-
-
 I32 = struct.Struct(">i")
-
-
 Data = memoryview
-
-
 Plain = tuple[Any, int]
 """A value, and the position behind it."""
 

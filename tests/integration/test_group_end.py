@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from replicator.engine.flow.inputs import Me
+from replicator.engine.flow.inputs import FlowInputs, Me
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import TimedOut
@@ -42,14 +42,16 @@ async def running(source: Kafka, target: Kafka, name: str, every_seconds: float 
     meant = Selection((Pattern(PatternKind.PREFIX, name),))
     flow = FlowSpec(name, "east", "west", meant, group_sync=GroupSync(meant, every_seconds))
     runner = FlowRunner(
-        flow,
-        cluster_spec("east", source),
-        cluster_spec("west", target),
-        CoordinatorSpec(3.0, 1.0, "memory"),
-        Me("me", "127.0.0.1:0"),
-        MemoryStore(),
-        Coordinator(MemoryLeases(), 3.0, asyncio.get_running_loop().time),
-        Peers(Endpoint("127.0.0.1:0")),
+        FlowInputs(
+            flow,
+            cluster_spec("east", source),
+            cluster_spec("west", target),
+            CoordinatorSpec(3.0, 1.0, "memory"),
+            Me("me", "127.0.0.1:0"),
+            MemoryStore(),
+            Coordinator(MemoryLeases(), 3.0, asyncio.get_running_loop().time),
+            Peers(Endpoint("127.0.0.1:0")),
+        )
     )
     task = asyncio.create_task(runner.run())
     try:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.copy.attach_facts import (
-    Fault,
-    Remap,
-)
+from replicator.core.copy.attach_facts import Fault, Remap
 from replicator.core.offsets.offset_map import Place
 from replicator.model.states import Reason
 

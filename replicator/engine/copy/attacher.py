@@ -210,21 +210,13 @@ class AttachLoop:
 
     async def _attach(self, group: list[Slot]) -> None:
         began = self._context.now()
-        facts: Mapping[Slot, Facts] = {}
-        stale: set[Slot] = set()
-        failed: ReplicatorError | None = None
         try:
             facts, stale = await self._look(group)
         except ReplicatorError as error:
-            failed = error
+            self._failed(group, error)
+            return
         except Exception as error:  # noqa: BLE001 - whose it is, is found by halving the group
-            failed = _as_bug(error)
-        finally:
-            for slot in group:
-                slot.attaching = False
-        if failed is not None:
-            self._failed(group, failed)
-            failed = None  # it holds this frame
+            self._failed(group, _as_bug(error))
             return
         for slot in group:
             if slot.copy.phase is Phase.ATTACHING and slot in facts and slot not in stale:
@@ -238,7 +230,17 @@ class AttachLoop:
         self._supervisor.readers_kick()
 
     async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
-        """Read both logs of each partition; return what was found, and the partitions whose map has changed since."""
+        """Read both logs of each partition; return what was found, and the partitions whose map has changed since.
+
+        However that ends, none of them is being attached any more.
+        """
+        try:
+            return await self._read(group)
+        finally:
+            for slot in group:
+                slot.attaching = False
+
+    async def _read(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
         for slot in group:
             self._context.maps.refresh(slot)
         facts = await read_facts(

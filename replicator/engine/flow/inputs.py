@@ -68,7 +68,7 @@ class FlowInputs:
         leases: LeasePort,
         peers: Peers,
         *,
-        reverse: FlowSpec | None,
+        reverse: FlowSpec | None = None,
     ) -> None:
         self.flow = flow
         self.source = Cluster(source)

@@ -35,13 +35,8 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from replicator.engine.flow.inputs import Me
     from replicator.engine.work.shards import Shard
-    from replicator.model.security import ClusterSpec
-    from replicator.model.spec import CoordinatorSpec, FlowSpec
-    from replicator.rpc.lease_port import LeasePort
-    from replicator.rpc.peers import Peers
-    from replicator.store.port import Store
+    from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
 
 _START_PAUSE_SECONDS = (0.2, 4.0)
@@ -56,36 +51,16 @@ class FlowRunner:
     """One flow in one daemon.
 
     Args:
-        flow: Its policy.
-        source: How to reach the source.
-        target: How to reach the target.
-        coordinator: Timing of leases and claims.
-        me: This daemon.
-        store: Where events are kept.
-        leases: Who grants leases.
-        peers: How other daemons of the flow are asked.
-        reverse: The flow with both clusters swapped, if the file has one.
+        inputs: What it works with.
 
     Attributes:
         picture: What it shows.
         operations: What may be asked of it, and ordered.
     """
 
-    def __init__(
-        self,
-        flow: FlowSpec,
-        source: ClusterSpec,
-        target: ClusterSpec,
-        coordinator: CoordinatorSpec,
-        me: Me,
-        store: Store,
-        leases: LeasePort,
-        peers: Peers,
-        *,
-        reverse: FlowSpec | None = None,
-    ) -> None:
-        self._inputs = inputs = FlowInputs(flow, source, target, coordinator, me, store, leases, peers, reverse=reverse)
-        self._standing = standing = Standing(inputs, StartFindings(flow.name))
+    def __init__(self, inputs: FlowInputs) -> None:
+        self._inputs = inputs
+        self._standing = standing = Standing(inputs, StartFindings(inputs.flow.name))
         self._topics = TopicLoop(inputs, standing)
         self._following = Following(inputs, standing, self._topics.stale)
         self._watcher = PumpWatcher(inputs, standing, self._partition_is_new, self._topics.stale)

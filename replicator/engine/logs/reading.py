@@ -20,6 +20,7 @@ from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
 from replicator.wire.batch import scan
 from replicator.wire.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wanted
+from replicator.wire.topology import NO_TOPIC_ID
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ async def look_again(
 def _is_another(side: Side, topic: str) -> bool:
     """Return whether another topic is known to stand under a name than the one that is meant."""
     described, meant = side.cluster.topics.get(topic), side.topic_ids.get(topic)
-    return described is not None and meant is not None and any(meant) and described.topic_id not in {meant, bytes(16)}
+    return described is not None and meant is not None and any(meant) and described.topic_id not in {meant, NO_TOPIC_ID}
 
 
 async def _confirm_epoch(

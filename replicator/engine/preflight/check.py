@@ -22,9 +22,7 @@ from replicator.engine.preflight import ask, judge, judge_rights
 from replicator.engine.preflight.facts import Flow, Side, question
 from replicator.engine.preflight.mirrors import fillers, mirrors, topics
 from replicator.engine.preflight.owners import known_flows
-from replicator.engine.preflight.reverse import (
-    counterpart_of,
-)
+from replicator.engine.preflight.reverse import counterpart_of
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
 from replicator.engine.state.shown_markers import Shown, shown_by_now

@@ -12,10 +12,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.copy.producer_memory import ProducerMemory
 from replicator.core.topics import selection
 from replicator.engine.preflight import ask
-from replicator.engine.preflight.reverse import (
-    StandBy,
-    stands_by,
-)
+from replicator.engine.preflight.reverse import StandBy, stands_by
 from replicator.engine.state import records as state
 from replicator.errors import ReplicatorError
 from replicator.model.names import TopicPartition
@@ -29,16 +26,9 @@ if TYPE_CHECKING:
     from replicator.model.spec import FlowSpec
     from replicator.state_pb import state_pb2 as pb
 
-
 _QUESTION_SECONDS_MAX = 30.0
-
-
 START, END = -2, -1
-
-
 EFFECTIVE = ("cleanup.policy", "retention.ms", "retention.bytes", "max.message.bytes")
-
-
 T = TypeVar("T")
 
 

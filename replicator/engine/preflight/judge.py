@@ -30,6 +30,21 @@ _SKEW_SECONDS = 60
 # -- topics -----------------------------------------------------------------------------------------------------------
 
 
+def selected(names: Collection[str], partitions: int, records: int) -> Check:
+    """Say which topics a flow means now."""
+    if not names:
+        return warn(
+            "topics",
+            "the selection matches no topic of the source now",
+            "check topics.include, and the DESCRIBE right on the topics; topics that appear later are copied from "
+            "their first record",
+        )
+    return ok(
+        "topics",
+        f"{count(len(names), 'topic')}, {count(partitions, 'partition')}, {records:,} offsets to copy: {some(names)}",
+    )
+
+
 def left_out(topics: Mapping[str, str], unknown: str | None) -> list[Check]:
     """Say which topics a pattern matches that are not copied all the same.
 

@@ -20,12 +20,7 @@ from replicator.core.topics.plan import (
 from replicator.engine.preflight import ask, judge, phrases
 from replicator.engine.preflight.facts import EFFECTIVE, END, START, Flow
 from replicator.engine.preflight.owners import owned
-from replicator.engine.preflight.reverse import (
-    back_step,
-    standby_of,
-    standing_by,
-    strange,
-)
+from replicator.engine.preflight.reverse import back_step, standby_of, standing_by, strange
 from replicator.engine.state import records as state
 from replicator.engine.state.owners import owner_of
 from replicator.engine.state.provenance import topics_of
@@ -54,7 +49,7 @@ async def topics(flow: Flow) -> None:
     flow.starts = await ask.offsets_at(source.cluster, parts, START)
     flow.ends = await ask.offsets_at(source.cluster, parts, END)
     records = sum(max(0, flow.ends[where].offset - start.offset) for where, start in flow.starts.items())
-    flow.checks.append(phrases.selected(flow.names, len(parts), records))
+    flow.checks.append(judge.selected(flow.names, len(parts), records))
     flow.checks += judge.left_out(choice.left_out, unknown)
     without = [str(where) for where in parts if where not in flow.ends]
     if without:

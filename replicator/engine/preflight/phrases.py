@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from replicator.model.report import Check, ok, warn
-
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 NAMES_MAX = 10
@@ -30,18 +28,3 @@ def span(milliseconds: int) -> str:
     if milliseconds < 3 * DAY_MS:
         return f"{milliseconds / HOUR_MS:.3g} h"
     return f"{milliseconds / DAY_MS:.1f} days"
-
-
-def selected(names: Collection[str], partitions: int, records: int) -> Check:
-    """Say which topics a flow means now."""
-    if not names:
-        return warn(
-            "topics",
-            "the selection matches no topic of the source now",
-            "check topics.include, and the DESCRIBE right on the topics; topics that appear later are copied from "
-            "their first record",
-        )
-    return ok(
-        "topics",
-        f"{count(len(names), 'topic')}, {count(partitions, 'partition')}, {records:,} offsets to copy: {some(names)}",
-    )

@@ -39,8 +39,8 @@ def test_spans_are_in_the_unit_that_suits(milliseconds: int, text: str) -> None:
 
 def test_a_selection_without_topics_is_yellow() -> None:
     """They may appear later."""
-    assert phrases.selected([], 0, 0).level is Level.WARN
-    assert phrases.selected(["a"], 1, 5).text == "1 topic, 1 partition, 5 offsets to copy: a"
+    assert judge.selected([], 0, 0).level is Level.WARN
+    assert judge.selected(["a"], 1, 5).text == "1 topic, 1 partition, 5 offsets to copy: a"
 
 
 @pytest.mark.parametrize(

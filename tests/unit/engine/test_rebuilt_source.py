@@ -14,7 +14,7 @@ import pytest
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.switch import steps as do
-from replicator.engine.flow.inputs import Me
+from replicator.engine.flow.inputs import FlowInputs, Me
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state import records as state
 from replicator.engine.state.between import Between
@@ -284,14 +284,16 @@ async def test_whatever_a_flow_carries_switches_out_with_is_held_to_its_source(r
     """The wire's connections and librdkafka's client alike, from the first look at the flow's record on."""
     await region.rebuild()
     runner = FlowRunner(
-        FLOW,
-        region.source.spec,
-        region.target.spec,
-        CoordinatorSpec(3.0, 1.0, "memory"),
-        Me("me", "127.0.0.1:0"),
-        MemoryStore(),
-        cast("Any", None),
-        cast("Any", None),
+        FlowInputs(
+            FLOW,
+            region.source.spec,
+            region.target.spec,
+            CoordinatorSpec(3.0, 1.0, "memory"),
+            Me("me", "127.0.0.1:0"),
+            MemoryStore(),
+            cast("Any", None),
+            cast("Any", None),
+        )
     )
     assert runner._inputs.admins[0]._connection.before == runner._inputs.source.prove
     await runner._inputs.source.open()
