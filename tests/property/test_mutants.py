@@ -15,21 +15,27 @@ from replicator.core.copy.coalesce import Group
 from replicator.core.copy.doubt import Edges
 from replicator.core.copy.intake import Fill, Passes, Piece
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Phase, TargetLimits
 from replicator.core.offsets.offset_map import Block, OffsetMap, Place
 from replicator.core.offsets.pairing import Span, reading_from, spans_of
-from replicator.engine.copy.live_maps import OffsetMaps
+from replicator.engine.copy import attacher, facts, pump, rewriting
+from replicator.engine.copy.live_maps import OffsetMaps, mapping_of
 from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.producer_state import Guard
+from replicator.engine.copy.reader import Asked, SourceReader
+from replicator.engine.copy.writer import TargetWriter
+from replicator.engine.logs import opening, walking
+from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.model.batch import CONTROL_BIT, BatchHeader, sequence_after
 from replicator.model.names import TopicPartition
+from replicator.model.security import ClusterSpec
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
-from tests.property.histories import first_violation
-from tests.property.model_broker import EXPIRY_MS
-from tests.property.model_daemon import Daemon
-from tests.property.model_rules import DOUBT_MS, Rules, Violation
-from tests.property.model_world import World
+from replicator.wire.cluster import Purpose
+from tests.copy_world.histories import first_violation
+from tests.copy_world.rules import Rules
 
 _SEEDS = range(4000)
 _LATE = {
@@ -47,6 +53,14 @@ _LATE = {
 }
 """Where the first history that shows it comes late, the search begins just before it; it is as long as the others."""
 SOUND = Rules()
+
+
+def _copied_by(copy_type: type[PartitionCopy]) -> Rules:
+    return Rules(((pump, "PartitionCopy", copy_type),))
+
+
+def _decided_by(decided: Any) -> Rules:
+    return Rules(((attacher, "decide", decided),))
 
 
 def _seeds(mutant: str) -> range:
@@ -329,12 +343,105 @@ class _BelievesAnyEpoch(PartitionCopy):
         return super().offer(headers, aborted, Edges(edges.end), *given)
 
 
+# -- how the I/O around the machine may be wrong ---------------------------------------------------------------------
+
+
+async def _looks_at_nothing(*_: object) -> None:
+    """Find nothing."""
+
+
+_take = SourceReader._take
+_send = SourceReader._send
+_accept = TargetWriter._take
+_source_ends = facts._source_ends
+_ends_read: dict[Slot, Any] = {}
+
+
+def _takes_by_name(self: SourceReader, frame: Any, session: Any, asked_of: dict[TopicPartition, Asked]) -> Any:
+    """Take an answer for whoever has the name by now."""
+    slots = self._slots
+    by_name = {where: asked._replace(slot=slots.get(where, asked.slot)) for where, asked in asked_of.items()}
+    return _take(self, frame, session, by_name)
+
+
+def _remembers_who_asked(
+    self: SourceReader, connection: Any, body: Any, session: Any, asked_of: Any, frame: Any
+) -> None:
+    """Keep who asked, even where he is gone."""
+    _send(self, connection, body, session, dict(asked_of), frame)
+
+
+async def _counts_all(*given: Any, **named: Any) -> Any:
+    """Know of nothing that was given up."""
+    return await opening.spans_in(*given, **named | {"given_up": ()})
+
+
+def _log_of_all(*given: Any, **named: Any) -> walking.Log:
+    """Know of nothing that was given up."""
+    return replace(walking.Log(*given, **named), given_up=())
+
+
+def _proves_when_heard(self: TargetWriter, sent: Any, answered: Any, _sent_at: float) -> None:
+    """Take the moment at which an answer is heard for that at which it proves something."""
+    _accept(self, sent, answered, self._context.now())
+
+
+def _fills_at_once(self: Guard, _slot: Slot) -> bool:
+    """Wait for nothing but the claim."""
+    return self.claim.effective_since() is not None
+
+
+async def _reads_source_first(source: Side, target: Side, writer: Writer, slots: Sequence[Slot], **named: Any) -> Any:
+    """Read where the source ends before the target is looked at."""
+    leader = source.cluster.leader(slots[0].source)
+    if leader is not None:
+        there = await source.cluster.connection(leader.node, Purpose.CONTROL)
+        _ends_read.update(await _source_ends(there, slots))
+    return await facts.read_facts(source, target, writer, slots, **named)
+
+
+async def _what_was_read(_connection: Any, slots: Sequence[Slot]) -> Any:
+    """Return what was read before."""
+    return {slot: _ends_read.pop(slot) for slot in slots}
+
+
+def _judges_all(slot: Slot, *given: Any) -> Any:
+    """Compare what was taken over."""
+    mapping = mapping_of(slot, *given)
+    return mapping if mapping is None else replace(mapping, judged_from=0)
+
+
+class _ReadsNothingAfterTheLogs(OffsetMaps):
+    """Does not look whether a map has changed while the logs were read."""
+
+    async def read_to_end(self) -> None:
+        """Read nothing."""
+
+    async def refresh_from_end(self, slot: Slot) -> bool:
+        """Read all the same."""
+        await self._log.read_to_end()
+        return await super().refresh_from_end(slot)
+
+
+class _RecordsNothing(OffsetMaps):
+    """Goes on with a new difference that nobody else knows of."""
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Change only what is in memory."""
+        offsets = OffsetMap(Place(0, 0)) if slot.copy.track is None else slot.copy.track.offsets
+        offsets.go_straight(remap.place)
+        offsets.pass_over(remap.place)
+        slot.copy.track = Track(offsets, mapped=remap.mapped)
+
+
 DOUBT_MUTANTS = {
-    "an answer taken by a successor of the same name": replace(SOUND, asked_by_identity=False),
-    "missing offsets believed in a log that no cleaner works on": replace(SOUND, copy_type=_BelievesGaps),
-    "a batch beyond the log's end believed": replace(SOUND, copy_type=_BelievesAnyEnd),
-    "a leader epoch above the leader's believed": replace(SOUND, copy_type=_BelievesAnyEpoch),
-    "what was doubted is not looked at again": replace(SOUND, looked_again=False),
+    "an answer taken by a successor of the same name": Rules(
+        ((SourceReader, "_take", _takes_by_name), (SourceReader, "_send", _remembers_who_asked))
+    ),
+    "missing offsets believed in a log that no cleaner works on": _copied_by(_BelievesGaps),
+    "a batch beyond the log's end believed": _copied_by(_BelievesAnyEnd),
+    "a leader epoch above the leader's believed": _copied_by(_BelievesAnyEpoch),
+    "what was doubted is not looked at again": Rules(((attacher, "look_again", _looks_at_nothing),)),
 }
 
 
@@ -353,25 +460,31 @@ def test_the_simulation_of_spoiled_answers_catches_batches_that_overlap(monkeypa
 
 MAPPED, AUTO = Offsets.MAPPED, Offsets.AUTO
 MAP_MUTANTS = {
-    "map not refreshed before an attach": (replace(SOUND, maps_type=_ReadOnce), AUTO),
-    "map not read once more after the logs": (replace(SOUND, map_read_after_logs=False), MAPPED),
-    "remap not recorded before copying": (replace(SOUND, remap_recorded=False), AUTO),
-    "displaced batch not looked at": (replace(SOUND, displaced_looked_at=False), AUTO),
-    "displaced batch of a paused partition taken for a stranger's": (replace(SOUND, copy_type=_OnlyWhileCopying), AUTO),
-    "surplus markers used up by a shorter hole, unrecorded": (replace(SOUND, copy_type=_HealsTooEarly), AUTO),
-    "an attach at each hole, however short": (replace(SOUND, copy_type=_HealsAtAnyHole), AUTO),
-    "an unseen tail behind what was taken over": (replace(SOUND, decide=_sees_no_tail_taken_over), MAPPED),
-    "walk counts markers": (replace(SOUND, spans=_counts_markers), MAPPED),
-    "walk counts aborted records": (replace(SOUND, spans=_counts_aborted), MAPPED),
-    "walk counts what was given up": (replace(SOUND, spans=_counts_given_up), MAPPED),
-    "walk counts what lies before its beginning": (replace(SOUND, spans=_counts_whole_batches), MAPPED),
-    "walk begins one offset late": (replace(SOUND, reading_from=_begins_one_late), MAPPED),
-    "walk begins within a gap that was given up": (replace(SOUND, reading_from=_begins_within_the_gap), MAPPED),
-    "an attach does not know what was given up": (replace(SOUND, given_up_known=False), AUTO),
-    "what was given up since the walk is no news": (replace(SOUND, maps_type=_ForgetsGivenUp), MAPPED),
-    "an offset left out is never looked at again": (replace(SOUND, skips_forgotten=False), MAPPED),
-    "blocks of another generation believed": (replace(SOUND, maps_type=_AnyGeneration), MAPPED),
-    "what was taken over compared": (replace(SOUND, judged_from_known=False), MAPPED),
+    "map not refreshed before an attach": (Rules(maps_type=_ReadOnce), AUTO),
+    "map not read once more after the logs": (Rules(maps_type=_ReadsNothingAfterTheLogs), MAPPED),
+    "remap not recorded before copying": (Rules(maps_type=_RecordsNothing), AUTO),
+    "displaced batch not looked at": (Rules(((attacher, "what_displaced", _looks_at_nothing),)), AUTO),
+    "displaced batch of a paused partition taken for a stranger's": (_copied_by(_OnlyWhileCopying), AUTO),
+    "surplus markers used up by a shorter hole, unrecorded": (_copied_by(_HealsTooEarly), AUTO),
+    "an attach at each hole, however short": (_copied_by(_HealsAtAnyHole), AUTO),
+    "an unseen tail behind what was taken over": (_decided_by(_sees_no_tail_taken_over), MAPPED),
+    "walk counts markers": (Rules(((opening, "spans_of", _counts_markers),)), MAPPED),
+    "walk counts aborted records": (Rules(((opening, "spans_of", _counts_aborted),)), MAPPED),
+    "walk counts what was given up": (Rules(((opening, "spans_of", _counts_given_up),)), MAPPED),
+    "walk counts what lies before its beginning": (Rules(((opening, "spans_of", _counts_whole_batches),)), MAPPED),
+    "walk begins one offset late": (Rules(((walking, "reading_from", _begins_one_late),)), MAPPED),
+    "walk begins within a gap that was given up": (Rules(((walking, "reading_from", _begins_within_the_gap),)), MAPPED),
+    "an attach does not know what was given up": (
+        Rules(((facts, "spans_in", _counts_all), (facts, "Log", _log_of_all))),
+        AUTO,
+    ),
+    "what was given up since the walk is no news": (Rules(maps_type=_ForgetsGivenUp), MAPPED),
+    "an offset left out is never looked at again": (
+        Rules(((facts, "stepped_back", lambda _slot, mapping, _end: mapping),)),
+        MAPPED,
+    ),
+    "blocks of another generation believed": (Rules(maps_type=_AnyGeneration), MAPPED),
+    "what was taken over compared": (Rules(((facts, "mapping_of", _judges_all),)), MAPPED),
 }
 
 
@@ -383,37 +496,48 @@ def test_the_simulation_of_maps_catches(name: str) -> None:
     assert first_violation(rules, _seeds(name), offsets=offsets) is not None
 
 
-def _merges_nothing(passes: Passes, batch_bytes_max: int) -> list[Group]:
-    del batch_bytes_max
+def _merges_nothing(passes: Passes, batch_bytes_max: int, *, far: bool) -> list[Group]:
+    del batch_bytes_max, far
     return [Group(passes, merged=False)]
 
 
-def _merges_old_with_new(passes: Passes, batch_bytes_max: int) -> list[Group]:
-    del batch_bytes_max
+def _merges_old_with_new(passes: Passes, batch_bytes_max: int, *, far: bool) -> list[Group]:
+    del batch_bytes_max, far
     return [Group(passes, merged=len(passes) > 1)]
 
 
-ONE_BY_ONE = replace(SOUND, groups=_merges_nothing)
-"""More batches, so more moments between them: what these histories show comes sooner."""
+def _one_by_one(rules: Rules) -> Rules:
+    """Merge nothing: more batches, so more moments between them, and what these histories show comes sooner."""
+    return replace(rules, patches=(*rules.patches, (rewriting, "groups", _merges_nothing)))
+
 
 MUTANTS = {
-    "attach trusts log end and lastSequence apart": (replace(SOUND, decide=_trusts_the_end), False),
-    "attach trusts the end of an empty log": (replace(SOUND, decide=_trusts_an_empty_log), False),
-    "attach trusts a stored epoch however old": (replace(SOUND, decide=_trusts_the_stored_epoch), False),
-    "attach reads the source beside the target": (replace(SOUND, reads_in_order=False), True),
-    "attach compares no records": (replace(SOUND, decide=_compares_nothing), False),
-    "no claim needed for unguarded work": (replace(SOUND, claim_needed=False), True),
-    "doubt not waited out": (replace(SOUND, doubt_waited=False), True),
-    "guarded work goes on while another daemon lets the state age": (replace(SOUND, aging_waited=False), True),
-    "an answer heard late proves the place for now": (replace(SOUND, proven_when_sent=False), True),
-    "more than five in flight": (replace(SOUND, copy_type=_WideWindow), False),
-    "base offset of the answer not checked": (replace(SOUND, copy_type=_AnyOffset), False),
-    "next sequence restarted at 0": (replace(SOUND, copy_type=_FirstSequence), False),
-    "old record times taken for guarded": (replace(SOUND, copy_type=_NeverAlone), True),
-    "a fill repeated before the doubt time is over": (replace(SOUND, fill_doubt_waited=False), False),
-    "a fill beside batches in flight": (replace(ONE_BY_ONE, copy_type=_FillsBesideBatches), False),
-    "old record times merged with new ones": (replace(SOUND, groups=_merges_old_with_new), True),
-    "a sequence nobody remembers does not follow the offset": (replace(ONE_BY_ONE, copy_type=_CountsRecordsOnly), True),
+    "attach trusts log end and lastSequence apart": (_decided_by(_trusts_the_end), False),
+    "attach trusts the end of an empty log": (_decided_by(_trusts_an_empty_log), False),
+    "attach trusts a stored epoch however old": (_decided_by(_trusts_the_stored_epoch), False),
+    "attach reads the source beside the target": (
+        Rules(((attacher, "read_facts", _reads_source_first), (facts, "_source_ends", _what_was_read))),
+        True,
+    ),
+    "attach compares no records": (_decided_by(_compares_nothing), False),
+    "no claim needed for unguarded work": (
+        Rules(((Guard, "may_work_unguarded", lambda *_: True), (Guard, "may_fill", lambda *_: True))),
+        True,
+    ),
+    "doubt not waited out": (Rules(((ClusterSpec, "doubt_seconds", 0.0),)), True),
+    "guarded work goes on while another daemon lets the state age": (
+        Rules(((Guard, "_may_end", lambda *_: True), (Guard, "proven_since", lambda _: 0.0))),
+        True,
+    ),
+    "an answer heard late proves the place for now": (Rules(((TargetWriter, "_take", _proves_when_heard),)), True),
+    "more than five in flight": (_copied_by(_WideWindow), False),
+    "base offset of the answer not checked": (_copied_by(_AnyOffset), False),
+    "next sequence restarted at 0": (_copied_by(_FirstSequence), False),
+    "old record times taken for guarded": (_copied_by(_NeverAlone), True),
+    "a fill repeated before the doubt time is over": (Rules(((Guard, "may_fill", _fills_at_once),)), False),
+    "a fill beside batches in flight": (_one_by_one(_copied_by(_FillsBesideBatches)), False),
+    "old record times merged with new ones": (Rules(((rewriting, "groups", _merges_old_with_new),)), True),
+    "a sequence nobody remembers does not follow the offset": (_one_by_one(_copied_by(_CountsRecordsOnly)), True),
 }
 
 
@@ -428,271 +552,4 @@ def test_the_simulation_catches(name: str) -> None:
 def test_a_tail_that_stays_uncommitted_is_caught_and_the_true_log_end_helps() -> None:
     """With the guard off, the high watermark alone does not show what was appended: the limit of the doubt time."""
     assert first_violation(SOUND, _SEEDS, backlog=True, tail_may_stay=True) is not None
-    known = replace(SOUND, log_end_known=True)
-    assert first_violation(known, range(500), backlog=True, tail_may_stay=True) is None
-
-
-def test_a_leader_that_moved_is_no_hidden_danger() -> None:
-    """Its refusal may come after the append, but a new leader tells no end before its tail is committed (KIP-207)."""
-    assert first_violation(replace(SOUND, moved_is_doubt=False), range(500), backlog=True) is None
-
-
-# -- histories too rare to be met by chance ----------------------------------------------------------------------
-
-
-def _work(world: World, daemon: Daemon, *, answers: bool = True) -> None:
-    daemon.work_claim()
-    daemon.attach_for_claim()
-    while daemon.step_attach() and daemon.attaching is not None:
-        pass
-    daemon.fetch(9)
-    daemon.take()
-    while daemon.send():
-        pass
-    while answers and daemon.connection is not None and (world.deliver(daemon.connection) or daemon.hear()):
-        world.target.commit()
-    world.check()
-
-
-def _wait(world: World, daemon: Daemon, milliseconds: int) -> None:
-    for _ in range(milliseconds // 5_000):
-        world.advance(5_000)
-        daemon.work_claim()
-
-
-def _doubt_about_a_batch_that_ends_the_guard(rules: Rules) -> World:
-    """Lose the answer to an old batch while the state is still fresh; the batch arrives after the next attach."""
-    world = World(rules=replace(rules, aging_waited=False))
-    daemon = world.start_daemon()
-    world.source.append(2, world.now_ms)
-    _work(world, daemon)
-    world.source.append(2, world.now_ms - 2 * EXPIRY_MS)
-    _work(world, daemon, answers=False)
-    daemon.lose_connection()
-    (zombie,) = world.zombies
-    _work(world, daemon)
-    world.deliver(zombie)
-    world.target.commit()
-    world.target.expire(world.now_ms)
-    _wait(world, daemon, DOUBT_MS + 5_000)
-    for _ in range(3):
-        _work(world, daemon)
-    return world
-
-
-def test_a_place_read_before_the_end_of_the_doubt_time_proves_nothing() -> None:
-    """Waiting is not enough: the log has to be read again after it."""
-    world = _doubt_about_a_batch_that_ends_the_guard(SOUND)
-    assert world.target.high_watermark == world.source.end == 4
-
-    with pytest.raises(Violation, match="no copy of the source"):
-        _doubt_about_a_batch_that_ends_the_guard(replace(SOUND, proven_after_doubt=False))
-
-
-def _source_truncated_under_an_idle_daemon(rules: Rules) -> Daemon:
-    """Attach, read nothing, and let the source lose records and grow past the place again."""
-    world = World(rules=rules)
-    for _ in range(2):
-        world.source.append(2, world.now_ms)
-    first = world.start_daemon()
-    _work(world, first)
-    _work(world, first)
-    assert world.target.high_watermark == 4
-    world.kill_daemon(first)
-    second = world.start_daemon()
-    _work(world, second)
-    world.source.truncate(1)
-    for _ in range(2):
-        world.source.append(2, world.now_ms)
-    for _ in range(3):
-        _work(world, second)
-    return second
-
-
-def test_an_attach_that_does_not_tell_the_source_epoch_misses_a_truncation() -> None:
-    """The first fetch after it carries no epoch, so that the broker cannot name the divergence."""
-    assert _source_truncated_under_an_idle_daemon(SOUND).copy.reason is Reason.SOURCE_TRUNCATED
-
-    with pytest.raises(Violation, match="no copy of the source"):
-        _source_truncated_under_an_idle_daemon(replace(SOUND, source_epoch_known=False))
-
-
-def _source_truncated_under_markers(rules: Rules) -> Daemon:
-    """Copy a record and a marker; the source loses the marker's offset and writes records there."""
-    world = World(rules=rules)
-    world.source.append(1, world.now_ms)
-    world.source.append(1, world.now_ms, "control")
-    first = world.start_daemon()
-    _wait(world, first, DOUBT_MS + 5_000)
-    for _ in range(3):
-        _work(world, first)
-    assert world.target.high_watermark == 2
-    world.kill_daemon(first)
-    world.source.truncate(1)
-    world.source.append(3, world.now_ms)
-    second = world.start_daemon()
-    _wait(world, second, DOUBT_MS + 15_000)
-    for _ in range(3):
-        _work(world, second)
-    return second
-
-
-def test_a_marker_where_the_source_has_a_record_is_no_copy() -> None:
-    """The last records of both sides are equal: only what stands behind them tells."""
-    assert _source_truncated_under_markers(SOUND).copy.reason is Reason.CONTENT_MISMATCH
-
-    with pytest.raises(Violation, match="no copy of the source"):
-        _source_truncated_under_markers(replace(SOUND, decide=_compares_no_markers))
-
-
-def _ghost(world: World, markers: int = 1) -> None:
-    """Let markers of an earlier fill land late."""
-    world.haunted = True
-    world.target.fill(world.target.term, world.target.fill_epoch, markers, world.now_ms, lambda *_: None)
-
-
-def _filled(rules: Rules) -> tuple[World, Daemon]:
-    """Copy a marker."""
-    world = World(rules=rules, offsets=AUTO)
-    world.source.append(1, world.now_ms, "control")
-    daemon = world.start_daemon()
-    _wait(world, daemon, DOUBT_MS + 5_000)
-    for _ in range(3):
-        _work(world, daemon)
-    assert world.target.high_watermark == 1
-    return world, daemon
-
-
-def _two_daemons_record_a_difference(rules: Rules) -> World:
-    """Let one decide what to record, and wait; the other records it, and later another difference."""
-    world, daemon = _filled(rules)
-    world.kill_daemon(daemon)
-    _ghost(world)
-    world.target.commit()
-    world.source.append(2, world.now_ms)
-    slow, quick = world.start_daemon(), world.start_daemon()
-    while world.state.fence == 0:
-        slow.step_attach()
-    slow.step_attach()
-    _wait(world, quick, DOUBT_MS + 15_000)
-    for _ in range(3):
-        _work(world, quick)
-    _ghost(world)
-    world.source.append(2, world.now_ms)
-    for _ in range(4):
-        _work(world, quick)
-    assert [target for target, _ in world.target.data()] == [2, 3, 5, 6]
-    for daemon in (slow, quick):
-        world.source.bump_epoch()
-        world.source.append(1, world.now_ms)
-        for _ in range(4):
-            _work(world, daemon)
-    return world
-
-
-def test_a_difference_is_recorded_by_compare_and_set() -> None:
-    """Else the one who comes late takes back what the other one recorded, and copied behind."""
-    world = _two_daemons_record_a_difference(SOUND)
-    assert world.displaced_from() is None
-    assert len(world.target.data()) == 6
-
-    with pytest.raises(Violation, match="stopped without cause"):
-        _two_daemons_record_a_difference(replace(SOUND, maps_type=_RemapsBlindly, remap_compared=False))
-
-
-def _displaced_batch_behind_the_end(rules: Rules) -> World:
-    """Append a batch behind a marker too many; the marker is committed, the batch is not yet."""
-    world, daemon = _filled(rules)
-    world.source.append(1, world.now_ms)
-    _work(world, daemon, answers=False)
-    _ghost(world)
-    connection = daemon.connection
-    assert connection is not None
-    world.deliver(connection)
-    world.target.commit(1)
-    daemon.lose_connection()
-    for _ in range(3):
-        _work(world, daemon, answers=False)
-    if daemon.connection is not connection and daemon.connection is not None:
-        world.deliver(daemon.connection)
-        world.check()
-    world.target.commit()
-    for _ in range(3):
-        _work(world, daemon)
-    return world
-
-
-def test_a_sequence_that_follows_from_the_end_shows_nothing_where_markers_may_be_too_many() -> None:
-    """As many markers too many below the end as there are records behind it look like none of either."""
-    assert [record for _, record in _displaced_batch_behind_the_end(SOUND).target.data()] == [2]
-
-    with pytest.raises(Violation, match="no copy of the source"):
-        _displaced_batch_behind_the_end(replace(SOUND, decide=_trusts_a_sequence))
-
-
-def _written_while_an_attach_walks(rules: Rules) -> World:
-    """Let the source lose a record and write others; the holder of the claim writes its map before it has compared."""
-    world = World(rules=rules, offsets=MAPPED)
-    for _ in range(2):
-        world.source.append(1, world.now_ms)
-    first = world.start_daemon()
-    for _ in range(3):
-        _work(world, first)
-    assert world.target.high_watermark == 2
-    world.kill_daemon(first)
-    second = world.start_daemon()
-    _wait(world, second, DOUBT_MS + 15_000)
-    world.source.truncate(1)
-    world.source.append(1, world.now_ms, "control")
-    world.source.append(1, world.now_ms)
-    while second.copy.track is None or second.copy.track.offsets.end.target < world.target.high_watermark:
-        second.step_attach()
-    second.persist("taken")
-    _work(world, second)
-    assert second.copy.reason is Reason.CONTENT_MISMATCH
-    return world
-
-
-def test_a_map_that_is_not_proven_is_not_written() -> None:
-    """A block is believed by everybody, and for good."""
-    assert _written_while_an_attach_walks(SOUND).state.blocks() == []
-
-    with pytest.raises(Violation, match="a block says"):
-        _written_while_an_attach_walks(replace(SOUND, maps_type=_PersistsWhatIsNotProven))
-
-
-def _restarted_behind_dropped_blocks() -> Daemon:
-    """Let both logs lose what the first blocks of a map tell, and the blocks go with it."""
-    world = World(offsets=MAPPED)
-    daemon = world.start_daemon()
-    _wait(world, daemon, DOUBT_MS + 5_000)
-    for _ in range(12):
-        world.source.append(1, world.now_ms)
-        world.source.append(1, world.now_ms, "control")
-        _work(world, daemon)
-        _work(world, daemon)
-        daemon.persist("taken")
-    assert world.target.high_watermark == 12
-    world.source.delete_records(world.source.end - 4)
-    world.target.retain_from(world.target.log_end - 2)
-    world.source.bump_epoch()
-    world.source.append(1, world.now_ms)
-    for _ in range(3):
-        _work(world, daemon)
-    daemon.persist("taken")
-    assert daemon.copy.track is not None
-    assert daemon.copy.track.offsets.begin.target > 0
-    world.kill_daemon(daemon)
-    second = world.start_daemon()
-    for _ in range(3):
-        _work(world, second)
-    return second
-
-
-def test_a_map_goes_on_behind_blocks_that_were_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mirror record tells where it began, and nothing of what lies between there and the first block left."""
-    assert _restarted_behind_dropped_blocks().copy.is_copying()
-
-    monkeypatch.setattr(OffsetMap, "leap", lambda *_: False)
-    with pytest.raises(Violation, match="stopped without cause"):
-        _restarted_behind_dropped_blocks()
+    assert first_violation(SOUND, range(500), backlog=True, tail_may_stay=True, log_end_shown=True) is None

@@ -55,6 +55,7 @@ Prove = Callable[[BatchHeader], None]
 FILL_AHEAD_MAX = 1000
 """Offsets to be filled in one piece before which nothing behind them is taken: it would hold its frames meanwhile."""
 _NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
+_UNKNOWN_EPOCH = -1
 
 
 class Fill(NamedTuple):
@@ -336,7 +337,12 @@ class Intake:
     def _take_epoch(self, header: BatchHeader) -> bool:
         """Take a batch's leader epoch, which may be another than that of the one before; return whether to go on."""
         epoch = header.leader_epoch
-        if epoch in {self.epoch, -1}:
+        if epoch == self.epoch:
+            return True
+        if epoch == _UNKNOWN_EPOCH:
+            # A message of magic 0 or 1. The epoch of the batch before it ended somewhere before it: told to the source
+            # together with an offset behind it, that would be a divergence.
+            self.epoch = _UNKNOWN_EPOCH
             return True
         if self._edges.epoch_is_above(header):
             if self._edges.ignores_epoch(header):

@@ -1,4 +1,4 @@
-"""Finds out why a batch landed further on than it had to."""
+"""Finds out why a batch landed further on than it had to, and whether one did of which nobody knows any more."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from replicator.core.copy.attach_facts import Fault, Remap, Writer
 from replicator.core.copy.displaced import displaced_by
+from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.damage import target_read
-from replicator.engine.logs.reading import batches_between
+from replicator.engine.logs.reading import batches_between, last_data
 from replicator.engine.logs.side import Side
+from replicator.engine.logs.walking import Log, holds_record
 from replicator.wire import control
 
 if TYPE_CHECKING:
@@ -46,3 +48,38 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
             elif header.base_offset < place.target:
                 return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
     return displaced_by(None, place, mapped=mapped) if stands_there else None
+
+
+async def stands_further_on(source: Log, target: Log, slot: Slot) -> bool:
+    """Return whether the last batches of a target log stand behind markers that are none of the source's.
+
+    That is asked where the source has no record for the target's last one: a cleaner may have taken it, or the last one
+    is a copy of a record further up, and whoever was told that it had landed there has died before it was recorded.
+    Then the source has a record where the markers stand. No more batches than were in flight can stand behind them.
+
+    Raises:
+        KafkaError: A log cannot be read; later.
+        CorruptRecords: What is given cannot be read.
+    """
+    upper = target.end
+    with target_read(target.side, target.where):
+        for _ in range(IN_FLIGHT_BATCHES_MAX + 1):
+            found = await last_data(
+                target.side, target.connection, target.where, target.start, upper, compacted=target.compacted
+            )
+            lower = target.start if found is None else found.header.next_offset
+            # The first one may have markers behind it, and those stand for whatever the source has there.
+            if lower < upper < target.end:
+                break
+            if found is None:
+                return False
+            upper = found.header.base_offset
+        else:
+            return False
+    track = slot.copy.track
+    begin, end = (
+        (lower, upper)
+        if track is None
+        else (track.offsets.straight_to_source(lower), track.offsets.straight_to_source(upper))
+    )
+    return await holds_record(source, max(begin, source.start), end)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.copy.attach_facts import Entry, Mapping, SourceLog, Tail, TargetLog, Writer
 from replicator.core.offsets.offset_map import Place
+from replicator.engine.copy.displaced import stands_further_on
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
-from replicator.engine.logs.bounds import offsets_of
+from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import Unopened, content_at, last_offset, spans_in
 from replicator.engine.logs.reading import batches_between, last_data
@@ -93,7 +94,7 @@ async def read_facts(
     logs = await _target_logs(target, here, writer, slots)
     ends = await _source_ends(there, slots)
     empty = [slot.source for slot, (_, high_watermark, _) in ends.items() if 0 < starts[slot.source] >= high_watermark]
-    own_ends = await _log_ends(source, there, empty)
+    own_ends = await own_ends_of(source, there, empty)
     facts: dict[Slot, Facts] = {}
     for slot, log in logs.items():
         stable, high_watermark, epoch_end = ends[slot]
@@ -104,6 +105,14 @@ async def read_facts(
                 tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
             log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
         mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
+        if view.cleaned and log.tail is not None and (mapping is None or not mapping.mapped):
+            logs_now = (
+                Log(
+                    source, there, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up, slot.compacted
+                ),
+                Log(target, here, slot.target, log.start, log.tail.last_offset + 1, committed=False),
+            )
+            view = view._replace(cleaned=not await stands_further_on(*logs_now, slot))
         facts[slot] = Facts(
             log,
             SourceLog(
@@ -174,7 +183,7 @@ async def _target_logs(
     ends = await offsets_of(connection, wanted, control.LATEST)
     producers = await control.describe_producers(connection, wanted)
     # After the producers: an end that is still the one clients see shows that nothing was appended in between.
-    log_ends = await _log_ends(side, connection, wanted)
+    log_ends = await own_ends_of(side, connection, wanted)
     others_write = side.chooser is not None
     if others_write:
         ends = await _ends_beyond(connection, wanted, log_ends)
@@ -229,25 +238,6 @@ async def _ends_beyond(
             break
         await asyncio.sleep(_COMMIT_PAUSE_SECONDS)
     return ends
-
-
-async def _log_ends(side: Side, connection: Connection, wanted: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-    """Return each leader's own log end, committed or not, where it can be had.
-
-    A leader answers OffsetForLeaderEpoch of its present epoch with its log end (Kafka's LeaderEpochFileCache);
-    ListOffsets would only tell the high watermark.
-    """
-    epochs: dict[TopicPartition, int] = {}
-    for where in wanted:
-        leader = side.cluster.leader(where)
-        if leader is not None and leader.epoch >= 0:
-            epochs[where] = leader.epoch
-    if not epochs:
-        return {}
-    answers = await control.epoch_ends(connection, epochs)
-    return {
-        where: end for where, (code, epoch, end) in answers.items() if not code and epoch == epochs[where] and end >= 0
-    }
 
 
 def _our_entry(

@@ -32,7 +32,7 @@ from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from replicator.engine.copy.live_maps import OffsetMaps
     from replicator.engine.state.origins import Origins
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from replicator.model.spec import FlowSpec
 
 log = get_logger(__name__)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Watcher(Protocol):
@@ -75,6 +79,7 @@ class Pump:
         watcher: Who is told.
         maps: Where offsets stand that are not the source's own.
         origins: Whose records the source holds, where those of other flows are not copied.
+        now_ms: The wall clock in ms, to compare with record times.
 
     Attributes:
         context: What its parts share.
@@ -95,6 +100,7 @@ class Pump:
         watcher: Watcher,
         maps: OffsetMaps,
         origins: Origins | None = None,
+        now_ms: Callable[[], int] = _now_ms,
     ) -> None:
         line = FrameLine(flow.limits.in_flight_bytes)
         self.context = CopyContext(
@@ -110,7 +116,7 @@ class Pump:
             opener=Opener(line.frames),
             problems=Problems(source.cluster.spec.alias, target.cluster.spec.alias),
             now=asyncio.get_running_loop().time,
-            now_ms=_now_ms,
+            now_ms=now_ms,
         )
         self.shards = shards
         self.routes = Routes(self.context, self)
@@ -377,6 +383,11 @@ class Pump:
         slot.lag.reach(decision.offset)
         self._attach_loop.discard(slot)
         self.routes.begin(slot, there.node, here.node)
+        if not slot.copy.drained:
+            # A gap that was given up is filled from here. Nothing behind it need come for that to be sent: what comes
+            # may have to wait until all before it is acknowledged.
+            self.routes.ready(slot)
+            self.routes.writers_kick()
         if not slot.active:
             self._watcher.activated(slot)
         text = f"copying from offset {decision.offset}"
@@ -424,7 +435,3 @@ class Pump:
     def _nodes(self, apart: tuple[set[int], set[int]]) -> tuple[set[int], set[int]]:
         there, here = self.routes.nodes()
         return there | apart[0], here | apart[1]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

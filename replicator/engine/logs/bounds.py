@@ -41,6 +41,27 @@ async def offsets_of(
     return out
 
 
+async def own_ends_of(
+    side: Side, connection: Connection, wanted: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return each leader's own log end, committed or not, where it can be had.
+
+    A leader answers OffsetForLeaderEpoch of its present epoch with its log end (Kafka's LeaderEpochFileCache);
+    ListOffsets would only tell the high watermark.
+    """
+    epochs: dict[TopicPartition, int] = {}
+    for where in wanted:
+        leader = side.cluster.leader(where)
+        if leader is not None and leader.epoch >= 0:
+            epochs[where] = leader.epoch
+    if not epochs:
+        return {}
+    answers = await control.epoch_ends(connection, epochs)
+    return {
+        where: end for where, (code, epoch, end) in answers.items() if not code and epoch == epochs[where] and end >= 0
+    }
+
+
 async def starts_of(
     side: Side,
     wanted: Iterable[TopicPartition],

@@ -9,7 +9,7 @@ Neither log is ever compacted, or this would not be so.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.offsets.offset_map import OffsetMap, Place
@@ -121,6 +121,15 @@ async def holds_more(source: Log, offset: int) -> bool:
     return await anext(_spans(source, offset), None) is not None
 
 
+async def holds_record(source: Log, begin: int, end: int) -> bool:
+    """Return whether the source has a record to copy between two offsets.
+
+    Raises:
+        KafkaError: A broker refuses, or does not give what is there; later.
+    """
+    return await holds_more(replace(source, end=min(end, source.end)), begin)
+
+
 async def _target_spans(log: Log, begin: int) -> AsyncIterator[Span]:
     if log.start > begin and log.side.chooser is None:
         # What retention took held a record at each offset: a mapped copy writes nothing else.
@@ -132,7 +141,7 @@ async def _target_spans(log: Log, begin: int) -> AsyncIterator[Span]:
 
 async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:
     async for frame, header, aborted in batches_between(
-        log.side, log.connection, log.where, begin, log.end, committed=log.committed
+        log.side, log.connection, log.where, begin, log.end, committed=log.committed, compacted=log.compacted
     ):
         for span in await spans_in(frame, header, begin, log.end, aborted=aborted, given_up=log.given_up):
             yield span

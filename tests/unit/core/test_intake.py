@@ -164,6 +164,15 @@ def test_old_formats_are_encoded_at_the_offsets_inside() -> None:
     ]
 
 
+def test_a_message_of_an_old_format_leaves_the_leader_epoch_unknown() -> None:
+    """It has none. The source would see a divergence in the epoch before it, told with an offset behind it."""
+    old = BatchHeader(15, 80, -1, 1, 0, 0, 0, -1, -1, -1, -1, -1, -1, 0)
+    taken = intake(unpack=holding(15))
+    taken.take([header(10), old])
+
+    assert (taken.stop, taken.expected, taken.epoch) == (None, 16, -1)
+
+
 def test_aborted_batches_are_told_by_the_list_and_the_markers() -> None:
     """A producer's committed batches before and after its aborted ones are copied."""
     log = [

@@ -1,0 +1,331 @@
+"""One daemon of a world: the parts of a flow that copy, assembled as `engine.flow.assembly` does it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, cast
+
+from replicator.core.copy.attach_facts import Writers
+from replicator.core.copy.values import Phase, TargetLimits
+from replicator.core.topics.ownership import DOUBTS
+from replicator.engine.copy.fill_route import FillRoute
+from replicator.engine.copy.producer_state import Guard, ShardProducer
+from replicator.engine.copy.pump import Pump
+from replicator.engine.logs.choosing import OnlyOurs
+from replicator.engine.logs.side import Side
+from replicator.engine.state import records as state
+from replicator.engine.state.log import StateLog
+from replicator.engine.state.origins import Origins
+from replicator.engine.work.claim import ClaimKeeper
+from replicator.engine.work.shards import Shard
+from replicator.errors import ConnectionFailed, ReplicatorError
+from replicator.model.names import STATE_TOPIC, fill_route_transactional_id
+from replicator.model.security import ClusterSpec
+from replicator.model.spec import FlowSpec, Limits, LoopGuard, Offsets, Pattern, PatternKind, Selection
+from replicator.model.states import Reason
+from replicator.state_pb import state_pb2 as pb
+from replicator.wire.cluster import Cluster
+from tests.copy_world.broker import TARGET_ID, TOPIC, Broker, source_id
+from tests.copy_world.network import ModelConnections, Pipe
+from tests.copy_world.rules import QUEUE_BYTES_MAX, REGISTERED, REQUEST_SECONDS, TIMING, UID, WHERE, WRITER
+from tests.copy_world.source_log import BATCH_BYTES_MAX, FLOW_PRODUCER
+from tests.copy_world.target_log import GUARD_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicator.core.copy.machine import PartitionCopy
+    from replicator.core.copy.track import Track
+    from replicator.engine.copy.facts import Facts
+    from replicator.engine.copy.partition import Slot
+    from replicator.engine.work.shards import Shards
+    from tests.copy_world.world import World
+
+_TOPICS = Selection((Pattern(PatternKind.GLOB, "*"),))
+_IN_FLIGHT_BYTES = 768 << 10
+_AGAIN_SECONDS = 1.0
+_SOURCE, _TARGET = (
+    ClusterSpec(alias, ((alias, 1),), request_timeout_seconds=REQUEST_SECONDS, doubt_margin_seconds=REQUEST_SECONDS)
+    for alias in ("source", "target")
+)
+SIDES = {"source": _SOURCE, "target": _TARGET}
+
+
+class _NeverAlone:
+    """Other daemons may always be there."""
+
+    def is_known(self) -> bool:
+        """See `producer_state.Others`."""
+        return True
+
+    async def is_alone(self) -> bool:
+        """See `producer_state.Others`."""
+        return False
+
+
+class _FlowsOfSource:
+    """What is recorded on the source: that one flow writes to it."""
+
+    async def read(self) -> Mapping[bytes, bytes]:
+        """See `SourceState.read`."""
+        record = pb.WriterRecord(producer_id=FLOW_PRODUCER)
+        return {state.writer_key("another"): record.SerializeToString()}
+
+
+class Daemon:
+    """One daemon of the flow, as far as one partition is concerned.
+
+    Attributes:
+        name: Its own.
+        pipes: Its connections that are open.
+        pump: The pump.
+        slot: Its partition.
+        facts: What its last attach read.
+        displaced: Whether it was told of a batch that landed further on, and does not know why yet.
+        displaced_by_another, place_may_be_lost: As they were when its partition stopped.
+        mapped_before: How far its map was checked.
+    """
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.pipes: list[Pipe] = []
+        self.facts: Facts | None = None
+        self.displaced = False
+        self.displaced_by_another = False
+        self.place_may_be_lost = True
+        self.mapped_before: tuple[Track, int] | None = None
+        self.dead = False
+        self.source = self._cluster(world.brokers["source"])
+        self.target = self._cluster(world.brokers["target"])
+        self.state_log = StateLog(self.target)
+        self.claim: ClaimKeeper
+        self.pump: Pump
+        self.slot: Slot
+        self._stepping: asyncio.Task[None] | None = None
+        self._persisting: asyncio.Task[None] | None = None
+        self._main = world.loop.create_task(self._run())
+
+    def _cluster(self, broker: Broker) -> Cluster:
+        spec = SIDES[broker.alias]
+        made = Cluster(spec)
+        made._connections = ModelConnections(
+            spec,
+            made._prove,
+            lambda node, purpose: self._opened(broker, node, purpose),
+        )
+        return made
+
+    def _opened(self, broker: Broker, node: int, purpose: str) -> Pipe:
+        if self.dead:
+            raise ConnectionFailed("the process is gone", cluster=broker.alias)
+        pipe = Pipe(self.name, broker, node, purpose, lambda: self.world.now_ms)
+        self.pipes.append(pipe)
+        return pipe
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has begun with its partition."""
+        return hasattr(self, "slot")
+
+    @property
+    def copy(self) -> PartitionCopy:
+        """The partition's machine."""
+        return self.slot.copy
+
+    async def _run(self) -> None:
+        world, now = self.world, self.world.loop.time
+        await self._find_its_way()
+        self.claim = ClaimKeeper(self.state_log, UID, 0, self.name, TIMING, _TARGET.doubt_seconds, now=now)
+        self.claim.want(1)
+        shard = Shard(0, self.claim, works=True)
+        route = FillRoute(self.target, fill_route_transactional_id(UID, 0), WRITER.fill_id, now)
+        guard = Guard(self.claim, _NeverAlone(), _TARGET.doubt_seconds, now, lambda: world.now_ms, self._writers_kick)
+        flow = FlowSpec(
+            "flow",
+            "source",
+            "target",
+            _TOPICS,
+            offsets=world.offsets,
+            fill_limit=world.fill_length_max,
+            loop_guard=LoopGuard.ORIGIN if world.shared else LoopGuard.NONE,
+            limits=Limits(in_flight_bytes=_IN_FLIGHT_BYTES),
+        )
+        origins = Origins(cast("Any", _FlowsOfSource())) if world.shared else None
+        self.pump = Pump(
+            flow,
+            Side(self.source, {TOPIC: source_id(REGISTERED)}, origins),
+            Side(self.target, {TOPIC: TARGET_ID}, OnlyOurs(WRITER.producer_id) if world.shared else None),
+            Writers(WRITER),
+            cast("Shards", _OneShard(shard)),
+            producers={shard: ShardProducer(guard, route)},
+            watcher=self,
+            maps=world.rules.maps_type(UID, self.state_log),
+            origins=origins,
+            now_ms=lambda: world.now_ms,
+        )
+        self.pump.routes.queued_bytes_max = QUEUE_BYTES_MAX
+        self.begin()
+        follow = world.loop.create_task(self.state_log.follow())
+        try:
+            await self.pump.run()
+        finally:
+            follow.cancel()
+
+    async def _find_its_way(self) -> None:
+        while True:
+            try:
+                await self.source.refresh([TOPIC])
+                await self.target.refresh([TOPIC, STATE_TOPIC])
+                await self.state_log.read_to_end()
+            except ReplicatorError:
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                return
+
+    def _writers_kick(self) -> None:
+        self.pump.writers_kick()
+
+    def begin(self, *, doubtful: bool = False) -> None:
+        """Begin with the partition, as `Lineup` does."""
+        world = self.world
+        lenient = world.offsets is not Offsets.IDENTICAL
+        limits = TargetLimits(
+            BATCH_BYTES_MAX,
+            GUARD_MS,
+            world.fill_length_max,
+            may_be_mapped=lenient,
+            surplus_allowed=lenient,
+            others_write=world.shared,
+        )
+        slot = self.slot = self.pump.add(WHERE, WHERE, limits)
+        slot.active, slot.stored_epoch = world.active, world.stored_epoch
+        slot.surely_compacted = world.compacted
+        if doubtful:
+            slot.copy.doubtful, slot.doubt_until = True, world.loop.time() + _TARGET.doubt_seconds
+
+    def kill(self) -> None:
+        """End without a word; what is on its way may still arrive."""
+        self.dead = True
+        for task in (self._main, self._stepping, self._persisting):
+            if task is not None:
+                task.cancel()
+        for pipe in list(self.pipes):
+            pipe.lose("the process is gone")
+        self.world.loop.run_ready()
+        for cluster in (self.source, self.target):
+            cluster.close()
+        self.world.loop.run_ready()
+
+    # -- `pump.Watcher` -----------------------------------------------------------------------------------------------
+
+    def changed(self, slot: Slot, before: Phase, text: str) -> None:
+        """A partition changed its phase."""
+        del before, text
+        copy = slot.copy
+        if copy.phase is Phase.FAULTED:
+            if copy.reason is not None:
+                self.world.reasons.add(copy.reason)
+            self.displaced_by_another = not self.displaced and self.world.is_unrecorded()
+            self.place_may_be_lost = not self.lost_place or self.world.is_place_lost()
+        elif copy.phase is Phase.COPYING:
+            self.world.check_place(self)
+            self.displaced = False
+
+    def activated(self, slot: Slot) -> None:
+        """A partition is copied for the first time."""
+        slot.active = self.world.active = True
+
+    def intact_below(self, slot: Slot, source_end: int) -> int:
+        """Nothing is known to be whole."""
+        del slot, source_end
+        return 0
+
+    async def seeding(self, slot: Slot, offset: int) -> None:
+        """A partition is going to be seeded."""
+
+    def topics_stale(self) -> None:
+        """Look whether another topic stands under the name, as `TopicSync` does with the next pass."""
+        self.world.loop.call_soon(self.look_at_topic)
+
+    def look_at_topic(self) -> None:
+        """Stop the partition if the source's topic was made anew."""
+        if self.dead or not self.is_up or self.world.source.incarnation == REGISTERED:
+            return
+        if self.copy.phase is not Phase.FAULTED:
+            self.pump.fault(self.slot, Reason.SOURCE_RECREATED, "another topic stands under the name")
+
+    # -- what a history does ------------------------------------------------------------------------------------------
+
+    def step_claim(self) -> None:
+        """Take or renew the claim, unless that is under way."""
+        if self.is_up and (self._stepping is None or self._stepping.done()):
+            self._stepping = self.world.loop.create_task(_quietly(self.claim.step()))
+
+    def persist(self) -> None:
+        """Write blocks of the map, unless that is under way."""
+        if self.is_up and (self._persisting is None or self._persisting.done()):
+            self._persisting = self.world.loop.create_task(_quietly(self.pump.context.maps.persist([self.slot])))
+
+    def pause(self) -> None:
+        """Pause by wish."""
+        self.pump.pause(self.slot)
+
+    def unpause(self) -> None:
+        """Go on after a pause."""
+        if self.copy.phase is Phase.PAUSED and not self.slot.begins_again:
+            self.pump.resume(self.slot)
+
+    def resolve(self) -> None:
+        """Go on behind what an operator gave up."""
+        if self.copy.phase is Phase.FAULTED:
+            self.pump.resume(self.slot)
+
+    def succeed(self) -> None:
+        """Forget the partition and begin with it anew, as after `mirror resolve`."""
+        if self.copy.phase is Phase.FAULTED or self.copy.reason in DOUBTS:
+            return
+        doubtful = bool(self.copy.outstanding or self.copy.doubtful)
+        self.pump.remove(self.slot)
+        self.displaced = False
+        self.begin(doubtful=doubtful)
+
+    @property
+    def lost_place(self) -> bool:
+        """Whether the logs did not tell where the target's end stands."""
+        mapping = self.facts.mapping if self.facts is not None else None
+        return mapping is not None and mapping.place is None
+
+    @property
+    def seen_end(self) -> int:
+        """What the target's end was taken for, as an offset of the source."""
+        facts = self.facts
+        if facts is None:
+            return 0
+        place = facts.mapping.place if facts.mapping is not None else None
+        if facts.mapping is not None:
+            return -1 if place is None else place.source
+        return facts.target.end
+
+    def pipes_for(self, *purposes: str) -> list[Pipe]:
+        """Return the open connections for some purposes, each as ``cluster purpose``."""
+        return [pipe for pipe in self.pipes if not purposes or pipe.kind in purposes]
+
+
+class _OneShard:
+    """`Shards` with one shard, whose claim a history works."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    def of(self, _where: object) -> Shard:
+        """See `Shards.of`."""
+        return self._shard
+
+
+async def _quietly(work: Any) -> None:
+    with contextlib.suppress(ReplicatorError):  # the next time does it
+        await work

@@ -1,0 +1,281 @@
+"""Histories: seeded sequences of events, and the calm after the storm."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import Phase
+from replicator.errors import BugError
+from replicator.model.spec import Offsets
+from replicator.model.states import Reason
+from tests.copy_world.events import EVENTS, MORE, RARE, attend, begin, up
+from tests.copy_world.home import at_home
+from tests.copy_world.rules import SOUND, Rules, Violation
+from tests.copy_world.world import World
+
+_BACKLOG_SHARE = 0.5
+_LONG_LIVED_SHARE = 0.4
+_GAPS_SHARE = 0.5
+_TAKEN_OVER_SHARE = 0.25
+_COMPACTED_SHARE = 0.5
+_CALM_ROUNDS = 40
+_CALM_ROUNDS_PER_BATCH = 12
+_CALM_STEP_MS = 5_000
+_WAITS = frozenset({Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_DOUBT})
+_LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "truncate", "recreate", "write_alien"), 0) | {
+    "persist": 16,
+    "retain_copied": 5,
+    "work": 36,
+    "serve": 30,
+    "kill": 2,
+    "start": 4,
+}
+"""Weights for maps that grow, are written and lose their beginning."""
+_RESOLVED = {"truncate": 3, "accept": 12, "persist": 12, "work": 36, "serve": 24, "kill": 2, "start": 4}
+"""Weights for sources that lose records, and what operators do about it."""
+_SHARED = {"write_beside": 16, "append_by_a_flow": 4, "write_alien": 0, "ghost": 0, "deny_fills": 0}
+"""Weights where others write to the target, and flows to the source."""
+_DOUBTFUL = {"lie": 8, "succeed": 5, "work": 36, "serve": 24, "append_fresh": 16, "append_odd": 3, "pause": 2}
+"""Weights where answers of the source are spoiled, and partitions begin anew while one is on its way."""
+_GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
+
+
+# -- calm -----------------------------------------------------------------------------------------------------------
+
+
+def calm(world: World) -> None:
+    """Stop all faults and let the daemons work; check that they finish, within bounded rounds.
+
+    Raises:
+        Violation: The target does not become equal, and nothing explains why.
+    """
+    if not world.daemons:
+        begin(world)
+    world.state.is_down = False
+    world.lie = None
+    for pipe in list(world.zombies):
+        while world.deliver(pipe):
+            world.target.commit()
+    rounds = _CALM_ROUNDS + _CALM_ROUNDS_PER_BATCH * len(world.source.batches)
+    for _ in range(rounds):
+        _calm_round(world)
+        if _is_done(world):
+            return
+    states = [
+        (daemon.name, daemon.copy.phase, daemon.copy.reason, daemon.copy.detail)
+        for daemon in world.daemons
+        if daemon.is_up
+    ]
+    raise Violation(f"{world.target.high_watermark} of {world.source.end} after {rounds} calm rounds: {states}")
+
+
+def _calm_round(world: World) -> None:
+    for daemon in world.daemons:
+        if daemon.is_up:
+            daemon.unpause()
+            daemon.step_claim()
+            daemon.pump.leaders_stale()
+        world.settle()
+        attend(world, daemon, commits=True)
+        world.check()
+    world.target.commit()
+    world.advance(_CALM_STEP_MS)
+
+
+def _is_done(world: World) -> bool:
+    if world.offsets is Offsets.IDENTICAL:
+        if world.target.high_watermark == world.source.end and world.target.log_end == world.source.end:
+            return True
+    elif _is_equal(world):
+        return True
+    if world.alien and world.target.log_end > world.source.end:
+        return True  # nothing of ours is left to be sent, so that nothing of ours can meet the stranger's record
+    # The holder of the claim may have stopped with a reason; the other one then waits for a claim it need not get.
+    copies = [daemon.copy for daemon in up(world)]
+    stopped = [copy for copy in copies if copy.phase is Phase.FAULTED]
+    return bool(stopped) and all(_may_rest(world, copy) for copy in copies if copy not in stopped)
+
+
+def _may_rest(world: World, copy: PartitionCopy) -> bool:
+    """Return whether a daemon has nothing to do while another one has stopped."""
+    if copy.reason in _WAITS or copy.waits_for_claim or copy.fill_due():
+        return True
+    at_the_end = copy.is_copying() and copy.idle and copy.acked_offset == world.source.end
+    return world.offsets is not Offsets.IDENTICAL and at_the_end  # it cannot see what the other one found
+
+
+def _is_equal(world: World) -> bool:
+    target, end = world.target, world.source.end
+    copied = [record for _, record in world.copied() if record > 0]  # a stranger's are not
+    return (
+        target.high_watermark == target.log_end
+        and copied == world.wanted(world.source.histories[-1])
+        and any(daemon.copy.is_copying() and daemon.copy.acked_offset == end for daemon in up(world))
+    )
+
+
+# -- seeded histories -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What kind of history: how many events, which weights."""
+
+    steps: int
+    weights: dict[str, int]
+    one_at_a_time: bool
+    daemons: int
+
+
+_BACKLOG = {
+    "append_fresh": 2,
+    "append_old": 6,
+    "append_odd": 3,
+    "deliver": 20,
+    "drop_zombie": 1,
+    "commit": 16,
+    "expire": 12,
+    "start": 2,
+    "kill": 1,
+    "step_claim": 10,
+    "attach": 34,
+    "fetch": 12,
+    "take": 12,
+    "hear": 14,
+    "work": 40,
+    "serve": 24,
+    "lose_connection": 6,
+    "notice_leader": 3,
+    "advance": 8,
+}
+"""Weights for old record times: the guard is off, and the claim and the doubt time have to do the work."""
+
+
+def profile(chance: random.Random, steps: int, *, backlog: bool) -> Profile:
+    """Choose a kind of history; one that treats all events alike would rarely go deep anywhere."""
+    weights = {name: weight for name, (weight, _) in EVENTS.items()}
+    kept = chance.choice((None, None, None, *RARE))
+    for name in RARE:
+        if name != kept:
+            weights[name] = 0
+    for name, factors in {
+        "append_old": (0, 1, 3),
+        "change_leader": (0, 1, 3),
+        "kill": (0, 1, 4),
+        "lose_connection": (0, 1, 3),
+        "deliver": (1, 1, 2),
+        "commit": (1, 1, 2),
+        "expire": (0, 1, 2),
+        "pause": (0, 1),
+    }.items():
+        weights[name] *= chance.choice(factors)
+    if backlog or chance.random() < _BACKLOG_SHARE:
+        weights = dict.fromkeys(weights, 0) | _BACKLOG
+        weights["change_leader"] = chance.choice((0, 3))
+    return Profile(steps, weights, chance.random() < 0.5, chance.choice((1, 2, 2)))
+
+
+def run_history(
+    seed: int,
+    rules: Rules = SOUND,
+    steps: int = 90,
+    *,
+    backlog: bool = False,
+    tail_may_stay: bool = False,
+    offsets: Offsets = Offsets.IDENTICAL,
+    shared: bool = False,
+    doubtful: bool = False,
+    log_end_shown: bool = False,
+) -> World:
+    """Run one history and the calm after it.
+
+    Raises:
+        Violation: The invariant broke, or the copy never finished.
+    """
+    chance = random.Random(seed)  # noqa: S311 - a repeatable choice of events, no secret
+    kind = profile(chance, steps, backlog=backlog)
+    if not seed % 2:
+        kind.weights["append_odd"] = 0  # histories without fills go deeper elsewhere
+    world = World(rules=rules, one_at_a_time=kind.one_at_a_time, offsets=offsets, shared=shared)
+    world.log_end_shown = log_end_shown
+    with at_home(world, seed):
+        _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
+    return world
+
+
+def _run(world: World, kind: Profile, chance: random.Random, seed: int, *, tail_may_stay: bool, doubtful: bool) -> None:
+    offsets = world.offsets
+    world.target.tail_may_stay = tail_may_stay
+    if offsets is not Offsets.IDENTICAL:
+        _let_offsets_differ(world, kind.weights, chance, offsets)
+    elif seed % 8 == 1:
+        kind.weights.update(_GAPS)
+    if world.shared:
+        world.log_end_shown = True
+        kind.weights.update(_SHARED)
+    if doubtful:
+        world.compacted = chance.random() < _COMPACTED_SHARE
+        kind.weights.update(_DOUBTFUL)
+        if not world.compacted:
+            kind.weights["truncate"] = 0  # the model would leave a gap at the end, which only a cleaner leaves
+    for _ in range(kind.daemons):
+        begin(world)
+    if kind.daemons == 1:
+        kind.weights["start"] = 0 if not kind.weights["kill"] else 1
+    names = list(kind.weights)
+    for name in chance.choices(names, [kind.weights[name] for name in names], k=kind.steps):
+        EVENTS[name][1](world, chance.randrange)
+        world.check()
+    calm(world)
+    for daemon in list(world.daemons):
+        world.kill_daemon(daemon)
+
+
+def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Random, offsets: Offsets) -> None:
+    """Choose what is special about a history whose offsets need not be the source's."""
+    weights.update(MORE[offsets])
+    weights["append_odd"] = chance.choice((4, 12, 20))
+    if offsets is Offsets.MAPPED and chance.random() < _LONG_LIVED_SHARE:
+        weights.update(_LONG_LIVED)
+    elif chance.random() < _GAPS_SHARE:
+        weights.update(_GAPS)
+    elif offsets is Offsets.MAPPED:
+        weights.update(_RESOLVED)
+    if offsets is Offsets.AUTO:
+        world.fill_length_max = chance.choice((2, 5_000_000, 5_000_000))
+        weights["deny_fills"] *= chance.choice((0, 0, 1))
+    elif chance.random() < _TAKEN_OVER_SHARE:
+        world.take_over(1 + chance.randrange(3))
+
+
+def first_violation(
+    rules: Rules,
+    seeds: range,
+    steps: int = 90,
+    *,
+    backlog: bool = False,
+    tail_may_stay: bool = False,
+    offsets: Offsets = Offsets.IDENTICAL,
+    shared: bool = False,
+    doubtful: bool = False,
+    log_end_shown: bool = False,
+) -> str | None:
+    """Return how the first of these histories that goes wrong does so, or None."""
+    for seed in seeds:
+        try:
+            run_history(
+                seed,
+                rules,
+                steps,
+                backlog=backlog,
+                tail_may_stay=tail_may_stay,
+                offsets=offsets,
+                shared=shared,
+                doubtful=doubtful,
+                log_end_shown=log_end_shown,
+            )
+        except (Violation, BugError) as violation:
+            return f"seed {seed}: {violation}"
+    return None

@@ -1,0 +1,171 @@
+"""The judge of a world: is the target a copy, is every map exact, has every stop a reason that holds?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.doubt import DOUBTS_MAX
+from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Phase
+from replicator.core.offsets.offset_map import unpack
+from replicator.model.spec import Offsets
+from replicator.model.states import Reason
+from tests.copy_world.rules import Violation
+from tests.copy_world.target_log import NO_RECORD
+
+if TYPE_CHECKING:
+    from replicator.core.copy.track import Track
+    from tests.copy_world.daemon import Daemon
+    from tests.copy_world.world import World
+
+
+class Judge:
+    """Looks at one world; only at what has changed since the last time."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._seen_mutations = 0
+        self._described = 0
+        self._seen_described: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Raise unless the target is a copy, every map is exact and every stop has a reason that holds.
+
+        Raises:
+            Violation: It is not, one is not, or one does not.
+        """
+        if self.world.found:
+            raise Violation(self.world.found[0])
+        if self.world.target.mutations != self._seen_mutations:
+            self._seen_mutations = self.world.target.mutations
+            self._check_prefix()
+        self._see_what_is_described()
+        for daemon in self.world.daemons:
+            if not daemon.is_up:
+                continue
+            copy = daemon.copy
+            if copy.phase is Phase.FAULTED and not daemon.slot.begins_again:
+                self._check_reason(daemon)
+            elif copy.phase is Phase.COPYING and copy.target_end > self.world.target.high_watermark:
+                raise Violation(f"{daemon.name} believes {copy.target_end} to be acknowledged")
+            # After an operator began anew, a map of before means nothing until its daemon has read of that.
+            if copy.track is not None and (copy.is_copying() or not self.world.resolved):
+                check_map(self.world, daemon.name, copy.track, daemon.mapped_before)
+                daemon.mapped_before = (copy.track, copy.track.acked.target)
+            for pipe in daemon.pipes_for("target produce"):
+                if pipe.unanswered > IN_FLIGHT_BATCHES_MAX:
+                    raise Violation(f"{daemon.name} has {pipe.unanswered} batches in flight")
+
+    def _check_prefix(self) -> None:
+        if self.world.alien:
+            return
+        if self.world.offsets is not Offsets.IDENTICAL:
+            self._check_order()
+            return
+        copied = {
+            batch.base + at: record
+            for batch in self.world.target.log
+            for at, record in enumerate(batch.produced.records)
+        }
+        if len(copied) != self.world.target.log_end or not any(
+            all(
+                (NO_RECORD if self.world.is_given_up(offset) else history.get(offset, NO_RECORD)) == record
+                for offset, record in copied.items()
+            )
+            for history in self.world.source.histories
+        ):
+            raise Violation(
+                f"the target is no copy of the source: {copied} is in none of {self.world.source.histories}"
+            )
+
+    def _check_order(self) -> None:
+        copied = [record for _, record in self.world.copied()]
+        if not any(self.world.wanted(history)[: len(copied)] == copied for history in self.world.source.histories):
+            raise Violation(
+                f"the target is no copy of the source: {copied} is in none of {self.world.source.histories}"
+            )
+
+    def is_unrecorded(self) -> bool:
+        """Return whether records stand where none of the state topic's records ever told that they do.
+
+        Such a difference can be lost: with the daemon that alone was told of it, or behind another one.
+        """
+        first = self.world.displaced_from()
+        return first is not None and first >= self._described
+
+    def _see_what_is_described(self) -> None:
+        seen = (self.world.target.mutations, self.world.state.changed)
+        if self.world.offsets is Offsets.AUTO and seen != self._seen_described:
+            self._seen_described = seen
+            self._described = min(self._described, self.world.target.log_end)
+            if self.world.displaced_from() is None:
+                self._described = self.world.target.log_end
+
+    def _check_reason(self, daemon: Daemon) -> None:
+        reason, source = daemon.copy.reason, self.world.source
+        another = source.truncated or source.incarnation > 0 or self.world.alien
+        holds = {
+            Reason.SOURCE_TRUNCATED: another or daemon.displaced_by_another,
+            Reason.CONTENT_MISMATCH: another or daemon.displaced_by_another,
+            Reason.SOURCE_RECREATED: source.incarnation > 0,
+            Reason.OVERTAKEN_BY_RETENTION: source.incarnation > 0
+            or (source.start > daemon.seen_end and daemon.place_may_be_lost),
+            Reason.FOREIGN_WRITER: self.world.alien,
+            Reason.CORRUPT_BATCH: self.world.lies >= DOUBTS_MAX,
+            Reason.RECORD_TOO_LARGE: source.truncated
+            or source.incarnation > 0
+            or daemon.copy.next_offset in source.odd_offsets,
+        }
+        if reason is None or not holds.get(reason, False):
+            raise Violation(f"{daemon.name} stopped without cause: {reason} {daemon.copy.detail}")
+
+    def check_blocks(self) -> None:
+        """Compare every block on the state topic with the two logs.
+
+        Raises:
+            Violation: One says what is not so.
+        """
+        where = {record: offset for history in self.world.source.histories for offset, record in history.items()}
+        copied = {
+            target: where.get(record) for target, record in self.world.target.data() if target >= self.world.judged_from
+        }
+        for block in self.world.blocks():
+            for run in unpack(block):
+                for at in range(run.length):
+                    if copied.get(run.target + at, run.source + at) != run.source + at:
+                        raise Violation(
+                            f"a block says {run}, but {copied[run.target + at]} stands at {run.target + at}"
+                        )
+
+
+def check_map(world: World, name: str, track: Track, before: tuple[Track, int] | None) -> None:
+    """Compare a daemon's map with the two logs, record by record; only what is new since the last time.
+
+    Raises:
+        Violation: A copied record is mapped elsewhere.
+    """
+    offsets, end = track.offsets, track.acked.target  # what a walk found beyond counts once it is resumed from
+    known = before[1] if before is not None and before[0] is track else 0
+    if track.shift < 0 and not track.mapped:
+        raise Violation(f"{name} copies {-track.shift} offsets behind, where markers stand for what is left out")
+    if known == end or world.alien or world.source.incarnation:
+        return
+    where: dict[int, int] = {}
+    for history in world.source.histories:
+        where.update({record: offset for offset, record in history.items()})
+    copied = world.copied()
+    for target, record in copied:
+        source = where[record]
+        if max(known, offsets.begin.target) <= target < end and (
+            offsets.to_target(source) != target or offsets.to_source(target) != source
+        ):
+            raise Violation(
+                f"{name} maps {source} to {offsets.to_target(source)} and {target} to {offsets.to_source(target)}, "
+                f"but {source} stands at {target}: {list(offsets.runs())} up to {offsets.end}"
+            )
+    if not world.source.truncated:
+        there = {record for _, record in copied}
+        history = {
+            offset: record for offset, record in world.source.histories[-1].items() if offset < track.acked.source
+        }
+        if not there.issuperset(world.wanted(history)):
+            raise Violation(f"{name} believes that all is copied below {track.acked.source}")

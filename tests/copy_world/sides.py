@@ -1,0 +1,188 @@
+"""The brokers of the source and those of the target: what of their answers comes from the logs themselves."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from kio.schema.errors import ErrorCode
+from kio.schema.write_txn_markers.v1.request import WriteTxnMarkersRequest
+from kio.schema.write_txn_markers.v1.response import (
+    WritableTxnMarkerPartitionResult,
+    WritableTxnMarkerResult,
+    WritableTxnMarkerTopicResult,
+    WriteTxnMarkersResponse,
+)
+from kio.serial import entity_reader, entity_writer
+from kio.static.primitive import i32
+
+from replicator.model.batch import MAGIC_V2
+from replicator.model.names import STATE_TOPIC
+from replicator.wire.batch import scan
+from tests.copy_world.batches import placed, produced_from, source_bytes, stored_bytes
+from tests.copy_world.broker import (
+    BATCHES_MAX,
+    EARLIEST,
+    EARLIEST_LOCAL,
+    NODES,
+    OUT_OF_RANGE,
+    STATE_ID,
+    STATE_UNREACHABLE,
+    TARGET_ID,
+    TOPIC,
+    UNKNOWN_TOPIC,
+    Broker,
+    source_id,
+)
+from tests.copy_world.fetching import Given, Want, produce_answer, produce_asked
+from tests.copy_world.source_log import BATCH_BYTES_MAX, SourceBatch
+from tests.copy_world.target_log import CLUSTER_AUTHORIZATION_FAILED
+
+if TYPE_CHECKING:
+    from tests.copy_world.network import Answering, Pipe
+
+
+class SourceBrokers(Broker):
+    """The cluster that is copied from."""
+
+    def leader(self) -> tuple[int, int]:
+        """See `Broker.leader`."""
+        epoch = self.world.source.epochs[-1][0]
+        return NODES[epoch % len(NODES)], epoch
+
+    def topic_id(self, topic: str) -> bytes | None:
+        """See `Broker.topic_id`."""
+        return source_id(self.world.source.incarnation) if topic == TOPIC else None
+
+    def give(self, want: Want, *, spoils: bool) -> Given:
+        """See `Broker.give`."""
+        source = self.world.source
+        end, start = source.end, source.start
+        answer = source.fetch(source.incarnation, want.offset, want.last_epoch, BATCHES_MAX)
+        if answer.refusal is not None:
+            return Given(OUT_OF_RANGE, end, end, start)
+        if answer.diverging is not None:
+            return Given(0, end, end, start, answer.diverging)
+        given = self.world.spoiled(answer) if spoils else answer
+        raws = [_stored(batch, answer.batches) for batch in given.batches]
+        return Given(0, end, end, start, None, answer.aborted, b"".join(raws))
+
+    def bounds(self, timestamp: int) -> int | None:
+        """See `Broker.bounds`."""
+        source = self.world.source
+        return source.start if timestamp in {EARLIEST, EARLIEST_LOCAL} else source.end
+
+    def epoch_end(self, epoch: int) -> tuple[int, int]:
+        """See `Broker.epoch_end`."""
+        return self.world.source.epoch_end(epoch)
+
+
+def _stored(batch: SourceBatch, honest: tuple[SourceBatch, ...]) -> bytes:
+    """Return a batch as bytes; one that was spoiled has its own checksum, which covers not all that it claims."""
+    # Records are never shared by two batches, so those of a spoiled one tell which it was.
+    found = next((each for each in honest if each.records and each.records is batch.records), batch)
+    raw = source_bytes(found, BATCH_BYTES_MAX if found.header.size > BATCH_BYTES_MAX else 0)
+    if found is batch:
+        return raw
+    if found.header.magic != MAGIC_V2:
+        return batch.header.base_offset.to_bytes(8, "big", signed=True) + raw[8:]
+    return placed(raw, batch.header.base_offset, batch.header.leader_epoch)
+
+
+class TargetBrokers(Broker):
+    """The cluster that is copied to, with `replicator.state`."""
+
+    def leader(self) -> tuple[int, int]:
+        """See `Broker.leader`."""
+        term = self.world.target.term
+        return NODES[term % len(NODES)], term
+
+    def topic_id(self, topic: str) -> bytes | None:
+        """See `Broker.topic_id`."""
+        return {TOPIC: TARGET_ID, STATE_TOPIC: STATE_ID}.get(topic)
+
+    def give(self, want: Want, *, spoils: bool) -> Given:
+        """See `Broker.give`."""
+        del spoils
+        target = self.world.target
+        end, start = target.high_watermark, target.start
+        if not start <= want.offset <= target.log_end:
+            return Given(OUT_OF_RANGE, end, end, start)
+        found = [each for each in target.log if each.next_offset > want.offset and each.base < end]
+        raws = [
+            placed(stored_bytes(each.produced, self.world.raw_of(each.produced)), each.base, target.term)
+            for each in found[:BATCHES_MAX]
+        ]
+        return Given(0, end, end, start, None, (), b"".join(raws))
+
+    def bounds(self, timestamp: int) -> int | None:
+        """See `Broker.bounds`."""
+        target = self.world.target
+        return target.start if timestamp in {EARLIEST, EARLIEST_LOCAL} else target.visible_end()
+
+    def epoch_end(self, epoch: int) -> tuple[int, int]:
+        """See `Broker.epoch_end`; of the present epoch that is the leader's own log end."""
+        target = self.world.target
+        return (epoch, target.log_end) if epoch == target.term and self.world.log_end_shown else (-1, -1)
+
+    def _producers_of(self) -> list[tuple[int, int, int, int]]:
+        target = self.world.target
+        return [
+            (producer, state.epoch, state.batches[-1][1] if state.batches else -1, state.last_timestamp)
+            for producer, state in target.states.items()
+        ]
+
+    def _produce(self, pipe: Pipe, answering: Answering) -> None:
+        asked = produce_asked(answering.request.body, answering.request.version)
+
+        def on_answer(code: int, base: int) -> None:
+            answering.give(produce_answer(asked.topic, asked.partition, code, base))
+
+        if asked.topic == STATE_TOPIC:
+            on_answer(*self._append_state(asked.raw))
+            return
+        if asked.topic not in {TOPIC, TARGET_ID}:
+            on_answer(UNKNOWN_TOPIC, -1)
+            return
+        target = self.world.target
+        term = target.term if self.leader()[0] == pipe.node else -1
+        produced = produced_from(asked.raw)
+        self.world.keep_raw(produced, asked.raw)
+        target.produce(term, produced, self.world.now_ms, on_answer)
+
+    def _append_state(self, raw: bytes) -> tuple[int, int]:
+        state, header = self.world.state, produced_header(raw)
+        if state.is_down:
+            return STATE_UNREACHABLE, -1
+        if header.is_transactional and not self.world.coordinator.may_write(
+            header.producer_id, header.producer_epoch, (STATE_TOPIC, 0)
+        ):
+            return 47, -1
+        return 0, state.append(raw)
+
+    def _markers(self, pipe: Pipe, answering: Answering) -> None:
+        request, _ = entity_reader(WriteTxnMarkersRequest)(answering.request.body, 0)
+        first = request.markers[0]
+        target = self.world.target
+
+        def on_answer(code: int, _base: int) -> None:
+            result = WritableTxnMarkerPartitionResult(partition_index=i32(0), error_code=ErrorCode(code))
+            topic = WritableTxnMarkerTopicResult(name=first.topics[0].name, partitions=(result,))
+            answer = WriteTxnMarkersResponse(
+                markers=(WritableTxnMarkerResult(producer_id=first.producer_id, topics=(topic,)),)
+            )
+            encoded = io.BytesIO(b"\x00")
+            encoded.seek(1)
+            entity_writer(WriteTxnMarkersResponse)(encoded, answer)
+            answering.give(encoded.getvalue())
+
+        if self.world.markers_denied:
+            on_answer(CLUSTER_AUTHORIZATION_FAILED, -1)
+            return
+        term = target.term if self.leader()[0] == pipe.node else -1
+        target.fill(term, int(first.producer_epoch), len(request.markers), self.world.now_ms, on_answer)
+
+
+def produced_header(raw: bytes) -> Any:
+    """Return a batch's header."""
+    return scan(raw, 0, len(raw))[0]

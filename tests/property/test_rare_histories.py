@@ -1,0 +1,490 @@
+"""Histories of the copy too rare to be met by chance, each with the rule that it is about broken once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from replicator.core.copy.attach import decide
+from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, TargetLog, Wait, Writer
+from replicator.core.offsets.offset_map import OffsetMap
+from replicator.engine.copy import attacher, facts
+from replicator.engine.copy.live_maps import OffsetMaps
+from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.producer_state import Guard
+from replicator.engine.copy.pump import Pump
+from replicator.engine.state import records as state
+from replicator.model.batch import sequence_after
+from replicator.model.names import state_transactional_id
+from replicator.model.spec import Offsets
+from replicator.model.states import Reason
+from tests.copy_world.daemon import Daemon
+from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend
+from tests.copy_world.events import begin as begin_daemon
+from tests.copy_world.home import at_home
+from tests.copy_world.rules import DOUBT_MS, SOUND, UID, Rules, Violation
+from tests.copy_world.target_log import EXPIRY_MS
+from tests.copy_world.world import World
+
+MAPPED, AUTO = Offsets.MAPPED, Offsets.AUTO
+
+
+def _started(world: World) -> Daemon:
+    begin_daemon(world)
+    return world.daemons[-1]
+
+
+def _work(world: World, daemon: Daemon, *, answers: bool = True) -> None:
+    daemon.step_claim()
+    world.settle()
+    attend(world, daemon, *CONTROL, *FETCH)
+    if answers:
+        attend(world, daemon, *CONTROL, *FETCH, *PRODUCE, commits=True)
+    world.check()
+
+
+def _wait(world: World, daemon: Daemon, milliseconds: int) -> None:
+    """Let time pass; the daemon keeps its claim."""
+    for _ in range(milliseconds // 5_000):
+        world.advance(5_000)
+        daemon.step_claim()
+        world.settle()
+        attend(world, daemon, *CONTROL, commits=True)
+
+
+def _with(rules: Rules, *patches: tuple[object, str, object]) -> Rules:
+    return replace(rules, patches=(*rules.patches, *patches))
+
+
+_LETS_AGE = ((Guard, "_may_end", lambda *_: True), (Guard, "proven_since", lambda _: 0.0))
+
+
+def _doubt_about_a_batch_that_ends_the_guard(rules: Rules) -> World:
+    """Lose the answer to an old batch while the state is still fresh; the batch arrives after the next attach."""
+    world = World(rules=_with(rules, *_LETS_AGE))
+    with at_home(world, 0):
+        daemon = _started(world)
+        world.source.append(2, world.now_ms)
+        _work(world, daemon)
+        world.source.append(2, world.now_ms - 2 * EXPIRY_MS)
+        _work(world, daemon, answers=False)
+        (pipe,) = daemon.pipes_for(*PRODUCE)
+        pipe.lose()
+        world.settle()
+        (zombie,) = world.zombies
+        _work(world, daemon, answers=False)
+        world.deliver(zombie)
+        world.target.commit()
+        world.target.expire(world.now_ms)
+        _wait(world, daemon, DOUBT_MS + 5_000)
+        for _ in range(3):
+            _work(world, daemon)
+            world.advance(5_000)
+    return world
+
+
+def _proves_nothing_anew(self: Guard, slot: Slot) -> bool:
+    """Wait the doubt time out, and go on from where the log was read before."""
+    since = self.claim.effective_since()
+    now = self._now()
+    return since is not None and slot.verified_at >= since and now >= slot.doubt_until
+
+
+def test_a_place_read_before_the_end_of_the_doubt_time_proves_nothing() -> None:
+    """Waiting is not enough: the log has to be read again after it."""
+    world = _doubt_about_a_batch_that_ends_the_guard(SOUND)
+    assert world.target.high_watermark == world.source.end == 4
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _doubt_about_a_batch_that_ends_the_guard(_with(SOUND, (Guard, "may_fill", _proves_nothing_anew)))
+
+
+_begin_copying = Pump.begin_copying
+
+
+def _tells_no_epoch(self: Pump, slot: Slot, decision: Any, _source_epoch: int) -> bool:
+    """Forget which leader epoch was compared."""
+    return _begin_copying(self, slot, decision, -1)
+
+
+def _source_truncated_under_an_idle_daemon(rules: Rules) -> Daemon:
+    """Attach, and let the source lose records and grow past the place again while nothing can be read yet.
+
+    It happens under the same leader, of which the daemon hears at once: so nothing but what was told of the last record
+    shows it to the fetch that follows.
+    """
+    world = World(rules=rules)
+    with at_home(world, 0):
+        for _ in range(2):
+            world.source.append(2, world.now_ms)
+        first = _started(world)
+        _work(world, first)
+        _work(world, first)
+        assert world.target.high_watermark == 4
+        world.kill_daemon(first)
+        world.fetch_opens_seconds = 1.0
+        second = _started(world)
+        attend(world, second, *CONTROL)
+        assert second.copy.is_copying()
+        world.source.truncate(1)
+        world.source.bump_epoch()
+        for _ in range(2):
+            world.source.append(2, world.now_ms)
+        second.pump.leaders_stale()
+        world.settle()
+        attend(world, second, *CONTROL)
+        assert second.copy.is_copying()
+        world.advance(1_000)
+        for _ in range(3):
+            _work(world, second)
+    return second
+
+
+def test_an_attach_that_does_not_tell_the_source_epoch_misses_a_truncation() -> None:
+    """The first fetch after it carries no epoch, so that the broker cannot name the divergence."""
+    assert _source_truncated_under_an_idle_daemon(SOUND).copy.reason is Reason.SOURCE_TRUNCATED
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _source_truncated_under_an_idle_daemon(_with(SOUND, (Pump, "begin_copying", _tells_no_epoch)))
+
+
+def _compares_no_markers(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    return decide(writer, target, replace(source, unfilled=None), **given)
+
+
+def _source_truncated_under_markers(rules: Rules) -> Daemon:
+    """Copy a record and a marker; the source loses the marker's offset and writes records there."""
+    world = World(rules=rules)
+    with at_home(world, 0):
+        world.source.append(1, world.now_ms)
+        world.source.append(1, world.now_ms, "control")
+        first = _started(world)
+        _wait(world, first, DOUBT_MS + 5_000)
+        for _ in range(3):
+            _work(world, first)
+            world.advance(5_000)
+        assert world.target.high_watermark == 2
+        world.kill_daemon(first)
+        world.source.truncate(1)
+        world.source.append(3, world.now_ms)
+        second = _started(world)
+        _wait(world, second, DOUBT_MS + 15_000)
+        for _ in range(4):
+            _work(world, second)
+            world.advance(5_000)
+    return second
+
+
+def test_a_marker_where_the_source_has_a_record_is_no_copy() -> None:
+    """The last records of both sides are equal: only what stands behind them tells."""
+    assert _source_truncated_under_markers(SOUND).copy.reason is Reason.CONTENT_MISMATCH
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _source_truncated_under_markers(_with(SOUND, (attacher, "decide", _compares_no_markers)))
+
+
+def _ghost(world: World, markers: int = 1) -> None:
+    """Let markers of an earlier fill land late."""
+    world.haunted = True
+    world.target.fill(world.target.term, world.target.fill_epoch, markers, world.now_ms, lambda *_: None)
+
+
+def _filled(world: World) -> Daemon:
+    """Copy a marker."""
+    world.source.append(1, world.now_ms, "control")
+    daemon = _started(world)
+    _wait(world, daemon, DOUBT_MS + 5_000)
+    for _ in range(3):
+        _work(world, daemon)
+        world.advance(5_000)
+    assert world.target.high_watermark == 1
+    return daemon
+
+
+class _RemapsBlindly(OffsetMaps):
+    """Changes the map without a look at what it has become since it was read."""
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Take whatever is recorded now for what was read."""
+        await self.read_to_end()
+        record = state.get_mirror(self._log.records, self._uid, slot.target.topic)
+        number = slot.source.partition
+        found = record.maps[number] if record is not None and number in record.maps else None
+        slot.map_record = found.SerializeToString(deterministic=True) if found is not None else b""
+        await super().remap(slot, remap)
+
+
+def _step(world: World, daemon: Daemon) -> None:
+    """Let one request be taken and answered, of those of an attach."""
+    for pipe in daemon.pipes_for(*CONTROL[:-1]):
+        if world.deliver(pipe) or world.hear(pipe):
+            return
+
+
+def _two_daemons_record_a_difference(rules: Rules) -> World:
+    """Let one decide what to record, and wait; the other records it, and later another difference."""
+    world = World(rules=rules, offsets=AUTO)
+    with at_home(world, 0):
+        world.kill_daemon(_filled(world))
+        _ghost(world)
+        world.target.commit()
+        world.source.append(2, world.now_ms)
+        known = world.coordinator.known.get(state_transactional_id(UID))
+        changes = known.epoch if known is not None else -1
+        slow = _started_only(world)
+        while (known := world.coordinator.known.get(state_transactional_id(UID))) is None or known.epoch == changes:
+            _step(world, slow)
+        quick = _started(world)
+        _wait(world, quick, DOUBT_MS + 15_000)
+        for _ in range(3):
+            _work(world, quick)
+            world.advance(5_000)
+        _ghost(world)
+        world.source.append(2, world.now_ms)
+        for _ in range(4):
+            _work(world, quick)
+            world.advance(1_000)
+        assert [target for target, _ in world.target.data()] == [2, 3, 5, 6]
+        for daemon in (slow, quick):
+            world.source.bump_epoch()
+            world.source.append(1, world.now_ms)
+            for _ in range(4):
+                daemon.pump.leaders_stale()
+                _work(world, daemon)
+                world.advance(1_000)
+    return world
+
+
+def _started_only(world: World) -> Daemon:
+    """Start a daemon that has not heard of anything yet."""
+    daemon = world.start_daemon()
+    while not daemon.is_up:
+        _step(world, daemon)
+    return daemon
+
+
+def test_a_difference_is_recorded_by_compare_and_set() -> None:
+    """Else the one who comes late takes back what the other one recorded, and copied behind."""
+    world = _two_daemons_record_a_difference(SOUND)
+    assert world.displaced_from() is None
+    assert len(world.target.data()) == 6
+
+
+def _trusts_a_sequence(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    decision = decide(writer, target, source, **given)
+    entry = target.entry
+    if (
+        isinstance(decision, Wait)
+        and entry is not None
+        and target.tail is None
+        and sequence_after(entry.last_sequence, 1) == target.end
+    ):
+        return decide(writer, replace(target, log_end=target.end), source, **given)
+    return decision
+
+
+def _displaced_batch_behind_the_end(rules: Rules) -> World:
+    """Append a batch behind a marker too many; the marker is committed, the batch is not yet."""
+    world = World(rules=rules, offsets=AUTO)
+    with at_home(world, 0):
+        daemon = _filled(world)
+        world.source.append(1, world.now_ms)
+        _work(world, daemon, answers=False)
+        _ghost(world)
+        (pipe,) = daemon.pipes_for(*PRODUCE)
+        assert world.deliver(pipe)
+        world.target.commit(1)
+        world.target.tail_may_stay = True
+        pipe.lose()
+        world.settle()
+        for _ in range(3):
+            world.advance(5_000)
+            _work(world, daemon, answers=False)
+        for pipe in daemon.pipes_for(*PRODUCE):
+            world.deliver(pipe)
+            world.check()
+        world.target.commit()
+        for _ in range(5):
+            _work(world, daemon)
+            world.advance(5_000)
+    return world
+
+
+def test_a_sequence_that_follows_from_the_end_shows_nothing_where_markers_may_be_too_many() -> None:
+    """As many markers too many below the end as there are records behind it look like none of either."""
+    assert [record for _, record in _displaced_batch_behind_the_end(SOUND).target.data()] == [2]
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _displaced_batch_behind_the_end(_with(SOUND, (attacher, "decide", _trusts_a_sequence)))
+
+
+class _PersistsWhatIsNotProven(OffsetMaps):
+    """Writes blocks of maps that nobody copies by."""
+
+    async def persist(self, slots: Iterable[Slot]) -> None:
+        """Also of partitions that stand still."""
+        for slot in slots:
+            track, number = slot.copy.track, slot.shard.claim.number
+            if track is not None and track.mapped and slot in self._written and number:
+                changes, after = self._blocks_to_write(slot, track.offsets, number)
+                await self._append(changes, [(slot, self._written[slot], after)])
+
+
+def _written_while_an_attach_walks(rules: Rules) -> World:
+    """Let the source lose a record and write others; the holder of the claim writes its map before it has compared."""
+    world = World(rules=rules, offsets=MAPPED)
+    with at_home(world, 0):
+        for _ in range(2):
+            world.source.append(1, world.now_ms)
+        first = _started(world)
+        for _ in range(3):
+            _work(world, first)
+        assert world.target.high_watermark == 2
+        _wait(world, first, 5_000)
+        world.source.truncate(1)
+        world.source.append(1, world.now_ms, "control")
+        world.source.append(1, world.now_ms)
+        world.kill_daemon(first)
+        second = _started_only(world)
+        _wait_for_the_claim(world, second)
+        while second.copy.track is None or second.copy.track.offsets.end.target < world.target.high_watermark:
+            _step(world, second)
+        second.persist()
+        for _ in range(4):
+            _work(world, second)
+        world.check_blocks()
+        assert second.copy.reason is Reason.CONTENT_MISMATCH
+    return world
+
+
+def _wait_for_the_claim(world: World, daemon: Daemon) -> None:
+    """Let a daemon take the claim while nothing else of it gets anywhere."""
+    for _ in range(40):
+        world.loop.pass_time(1.0)
+        daemon.step_claim()
+        world.settle()
+        for pipe in daemon.pipes_for("target control", "target None"):
+            while world.deliver(pipe) or world.hear(pipe):
+                pass
+        if daemon.claim.effective_since() is not None:
+            return
+    raise AssertionError("it never got the claim")
+
+
+def test_a_map_that_is_not_proven_is_not_written() -> None:
+    """A block is believed by everybody, and for good."""
+    assert _written_while_an_attach_walks(SOUND).blocks() == []
+
+    with pytest.raises(Violation, match="a block says"):
+        _written_while_an_attach_walks(Rules(maps_type=_PersistsWhatIsNotProven))
+
+
+def _restarted_behind_dropped_blocks() -> Daemon:
+    """Let both logs lose what the first blocks of a map tell, and the blocks go with it."""
+    world = World(offsets=MAPPED)
+    with at_home(world, 0):
+        daemon = _started(world)
+        _wait(world, daemon, DOUBT_MS + 5_000)
+        for _ in range(12):
+            world.source.append(1, world.now_ms)
+            world.source.append(1, world.now_ms, "control")
+            _work(world, daemon)
+            _work(world, daemon)
+            daemon.persist()
+            _work(world, daemon)
+        assert world.target.high_watermark == 12
+        world.source.delete_records(world.source.end - 4)
+        world.target.retain_from(world.target.log_end - 2)
+        world.source.bump_epoch()
+        world.source.append(1, world.now_ms)
+        for _ in range(3):
+            daemon.pump.leaders_stale()
+            _work(world, daemon)
+            world.advance(1_000)
+        daemon.persist()
+        _work(world, daemon)
+        assert daemon.copy.track is not None
+        assert daemon.copy.track.offsets.begin.target > 0
+        world.kill_daemon(daemon)
+        second = _started(world)
+        for _ in range(3):
+            _work(world, second)
+            world.advance(1_000)
+    return second
+
+
+def test_a_map_goes_on_behind_blocks_that_were_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mirror record tells where it began, and nothing of what lies between there and the first block left."""
+    assert _restarted_behind_dropped_blocks().copy.is_copying()
+
+    monkeypatch.setattr(OffsetMap, "leap", lambda *_: False)
+    with pytest.raises(Violation, match="stopped without cause"):
+        _restarted_behind_dropped_blocks()
+
+
+def _given_up_before_what_cannot_be_taken() -> World:
+    """Let retention overtake a copy, and an operator give the gap up; behind it comes a batch that is too large."""
+    world = World()
+    with at_home(world, 0):
+        world.source.append(1, world.now_ms)
+        daemon = _started(world)
+        _work(world, daemon)
+        daemon.pause()
+        world.source.append(2, world.now_ms)
+        world.source.append(1, world.now_ms, "too_large")
+        world.source.delete_records(3)
+        daemon.unpause()
+        world.advance(5_000)
+        _work(world, daemon)
+        assert daemon.copy.reason is Reason.OVERTAKEN_BY_RETENTION
+        world.give_up(1, 3)
+        daemon.resolve()
+        for _ in range(12):
+            world.advance(5_000)
+            _work(world, daemon)
+    return world
+
+
+def test_a_gap_that_was_given_up_is_filled_whatever_comes_behind_it() -> None:
+    """What comes behind it may have to wait until it is filled, and nobody else would say that there is work."""
+    world = _given_up_before_what_cannot_be_taken()
+
+    assert world.target.high_watermark == 3
+    assert world.daemons[0].copy.reason is Reason.RECORD_TOO_LARGE
+
+
+def _displaced_beside_a_hole(rules: Rules) -> Daemon:
+    """Let a batch land behind a marker too many, and a cleaner take the source's record at just that offset."""
+    world = World(rules=rules, offsets=AUTO)
+    with at_home(world, 0):
+        daemon = _filled(world)
+        world.source.append(1, world.now_ms)
+        _work(world, daemon, answers=False)
+        _ghost(world)
+        (pipe,) = daemon.pipes_for(*PRODUCE)
+        assert world.deliver(pipe)
+        world.target.commit()
+        world.kill_daemon(daemon)  # with what it would have been told
+        world.source.append(1, world.now_ms, "end")
+        second = _started(world)
+        world.check()
+        for _ in range(8):
+            _work(world, second)
+            world.advance(5_000)
+    return second
+
+
+async def _stands_where_it_should(*_: object) -> bool:
+    """Believe that a cleaner took what is missing."""
+    return False
+
+
+def test_a_record_that_a_cleaner_may_have_taken_is_none_that_stands_further_on() -> None:
+    """Only the markers before it tell: the source has a record where they stand."""
+    assert _displaced_beside_a_hole(SOUND).copy.reason is Reason.SOURCE_TRUNCATED
+
+    with pytest.raises(Violation, match="a difference that is not recorded"):
+        _displaced_beside_a_hole(_with(SOUND, (facts, "stands_further_on", _stands_where_it_should)))
