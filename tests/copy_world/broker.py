@@ -90,11 +90,16 @@ class Broker:
     Args:
         world: The world.
         alias: The cluster's name.
+
+    Attributes:
+        is_down: Whether none of them can be reached.
+        sessions: Fetch sessions, by id.
     """
 
     def __init__(self, world: World, alias: str) -> None:
         self.world = world
         self.alias = alias
+        self.is_down = False
         self.sessions: dict[int, Session] = {}
         self._ids = itertools.count(1)
         self._typed: dict[int, Callable[[Pipe, Any], Any]] = {

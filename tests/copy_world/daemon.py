@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from replicator.engine.copy.facts import Facts
     from replicator.engine.copy.partition import Slot
     from replicator.engine.work.shards import Shards
+    from replicator.wire.frames import Frame
     from tests.copy_world.world import World
 
 _TOPICS = Selection((Pattern(PatternKind.GLOB, "*"),))
 _IN_FLIGHT_BYTES = 768 << 10
 _AGAIN_SECONDS = 1.0
+_DRAIN_SECONDS = 5.0
 _SOURCE, _TARGET = (
     ClusterSpec(alias, ((alias, 1),), request_timeout_seconds=REQUEST_SECONDS, doubt_margin_seconds=REQUEST_SECONDS)
     for alias in ("source", "target")
@@ -82,6 +84,7 @@ class Daemon:
         pump: The pump.
         slot: Its partition.
         facts: What its last attach read.
+        works: Whether it works on the shard, or is to.
         displaced: Whether it was told of a batch that landed further on, and does not know why yet.
         displaced_by_another, place_may_be_lost: As they were when its partition stopped.
         mapped_before: How far its map was checked.
@@ -97,6 +100,7 @@ class Daemon:
         self.place_may_be_lost = True
         self.mapped_before: tuple[Track, int] | None = None
         self.dead = False
+        self.works = True
         self.source = self._cluster(world.brokers["source"])
         self.target = self._cluster(world.brokers["target"])
         self.state_log = StateLog(self.target)
@@ -105,6 +109,9 @@ class Daemon:
         self.slot: Slot
         self._stepping: asyncio.Task[None] | None = None
         self._persisting: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
+        self._doubtful = False
+        self._held: list[Frame] = []
         self._main = world.loop.create_task(self._run())
 
     def _cluster(self, broker: Broker) -> Cluster:
@@ -118,8 +125,8 @@ class Daemon:
         return made
 
     def _opened(self, broker: Broker, node: int, purpose: str) -> Pipe:
-        if self.dead:
-            raise ConnectionFailed("the process is gone", cluster=broker.alias)
+        if self.dead or broker.is_down:
+            raise ConnectionFailed("nobody is there", cluster=broker.alias)
         pipe = Pipe(self.name, broker, node, purpose, lambda: self.world.now_ms)
         self.pipes.append(pipe)
         return pipe
@@ -210,7 +217,7 @@ class Daemon:
     def kill(self) -> None:
         """End without a word; what is on its way may still arrive."""
         self.dead = True
-        for task in (self._main, self._stepping, self._persisting):
+        for task in (self._main, self._stepping, self._persisting, self._moving):
             if task is not None:
                 task.cancel()
         for pipe in list(self.pipes):
@@ -262,7 +269,7 @@ class Daemon:
 
     def step_claim(self) -> None:
         """Take or renew the claim, unless that is under way."""
-        if self.is_up and (self._stepping is None or self._stepping.done()):
+        if self.is_up and self.works and (self._stepping is None or self._stepping.done()):
             self._stepping = self.world.loop.create_task(_quietly(self.claim.step()))
 
     def persist(self) -> None:
@@ -270,23 +277,61 @@ class Daemon:
         if self.is_up and (self._persisting is None or self._persisting.done()):
             self._persisting = self.world.loop.create_task(_quietly(self.pump.context.maps.persist([self.slot])))
 
+    def hand_over(self) -> None:
+        """Stop working on the shard, as `Shards` does: drain, give the claim back, forget."""
+        if self.works and (self._moving is None or self._moving.done()):
+            self.works = False
+            self._moving = self.world.loop.create_task(_quietly(self._hand_over()))
+
+    async def _hand_over(self) -> None:
+        drained = await self.pump.drain([self.slot], _DRAIN_SECONDS, "the shard moves")
+        try:
+            await self.claim.give_back(drained=drained)
+        finally:
+            self._doubtful = bool(self.copy.outstanding or self.copy.doubtful)
+            self.pump.remove(self.slot)
+            del self.slot
+
+    def take_up(self) -> None:
+        """Work on the shard again."""
+        if not self.works and self._moving is not None and self._moving.done():
+            self.works, self.displaced = True, False
+            self.claim.want(1)
+            self.begin(doubtful=self._doubtful)
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether it has no frame to read into."""
+        return bool(self._held)
+
+    def starve(self) -> None:
+        """Hold every frame that is free, or give back what was held."""
+        frames = self.pump.context.line.frames
+        if self._held:
+            while self._held:
+                self._held.pop().release()
+            self.pump.readers_kick()
+            return
+        while (frame := frames.take()) is not None:
+            self._held.append(frame)
+
     def pause(self) -> None:
         """Pause by wish."""
         self.pump.pause(self.slot)
 
     def unpause(self) -> None:
         """Go on after a pause."""
-        if self.copy.phase is Phase.PAUSED and not self.slot.begins_again:
+        if self.works and self.copy.phase is Phase.PAUSED and not self.slot.begins_again:
             self.pump.resume(self.slot)
 
     def resolve(self) -> None:
         """Go on behind what an operator gave up."""
-        if self.copy.phase is Phase.FAULTED:
+        if self.works and self.copy.phase is Phase.FAULTED:
             self.pump.resume(self.slot)
 
     def succeed(self) -> None:
         """Forget the partition and begin with it anew, as after `mirror resolve`."""
-        if self.copy.phase is Phase.FAULTED or self.copy.reason in DOUBTS:
+        if not self.works or self.copy.phase is Phase.FAULTED or self.copy.reason in DOUBTS:
             return
         doubtful = bool(self.copy.outstanding or self.copy.doubtful)
         self.pump.remove(self.slot)

@@ -55,6 +55,12 @@ def calm(world: World) -> None:
         begin(world)
     world.state.is_down = False
     world.lie = None
+    for broker in world.brokers.values():
+        if broker.is_down:
+            world.turn_off(broker.alias)
+    for daemon in world.daemons:
+        if daemon.is_starved:
+            daemon.starve()
     for pipe in list(world.zombies):
         while world.deliver(pipe):
             world.target.commit()
@@ -73,7 +79,8 @@ def calm(world: World) -> None:
 
 def _calm_round(world: World) -> None:
     for daemon in world.daemons:
-        if daemon.is_up:
+        daemon.take_up()
+        if daemon.is_up and daemon.works:
             daemon.unpause()
             daemon.step_claim()
             daemon.pump.leaders_stale()
@@ -149,6 +156,9 @@ _BACKLOG = {
     "lose_connection": 6,
     "notice_leader": 3,
     "advance": 8,
+    "hand_over": 1,
+    "take_up": 3,
+    "break_target": 1,
 }
 """Weights for old record times: the guard is off, and the claim and the doubt time have to do the work."""
 
@@ -169,6 +179,11 @@ def profile(chance: random.Random, steps: int, *, backlog: bool) -> Profile:
         "commit": (1, 1, 2),
         "expire": (0, 1, 2),
         "pause": (0, 1),
+        "hand_over": (0, 1, 2),
+        "succeed": (0, 0, 1),
+        "starve": (0, 0, 1),
+        "break_source": (0, 0, 1),
+        "break_target": (0, 0, 1),
     }.items():
         weights[name] *= chance.choice(factors)
     if backlog or chance.random() < _BACKLOG_SHARE:

@@ -22,6 +22,7 @@ FENCED = 90
 INVALID_EPOCH = 47
 TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
 LEADER_EPOCH = 0
+TRANSACTION_TIMEOUT_MS = 30_000
 
 
 class Stored(NamedTuple):
@@ -39,6 +40,7 @@ class Transactional:
 
     producer_id: int
     epoch: int = -1
+    began_ms: int = 0
     enlisted: dict[tuple[str, int], None] = field(default_factory=dict)
 
 
@@ -135,6 +137,7 @@ class Coordinator:
     """The coordinator of all transactional ids. Its markers are written at once."""
 
     mark: Callable[[tuple[str, int], int, int, bool], None]
+    now_ms: Callable[[], int]
     known: dict[str, Transactional] = field(default_factory=dict)
     denies: bool = False
     _next_id: int = 5000
@@ -156,7 +159,10 @@ class Coordinator:
             return TRANSACTIONAL_ID_AUTHORIZATION_FAILED
         code = self._check(name, producer_id, epoch)
         if not code:
-            self.known[name].enlisted.update(dict.fromkeys(partitions))
+            found = self.known[name]
+            if not found.enlisted:
+                found.began_ms = self.now_ms()
+            found.enlisted.update(dict.fromkeys(partitions))
         return code
 
     def end(self, name: str, producer_id: int, epoch: int, *, commit: bool) -> int:
@@ -165,6 +171,13 @@ class Coordinator:
         if not code:
             self._end(self.known[name], commit=commit)
         return code
+
+    def time_passed(self) -> None:
+        """End what was open for too long: its epoch rises, so that whoever began it is refused (KIP-360)."""
+        for one in self.known.values():
+            if one.enlisted and self.now_ms() - one.began_ms >= TRANSACTION_TIMEOUT_MS:
+                one.epoch += 1
+                self._end(one, commit=False)
 
     def may_write(self, producer_id: int, epoch: int, partition: tuple[str, int]) -> bool:
         """Whether a transactional batch is of an open transaction."""

@@ -93,7 +93,7 @@ class World:
     def __post_init__(self) -> None:
         self.loop = VirtualLoop(BEGAN_SECONDS)  # type: ignore[abstract] # what is not there nobody asks for
         self.state = StatePartition()
-        self.coordinator = Coordinator(self._mark)
+        self.coordinator = Coordinator(self._mark, lambda: self.now_ms)
         self.brokers: dict[str, Broker] = {
             "source": SourceBrokers(self, "source"),
             "target": TargetBrokers(self, "target"),
@@ -270,6 +270,16 @@ class World:
                 self.parked.pop(pipe, None)
         self._woken_at = (*seen[:-1], len(self.parked))
 
+    def turn_off(self, alias: str) -> None:
+        """Let all brokers of a cluster be gone, or come back; what they know they know again."""
+        broker = self.brokers[alias]
+        broker.is_down = not broker.is_down
+        if broker.is_down:
+            broker.sessions.clear()
+            for pipe in [pipe for daemon in self.daemons for pipe in daemon.pipes if pipe.cluster is broker]:
+                pipe.lose("its broker is gone")
+        self.settle()
+
     def drop(self, pipe: Pipe) -> None:
         """Let what a closed connection still carried vanish."""
         pipe.undelivered.clear()
@@ -283,6 +293,7 @@ class World:
                 daemon.look_at_topic()
         now_ms = self.now_ms
         self.target.time_passed(now_ms)
+        self.coordinator.time_passed()
         for pipe, answer in list(self.parked.items()):
             if pipe.parked is not None and now_ms >= pipe.parked[1] and answer(at_last=True):
                 self.parked.pop(pipe, None)

@@ -23,7 +23,6 @@ from replicator.engine.copy import attacher, facts, pump, rewriting
 from replicator.engine.copy.live_maps import OffsetMaps, mapping_of
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
-from replicator.engine.copy.reader import Asked, SourceReader
 from replicator.engine.copy.writer import TargetWriter
 from replicator.engine.logs import opening, walking
 from replicator.engine.logs.side import Side
@@ -323,16 +322,6 @@ class _BelievesGaps(PartitionCopy):
         super().resume(decision, source_epoch)
 
 
-class _BelievesAnyEnd(PartitionCopy):
-    """Does not ask where the log ends."""
-
-    __slots__ = ()
-
-    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], list[Batch]]:
-        """Drop the log's end."""
-        return super().offer(headers, aborted, Edges(leader_epoch=edges.leader_epoch), *given)
-
-
 class _BelievesAnyEpoch(PartitionCopy):
     """Does not ask which epoch the leader stands in."""
 
@@ -350,25 +339,9 @@ async def _looks_at_nothing(*_: object) -> None:
     """Find nothing."""
 
 
-_take = SourceReader._take
-_send = SourceReader._send
 _accept = TargetWriter._take
 _source_ends = facts._source_ends
 _ends_read: dict[Slot, Any] = {}
-
-
-def _takes_by_name(self: SourceReader, frame: Any, session: Any, asked_of: dict[TopicPartition, Asked]) -> Any:
-    """Take an answer for whoever has the name by now."""
-    slots = self._slots
-    by_name = {where: asked._replace(slot=slots.get(where, asked.slot)) for where, asked in asked_of.items()}
-    return _take(self, frame, session, by_name)
-
-
-def _remembers_who_asked(
-    self: SourceReader, connection: Any, body: Any, session: Any, asked_of: Any, frame: Any
-) -> None:
-    """Keep who asked, even where he is gone."""
-    _send(self, connection, body, session, dict(asked_of), frame)
 
 
 async def _counts_all(*given: Any, **named: Any) -> Any:
@@ -435,11 +408,7 @@ class _RecordsNothing(OffsetMaps):
 
 
 DOUBT_MUTANTS = {
-    "an answer taken by a successor of the same name": Rules(
-        ((SourceReader, "_take", _takes_by_name), (SourceReader, "_send", _remembers_who_asked))
-    ),
     "missing offsets believed in a log that no cleaner works on": _copied_by(_BelievesGaps),
-    "a batch beyond the log's end believed": _copied_by(_BelievesAnyEnd),
     "a leader epoch above the leader's believed": _copied_by(_BelievesAnyEpoch),
     "what was doubted is not looked at again": Rules(((attacher, "look_again", _looks_at_nothing),)),
 }

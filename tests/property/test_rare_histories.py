@@ -10,21 +10,27 @@ import pytest
 
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, TargetLog, Wait, Writer
+from replicator.core.copy.doubt import Edges
+from replicator.core.copy.intake import Piece
+from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.values import Batch
 from replicator.core.offsets.offset_map import OffsetMap
-from replicator.engine.copy import attacher, facts
+from replicator.engine.copy import attacher, facts, pump
 from replicator.engine.copy.live_maps import OffsetMaps
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
 from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.reader import Asked, SourceReader
 from replicator.engine.state import records as state
 from replicator.model.batch import sequence_after
-from replicator.model.names import state_transactional_id
+from replicator.model.names import TopicPartition, state_transactional_id
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.copy_world.daemon import Daemon
 from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend
 from tests.copy_world.events import begin as begin_daemon
 from tests.copy_world.home import at_home
+from tests.copy_world.lies import far_beyond
 from tests.copy_world.rules import DOUBT_MS, SOUND, UID, Rules, Violation
 from tests.copy_world.target_log import EXPIRY_MS
 from tests.copy_world.world import World
@@ -488,3 +494,103 @@ def test_a_record_that_a_cleaner_may_have_taken_is_none_that_stands_further_on()
 
     with pytest.raises(Violation, match="a difference that is not recorded"):
         _displaced_beside_a_hole(_with(SOUND, (facts, "stands_further_on", _stands_where_it_should)))
+
+
+class _BelievesAnyEnd(PartitionCopy):
+    """Does not ask where the log ends."""
+
+    __slots__ = ()
+
+    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], list[Batch]]:
+        """Drop the log's end."""
+        return super().offer(headers, aborted, Edges(leader_epoch=edges.leader_epoch), *given)
+
+
+def _batch_beyond_the_end(rules: Rules) -> World:
+    """Let a batch claim an offset that is far too high, and be filled up to before anything else is read."""
+    world = World(rules=rules)
+    with at_home(world, 0):
+        daemon = _started(world)
+        _wait(world, daemon, DOUBT_MS + 5_000)
+        world.source.append(1, world.now_ms)
+        world.source.append(1, world.now_ms)
+        world.lie = (far_beyond, 0)
+        for pipe in daemon.pipes_for(*FETCH):
+            world.deliver(pipe)
+            world.hear(pipe)
+        for _ in range(3):
+            attend(world, daemon, *CONTROL, *PRODUCE, commits=True)
+            world.check()
+        for _ in range(6):
+            _work(world, daemon)
+            world.advance(5_000)
+    return world
+
+
+def test_a_batch_beyond_the_logs_end_is_not_believed() -> None:
+    """The next fetch would be out of range; but what is missing before the batch may be filled sooner."""
+    assert _batch_beyond_the_end(SOUND).target.data() == [(0, 1), (1, 2)]
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _batch_beyond_the_end(_with(SOUND, (pump, "PartitionCopy", _BelievesAnyEnd)))
+
+
+_take = SourceReader._take
+_send = SourceReader._send
+
+
+def _takes_by_name(self: SourceReader, frame: Any, session: Any, asked_of: dict[TopicPartition, Asked]) -> Any:
+    """Take an answer for whoever has the name by now."""
+    slots = self._slots
+    by_name = {where: asked._replace(slot=slots.get(where, asked.slot)) for where, asked in asked_of.items()}
+    return _take(self, frame, session, by_name)
+
+
+def _remembers_who_asked(
+    self: SourceReader, connection: Any, body: Any, session: Any, asked_of: Any, frame: Any
+) -> None:
+    """Keep who asked, even where he is gone."""
+    _send(self, connection, body, session, dict(asked_of), frame)
+
+
+def _answer_for_a_successor(rules: Rules) -> World:
+    """Let a partition begin anew, at an earlier place, while an answer to the one before is on its way."""
+    world = World(rules=rules, offsets=MAPPED)
+    with at_home(world, 0):
+        world.source.append(1, world.now_ms)
+        daemon = _started(world)
+        _wait(world, daemon, DOUBT_MS + 5_000)
+        _work(world, daemon)
+        assert world.target.high_watermark == 1
+        (pipe,) = daemon.pipes_for(*FETCH)
+        world.source.append(1, world.now_ms)
+        world.settle()
+        assert world.hear(pipe)
+        world.source.append(1, world.now_ms)
+        assert world.deliver(pipe)
+        (produce,) = daemon.pipes_for(*PRODUCE)
+        produce.lose()
+        world.settle()
+        for lost in list(world.zombies):
+            world.drop(lost)
+        daemon.succeed()
+        world.settle()
+        attend(world, daemon, *CONTROL)
+        assert daemon.copy.is_copying()
+        world.hear(pipe)
+        for _ in range(3):
+            attend(world, daemon, *CONTROL, *PRODUCE, commits=True)
+            world.check()
+        for _ in range(8):
+            _work(world, daemon)
+            world.advance(5_000)
+    return world
+
+
+def test_an_answer_belongs_to_the_partition_that_asked() -> None:
+    """A successor of the same name may be in an episode of the same number."""
+    assert _answer_for_a_successor(SOUND).target.data() == [(0, 1), (1, 2), (2, 3)]
+
+    by_name = ((SourceReader, "_take", _takes_by_name), (SourceReader, "_send", _remembers_who_asked))
+    with pytest.raises(Violation, match="no copy of the source"):
+        _answer_for_a_successor(_with(SOUND, *by_name))

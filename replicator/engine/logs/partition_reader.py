@@ -11,8 +11,6 @@ from collections import deque
 from threading import Event
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from kio.schema.errors import ErrorCode
-
 from replicator.backoff import Backoff
 from replicator.core.copy.intake import Aborts
 from replicator.core.verify.rows import Unopened, row_size
@@ -25,6 +23,7 @@ from replicator.model.spec import Isolation
 from replicator.wire import control
 from replicator.wire.batch import prove
 from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.codes import ErrorCode
 from replicator.wire.faults import refused
 from replicator.wire.inflate import OPENED_BYTES_MAX
 from replicator.wire.room import NoRoom, RoomFrame

@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kio.schema.errors import ErrorCode
-
 from replicator.core.copy.doubt import Edges, Gaps, Lie, Unseen, Verdict, judge, sound_length
 from replicator.core.copy.intake import Aborts
 from replicator.engine.logs.bounds import offsets_of
@@ -19,6 +17,7 @@ from replicator.errors import BrokerRefused, CorruptRecords, KafkaError
 from replicator.model.batch import MAGIC_V2
 from replicator.wire import control
 from replicator.wire.batch import scan
+from replicator.wire.codes import ErrorCode
 from replicator.wire.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wanted
 from replicator.wire.topology import NO_TOPIC_ID
 from replicator.wire.versions import FETCH

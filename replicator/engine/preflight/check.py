@@ -32,6 +32,7 @@ from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Report, Section, fail, ok, warn
 from replicator.model.spec import Offsets
 from replicator.model.units import format_address
+from replicator.wire import questions
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.groups import Groups
 from replicator.wire.rights_probe import may_write_markers
@@ -177,18 +178,18 @@ async def _state(flow: Flow) -> None:
 
 async def _rights(flow: Flow) -> None:
     source, target = flow.source, flow.target
-    told = await ask.topic_operations(source.cluster, flow.names)
+    told = await questions.topic_operations(source.cluster, flow.names)
     flow.checks += judge_rights.source_rights(told, source.spec)
     if flow.spec.both_ways:
-        told = await ask.topic_operations(source.cluster, [STATE_TOPIC])
+        told = await questions.topic_operations(source.cluster, [STATE_TOPIC])
         flow.checks += judge_rights.origin_rights(told, source.spec)
     mirrors = [new for name in flow.names if (new := flow.target_name(name)) in target.cluster.topics]
-    told = await ask.topic_operations(target.cluster, mirrors)
+    told = await questions.topic_operations(target.cluster, mirrors)
     flow.checks += judge_rights.mirror_rights(told, target.spec, both_ways=flow.spec.both_ways)
-    told = await ask.topic_operations(target.cluster, [STATE_TOPIC])
+    told = await questions.topic_operations(target.cluster, [STATE_TOPIC])
     flow.checks += judge_rights.state_rights(told, target.spec)
     flow.checks += judge_rights.transactional_id(
-        target.spec, allowed=await ask.may_use_transactional_id(target.cluster, "replicator.preflight")
+        target.spec, allowed=await questions.may_use_transactional_id(target.cluster, "replicator.preflight")
     )
 
 
@@ -268,9 +269,9 @@ async def _old_backlog(flow: Flow) -> None:
     starts = {where: start for where, start in flow.starts.items() if where.topic not in flow.standing}
     positions = {where: max(start.offset, _copied(flow, where)) for where, start in starts.items()}
     cut_ms = now_ms - max(0, flow.memory.shortest_ms - judge.GUARD_MARGIN_MS)
-    cut = await ask.offsets_at(flow.source.cluster, positions, cut_ms)
+    cut = await questions.offsets_at(flow.source.cluster, positions, cut_ms)
     older = judge.older_than_guard(positions, flow.ends, cut)
-    first = await ask.offsets_at(flow.source.cluster, [where for where, number in older.items() if number], 0)
+    first = await questions.offsets_at(flow.source.cluster, [where for where, number in older.items() if number], 0)
     times = [found.timestamp_ms for found in first.values() if found.timestamp_ms >= 0]
     check = judge.backlog(older, now_ms - min(times) if times else None, flow.memory, flow.target.spec)
     if check is not None:
@@ -286,7 +287,7 @@ def _copied(flow: Flow, where: TopicPartition) -> int:
 
 
 async def _clocks(flow: Flow) -> None:
-    ahead = await ask.offsets_at(flow.source.cluster, flow.ends, time.time_ns() // 1_000_000 + _SKEW_MS)
+    ahead = await questions.offsets_at(flow.source.cluster, flow.ends, time.time_ns() // 1_000_000 + _SKEW_MS)
     check = judge.clocks(ahead)
     if check is not None:
         flow.checks.append(check)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 from replicator.admin.topics import TopicAdmin
 from replicator.core.copy.producer_memory import ProducerMemory
 from replicator.core.topics import selection
-from replicator.engine.preflight import ask
 from replicator.engine.preflight.reverse import StandBy, stands_by
 from replicator.engine.state import records as state
 from replicator.errors import ReplicatorError
 from replicator.model.names import TopicPartition
 from replicator.model.report import Check, fail
+from replicator.wire import questions
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class Flow:
     records: Mapping[bytes, bytes] = field(default_factory=dict)
     record: pb.FlowRecord | None = None
     configs: dict[str, TopicConfig] = field(default_factory=dict)
-    starts: dict[TopicPartition, ask.Found] = field(default_factory=dict)
-    ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
-    target_ends: dict[TopicPartition, ask.Found] = field(default_factory=dict)
+    starts: dict[TopicPartition, questions.Found] = field(default_factory=dict)
+    ends: dict[TopicPartition, questions.Found] = field(default_factory=dict)
+    target_ends: dict[TopicPartition, questions.Found] = field(default_factory=dict)
     memory: ProducerMemory = field(default_factory=lambda: ProducerMemory({}))
     to_fill: set[str] = field(default_factory=set)
     compacted: list[str] = field(default_factory=list)

@@ -10,7 +10,6 @@ from replicator.core.acl.rights import Operation, on_cluster
 from replicator.core.copy.producer_memory import EXPIRATION_DEFAULT_MS, ProducerMemory, spread
 from replicator.core.topics import selection
 from replicator.core.topics.plan import creation_advice
-from replicator.engine.preflight.ask import Found, Refusal
 from replicator.engine.preflight.judge_rights import grant
 from replicator.engine.preflight.phrases import DAY_MS, HOUR_MS, count, some, span
 from replicator.engine.state.shown_markers import Shown
@@ -18,6 +17,7 @@ from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
 from replicator.model.security import ClusterSpec
 from replicator.model.units import format_bootstrap
+from replicator.wire.questions import Found, Refusal
 from replicator.wire.rights_probe import Verdict
 
 EXPIRATION_MAX_MS = (1 << 31) - 1

@@ -28,6 +28,7 @@ from replicator.engine.state.source import SourceState
 from replicator.errors import AuthorizationFailed, DamagedRecord
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
+from replicator.wire import questions
 from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ async def topics(flow: Flow) -> None:
     choice, unknown = await topics_of(flow.spec, source.cluster, flow.target.cluster.cluster_id)
     flow.names, flow.copies_unknown = list(choice.selected), unknown is not None
     parts = _partitions(source.cluster, flow.names)
-    flow.starts = await ask.offsets_at(source.cluster, parts, START)
-    flow.ends = await ask.offsets_at(source.cluster, parts, END)
+    flow.starts = await questions.offsets_at(source.cluster, parts, START)
+    flow.ends = await questions.offsets_at(source.cluster, parts, END)
     records = sum(max(0, flow.ends[where].offset - start.offset) for where, start in flow.starts.items())
     flow.checks.append(judge.selected(flow.names, len(parts), records))
     flow.checks += judge.left_out(choice.left_out, unknown)
@@ -84,7 +85,7 @@ async def mirrors(flow: Flow) -> None:
         if (new := flow.target_name(name)) in target.cluster.topics
     }
     parts = [TopicPartition(topic.name, at) for topic in there.values() for at in sorted(topic.leaders)]
-    flow.target_ends = await ask.offsets_at(target.cluster, parts, END)
+    flow.target_ends = await questions.offsets_at(target.cluster, parts, END)
     configs = await target.admin.describe_configs(sorted(topic.name for topic in there.values()))
     settings = await _known_settings(flow, configs)
     plans = {name: _plan(flow, name, configs, settings) for name in flow.names}
@@ -138,7 +139,7 @@ async def fillers(flow: Flow) -> None:
         if flow.mirror(where.topic) is not None
     }
     target = flow.target.cluster
-    starts = await ask.offsets_at(target, mirrors, START)
+    starts = await questions.offsets_at(target, mirrors, START)
     below = [where for where, start in starts.items() if 0 <= start.offset < mirrors[where]][:EDGES_MAX]
     visible = {}
     for where in below:
@@ -255,5 +256,5 @@ async def _dry_run(flow: Flow, creations: list[CreateTopic]) -> None:
     if STATE_TOPIC not in target.cluster.topics:
         replicas = min(STATE_REPLICAS_MAX, len(target.cluster.brokers))
         wanted = [CreateTopic(STATE_TOPIC, 1, replicas, {"cleanup.policy": "compact"}), *wanted]
-    refusals = await ask.creation_refusals(target.cluster, wanted)
+    refusals = await questions.creation_refusals(target.cluster, wanted)
     flow.checks += judge.creations(refusals, len(wanted), target.spec)

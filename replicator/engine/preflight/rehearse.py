@@ -16,13 +16,13 @@ from replicator.core.acl.parity import SideParity, closable, compared
 from replicator.core.acl.rights import Operation, lacking, on_cluster, on_topic
 from replicator.core.switch.readiness import judge
 from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
-from replicator.engine.preflight.ask import topic_operations
 from replicator.engine.state.shown_markers import Shown
 from replicator.engine.topics.authorizer import AuthorizerOf
 from replicator.errors import ReplicatorError
 from replicator.model.report import Check, Report, ok, warn
 from replicator.wire.clock import controller_time_ms, tells_time
 from replicator.wire.cluster import Cluster
+from replicator.wire.questions import topic_operations
 from replicator.wire.quotas import client_quotas, offers_quotas, offers_scram_users
 from replicator.wire.rights_probe import Verdict, may_write_markers
 

@@ -18,8 +18,6 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from kio.schema.errors import ErrorCode
-
 from replicator.backoff import Backoff
 from replicator.core.copy.answers import ProduceOutcome, classify_produce
 from replicator.core.copy.intake import Aborts
@@ -34,6 +32,7 @@ from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactio
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.codes import ErrorCode
 from replicator.wire.faults import refused
 from replicator.wire.inflate import RECORD_BYTES
 from replicator.wire.produce import Produced, produce_by_name

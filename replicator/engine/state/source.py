@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from kio.schema.errors import ErrorCode
-
 from replicator.core.acl.commands import acl_command
 from replicator.core.acl.rights import Operation, on_topic
 from replicator.engine.state.index import StateRecords, parse_key
@@ -19,6 +17,7 @@ from replicator.errors import AuthorizationFailed, BrokerRefused, DamagedRecord,
 from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
+from replicator.wire.codes import ErrorCode
 from replicator.wire.topology import NO_TOPIC_ID
 
 if TYPE_CHECKING:

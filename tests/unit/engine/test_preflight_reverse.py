@@ -9,7 +9,7 @@ import pytest
 
 from replicator.admin.topic_values import TopicConfig
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.engine.preflight import ask, facts, mirrors, reverse
+from replicator.engine.preflight import facts, mirrors, reverse
 from replicator.engine.state import records as state
 from replicator.engine.state.source import SourceState
 from replicator.errors import AuthorizationFailed
@@ -17,6 +17,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.report import Level
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
 from replicator.state_pb import state_pb2 as pb
+from replicator.wire import questions
 from tests.unit.engine.test_chosen import Log, Side
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ class World:
             return self.logs[alias].records
 
         async def offsets(_cluster: Any, parts: Iterable[TopicPartition], _when: int) -> dict[TopicPartition, Any]:
-            return {where: ask.Found(self.end, -1) for where in parts}
+            return {where: questions.Found(self.end, -1) for where in parts}
 
         async def nothing(*_: object) -> dict[str, str]:
             return {}
 
         patch.setattr(SourceState, "read", read)
-        patch.setattr(ask, "offsets_at", offsets)
-        patch.setattr(ask, "creation_refusals", nothing)
+        patch.setattr(questions, "offsets_at", offsets)
+        patch.setattr(questions, "creation_refusals", nothing)
 
     def add(self, *topics: str) -> None:
         """Create topics on both sides."""

@@ -1,0 +1,153 @@
+"""What a preflight asks a cluster beyond what the data path does. Nothing is changed by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from kio.schema.create_topics.v5 import request as create_request
+from kio.schema.create_topics.v5.response import CreateTopicsResponse
+from kio.schema.errors import ErrorCode
+from kio.schema.find_coordinator.v3.request import FindCoordinatorRequest
+from kio.schema.find_coordinator.v3.response import FindCoordinatorResponse
+from kio.schema.list_offsets.v6 import request as offsets_request
+from kio.schema.list_offsets.v6.response import ListOffsetsResponse
+from kio.schema.metadata.v10.request import MetadataRequest, MetadataRequestTopic
+from kio.schema.metadata.v10.response import MetadataResponse
+from kio.schema.types import BrokerId, TopicName
+from kio.static.primitive import i8, i16, i32, i32Timedelta, i64
+
+from replicator.core.acl.rights import Operation, operations_of
+from replicator.model.names import TopicPartition
+from replicator.model.text import said
+from replicator.wire.cluster import Cluster, Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from replicator.core.topics.plan import CreateTopic
+
+_TRANSACTION_KEY = i8(1)
+_CREATE_SECONDS = 10
+
+
+class Found(NamedTuple):
+    """Where a time is in a log: the first record at or after it. `offset` -1: there is none."""
+
+    offset: int
+    timestamp_ms: int
+
+
+class Refusal(NamedTuple):
+    """Why a topic could not be created, were it tried: Kafka's code, and the broker's words."""
+
+    code: int
+    message: str
+
+
+async def topic_operations(cluster: Cluster, names: Sequence[str]) -> dict[str, frozenset[Operation] | None]:
+    """Return what this user may do to each topic, as far as the cluster tells; missing topics are left out."""
+    if not names:
+        return {}
+    request = MetadataRequest(
+        topics=tuple(MetadataRequestTopic(topic_id=None, name=TopicName(name)) for name in names),
+        allow_auto_topic_creation=False,
+        include_cluster_authorized_operations=False,
+        include_topic_authorized_operations=True,
+    )
+    answer = await (await cluster.any_connection()).call(request, MetadataResponse)
+    told: dict[str, frozenset[Operation] | None] = {}
+    for topic in answer.topics:
+        if topic.error_code is ErrorCode.none:
+            told[str(topic.name)] = operations_of(int(topic.topic_authorized_operations))
+        elif topic.error_code is ErrorCode.topic_authorization_failed:
+            told[str(topic.name)] = frozenset()
+    return told
+
+
+async def creation_refusals(cluster: Cluster, topics: Sequence[CreateTopic]) -> dict[str, Refusal]:
+    """Ask whether topics could be created (a dry run of CreateTopics); return those that could not.
+
+    Raises:
+        KafkaError: The cluster cannot be asked.
+    """
+    if not topics:
+        return {}
+    request = create_request.CreateTopicsRequest(
+        topics=tuple(
+            create_request.CreatableTopic(
+                name=TopicName(topic.name),
+                num_partitions=i32(topic.partitions),
+                replication_factor=i16(topic.replication_factor),
+                assignments=(),
+                configs=tuple(
+                    create_request.CreatableTopicConfig(name=name, value=value) for name, value in topic.configs.items()
+                ),
+            )
+            for topic in topics
+        ),
+        timeout=i32Timedelta.parse(timedelta(seconds=_CREATE_SECONDS)),
+        validate_only=True,
+    )
+    connection = await cluster.any_connection()
+    if cluster.controller_id in cluster.brokers:  # with ZooKeeper only the controller answers
+        connection = await cluster.connection(cluster.controller_id, Purpose.CONTROL)
+    answer = await connection.call(request, CreateTopicsResponse)
+    return {
+        str(topic.name): Refusal(int(topic.error_code), said(topic.error_message or topic.error_code.name))
+        for topic in answer.topics
+        if topic.error_code is not ErrorCode.none
+    }
+
+
+async def may_use_transactional_id(cluster: Cluster, transactional_id: str) -> bool:
+    """Return whether this user may describe a transactional id; whether it may write cannot be asked."""
+    request = FindCoordinatorRequest(key=transactional_id, key_type=_TRANSACTION_KEY)
+    answer = await (await cluster.any_connection()).call(request, FindCoordinatorResponse)
+    return answer.error_code is not ErrorCode.transactional_id_authorization_failed
+
+
+async def offsets_at(
+    cluster: Cluster, partitions: Iterable[TopicPartition], timestamp_ms: int
+) -> dict[TopicPartition, Found]:
+    """Return where a time is in each log (or its end, start: -1, -2); partitions without a leader are left out.
+
+    Raises:
+        KafkaError: A broker cannot be asked.
+    """
+    by_node: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for where in partitions:
+        leader = cluster.leader(where)
+        if leader is not None:
+            by_node[leader.node][where.topic].append(where.partition)
+    answers = await asyncio.gather(*(_offsets_of(cluster, node, part, timestamp_ms) for node, part in by_node.items()))
+    return {where: found for answer in answers for where, found in answer.items()}
+
+
+async def _offsets_of(
+    cluster: Cluster, node: int, partitions: Mapping[str, Sequence[int]], timestamp_ms: int
+) -> dict[TopicPartition, Found]:
+    request = offsets_request.ListOffsetsRequest(
+        replica_id=BrokerId(-1),
+        isolation_level=i8(0),
+        topics=tuple(
+            offsets_request.ListOffsetsTopic(
+                name=TopicName(topic),
+                partitions=tuple(
+                    offsets_request.ListOffsetsPartition(partition_index=i32(at), timestamp=i64(timestamp_ms))
+                    for at in indexes
+                ),
+            )
+            for topic, indexes in partitions.items()
+        ),
+    )
+    connection = await cluster.connection(node, Purpose.CONTROL)
+    answer = await connection.call(request, ListOffsetsResponse)
+    return {
+        TopicPartition(str(topic.name), int(part.partition_index)): Found(int(part.offset), int(part.timestamp))
+        for topic in answer.topics
+        for part in topic.partitions
+        if part.error_code is ErrorCode.none
+    }
