@@ -47,7 +47,7 @@ _COMPARED = ("clocks", "users", "quotas")
 
 
 def readme(text: str, results: dict[str, dict[str, str]]) -> str:
-    """Return README with the table of what works where as the results of `tests/integration/test_versions.py` say."""
+    """Return that page with the table of what works where as the results of `tests/integration/test_versions.py` say."""
     versions = sorted({version for key in results for version in key.split(" to ")}, key=_numbers)
     rows = []
     for version in versions:
@@ -84,7 +84,7 @@ def main() -> None:
         SystemExit: Something is out of date.
     """
     results = json.loads((ROOT / "docs/versions.json").read_text())
-    page = ROOT / "README.md"
+    page = ROOT / "docs/VERSIONS.md"
     wanted = {ROOT / "docs/METRICS.md": metrics(), page: readme(page.read_text(), results)}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:

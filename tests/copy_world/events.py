@@ -451,7 +451,7 @@ def record(world: World, pick: Pick) -> None:
 def advance(world: World, pick: Pick) -> None:
     """Let time pass; whoever may keep the claim alive does, mostly."""
     kept_alive = pick(4)
-    world.advance(STEPS_MS[pick(len(STEPS_MS))])
+    world.advance(STEPS_MS[pick(len(STEPS_MS))], hears_first=not pick(4))
     if kept_alive:
         renew(world)
 

@@ -51,9 +51,21 @@ class Judge:
             if copy.track is not None and (copy.is_copying() or not self.world.resolved):
                 check_map(self.world, daemon.name, copy.track, daemon.mapped_before)
                 daemon.mapped_before = (copy.track, copy.track.acked.target)
+            self._check_places(daemon)
             for pipe in daemon.pipes_for("target produce"):
                 if pipe.unanswered > IN_FLIGHT_BATCHES_MAX:
                     raise Violation(f"{daemon.name} has {pipe.unanswered} batches in flight")
+
+    def _check_places(self, daemon: Daemon) -> None:
+        """Where a stranger has written: nobody goes on who takes a record for standing where it does not."""
+        world, copy = self.world, daemon.copy
+        if not world.alien or world.offsets is not Offsets.IDENTICAL or copy.phase is not Phase.COPYING:
+            return
+        where = {record: offset for history in world.source.histories for offset, record in history.items()}
+        for target, record in world.target.data():
+            source = where.get(record, target)
+            if source != target and source < copy.acked_offset:
+                raise Violation(f"{daemon.name} goes on though offset {source} landed at {target}")
 
     def _check_prefix(self) -> None:
         if self.world.alien:

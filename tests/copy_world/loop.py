@@ -133,22 +133,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 handle._run()
         raise AssertionError(f"{_CALLBACKS_MAX} callbacks in one turn: {list(ready)[:3]}")
 
-    def pass_time(self, seconds: float, step_seconds: float = 0.0) -> None:
-        """Let time pass; what is due runs in its order.
+    def jump(self, seconds: float) -> None:
+        """Let time pass, and nothing of what is due run yet: as in a process that was frozen, until its next turn."""
+        self._now += seconds
 
-        Args:
-            seconds: How much.
-            step_seconds: With it, no more at once: what is set off on the way is due on the way, too. Else the loop
-                stands still meanwhile, as that of a process which was frozen.
-        """
-        end = self._now + seconds
-        while True:
-            self._now = min(end, self._now + step_seconds) if step_seconds else end
-            self._fire()
-            if self._now >= end:
-                return
-
-    def _fire(self) -> None:
+    def fire(self) -> None:
+        """Run what is due, in its order, and what is set off by it."""
         timers = self._timers
         self.run_ready()
         while timers and timers[0].when() <= self._now:

@@ -180,7 +180,8 @@ class TargetBrokers(Broker):
             on_answer(CLUSTER_AUTHORIZATION_FAILED, -1)
             return
         term = target.term if self.leader()[0] == pipe.node else -1
-        target.fill(term, int(first.producer_epoch), len(request.markers), self.world.now_ms, on_answer)
+        count, now_ms = len(request.markers), self.world.now_ms
+        target.fill(term, int(first.producer_epoch), count, now_ms, on_answer, int(first.producer_id))
 
 
 def produced_header(raw: bytes) -> Any:

@@ -144,7 +144,7 @@ class TargetPartition:
         self.mutations += 1
         return self._answer_when_committed(self.log_end, base, on_answer)
 
-    def fill(self, term: int, epoch: int, length: int, now_ms: int, on_answer: OnAnswer) -> bool:
+    def fill(self, term: int, epoch: int, length: int, now_ms: int, on_answer: OnAnswer, producer_id: int = -1) -> bool:
         """Take one WriteTxnMarkers request: `length` markers, each appended, none recognised as a repeat (0b.4).
 
         A marker of an older epoch than the last is refused. As `produce`, but nothing is said of the offset.
@@ -162,7 +162,7 @@ class TargetPartition:
         self.fill_epoch = epoch
         for _ in range(length):
             header = BatchHeader(
-                0, 66, -1, 2, 0, CONTROL_BIT | TRANSACTIONAL_BIT, 0, now_ms, now_ms, -1, epoch, -1, 1, 0
+                0, 66, -1, 2, 0, CONTROL_BIT | TRANSACTIONAL_BIT, 0, now_ms, now_ms, producer_id, epoch, -1, 1, 0
             )
             self.log.append(TargetBatch(self.log_end, ProducedBatch(header, (NO_RECORD,)), now_ms))
         self.mutations += 1
@@ -245,7 +245,7 @@ class TargetPartition:
         self.ready_from = self.log_end
         self.states = {}
         for batch in self.log:
-            if batch.produced.header.producer_id >= 0:
+            if batch.produced.header.producer_id >= 0 and not batch.produced.header.is_control:
                 self._remember(batch.produced.header, batch.base)
         for state in self.states.values():
             while len(state.batches) > remembered:

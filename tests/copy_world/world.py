@@ -285,9 +285,19 @@ class World:
         pipe.undelivered.clear()
         self.zombies.remove(pipe)
 
-    def advance(self, milliseconds: int) -> None:
-        """Let time pass: time-outs close connections, tails are committed, old requests vanish."""
-        self.loop.pass_time(milliseconds / 1000)
+    def advance(self, milliseconds: int, *, hears_first: bool = False) -> None:
+        """Let time pass: time-outs close connections, tails are committed, old requests vanish.
+
+        Args:
+            milliseconds: How much.
+            hears_first: Whether the daemons were frozen meanwhile, and hear what has been answered before they look at
+                a clock, as an event loop does.
+        """
+        self.loop.jump(milliseconds / 1000)
+        for pipe in [pipe for daemon in self.daemons for pipe in daemon.pipes] if hears_first else ():
+            while self.hear(pipe):
+                pass
+        self.loop.fire()
         if milliseconds >= _TOPIC_PASS_MS:
             for daemon in self.daemons:
                 daemon.look_at_topic()

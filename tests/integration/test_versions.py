@@ -1,7 +1,7 @@
 """What works between versions of Kafka: each one as source and as target of the newest, there and back.
 
 What must work is asserted. What differs by version is compared with `docs/versions.json`, from which the table in
-README is generated; with REPLICATOR_VERSIONS_RESULT set to that file's path it is written there instead.
+docs/VERSIONS.md is generated; with REPLICATOR_VERSIONS_RESULT set to that file's path it is written there instead.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from replicator.core.copy.doubt import Edges
 from replicator.core.copy.intake import Fill, Passes, Piece
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.track import Track
-from replicator.core.copy.values import Batch, Phase, TargetLimits
+from replicator.core.copy.values import Batch, TargetLimits
 from replicator.core.offsets.offset_map import Block, OffsetMap, Place
 from replicator.core.offsets.pairing import Span, reading_from, spans_of
 from replicator.engine.copy import attacher, facts, pump, rewriting
@@ -248,15 +248,6 @@ class _HealsAtAnyHole(PartitionCopy):
         super().queue_fill(fill)
 
 
-class _OnlyWhileCopying(PartitionCopy):
-    """Takes a displaced batch of a paused partition for a stranger's."""
-
-    __slots__ = ()
-
-    def _note_displaced(self, batch: Batch, base_offset: int) -> bool:
-        return self.phase is Phase.COPYING and super()._note_displaced(batch, base_offset)
-
-
 def _counts_markers(header: BatchHeader, *given: Any, **named: Any) -> Iterator[Span]:
     if header.is_control:
         counted = header.last_offset_delta + 1
@@ -296,14 +287,6 @@ def _trusts_a_sequence(writer: Writer, target: TargetLog, source: SourceLog, **g
         and target.tail is None
         and sequence_after(entry.last_sequence, 1) == target.end
     ):
-        return decide(writer, replace(target, log_end=target.end), source, **given)
-    return decision
-
-
-def _sees_no_tail_taken_over(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
-    decision = decide(writer, target, source, **given)
-    mapping = given["mapping"]
-    if isinstance(decision, Wait) and target.tail is not None and target.tail.last_offset < mapping.judged_from:
         return decide(writer, replace(target, log_end=target.end), source, **given)
     return decision
 
@@ -433,10 +416,8 @@ MAP_MUTANTS = {
     "map not read once more after the logs": (Rules(maps_type=_ReadsNothingAfterTheLogs), MAPPED),
     "remap not recorded before copying": (Rules(maps_type=_RecordsNothing), AUTO),
     "displaced batch not looked at": (Rules(((attacher, "what_displaced", _looks_at_nothing),)), AUTO),
-    "displaced batch of a paused partition taken for a stranger's": (_copied_by(_OnlyWhileCopying), AUTO),
     "surplus markers used up by a shorter hole, unrecorded": (_copied_by(_HealsTooEarly), AUTO),
     "an attach at each hole, however short": (_copied_by(_HealsAtAnyHole), AUTO),
-    "an unseen tail behind what was taken over": (_decided_by(_sees_no_tail_taken_over), MAPPED),
     "walk counts markers": (Rules(((opening, "spans_of", _counts_markers),)), MAPPED),
     "walk counts aborted records": (Rules(((opening, "spans_of", _counts_aborted),)), MAPPED),
     "walk counts what was given up": (Rules(((opening, "spans_of", _counts_given_up),)), MAPPED),

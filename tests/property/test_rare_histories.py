@@ -13,7 +13,7 @@ from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, Target
 from replicator.core.copy.doubt import Edges
 from replicator.core.copy.intake import Piece
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.values import Batch
+from replicator.core.copy.values import Batch, Phase
 from replicator.core.offsets.offset_map import OffsetMap
 from replicator.engine.copy import attacher, facts, pump
 from replicator.engine.copy.live_maps import OffsetMaps
@@ -369,7 +369,7 @@ def _written_while_an_attach_walks(rules: Rules) -> World:
 def _wait_for_the_claim(world: World, daemon: Daemon) -> None:
     """Let a daemon take the claim while nothing else of it gets anywhere."""
     for _ in range(40):
-        world.loop.pass_time(1.0)
+        world.advance(1_000)
         daemon.step_claim()
         world.settle()
         for pipe in daemon.pipes_for("target control", "target None"):
@@ -594,3 +594,89 @@ def test_an_answer_belongs_to_the_partition_that_asked() -> None:
     by_name = ((SourceReader, "_take", _takes_by_name), (SourceReader, "_send", _remembers_who_asked))
     with pytest.raises(Violation, match="no copy of the source"):
         _answer_for_a_successor(_with(SOUND, *by_name))
+
+
+class _OnlyWhileCopying(PartitionCopy):
+    """Takes a displaced batch of a paused partition for a stranger's."""
+
+    __slots__ = ()
+
+    def _note_displaced(self, batch: Batch, base_offset: int) -> bool:
+        return self.phase is Phase.COPYING and super()._note_displaced(batch, base_offset)
+
+
+def _displaced_while_paused(rules: Rules) -> World:
+    """Let a batch land behind a marker too many, and the partition be paused before it is told."""
+    world = World(rules=rules, offsets=AUTO)
+    with at_home(world, 0):
+        daemon = _filled(world)
+        world.source.append(1, world.now_ms)
+        _work(world, daemon, answers=False)
+        _ghost(world)
+        (pipe,) = daemon.pipes_for(*PRODUCE)
+        assert world.deliver(pipe)
+        world.target.commit()
+        daemon.pause()
+        assert world.hear(pipe)
+        world.check()
+        daemon.unpause()
+        world.source.append(1, world.now_ms)
+        for _ in range(4):
+            world.advance(5_000)
+            _work(world, daemon)
+    return world
+
+
+def test_a_batch_of_a_paused_partition_that_landed_further_on_is_its_own() -> None:
+    """The difference is recorded before the copy goes on, as if it had not been paused."""
+    world = _displaced_while_paused(SOUND)
+    assert world.target.data() == [(2, 2), (3, 3)]
+    assert world.displaced_from() is None
+
+    with pytest.raises(Violation, match="stopped without cause"):
+        _displaced_while_paused(_with(SOUND, (pump, "PartitionCopy", _OnlyWhileCopying)))
+
+
+def _sees_no_tail_taken_over(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
+    decision = decide(writer, target, source, **given)
+    mapping = given["mapping"]
+    if isinstance(decision, Wait) and target.tail is not None and target.tail.last_offset < mapping.judged_from:
+        return decide(writer, replace(target, log_end=target.end), source, **given)
+    return decision
+
+
+def _tail_behind_what_was_taken_over(rules: Rules) -> World:
+    """Let the first batch behind a log that was taken over be appended, and stay uncommitted."""
+    world = World(rules=rules, offsets=MAPPED)
+    with at_home(world, 0):
+        world.take_over(2)
+        world.source.append(1, world.now_ms)
+        first = _started(world)
+        for _ in range(2):
+            _work(world, first, answers=False)
+            world.advance(5_000)
+        _work(world, first, answers=False)
+        (pipe,) = first.pipes_for(*PRODUCE)
+        assert world.deliver(pipe)
+        world.target.tail_may_stay = True
+        world.kill_daemon(first)
+        second = _started(world)
+        for _ in range(4):
+            world.advance(5_000)
+            _work(world, second, answers=False)
+            for pipe in second.pipes_for(*PRODUCE):
+                world.deliver(pipe)
+            world.check()
+        world.target.commit()
+        for _ in range(6):
+            _work(world, second)
+            world.advance(5_000)
+    return world
+
+
+def test_a_tail_behind_what_was_taken_over_is_waited_for() -> None:
+    """What was taken over is not compared; our last sequence has to be seen all the same."""
+    assert _tail_behind_what_was_taken_over(SOUND).copied() == [(2, 1)]
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _tail_behind_what_was_taken_over(_with(SOUND, (attacher, "decide", _sees_no_tail_taken_over)))

@@ -1,4 +1,4 @@
-"""README says what the runs between versions of Kafka have shown."""
+"""The page about versions says what the runs between versions of Kafka have shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gen_docs() -> ModuleType:
 
 def test_the_table_of_versions_matches_the_results() -> None:
     """`scripts/gen_docs.py` was run after the last change of `docs/versions.json`."""
-    text, results = (ROOT / "README.md").read_text(), json.loads((ROOT / "docs/versions.json").read_text())
+    text, results = (ROOT / "docs/VERSIONS.md").read_text(), json.loads((ROOT / "docs/versions.json").read_text())
     assert gen_docs().readme(text, results) == text
 
 

@@ -383,7 +383,7 @@ class StateLog:
             api="Metadata",
             why=f"{why}: which flows copy to {alias}, and which topics are mirrors, is no longer recorded anywhere",
             next_step="restart the daemons, which create it again; then resume each topic that has records: replicator "
-            "mirror resolve FLOW '*' --how accept (README: `replicator.state` was lost)",
+            "mirror resolve FLOW '*' --how accept (docs/RUNBOOK.md: `replicator.state` was lost)",
             retryable=True,
         )
         text = f"{error}; next: {error.next_step}"
