@@ -47,7 +47,7 @@ _COMPARED = ("clocks", "users", "quotas")
 
 
 def readme(text: str, results: dict[str, dict[str, str]]) -> str:
-    """Return that page with the table of what works where as the results of `tests/integration/test_versions.py` say."""
+    """Return that page with the table of what works where, by the results of `tests/integration/test_versions.py`."""
     versions = sorted({version for key in results for version in key.split(" to ")}, key=_numbers)
     rows = []
     for version in versions:

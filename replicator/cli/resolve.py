@@ -34,7 +34,7 @@ _COLUMNS = (
     Column("LOSS", folds=True),
 )
 
-HowOption = Annotated[How, typer.Option("--how", help="What to do about the fault; docs/RUNBOOK.md lists what helps when.")]
+HowOption = Annotated[How, typer.Option("--how", help="What to do about the fault; docs/RUNBOOK.md tells what helps.")]
 PartitionOption = Annotated[
     list[int] | None,
     typer.Option("--partition", "-p", help="Only this partition; repeat for more. Default: all that stand still."),

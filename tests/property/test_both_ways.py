@@ -21,7 +21,7 @@ from tests.copy_world.histories import first_violation, run_history
 from tests.copy_world.rules import Rules
 from tests.copy_world.target_log import ALIEN_RECORD
 
-_SHORT = range(60)
+_SHORT = range(40)
 _LONG = range(100_000, 105_000)
 _SEEDS = range(400)
 
@@ -51,8 +51,8 @@ def test_histories_mix_records_of_ours_with_those_of_others() -> None:
         copied += sum(ours)
         met += sum(one is not other for one, other in itertools.pairwise(ours))
 
-    assert copied > 250
-    assert met > 60
+    assert copied > 120
+    assert met > 25
 
 
 class _ForgetsTheDrift(Track):

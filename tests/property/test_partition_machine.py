@@ -15,7 +15,7 @@ from tests.copy_world.histories import calm, run_history
 from tests.copy_world.home import at_home
 from tests.copy_world.world import World
 
-_SHORT = range(60)
+_SHORT = range(40)
 _LONG = range(100_000, 105_000)
 
 
@@ -138,8 +138,8 @@ def test_histories_copy_something(offsets: Offsets) -> None:
         differences += world.mirror.map_generation
         stepped += len(world.given_up) + len(world.blocks())
 
-    assert copied > 300
-    assert len(reasons) >= 4
+    assert copied > 200
+    assert len(reasons) >= 3
     if offsets is not Offsets.IDENTICAL:
-        assert differences > 8
-        assert stepped > 3
+        assert differences > 5
+        assert stepped > 2
