@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml uv.lock
 jars: setup ## Fetch the Kafka jars, or say which package is missing
 	@$(BIN)/python -m replicator.devkit
 
-demo: jars ## Two clusters, one flow, a failover: watch it
+demo: jars ## Two clusters, one flow, a switchover and a failback: watch it
 	$(BIN)/replicator demo $(ARGS)
 
 # Tests on brokers mostly wait while the others compute, so both run at once; the others' report comes last, whole.

@@ -1,7 +1,7 @@
 """The corpora: topics of JSON-like records in batches of a known size.
 
 The records compress like real ones (lz4 about 2 : 1, zstd about 3.3 : 1) and carry current times: a batch of old
-records takes another path through the replicator (DESIGN.md section 4, guard).
+records takes another path through the replicator (DESIGN.md: Unguarded work).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Leases: who should work on which shard of a flow, as values (DESIGN section 5)."""
+"""Leases: who should work on which shard of a flow, as values (DESIGN: Who works on what)."""
 
 from __future__ import annotations
 

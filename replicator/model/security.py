@@ -101,5 +101,5 @@ class ClusterSpec:
 
     @property
     def doubt_seconds(self) -> float:
-        """How long a request of ours may still take effect after its connection was closed (DESIGN section 4)."""
+        """How long a request of ours may still take effect after its connection was closed (DESIGN, Words: doubt)."""
         return self.request_timeout_seconds + self.doubt_margin_seconds

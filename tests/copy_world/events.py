@@ -323,6 +323,8 @@ FETCH = ("source fetch",)
 PRODUCE = ("target produce",)
 _ROUNDS_MAX = 400
 _ATTACH_STEPS_MAX = 8
+_MOMENTS = 2
+_MOMENT_MS = 60
 
 
 def attend(world: World, daemon: Daemon, *purposes: str, commits: bool = False) -> None:
@@ -432,6 +434,9 @@ def work(world: World, pick: Pick) -> None:
         daemon.step_claim()
         world.settle()
         attend(world, daemon, *CONTROL, *FETCH)
+        for _ in range(_MOMENTS):  # what an attach looks at again and again, until it is committed
+            world.advance(_MOMENT_MS)
+            attend(world, daemon, *CONTROL, *FETCH)
 
 
 def serve(world: World, pick: Pick) -> None:

@@ -13,6 +13,7 @@ from replicator.model.states import Reason
 from tests.copy_world.events import EVENTS, MORE, RARE, attend, begin, up
 from tests.copy_world.home import at_home
 from tests.copy_world.rules import SOUND, Rules, Violation
+from tests.copy_world.target_log import ALIEN_RECORD
 from tests.copy_world.world import World
 
 _BACKLOG_SHARE = 0.5
@@ -216,7 +217,11 @@ def run_history(
     world = World(rules=rules, one_at_a_time=kind.one_at_a_time, offsets=offsets, shared=shared)
     world.log_end_shown = log_end_shown
     with at_home(world, seed):
-        _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
+        try:
+            _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
+        except (Violation, BugError) as violation:
+            told = f"{steps=}, {backlog=}, {tail_may_stay=}, {offsets=!s}, {shared=}, {doubtful=}, {log_end_shown=}"
+            raise Violation(f"seed {seed}: {violation}\nrun_history({seed}, {told})") from violation
     return world
 
 
@@ -228,8 +233,7 @@ def _run(world: World, kind: Profile, chance: random.Random, seed: int, *, tail_
     elif seed % 8 == 1:
         kind.weights.update(_GAPS)
     if world.shared:
-        world.log_end_shown = True
-        kind.weights.update(_SHARED)
+        _share(world, kind.weights, chance)
     if doubtful:
         world.compacted = chance.random() < _COMPACTED_SHARE
         kind.weights.update(_DOUBTFUL)
@@ -246,6 +250,16 @@ def _run(world: World, kind: Profile, chance: random.Random, seed: int, *, tail_
     calm(world)
     for daemon in list(world.daemons):
         world.kill_daemon(daemon)
+
+
+def _share(world: World, weights: dict[str, int], chance: random.Random) -> None:
+    """Let others write to the target, some of them before us."""
+    world.log_end_shown = True
+    if chance.random() < _TAKEN_OVER_SHARE:
+        for _ in range(1 + chance.randrange(3)):
+            world.target.append_alien(ALIEN_RECORD, world.now_ms)
+        world.target.commit()
+    weights.update(_SHARED)
 
 
 def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Random, offsets: Offsets) -> None:
@@ -291,6 +305,6 @@ def first_violation(
                 doubtful=doubtful,
                 log_end_shown=log_end_shown,
             )
-        except (Violation, BugError) as violation:
-            return f"seed {seed}: {violation}"
+        except Violation as violation:
+            return str(violation)
     return None

@@ -40,31 +40,32 @@ _SEEDS = range(4000)
 _NEAR = 40
 """How many histories are looked at from one on that is known to show it: what else changes moves it."""
 _FOUND = {
-    "missing offsets believed in a log that no cleaner works on": 171,
+    "batches that overlap believed": 102,
+    "missing offsets believed in a log that no cleaner works on": 19,
     "a leader epoch above the leader's believed": 44,
     "what was doubted is not looked at again": 6,
     "map not refreshed before an attach": 5,
-    "remap not recorded before copying": 4,
+    "remap not recorded before copying": 5,
     "displaced batch not looked at": 28,
     "surplus markers used up by a shorter hole, unrecorded": 17,
-    "an attach at each hole, however short": 17,
+    "an attach at each hole, however short": 0,
     "walk counts markers": 8,
-    "walk counts aborted records": 16,
+    "walk counts aborted records": 44,
     "walk counts what was given up": 182,
-    "walk counts what lies before its beginning": 391,
-    "walk begins one offset late": 6,
-    "what was given up since the walk is no news": 268,
+    "walk counts what lies before its beginning": 368,
+    "walk begins one offset late": 1,
+    "walk begins within a gap that was given up": 364,
+    "what was given up since the walk is no news": 77,
     "what was taken over compared": 1,
-    "attach trusts log end and lastSequence apart": 70,
+    "attach trusts log end and lastSequence apart": 122,
+    "attach trusts the end of an empty log": 122,
     "attach trusts a stored epoch however old": 101,
-    "attach compares no records": 368,
-    "doubt not waited out": 163,
+    "attach compares no records": 163,
     "more than five in flight": 230,
-    "base offset of the answer not checked": 27,
-    "next sequence restarted at 0": 4,
+    "base offset of the answer not checked": 40,
+    "next sequence restarted at 0": 1,
     "old record times taken for guarded": 3,
-    "a fill repeated before the doubt time is over": 123,
-    "a fill beside batches in flight": 1,
+    "a fill beside batches in flight": 11,
 }
 """The first history that shows each; one without is looked for by the long suite alone."""
 SOUND = Rules()
@@ -506,9 +507,3 @@ def test_the_simulation_catches_from_the_first_history_on(name: str) -> None:
     rules, kind = _HISTORIES[name]
 
     assert first_violation(rules, _SEEDS, **kind) is not None
-
-
-def test_a_tail_that_stays_uncommitted_is_caught_and_the_true_log_end_helps() -> None:
-    """With the guard off, the high watermark alone does not show what was appended: the limit of the doubt time."""
-    assert first_violation(SOUND, _SEEDS, backlog=True, tail_may_stay=True) is not None
-    assert first_violation(SOUND, range(_NEAR), backlog=True, tail_may_stay=True, log_end_shown=True) is None

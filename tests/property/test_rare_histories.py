@@ -24,6 +24,7 @@ from replicator.engine.copy.reader import Asked, SourceReader
 from replicator.engine.state import records as state
 from replicator.model.batch import sequence_after
 from replicator.model.names import TopicPartition, state_transactional_id
+from replicator.model.security import ClusterSpec
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.copy_world.daemon import Daemon
@@ -680,3 +681,71 @@ def test_a_tail_behind_what_was_taken_over_is_waited_for() -> None:
 
     with pytest.raises(Violation, match="no copy of the source"):
         _tail_behind_what_was_taken_over(_with(SOUND, (attacher, "decide", _sees_no_tail_taken_over)))
+
+
+def _tail_that_stays_uncommitted(*, log_end_shown: bool) -> World:
+    """Append an old batch that nothing guards, and let its replicas follow only after another daemon's attach."""
+    world = World(log_end_shown=log_end_shown)
+    with at_home(world, 0):
+        world.source.append(1, world.now_ms - 2 * EXPIRY_MS)
+        first = _started(world)
+        while not any(pipe.undelivered for pipe in first.pipes_for(*PRODUCE)):
+            world.advance(1_000)
+            _work(world, first, answers=False)
+        (pipe,) = first.pipes_for(*PRODUCE)
+        assert world.deliver(pipe)
+        world.target.tail_may_stay = True
+        world.kill_daemon(first)
+        world.target.expire(world.now_ms)
+        second = _started(world)
+        for _ in range(16):
+            world.advance(5_000)
+            _work(world, second, answers=False)
+            for pipe in second.pipes_for(*PRODUCE):
+                world.deliver(pipe)
+        world.target.commit()
+        for _ in range(6):
+            _work(world, second)
+            world.advance(5_000)
+    return world
+
+
+def test_only_the_leaders_own_end_shows_a_tail_that_stays_uncommitted() -> None:
+    """Without it this is the limit of the doubt time: with the guard off, the high watermark shows nothing of it."""
+    assert _tail_that_stays_uncommitted(log_end_shown=True).target.data() == [(0, 1)]
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _tail_that_stays_uncommitted(log_end_shown=False)
+
+
+def _lost_answer_to_an_old_batch(rules: Rules) -> World:
+    """Lose the connection with an old batch on its way, which nothing guards; it arrives behind all that follows."""
+    world = World(rules=_with(rules, *_LETS_AGE))
+    with at_home(world, 0):
+        daemon = _started(world)
+        world.source.append(2, world.now_ms)
+        _work(world, daemon)
+        world.source.append(2, world.now_ms - 2 * EXPIRY_MS)
+        _work(world, daemon, answers=False)
+        (pipe,) = daemon.pipes_for(*PRODUCE)
+        pipe.lose()
+        world.settle()
+        (zombie,) = world.zombies
+        world.advance(5_000)
+        _work(world, daemon)
+        world.target.expire(world.now_ms)
+        world.deliver(zombie)
+        world.target.commit()
+        world.check()
+        for _ in range(8):
+            world.advance(5_000)
+            _work(world, daemon)
+    return world
+
+
+def test_a_write_without_an_answer_is_waited_out() -> None:
+    """It may still arrive, and nobody remembers by then that its records are there."""
+    assert [record for _, record in _lost_answer_to_an_old_batch(SOUND).target.data()] == [1, 2, 3, 4]
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _lost_answer_to_an_old_batch(_with(SOUND, (ClusterSpec, "doubt_seconds", 0.0)))

@@ -1,4 +1,4 @@
-"""What to do with a partition before the first Produce: the attach table and log matching (DESIGN section 4).
+"""What to do with a partition before the first Produce: the attach table and log matching (DESIGN: Attach).
 
 The facts are read by `engine.copy.facts`; the decision is made here, from facts only.
 

@@ -1,4 +1,4 @@
-"""Numbers that cannot lie: lag in records and seconds of data at risk (DESIGN 2.8).
+"""Numbers that cannot lie: lag in records and seconds of data at risk.
 
 `rpo` is now less the latest time at which the source end observed *then* had been reached on the target.
 It rests on our own clock and on offsets, never on record times, and grows while the source is unseen.

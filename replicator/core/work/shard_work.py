@@ -2,7 +2,7 @@
 
 Every daemon that works on a shard says so on the state topic, with the epoch of its lease (`engine.work.presence`).
 That sign outlives any trouble with coordinators, so two daemons never work on one shard for longer than it takes to
-read it, and a copy goes on while no coordinator answers. Two that do overlap double nothing (DESIGN section 2).
+read it, and a copy goes on while no coordinator answers. Two that do overlap double nothing (DESIGN: The idea).
 """
 
 from __future__ import annotations

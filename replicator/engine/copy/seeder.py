@@ -1,4 +1,4 @@
-"""Brings a target log to the source's start: filler batches up to it, then DeleteRecords (DESIGN section 4, seed).
+"""Brings a target log to the source's start: filler batches up to it, then DeleteRecords (DESIGN: The idea).
 
 A fresh log begins at offset 0 and only records move its end, so a log that is to begin at 120,600,000 is filled with
 empty records up to there and emptied.
