@@ -1,13 +1,13 @@
 """The copy machine of one partition: what may be sent, what an answer means, when to stop.
 
 No I/O, no clock: headers, answers and times come in; accepted batches and a phase go out.
-One machine is driven by `engine.copy.pump`, by the model broker of the tests, and by the simulator.
+`engine.copy.pump` drives it.
 
 The life of a partition::
 
     ATTACHING ──Resume──► COPYING ──answer lost, refused, leader moved──► SETTLING ──nothing outstanding──► ATTACHING
-        │                    │
-        ├──SeedTo──► SEEDING ┘            any ──Fault──► FAULTED        any ──pause──► PAUSED
+        │
+        └──SeedTo──► SEEDING ──► ATTACHING        any ──Fault──► FAULTED        any ──pause──► PAUSED
 
 An *episode* is the time from one attach to the next.
 What was accepted but not sent when an episode ends is dropped and fetched again: the target's log is the only memory.
