@@ -316,8 +316,9 @@ class Daemon:
             self._held.append(frame)
 
     def pause(self) -> None:
-        """Pause by wish."""
-        self.pump.pause(self.slot)
+        """Pause by wish; not one that was just told to begin again, which a pause would take back."""
+        if not self.slot.begins_again:
+            self.pump.pause(self.slot)
 
     def unpause(self) -> None:
         """Go on after a pause."""

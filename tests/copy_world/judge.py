@@ -43,7 +43,7 @@ class Judge:
             if not daemon.is_up:
                 continue
             copy = daemon.copy
-            if copy.phase is Phase.FAULTED and not daemon.slot.begins_again:
+            if copy.phase is Phase.FAULTED and daemon.works and not daemon.slot.begins_again:
                 self._check_reason(daemon)
             elif copy.phase is Phase.COPYING and copy.target_end > self.world.target.high_watermark:
                 raise Violation(f"{daemon.name} believes {copy.target_end} to be acknowledged")
@@ -125,7 +125,7 @@ class Judge:
             Reason.CORRUPT_BATCH: self.world.lies >= DOUBTS_MAX,
             Reason.RECORD_TOO_LARGE: source.truncated
             or source.incarnation > 0
-            or daemon.copy.next_offset in source.odd_offsets,
+            or bool(source.odd_offsets),  # it need not stand where the partition stands
         }
         if reason is None or not holds.get(reason, False):
             raise Violation(f"{daemon.name} stopped without cause: {reason} {daemon.copy.detail}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -27,11 +28,13 @@ from replicator.model.names import TopicPartition, state_transactional_id
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
+from replicator.wire.markers import WRITE_TXN_MARKERS
 from tests.copy_world.daemon import Daemon
 from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend
 from tests.copy_world.events import begin as begin_daemon
 from tests.copy_world.home import at_home
 from tests.copy_world.lies import far_beyond
+from tests.copy_world.network import Pipe
 from tests.copy_world.rules import DOUBT_MS, SOUND, UID, Rules, Violation
 from tests.copy_world.target_log import EXPIRY_MS
 from tests.copy_world.world import World
@@ -749,3 +752,65 @@ def test_a_write_without_an_answer_is_waited_out() -> None:
 
     with pytest.raises(Violation, match="no copy of the source"):
         _lost_answer_to_an_old_batch(_with(SOUND, (ClusterSpec, "doubt_seconds", 0.0)))
+
+
+def _pipe_with_markers(world: World, daemon: Daemon) -> Pipe:
+    """Go on until a fill is on its way; return on which connection."""
+    moves = itertools.cycle((_read, _step, _wait_a_moment))
+    for move in itertools.islice(moves, 2000):
+        for pipe in daemon.pipes:
+            if any(asked.api_key == WRITE_TXN_MARKERS for asked in pipe.undelivered):
+                return pipe
+        move(world, daemon)
+    raise AssertionError("nothing is filled")
+
+
+def _wait_a_moment(world: World, _daemon: Daemon) -> None:
+    """Let ten milliseconds pass."""
+    world.advance(10)
+
+
+def _read(world: World, daemon: Daemon) -> None:
+    """Let the source take what is asked, or its answer arrive."""
+    for pipe in daemon.pipes_for(*FETCH):
+        if not world.hear(pipe):
+            world.deliver(pipe)
+
+
+def _lost_answer_to_a_fill(rules: Rules) -> World:
+    """Lose the connection with a marker on its way, behind a record that lets the next attach go on at once."""
+    world = World(rules=rules)
+    with at_home(world, 0):
+        world.source.append(1, world.now_ms)
+        daemon = _started(world)
+        for _ in range(3):
+            _work(world, daemon)
+            world.advance(2_000)
+        assert world.target.high_watermark == 1
+        world.source.append(1, world.now_ms, "control")
+        world.source.append(1, world.now_ms)
+        world.settle()
+        lost = _pipe_with_markers(world, daemon)
+        lost.lose()
+        world.settle()
+        world.advance(5_000)
+        for _ in range(3):
+            _work(world, daemon)
+        world.deliver(lost)
+        world.target.commit()
+        world.check()
+        for _ in range(10):
+            world.advance(5_000)
+            _work(world, daemon)
+    return world
+
+
+def test_a_fill_without_an_answer_is_waited_out() -> None:
+    """A marker is appended whatever stands before it: the lost one would be one too many."""
+    assert _lost_answer_to_a_fill(SOUND).target.data() == [(0, 1), (2, 3)]
+
+    def at_once(self: Guard, _slot: Slot) -> bool:
+        return self.claim.effective_since() is not None
+
+    with pytest.raises(Violation, match="no copy of the source"):
+        _lost_answer_to_a_fill(_with(SOUND, (Guard, "may_fill", at_once)))

@@ -4,7 +4,7 @@ A broker closes the connection over a request that is larger than its `socket.re
 (Kafka's InvalidReceiveException): all partitions of that connection lose what is on its way, again and again. So after
 each loss with requests on their way it is asked for that setting. Where it does not tell, the batches that were on
 their way are sent one at a time: whoever loses the connection twice in a row, each time at once, and is larger than all
-that went through meanwhile, is too large for it.
+that went through meanwhile, is too large for it; but a small batch never is.
 
 Pure: answers, losses and times come in.
 """
@@ -21,6 +21,8 @@ ENVELOPE_BYTES = 512
 PARTITION_BYTES = 320
 """What it takes for each partition beside its batch: most of that is the topic's name."""
 STRIKES_MAX = 2
+_NEVER_TOO_LARGE_BYTES = 64 << 10
+"""No cluster works whose brokers take no request of this size, and a connection is lost for many other reasons."""
 _AT_ONCE_SECONDS = 5.0
 """A broker refuses a request by its length, which comes first: what it closes later it closes for other reasons."""
 _CAREFUL_SECONDS = 60.0
@@ -89,7 +91,7 @@ class RequestLimit:
         at, strikes = self._strikes.get(who, (offset, 0))
         strikes = strikes + 1 if at == offset else 1
         self._strikes[who] = (offset, strikes)
-        return strikes >= STRIKES_MAX and size > self._passed_bytes
+        return strikes >= STRIKES_MAX and size > max(self._passed_bytes, _NEVER_TOO_LARGE_BYTES)
 
     def passed(self, who: Hashable, size: int) -> None:
         """Take the answer to a batch that was sent while this is careful."""
