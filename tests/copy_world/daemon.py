@@ -86,6 +86,7 @@ class Daemon:
         facts: What its last attach read.
         works: Whether it works on the shard, or is to.
         displaced: Whether it was told of a batch that landed further on, and does not know why yet.
+        displaced_at: The generation of the map when it was told of that.
         displaced_by_another, place_may_be_lost: As they were when its partition stopped.
         mapped_before: How far its map was checked.
     """
@@ -96,6 +97,7 @@ class Daemon:
         self.pipes: list[Pipe] = []
         self.facts: Facts | None = None
         self.displaced = False
+        self.displaced_at = 0
         self.displaced_by_another = False
         self.place_may_be_lost = True
         self.mapped_before: tuple[Track, int] | None = None
@@ -236,7 +238,9 @@ class Daemon:
         if copy.phase is Phase.FAULTED:
             if copy.reason is not None:
                 self.world.reasons.add(copy.reason)
-            self.displaced_by_another = not self.displaced and self.world.is_unrecorded()
+            # The record answers what it was told of before; of a later difference nobody may have been told.
+            told = self.displaced and self.world.mirror.map_generation == self.displaced_at
+            self.displaced_by_another = not told and self.world.is_unrecorded()
             self.place_may_be_lost = not self.lost_place or self.world.is_place_lost()
         elif copy.phase is Phase.COPYING:
             self.world.check_place(self)

@@ -114,7 +114,8 @@ def _telling(world: World) -> Callable[..., bool]:
         noted = _note_displaced(self, batch, base_offset)
         if noted:
             for daemon in world.daemons:
-                daemon.displaced |= daemon.is_up and daemon.copy is self
+                if daemon.is_up and daemon.copy is self:
+                    daemon.displaced, daemon.displaced_at = True, world.mirror.map_generation
         return noted
 
     return told

@@ -66,6 +66,9 @@ _FOUND = {
     "next sequence restarted at 0": 1,
     "old record times taken for guarded": 3,
     "a fill beside batches in flight": 11,
+    "an attach does not know what was given up": 49,
+    "no claim needed for unguarded work": 3,
+    "guarded work goes on while another daemon lets the state age": 78,
 }
 """The first history that shows each; one without is looked for by the long suite alone."""
 SOUND = Rules()
