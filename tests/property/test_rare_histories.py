@@ -234,6 +234,33 @@ def _step(world: World, daemon: Daemon) -> None:
             return
 
 
+@pytest.mark.parametrize("left", [1, 0])
+def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(left: int) -> None:
+    """The copy goes on, at the offsets that the batch's answer told of, also where nothing is left of it."""
+    world = World(offsets=AUTO)
+    with at_home(world, 0):
+        daemon = _filled(world)
+        _ghost(world)
+        world.source.append(2, world.now_ms)
+        _work(world, daemon, answers=False)
+        (pipe,) = daemon.pipes_for(*PRODUCE)
+        world.deliver(pipe)
+        world.target.commit()
+        assert world.target.data()
+        world.target.retain_from(world.target.log_end - left)
+        world.hear(pipe)
+        for _ in range(4):
+            _work(world, daemon)
+            world.advance(5_000)
+        world.source.append(2, world.now_ms)
+        for _ in range(4):
+            _work(world, daemon)
+            world.advance(5_000)
+
+        assert (daemon.copy.phase, daemon.copy.shift) == (Phase.COPYING, 1)
+        assert [target for target, _ in world.target.data()][-2:] == [4, 5]
+
+
 def _two_daemons_record_a_difference(rules: Rules) -> World:
     """Let one decide what to record, and wait; the other records it, and later another difference."""
     world = World(rules=rules, offsets=AUTO)

@@ -31,12 +31,14 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
     """
     connection = await target.cluster.leader_connection(slot.target)
     mapped = slot.copy.track is not None and slot.copy.track.mapped
-    begin = slot.copy.target_end
-    stands_there = False
     with target_read(target, slot.target):
         end = (await offsets_of(connection, [slot.target], control.LATEST))[slot.target]
         if place.target >= end:
             return None
+        start = (await offsets_of(connection, [slot.target], control.EARLIEST))[slot.target]
+        # What retention took meanwhile is asked for in vain for ever. Where it took the batch as well, its answer is
+        # the only witness: forgotten, an empty log would be gone on with at the wrong offset.
+        begin, stands_there = max(slot.copy.target_end, start), start > place.target
         async for _, header, _ in batches_between(
             target, connection, slot.target, begin, place.target + 1, committed=False
         ):
