@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,6 @@ from replicator.engine.copy.producer_state import Guard
 from replicator.engine.copy.writer import TargetWriter
 from replicator.engine.logs import opening, walking
 from replicator.engine.logs.side import Side
-from replicator.engine.state import records as state
 from replicator.model.batch import CONTROL_BIT, BatchHeader, sequence_after
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -176,10 +175,6 @@ class _CountsRecordsOnly(PartitionCopy):
         self._sequence_free = False
 
 
-def _compares_no_markers(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
-    return decide(writer, target, replace(source, unfilled=None), **given)
-
-
 # -- offsets that are not the source's ---------------------------------------------------------------------------
 
 
@@ -191,36 +186,11 @@ class _ReadOnce(OffsetMaps):
         return slot.copy.track is None and super().refresh(slot)
 
 
-class _RemapsBlindly(OffsetMaps):
-    """Changes the map without a look at what it has become since it was read."""
-
-    async def remap(self, slot: Slot, remap: Remap) -> None:
-        """Take whatever is recorded now for what was read."""
-        await self.read_to_end()
-        record = state.get_mirror(self._log.records, self._uid, slot.target.topic)
-        number = slot.source.partition
-        found = record.maps[number] if record is not None and number in record.maps else None
-        slot.map_record = found.SerializeToString(deterministic=True) if found is not None else b""
-        await super().remap(slot, remap)
-
-
 class _AnyGeneration(OffsetMaps):
     """Believes every block there is."""
 
     def _blocks(self, slot: Slot, generation: int) -> list[Block]:
         return [block for each in range(generation + 1) for block in super(_AnyGeneration, self)._blocks(slot, each)]
-
-
-class _PersistsWhatIsNotProven(OffsetMaps):
-    """Writes blocks of maps that nobody copies by."""
-
-    async def persist(self, slots: Iterable[Slot]) -> None:
-        """Also of partitions that stand still."""
-        for slot in slots:
-            track, number = slot.copy.track, slot.shard.claim.number
-            if track is not None and track.mapped and slot in self._written and number:
-                changes, after = self._blocks_to_write(slot, track.offsets, number)
-                await self._append(changes, [(slot, self._written[slot], after)])
 
 
 class _ForgetsGivenUp(OffsetMaps):
@@ -291,19 +261,6 @@ def _begins_one_late(place: Place, given_up: Sequence[tuple[int, int]]) -> int:
 def _begins_within_the_gap(place: Place, given_up: Sequence[tuple[int, int]]) -> int:
     del given_up
     return place.source
-
-
-def _trusts_a_sequence(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
-    decision = decide(writer, target, source, **given)
-    entry = target.entry
-    if (
-        isinstance(decision, Wait)
-        and entry is not None
-        and target.tail is None
-        and sequence_after(entry.last_sequence, 1) == target.end
-    ):
-        return decide(writer, replace(target, log_end=target.end), source, **given)
-    return decision
 
 
 # -- what an answer of the source claims ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, TargetLog, Wait, Writer
+from replicator.core.copy.attach_facts import Decision, SourceLog, TargetLog, Wait, Writer
 from replicator.core.copy.doubt import Edges
 from replicator.core.copy.intake import Piece
 from replicator.core.copy.machine import PartitionCopy
@@ -22,7 +22,6 @@ from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reader import Asked, SourceReader
-from replicator.engine.state import records as state
 from replicator.model.batch import sequence_after
 from replicator.model.names import TopicPartition, state_transactional_id
 from replicator.model.security import ClusterSpec
@@ -54,6 +53,13 @@ def _work(world: World, daemon: Daemon, *, answers: bool = True) -> None:
     if answers:
         attend(world, daemon, *CONTROL, *FETCH, *PRODUCE, commits=True)
     world.check()
+
+
+def _work_rounds(world: World, daemon: Daemon, rounds: int, *, answers: bool = True) -> None:
+    """Let the daemon work, five seconds apart."""
+    for _ in range(rounds):
+        _work(world, daemon, answers=answers)
+        world.advance(5_000)
 
 
 def _wait(world: World, daemon: Daemon, milliseconds: int) -> None:
@@ -90,9 +96,7 @@ def _doubt_about_a_batch_that_ends_the_guard(rules: Rules) -> World:
         world.target.commit()
         world.target.expire(world.now_ms)
         _wait(world, daemon, DOUBT_MS + 5_000)
-        for _ in range(3):
-            _work(world, daemon)
-            world.advance(5_000)
+        _work_rounds(world, daemon, 3)
     return world
 
 
@@ -173,18 +177,14 @@ def _source_truncated_under_markers(rules: Rules) -> Daemon:
         world.source.append(1, world.now_ms, "control")
         first = _started(world)
         _wait(world, first, DOUBT_MS + 5_000)
-        for _ in range(3):
-            _work(world, first)
-            world.advance(5_000)
+        _work_rounds(world, first, 3)
         assert world.target.high_watermark == 2
         world.kill_daemon(first)
         world.source.truncate(1)
         world.source.append(3, world.now_ms)
         second = _started(world)
         _wait(world, second, DOUBT_MS + 15_000)
-        for _ in range(4):
-            _work(world, second)
-            world.advance(5_000)
+        _work_rounds(world, second, 4)
     return second
 
 
@@ -207,24 +207,9 @@ def _filled(world: World) -> Daemon:
     world.source.append(1, world.now_ms, "control")
     daemon = _started(world)
     _wait(world, daemon, DOUBT_MS + 5_000)
-    for _ in range(3):
-        _work(world, daemon)
-        world.advance(5_000)
+    _work_rounds(world, daemon, 3)
     assert world.target.high_watermark == 1
     return daemon
-
-
-class _RemapsBlindly(OffsetMaps):
-    """Changes the map without a look at what it has become since it was read."""
-
-    async def remap(self, slot: Slot, remap: Remap) -> None:
-        """Take whatever is recorded now for what was read."""
-        await self.read_to_end()
-        record = state.get_mirror(self._log.records, self._uid, slot.target.topic)
-        number = slot.source.partition
-        found = record.maps[number] if record is not None and number in record.maps else None
-        slot.map_record = found.SerializeToString(deterministic=True) if found is not None else b""
-        await super().remap(slot, remap)
 
 
 def _step(world: World, daemon: Daemon) -> None:
@@ -249,13 +234,9 @@ def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(left: int
         assert world.target.data()
         world.target.retain_from(world.target.log_end - left)
         world.hear(pipe)
-        for _ in range(4):
-            _work(world, daemon)
-            world.advance(5_000)
+        _work_rounds(world, daemon, 4)
         world.source.append(2, world.now_ms)
-        for _ in range(4):
-            _work(world, daemon)
-            world.advance(5_000)
+        _work_rounds(world, daemon, 4)
 
         assert (daemon.copy.phase, daemon.copy.shift) == (Phase.COPYING, 1)
         assert [target for target, _ in world.target.data()][-2:] == [4, 5]
@@ -276,9 +257,7 @@ def _two_daemons_record_a_difference(rules: Rules) -> World:
             _step(world, slow)
         quick = _started(world)
         _wait(world, quick, DOUBT_MS + 15_000)
-        for _ in range(3):
-            _work(world, quick)
-            world.advance(5_000)
+        _work_rounds(world, quick, 3)
         _ghost(world)
         world.source.append(2, world.now_ms)
         for _ in range(4):
@@ -344,9 +323,7 @@ def _displaced_batch_behind_the_end(rules: Rules) -> World:
             world.deliver(pipe)
             world.check()
         world.target.commit()
-        for _ in range(5):
-            _work(world, daemon)
-            world.advance(5_000)
+        _work_rounds(world, daemon, 5)
     return world
 
 
@@ -508,9 +485,7 @@ def _displaced_beside_a_hole(rules: Rules) -> Daemon:
         world.source.append(1, world.now_ms, "end")
         second = _started(world)
         world.check()
-        for _ in range(8):
-            _work(world, second)
-            world.advance(5_000)
+        _work_rounds(world, second, 8)
     return second
 
 
@@ -552,9 +527,7 @@ def _batch_beyond_the_end(rules: Rules) -> World:
         for _ in range(3):
             attend(world, daemon, *CONTROL, *PRODUCE, commits=True)
             world.check()
-        for _ in range(6):
-            _work(world, daemon)
-            world.advance(5_000)
+        _work_rounds(world, daemon, 6)
     return world
 
 
@@ -612,9 +585,7 @@ def _answer_for_a_successor(rules: Rules) -> World:
         for _ in range(3):
             attend(world, daemon, *CONTROL, *PRODUCE, commits=True)
             world.check()
-        for _ in range(8):
-            _work(world, daemon)
-            world.advance(5_000)
+        _work_rounds(world, daemon, 8)
     return world
 
 
@@ -683,9 +654,7 @@ def _tail_behind_what_was_taken_over(rules: Rules) -> World:
         world.take_over(2)
         world.source.append(1, world.now_ms)
         first = _started(world)
-        for _ in range(2):
-            _work(world, first, answers=False)
-            world.advance(5_000)
+        _work_rounds(world, first, 2, answers=False)
         _work(world, first, answers=False)
         (pipe,) = first.pipes_for(*PRODUCE)
         assert world.deliver(pipe)
@@ -699,9 +668,7 @@ def _tail_behind_what_was_taken_over(rules: Rules) -> World:
                 world.deliver(pipe)
             world.check()
         world.target.commit()
-        for _ in range(6):
-            _work(world, second)
-            world.advance(5_000)
+        _work_rounds(world, second, 6)
     return world
 
 
@@ -734,9 +701,7 @@ def _tail_that_stays_uncommitted(*, log_end_shown: bool) -> World:
             for pipe in second.pipes_for(*PRODUCE):
                 world.deliver(pipe)
         world.target.commit()
-        for _ in range(6):
-            _work(world, second)
-            world.advance(5_000)
+        _work_rounds(world, second, 6)
     return world
 
 

@@ -106,13 +106,9 @@ async def read_facts(
             log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
         mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
         if view.cleaned and log.tail is not None and (mapping is None or not mapping.mapped):
-            logs_now = (
-                Log(
-                    source, there, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up, slot.compacted
-                ),
-                Log(target, here, slot.target, log.start, log.tail.last_offset + 1, committed=False),
-            )
-            view = view._replace(cleaned=not await stands_further_on(*logs_now, slot))
+            there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=slot.compacted)
+            here_now = _target_log(target, here, slot, log.start, log.tail.last_offset + 1)
+            view = view._replace(cleaned=not await stands_further_on(there_now, here_now, slot))
         facts[slot] = Facts(
             log,
             SourceLog(
@@ -167,9 +163,19 @@ async def _walk(
         return Walked(None)
     return await walk(
         track.offsets,
-        Log(source, there, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up),
-        Log(target, here, slot.target, log.start, log.end, committed=False),
+        _source_log(source, there, slot, bounds, committed=committed),
+        _target_log(target, here, slot, log.start, log.end),
     )
+
+
+def _source_log(
+    side: Side, connection: Connection, slot: Slot, bounds: _Bounds, *, committed: bool, compacted: bool = False
+) -> Log:
+    return Log(side, connection, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up, compacted)
+
+
+def _target_log(side: Side, connection: Connection, slot: Slot, start: int, end: int) -> Log:
+    return Log(side, connection, slot.target, start, end, committed=False)
 
 
 # -- the target ---------------------------------------------------------------------------------------------------
