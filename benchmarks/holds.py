@@ -264,7 +264,7 @@ class _World:
                 where = TopicPartition(name, number)
                 slot = pump.add(where, where, TargetLimits(1 << 20, 1000))
                 slot.active = True
-                slot.copy.last_epoch = 3
+                slot.copy.reading.last_epoch = 3
                 slot.lag.observe(1_000_000 + number, pump.context.now())
         return pump, shard
 
@@ -421,7 +421,7 @@ async def _record_active(pump: Pump, sync: TopicSync) -> None:
     for slot in pump.slots.values():
         mirror = sync.mirrors[slot.source.topic]
         mirror.active.add(slot.source.partition)
-        mirror.epochs[slot.source.partition] = slot.copy.last_epoch
+        mirror.epochs[slot.source.partition] = slot.copy.reading.last_epoch
     await sync.record_now()
 
 

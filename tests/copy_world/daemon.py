@@ -196,7 +196,7 @@ class Daemon:
                 return
 
     def _writers_kick(self) -> None:
-        self.pump.writers_kick()
+        self.pump.wake_writers()
 
     def begin(self, *, doubtful: bool = False) -> None:
         """Begin with the partition, as `Lineup` does."""
@@ -292,7 +292,7 @@ class Daemon:
         try:
             await self.claim.give_back(drained=drained)
         finally:
-            self._doubtful = bool(self.copy.outstanding or self.copy.doubtful)
+            self._doubtful = bool(self.copy.sending.outstanding or self.copy.doubtful)
             self.pump.remove(self.slot)
             del self.slot
 
@@ -314,7 +314,7 @@ class Daemon:
         if self._held:
             while self._held:
                 self._held.pop().release()
-            self.pump.readers_kick()
+            self.pump.wake_readers()
             return
         while (frame := frames.take()) is not None:
             self._held.append(frame)
@@ -338,7 +338,7 @@ class Daemon:
         """Forget the partition and begin with it anew, as after `mirror resolve`."""
         if not self.works or self.copy.phase is Phase.FAULTED or self.copy.reason in DOUBTS:
             return
-        doubtful = bool(self.copy.outstanding or self.copy.doubtful)
+        doubtful = bool(self.copy.sending.outstanding or self.copy.doubtful)
         self.pump.remove(self.slot)
         self.displaced = False
         self.begin(doubtful=doubtful)

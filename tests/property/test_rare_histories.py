@@ -14,7 +14,7 @@ from replicator.core.copy.attach_facts import Decision, SourceLog, TargetLog, Wa
 from replicator.core.copy.doubt import Edges
 from replicator.core.copy.intake import Piece
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.values import Batch, Phase
+from replicator.core.copy.values import Batch, Ending, Phase
 from replicator.core.offsets.offset_map import OffsetMap
 from replicator.engine.copy import attacher, facts, pump
 from replicator.engine.copy.live_maps import OffsetMaps
@@ -507,7 +507,7 @@ class _BelievesAnyEnd(PartitionCopy):
 
     __slots__ = ()
 
-    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], list[Batch]]:
+    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], Ending | None]:
         """Drop the log's end."""
         return super().offer(headers, aborted, Edges(leader_epoch=edges.leader_epoch), *given)
 

@@ -118,8 +118,8 @@ class AttachLoop:
                 await self.note_waiting()
                 self._supervisor.look_around(looked_at)
                 self._prove_idle()
-            self._supervisor.readers_kick()
-            self._supervisor.writers_kick()
+            self._supervisor.wake_readers()
+            self._supervisor.wake_writers()
             await asyncio.sleep(min(_REST_SECONDS_MAX, _REST_SHARE * (time.perf_counter() - began)))
             await self._sleep(soonest)
 
@@ -150,8 +150,8 @@ class AttachLoop:
         oldest = self._context.now() - _PROVEN_SECONDS
         for slot in self._context.slots.values():
             copy = slot.copy
-            if copy.limits.others_write and copy.is_copying() and copy.idle and slot.verified_at < oldest:
-                self._supervisor.settle(slot, "looking up to where others wrote since")
+            if copy.limits.others_write and copy.is_copying() and copy.sending.idle and slot.verified_at < oldest:
+                self._supervisor.ended(slot, slot.copy.settle("looking up to where others wrote since"))
 
     async def _attach_due(self) -> float:
         """Begin to attach what is due, some at a time; return when the next one is (monotonic; infinite for none)."""
@@ -186,13 +186,13 @@ class AttachLoop:
         if slot.begins_again or slot.copy.phase is Phase.SETTLING:
             slot.begins_again = False
             slot.copy.attach_again()
-        if slot.copy.doubted is not None:
+        if slot.copy.reading.trust.doubted is not None:
             slot.attaching = True
-            self._supervisor.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset), slot)
+            self._supervisor.start(self._look_at_doubted(slot, slot.copy.reading.trust.doubted.offset), slot)
             return None
         if slot.copy.displaced is not None:
             slot.attaching = True
-            self._supervisor.start_task(self._look_at_displaced(slot, slot.copy.displaced), slot)
+            self._supervisor.start(self._look_at_displaced(slot, slot.copy.displaced), slot)
             return None
         there, here = self._context.leaders_of(slot)
         if there is None or here is None:
@@ -206,7 +206,7 @@ class AttachLoop:
     def _spawn(self, group: list[Slot]) -> None:
         for slot in group:
             slot.attaching = True
-        self._supervisor.start_task(self._attach(group), *group)
+        self._supervisor.start(self._attach(group), *group)
 
     async def _attach(self, group: list[Slot]) -> None:
         began = self._context.now()
@@ -227,7 +227,7 @@ class AttachLoop:
                     self._supervisor.stop_over_bug(slot, error)
             elif slot.copy.phase is Phase.ATTACHING:
                 self.schedule(slot)
-        self._supervisor.readers_kick()
+        self._supervisor.wake_readers()
 
     async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
         """Read both logs of each partition; return what was found, and the partitions whose map has changed since.
@@ -286,12 +286,12 @@ class AttachLoop:
             return  # it was paused meanwhile
         elif isinstance(error, TooLargeToOpen):
             slot.too_large = None  # to leave it out would not help: it is needed to find the place
-            self._supervisor.fault(slot, Reason.BATCH_TOO_LARGE, text)
+            self._supervisor.ended(slot, slot.copy.fault(Reason.BATCH_TOO_LARGE, text))
         elif isinstance(error, CorruptRecords | AnswerTooLarge) and slot.damaged + 1 >= DOUBTS_MAX:
             slot.damaged = 0
-            slot.copy.doubted = None
-            damaged = isinstance(error, CorruptRecords)
-            self._supervisor.fault(slot, Reason.CORRUPT_BATCH if damaged else Reason.BATCH_TOO_LARGE, text)
+            slot.copy.reading.trust.doubted = None
+            reason = Reason.CORRUPT_BATCH if isinstance(error, CorruptRecords) else Reason.BATCH_TOO_LARGE
+            self._supervisor.ended(slot, slot.copy.fault(reason, text))
         else:
             # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
             slot.damaged = slot.damaged + 1 if isinstance(error, CorruptRecords | AnswerTooLarge) else 0
@@ -316,7 +316,7 @@ class AttachLoop:
                 may_be_mapped=copy.limits.may_be_mapped,
                 surplus_allowed=self._context.offsets is not Offsets.IDENTICAL,
                 wants_mapping=copy.wants_mapping or copy.limits.others_write,
-                given_up=copy.given_up,
+                given_up=copy.reading.missing.given_up,
                 others_write=copy.limits.others_write,
             ),
         )
@@ -332,7 +332,7 @@ class AttachLoop:
             self._supervisor.seed(slot, decision.offset)
         else:
             slot.attaching = True
-            self._supervisor.start_task(self._with_latest_map(slot, decision), slot)
+            self._supervisor.start(self._with_latest_map(slot, decision), slot)
 
     async def _with_latest_map(self, slot: Slot, decision: Fault | Remap) -> None:
         """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
@@ -344,7 +344,7 @@ class AttachLoop:
                     copy.displaced = None
                     if copy.track is not None:
                         copy.track.forget_walk()
-                    self._supervisor.fault(slot, decision.reason, decision.detail)
+                    self._supervisor.ended(slot, slot.copy.fault(decision.reason, decision.detail))
                     return
                 await self._context.maps.remap(slot, decision)
                 changed = True
@@ -362,13 +362,13 @@ class AttachLoop:
 
     async def _look_at_doubted(self, slot: Slot, offset: int) -> None:
         """Have another look at what an answer of the source claimed, before anything else is read of its log."""
-        copy = slot.copy
+        copy, trust = slot.copy, slot.copy.reading.trust
         try:
             async with self._room_on_source:
-                verdict = await look_again(self._context.source, slot.source, offset, copy.looks, slot.epochs_unproven)
+                verdict = await look_again(self._context.source, slot.source, offset, trust.looks, slot.epochs_unproven)
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
             slot.attaching = False
-            self._met(slot, error, about=f"{copy.detail_of_doubt}; it cannot be looked at: ")
+            self._met(slot, error, about=f"{trust.detail}; it cannot be looked at: ")
             self._supervisor.leaders_stale(target=False)
             self._supervisor.topics_stale()
             return
@@ -376,11 +376,11 @@ class AttachLoop:
         if isinstance(verdict, Sound) and verdict.begins_below:
             log.info("the source cuts batches anew", partition=str(slot.source), offset=offset)
         elif isinstance(verdict, Sound):
-            log.warning("an answer of the source was spoiled", partition=str(slot.source), why=copy.detail_of_doubt)
+            log.warning("an answer of the source was spoiled", partition=str(slot.source), why=trust.detail)
         # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
-        fault = copy.looked(verdict)
+        fault = trust.looked(verdict)
         if fault is not None and copy.phase is Phase.ATTACHING:
-            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}")
+            self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}"))
             return
         self.schedule(slot)
 

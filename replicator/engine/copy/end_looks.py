@@ -72,11 +72,11 @@ class EndLooks:
         standing: dict[Slot, _Stand] = {}
         for slot in self._context.slots.values():
             copy, end = slot.copy, slot.lag.observed_end
-            if end is None or end <= copy.next_offset or not copy.is_copying() or not copy.idle:
+            if end is None or end <= copy.reading.next_offset or not copy.is_copying() or not copy.sending.idle:
                 continue
             stand = stands.get(slot)
-            if stand is None or (stand.episode, stand.offset) != (copy.episode, copy.next_offset):
-                stand = _Stand(copy.episode, copy.next_offset, now)
+            if stand is None or (stand.episode, stand.offset) != (copy.episode, copy.reading.next_offset):
+                stand = _Stand(copy.episode, copy.reading.next_offset, now)
             standing[slot] = stand
         self._stands = standing
         due = [slot for slot, stand in standing.items() if self._is_due(slot, now - stand.since)]
@@ -117,9 +117,9 @@ class EndLooks:
         while self._due and len(self._looking) < _LOOKS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:
             slot = next(iter(self._due))
             del self._due[slot]
-            if slot not in self._looking and slot.copy.is_copying() and slot.copy.idle:
+            if slot not in self._looking and slot.copy.is_copying() and slot.copy.sending.idle:
                 self._looking.add(slot)
-                self._supervisor.start_task(self._look(slot, slot.copy.episode, slot.copy.next_offset), slot)
+                self._supervisor.start(self._look(slot, slot.copy.episode, slot.copy.reading.next_offset), slot)
 
     async def _look(self, slot: Slot, episode: int, position: int) -> None:
         self._stands[slot] = _Stand(episode, position, self._context.now())
@@ -133,13 +133,11 @@ class EndLooks:
         copy = slot.copy
         if hole is None:
             self._in_vain += 1
-        elif (copy.episode, copy.next_offset) == (episode, position):
-            copy.end_of_log(*hole)
+        elif (copy.episode, copy.reading.next_offset) == (episode, position):
+            self._supervisor.ended(slot, copy.end_of_log(*hole))
             if copy.is_copying():
-                self._supervisor.ready(slot)
-                self._supervisor.writers_kick()
-            else:
-                self._supervisor.phase_changed(slot)
+                self._supervisor.has_work(slot)
+                self._supervisor.wake_writers()
         self._begin()
 
     async def _hole(self, slot: Slot, position: int) -> tuple[int, int] | None:

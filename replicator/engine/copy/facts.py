@@ -171,7 +171,16 @@ async def _walk(
 def _source_log(
     side: Side, connection: Connection, slot: Slot, bounds: _Bounds, *, committed: bool, compacted: bool = False
 ) -> Log:
-    return Log(side, connection, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up, compacted)
+    return Log(
+        side,
+        connection,
+        slot.source,
+        bounds.start,
+        bounds.end,
+        committed,
+        slot.copy.reading.missing.given_up,
+        compacted,
+    )
 
 
 def _target_log(side: Side, connection: Connection, slot: Slot, start: int, end: int) -> Log:
@@ -360,7 +369,7 @@ async def _source_view(
             content = content if found is None else found
             cleaned = content is None and header.magic == MAGIC_V2
         if header.next_offset > last + 1 and end > last + 1:
-            spans = await spans_in(frame, header, last + 1, end, given_up=slot.copy.given_up)
+            spans = await spans_in(frame, header, last + 1, end, given_up=slot.copy.reading.missing.given_up)
             if spans:
                 return _View(_comparable(slot, log, content), epoch, spans[0][0], cleaned)
     cleaned = cleaned or (content is None and reached <= last < min(end, bounds.end))

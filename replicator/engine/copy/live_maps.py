@@ -60,7 +60,7 @@ class OffsetMaps:
         found = record.maps[number] if record is not None and number in record.maps else None
         raw = found.SerializeToString(deterministic=True) if found is not None else b""
         before, is_known = slot.given_up, raw == slot.map_record
-        slot.given_up = slot.copy.given_up = given_up_of(record, number) if record is not None else ()
+        slot.given_up = slot.copy.reading.missing.given_up = given_up_of(record, number) if record is not None else ()
         if is_known and slot.given_up == before:
             return False
         # What was found by a walk is forgotten too: it may have counted records that had been given up by then.

@@ -125,7 +125,7 @@ class Slot:
     @property
     def wants_attach(self) -> bool:
         """Whether it waits to be attached (and no answer of an earlier episode is outstanding)."""
-        if self.attaching or self.copy.outstanding:
+        if self.attaching or self.copy.sending.outstanding:
             return False
         return self.begins_again or self.copy.phase in {Phase.ATTACHING, Phase.SETTLING}
 

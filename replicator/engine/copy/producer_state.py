@@ -120,7 +120,7 @@ class Guard:
         """Return whether a batch that the broker might not remember may be sent for this partition now."""
         if not self.may_fill(slot):
             return False
-        return not slot.copy.guard_is_on(self._now_ms()) or self._may_end(slot, self._now())
+        return not slot.copy.sending.guard_is_on(self._now_ms()) or self._may_end(slot, self._now())
 
     def may_fill(self, slot: Slot) -> bool:
         """Return whether markers may be appended now: ours alone, and behind a place proven since that is so."""
@@ -140,7 +140,7 @@ class Guard:
 
     def standing(self, slot: Slot) -> Standing:
         """Return why `may_work_unguarded` says no; asks about other daemons where that is what is missing."""
-        if self.claim.effective_since() is None or not slot.copy.guard_is_on(self._now_ms()):
+        if self.claim.effective_since() is None or not slot.copy.sending.guard_is_on(self._now_ms()):
             return Standing.NO_CLAIM
         if max(self._alone_at, self._crowded_at) < slot.moved_at:
             if self._asking is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume, Writers
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.values import Phase, TargetLimits
+from replicator.core.copy.values import Ending, Phase, TargetLimits
 from replicator.engine.copy.attacher import AttachLoop
 from replicator.engine.copy.context import CopyContext
 from replicator.engine.copy.end_looks import EndLooks
@@ -150,16 +150,14 @@ class Pump:
         slot = Slot(source, target, PartitionCopy(source, limits), self.shards.of(source))
         self.slots[source] = slot
         if self.context.origins is not None:
-            slot.copy.left_out = self.context.origins.flows
+            slot.copy.reading.missing.left_out = self.context.origins.flows
         self._attach_loop.add(slot)
         self._attach_loop.wake()
         return slot
 
     def remove(self, slot: Slot) -> None:
         """End with a partition for good."""
-        if slot.copy.phase is not Phase.FAULTED:
-            release(slot.copy.pause())
-        self._detach(slot)
+        self._leave(slot, slot.copy.pause())
         self._attach_loop.discard(slot)
         self.context.maps.forget(slot)
         self.context.problems.is_over(str(slot.source))
@@ -167,12 +165,11 @@ class Pump:
 
     def pause(self, slot: Slot, text: str = "paused") -> None:
         """Stop a partition by wish; `text` says whose."""
-        before = slot.copy.phase
         slot.begins_again = False
-        release(slot.copy.pause())
-        self._detach(slot)
-        if before is not slot.copy.phase:
-            self._watcher.changed(slot, before, text)
+        ending = slot.copy.pause()
+        self._leave(slot, ending)
+        if ending is not None:
+            self._watcher.changed(slot, ending.before, text)
 
     def resume(self, slot: Slot) -> None:
         """Let a paused or faulted partition begin again, once no answer of before is outstanding."""
@@ -184,9 +181,7 @@ class Pump:
 
     def fault(self, slot: Slot, reason: Reason, detail: str) -> None:
         """Stop a partition with a named reason."""
-        before = slot.copy.phase
-        release(slot.copy.fault(reason, detail))
-        self._left_copying(slot, before)
+        self.ended(slot, slot.copy.fault(reason, detail))
 
     def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
         """Stop one partition over an error of this software; the others go on."""
@@ -197,9 +192,7 @@ class Pump:
 
     def settle(self, slot: Slot, detail: str) -> None:
         """End a partition's episode without doubt; it is attached again."""
-        before = slot.copy.phase
-        release(slot.copy.settle(detail, doubtful=False))
-        self._left_copying(slot, before)
+        self.ended(slot, slot.copy.settle(detail))
 
     def rest(self, slot: Slot, detail: str, reason: Reason) -> None:
         """End a partition's episode over what will not pass soon, such as a refusal; look again at a slow pace."""
@@ -207,42 +200,31 @@ class Pump:
         self._attach_loop.rest(slot)
         slot.copy.say(reason, detail)
 
-    def map_instead(self, slot: Slot, detail: str) -> None:
-        """End a partition's episode to go over to mapped offsets: what holds no record cannot be filled."""
-        before = slot.copy.phase
-        release(slot.copy.leave_out(detail))
-        self._left_copying(slot, before)
-
     async def remember_seed(self, slot: Slot, offset: int) -> None:
         """Record that fillers may stand below `offset`; raises what the state topic raises."""
         await self._watcher.seeding(slot, offset)
         slot.seeded_to = offset
 
-    def note(self, slot: Slot, before: Phase, text: str) -> None:
-        """Tell the watcher of a change made elsewhere."""
-        self._watcher.changed(slot, before, text)
-
-    def phase_changed(self, slot: Slot) -> None:
-        """The machine left COPYING by itself, because of what was read."""
-        self._left_copying(slot, Phase.COPYING)
-
-    def _left_copying(self, slot: Slot, before: Phase) -> None:
-        if slot.copy.phase is before:
+    def ended(self, slot: Slot, ending: Ending | None) -> None:
+        """Take what a machine returned: where a phase ended, the partition is looked at again; None changes nothing."""
+        if ending is None:
             return
-        self._detach(slot)
-        self._watcher.changed(slot, before, slot.copy.detail or "")
+        self._leave(slot, ending)
+        self._watcher.changed(slot, ending.before, slot.copy.detail or "")
         self._attach_loop.schedule(slot)
 
-    def _detach(self, slot: Slot) -> None:
+    def _leave(self, slot: Slot, ending: Ending | None) -> None:
+        if ending is not None:
+            release(ending.dropped)
         # What is stored may be older than the tail by now, and would then prove nothing at the next attach.
-        slot.stored_epoch = max(slot.stored_epoch, slot.copy.last_epoch)
+        slot.stored_epoch = max(slot.stored_epoch, slot.copy.reading.last_epoch)
         self._attach_loop.add(slot)
         self.routes.take_silence(slot)
         self.routes.end(slot)
 
     # -- called by readers and writers ----------------------------------------------------------------------------
 
-    def ready(self, slot: Slot) -> None:
+    def has_work(self, slot: Slot) -> None:
         """Something of this partition can be sent."""
         self.routes.ready(slot)
 
@@ -250,11 +232,11 @@ class Pump:
         """Return whether more of a partition is to be read now."""
         return self.routes.wants_more(slot)
 
-    def readers_kick(self) -> None:
+    def wake_readers(self) -> None:
         """Let readers use what became free: those that wait for it first."""
         self.routes.readers_kick()
 
-    def writers_kick(self) -> None:
+    def wake_writers(self) -> None:
         """Let writers send what became ready."""
         self.routes.writers_kick()
 
@@ -272,15 +254,14 @@ class Pump:
         """An answer held nothing of a partition that should have more."""
         self.end_looks.answered_empty(slot)
 
-    def after_answer(self, slot: Slot, outcome: ProduceOutcome) -> None:
-        """An answer changed a partition's phase, or was its last one outstanding."""
+    def answered(self, slot: Slot, outcome: ProduceOutcome, ending: Ending | None = None) -> None:
+        """Take what an answer of the target brought, beside what the machine made of it."""
         copy = slot.copy
         if outcome is ProduceOutcome.ACCEPTED and not slot.active:
             self._watcher.activated(slot)
         if outcome in {ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE}:
             slot.doubt_until = self.context.now() + self.target.cluster.spec.doubt_seconds
-        if copy.phase is not Phase.COPYING and slot in self.routes:
-            self._left_copying(slot, Phase.COPYING)
+        self.ended(slot, ending)
         if outcome is ProduceOutcome.MISSING:
             self._watcher.topics_stale()
         if outcome in {ProduceOutcome.MISSING, ProduceOutcome.MOVED}:
@@ -340,13 +321,13 @@ class Pump:
         for slot in slots:
             self.pause(slot, text)
         deadline = self.context.now() + seconds
-        while any(slot.copy.outstanding for slot in slots):
+        while any(slot.copy.sending.outstanding for slot in slots):
             if self.context.now() >= deadline:
                 return False
             await asyncio.sleep(0.005)
         return True
 
-    def start_task(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
         """Run a coroutine beside the loop; an unexpected error stops the partitions that it works for, by name."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -372,18 +353,19 @@ class Pump:
         if there is None or here is None:
             return False
         end = slot.lag.observed_end
-        slot.copy.compacted = slot.surely_compacted
-        slot.copy.intact_below = self._watcher.intact_below(slot, end) if slot.active and end is not None else 0
-        slot.copy.resume(decision, source_epoch)
-        if not slot.copy.is_copying():  # a gap that was given up is too long to be filled
-            self._left_copying(slot, Phase.ATTACHING)
+        missing = slot.copy.reading.missing
+        missing.compacted = slot.surely_compacted
+        missing.intact_below = self._watcher.intact_below(slot, end) if slot.active and end is not None else 0
+        ending = slot.copy.resume(decision, source_epoch)
+        if ending is not None:
+            self.ended(slot, ending)
             return True
         self.context.problems.is_over(str(slot.source))
         self.context.books.totals.reattached += 1
         slot.lag.reach(decision.offset)
         self._attach_loop.discard(slot)
         self.routes.begin(slot, there.node, here.node)
-        if not slot.copy.drained:
+        if not slot.copy.sending.drained:
             # A gap that was given up is filled from here. Nothing behind it need come for that to be sent: what comes
             # may have to wait until all before it is acknowledged.
             self.routes.ready(slot)
@@ -398,6 +380,9 @@ class Pump:
 
     def seed(self, slot: Slot, offset: int) -> None:
         """Let a partition's log on the target start at `offset`."""
+        before = slot.copy.phase
+        slot.copy.seed()
+        self._watcher.changed(slot, before, f"seeding to offset {offset}")
         self._seeder.begin(slot, offset)
 
     def seeded(self, slots: Iterable[Slot]) -> None:

@@ -76,11 +76,8 @@ class Seeder:
 
     def begin(self, slot: Slot, offset: int) -> None:
         """Seed a partition so that its log starts and ends at `offset`."""
-        before = slot.copy.phase
-        slot.copy.seed()
-        self._supervisor.note(slot, before, f"seeding to offset {offset}")
         last = self._at_work.get(slot)
-        self._at_work[slot] = self._supervisor.start_task(self._run(slot, offset, last), slot)
+        self._at_work[slot] = self._supervisor.start(self._run(slot, offset, last), slot)
 
     def _goes_on(self, slot: Slot) -> bool:
         """Return whether the partition is still to be seeded, and by the task that asks."""
@@ -104,8 +101,9 @@ class Seeder:
             elif isinstance(error, KafkaError) and error.retryable:
                 await asyncio.sleep(1.0)
             else:
-                self._supervisor.fault(
-                    slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}"
+                self._supervisor.ended(
+                    slot,
+                    slot.copy.fault(Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}"),
                 )
                 return
         except Exception as error:  # noqa: BLE001 - a task of its own: the partition would be seeded for ever

@@ -94,7 +94,7 @@ def assemble(
     presence = _presence(inputs, uid, state_log, timing, silence)
 
     def on_known() -> None:
-        pump.writers_kick()
+        pump.wake_writers()
 
     producers = dict(
         _shard(inputs, identity, state_log, number, presence, timing, on_known) for number in range(flow.shards)

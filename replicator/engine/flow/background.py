@@ -106,8 +106,8 @@ class Chores:
                     continue
                 if slot.active:
                     mirror.active.add(slot.source.partition)
-                if slot.copy.last_epoch >= 0:
-                    mirror.epochs[slot.source.partition] = slot.copy.last_epoch
+                if slot.copy.reading.last_epoch >= 0:
+                    mirror.epochs[slot.source.partition] = slot.copy.reading.last_epoch
             try:
                 await parts.sync.record_now()
             except ReplicatorError as error:
@@ -142,7 +142,7 @@ class Chores:
         await parts.pump.context.maps.persist(slots)
         await parts.source_ends.record(parts.pump, ours)
         if any(
-            slot.copy.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
+            slot.copy.reading.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
             for slot in slots
             if slot.source.topic in parts.sync.mirrors
         ):

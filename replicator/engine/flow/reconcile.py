@@ -108,7 +108,7 @@ class Lineup:
     def _go_on(self, slot: Slot, mirror: Mirror, limits: TargetLimits) -> None:
         _set_cleaning(slot, mirror)
         raised = limits.batch_bytes_max > slot.copy.limits.batch_bytes_max
-        slot.copy.set_limits(limits)
+        slot.copy.sending.limits = limits
         if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
             log.info("limit raised, going on", partition=str(slot.source), bytes=limits.batch_bytes_max)
             self._pump.resume(slot)
@@ -137,7 +137,7 @@ class Lineup:
         """Let go of partitions; what they sent without an answer is waited out should they come again."""
         pump = self._pump
         for slot in slots:
-            if slot.copy.outstanding or slot.copy.doubtful:
+            if slot.copy.sending.outstanding or slot.copy.doubtful:
                 doubt_seconds = pump.target.cluster.spec.doubt_seconds
                 self._doubts[slot.source] = max(slot.doubt_until, pump.context.now() + doubt_seconds)
             pump.remove(slot)

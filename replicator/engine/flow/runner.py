@@ -304,7 +304,7 @@ class FlowRunner:
     def _shards_changed(self) -> None:
         """Begin with the partitions of shards that became ours."""
         if self._standing.parts is not None and self._standing.passed_once:
-            self._standing.parts.pump.start_task(self._topics.line_up(self._standing.parts))
+            self._standing.parts.pump.start(self._topics.line_up(self._standing.parts))
 
 
 def _copies(parts: Parts) -> bool:

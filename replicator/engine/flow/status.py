@@ -234,7 +234,7 @@ def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStat
         # Where nobody answers for one of its logs, nothing tells that both hold the same.
         lag_records=None if lag == 0 and unanswered is not None else lag,
         offsets=_offsets(slot),
-        guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
+        guard=("on" if copy.sending.guard_is_on(now_ms) else "off") if known else None,
         holder=pump.shards.holder(slot.shard),
         open_transaction_seconds=_open_seconds(slot, pump),
         verified_through=slot.verified.through if slot.verified else None,
@@ -293,11 +293,11 @@ def _offsets(slot: Slot) -> str:
 def _reason(slot: Slot) -> tuple[Reason | None, str | None]:
     """Return why a partition moves no records: what its machine says, else what it waits for although all is well."""
     copy = slot.copy
-    if copy.waits_for_claim:
+    if copy.sending.waits_for_claim:
         return Reason.WAITING_FOR_CLAIM, copy.detail
     if copy.reason is not None or not copy.is_copying():
         return copy.reason, copy.detail
-    held_up_by, fill = slot.held_up_by, copy.head_fill
+    held_up_by, fill = slot.held_up_by, copy.sending.head_fill
     if held_up_by is not None:
         return Reason.OPEN_TRANSACTION, held_up_by.detail
     if fill is not None and fill.length > FILL_AHEAD_MAX:

@@ -53,8 +53,8 @@ class World:
         maps = SimpleNamespace(forget=lambda _slot: None, refresh=lambda _slot: False, refresh_from_end=self._no_news)
         others: Any = {"producers": {}, "watcher": watcher, "maps": maps}
         self.pump = Pump(FLOW, sides[0], sides[1], WRITER, cast("Any", shards), **others)
-        self.pump.ready = self.land
-        self.pump.writers_kick = lambda: None
+        self.pump.has_work = self.land
+        self.pump.wake_writers = lambda: None
 
     @staticmethod
     async def _no_news(_slot: Slot) -> bool:
@@ -79,7 +79,7 @@ class World:
 
     def land(self, slot: Slot) -> None:
         """Let the target take what is queued, at once; fills wait."""
-        while (item := slot.copy.next_to_send(self.pump.context.now_ms(), claimed=True)) is not None:
+        while (item := slot.copy.sending.next_to_send(self.pump.context.now_ms(), claimed=True)) is not None:
             assert slot.copy.accepted(item, slot.copy.episode, item.base_offset)
             release([item])
 

@@ -56,10 +56,11 @@ class World:
             writers=SimpleNamespace(flow=None),
             committed_only=True,
             offsets=Offsets.IDENTICAL,
-            start_task=lambda work, *_: self.tasks.append(asyncio.create_task(work)),
+            start=lambda work, *_: self.tasks.append(asyncio.create_task(work)),
+            ended=nothing,
             fault=lambda slot, reason, detail: slot.copy.fault(reason, detail),
             stop_over_bug=lambda slot, bug: Pump.stop_over_bug(cast("Pump", self.pump), slot, bug),
-            readers_kick=nothing,
+            wake_readers=nothing,
             leaders_stale=nothing,
             topics_stale=nothing,
         )
@@ -261,7 +262,7 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", look)
     for slot in slots:
         if name == "look_again":
-            slot.copy.doubted = Doubt(5, "a batch claims too much", 1)
+            slot.copy.reading.trust.doubted = Doubt(5, "a batch claims too much", 1)
         else:
             slot.copy.displaced = Place(5, 6)
         world.loop.add(slot)
@@ -269,4 +270,4 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
     await asyncio.gather(*world.tasks)
 
     assert (most, looked) == (4, 40)
-    assert not any(slot.attaching or slot.copy.doubted or slot.copy.displaced for slot in slots)
+    assert not any(slot.attaching or slot.copy.reading.trust.doubted or slot.copy.displaced for slot in slots)

@@ -156,7 +156,7 @@ async def test_partitions_go_over_to_mapped_offsets_there(target: Target, monkey
     world.producers[world.shard] = ShardProducer(cast("Any", None), target.route())
     monkeypatch.setattr("replicator.engine.copy.filler._is_ours", lambda *_: True)
     told: list[tuple[int, str]] = []
-    monkeypatch.setattr(world.pump, "map_instead", lambda slot, why: told.append((slot.source.partition, why)))
+    monkeypatch.setattr(world.pump, "ended", lambda slot, _: told.append((slot.source.partition, slot.copy.detail)))
     monkeypatch.setattr(world.pump, "rest", lambda slot, why, _: told.append((slot.source.partition, why)))
     filler = Filler(world.pump.context, world.pump, 1)
     for slot in world.slots:

@@ -55,7 +55,7 @@ class World:
             committed_only=False,
             origins=None,
             problems=SimpleNamespace(source_works=nothing),
-            writers_kick=nothing,
+            wake_writers=nothing,
             answered_empty=nothing,
             _reader_of={},
             slots={},
@@ -136,7 +136,7 @@ def test_what_silence_proved_is_kept_when_an_idle_partition_stops() -> None:
         _attach_loop=SimpleNamespace(add=lambda _: None),
         routes=SimpleNamespace(take_silence=world.pump.take_silence, end=world.reader.remove),
     )
-    Pump._detach(cast("Pump", fake), idle)
+    Pump._leave(cast("Pump", fake), idle, None)
     assert (idle.lag.observed_at, idle.lag.rpo_seconds(3000.0)) == (2998.0, 2.0)
     after = world.slot(A0)
     after.lag.observe(90, 2999.5)
@@ -152,11 +152,11 @@ def test_a_partition_that_is_refused_was_not_silent() -> None:
     world.hears(1.7)
     told: list[float | None] = []
 
-    def settle(slot: Slot, _: str) -> None:
+    def ended(slot: Slot, _: object) -> None:
         told.append(world.seen(slot)[1])
         world.reader.remove(slot)
 
-    world.pump.settle, world.pump.leaders_stale = settle, lambda **_: None
+    world.pump.ended, world.pump.leaders_stale = ended, lambda **_: None
     world.hears(9.0, partition(VERSION, 0, error_code=ErrorCode.not_leader_or_follower))
     assert told == [1.2]
 

@@ -130,7 +130,7 @@ def copied(partition: int, *, fill: int = 0) -> Slot:
     made = slot(partition)
     made.copy.resume(Resume(10, 10, None))
     if fill:
-        made.copy.queue_fill(Fill(10, fill))
+        made.copy.fill(Fill(10, fill))
     return made
 
 
@@ -158,7 +158,7 @@ def test_an_open_transaction_is_shown_while_the_stable_offset_stands() -> None:
 def test_what_the_machine_says_comes_before_an_open_transaction() -> None:
     """A partition that cannot write has a nearer trouble; for how long the source stands is still told."""
     made = held_up(copied(0), 12.0)
-    made.copy.waits_for_claim = True
+    made.copy.sending.waits_for_claim = True
     assert shown(made) == (Reason.WAITING_FOR_CLAIM, None, 12.0)
     made.copy.fault(Reason.FOREIGN_WRITER, "someone")
     assert shown(made) == (Reason.FOREIGN_WRITER, "someone", 12.0)
@@ -182,7 +182,7 @@ def test_an_accepted_round_of_a_fill_sets_its_pace() -> None:
     """From when it was sent until now; a refused one says nothing."""
     made = copied(0, fill=20_000)
     made.active = True
-    told: Any = SimpleNamespace(now=lambda: 100.0, books=Books(), start_task=lambda work: work.close())
+    told: Any = SimpleNamespace(now=lambda: 100.0, books=Books(), start=lambda work: work.close())
     round_one = made.copy.begin_fill(10_000)
     Filler(told, told, 1)._filled(made, round_one, made.copy.episode, 10_010, 98.0)
     assert shown(made)[:2] == (Reason.FILLING, "filling 10,000 offsets without a record, about 2.0s left")
@@ -214,7 +214,7 @@ def test_each_partition_is_in_one_phase() -> None:
     attaching, waits, denied, unclaimed = slot(0), slot(1), slot(2), copied(3)
     waits.copy.wait(Reason.WAITING_FOR_LEADER, "no leader")
     denied.copy.wait(Reason.WAITING_FOR_ACCESS, "no right")
-    unclaimed.copy.waits_for_claim = True
+    unclaimed.copy.sending.waits_for_claim = True
     faulted, paused = copied(4), copied(5)
     faulted.copy.fault(Reason.FOREIGN_WRITER, "someone")
     paused.copy.pause()

@@ -39,8 +39,8 @@ def slot_at(offset: int) -> Slot:
 def refuse(slot: Slot) -> None:
     """Let the target refuse the sequence of the next batch, and settle."""
     copy = slot.copy
-    copy.queue([Batch(copy.next_offset, 5, NOW, 100, None, None)])
-    sent = copy.next_to_send(NOW, claimed=True)
+    copy.sending.queue([Batch(copy.reading.next_offset, 5, NOW, 100, None, None)])
+    sent = copy.sending.next_to_send(NOW, claimed=True)
     assert sent is not None
     copy.answered(sent, copy.episode, ProduceOutcome.OUT_OF_ORDER, -1, "out of order")
     copy.attach_again()

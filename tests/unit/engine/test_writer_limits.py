@@ -54,7 +54,7 @@ class Bench:
         self.producers: dict[Shard, ShardProducer] = {}
         others: Any = {"producers": self.producers, "watcher": watcher, "maps": SimpleNamespace(forget=lambda _: None)}
         self.pump = Pump(FLOW, side, side, WRITER, cast("Any", shards), **others)
-        self.pump.readers_kick = lambda: None  # type: ignore[method-assign] # nobody reads here
+        self.pump.wake_readers = lambda: None  # type: ignore[method-assign] # nobody reads here
 
     def add(self, where: TopicPartition, value_bytes: int) -> Slot:
         """Let a partition send batches of that size, one after the other."""
@@ -74,14 +74,14 @@ class Bench:
                 end = self.broker.ends.get(slot.target, 0)
                 slot.verified_at = self.pump.context.now()
                 assert self.pump.begin_copying(slot, Resume(end, end, self.pump.context.now_ms()), 0)
-            if copy.is_copying() and copy.idle:
+            if copy.is_copying() and copy.sending.idle:
                 frame = self.pool.take()
                 assert frame is not None
-                batch = Batch(copy.next_offset, 1, self.pump.context.now_ms(), len(raw), raw, frame)
-                copy.next_offset += 1
-                copy.queue([batch])
-                self.pump.ready(slot)
-        self.pump.writers_kick()
+                batch = Batch(copy.reading.next_offset, 1, self.pump.context.now_ms(), len(raw), raw, frame)
+                copy.reading.next_offset += 1
+                copy.sending.queue([batch])
+                self.pump.has_work(slot)
+        self.pump.wake_writers()
 
     async def until(self, what: Any) -> None:
         """Go on until something is so."""
