@@ -263,7 +263,7 @@ class _World:
             for number in range(PARTITIONS_PER_TOPIC):
                 where = TopicPartition(name, number)
                 slot = pump.add(where, where, TargetLimits(1 << 20, 1000))
-                slot.active = True
+                slot.recorded.active = True
                 slot.copy.reading.last_epoch = 3
                 slot.lag.observe(1_000_000 + number, pump.context.now())
         return pump, shard
@@ -436,7 +436,7 @@ def _grow(slot: Any) -> None:
 async def _refreshed(pump: Pump, slots: Iterable[Any]) -> None:
     """Read maps as an attach does, one at a time."""
     for slot in slots:
-        slot.map_record = b""
+        slot.mapping.record = b""
         pump.context.maps.refresh(slot)
         await asyncio.sleep(0)
 

@@ -201,9 +201,9 @@ class _ForgetsGivenUp(OffsetMaps):
 
     def refresh(self, slot: Slot) -> bool:
         """Keep the map."""
-        track, record = slot.copy.track, slot.map_record
+        track, record = slot.copy.track, slot.mapping.record
         changed = super().refresh(slot)
-        if changed and record == slot.map_record:
+        if changed and record == slot.mapping.record:
             slot.copy.track = track
             return False
         return changed

@@ -104,7 +104,7 @@ def _proves_nothing_anew(self: Guard, slot: Slot) -> bool:
     """Wait the doubt time out, and go on from where the log was read before."""
     since = self.claim.effective_since()
     now = self._now()
-    return since is not None and slot.verified_at >= since and now >= slot.doubt_until
+    return since is not None and slot.proof.verified_at >= since and now >= slot.attach.doubt_until
 
 
 def test_a_place_read_before_the_end_of_the_doubt_time_proves_nothing() -> None:

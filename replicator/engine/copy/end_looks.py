@@ -62,7 +62,7 @@ class EndLooks:
         Where the cleaner works that is likely its end. Elsewhere the answer was full, most often: then it is looked at
         once the partition has stood there for a while.
         """
-        if slot.surely_compacted:
+        if slot.recorded.cleaning.certain:
             self._due[slot] = None
             self._begin()
 
@@ -81,7 +81,7 @@ class EndLooks:
         self._stands = standing
         due = [slot for slot, stand in standing.items() if self._is_due(slot, now - stand.since)]
         # Those that were not looked at for longest come first, and before all where holes are to be expected.
-        due.sort(key=lambda slot: (not slot.surely_compacted, standing[slot].since))
+        due.sort(key=lambda slot: (not slot.recorded.cleaning.certain, standing[slot].since))
         self._due = dict.fromkeys(self.spared(due, now))
         self._in_vain = 0
         self._begin()
@@ -160,7 +160,7 @@ class EndLooks:
         if fetched.start != fetched.end or end <= position:
             return None
         # Where no cleaner is known to work, a remote tier may be slow: the leader has to prove that it is none.
-        if not slot.surely_compacted and not await gives_nothing(
+        if not slot.recorded.cleaning.certain and not await gives_nothing(
             self._context.source, where, position, end, committed=self._context.committed_only
         ):
             return None

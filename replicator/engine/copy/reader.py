@@ -383,7 +383,7 @@ class SourceReader:
             if looks < _OVERSIZED_LOOKS:
                 self._alone[slot] = None
                 continue
-            slot.too_large = None  # where it ends was not read
+            slot.refused.too_large = None  # where it ends was not read
             self._supervisor.ended(
                 slot,
                 slot.copy.fault(
@@ -443,10 +443,10 @@ class SourceReader:
             self._on_partition_error(slot, fetched)
             return []
         copy = slot.copy
-        slot.source_start = fetched.log_start
+        slot.seen.source_start = fetched.log_start
         end, now = fetched.high_watermark, self._context.now()
         if self._context.committed_only:
-            slot.observe_stable(fetched.last_stable_offset, end, now)
+            slot.seen.observe_stable(fetched.last_stable_offset, end, now)
             end = fetched.last_stable_offset
         slot.lag.reach(copy.acked_offset)
         slot.lag.observe(end, self._asked_at)
@@ -513,7 +513,7 @@ class SourceReader:
         pieces, ending = slot.copy.offer(
             headers,
             fetched.aborted or (),
-            Edges(fetched.high_watermark, asked.leader_epoch, slot.epochs_unproven),
+            Edges(fetched.high_watermark, asked.leader_epoch, slot.recorded.epochs_unproven),
             unpack,
             lambda header: prove(frame.view, header),
         )
@@ -553,7 +553,7 @@ class SourceReader:
         if isinstance(error, CorruptRecords):
             self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, str(error)))
             return
-        slot.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
+        slot.refused.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
         self._supervisor.ended(
             slot,
             slot.copy.fault(

@@ -94,7 +94,7 @@ class Carrier:
     def _pass(self, slot: Slot, passes: Passes, frame: Frame) -> None:
         """Queue batches that pass; small ones that follow each other as one."""
         batch_bytes_max = slot.copy.limits.batch_bytes_max
-        far = is_far(slot.copy.sending.outstanding, slot.moved_at - slot.verified_at)
+        far = is_far(slot.copy.sending.outstanding, slot.proof.moved_at - slot.proof.verified_at)
         for group in groups(passes, batch_bytes_max, far=far):
             rest = group.passes
             while group.merged and len(rest) > 1:

@@ -126,7 +126,7 @@ class Seeder:
                 continue
             async with self._room:  # only now: those that wait for a claim take nobody's place
                 if self._may_write(slot):
-                    if slot.seeded_to < offset:
+                    if slot.recorded.seeded_to < offset:
                         await self._supervisor.remember_seed(slot, offset)
                     await self._seed(slot, offset)
                     return

@@ -123,7 +123,7 @@ class TargetWriter:
             shard = slot.shard
             if shard not in proven_since:
                 proven_since[shard] = self._context.producers[shard].guard.proven_since()
-            if slot.verified_at < proven_since[shard]:
+            if slot.proof.verified_at < proven_since[shard]:
                 stale.append(slot)
                 continue
             if limit.bytes_max is not None and not limit.takes(sending.head_bytes, size, sum(map(len, sent.values()))):
@@ -156,7 +156,7 @@ class TargetWriter:
 
     def _stop_too_large(self, slot: Slot, size: int) -> None:
         """Stop a partition whose next batch this broker takes in no request; the others of its connection go on."""
-        slot.refused_bytes = size
+        slot.refused.request_bytes = size
         setting = self._limit.bytes_max
         if setting is not None:
             told = f"takes requests of {setting} bytes at most ({SOCKET_REQUEST_MAX_BYTES})"
@@ -304,13 +304,13 @@ class TargetWriter:
                     continue
                 _, batch_bytes, slot, batch, episode = entry
                 if slot.copy.accepted(batch, episode, base_offset):
-                    slot.attempts = 0
-                    slot.verified_at = sent_at
-                    slot.moved_at = now
+                    slot.attach.attempts = 0
+                    slot.proof.verified_at = sent_at
+                    slot.proof.moved_at = now
                     records += batch[1]
                     size += batch_bytes
                     batches += 1
-                    if not slot.active:
+                    if not slot.recorded.active:
                         self._supervisor.answered(slot, ProduceOutcome.ACCEPTED)
                 else:
                     self._closer_look(entry, 0, base_offset, "")

@@ -284,7 +284,7 @@ class FlowRunner:
     async def _drain_shard(self, shard: Shard) -> bool:
         """End the work on a shard's partitions, with what only the holder of its claim can still record."""
         parts = self._standing.up()
-        slots = [slot for slot in parts.pump.slots.values() if slot.shard is shard]
+        slots = [slot for slot in parts.pump.partitions.values() if slot.shard is shard]
         drained = await parts.pump.drain(slots, _DRAIN_SECONDS, "handed over")
         try:
             await self._up_chores().record_ends_once([shard])

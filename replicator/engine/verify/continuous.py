@@ -30,8 +30,8 @@ from replicator.wire.inflate import OPENED_BYTES_MAX
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Isolation
@@ -210,7 +210,7 @@ class ContinuousVerify:
         pump: Whose partitions.
     """
 
-    def __init__(self, flow: FlowSpec, pump: Pump) -> None:
+    def __init__(self, flow: FlowSpec, pump: Copier) -> None:
         self._flow = flow
         self._pump = pump
         # By track, not by name: a partition that is made anew has neither the troubles of the one before nor its finds.
@@ -241,7 +241,7 @@ class ContinuousVerify:
                 await asyncio.sleep(0 if any(more) else _ROUND_SECONDS)
 
     def _forget_what_is_gone(self) -> None:
-        present = {slot.verified for slot in self._pump.slots.values()}
+        present = {slot.verified for slot in self._pump.partitions.values()}
         self._troubles = {track: trouble for track, trouble in self._troubles.items() if track in present}
         self._told &= present
         self._unjudged &= present
@@ -261,16 +261,15 @@ class ContinuousVerify:
         return more
 
     def _places(self) -> Iterator[Place]:
-        for slot in list(self._pump.slots.values()):
+        for slot in list(self._pump.partitions.values()):
             copy = slot.copy
             if copy.episode == 0 or copy.phase not in _STANDS:
                 continue
-            if slot.verified is None:
-                slot.verified = VerifyTrack(slot.source.partition)
+            track = self._pump.track_of(slot)
             end = copy.acked_offset
             view = _view(slot)
-            floor = max(slot.seeded_to, view.floor)
-            yield Place(slot.verified, slot.source, slot.target, end, end, floor, slot.compacted, view)
+            floor = max(slot.recorded.seeded_to, view.floor)
+            yield Place(track, slot.source, slot.target, end, end, floor, slot.recorded.cleaning.possible, view)
 
     def _trouble(self, place: Place, error: ReplicatorError, before: _Trouble | None) -> None:
         """Tell of it once for as long as it stays the same."""
@@ -315,15 +314,15 @@ class ContinuousVerify:
             )
 
 
-async def verify_continuously(flow: FlowSpec, pump: Pump) -> None:
+async def verify_continuously(flow: FlowSpec, pump: Copier) -> None:
     """Verify beside a running copy, if its flow asks for it."""
     if flow.verify.continuous:
         await ContinuousVerify(flow, pump).run()
 
 
-def _view(slot: Slot) -> MapView:
+def _view(slot: PartitionView) -> MapView:
     """Return where a partition's offsets stand, apart from what grows meanwhile."""
-    track, given_up = slot.copy.track, slot.given_up
+    track, given_up = slot.copy.track, slot.mapping.given_up
     if track is None:
         return MapView(given_up=given_up) if given_up else IDENTICAL
-    return MapView(track.offsets.snapshot(), track.mapped, slot.compared_from, given_up)
+    return MapView(track.offsets.snapshot(), track.mapped, slot.mapping.compared_from, given_up)

@@ -45,7 +45,7 @@ class World:
             sides.append(Side(cluster, cluster.topic_ids))
         watcher = SimpleNamespace(
             changed=lambda _slot, _before, _text: None,
-            activated=lambda slot: setattr(slot, "active", True),
+            activated=lambda _slot: None,
             intact_below=lambda _slot, _end: 0,
             topics_stale=lambda: None,
         )
@@ -64,7 +64,7 @@ class World:
         """Begin with a partition that was copied from before."""
         self.source.logs[where], self.target.logs[where] = source, target
         slot: Slot = self.pump.add(where, where, TargetLimits(1 << 20, 1000))
-        slot.active = True
+        slot.recorded.active = True
         return slot
 
     def run(self) -> None:

@@ -142,11 +142,11 @@ async def test_a_task_of_a_partition_that_is_gone_stops_nobody(world: World) -> 
 async def test_a_map_that_cannot_be_looked_at_stops_its_partition(world: World) -> None:
     """It was attached again and again, at once."""
     slot, _ = world.slots
-    slot.attaching = True
+    slot.attach.is_under_way = True
     world.pump.start(world.pump._attach_loop._with_latest_map(slot, cast("Any", None)), slot)
     await world.rest()
     assert slot.copy.reason is Reason.INTERNAL_ERROR
-    assert not slot.attaching
+    assert not slot.attach.is_under_way
 
 
 class Fills:

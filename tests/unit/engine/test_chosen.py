@@ -13,6 +13,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.topics.choice import Made, Origin
 from replicator.core.topics.ownership import OwnedTopic, created
 from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.recorded import Recorded
 from replicator.engine.flow.reconcile import Lineup
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions
@@ -193,8 +194,10 @@ async def test_partitions_that_are_added_begin_at_their_first_record() -> None:
     mirror.partitions = 3
     slots: dict[TopicPartition, Slot] = {}
 
-    def add(source: TopicPartition, _target: TopicPartition, limits: TargetLimits) -> Slot:
-        return slots.setdefault(source, Slot(source, source, PartitionCopy(source, limits), shard_with()))
+    def add(
+        source: TopicPartition, _target: TopicPartition, limits: TargetLimits, recorded: Recorded, **_: object
+    ) -> Slot:
+        return slots.setdefault(source, Slot(source, source, PartitionCopy(source, limits), shard_with(), recorded))
 
     side = SimpleNamespace(topic_ids={})
     shards = SimpleNamespace(works_on=lambda _where: True)
@@ -202,7 +205,7 @@ async def test_partitions_that_are_added_begin_at_their_first_record() -> None:
     pump = cast("Pump", pump_with(slots=slots, add=add, source=side, target=side, shards=shards, writers=writers))
     ends = SourceEnds(UID, cast("StateLog", Log()))
     await Lineup(FLOW, pump, ends).apply([mirror], 0, lambda: False)
-    assert [slot.begin_at_end for slot in slots.values()] == [True, True, False]
+    assert [slot.recorded.begin_at_end for slot in slots.values()] == [True, True, False]
     assert mirror.as_record((UID, "f"), None).begin_at_end_partitions == 2
 
 

@@ -49,7 +49,7 @@ async def test_what_the_leader_does_not_know_of_is_stopped_at_and_gone_on_from(w
 
     world.pump.remove(slot)
     again = world.pump.add(ZERO, ZERO, TargetLimits(1 << 20, 1000))
-    again.active, again.epochs_unproven = True, 100
+    again.recorded.active, again.recorded.epochs_unproven = True, 100
     await world.until(lambda: again.copy.acked_offset == 100 or again.copy.is_faulted())
     assert again.copy.acked_offset == 100
     assert again.copy.reading.last_epoch == -1, "it would be answered as if the log had another history"

@@ -15,6 +15,7 @@ from replicator.core.copy.attach_facts import Resume, Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.recorded import Cleaning
 from replicator.engine.logs.side import Side
 from replicator.model.batch import OFFSET_MAX
 from replicator.model.names import TopicPartition
@@ -53,7 +54,7 @@ class Bench:
         source, target = (Side(cluster, cluster.topic_ids) for cluster in clusters)
         watcher = SimpleNamespace(
             changed=lambda _slot, _before, _text: None,
-            activated=lambda slot: setattr(slot, "active", True),
+            activated=lambda _slot: None,
             intact_below=lambda _slot, _end: 0,
             topics_stale=lambda: None,
         )
@@ -75,7 +76,7 @@ class Bench:
     def read(self, where: TopicPartition, offset: int, *, compacted: bool = False) -> Slot:
         """Let a partition be copied from an offset on."""
         slot = self.pump.add(where, where, TargetLimits(1 << 20, 1000))
-        slot.surely_compacted = compacted
+        slot.recorded.cleaning = Cleaning(certain=compacted)
         assert self.pump.begin_copying(slot, Resume(offset, offset, None), 0)
         self.pump.wake_readers()
         return slot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,7 @@ from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reader import SourceReader
+from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
@@ -62,6 +64,9 @@ class World:
         )
         self.pump.take_silence = lambda slot: Routes.take_silence(cast("Any", self.pump), slot)
         self.pump.context = self.pump.routes = self.pump
+        self.pump.partitions = self.pump.slots
+        self.pump._own = partial(Pump._own, cast("Any", self.pump))
+        self.pump.level_ms = partial(Pump.level_ms, cast("Any", self.pump))
         self.reader = SourceReader(cast("Any", self.pump), cast("Any", self.pump), 1)
         self.reader._link = cast("Any", SimpleNamespace(get=lambda: self, works=nothing))
         self.versions = SimpleNamespace(fetch=VERSION)
@@ -72,7 +77,7 @@ class World:
 
     def slot(self, where: TopicPartition, offset: int = 90) -> Slot:
         """Return a partition that is copied up to `offset`, read by the reader."""
-        made = Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), active=True)
+        made = Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), Recorded(active=True))
         made.copy.resume(Resume(offset, offset, None))
         self.pump._reader_of[made] = self.reader
         self.pump.slots[where] = made

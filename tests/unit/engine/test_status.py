@@ -17,6 +17,7 @@ from replicator.core.status.health import phases
 from replicator.engine.copy.books import Books, Totals
 from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.partition import OpenTransaction, Slot
+from replicator.engine.copy.recorded import Recorded
 from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
 from replicator.engine.state.log import StateLog
 from replicator.engine.topics.mirror import Mirror
@@ -58,8 +59,8 @@ def pump_of(*slots: Slot, source: Cluster | None = None, target: Cluster | None 
         "status": tuple,
     }
     made = SimpleNamespace(
-        slots={one.source: one for one in slots},
-        routes=SimpleNamespace(take_silence=lambda _: None),
+        partitions={one.source: one for one in slots},
+        take_silence=lambda _: None,
         context=SimpleNamespace(
             writers=SimpleNamespace(flow=SimpleNamespace(producer_epoch=1)),
             books=Books(),
@@ -101,7 +102,7 @@ def mirror_of(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> MirrorStatus
 def slot(partition: int) -> Slot:
     """Return a partition that was copied before and is to be attached again."""
     where = TopicPartition("orders", partition)
-    return Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), active=True)
+    return Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), Recorded(active=True))
 
 
 def test_a_mirror_says_what_one_of_its_partitions_waits_for() -> None:
@@ -136,8 +137,8 @@ def copied(partition: int, *, fill: int = 0) -> Slot:
 
 def held_up(made: Slot, seconds: float) -> Slot:
     """Let an open transaction be found."""
-    made.observe_stable(10, 99, 100.0 - seconds)
-    made.open_transaction = OpenTransaction(10, 4711, "producer id 4711")
+    made.seen.observe_stable(10, 99, 100.0 - seconds)
+    made.seen.open_transaction = OpenTransaction(10, 4711, "producer id 4711")
     return made
 
 
@@ -151,7 +152,7 @@ def test_an_open_transaction_is_shown_while_the_stable_offset_stands() -> None:
     """The moment it moves on it is over, also before anybody looked again."""
     made = held_up(copied(0), 12.0)
     assert shown(made) == (Reason.OPEN_TRANSACTION, "producer id 4711", 12.0)
-    made.observe_stable(99, 99, 100.0)
+    made.seen.observe_stable(99, 99, 100.0)
     assert shown(made) == (None, None, None)
 
 
@@ -181,7 +182,7 @@ def test_a_long_fill_says_how_much_and_how_long() -> None:
 def test_an_accepted_round_of_a_fill_sets_its_pace() -> None:
     """From when it was sent until now; a refused one says nothing."""
     made = copied(0, fill=20_000)
-    made.active = True
+    made.recorded.active = True
     told: Any = SimpleNamespace(now=lambda: 100.0, books=Books(), start=lambda work: work.close())
     round_one = made.copy.begin_fill(10_000)
     Filler(told, told, 1)._filled(made, round_one, made.copy.episode, 10_010, 98.0)

@@ -46,7 +46,7 @@ class Bench:
         side = Side(cluster, cluster.topic_ids)
         watcher = SimpleNamespace(
             changed=lambda *_: None,
-            activated=lambda slot: setattr(slot, "active", True),
+            activated=lambda _slot: None,
             intact_below=lambda *_: 0,
             topics_stale=lambda: None,
         )
@@ -72,7 +72,7 @@ class Bench:
                 if copy.phase is Phase.SETTLING:
                     copy.attach_again()
                 end = self.broker.ends.get(slot.target, 0)
-                slot.verified_at = self.pump.context.now()
+                slot.proof.verified_at = self.pump.context.now()
                 assert self.pump.begin_copying(slot, Resume(end, end, self.pump.context.now_ms()), 0)
             if copy.is_copying() and copy.sending.idle:
                 frame = self.pool.take()
@@ -115,7 +115,7 @@ async def test_only_the_partition_with_the_batch_stops(*, tells: bool) -> None:
         assert "socket.request.max.bytes" in (large.copy.detail or "")
         assert (f"{LIMIT_BYTES} bytes at most" in (large.copy.detail or "")) is tells
         assert bench.broker.closed == (1 if tells else 3)
-        assert large.refused_bytes > LIMIT_BYTES
+        assert large.refused.request_bytes > LIMIT_BYTES
     finally:
         bench.close()
 
