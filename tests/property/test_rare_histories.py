@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, SourceLog, TargetLog, Wait, Writer
+from replicator.core.copy.attach_facts import Decision, SourceLog, Standing, TargetLog, Wait, Writer
 from replicator.core.copy.doubt import Edges
 from replicator.core.copy.intake import Piece
 from replicator.core.copy.machine import PartitionCopy
@@ -489,9 +489,9 @@ def _displaced_beside_a_hole(rules: Rules) -> Daemon:
     return second
 
 
-async def _stands_where_it_should(*_: object) -> bool:
+async def _stands_where_it_should(*_: object) -> Standing:
     """Believe that a cleaner took what is missing."""
-    return False
+    return Standing.AS_RECORDED
 
 
 def test_a_record_that_a_cleaner_may_have_taken_is_none_that_stands_further_on() -> None:
@@ -499,7 +499,49 @@ def test_a_record_that_a_cleaner_may_have_taken_is_none_that_stands_further_on()
     assert _displaced_beside_a_hole(SOUND).copy.reason is Reason.SOURCE_TRUNCATED
 
     with pytest.raises(Violation, match="a difference that is not recorded"):
-        _displaced_beside_a_hole(_with(SOUND, (facts, "stands_further_on", _stands_where_it_should)))
+        _displaced_beside_a_hole(_with(SOUND, (facts, "standing_of", _stands_where_it_should)))
+
+
+def _displaced_and_lost(rules: Rules, *, compacted: bool, left: int) -> Daemon:
+    """Let a batch land behind markers too many, and the source lose all that it is a copy of.
+
+    At its last offset the source has a hole; where the others stand it has `left` records of its own.
+    """
+    world = World(rules=rules, offsets=AUTO)
+    with at_home(world, 0):
+        daemon = _filled(world)
+        world.source.append(2, world.now_ms)
+        _work(world, daemon, answers=False)
+        _ghost(world, 2)
+        (pipe,) = daemon.pipes_for(*PRODUCE)
+        assert world.deliver(pipe)
+        world.target.commit()
+        world.kill_daemon(daemon)  # with what it would have been told
+        assert [target for target, _ in world.target.data()] == [3, 4]
+        world.source.append(1, world.now_ms, "" if left else "end")
+        world.source.append(1, world.now_ms, "end")
+        world.source.delete_records(3)
+        world.source.append(1, world.now_ms)
+        second = _started_only(world)
+        second.slot.compacted = compacted
+        _work_rounds(world, second, 8)
+    return second
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize(("left", "says"), [(1, "further on than on the source"), (0, "below the source's start 3")])
+def test_where_the_source_lost_what_a_displaced_batch_is_a_copy_of_nobody_goes_on(
+    *, compacted: bool, left: int, says: str
+) -> None:
+    """Where the markers stand the source tells nothing any more: its other records do, or nothing is known."""
+    daemon = _displaced_and_lost(SOUND, compacted=compacted, left=left)
+    assert daemon.copy.reason is Reason.SOURCE_TRUNCATED
+    assert says in str(daemon.copy.detail)
+
+    with pytest.raises(Violation, match="a difference that is not recorded"):
+        _displaced_and_lost(
+            _with(SOUND, (facts, "standing_of", _stands_where_it_should)), compacted=compacted, left=left
+        )
 
 
 class _BelievesAnyEnd(PartitionCopy):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.copy.attach_facts import Fault, Remap
+from replicator.core.copy.attach_facts import Fault, Remap, SourceLog, Standing
 from replicator.core.offsets.offset_map import Place
 from replicator.model.states import Reason
 
@@ -28,3 +28,24 @@ def displaced_by(stranger: tuple[int, int] | None, place: Place, *, mapped: bool
     surplus = place.target - place.source
     text = f"markers of an earlier fill landed late: the target is {surplus} offsets ahead from {place.source} on"
     return Remap(place, mapped=False, text=text)
+
+
+def not_proven_by(source: SourceLog, last_offset: int) -> Fault | None:
+    """Return the fault of a target whose last record does not stand where it should, or of which nothing proves it.
+
+    It is no difference to be recorded: nothing here tells how large it is. Comparing records may (`accept`).
+
+    Args:
+        source: What the source tells of it.
+        last_offset: The last record's offset on the target.
+    """
+    if source.standing is Standing.AS_RECORDED:
+        return None
+    if source.standing is Standing.FURTHER_ON:
+        why = "what stands before it stands further on than on the source"
+    else:
+        why = f"what the markers before it stand for lies below the source's start {source.start}"
+    return Fault(
+        Reason.SOURCE_TRUNCATED,
+        f"the source has no record any more that proves where offset {last_offset} of the target belongs: {why}",
+    )

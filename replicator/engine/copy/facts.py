@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.copy.attach_facts import Entry, Mapping, SourceLog, Tail, TargetLog, Writer
+from replicator.core.copy.attach_facts import Entry, Mapping, SourceLog, Standing, Tail, TargetLog, Writer
 from replicator.core.offsets.offset_map import Place
-from replicator.engine.copy.displaced import stands_further_on
+from replicator.engine.copy.displaced import standing_of
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
@@ -105,10 +105,11 @@ async def read_facts(
                 tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
             log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
         mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
-        if view.cleaned and log.tail is not None and (mapping is None or not mapping.mapped):
+        standing = Standing.AS_RECORDED
+        if view.content is None and (view.cleaned or slot.compacted):
             there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=slot.compacted)
-            here_now = _target_log(target, here, slot, log.start, log.tail.last_offset + 1)
-            view = view._replace(cleaned=not await stands_further_on(there_now, here_now, slot))
+            here_now = _target_log(target, here, slot, log.start, log.end)
+            standing = await standing_of(there_now, here_now, slot, log.tail, mapping)
         facts[slot] = Facts(
             log,
             SourceLog(
@@ -121,6 +122,7 @@ async def read_facts(
                 view.unfilled,
                 compacted=slot.compacted or view.cleaned,
                 log_end=own_ends.get(slot.source),
+                standing=standing,
             ),
             mapping,
         )
