@@ -222,10 +222,25 @@ def _step(world: World, daemon: Daemon) -> None:
             return
 
 
+class _NotesWhy(OffsetMaps):
+    """Keeps what was said of each difference."""
+
+    said: list[str]
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Note it."""
+        self.said.append(remap.text)
+        await super().remap(slot, remap)
+
+
 @pytest.mark.parametrize("left", [1, 0])
-def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(left: int) -> None:
+def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(
+    left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The copy goes on, at the offsets that the batch's answer told of, also where nothing is left of it."""
-    world = World(offsets=AUTO)
+    said: list[str] = []
+    monkeypatch.setattr(_NotesWhy, "said", said, raising=False)
+    world = World(rules=Rules(maps_type=_NotesWhy), offsets=AUTO)
     with at_home(world, 0):
         daemon = _filled(world)
         _ghost(world)
@@ -243,6 +258,7 @@ def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(left: int
 
         assert (daemon.copy.phase, daemon.copy.shift) == (Phase.COPYING, 1)
         assert [target for target, _ in world.target.data()][-2:] == [4, 5]
+        assert said == ["offsets are identical+1 from 1 on: retention took what stood before that, unseen"]
 
 
 def _two_daemons_record_a_difference(rules: Rules) -> World:

@@ -44,6 +44,7 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
         # What retention took meanwhile is asked for in vain for ever. Where it took the batch as well, its answer is
         # the only witness: forgotten, an empty log would be gone on with at the wrong offset.
         begin, stands_there = max(slot.copy.target_end, start), start > place.target
+        unseen = start > slot.copy.target_end
         async for _, header, _ in batches_between(
             target, connection, slot.target, begin, place.target + 1, committed=False
         ):
@@ -54,7 +55,7 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
                 stands_there |= header.base_offset == place.target
             elif header.base_offset < place.target:
                 return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
-    return displaced_by(None, place, mapped=mapped) if stands_there else None
+    return displaced_by(None, place, mapped=mapped, unseen=unseen) if stands_there else None
 
 
 async def standing_of(source: Log, target: Log, slot: Slot, tail: Tail | None, mapping: Mapping | None) -> Standing:

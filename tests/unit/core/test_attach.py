@@ -309,6 +309,10 @@ def test_a_displaced_batch_is_recorded_unless_a_stranger_stands_before_it() -> N
     recorded = displaced_by(None, Place(5, 7), mapped=False)
     assert isinstance(recorded, Remap)
     assert (recorded.place, recorded.mapped) == (Place(5, 7), False)
+    assert recorded.text.startswith("offsets are identical+2 from 5 on: markers stand before that")
+    unseen = displaced_by(None, Place(5, 7), mapped=False, unseen=True)
+    assert isinstance(unseen, Remap)
+    assert "marker" not in unseen.text  # nobody saw any
     stopped = displaced_by((STRANGER, 5), Place(5, 7), mapped=False)
     assert isinstance(stopped, Fault)
     assert stopped.reason is Reason.FOREIGN_WRITER
