@@ -29,6 +29,7 @@ from replicator.core.copy.attach_facts import (
     Wait,
     Writer,
 )
+from replicator.core.copy.displaced import not_proven_by
 from replicator.core.offsets.offset_map import Place
 from replicator.model.batch import SEQUENCE_MODULUS, sequence_after
 from replicator.model.states import Reason
@@ -362,6 +363,9 @@ def _match(tail: Tail, stand: _Stand) -> Fault | None:
         if source.content == tail.content:
             return None
         return Fault(Reason.CONTENT_MISMATCH, f"source and target hold different records at offset {tail.last_offset}")
+    misplaced = not_proven_by(source, tail.last_offset)
+    if misplaced is not None:
+        return misplaced
     if not source.compacted and stand.tail_source >= source.start:
         return Fault(
             Reason.SOURCE_TRUNCATED, f"the source has no record any more for offset {tail.last_offset} of the target"

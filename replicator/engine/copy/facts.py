@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.copy.attach_facts import Entry, Mapping, SourceLog, Tail, TargetLog, Writer
+from replicator.core.copy.attach_facts import Entry, Mapping, SourceLog, Standing, Tail, TargetLog, Writer
 from replicator.core.offsets.offset_map import Place
-from replicator.engine.copy.displaced import stands_further_on
+from replicator.engine.copy.displaced import standing_of
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
@@ -105,12 +105,11 @@ async def read_facts(
                 tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
             log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
         mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
-        if view.cleaned and log.tail is not None and (mapping is None or not mapping.mapped):
-            there_now = _source_log(
-                source, there, slot, bounds, committed=committed, compacted=slot.recorded.cleaning.possible
-            )
-            here_now = _target_log(target, here, slot, log.start, log.tail.last_offset + 1)
-            view = view._replace(cleaned=not await stands_further_on(there_now, here_now, slot))
+        standing, compacted = Standing.AS_RECORDED, slot.recorded.cleaning.possible
+        if view.content is None and (view.cleaned or compacted):
+            there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=compacted)
+            here_now = _target_log(target, here, slot, log.start, log.end)
+            standing = await standing_of(there_now, here_now, slot, log.tail, mapping)
         facts[slot] = Facts(
             log,
             SourceLog(
@@ -121,8 +120,9 @@ async def read_facts(
                 epoch_end,
                 view.epoch,
                 view.unfilled,
-                compacted=slot.recorded.cleaning.possible or view.cleaned,
+                compacted=compacted or view.cleaned,
                 log_end=own_ends.get(slot.source),
+                standing=standing,
             ),
             mapping,
         )

@@ -134,14 +134,18 @@ class OffsetMaps:
         """
         number, before = slot.source.partition, slot.mapping.record
         base = _continued(slot.copy.track, remap)
+        was_first = False
 
         def decide(records: AnyMapping[bytes, bytes]) -> list[Change]:
+            nonlocal was_first
+            was_first = False
             record = state.get_mirror(records, self._uid, slot.target.topic)
             if record is None:
                 return []
             stored = record.maps[number].SerializeToString(deterministic=True) if number in record.maps else b""
             if stored != before:
                 return []
+            was_first = True
             record.map_generation += 1
             record.maps[number].CopyFrom(
                 pb.PartitionMap(
@@ -155,8 +159,9 @@ class OffsetMaps:
             return [state.put(state.mirror_key(self._uid, slot.target.topic), record)]
 
         await self._log.change(self._uid, decide)
-        log.warning("offsets mapped", partition=str(slot.source), why=remap.text, source=remap.place.source,
-                    target=remap.place.target)  # fmt: skip
+        if was_first:
+            log.warning("offsets mapped", partition=str(slot.source), why=remap.text, source=remap.place.source,
+                        target=remap.place.target)  # fmt: skip
 
     async def persist(self, slots: Iterable[Slot]) -> None:
         """Write what mapped partitions copied since the last time; only the claim's holder does.

@@ -60,7 +60,7 @@ class TargetWriter:
         self._codec: ProduceCodec | None = None
         self._ready: dict[Slot, None] = {}
         self._requests = 0
-        self._limit = RequestLimit()
+        self._limit = RequestLimit(context.target.cluster.spec.doubt_seconds)
         self._asking = False
         self._unanswered: deque[float] = deque()
         self._connecting_since: float | None = None

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from replicator.core.copy import request_limit
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.values import Batch, Phase, TargetLimits
 from replicator.engine.copy.partition import Slot
@@ -32,8 +33,8 @@ LIMIT_BYTES = 200_000
 class Bench:
     """A pump that writes to one broker; what is lost is attached and queued again, as a source would have it."""
 
-    def __init__(self, *, tells: bool) -> None:
-        self.broker = TargetBroker(1, LIMIT_BYTES, tells=tells)
+    def __init__(self, *, tells: bool, limit_bytes: int = LIMIT_BYTES) -> None:
+        self.broker = TargetBroker(1, limit_bytes, tells=tells)
         self.slots: dict[Slot, bytes] = {}
         self.pool = FramePool(4, 1 << 10)
 
@@ -116,6 +117,25 @@ async def test_only_the_partition_with_the_batch_stops(*, tells: bool) -> None:
         assert (f"{LIMIT_BYTES} bytes at most" in (large.copy.detail or "")) is tells
         assert bench.broker.closed == (1 if tells else 3)
         assert large.refused.request_bytes > LIMIT_BYTES
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_broker_that_takes_hardly_anything_is_named(monkeypatch: pytest.MonkeyPatch, *, tells: bool) -> None:
+    """No batch of a partition may go through, however small: it was tried again for ever, without a reason."""
+    monkeypatch.setattr(request_limit, "LOSSES_MAX", 5)  # ten take a quarter of a minute
+    bench = Bench(tells=tells, limit_bytes=1000)
+    await bench.begin()
+    try:
+        parts = [bench.add(LARGE, 1000), bench.add(SMALL, 1000)]
+        await bench.until(lambda: all(slot.copy.is_faulted() for slot in parts))
+
+        for slot in parts:
+            assert (slot.copy.reason, slot.copy.acked_offset) == (Reason.RECORD_TOO_LARGE, 0)
+            assert "socket.request.max.bytes" in (slot.copy.detail or "")
+            assert "`replicator mirror resolve`" in (slot.copy.detail or "")
+        assert bench.broker.closed <= (1 if tells else 8)
     finally:
         bench.close()
 
