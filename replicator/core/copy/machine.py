@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.doubt import DOUBTS_MAX, Doubt, Gaps, Lie, Sound
-from replicator.core.copy.intake import Fill, Given, Holes, Intake, Skip, Stop
+from replicator.core.copy.intake import Intake
+from replicator.core.copy.pieces import Fill, Given, Holes, Skip, Stop
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, NEXT, Batch, Phase, TargetLimits
 from replicator.core.offsets.offset_map import Place
 from replicator.errors import BugError
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
     from replicator.core.copy.attach_facts import Resume
     from replicator.core.copy.doubt import Edges, Verdict
-    from replicator.core.copy.intake import Piece, Prove, Unpack
+    from replicator.core.copy.intake import Prove, Unpack
+    from replicator.core.copy.pieces import Piece
     from replicator.core.copy.track import Track
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
@@ -393,9 +395,7 @@ class PartitionCopy:
         Raises:
             CorruptRecords: A batch that had to be opened, or compared, is damaged; nothing was taken.
         """
-        intake = Intake(
-            self._given(edges), self._limits.batch_bytes_max, self._limits.fill_length_max, aborted, unpack, prove
-        )
+        intake = Intake(self._given(edges), self._limits, aborted, unpack, prove)
         if self._begins_too_low(headers):
             intake.stop = Stop.DOUBT
             intake.doubt = f"its first batch begins at {headers[0].base_offset}, and the one before ended behind that"

@@ -19,8 +19,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from replicator.backoff import Backoff
+from replicator.core.copy.aborts import Aborts
 from replicator.core.copy.answers import ProduceOutcome, classify_produce
-from replicator.core.copy.intake import Aborts
 from replicator.engine.logs.reading import batches_of, read_once
 from replicator.engine.logs.side import Side
 from replicator.engine.state import chunks as state_parts

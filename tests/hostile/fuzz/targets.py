@@ -26,7 +26,9 @@ from replicator.core.acl import audit_chain
 from replicator.core.acl.access import granting, known
 from replicator.core.acl.certificate_names import names_in, names_in_pem
 from replicator.core.copy.doubt import Edges, judge, sound_length
-from replicator.core.copy.intake import Given, Intake
+from replicator.core.copy.intake import Intake
+from replicator.core.copy.pieces import Given
+from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.offset_map import Block, Place, unpack, unpack_runs
 from replicator.core.work import lease, lease_calls
 from replicator.engine.copy import live_maps as maps
@@ -149,7 +151,8 @@ def batches(raw: bytes) -> None:
     assert sound_length(headers) <= len(headers)
     judge(headers, 5, Edges(100, 3))
     given = Given(5, 0, 1, -1, edges=Edges(1000, 3))
-    intake = Intake(given, 1 << 20, 1000, (), lambda one: _opened(view, one), lambda one: prove(view, one))
+    limits = TargetLimits(1 << 20, 0, fill_length_max=1000)
+    intake = Intake(given, limits, (), lambda one: _opened(view, one), lambda one: prove(view, one))
     try:
         intake.take(headers)
     finally:

@@ -10,8 +10,8 @@ import pytest
 
 from replicator.aio.turns import Turns
 from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.intake import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.values import TargetLimits
 from replicator.core.status.health import phases
 from replicator.engine.copy.books import Books, Totals
