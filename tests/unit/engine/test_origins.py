@@ -67,7 +67,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[Origins, _Topic,
     def make() -> tuple[Origins, _Topic, _Source]:
         source = _Source(ClusterSpec("east", (("127.0.0.1", 1),)))
         topic = _Topic(source)
-        monkeypatch.setattr(source_state, "_Log", lambda _: topic)
+        monkeypatch.setattr(source_state, "StateLog", lambda _, **__: topic)
         return Origins(SourceState(source)), topic, source
 
     return make

@@ -132,7 +132,7 @@ async def test_a_change_in_several_batches_shows_as_one(broker: StateBroker) -> 
     assert len(broker.produced) > 5
     seen = set()
     while follower.position < log.position:
-        connection = await follower._connection(Purpose.STATE)
+        connection = await follower.topic.connection(Purpose.STATE)
         await follower._read(connection, wait_ms=0)
         seen.add(tuple(sorted(set(modes(follower)))))
 
