@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from replicator.core.copy.attach_facts import Role
-from replicator.core.switch.steps import Result, Step
+from replicator.core.switch.results import Result
+from replicator.core.switch.steps import Step
 from replicator.model.journal import Journal
 from replicator.model.switch import Away, Close, Decision, Direction, Outcome, Scope, StepName, Verb
 

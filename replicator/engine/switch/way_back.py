@@ -16,7 +16,7 @@ from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.journal import Journal
 
 if TYPE_CHECKING:
-    from replicator.core.switch.steps import Result
+    from replicator.core.switch.results import Result
     from replicator.engine.switch.context import Site
     from replicator.model.spec import FlowSpec
     from replicator.model.switch_status import SwitchStatus
