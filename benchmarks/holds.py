@@ -422,7 +422,7 @@ async def _record_active(pump: Pump, sync: TopicSync) -> None:
         mirror = sync.mirrors[slot.source.topic]
         mirror.active.add(slot.source.partition)
         mirror.epochs[slot.source.partition] = slot.copy.last_epoch
-    await sync.record_now()
+    await sync.records.write()
 
 
 def _grow(slot: Any) -> None:

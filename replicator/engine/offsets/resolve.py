@@ -132,7 +132,7 @@ class Resolver:
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if records.get(key) != before:
                 raise _changed_meanwhile(order.topic)
-            record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
+            record = self._sync.records.of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             handed_over = []
             if owner is not None and adopted is not None:
                 check_adoption(owner, self._owners.look(owner), mirror.target_topic)  # a daemon may have begun since
@@ -211,7 +211,7 @@ class Resolver:
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if records.get(key) != before:
                 raise _changed_meanwhile(mirror.topic)
-            record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
+            record = self._sync.records.of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             if record.dead_letter_topic_id == topic_id:
                 return []
             record.has_dead_letter, record.dead_letter_topic_id = True, topic_id

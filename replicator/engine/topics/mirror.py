@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.topics.choice import Origin
+from replicator.core.topics.plan import Fault, creation_advice
+from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.core.topics.plan import Fault
+    from replicator.errors import KafkaError
 
 MAX_BYTES_DEFAULT = 1_048_588
 """What a topic takes where nothing else is known (Kafka's default of max.message.bytes)."""
@@ -147,3 +149,10 @@ class Mirror:
         record.held_back.update(self.held_back)
         record.tells_policy = self.tells_policy
         return record
+
+
+def fault_of(error: KafkaError) -> Fault:
+    """Return why a mirror stands still, with what helps: its text is all that status keeps of the error."""
+    reason = Reason.WAITING_FOR_ACCESS if isinstance(error, AuthorizationFailed) else Reason.TARGET_REFUSED
+    step = error.next_step or (creation_advice(error.code) if isinstance(error, BrokerRefused) else "")
+    return Fault(reason, f"{error}; next: {step}" if step else str(error))

@@ -351,7 +351,7 @@ async def test_what_a_killed_daemon_announced_is_taken_back_by_the_next_one(monk
     async def die() -> None:
         raise BrokerRefused("killed", cluster="west", code=0, api="")
 
-    monkeypatch.setattr(killed, "_record", die)
+    monkeypatch.setattr(killed.records, "write", die)
     with pytest.raises(BrokerRefused):
         await killed.run_pass(configs=True)
     assert unpacked(state.get_making(log.records, UID)) == {digest_of("t")}

@@ -243,4 +243,4 @@ def test_whoever_lost_its_mirror_lets_go_of_it() -> None:
     assert "flow b-to-c" in fault.text
     assert copied.fault is None
     sync.mirrors["t"] = copied  # as if its news came late
-    assert sync._changes(sync.mirrors.values(), log.records) == []
+    assert sync.records._changes(sync.mirrors.values(), log.records) == []
