@@ -35,7 +35,7 @@ from replicator.config.shape_types import (
     TextTag,
     Version,
 )
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.security import Mechanism, Protocol
 from replicator.model.spec import Isolation, LoopGuard, Offsets, Start
 

@@ -18,7 +18,7 @@ from replicator.control.port import ControlPort, find_flow, find_mirror
 from replicator.control.questions import Questions
 from replicator.control.requests import DesiredRequest, ResolveRequest, SwitchRequest
 from replicator.errors import AccessDenied, Conflict
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.damage import Clearing, Damaged
 from replicator.model.events import Desired

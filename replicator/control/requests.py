@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from replicator.errors import UsageError
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.events import Desired
 from replicator.model.resolution import How, Order
 from replicator.model.switch import Options, Verb

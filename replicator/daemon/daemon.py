@@ -25,9 +25,9 @@ from replicator.obs.logs import get_logger
 from replicator.obs.loop_watch import LoopWatch
 from replicator.rpc.peers import Peers
 from replicator.rpc.server import RpcServer
-from replicator.store.background import BackgroundStore
-from replicator.store.port import MemoryStore, Store
-from replicator.store.sqlite import SqliteStore
+from replicator.store.background_store import BackgroundStore
+from replicator.store.event_store import MemoryStore, Store
+from replicator.store.sqlite_events import SqliteStore
 from replicator.web import http
 from replicator.web.gate import Gate
 

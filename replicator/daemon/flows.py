@@ -12,7 +12,7 @@ from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import UsageError
 from replicator.obs.logs import get_logger
 from replicator.rpc.peers import Peers
-from replicator.store.port import Store
+from replicator.store.event_store import Store
 
 if TYPE_CHECKING:
     from replicator.model.spec import FlowSpec, Spec

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replicator.model.access import AccessRule
+from replicator.model.access_rules import AccessRule
 from replicator.model.security import ClusterSpec
 
 HTTP_ADDRESS = ("127.0.0.1", 8480)

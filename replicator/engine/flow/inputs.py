@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.rpc.lease_port import LeasePort
     from replicator.rpc.peers import Peers
-    from replicator.store.port import Store
+    from replicator.store.event_store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of
 from replicator.engine.switch.context import mirrors_in
-from replicator.engine.switch.cuts import lower_high_cuts
+from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.places import log_ends, log_starts
 from replicator.engine.verify.compare import compacted_topics
 from replicator.errors import BrokerRefused, Conflict, PreflightFailed, Unequal

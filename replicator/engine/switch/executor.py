@@ -21,13 +21,13 @@ from replicator.engine.state.held_back import put_held_back
 from replicator.engine.state.journal import journal_key, lost_left_out, put_switches, switches_of
 from replicator.engine.switch.close_source import Closing
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX
-from replicator.engine.switch.cuts import lower_high_cuts
 from replicator.engine.switch.divergent import Tails
 from replicator.engine.switch.failback import Restoring
 from replicator.engine.switch.fencing import Fencing
+from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.locks import SourceLocks
-from replicator.engine.switch.opening import Opening
 from replicator.engine.switch.reverse import Turning
+from replicator.engine.switch.settings import Opening
 from replicator.errors import BugError, Conflict, KafkaError, WrongCluster
 from replicator.model.journal import Journal, Switches
 from replicator.model.switch import Decision, Direction, StepName, Verb

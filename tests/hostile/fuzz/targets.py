@@ -23,8 +23,8 @@ from replicator.config.mm2.convert import convert
 from replicator.config.mm2.properties import read as read_properties
 from replicator.config.yaml_positions import parse as parse_yaml
 from replicator.core.acl import audit_chain
-from replicator.core.acl.access import granting, known
 from replicator.core.acl.certificate_names import names_in, names_in_pem
+from replicator.core.acl.granting import granting, known
 from replicator.core.copy.doubt import Edges, judge, sound_length
 from replicator.core.copy.intake import Intake
 from replicator.core.copy.pieces import Given
@@ -40,7 +40,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.index import StateRecords, parse_key
 from replicator.engine.work import coordinator
 from replicator.errors import BugError, CorruptRecords, ReplicatorError
-from replicator.model.access import AccessRole, AccessRule
+from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.batch import BatchHeader
 from replicator.model.lease import LeaseTable, Versioned
 from replicator.model.names import TopicPartition

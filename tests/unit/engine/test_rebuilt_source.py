@@ -33,7 +33,7 @@ from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec
 from replicator.model.switch import Close, Cut, Direction, Options, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
-from replicator.store.port import MemoryStore
+from replicator.store.event_store import MemoryStore
 from replicator.wire.cluster import Cluster
 from tests.lease_world import Topic, View
 from tests.unit.engine.log_broker import Log, LogBroker, written

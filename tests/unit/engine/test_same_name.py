@@ -22,13 +22,13 @@ from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection
 from replicator.model.switch import Verb
 from replicator.state_pb import state_pb2 as pb
-from replicator.store.port import MemoryStore
-from replicator.store.sqlite import SqliteStore
+from replicator.store.event_store import MemoryStore
+from replicator.store.sqlite_events import SqliteStore
 from replicator.wire.cluster import Cluster
 from tests.unit.engine.test_take_over import Log
 
 if TYPE_CHECKING:
-    from replicator.store.port import Store
+    from replicator.store.event_store import Store
 
 NAME = "dr"
 FLOW = FlowSpec(NAME, "east", "west", Selection(()))

@@ -29,7 +29,7 @@ from replicator.errors import (
     TimedOut,
     UsageError,
 )
-from replicator.model.access import AccessRole, AccessRule
+from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.audit import Phase
 from replicator.model.events import Desired
 from replicator.model.forget import Forgotten

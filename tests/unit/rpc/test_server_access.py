@@ -24,7 +24,7 @@ from replicator.control.access import Rank
 from replicator.control.refusals import Why
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied, Busy, Conflict, HeldElsewhere
-from replicator.model.access import AccessRole, AccessRule
+from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired
 from replicator.model.lease import Caller
