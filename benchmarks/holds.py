@@ -42,7 +42,7 @@ from replicator.engine.state.chunks import BATCH_BYTES_MAX, batches, in_parts
 from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.journal import switches_of
 from replicator.engine.state.log import Change, StateLog
-from replicator.engine.state.owners import Owners
+from replicator.engine.state.ownership.owners import Owners
 from replicator.engine.state.view import Read
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.topics.sync import TopicSync

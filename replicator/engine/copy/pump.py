@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from replicator.engine.copy.live_maps import OffsetMaps
-    from replicator.engine.state.origins import Origins
+    from replicator.engine.state.ownership.origins import Origins
     from replicator.engine.work.shards import Shard, Shards
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec

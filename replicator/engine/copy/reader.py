@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from replicator.core.copy.pieces import Piece
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import ReadSupervisor
-    from replicator.engine.state.origins import Origins
+    from replicator.engine.state.ownership.origins import Origins
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.admin.topics import TopicAdmin
 from replicator.core.topics import selection
 from replicator.engine.flow.history import History
-from replicator.engine.state.between import Between
+from replicator.engine.state.ownership.between import Between
 from replicator.model.names import STATE_TOPIC
 from replicator.wire.cluster import Cluster
 

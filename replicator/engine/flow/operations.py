@@ -19,7 +19,7 @@ from replicator.engine.preflight.rehearse import rehearse
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.shown_markers import Shown, shown_after_one
+from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.way_back import way_back_of
 from replicator.errors import KafkaError, ReplicatorError

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.pump import Pump
     from replicator.engine.state.log import Change, StateLog
-    from replicator.engine.state.owners import Owners
+    from replicator.engine.state.ownership.owners import Owners
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.sync import TopicSync
 

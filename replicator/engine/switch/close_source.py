@@ -10,8 +10,8 @@ from replicator.core.switch import steps as do
 from replicator.core.switch.helps import command, status_command
 from replicator.core.topics import selection
 from replicator.engine.state import records as state
-from replicator.engine.state.between import begin_anew
-from replicator.engine.state.shown_markers import Shown, not_shown, shown_after_one
+from replicator.engine.state.ownership.between import begin_anew
+from replicator.engine.state.ownership.shown_markers import Shown, not_shown, shown_after_one
 from replicator.engine.switch.context import mirrors_in
 from replicator.engine.switch.places import log_ends
 from replicator.errors import (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicator.core.topics.ownership import recorded
 from replicator.engine.state import records as state
-from replicator.engine.state.identity import ensure_state_topic
 from replicator.engine.state.journal import switches_of
 from replicator.engine.state.log import StateLog
+from replicator.engine.state.ownership.identity import ensure_state_topic
 from replicator.engine.switch.takeover import taken_by
 from replicator.engine.work.fence import COPIES_WITH_THE_FLOW
 from replicator.errors import BrokerRefused, ConnectionFailed, NotOurs, PreflightFailed

@@ -16,9 +16,9 @@ from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.switch.machine import UNKNOWN_HELP, Facts, next_step, unknown_text
 from replicator.core.switch.recording import applied
-from replicator.engine.state.between import begin_anew
 from replicator.engine.state.held_back import put_held_back
 from replicator.engine.state.journal import journal_key, lost_left_out, put_switches, switches_of
+from replicator.engine.state.ownership.between import begin_anew
 from replicator.engine.switch.close_source import Closing
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX
 from replicator.engine.switch.divergent import Tails

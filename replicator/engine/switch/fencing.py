@@ -15,7 +15,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.cuts import put_cuts
 from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.journal import switches_of
-from replicator.engine.state.shown_markers import known_to_coordinator, prove_markers_are_shown
+from replicator.engine.state.ownership.shown_markers import known_to_coordinator, prove_markers_are_shown
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
 from replicator.engine.switch.own_places import OwnPlaces
 from replicator.engine.switch.places import Observed, log_ends

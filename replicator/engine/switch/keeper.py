@@ -20,8 +20,8 @@ from replicator.core.switch.plan import plan_of, status_of
 from replicator.core.switch.running import aborted, confirmed
 from replicator.core.switch.state import flow_state
 from replicator.engine.state import records as state
-from replicator.engine.state.between import begin_anew
 from replicator.engine.state.journal import journal_key
+from replicator.engine.state.ownership.between import begin_anew
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.orders import Orders

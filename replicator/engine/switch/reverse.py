@@ -15,8 +15,8 @@ from replicator.core.switch.running import decided, way_back
 from replicator.engine.copy.live_maps import recorded_map
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of, put_held_back
-from replicator.engine.state.identity import establish
 from replicator.engine.state.journal import copy_of
+from replicator.engine.state.ownership.identity import establish
 from replicator.engine.switch.changes import change_copy
 from replicator.engine.switch.context import takes_over
 from replicator.engine.switch.places import log_ends

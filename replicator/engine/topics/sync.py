@@ -14,8 +14,8 @@ from replicator.core.copy.attach_facts import Role
 from replicator.core.topics import selection
 from replicator.core.topics.plan import Fault
 from replicator.engine.state import records as state
-from replicator.engine.state.between import check_clusters
 from replicator.engine.state.index import parse_key
+from replicator.engine.state.ownership.between import check_clusters
 from replicator.engine.state.source import SourceState
 from replicator.engine.topics.chosen import Chosen
 from replicator.engine.topics.facts import POLICY, TopicFacts
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from replicator.admin.topics import TopicAdmin
     from replicator.engine.state.log import StateLog
-    from replicator.engine.state.owners import Owners
+    from replicator.engine.state.ownership.owners import Owners
     from replicator.model.spec import FlowSpec
 
 log = get_logger(__name__)

@@ -16,11 +16,11 @@ from replicator.engine.copy.partition import Slot
 from replicator.engine.flow.reconcile import Lineup
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions
-from replicator.engine.state import provenance
 from replicator.engine.state import records as state
-from replicator.engine.state.owners import Owners
-from replicator.engine.state.ownership import Ownership
-from replicator.engine.state.provenance import digest_of, unpacked
+from replicator.engine.state.ownership import provenance
+from replicator.engine.state.ownership.ours import Ownership
+from replicator.engine.state.ownership.owners import Owners
+from replicator.engine.state.ownership.provenance import digest_of, unpacked
 from replicator.engine.state.source import SourceState
 from replicator.engine.topics import chosen as chosen_module
 from replicator.engine.topics.chosen import Chosen

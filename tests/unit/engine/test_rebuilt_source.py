@@ -17,8 +17,8 @@ from replicator.core.switch import steps as do
 from replicator.engine.flow.inputs import FlowInputs, Me
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state import records as state
-from replicator.engine.state.between import Between
 from replicator.engine.state.journal import put_switches, switches_of
+from replicator.engine.state.ownership.between import Between
 from replicator.engine.switch.close_source import Closing
 from replicator.engine.switch.context import Site
 from replicator.engine.switch.divergent import Tails

@@ -11,8 +11,8 @@ from replicator.core.copy.attach_facts import Role, Writer
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.preflight.owners import known_flows
 from replicator.engine.state import records as state
-from replicator.engine.state.between import Between
 from replicator.engine.state.journal import copy_of, put_copy, put_switches
+from replicator.engine.state.ownership.between import Between
 from replicator.engine.switch.mix_ups import foreign_switches, undoing, what_they_left
 from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.errors import WrongCluster

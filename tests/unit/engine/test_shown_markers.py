@@ -13,8 +13,8 @@ from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.preflight import check as preflight
 from replicator.engine.state import records as state
-from replicator.engine.state import shown_markers
-from replicator.engine.state.shown_markers import Shown, shown_after_one, shown_by_now
+from replicator.engine.state.ownership import shown_markers
+from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one, shown_by_now
 from replicator.engine.switch.close_source import Closing
 from replicator.errors import Conflict, KafkaError, MarkersNotShown
 from replicator.model.journal import Journal

@@ -91,7 +91,7 @@ def making_key(uid: str) -> bytes:
 
 
 def get_making(records: Mapping[bytes, bytes], uid: str) -> bytes:
-    """Return the target topics that a flow is about to create, as digests in a row (`engine.state.provenance`)."""
+    """Return the target topics that a flow is about to create, as digests in a row (`ownership.provenance`)."""
     record = get(records, making_key(uid), pb.MakingRecord())
     return record.topics if record is not None else b""
 
