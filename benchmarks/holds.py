@@ -48,14 +48,14 @@ from replicator.engine.switch.changes import change_switches
 from replicator.engine.topics.sync import TopicSync
 from replicator.engine.work.shards import Shard
 from replicator.model.groups import Committed, GroupKind, Listed
-from replicator.model.journal import Journal, Switches
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.spec import GroupSync as GroupPolicy
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
-from replicator.model.switch import Cut, End, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Cut, End, StepName, StepRecord, Verb
 from replicator.model.translation import Translation, TranslationState
 from replicator.obs.logs import configure
 from replicator.rpc.client import ControlClient

@@ -25,8 +25,8 @@ from replicator.model.events import Desired
 from replicator.model.forget import Forgotten
 from replicator.model.resolution import Resolution
 from replicator.model.status import FlowStatus
-from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import SwitchPlan, SwitchStatus
+from replicator.model.switch.status import SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.model.text import said
 
 _REMEMBERED_REQUESTS_MAX = 1024

@@ -19,7 +19,7 @@ from replicator.model.events import Event
 from replicator.model.groups import GroupStatus
 from replicator.model.report import Report
 from replicator.model.status import DaemonStatus, FlowStatus
-from replicator.model.switch_status import BothSides, SwitchStatus
+from replicator.model.switch.status import BothSides, SwitchStatus
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.model.units import TIME_MS_MAX
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
     from replicator.model.spec import FlowSpec
-    from replicator.model.switch import Order as SwitchOrder
-    from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
+    from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
+    from replicator.model.switch.terms import Order as SwitchOrder
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 log = get_logger(__name__)

@@ -15,8 +15,8 @@ from replicator.core.switch import running
 from replicator.core.switch import steps as do
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import (
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import (
     Away,
     Cut,
     Decision,

@@ -14,8 +14,8 @@ from replicator.core.switch import recording as switch_recording
 from replicator.core.switch import running
 from replicator.errors import BugError
 from replicator.model.batch import BatchHeader
-from replicator.model.journal import Journal
-from replicator.model.switch import Away, Decision, Direction, LeftOut, Scope, StepName, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Away, Decision, Direction, LeftOut, Scope, StepName, Verb
 from tests.property.switch_executor import OURS, SOUND, Machine, started
 from tests.property.switch_search import search
 from tests.property.switch_world import Executor, World, stated

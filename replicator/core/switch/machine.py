@@ -21,8 +21,19 @@ from dataclasses import dataclass
 
 from replicator.core.switch import steps as do
 from replicator.errors import BugError, Conflict
-from replicator.model.journal import Journal, by_topic
-from replicator.model.switch import Close, Cut, Decision, Direction, End, Outcome, Restoration, Restore, StepName, Verb
+from replicator.model.switch.journal import Journal, by_topic
+from replicator.model.switch.terms import (
+    Close,
+    Cut,
+    Decision,
+    Direction,
+    End,
+    Outcome,
+    Restoration,
+    Restore,
+    StepName,
+    Verb,
+)
 
 _LOCKS = (StepName.PLAN_LOCKS, StepName.PLACE_LOCKS)
 _SWITCHOVER = (

@@ -11,8 +11,8 @@ from replicator.core.switch import steps as do
 from replicator.core.switch.helps import command, source_was_written_to, status_command
 from replicator.core.switch.machine import ENDS, Facts, next_name, next_step, path_of
 from replicator.errors import BugError, Conflict, PreflightFailed
-from replicator.model.journal import Journal
-from replicator.model.switch import Cut, Decision, Direction, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Cut, Decision, Direction, Outcome, StepName, StepRecord, Verb
 
 GROUPS_LISTED_MAX = 50
 _TURNED = "the way back was taken"

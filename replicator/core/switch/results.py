@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicator.model.switch import Cut, Decision, End, GroupsNote, LeftOut
+from replicator.model.switch.terms import Cut, Decision, End, GroupsNote, LeftOut
 
 
 @dataclass(frozen=True, slots=True)

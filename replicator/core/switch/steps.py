@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicator.model.switch import Cut, End, Outcome, Restoration, Scope, StepName
+from replicator.model.switch.terms import Cut, End, Outcome, Restoration, Scope, StepName
 
 
 @dataclass(frozen=True, slots=True)

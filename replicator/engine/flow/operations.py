@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
-    from replicator.model.switch_status import SwitchStatus
+    from replicator.model.switch.status import SwitchStatus
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 _FOREIGN_SECONDS_MAX = 15.0

@@ -22,9 +22,9 @@ from replicator.errors import (
     TimedOut,
     WrongCluster,
 )
-from replicator.model.journal import Journal, by_place
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Away, Cut, End, GroupsNote, LeftOut, Scope, Verb, away_text
+from replicator.model.switch.journal import Journal, by_place
+from replicator.model.switch.terms import Away, Cut, End, GroupsNote, LeftOut, Scope, Verb, away_text
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:

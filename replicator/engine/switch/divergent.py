@@ -26,9 +26,9 @@ from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.places import log_ends, log_starts
 from replicator.engine.verify.compare import compacted_topics
 from replicator.errors import BrokerRefused, Conflict, PreflightFailed, Unequal
-from replicator.model.journal import Journal, by_topic
 from replicator.model.names import TopicPartition, export_transactional_id
-from replicator.model.switch import Cut
+from replicator.model.switch.journal import Journal, by_topic
+from replicator.model.switch.terms import Cut
 from replicator.obs.logs import get_logger
 from replicator.wire.produce import produce_by_name
 from replicator.wire.records import NewRecord, Record, encode

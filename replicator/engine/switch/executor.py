@@ -29,8 +29,8 @@ from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.reverse import Turning
 from replicator.engine.switch.settings import Opening
 from replicator.errors import BugError, Conflict, KafkaError, WrongCluster
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Decision, Direction, StepName, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Decision, Direction, StepName, Verb
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from replicator.core.switch.orders import begin
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.context import mirrors_in, partitions_of, switched_alone, target_topics
 from replicator.engine.switch.places import Observed, log_ends
-from replicator.model.journal import Journal, by_topic
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Away, Cut, LeftOut, Options, Order, Restore, Verb
+from replicator.model.switch.journal import Journal, by_topic
+from replicator.model.switch.terms import Away, Cut, LeftOut, Options, Order, Restore, Verb
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import Site

@@ -23,9 +23,9 @@ from replicator.engine.work import fence as fencing
 from replicator.engine.work import roles
 from replicator.engine.work.fence import Fence
 from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
-from replicator.model.journal import Journal
 from replicator.model.names import TopicPartition, fill_route_transactional_id
-from replicator.model.switch import Away, Cut, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Away, Cut, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.transactions import ProducerIdentity, init_producer_id
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.log import Change
     from replicator.engine.switch.context import Site
-    from replicator.model.switch import Scope
+    from replicator.model.switch.terms import Scope
 
 _FENCE_SECONDS = 15.0
 

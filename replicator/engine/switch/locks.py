@@ -14,15 +14,15 @@ from replicator.engine.switch.context import mirrors_in, target_topics
 from replicator.engine.topics.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import Rule, parse
-from replicator.model.journal import Journal
-from replicator.model.switch import Close
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Close
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.engine.state.log import Change
     from replicator.engine.switch.context import Site
-    from replicator.model.switch import Scope
+    from replicator.model.switch.terms import Scope
 
 
 class SourceLocks:

@@ -24,9 +24,9 @@ from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.engine.work.fence import Fence
 from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.acl import Rule, parse
-from replicator.model.journal import Journal, by_place, by_topic
 from replicator.model.names import TopicPartition, way_back_transactional_id
-from replicator.model.switch import Cut, Decision
+from replicator.model.switch.journal import Journal, by_place, by_topic
+from replicator.model.switch.terms import Cut, Decision
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import init_producer_id
 

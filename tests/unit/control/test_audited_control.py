@@ -16,7 +16,7 @@ from replicator.errors import AccessDenied, Conflict, ReplicatorError, UsageErro
 from replicator.model.access_rules import AccessRole
 from replicator.model.audit import Phase
 from replicator.model.events import Desired
-from replicator.model.switch import Options
+from replicator.model.switch.terms import Options
 from tests.unit.control.world import (
     ANN,
     BACK,

@@ -19,8 +19,8 @@ from replicator.core.switch.helps import after_the_end, beside, instead_of_abort
 from replicator.core.switch.orders import begin
 from replicator.core.switch.running import aborted, copy_for_source, escalated, way_back
 from replicator.errors import Conflict, PreflightFailed, UsageError
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Decision, Direction, Options, Order, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Decision, Direction, Options, Order, Outcome, StepName, StepRecord, Verb
 
 ROOT = Path(replicator.__file__).parent
 TOLD = [

@@ -13,8 +13,8 @@ from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import status_of
 from replicator.core.switch.recording import applied
 from replicator.errors import BugError
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Close, Cut, Decision, End, GroupsNote, Options, Order, Outcome, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Close, Cut, Decision, End, GroupsNote, Options, Order, Outcome, Verb
 
 FACTS = Facts(0)
 LOCK = "TOPIC LITERAL t User:app * WRITE DENY"

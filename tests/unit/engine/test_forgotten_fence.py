@@ -15,9 +15,9 @@ from replicator.engine.switch import fencing
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.work import fence
 from replicator.errors import Conflict
-from replicator.model.journal import Journal, Switches
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Scope, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Scope, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire import control
 from replicator.wire.control import Answer, ProducerEntry

@@ -17,8 +17,8 @@ from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.switch import high_cuts
 from replicator.engine.switch.high_cuts import High, lowering, lowering_way_back
 from replicator.errors import BrokerRefused
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Cut, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Cut, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 
 UID, BACK = "forth", "back"

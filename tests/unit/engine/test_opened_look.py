@@ -14,8 +14,8 @@ from replicator.engine.switch import settings as opening
 from replicator.engine.switch.settings import OpenedLook
 from replicator.engine.topics.mirror import Mirror
 from replicator.errors import ConnectionFailed
-from replicator.model.journal import Switches
 from replicator.model.names import STATE_TOPIC
+from replicator.model.switch.journal import Switches
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

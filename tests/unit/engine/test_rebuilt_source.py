@@ -28,10 +28,10 @@ from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.places import log_ends
 from replicator.errors import KafkaError, WrongCluster
-from replicator.model.journal import Journal, Switches
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec
-from replicator.model.switch import Close, Cut, Direction, Options, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Close, Cut, Direction, Options, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.store.event_store import MemoryStore
 from replicator.wire.cluster import Cluster

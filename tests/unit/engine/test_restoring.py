@@ -13,8 +13,8 @@ from replicator.engine.state import records as state
 from replicator.engine.state.journal import switches_of
 from replicator.engine.switch import failback as restoring
 from replicator.engine.switch.failback import Restoring
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Away, LeftOut, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Away, LeftOut, Verb
 from replicator.state_pb import state_pb2 as pb
 
 UID, BACK = "forth", "back"

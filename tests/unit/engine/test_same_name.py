@@ -16,11 +16,11 @@ from replicator.engine.state.ownership.between import Between
 from replicator.engine.switch.mix_ups import foreign_switches, undoing, what_they_left
 from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.errors import WrongCluster
-from replicator.model.journal import Journal, Switches
 from replicator.model.report import Level
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection
-from replicator.model.switch import Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.store.event_store import MemoryStore
 from replicator.store.sqlite_events import SqliteStore

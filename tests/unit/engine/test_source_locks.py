@@ -13,9 +13,9 @@ from replicator.engine.state import records as state
 from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.topics import authorizer as authorizer_module
 from replicator.model.acl import LITERAL, TOPIC, Rule
-from replicator.model.journal import Journal
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
-from replicator.model.switch import Close, Options, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Close, Options, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from replicator.core.switch.running import aborted, way_back
 from replicator.core.switch.state import flow_state
 from replicator.engine.state.journal import copy_of, lost_left_out, put_copy, put_switches, switches_of
 from replicator.errors import Conflict
-from replicator.model.journal import Journal, Switches
 from replicator.model.states import FlowState
-from replicator.model.switch import (
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import (
     Away,
     Close,
     Cut,

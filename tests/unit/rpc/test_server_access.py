@@ -30,8 +30,8 @@ from replicator.model.events import Desired
 from replicator.model.lease import Caller
 from replicator.model.resolution import How, Order, Resolution
 from replicator.model.spec import TlsSpec
-from replicator.model.switch import Options, Verb
-from replicator.model.switch import Order as SwitchOrder
+from replicator.model.switch.terms import Options, Verb
+from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.lease_client import RemoteLeases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from replicator.model.switch import (
+from replicator.model.switch.terms import (
     Cut,
     Decision,
     Direction,

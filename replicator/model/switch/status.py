@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from replicator.model.switch import Direction, Outcome, Verb
+from replicator.model.switch.terms import Direction, Outcome, Verb
 
 
 @dataclass(frozen=True, slots=True)
