@@ -24,11 +24,9 @@ from replicator.model.switch.terms import Decision, Direction, Options, Order, O
 
 ROOT = Path(replicator.__file__).parent
 TOLD = [
-    *sorted((ROOT / "core").glob("switch*.py")),
-    ROOT / "core/switch/forgetting.py",
+    *sorted((ROOT / "core/switch").glob("*.py")),
     *sorted((ROOT / "engine/switch").glob("*.py")),
     ROOT / "engine/work/fence.py",
-    ROOT / "engine/switch/takeover.py",
 ]
 _COMMAND = re.compile(r"replicator ((?:\{order\.verb\}|\{verb\}|[a-z]+)(?: [a-z]+)?)((?: [^`;,\n]*?)?(--[a-z-]+))?")
 GROUPS = {"flow", "switch", "mirror", "group", "lease", "offsets", "audit", "config", "import", "dev"}
