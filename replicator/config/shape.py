@@ -278,6 +278,7 @@ class VerifyShape(Shape):
     """Upper bound of what it reads, over both sides."""
 
 
+# As many attributes as a flow has keys in the file: to group them here would group them there.
 class FlowShape(Shape):
     """A directed copy between two clusters."""
 

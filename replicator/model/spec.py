@@ -152,7 +152,8 @@ class AclPolicy:
 class FlowSpec:
     """One flow: a directed copy between two clusters with its policy.
 
-    One that is the reverse of another stands by until the other one was switched over.
+    It has an attribute for each key of a flow in the file. One that is the reverse of another stands by until the other
+    one was switched over.
     """
 
     name: str

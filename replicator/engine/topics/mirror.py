@@ -22,6 +22,8 @@ MAX_BYTES_DEFAULT = 1_048_588
 class Mirror:
     """One topic of the flow, as the last pass left it.
 
+    Most attributes are fields of `MirrorRecord`: `take` and `as_record` go through them all.
+
     Attributes:
         topic: On the source.
         target_topic: On the target.
@@ -46,7 +48,8 @@ class Mirror:
         recorded: Whether its record says that the target topic is ours: nothing is copied to one that is not recorded.
         fault: Why the whole mirror stands still.
         notes: What an operator may wonder about.
-        changing: Steps the last pass took.
+        managed: Settings of the target topic that we set, with their values.
+        held_back: Settings that it gets only once it is opened, with their values.
     """
 
     topic: str

@@ -27,6 +27,8 @@ from replicator.model.switch.terms import (
 class Journal:
     """One switch: all that whoever goes on with it has to know. Times in ms.
 
+    It has an attribute for each field of `SwitchRecord`: what is written in one compare-and-set is one value.
+
     Attributes:
         flow: Name of the flow, so that its copy on the source can be found without the target.
         left_out: Mirrors that take no part in it, as the order said, or as was found until the fence.

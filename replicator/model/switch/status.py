@@ -90,6 +90,8 @@ class RestorationStatus:
 class SwitchStatus:
     """One switch. Times are Unix ms.
 
+    It has an attribute for each field of the message `Switch`, which are the keys of its JSON.
+
     Attributes:
         topics: Source topics that are switched alone; none for the whole flow.
         left_out: Mirrors that take no part in it: source topic, and why.
