@@ -35,7 +35,7 @@ from replicator.config.shape_types import (
     TextTag,
     Version,
 )
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.security import Mechanism, Protocol
 from replicator.model.spec import Isolation, LoopGuard, Offsets, Start
 
@@ -278,6 +278,7 @@ class VerifyShape(Shape):
     """Upper bound of what it reads, over both sides."""
 
 
+# As many attributes as a flow has keys in the file: to group them here would group them there.
 class FlowShape(Shape):
     """A directed copy between two clusters."""
 

@@ -17,7 +17,7 @@ from replicator.engine.logs.choosing import OnlyOurs
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.origins import Origins
+from replicator.engine.state.ownership.origins import Origins
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.shards import Shard
 from replicator.errors import ConnectionFailed, ReplicatorError

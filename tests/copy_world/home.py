@@ -30,8 +30,8 @@ from replicator.engine.copy import (
 )
 from replicator.engine.logs import leaders
 from replicator.engine.state import log as state_log
-from replicator.engine.state import shown_markers
 from replicator.engine.state import view as state_view
+from replicator.engine.state.ownership import shown_markers
 from replicator.engine.work import claim
 from replicator.wire import connections
 from tests.copy_world import network

@@ -13,8 +13,8 @@ from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer
 from replicator.core.copy.coalesce import Group
 from replicator.core.copy.doubt import Edges
-from replicator.core.copy.intake import Fill, Passes, Piece
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.pieces import Fill, Passes, Piece
 from replicator.core.copy.sending import Sending
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Ending, TargetLimits

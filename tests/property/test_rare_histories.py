@@ -13,8 +13,8 @@ import pytest
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, Standing, TargetLog, Wait, Writer
 from replicator.core.copy.doubt import Edges
-from replicator.core.copy.intake import Piece
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.pieces import Piece
 from replicator.core.copy.values import Batch, Ending, Phase
 from replicator.core.offsets.offset_map import OffsetMap
 from replicator.engine.copy import attacher, facts, pump

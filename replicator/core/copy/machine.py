@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.intake import Fill, Holes, Skip, Stop
 from replicator.core.copy.lifecycle import Lifecycle
+from replicator.core.copy.pieces import Fill, Holes, Skip, Stop
 from replicator.core.copy.reading import stopped_at
 from replicator.core.copy.values import Phase
 from replicator.core.offsets.offset_map import Place
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from replicator.core.copy.attach_facts import Resume
     from replicator.core.copy.doubt import Edges
     from replicator.core.copy.hold import Marker
-    from replicator.core.copy.intake import Intake, Piece, Prove, Unpack
+    from replicator.core.copy.intake import Intake, Prove, Unpack
+    from replicator.core.copy.pieces import Piece
     from replicator.core.copy.track import Track
     from replicator.core.copy.values import Batch, Ending
     from replicator.model.batch import BatchHeader

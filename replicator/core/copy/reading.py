@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.hold import Hold, Marker
-from replicator.core.copy.intake import Given, Intake, Stop
+from replicator.core.copy.intake import Intake
+from replicator.core.copy.pieces import Given, Stop
 from replicator.core.copy.trust import Trust
 from replicator.errors import BugError
 from replicator.model.batch import SEQUENCE_MODULUS
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from replicator.core.copy.attach_facts import Resume
     from replicator.core.copy.doubt import Edges
-    from replicator.core.copy.intake import Holes, Prove, Unpack
+    from replicator.core.copy.intake import Prove, Unpack
+    from replicator.core.copy.pieces import Holes
     from replicator.core.copy.values import TargetLimits
     from replicator.model.batch import BatchHeader
 
@@ -107,7 +109,7 @@ class Reading:
             CorruptRecords: A batch that had to be opened, or compared, is damaged; nothing was taken.
         """
         given = self._given(edges, shift, holes)
-        intake = Intake(given, limits.batch_bytes_max, limits.fill_length_max, aborted, unpack, prove)
+        intake = Intake(given, limits, aborted, unpack, prove)
         if self.trust.overlaps(headers, self.next_offset):
             intake.stop = Stop.DOUBT
             intake.doubt = f"its first batch begins at {headers[0].base_offset}, and the one before ended after that"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.intake import Fill
+from replicator.core.copy.pieces import Fill
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch
 from replicator.errors import BugError
 

@@ -1,1 +1,4 @@
-"""Comparing records and digests, and how far a comparison came. Begin with `record_diff.py`."""
+"""Comparing records and digests, and how far a comparison came.
+
+Imports `core.status` and `model`. Begin with `record_diff.py`.
+"""

@@ -1,1 +1,4 @@
-"""Who works on what: leases, claims, shards. Begin with `lease.py`."""
+"""Who works on what: leases, claims, shards.
+
+Imports `model` only. Begin with `lease.py` (what a coordinator grants), then `claim.py` (what the state topic says).
+"""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.view import PartitionView
     from replicator.engine.logs.opening import Opener
     from replicator.engine.logs.side import Side
-    from replicator.engine.state.origins import Origins
+    from replicator.engine.state.ownership.origins import Origins
     from replicator.engine.work.shards import Shard
     from replicator.model.names import TopicPartition
     from replicator.model.spec import Offsets

@@ -25,7 +25,7 @@ from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
 
 if TYPE_CHECKING:
-    from replicator.core.copy.intake import Fill
+    from replicator.core.copy.pieces import Fill
     from replicator.core.copy.values import Ending
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import Supervisor

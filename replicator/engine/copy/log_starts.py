@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.copy.partition import of_slot
 from replicator.engine.logs.bounds import starts_of
-from replicator.engine.state.ownership import confirm
+from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire import control

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.live_maps import OffsetMaps
     from replicator.engine.copy.recorded import Cleaning
     from replicator.engine.copy.view import PartitionView
-    from replicator.engine.state.origins import Origins
+    from replicator.engine.state.ownership.origins import Origins
     from replicator.engine.work.shards import Shard, Shards
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec

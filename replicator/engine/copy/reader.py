@@ -22,10 +22,10 @@ from replicator.wire.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wante
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
-    from replicator.core.copy.intake import Piece
+    from replicator.core.copy.pieces import Piece
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import ReadSupervisor
-    from replicator.engine.state.origins import Origins
+    from replicator.engine.state.ownership.origins import Origins
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection

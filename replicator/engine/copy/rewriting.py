@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.coalesce import groups, is_far
-from replicator.core.copy.intake import Encode, Fill, Skip
+from replicator.core.copy.pieces import Encode, Fill, Skip
 from replicator.core.copy.values import Batch
 from replicator.engine.logs.opening import ON_LOOP_BYTES_MAX, beside, is_small
 from replicator.errors import CorruptRecords, TooLargeToOpen
@@ -23,7 +23,7 @@ from replicator.wire.recode import build_batches, codec_of, open_batch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.core.copy.intake import Passes, Piece
+    from replicator.core.copy.pieces import Passes, Piece
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.ports import Supervisor

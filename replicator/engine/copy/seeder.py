@@ -18,7 +18,7 @@ from replicator.core.copy.answers import ProduceOutcome, classify_produce
 from replicator.core.copy.values import Phase
 from replicator.engine.copy.partition import of_slot
 from replicator.engine.logs.opening import beside
-from replicator.engine.state.ownership import confirm
+from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from replicator.core.copy.fill_pace import FillPace
-    from replicator.core.copy.intake import Fill
+    from replicator.core.copy.pieces import Fill
     from replicator.core.copy.track import Track
     from replicator.core.copy.values import Phase, TargetLimits
     from replicator.core.verify.track import VerifyTrack

@@ -25,8 +25,8 @@ from replicator.engine.groups.sync import GroupSync
 from replicator.engine.logs.choosing import OnlyOurs
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.origins import Origins
-from replicator.engine.state.owners import Owners
+from replicator.engine.state.ownership.origins import Origins
+from replicator.engine.state.ownership.owners import Owners
 from replicator.engine.state.source import SourceState
 from replicator.engine.topics.acls import AclSync
 from replicator.engine.topics.sync import TopicSync
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from replicator.engine.copy.copier import Copier
     from replicator.engine.flow.inputs import FlowInputs
-    from replicator.engine.state.identity import Identity
     from replicator.engine.state.log import StateLog
+    from replicator.engine.state.ownership.identity import Identity
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec
     from replicator.model.states import Reason

@@ -106,7 +106,7 @@ class Chores:
                 if slot.copy.reading.last_epoch >= 0:
                     mirror.epochs[slot.source.partition] = slot.copy.reading.last_epoch
             try:
-                await parts.sync.record_now()
+                await parts.sync.records.write()
             except ReplicatorError as error:
                 log.warning("state not recorded", flow=self._flow.name, why=str(error))
                 await asyncio.sleep(1.0)

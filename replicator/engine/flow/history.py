@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.copy.view import PartitionView
     from replicator.model.resolution import Order, Resolution
-    from replicator.store.port import Store
+    from replicator.store.event_store import Store
 
 log = get_logger(__name__)
 

@@ -23,8 +23,8 @@ from replicator.engine.flow.start_findings import StartFindings
 from replicator.engine.flow.topic_loop import TopicLoop
 from replicator.engine.flow.watcher import PumpWatcher
 from replicator.engine.state import records as state
-from replicator.engine.state.identity import agree_on_shards, ensure_state_topic, establish
 from replicator.engine.state.log import StateLog
+from replicator.engine.state.ownership.identity import agree_on_shards, ensure_state_topic, establish
 from replicator.engine.switch.context import Site
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.verify.continuous import verify_continuously

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
 from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.intake import FILL_AHEAD_MAX
+from replicator.core.copy.pieces import FILL_AHEAD_MAX
 from replicator.core.copy.values import Phase
 from replicator.core.status.whole_flow import total_known, worst_known, worst_of
 from replicator.model.names import TopicPartition

@@ -61,4 +61,4 @@ class PumpWatcher:
             return
         mirror = parts.sync.mirrors[slot.source.topic]
         mirror.seeded[slot.source.partition] = max(offset, mirror.seeded.get(slot.source.partition, 0))
-        await parts.sync.record_now()
+        await parts.sync.records.write()

@@ -12,7 +12,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from replicator.backoff import Backoff
-from replicator.core.copy.intake import Aborts
+from replicator.core.copy.aborts import Aborts
 from replicator.core.verify.rows import Unopened, row_size
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.reading import batches_of, gives_nothing, nothing_from, read_once

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from replicator.core.copy.aborts import Aborts
 from replicator.core.copy.doubt import Edges, Gaps, Lie, Unseen, Verdict, judge, sound_length
-from replicator.core.copy.intake import Aborts
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.holes import holds_nothing
 from replicator.engine.logs.opening import records_of

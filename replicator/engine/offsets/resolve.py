@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.copier import Copier
     from replicator.engine.copy.view import PartitionView
     from replicator.engine.state.log import Change, StateLog
-    from replicator.engine.state.owners import Owners
+    from replicator.engine.state.ownership.owners import Owners
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.sync import TopicSync
 
@@ -132,7 +132,7 @@ class Resolver:
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if records.get(key) != before:
                 raise _changed_meanwhile(order.topic)
-            record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
+            record = self._sync.records.of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             handed_over = []
             if owner is not None and adopted is not None:
                 check_adoption(owner, self._owners.look(owner), mirror.target_topic)  # a daemon may have begun since
@@ -211,7 +211,7 @@ class Resolver:
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if records.get(key) != before:
                 raise _changed_meanwhile(mirror.topic)
-            record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
+            record = self._sync.records.of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             if record.dead_letter_topic_id == topic_id:
                 return []
             record.has_dead_letter, record.dead_letter_topic_id = True, topic_id

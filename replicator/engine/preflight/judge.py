@@ -12,7 +12,7 @@ from replicator.core.topics import selection
 from replicator.core.topics.plan import creation_advice
 from replicator.engine.preflight.judge_rights import grant
 from replicator.engine.preflight.phrases import DAY_MS, HOUR_MS, count, some, span
-from replicator.engine.state.shown_markers import Shown
+from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
 from replicator.model.security import ClusterSpec

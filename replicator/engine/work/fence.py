@@ -19,7 +19,7 @@ from replicator.core.copy.attach_facts import Role
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.shown_markers import empty_transaction, known_to_coordinator
+from replicator.engine.state.ownership.shown_markers import empty_transaction, known_to_coordinator
 from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, data_transactional_id
 from replicator.obs.logs import get_logger

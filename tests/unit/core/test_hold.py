@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.doubt import Edges
-from replicator.core.copy.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Piece, Skip, Stop
+from replicator.core.copy.intake import Intake
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Piece, Skip, Stop
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Phase, TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, Place
@@ -118,7 +119,7 @@ def held() -> Rig:
 def stopped(*headers: BatchHeader, expected: int = START, **policy: Any) -> tuple[Stop | None, int]:
     """Return why and at which offset an answer is not taken on."""
     given = Given(expected, 0, 0, -1, holds_at_markers=True)._replace(**policy)
-    intake = Intake(given, 1000, 5000, (), unopened)
+    intake = Intake(given, TargetLimits(1000, 0, 5000), (), unopened)
     intake.take(headers)
     return intake.stop, intake.expected
 

@@ -11,8 +11,8 @@ import pytest
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Lie, Sound
-from replicator.core.copy.intake import FILL_AHEAD_MAX, Fill, Piece
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill, Piece
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch, Ending, Phase, TargetLimits
 from replicator.core.offsets.offset_map import Place
 from replicator.errors import BugError, CorruptRecords

@@ -17,11 +17,11 @@ from replicator.engine.copy.recorded import Recorded
 from replicator.engine.flow.reconcile import Lineup
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions
-from replicator.engine.state import provenance
 from replicator.engine.state import records as state
-from replicator.engine.state.owners import Owners
-from replicator.engine.state.ownership import Ownership
-from replicator.engine.state.provenance import digest_of, unpacked
+from replicator.engine.state.ownership import provenance
+from replicator.engine.state.ownership.ours import Ownership
+from replicator.engine.state.ownership.owners import Owners
+from replicator.engine.state.ownership.provenance import digest_of, unpacked
 from replicator.engine.state.source import SourceState
 from replicator.engine.topics import chosen as chosen_module
 from replicator.engine.topics.chosen import Chosen
@@ -354,7 +354,7 @@ async def test_what_a_killed_daemon_announced_is_taken_back_by_the_next_one(monk
     async def die() -> None:
         raise BrokerRefused("killed", cluster="west", code=0, api="")
 
-    monkeypatch.setattr(killed, "_record", die)
+    monkeypatch.setattr(killed.records, "write", die)
     with pytest.raises(BrokerRefused):
         await killed.run_pass(configs=True)
     assert unpacked(state.get_making(log.records, UID)) == {digest_of("t")}

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from replicator.core.copy.intake import Fill
+from replicator.core.copy.pieces import Fill
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.copy.end_looks import EndLooks
 from replicator.model.states import Reason

@@ -13,13 +13,13 @@ from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.preflight import check as preflight
 from replicator.engine.state import records as state
-from replicator.engine.state import shown_markers
-from replicator.engine.state.shown_markers import Shown, shown_after_one, shown_by_now
+from replicator.engine.state.ownership import shown_markers
+from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one, shown_by_now
 from replicator.engine.switch.close_source import Closing
 from replicator.errors import Conflict, KafkaError, MarkersNotShown
-from replicator.model.journal import Journal
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.model.switch import Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire import control
 from replicator.wire.control import ProducerEntry

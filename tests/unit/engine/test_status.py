@@ -10,8 +10,8 @@ import pytest
 
 from replicator.aio.turns import Turns
 from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.intake import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.values import TargetLimits
 from replicator.core.status.health import phases
 from replicator.engine.copy.books import Books, Totals
@@ -19,7 +19,7 @@ from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.partition import OpenTransaction, Slot
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic import StateTopic
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -383,15 +383,15 @@ def test_what_another_daemon_copies_does_not_rest_with_the_flow_that_ended_here(
 
 def test_the_loss_of_the_state_topic_is_told_once() -> None:
     """Whoever cannot use it says so in words of its own; what is about something else stays."""
-    log = StateLog(Cluster(ClusterSpec("west", (("w", 1),))))
-    before = log._is_lost("it was deleted").with_next_step()
+    topic = StateTopic(Cluster(ClusterSpec("west", (("w", 1),))))
+    before = topic._is_lost("it was deleted").with_next_step()
     claim = f"the claim of shard 0 is not held: {before}"
-    log._is_lost("it was deleted and created again")
-    assert log.lost is not None
-    assert log.lost != before
-    told = told_once([log.lost, "rules: one is missing", before, claim, None], log.lost, log.is_gone)
-    assert told == f"{log.lost}; rules: one is missing"
-    assert told_once(["a", "b: a", None, "b: a"], None, log.is_gone) == "b: a"
+    topic._is_lost("it was deleted and created again")
+    assert topic.lost is not None
+    assert topic.lost != before
+    told = told_once([topic.lost, "rules: one is missing", before, claim, None], topic.lost, topic.is_gone)
+    assert told == f"{topic.lost}; rules: one is missing"
+    assert told_once(["a", "b: a", None, "b: a"], None, topic.is_gone) == "b: a"
     assert told_once([None], None, "") is None
 
 

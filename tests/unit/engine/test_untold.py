@@ -15,7 +15,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Batch, TargetLimits
 from replicator.engine.copy import facts as attach
 from replicator.engine.copy.partition import Slot
-from replicator.engine.state import shown_markers
+from replicator.engine.state.ownership import shown_markers
 from replicator.errors import Conflict, KafkaError, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.wire import control

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from replicator.errors import StoreDamaged
 from replicator.model.events import Event
-from replicator.store.port import EVENTS_MAX
+from replicator.store.event_store import EVENTS_MAX
 from replicator.store.sqlite_file import SIDE_FILES, SqliteFile
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.acl.access import granting, known, matches
-from replicator.model.access import AccessRole, AccessRule, Identity, IdentityKind
+from replicator.core.acl.granting import granting, known, matches
+from replicator.model.access_rules import AccessRole, AccessRule, Identity, IdentityKind
 
 ANN = Identity(IdentityKind.EMAIL, "ann@ops.example")
 HOST = Identity(IdentityKind.DNS, "D1.daemons.example")

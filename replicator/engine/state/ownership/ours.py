@@ -9,7 +9,7 @@ from replicator.engine.logs.bounds import ends_of, offsets_of
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.provenance import digest_of, on_their_way
+from replicator.engine.state.ownership.provenance import digest_of, on_their_way
 from replicator.errors import (
     AuthorizationFailed,
     ConnectionFailed,

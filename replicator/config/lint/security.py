@@ -6,10 +6,10 @@ import os
 import stat
 from pathlib import Path
 
+from replicator.config.lint.rule import Rule
 from replicator.config.mistakes import KeyPath
-from replicator.config.rule import Rule
 from replicator.config.shape import SecurityShape
-from replicator.core.acl.access import split
+from replicator.core.acl.granting import split
 from replicator.model.security import Mechanism, Protocol
 from replicator.model.units import is_loopback
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from replicator.admin.topic_values import TopicConfig
     from replicator.admin.topics import TopicAdmin
     from replicator.engine.switch.context import Site
-    from replicator.model.switch import Scope
+    from replicator.model.switch.terms import Scope
     from replicator.state_pb import state_pb2 as pb
     from replicator.wire.cluster import Cluster
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from replicator.model.switch import (
+from replicator.model.switch.terms import (
     Cut,
     Decision,
     Direction,
@@ -26,6 +26,8 @@ from replicator.model.switch import (
 @dataclass(frozen=True, slots=True)
 class Journal:
     """One switch: all that whoever goes on with it has to know. Times in ms.
+
+    It has an attribute for each field of `SwitchRecord`: what is written in one compare-and-set is one value.
 
     Attributes:
         flow: Name of the flow, so that its copy on the source can be found without the target.

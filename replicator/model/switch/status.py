@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from replicator.model.switch import Direction, Outcome, Verb
+from replicator.model.switch.terms import Direction, Outcome, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ class RestorationStatus:
 @dataclass(frozen=True, slots=True)
 class SwitchStatus:
     """One switch. Times are Unix ms.
+
+    It has an attribute for each field of the message `Switch`, which are the keys of its JSON.
 
     Attributes:
         topics: Source topics that are switched alone; none for the whole flow.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from replicator.model.access import AccessRole, AccessRule, Identity, IdentityKind
+from replicator.model.access_rules import AccessRole, AccessRule, Identity, IdentityKind
 
 _UNTYPED = frozenset({IdentityKind.DNS, IdentityKind.EMAIL, IdentityKind.IP})
 """What a rule without a kind is about. A URI is anybody's text: `spiffe://x/a@ops.example` is no address at ops."""

@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.errors import StoreError
-from replicator.store.port import EVENTS_MAX
+from replicator.store.event_store import EVENTS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from replicator.model.events import Event
-    from replicator.store.port import Store
+    from replicator.store.event_store import Store
 
 _CLOSE_SECONDS_MAX = 2.0
 """How long `close` waits for what is still to be written."""

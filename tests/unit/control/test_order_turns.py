@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from replicator.control.turns import Turns
+from replicator.control.order_turns import OrderTurns
 from replicator.errors import Conflict
 
 
 async def test_one_thing_is_changed_by_one_at_a_time() -> None:
     """Others do not wait, and nothing is remembered of what nobody changes."""
-    turns, order = Turns(), list[str]()
+    turns, order = OrderTurns(), list[str]()
 
     async def change(what: str, name: str, *, first: asyncio.Event | None = None) -> None:
         async with turns.of("mirror", what, who=name, seconds=None):
@@ -34,7 +34,7 @@ async def test_one_thing_is_changed_by_one_at_a_time() -> None:
 
 async def test_nobody_waits_for_long() -> None:
     """An order is refused while its caller still listens, and hears who has the turn; giving up leaves no trace."""
-    turns = Turns()
+    turns = OrderTurns()
     async with turns.of("switch", "f", who="StartSwitch by ann", seconds=None):
         with pytest.raises(Conflict, match="still being carried out") as refused:
             async with turns.of("switch", "f", who="bob", seconds=0.1):

@@ -22,7 +22,7 @@ class _Turn:
     since: float = 0.0
 
 
-class Turns:
+class OrderTurns:
     """Who may change what now.
 
     Whoever has a turn never waits for another daemon, which may wait for us; and nobody waits for long: an order is

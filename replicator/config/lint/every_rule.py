@@ -1,4 +1,4 @@
-"""Rules that join several keys. Each looks at sound values only and notes its mistakes; none raises."""
+"""Every rule of a flow file, in order, with those about the daemon, its coordinator and the ends of flows."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from replicator.config.check import Checked
-from replicator.config.lint_flows import (
-    FORCED_CONFIGS,
+from replicator.config.lint.flows import (
     bootstraps,
     flow_rules,
     reverses,
     same_cluster,
     shared_targets,
 )
-from replicator.config.lint_rings import rings
-from replicator.config.lint_security import cluster_security, daemon_security
+from replicator.config.lint.rings import rings
+from replicator.config.lint.rule import Rule
+from replicator.config.lint.security import cluster_security, daemon_security
 from replicator.config.mistakes import KeyPath, Mistakes, did_you_mean
-from replicator.config.rule import Rule
 from replicator.model.spec import Spec
 from replicator.model.units import format_duration, is_loopback
-
-__all__ = ["FORCED_CONFIGS", "NOT_YET", "lint"]
 
 NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
     # Place of the key, and the values (as written in a file) that this version offers.

@@ -1,4 +1,4 @@
-"""The store's face, and the in-memory one."""
+"""Where a daemon keeps its events, and which clusters its flows met: the port, and a store that lasts as long as it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from replicator.engine.switch.places import log_starts
 from replicator.engine.switch.takeover import taken_by
 from replicator.engine.verify.compare import compacted_topics
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Direction, StepName, Verb
+from replicator.model.switch.terms import Direction, StepName, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.log import Change
     from replicator.engine.switch.context import Site
-    from replicator.model.journal import Journal
-    from replicator.model.switch import Cut
+    from replicator.model.switch.journal import Journal
+    from replicator.model.switch.terms import Cut
 
 _NAMED_MAX = 10
 _LOOKS_AT_ONCE = 32

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from replicator.model.spec import FlowSpec
     from replicator.state_pb import state_pb2 as pb
-    from replicator.store.port import Store
+    from replicator.store.event_store import Store
     from replicator.wire.cluster import Cluster
 
 _NAMED_MAX = 5

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from replicator.config.lint_flows import bootstraps, feeding, name_on_target, same_cluster, samples
-from replicator.config.rule import Rule
+from replicator.config.lint.flows import bootstraps, feeding, name_on_target, same_cluster, samples
+from replicator.config.lint.rule import Rule
 from replicator.core.topics.selection import legal_topic_name, matches
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection, Spec
 
