@@ -608,7 +608,7 @@ class PartitionCopy:
     def _is_guarded(self, batch: Batch, now_ms: int) -> bool:
         """Return whether the broker surely remembers our sequence when this batch, or its repeat, arrives.
 
-        The state must exist now, and live on whatever the batch's own record time does to it (KAFKA.md 0b.13).
+        The state must exist now, and live on whatever the batch's own record time does to it (KAFKA_FACTS K6).
         At the start of a log there is nothing to double: the first batch makes the state. Where others write, a log
         that looked empty may not be any more.
         """
@@ -792,7 +792,7 @@ class PartitionCopy:
             self.acked_offset = after if self.track is None else self.track.land(after)
         self._in_flight.popleft()
         self._alone = False
-        # The broker ages the state by its latest batch, not by its newest record (KAFKA.md 0b.13).
+        # The broker ages the state by its latest batch, not by its newest record (KAFKA_FACTS K6).
         self._state_time_ms = batch.max_timestamp
         return []
 

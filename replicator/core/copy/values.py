@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 IN_FLIGHT_BATCHES_MAX = 5
-"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA.md A28)."""
+"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA_FACTS K5)."""
 
 
 class Phase(enum.Enum):
