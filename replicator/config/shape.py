@@ -235,7 +235,7 @@ class GroupsShape(Shape):
     """Which consumer groups follow."""
 
     include: tuple[PatternShape, ...] = _default(("*",))
-    """Groups whose commits follow. Plain text is a glob. `__*` and `replicator.*` never match, and the groups of Kafka's
+    """Groups whose commits follow. Plain text is a glob. `__*` and `replicator.*` never match, and groups of Kafka's
     console tools match only by full name. An empty list: no group follows."""
     exclude: tuple[PatternShape, ...] = ()
     """Exceptions to `include`."""
