@@ -1,4 +1,4 @@
-"""Transactions in their V1 form (KAFKA.md C), and producer ids: for the state topic and the flow's identities.
+"""Transactions in their V1 form (KAFKA_FACTS K11), and producer ids: for the state topic and the flow's identities.
 
 V1 works on every broker from 2.8 to 4.x.
 Its known hole (a delayed EndTxn ending a later transaction, KAFKA-17754) is closed here by never starting two

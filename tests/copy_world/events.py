@@ -112,7 +112,7 @@ def _keep_what_markers_hide(world: World, offset: int) -> None:
 def truncate(world: World, pick: Pick) -> None:
     """Elect a source leader uncleanly, in a moment when nothing of the lost history is on its way.
 
-    This is an assumption: a repeat of the same sequences is acknowledged whatever its content (KAFKA.md A28), so a
+    This is an assumption: a repeat of the same sequences is acknowledged whatever its content (KAFKA_FACTS K5), so a
     batch of the lost history that is still on its way when another daemon writes the new one cannot be told from it.
     Nor does a daemon notice that has read nothing yet, and has no leader epoch that it could name; nor anybody where
     others write to the target, and retention took all that was copied: there is nothing to compare.

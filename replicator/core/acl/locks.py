@@ -1,6 +1,6 @@
 """Which rules keep writers off topics, and leave everything else as it is.
 
-Three facts of Kafka's authorizers decide (KAFKA.md 0b.15): a DENY beats every ALLOW, so nobody may be denied whose name
+Three facts of authorizers decide (KAFKA_FACTS K12): a DENY beats every ALLOW, so nobody may be denied whose name
 stands for us as well; where a topic has no rule at all, `allow.everyone.if.no.acl.found` decides, and the first rule
 that comes ends that; super users are never asked.
 

@@ -8,7 +8,7 @@
   be about somebody else's topic too.
 - Only what we made is ever removed: rules that stood on the target before stay, whatever the source has.
 - The first rule of a resource takes everybody's rights away for whom it is not, where those had them for want of a rule
-  (KAFKA.md 0b.15): so ours comes first.
+  (KAFKA_FACTS K12): so ours comes first.
 """
 
 from __future__ import annotations

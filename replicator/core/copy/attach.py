@@ -4,7 +4,7 @@ The facts are read by `engine.copy.facts`; the decision is made here, from facts
 
 Why so careful.
 ListOffsets gives clients the high watermark, while a broker's lastSequence includes the tail that is not committed
-yet; trusting the two apart doubled records within a minute on a real three-node cluster (KAFKA.md 0b.14).
+yet; trusting the two apart doubled records within a minute on a real three-node cluster (KAFKA_FACTS K7).
 So the last data batch below the end is read back and must end at lastSequence, and its last record must equal the
 source's at the same offset.
 """

@@ -125,7 +125,7 @@ class Sending:
     def _is_guarded(self, batch: Batch, now_ms: int) -> bool:
         """Return whether the broker surely remembers our sequence when this batch, or its repeat, arrives.
 
-        The state must exist now, and live on whatever the batch's own record time does to it (KAFKA.md 0b.13).
+        The state must exist now, and live on whatever the batch's own record time does to it (KAFKA_FACTS K6).
         At the start of a log there is nothing to double: the first batch makes the state. Where others write, a log
         that looked empty may not be any more.
         """
@@ -197,7 +197,7 @@ class Sending:
     def landed(self, batch: Batch) -> None:
         """The oldest batch on its way is in the target's log.
 
-        The broker ages its producer state by its latest batch, not by its newest record (KAFKA.md 0b.13).
+        The broker ages its producer state by its latest batch, not by its newest record (KAFKA_FACTS K6).
         """
         self._in_flight.popleft()
         self._alone = False

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 IN_FLIGHT_BATCHES_MAX = 5
-"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA.md A28)."""
+"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA_FACTS K5)."""
 
 
 class Phase(enum.Enum):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from replicator.wire.connection import Connection
 
 _MARKERS_MAX = 20_000
-"""Of one request: a broker appended 10,000 a second on three replicas (KAFKA.md 0b.4)."""
+"""Of one request: a broker appended 10,000 a second on three replicas (KAFKA_FACTS K9)."""
 _CLUSTER_AUTHORIZATION_FAILED = 31
 _PASSING = (KafkaError, TimedOut, Conflict)
 """What may go better next time; how much of a fill stands is not known."""

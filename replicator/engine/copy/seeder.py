@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
 
 _FILLER_RECORDS_MAX = 100_000
-"""A broker keeps an object per record while it validates a batch (KAFKA.md F)."""
+"""A broker keeps an object per record while it validates a batch (KAFKA_FACTS K13)."""
 _FILLER_BYTES_MAX = 64 << 10
 _SMALL_FILLER_RECORDS = 500
 """For topics that take small batches only: a few hundred bytes."""

@@ -23,7 +23,7 @@ from replicator.wire.rights_probe import Verdict
 EXPIRATION_MAX_MS = (1 << 31) - 1
 GUARD_MARGIN_MS = 3_600_000
 SLOW_FILLS_PER_SECOND = 30
-"""Empty transactions, one after the other, on three replicas (KAFKA.md 0b.3)."""
+"""Empty transactions, one after the other, on three replicas (KAFKA_FACTS K8)."""
 _SKEW_SECONDS = 60
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from replicator.state_pb import state_pb2 as pb
 
 _QUIET_SECONDS = 2.0
-"""How long ends have to stand still; rules of an authorizer take effect within a second (KAFKA.md 0b.15)."""
+"""How long ends have to stand still; rules of an authorizer take effect within a second (KAFKA_FACTS K12)."""
 _GROUPS_SECONDS = 20.0
 _NAMED_MAX = 3
 

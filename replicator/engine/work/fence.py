@@ -1,7 +1,7 @@
 """The fence: no write of this flow that is still on its way is taken by the target any more.
 
 One control marker under a higher producer epoch in every target partition. From then on a broker refuses the old epoch
-there, whoever sends it and whenever (KAFKA.md 0b.5). It counts only when *every* partition shows the higher epoch: an
+there, whoever sends it and whenever (KAFKA_FACTS K10). It counts only when *every* partition shows the higher epoch: an
 epoch that the transaction coordinator gives stops nothing by itself.
 
 Markers go in bulk (WriteTxnMarkers) where that is allowed, else by one empty transaction of the data id. A second
