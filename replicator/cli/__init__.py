@@ -1,1 +1,1 @@
-"""The command line: one module per noun. Nothing slow is imported before a command needs it."""
+"""The command line: one module per noun. Slow imports wait until a command needs them."""

@@ -1,4 +1,4 @@
 """gRPC: the services of a daemon and their clients. The only package that imports grpc.
 
-Its servicers translate messages to values and back; what is decided about a call is in `control`.
+Its servicers translate messages to values and back; decisions about a call are made in `control`.
 """
