@@ -1,6 +1,6 @@
 """Translation of offsets for programs: the answer of `replicator offsets translate`, as values.
 
-An example: where does a consumer that stood at offset 1,204 of the source go on, on the target? ::
+For example, where on the target does a consumer continue that was at offset 1,204 of the source? ::
 
     from replicator.api import translate
 
@@ -10,8 +10,8 @@ An example: where does a consumer that stood at offset 1,204 of the source go on
     else:
         print(found.state, found.detail)    # for example: not_yet_replicated, 12 records behind
 
-Every call opens a connection of its own. Who has many questions keeps one open: `replicator.rpc.client.ControlClient`
-has the same calls, takes any number of questions at once, and TLS files with its `Endpoint`.
+Every call opens its own connection. For many questions keep one open: `replicator.rpc.client.ControlClient` has the
+same calls, takes any number of questions at once, and takes TLS files with its `Endpoint`.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def translate(
         reverse: Translate from the target to the source.
 
     Returns:
-        The answer. Its `target_offset` (with `reverse` its `source_offset`) is None where there is none (yet): `state`
-        and `detail` say why.
+        The answer. Its `target_offset` (with `reverse` its `source_offset`) is None if there is none, or none yet:
+        `state` and `detail` say why.
 
     Raises:
         UsageError: The daemon has no such flow, topic or partition.
@@ -63,9 +63,9 @@ def translate(
 def translate_time(
     address: str | Endpoint, flow: str, topic: str, time_ms: int, partition: int | None = None
 ) -> tuple[Translation, ...]:
-    """Translate a moment: where the first record of the source from then or later stands on the target.
+    """Translate a point in time: find the target offset of the source's first record at or after that time.
 
-    A lookup by time on the target itself finds markers that were written later than what they stand for.
+    A lookup by time on the target itself may find markers, whose time is later than that of what they replace.
 
     Args:
         address: `HOST:PORT` of a daemon that runs the flow, or an `Endpoint` with TLS files.
@@ -84,7 +84,7 @@ def translate_time(
 def translate_group(
     address: str | Endpoint, flow: str, group: str, *, reverse: bool = False
 ) -> tuple[Translation, ...]:
-    """Translate every offset that a consumer group has committed of the flow's topics, by topic and partition.
+    """Translate every offset that a consumer group has committed in the flow's topics, by topic and partition.
 
     ::
 
@@ -94,11 +94,11 @@ def translate_group(
     Args:
         address: `HOST:PORT` of a daemon that runs the flow, or an `Endpoint` with TLS files.
         flow: Name of the flow.
-        group: The group: as it stands on the source, or with `reverse` on the target.
+        group: The group, whose commits are read on the source, or with `reverse` on the target.
         reverse: Translate from the target to the source.
 
     Raises:
-        UsageError: The daemon has no such flow, or the group has committed nothing of its topics.
+        UsageError: The daemon has no such flow, or the group has committed nothing in its topics.
         AuthorizationFailed: The daemon may not read the group (it needs Describe on it).
         ReplicatorError: As for `translate`.
     """

@@ -1,4 +1,4 @@
-"""How long to wait before the next try of something that failed: longer each time, within a bound, spread at random."""
+"""How long to wait before retrying something that failed: longer each time, bounded, with jitter."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from tenacity import RetryCallState, Retrying, wait_random_exponential
 
 
 class Backoff:
-    """The pauses between the tries of one thing that is tried until it succeeds.
+    """The pauses between the attempts at something that is retried until it succeeds.
 
-    Each is drawn evenly between the shortest and a bound that doubles with every failure (tenacity's
+    Each is drawn uniformly between the shortest and a bound that doubles with every failure (tenacity's
     `wait_random_exponential`), so that those who failed together do not come back together.
 
     Args:
-        shortest_seconds: The least that any pause takes.
-        longest_seconds: The most.
+        shortest_seconds: Lower bound of every pause.
+        longest_seconds: Upper bound.
     """
 
     def __init__(self, shortest_seconds: float, longest_seconds: float) -> None:
@@ -24,15 +24,15 @@ class Backoff:
 
     @property
     def failures(self) -> int:
-        """How many pauses were asked for since the last success."""
+        """How many pauses there were since the last success."""
         return self._tries.attempt_number - 1
 
     def next_seconds(self) -> float:
-        """Return how long to pause now that another try has failed."""
+        """Return how long to pause after another failed attempt."""
         seconds = self._wait(self._tries)
         self._tries.attempt_number += 1
         return seconds
 
     def reset(self) -> None:
-        """It succeeded: the next failure is the first one again."""
+        """Note a success: the next failure is the first one again."""
         self._tries.attempt_number = 1

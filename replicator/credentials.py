@@ -1,6 +1,6 @@
-"""Passwords and tokens, read where they are used, each time anew, so that a rotated one needs no restart.
+"""Passwords and tokens, read again at each use, so that a rotated one needs no restart.
 
-Blocking: a coroutine calls it through a thread. No message carries a byte of a secret.
+Blocking: a coroutine calls it in a thread. No message carries a byte of a secret.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SECRET_BYTES_MAX = 64 << 10
 
 
 def read_password(cluster: ClusterSpec) -> str:
-    """Return the password as it is now, without the line end of its file.
+    """Return the current password, without the line end of its file.
 
     Raises:
         AuthenticationFailed: Its file cannot be read.
@@ -33,19 +33,19 @@ def read_password(cluster: ClusterSpec) -> str:
 
 
 def read_token(cluster: ClusterSpec) -> str:
-    """Return the bearer token as it is now: a file's text, or the first line its command prints.
+    """Return the current bearer token: a file's text, or the first line its command prints.
 
     The command is run without a shell.
 
     Raises:
-        AuthenticationFailed: There is none to be had.
+        AuthenticationFailed: There is none.
     """
     security = cluster.security
     if security.token_file is not None:
         return _read_secret(cluster, security.token_file).strip()
     if not security.token_command:
         raise AuthenticationFailed(
-            f"cluster {cluster.alias!r} uses OAUTHBEARER and has no token",
+            f"cluster {cluster.alias!r} uses OAUTHBEARER but has no token",
             cluster=cluster.alias,
             next_step=f"set clusters.{cluster.alias}.security.token_file or token_command",
         )
@@ -82,5 +82,5 @@ def _read_secret(cluster: ClusterSpec, path: Path) -> str:
             f"cannot read the secret file {path} of cluster {cluster.alias!r}",
             cluster=cluster.alias,
             why=getattr(error, "strerror", None) or type(error).__name__,
-            next_step=f"make {path} readable for this user, or correct clusters.{cluster.alias}.security",
+            next_step=f"make {path} readable for this user, or fix clusters.{cluster.alias}.security",
         ) from None  # the original may quote bytes of the secret

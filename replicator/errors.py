@@ -3,30 +3,30 @@
 ::
 
     ReplicatorError                   what happened, why, and the next command
-    ├── UsageError                    a command line that cannot be meant           exit 2
+    ├── UsageError                    a command line that makes no sense             exit 2
     ├── ConfigError                   a flow file with mistakes, all at once         exit 78
     ├── PreflightFailed               checks that refuse a step                      exit 3
     │   └── AccessDenied              the caller of a daemon may not do this
     ├── Conflict                      someone else holds or changed it               exit 4
     │   ├── Fenced                    a higher epoch owns the target
-    │   ├── HeldElsewhere             another daemon of the flow takes such an order
-    │   └── ClaimLost                 the claim on a shard is not ours (any more)
+    │   ├── HeldElsewhere             another daemon of the flow takes this order
+    │   └── ClaimLost                 the claim on a shard is not, or no longer, ours
     ├── TimedOut                      a bounded wait ended                           exit 5
-    ├── Busy                          a daemon answers as many calls as it may
+    ├── Busy                          a daemon already answers as many calls as it allows
     ├── KafkaError                    a cluster did not do what was asked
     │   ├── ConnectionFailed          no usable connection; retryable
     │   ├── AuthenticationFailed      wrong credentials or certificate
-    │   ├── AuthorizationFailed       the cluster refuses this right
+    │   ├── AuthorizationFailed       the cluster denies this user the right
     │   ├── BrokerRefused             an error code in an answer
-    │   ├── NotOurs                   the topic of that name is not the one that was proven ours; retryable
+    │   ├── NotOurs                   the topic of that name is not the one proven to be ours; retryable
     │   ├── DamagedRecord             a record of replicator.state that cannot be read
     │   ├── ProtocolError             bytes that are not the Kafka protocol
-    │   │   └── AnswerTooLarge        an answer of more bytes than are accepted
+    │   │   └── AnswerTooLarge        an answer with more bytes than are accepted
     │   └── WrongCluster              the cluster id differs from the expected one
-    ├── CorruptRecords                bytes that are not a sound record batch
+    ├── CorruptRecords                bytes that are not a valid record batch
     ├── TooLargeToOpen                a batch that expands beyond what may be opened at once
     ├── Unequal                       two sides differ (verify)
-    ├── Undecided                     a comparison that cannot tell                  exit 5
+    ├── Undecided                     an inconclusive comparison                     exit 5
     ├── StoreError                    the local state directory cannot be used
     │   └── StoreFull                 its disk is full
     ├── DaemonUnreachable             no daemon answers at the rpc address
@@ -35,7 +35,7 @@
     └── BugError                      an invariant of ours is broken; never expected
 
 Errors are returned or raised, never logged and dropped.
-The text a person sees is built here from the fields, so that it always has the same three parts.
+The text that a person sees is built here from the fields, so it always has the same three parts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ReplicatorError(Exception):
 
     Attributes:
         what: What happened, one sentence.
-        why: The cause as far as it is known, or an empty string.
+        why: The cause as far as known, or an empty string.
         next_step: The command or action that helps, or an empty string.
         exit_code: What the command line exits with.
     """
@@ -71,10 +71,10 @@ class ReplicatorError(Exception):
         return text
 
     def again(self) -> Self:
-        """Return the same error once more, for another one to raise.
+        """Return a copy of this error, for someone else to raise.
 
-        Each raise hangs the frames that it passes on the error. What they hold may hold the error: a ring, which only
-        the collector takes apart.
+        Each raise attaches the frames it passes to the error. What those frames hold may hold the error: a reference
+        cycle that only the garbage collector breaks.
         """
         one = type(self).__new__(type(self))
         one.args = self.args
@@ -82,12 +82,12 @@ class ReplicatorError(Exception):
         return one
 
     def with_next_step(self) -> str:
-        """Return all of it in one line, for where a single text is kept."""
+        """Return the whole error as one line, for places that keep a single text."""
         return f"{self}; next: {self.next_step}" if self.next_step else str(self)
 
 
 class UsageError(ReplicatorError):
-    """A command line that cannot be meant."""
+    """A command line that makes no sense."""
 
     exit_code = 2
 
@@ -113,11 +113,11 @@ class PreflightFailed(ReplicatorError):
 
 
 class AccessDenied(PreflightFailed):
-    """A daemon does not do this for its caller."""
+    """A daemon does not do this for this caller."""
 
 
 class Conflict(ReplicatorError):
-    """Someone else holds it or changed it meanwhile."""
+    """Someone else holds it, or has changed it in the meantime."""
 
     exit_code = 4
 
@@ -127,14 +127,14 @@ class Fenced(Conflict):
 
 
 class ClaimLost(Conflict):
-    """The claim on a shard is not ours, or not any more."""
+    """The claim on a shard is not, or no longer, ours."""
 
 
 class HeldElsewhere(Conflict):
-    """Another daemon of the flow takes such an order: it has to be asked itself.
+    """Another daemon of the flow takes this order: it has to be asked directly.
 
     Attributes:
-        address: Where it answers (`host:port`), empty where that is not known.
+        address: Where it answers (`host:port`), empty if not known.
     """
 
     def __init__(self, what: str, *, address: str, why: str = "", next_step: str = "") -> None:
@@ -149,7 +149,7 @@ class TimedOut(ReplicatorError):
 
 
 class Busy(ReplicatorError):
-    """A daemon answers as many calls as it may, of all its callers or of this one."""
+    """A daemon already answers as many calls as it allows, in total or for this caller."""
 
 
 class KafkaError(ReplicatorError):
@@ -157,7 +157,7 @@ class KafkaError(ReplicatorError):
 
     Attributes:
         cluster: Alias of the cluster.
-        retryable: Whether the same request may succeed later with nothing changed by an operator.
+        retryable: Whether the same request may succeed later without an operator changing anything.
     """
 
     def __init__(self, what: str, *, cluster: str, why: str = "", next_step: str = "", retryable: bool = False) -> None:
@@ -177,7 +177,7 @@ class AuthenticationFailed(KafkaError):
     """Wrong credentials, or a certificate that does not verify.
 
     Attributes:
-        refused: Whether the other side was shown credentials, and refused them: that counts against the account.
+        refused: Whether the other side saw the credentials and refused them, which counts against the account.
     """
 
     def __init__(
@@ -195,17 +195,17 @@ class AuthenticationFailed(KafkaError):
 
 
 class AuthorizationFailed(KafkaError):
-    """The cluster refuses this right to this user."""
+    """The cluster denies this user the right."""
 
 
 class MarkersNotShown(KafkaError):
-    """The cluster takes control markers and does not show them: nothing may be filled there."""
+    """The cluster accepts control markers but does not return them: nothing may be filled there."""
 
 
 class NotOurs(KafkaError):
-    """The topic of that name is not the one that was proven ours, or is gone: nothing of it was changed.
+    """The topic of that name is gone, or not the one proven to be ours: nothing in it was changed.
 
-    Whoever wanted to change it looks again.
+    Whoever wanted to change it reads the topic's state again.
     """
 
     def __init__(self, what: str, *, cluster: str, why: str = "", next_step: str = "") -> None:
@@ -213,7 +213,7 @@ class NotOurs(KafkaError):
 
 
 class DamagedRecord(KafkaError):
-    """A record of `replicator.state` that this version cannot read: what it is about stands still, and nothing else."""
+    """A record of `replicator.state` that this version cannot read: only what the record is about stops."""
 
 
 class ProtocolError(KafkaError):
@@ -221,10 +221,10 @@ class ProtocolError(KafkaError):
 
 
 class AnswerTooLarge(ProtocolError):
-    """An answer of more bytes than are accepted; it was not read, and its connection is closed.
+    """An answer with more bytes than are accepted; it was not read, and its connection is closed.
 
     Attributes:
-        claimed_bytes: Its length, as its first four bytes say; None where another process told of it.
+        claimed_bytes: Its length according to its first four bytes; None if another process reported the answer.
     """
 
     def __init__(
@@ -270,18 +270,18 @@ class BrokerRefused(KafkaError):
 
 
 class StateLost(BrokerRefused):
-    """The topic on which a flow records what it does was deleted: only an operator can go on from there."""
+    """The topic in which a flow records what it does was deleted: only an operator can resolve that."""
 
 
 class CorruptRecords(ReplicatorError):
-    """Bytes that are not a sound record batch."""
+    """Bytes that are not a valid record batch."""
 
 
 class TooLargeToOpen(ReplicatorError):
-    """A batch whose records take more memory than may be used to open it; as it is it may be sound.
+    """A batch whose records take more memory to open than is allowed; the batch itself may be valid.
 
     Attributes:
-        offset: Where the batch begins, -1 for not known here.
+        offset: Where the batch begins; -1 if not known here.
     """
 
     def __init__(self, what: str, *, why: str = "", next_step: str = "", offset: int = -1) -> None:
@@ -294,7 +294,7 @@ class Unequal(ReplicatorError):
 
 
 class Undecided(ReplicatorError):
-    """A comparison found what it cannot tell to be equal or different."""
+    """A comparison found data that it can call neither equal nor different."""
 
     exit_code = 5
 
@@ -304,11 +304,11 @@ class StoreError(ReplicatorError):
 
 
 class StoreFull(StoreError):
-    """There is no room for it: what it would keep is lost, and nothing else."""
+    """Its disk is full: only what it was about to store is lost."""
 
 
 class StoreDamaged(StoreError):
-    """A file of it is no such file, or not whole: nothing of it is used."""
+    """One of its files has the wrong format or is incomplete: nothing in it is used."""
 
 
 class DaemonUnreachable(ReplicatorError):

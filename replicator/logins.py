@@ -1,12 +1,12 @@
-"""Logins that a cluster refused are not tried again and again: the account of a user who fails ten times is locked.
+"""Logins that a cluster refused are not retried at full speed: many directories lock an account after ten failures.
 
-All flows of a process share what they know of one set of credentials. Once they are refused, one login is tried at a
-time, and the pauses double up to `PAUSE_SECONDS_MAX`; with another password in the file, or after a reload of the flow
-file, it is tried at once. An address that was never tried is, once: of several bootstrap entries one may be no broker
-of the cluster.
+All flows of a process share what they know about one set of credentials. Once it is refused, one login is tried at a
+time, and the pauses double up to `PAUSE_SECONDS_MAX`; with a new password in the file, or after a reload of the flow
+file, it is tried immediately. An address that was never tried gets one attempt: one of several bootstrap entries may
+not be a broker of the cluster.
 
-Some brokers refuse what is right for a while (SCRAM users that a new broker has not read yet, a directory that is
-down), so nothing is given up.
+Some brokers refuse correct credentials for a while (SCRAM users that a new broker has not read yet, a directory that is
+down), so we never give up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PAUSE_SECONDS: Final = 5.0
 PAUSE_SECONDS_MAX: Final = 600.0
 TOKEN_PAUSE_SECONDS_MAX: Final = 60.0
-"""A token is no account's password, and whoever renews it does so at any time."""
+"""A token is not an account's password, and may be renewed at any time."""
 _TURN_SECONDS = 60.0
 _ADDRESSES_MAX = 1024
 _KNOWN_MAX = 256
@@ -44,15 +44,15 @@ class _Refused:
 
 
 class Logins:
-    """What is known of one set of credentials at one cluster. Any thread may ask.
+    """What is known about one set of credentials at one cluster. Thread-safe.
 
     Args:
         cluster: The cluster.
         now: Monotonic time.
 
     Attributes:
-        trying: Addresses that a login is under way at.
-        proven: Whether the last login that ended was taken.
+        trying: Addresses with a login under way.
+        proven: Whether the last completed login was accepted.
     """
 
     def __init__(self, cluster: ClusterSpec, now: Callable[[], float] = time.monotonic) -> None:
@@ -67,13 +67,13 @@ class Logins:
         self._secret: bytes | None = None
 
     def check(self, address: str | None) -> None:
-        """Return if a login may be tried now; reads the secret, if the last login was refused.
+        """Return if a login may be tried now; reads the secret if the last login was refused.
 
         Args:
-            address: Where; None for a client that chooses by itself.
+            address: Where; None for a client that chooses the address itself.
 
         Raises:
-            AuthenticationFailed: Not yet, with the reason of the last refusal, and until when.
+            AuthenticationFailed: Not yet; with the reason of the last refusal, and until when.
         """
         if self._error is None and not self._at:
             return
@@ -86,7 +86,7 @@ class Logins:
             raise self._held(error, left)
 
     def taken(self, address: str) -> None:
-        """Note that a login was taken."""
+        """Note that a login was accepted."""
         with self._lock:
             self._at.pop(address, None)
             self._all = _Refused()
@@ -110,7 +110,7 @@ class Logins:
                 self._at.popitem(last=False)
 
     def forget(self) -> None:
-        """Try again at once: somebody says that it may succeed now."""
+        """Allow an immediate retry: there is reason to believe that it may succeed now."""
         with self._lock:
             self._all = _Refused()
             self._at.clear()
@@ -123,7 +123,7 @@ class Logins:
             return self._all.until - self._now()
         until = max(self._all.until, self._at[address].until)
         if not self.proven and address != next(iter(self._at)):
-            # It is the turn of the one that was refused longest ago; that may be gone, or nobody asks for it.
+            # It is the turn of the address refused longest ago; but that may be gone, or nobody may ask for it.
             until = max(until, self._all.until + _TURN_SECONDS)
         return until - self._now()
 
@@ -133,7 +133,7 @@ class Logins:
         return float(min(PAUSE_SECONDS * 2 ** min(times - 1, 10), longest))
 
     def _fingerprint(self) -> bytes | None:
-        """Return what tells whether the secret is another one; None where it cannot be had for nothing."""
+        """Return a hash that shows whether the secret has changed; None if reading it has a cost."""
         security = self._cluster.security
         if security.token_command:
             return None
@@ -150,8 +150,8 @@ class Logins:
         return AuthenticationFailed(
             error.what,
             cluster=error.cluster,
-            why=f"{error.why}; so that no account is locked, it is tried again at {at:%H:%M:%S} UTC",
-            next_step=f"{error.next_step}; it is tried at once with {other}, and after a reload (SIGHUP)",
+            why=f"{error.why}; so that no account gets locked, the next attempt is at {at:%H:%M:%S} UTC",
+            next_step=f"{error.next_step}; with {other}, or after a reload (SIGHUP), it is tried immediately",
         )
 
 
@@ -160,7 +160,7 @@ _knowing = threading.Lock()
 
 
 def logins_of(cluster: ClusterSpec) -> Logins:
-    """Return what this process knows of a cluster's credentials."""
+    """Return what this process knows about a cluster's credentials."""
     key = (cluster.bootstrap, cluster.security)
     with _knowing:
         found = _known.setdefault(key, Logins(cluster))
@@ -171,7 +171,7 @@ def logins_of(cluster: ClusterSpec) -> Logins:
 
 
 def forget_refusals() -> None:
-    """Let every login be tried again at once."""
+    """Allow an immediate retry of every login."""
     with _knowing:
         known = list(_known.values())
     for one in known:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from replicator.config import shape_types  # noqa: E402  # the path comes first
-from replicator.config.lint import NOT_YET  # noqa: E402
+from replicator.config.lint.every_rule import NOT_YET  # noqa: E402
 from replicator.config.shape import FileShape, PatternShape, Shape  # noqa: E402
 from replicator.obs.metrics import PREFIX, Metric  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""`replicator audit`: what operators did, and whether the log of it is whole."""
+"""`replicator audit`: what operators did, and whether the log of it is intact."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _COLUMNS = (
 def show(
     *,
     flow: Annotated[str | None, typer.Option("--flow", help="One flow only.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Number of entries.")] = 50,
     form: output.FormatOption = Format.TABLE,
     address: remote.AddressOption = remote.ADDRESS,
     tls_ca: remote.CaOption = None,
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Show the last entries of a daemon's audit log, newest last."""
+    """Show the latest entries of a daemon's audit log, newest last."""
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         entries = client.audit(flow, limit)
     match form:
@@ -73,14 +73,16 @@ def _row(entry: AuditEntry) -> Sequence[str]:
 
 @app.command("verify")
 def verify(
-    path: Annotated[Path, typer.Argument(help="The state directory, or one file of the log.")] = Path("state"),
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The daemon's state directory, or one file of the log.")
+    ] = Path("state"),
     expect_last: Annotated[
-        str | None, typer.Option("--expect-last", metavar="HASH", help="The last hash, as it was noted elsewhere.")
+        str | None, typer.Option("--expect-last", metavar="HASH", help="The last hash that you noted elsewhere.")
     ] = None,
 ) -> None:
-    """Follow the chain of hashes through the files, without a daemon; print the last hash, to be kept elsewhere.
+    """Check the hash chain of the audit files, without a daemon.
 
-    Exits with 1 at the first line that was changed, added or taken out.
+    Prints the last hash: keep it elsewhere. Exits with 1 at the first line that was changed, added or removed.
     """
     from replicator.core.acl.audit_chain import verify as follow
     from replicator.obs.audit import REFUSALS, files_of, lines_of
@@ -95,20 +97,20 @@ def verify(
     )
     output.line(f"last hash: {chain.last_hash}")
     if chain.first_seq > 1:
-        output.line(f"not here: entries 1 to {chain.first_seq - 1}, in files that were taken away or deleted")
+        output.line(f"missing: entries 1 to {chain.first_seq - 1}, in files that were moved or deleted")
     if chain.torn:
-        output.line(f"no entries (written by half, or changed), and noted: {chain.torn}")
+        output.line(f"partly written or changed lines that the daemon recorded as such: {chain.torn}")
     if refused:
-        told = follow(lines_of(refused))
+        refusals = follow(lines_of(refused))
         output.line(
-            f"refused orders: {told.first_seq} to {told.last_seq}, in a chain of their own; old ones are dropped"
+            f"refused orders: {refusals.first_seq} to {refusals.last_seq}, in their own chain; old ones are dropped"
         )
     if chain.open_calls:
         shown = ", ".join(map(str, chain.open_calls[:10]))
-        output.line(f"begun, outcome not told (the daemon ended in between): {shown}")
+        output.line(f"begun, outcome not recorded (the daemon ended in between): {shown}")
     if expect_last is not None and expect_last != chain.last_hash:
         raise Unequal(
             "the log does not end with the expected hash",
-            why="entries were added since it was noted, or the whole log was written anew",
+            why="entries were added since it was noted, or the whole log was rewritten",
             next_step="replicator audit show",
         )

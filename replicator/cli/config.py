@@ -1,4 +1,4 @@
-"""`replicator config`: the flow file's schema, its effective values, and a file to start from."""
+"""`replicator config`: the flow file's schema, its effective values, and a template."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="The flow file: schema, effective values, template.", no_args_is_help=True)
+app = typer.Typer(help="The flow file: its schema, effective values, a template.", no_args_is_help=True)
 
 
 class Output(enum.StrEnum):
@@ -24,19 +24,25 @@ class Output(enum.StrEnum):
 
 @app.command("schema")
 def schema_command() -> None:
-    """Print the JSON Schema (draft 7) of the flow file, for editors and CI."""
-    from replicator.config.schema import schema  # pydantic takes long to import
+    """Print the JSON Schema of the flow file, for editors and CI.
+
+    It is draft 7.
+    """
+    from replicator.config.schema import schema  # pydantic is slow to import
 
     _print_json(schema())
 
 
 @app.command("effective")
 def effective_command(
-    file: Annotated[Path, typer.Argument(help="The flow file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file.", show_default=False)],
     output: Annotated[Output, typer.Option("-o", "--output", help="Output format.")] = Output.YAML,
 ) -> None:
-    """Print every key with its value after defaults, includes and variables; secrets are redacted."""
-    from replicator.config.load import effective  # pydantic takes long to import
+    """Print every key with its effective value.
+
+    That is the value after defaults, includes and variables. Secrets are redacted.
+    """
+    from replicator.config.load import effective  # pydantic is slow to import
 
     values = effective(file, os.environ)
     if output is Output.JSON:

@@ -1,4 +1,4 @@
-"""`replicator coordinator FILE`: grants leases to daemons, and copies nothing itself."""
+"""`replicator coordinator FILE`: grants leases to daemons; copies nothing itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from replicator.cli.run import LogLevelOption, prepared, run_to_the_end
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="The flow file; its daemon.rpc is where this answers.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file; it listens on daemon.rpc.")],
     log_level: LogLevelOption = "INFO",
 ) -> None:
-    """Coordinate the daemons that name this one in coordinator.endpoints, until SIGTERM."""
+    """Run a coordinator, which grants leases to daemons.
+
+    It serves the daemons that list it in coordinator.endpoints, and runs until SIGTERM.
+    """
     from replicator.daemon.coordinator import coordinate
 
     run_to_the_end(coordinate(prepared(file, log_level)))

@@ -1,4 +1,4 @@
-"""`replicator flow damaged`: records of `replicator.state` that cannot be read, and a way to clear one of them."""
+"""`replicator flow damaged`: lists records of `replicator.state` that cannot be read, and clears one of them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ _COLUMNS = (
 
 ClearOption = Annotated[
     str,
-    typer.Option("--clear", metavar="KEY", help="Write a tombstone for this record, if it is still as it is shown."),
+    typer.Option("--clear", metavar="KEY", help="Write a tombstone for this record, unless it has changed since."),
 ]
 ConfirmOption = Annotated[
     str,
-    typer.Option("--confirm", metavar="KEY", help="The key once more: do not ask; a must where more is lost than it."),
+    typer.Option(
+        "--confirm", metavar="KEY", help="The key again, instead of a prompt. Required if more than the record is lost."
+    ),
 ]
-ClusterOption = Annotated[str, typer.Option("--cluster", help="Where, if records of this key are on both clusters.")]
+ClusterOption = Annotated[
+    str, typer.Option("--cluster", metavar="ALIAS", help="Which cluster, if the key is damaged on both.")
+]
 
 
 def command(
@@ -52,10 +56,9 @@ def command(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """List the flow's records of replicator.state that cannot be read, or clear one of them.
+    """List or clear unreadable records of replicator.state.
 
-    What each would have been, and what is lost without it, is told first. A newer version may have written it: then
-    run that version instead.
+    Shows what each record was and what is lost without it. If a newer version wrote it, run that version instead.
     """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         if not clear:
@@ -79,10 +82,10 @@ def command(
 
 
 def _order(client: ControlClient, name: str, clear: str, confirm: str, cluster: str) -> Clearing:
-    """Return what is meant, as far as the words tell it.
+    """Return the order as far as the options define it.
 
     Raises:
-        UsageError: One of the keys is none, or they differ.
+        UsageError: One of the keys is not a key, or they differ.
     """
     client.about_to_order()
     for option, key in (("--clear", clear), ("--confirm", confirm)):
@@ -90,20 +93,20 @@ def _order(client: ControlClient, name: str, clear: str, confirm: str, cluster: 
             bytes.fromhex(key)
         except ValueError as error:
             raise UsageError(
-                f"{option}: {key!r} is no key",
+                f"{option}: {key!r} is not a key",
                 why="keys are in hex",
                 next_step=f"replicator flow damaged {name}",
             ) from error
     if confirm and confirm.lower() != clear.lower():
         raise UsageError(
-            "--confirm names another key than --clear",
+            "--confirm and --clear name different keys",
             next_step=f"replicator flow damaged {name} shows what each means",
         )
     return Clearing(cluster, clear.lower(), -1, confirm.lower())
 
 
 def _found(damage: Damage, order: Clearing) -> Damaged | None:
-    """Return the record that is meant, None where there is none of that key.
+    """Return the record to clear, or None if no damaged record has that key.
 
     Raises:
         UsageError: There are several.
@@ -113,11 +116,11 @@ def _found(damage: Damage, order: Clearing) -> Damaged | None:
     if len(found) > 1:
         raise UsageError(
             f"the record of this key is damaged on {' and '.join(one.cluster for one in found)}",
-            next_step="give --cluster, too",
+            next_step="add --cluster",
         )
     if not found and damage.unasked:
         raise PreflightFailed(
-            f"no damaged record of this key was found, and {', '.join(damage.unasked)} could not be asked",
+            f"no damaged record has this key, and {', '.join(damage.unasked)} could not be asked",
             next_step="repeat the command when it answers",
         )
     return found[0] if found else None
@@ -127,11 +130,11 @@ def _agree(name: str, found: Damaged) -> None:
     """Return if the operator agrees.
 
     Raises:
-        PreflightFailed: It takes the key a second time, nobody can be asked, or the answer is no.
+        PreflightFailed: The key has to be given twice, there is no terminal to ask on, or the answer is no.
     """
     again = f"replicator flow damaged {name} --clear {found.key} --confirm {found.key}"
     if found.guarded:
-        raise PreflightFailed(f"clearing {found.what} takes its key a second time", why=found.clearing, next_step=again)
+        raise PreflightFailed(f"to clear {found.what}, give its key twice", why=found.clearing, next_step=again)
     _text(found)
     remote.confirmed("Clear it?", next_step=again)
 
@@ -158,7 +161,7 @@ def _list(name: str, damage: Damage, form: Format) -> None:
     if damage.left_out:
         output.note(f"{damage.left_out:,} more are not shown")
     for alias in damage.unasked:
-        output.note(f"{alias} could not be asked: what stands there is not known")
+        output.note(f"{alias} could not be asked: its records are not known")
 
 
 def _command(name: str, one: Damaged) -> str:
@@ -169,16 +172,16 @@ def _command(name: str, one: Damaged) -> str:
 def _show(name: str, order: Clearing, record: Damaged | None, form: Format, outcome: str) -> None:
     match form:
         case Format.JSON | Format.YAML:
-            told = asdict(record) if record is not None else None
+            fields = asdict(record) if record is not None else None
             document = {"schema_version": SCHEMA_VERSION, "flow": name, "key": order.key, "status": outcome}
-            output.document(form, {**document, "record": told})
+            output.document(form, {**document, "record": fields})
         case Format.NAME:
             output.line(order.key)
         case Format.TABLE | Format.WIDE:
             if record is not None:
                 _text(record)
-            beside = ", or never damaged" if record is None else ""
-            output.line(f"{order.key}: {outcome.replace('_', ' ')}{beside}")
+            remark = ", or never damaged" if record is None else ""
+            output.line(f"{order.key}: {outcome.replace('_', ' ')}{remark}")
 
 
 def _text(record: Damaged) -> None:

@@ -1,4 +1,4 @@
-"""`replicator demo`: two clusters, a flow, two faults, and the proof that nothing was lost, in about a minute."""
+"""`replicator demo`: two clusters, a flow, two faults, and proof that nothing was lost, in about a minute."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 def command(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave clusters and replicator running, and say how to look around.")
+        bool, typer.Option("--keep", help="Leave clusters and replicator running, and show how to look around.")
     ] = False,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", help="An empty directory for all of it, wiped at the end.", show_default="a new one"),
+        typer.Option("--dir", help="An empty directory to work in; wiped at the end.", show_default="a new one"),
     ] = None,
 ) -> None:
-    """Copy between two real clusters on this machine, break things, and compare every record.
+    """Copy between two local clusters, break things, compare.
 
-    It takes about a minute, and leaves nothing behind. Java 17 or newer is needed; the first run also fetches Kafka.
+    Every record is compared at the end. It takes about a minute and leaves nothing behind. It needs Java 17 or newer;
+    the first run also downloads Kafka.
     """
-    # Only the demo needs them: librdkafka, rich, the devkit.
+    # Only the demo needs these: librdkafka, rich, the devkit.
     from replicator.cli.demo_story import STEPS
     from replicator.cli.demo_view import View
     from replicator.devkit import KAFKA_VERSION, is_fetched
@@ -37,15 +38,15 @@ def command(
     view = View(STEPS)
     view.opening(
         "Replicator demo",
-        "Two Kafka clusters, one flow between them; a crash and a restart while records keep coming. At the end "
-        "every record of both sides is compared.",
+        "Two Kafka clusters with one flow between them; a crash and a restart while records keep coming. At the end, "
+        "every record on both sides is compared.",
     )
     if not is_fetched(KAFKA_VERSION):
-        view.fact(f"first run: fetching Kafka {KAFKA_VERSION} takes a minute or two")
+        view.fact(f"first run: downloading Kafka {KAFKA_VERSION} takes a minute or two")
     try:
         result = _play(view, directory, keep=keep)
     except KeyboardInterrupt:
-        note("interrupted: clusters and replicator were ended" + ("" if keep else ", their files removed"))
+        note("interrupted: clusters and replicator were stopped" + ("" if keep else ", their files removed"))
         raise
     _judge(result)
 
@@ -63,11 +64,11 @@ def _play(view: View, directory: Path | None, *, keep: bool) -> Result:
             if keep:
                 with view.waiting("handing clusters and replicator over"):
                     stage.hand_over()
-                _tell_how_to_look_around(view, stage)
+                _show_how_to_look_around(view, stage)
     return result
 
 
-def _tell_how_to_look_around(view: View, stage: Stage) -> None:
+def _show_how_to_look_around(view: View, stage: Stage) -> None:
     from replicator.cli.demo_stage import FLOW
 
     process = stage.daemon.process
@@ -78,21 +79,21 @@ def _tell_how_to_look_around(view: View, stage: Stage) -> None:
     view.plain(f"  replicator validate {stage.file} --connect")
     view.plain(f"  curl http://127.0.0.1:{stage.port}/metrics")
     view.plain(f"  less {stage.file}      and      less {stage.daemon.log_file}")
-    view.plain("To end it:")
+    view.plain("To stop it:")
     view.plain(
         f"  kill {process.pid if process else ''}; replicator dev down --wipe --dir {stage.directory / 'clusters'}"
     )
 
 
 def _judge(result: Result) -> None:
-    """Return if all is equal.
+    """Return if everything is equal.
 
     Raises:
-        Unequal: Something differs; says what.
+        Unequal: Something differs; names it.
     """
     if not result.equal:
         raise Unequal(
             "the two sides differ",
             why="\n  ".join(["", *result.differences()]),
-            next_step="please report this: replicator demo --keep leaves everything there to look at",
+            next_step="please report this; replicator demo --keep keeps everything for inspection",
         )

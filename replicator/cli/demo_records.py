@@ -1,4 +1,4 @@
-"""The records of the demo: three topics with three faces."""
+"""The records of the demo: three topics, each of a different kind."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class DemoTopic:
     """One topic.
 
     Attributes:
-        name: On both clusters.
-        looks: In words.
+        name: Its name on both clusters.
+        looks: A description for the screen.
         partitions: How many.
         compression: How its producer compresses batches.
-        backlog: Records it holds before the replicator is started.
-        deleted: Of these, how many are deleted from the front of each partition: its log then starts above 0.
-        rate: Records a second that go on being written.
-        make: Returns the record of a running number.
+        backlog: Records it holds before the replicator starts.
+        deleted: How many of these are deleted from the front of each partition, so that its log starts above 0.
+        rate: Records a second that are written from then on.
+        make: Returns the nth record.
     """
 
     name: str
@@ -64,7 +64,7 @@ def payment(number: int) -> Outgoing:
 
 
 def audit(number: int) -> Outgoing:
-    """Return a short line for a log that is cut at its front."""
+    """Return a short line for a log whose front is deleted."""
     return Outgoing(b"audit line %d: user %d looked at order %d" % (number, number % 977, number // 3), partition=0)
 
 

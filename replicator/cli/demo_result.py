@@ -1,4 +1,4 @@
-"""What the demo found, and its last screen."""
+"""The demo's result, and its last screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from replicator.cli.demo_stage import Pace
-from replicator.cli.demo_switch import Turned
+from replicator.cli.demo_switch import Switched
 from replicator.cli.output import age, number
 from replicator.engine.verify.result import VerifyResult
 
@@ -15,17 +15,17 @@ _DIFFERENCES_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was found.
+    """What the demo found.
 
     Attributes:
         written: Records that east acknowledged.
-        deleted: Of these, how many were deleted from the front of a log.
-        compared: What the comparison says.
-        speed: Of the first copy.
+        deleted: How many of these were deleted from the front of a log.
+        compared: Result of the comparison.
+        speed: Speed of the first copy.
         after_kill_seconds: From the kill of the replicator until its successor had caught up.
         after_broker_seconds: From the broker's return until the copy had caught up.
         to_west: The switchover.
-        to_east: The way back.
+        to_east: The failback.
     """
 
     written: int
@@ -34,16 +34,16 @@ class Result:
     speed: Pace | None
     after_kill_seconds: float
     after_broker_seconds: float
-    to_west: Turned
-    to_east: Turned
+    to_west: Switched
+    to_east: Switched
 
     @property
     def equal(self) -> bool:
-        """Whether every record that was written, and not deleted, is on both sides, equal and once."""
+        """Whether every record that was written and not deleted is on both sides, equal and exactly once."""
         return not list(self.differences())
 
     def differences(self) -> Iterator[str]:
-        """Yield one sentence for each thing that is not as it should be."""
+        """Yield one sentence for each thing that is wrong."""
         for topic in self.compared.topics:
             if topic.problem is not None:
                 yield f"{topic.topic}: {topic.problem}"
@@ -55,17 +55,17 @@ class Result:
                 yield f"{topic.topic}: {topic.not_comparable}"
             for found in topic.first[:_DIFFERENCES_MAX]:
                 yield f"{topic.topic}-{found.partition}, offset {found.offset}: {found.kind}: {found.detail}"
-        for turned in (self.to_west, self.to_east):
-            if not turned.sound:
-                yield f"a change of region lost something: {self._turned(turned)}"
+        for switched in (self.to_west, self.to_east):
+            if not switched.sound:
+                yield f"a switch lost something: {self._text(switched)}"
         expected = self.written - self.deleted
         if self.compared.records != expected:
             yield f"{number(expected)} records were to be compared, {number(self.compared.records)} were"
 
     @staticmethod
-    def _turned(turned: Turned) -> str:
-        groups = "groups exact" if not turned.groups_inexact else f"{turned.groups_inexact} groups not exact"
-        return f"{age(turned.seconds)}, {turned.lost} lost, {groups}"
+    def _text(switched: Switched) -> str:
+        groups = "groups exact" if not switched.groups_inexact else f"{switched.groups_inexact} groups not exact"
+        return f"{age(switched.seconds)}, {switched.lost} lost, {groups}"
 
     def rows(self) -> list[tuple[str, str, bool | None]]:
         """Return the last screen: name, value, good or bad."""
@@ -82,8 +82,8 @@ class Result:
             *rows,
             ("after kill -9", f"caught up in {age(self.after_kill_seconds)}", None),
             ("after broker restart", f"caught up in {age(self.after_broker_seconds)}", None),
-            ("switchover to west", self._turned(self.to_west), self.to_west.sound),
-            ("failback to east", self._turned(self.to_east), self.to_east.sound),
+            ("switchover to west", self._text(self.to_west), self.to_west.sound),
+            ("failback to east", self._text(self.to_east), self.to_east.sound),
             ("active now", "east", None),
             ("lost, doubled, moved", "none" if self.equal else "see below", self.equal),
             ("equal", "yes" if self.equal else "NO", self.equal),

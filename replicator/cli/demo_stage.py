@@ -1,7 +1,7 @@
-"""What the demo runs on: two clusters, a daemon as a process of its own, and one directory that holds all of it.
+"""What the demo runs on: two clusters, a daemon in its own process, and one directory that holds everything.
 
-Nothing of it outlives the demo, in whatever way that ends, unless it is handed over (`--keep`): brokers and daemon
-have the devkit's guard beside them, the directory a sweeper.
+However the demo ends, nothing outlives it, unless it is handed over (`--keep`): the devkit's guard stops the brokers
+and the daemon, a sweeper removes the directory.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HEAP_MB = 320
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What the daemon has done so far: bytes and records since its start, its CPU time, when this was read."""
+    """What the daemon has done so far: bytes and records since its start, its CPU time, and the time of reading."""
 
     seconds: float
     bytes: int
@@ -53,7 +53,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast it went between two moments; None where nothing was copied."""
+    """How fast the copy was between two moments."""
 
     bytes: int
     bytes_per_second: float
@@ -61,7 +61,7 @@ class Pace:
 
 
 def pace(before: Moment, after: Moment) -> Pace | None:
-    """Return the pace between two moments."""
+    """Return the pace between two moments, or None if nothing was copied."""
     size, seconds = after.bytes - before.bytes, after.seconds - before.seconds
     if size <= 0 or seconds <= 0:
         return None
@@ -94,9 +94,9 @@ class Daemon:
     """`replicator run FILE` as a process that ends with us.
 
     Attributes:
-        log_file: What it says, over all its starts.
+        log_file: Its log, over all its starts.
         rpc: Where it takes orders.
-        shown: The flow that is looked at.
+        shown: The flow to watch.
     """
 
     def __init__(self, file: Path, port: int, *, releasable: bool) -> None:
@@ -111,11 +111,11 @@ class Daemon:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether it is running."""
         return self.process is not None and self.process.alive
 
     def start(self) -> None:
-        """Start it; it serves some time later."""
+        """Start it; it begins to serve some time later."""
         command = [sys.executable, "-m", "replicator.cli.main", "run", str(self._file)]
         with self.log_file.open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 - ourselves
@@ -132,20 +132,20 @@ class Daemon:
         self.process = ProcessRef.of(int(line))
 
     def kill(self) -> None:
-        """End it by SIGKILL: it can neither finish nor tidy up anything."""
+        """End it by SIGKILL: it can neither finish nor clean up anything."""
         if self.process is not None:
             self.process.signal(signal.SIGKILL)
             self.process.wait(_STOP_SECONDS)
         self._reap()
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Stop it cleanly."""
         if self.process is not None:
             stop_processes([self.process], _STOP_SECONDS)
         self._reap()
 
     def release(self) -> None:
-        """Let it outlive us."""
+        """Let it outlive this process."""
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.stdin.write(b"r")
             self._guard.stdin.flush()
@@ -161,12 +161,12 @@ class Daemon:
         self._guard = None
 
     def check(self) -> None:
-        """Raise if it has ended by itself."""
+        """Raise if it has ended on its own."""
         if not self.alive:
-            raise ReplicatorError("the daemon has ended", why=f"the end of its log:\n{self.log_tail()}")
+            raise ReplicatorError("the daemon has ended", why=f"its log ends with:\n{self.log_tail()}")
 
     def status(self) -> dict[str, Any] | None:
-        """Return its picture of the flow (as in `flow status -o json`), or None while it does not answer."""
+        """Return its status of the flow (as in `flow status -o json`), or None while it does not answer."""
         try:
             with urllib.request.urlopen(f"http://{_HOST}:{self._port}/status", timeout=_ANSWER_SECONDS) as answer:
                 flows = json.load(answer)["flows"]
@@ -221,12 +221,12 @@ class Stage:
         self._handed_over = False
 
     def start_clusters(self) -> None:
-        """Start both, and write the flow file, which names their ids."""
+        """Start both clusters and write the flow file, which names their ids."""
         start_clusters([self.east, self.west])
         self.file.write_text(flow_file(self.east, self.west, self._topics, self.port))
 
     def end(self) -> None:
-        """End everything at once: nothing of it is needed any more. What was handed over stays."""
+        """Kill everything: none of it is needed any longer. What was handed over stays."""
         if self._handed_over:
             return
         for cluster in (self.east, self.west):
@@ -234,7 +234,7 @@ class Stage:
         self.daemon.kill()
 
     def hand_over(self) -> None:
-        """Let clusters and daemon go on without us, in the care of `replicator dev`."""
+        """Let clusters and daemon run on without this process, managed by `replicator dev`."""
         from replicator.devkit import local  # only with --keep
 
         self.daemon.stop()
@@ -248,10 +248,10 @@ class Stage:
 
 @contextmanager
 def workplace(wanted: Path | None, *, keep: bool) -> Iterator[Path]:
-    """Give an empty directory, and remove it at the end unless `keep`; a sweeper does it if we cannot.
+    """Provide an empty directory, and remove it at the end unless `keep`; a sweeper does it if we cannot.
 
     Raises:
-        UsageError: The directory asked for holds something.
+        UsageError: The requested directory is not empty.
     """
     made = not (wanted and wanted.exists())
     directory = _empty(wanted)
@@ -277,7 +277,7 @@ def _empty(wanted: Path | None) -> Path:
     except OSError as error:
         raise UsageError(f"--dir {wanted} cannot be used", next_step=error.strerror or "") from error
     if holds is not None:
-        raise UsageError(f"--dir {wanted} is not empty", next_step="the demo wipes it: give a new directory")
+        raise UsageError(f"--dir {wanted} is not empty", next_step="the demo wipes it: name a new directory")
     return directory
 
 
@@ -291,7 +291,7 @@ def _sweeper(directory: Path) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Let a second Ctrl-C wait until the tidying is done; it takes a moment."""
+    """Hold off a second Ctrl-C until the cleanup is done; that takes a moment."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -301,7 +301,7 @@ def _no_interrupt() -> Iterator[None]:
 
 @contextmanager
 def ending(stage: Stage) -> Iterator[None]:
-    """End everything of a stage on the way out, also when that way is a signal."""
+    """End everything of a stage on the way out, even if a signal ends us."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -319,11 +319,11 @@ def ending(stage: Stage) -> Iterator[None]:
 
 
 def timed_out(what: str, seconds: float, daemon: Daemon) -> ReplicatorError:
-    """Return the error of a wait that did not end, with what the daemon says."""
+    """Return the error for a wait that did not end, with what the daemon says."""
     flow = daemon.status()
     state = "the daemon does not answer" if flow is None else f"the flow is {flow['state']}, {flow['reason'] or ''}"
     return ReplicatorError(
         f"{what}: not within {seconds:.0f} s",
-        why=f"{state}; the end of its log:\n{daemon.log_tail()}",
-        next_step="replicator demo --keep leaves everything there to look at",
+        why=f"{state}; its log ends with:\n{daemon.log_tail()}",
+        next_step="replicator demo --keep keeps everything for inspection",
     )

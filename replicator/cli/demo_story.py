@@ -1,4 +1,4 @@
-"""What happens in the demo, step by step, and what is measured on the way."""
+"""The demo, step by step, and what is measured on the way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.cli.demo_records import TOPICS
 from replicator.cli.demo_result import Result
 from replicator.cli.demo_stage import BACK, FLOW, Pace, Stage, pace, timed_out
-from replicator.cli.demo_switch import Turned, turn
+from replicator.cli.demo_switch import Switched, switch
 from replicator.cli.output import age, number
 from replicator.config.load import load
 from replicator.core.topics.ownership import OwnedTopic, made_up_commits
@@ -65,17 +65,17 @@ class Story:
         """Play all steps and return what was found.
 
         Raises:
-            ReplicatorError: A cluster or the daemon failed, or a wait was over before its goal was reached.
+            ReplicatorError: A cluster or the daemon failed, or a wait timed out.
         """
         try:
             with self._runner:
                 self._start_clusters()
                 self._write_history()
                 speed = self._copy()
-                # Both changes come before the kill: whoever takes over from a killed daemon waits out what that may
-                # have sent to a side that nobody has copied to yet.
-                west = self._turn_to_west()
-                east = self._turn_back()
+                # Both switches come before the kill: whoever takes over from a killed daemon waits out what that one
+                # may have sent to a side that nobody has copied to yet.
+                west = self._switch_to_west()
+                east = self._switch_back()
                 after_kill = self._kill_the_daemon()
                 after_restart = self._restart_a_broker()
                 compared = self._compare()
@@ -91,7 +91,7 @@ class Story:
     def _start_clusters(self) -> None:
         self._view.step(
             "Two Kafka clusters",
-            "East is where records are written. West is to hold an exact copy. Both are real Kafka, on this machine.",
+            "Records are written to east. West is to hold an exact copy. Both are real Kafka, on this machine.",
         )
         began = time.monotonic()
         with self._view.waiting("starting two brokers"):
@@ -104,8 +104,8 @@ class Story:
     def _write_history(self) -> None:
         self._view.step(
             "Three topics with a history",
-            "They exist before the replicator does: it has to begin with what is there already, and the last one "
-            "has lost its oldest records, as logs do. From here on, producers keep writing to all three.",
+            "They exist before the replicator does: it has to begin with what is already there, and the last one "
+            "has lost its oldest records, as logs do. From now on, producers keep writing to all three.",
         )
         east = self._spec.cluster("east")
         self._do(self._create_topics(east))
@@ -114,7 +114,7 @@ class Story:
                 say(topic.name)
                 producer = RecordProducer(east, topic.name, compression=topic.compression)
                 self._producers.append(producer)
-                # Flushed in between: retention deletes whole batches, and so shall we.
+                # Flushed in between: retention deletes whole batches, and so do we.
                 for first, end in ((0, topic.deleted), (topic.deleted, topic.backlog)):
                     for at in range(first, end):
                         producer.send(topic.make(at))
@@ -130,7 +130,7 @@ class Story:
         self._view.step(
             "The replicator starts",
             "It copies batches as they are, without unpacking them, and every record gets the same offset on west "
-            "that it has on east. That is what lets consumers move from one cluster to the other.",
+            "as on east. That is what lets consumers move from one cluster to the other.",
         )
         daemon = self._stage.daemon
         daemon.start()
@@ -151,40 +151,40 @@ class Story:
         self._view.fact(f"{cut.name} starts at offset {number(start)} on west too")
         return speed
 
-    def _turn_to_west(self) -> Turned:
+    def _switch_to_west(self) -> Switched:
         self._view.step(
             "Switchover: west takes over",
-            "The producers of east stop. The replicator waits until west holds everything, fences its own late "
-            "writes, brings the consumer group to where it stood, and opens west. From then on producers write to "
-            "west, and a flow with both clusters swapped copies to east, onto the topics that are there.",
+            "The producers on east stop. The replicator waits until west holds everything, fences its own late "
+            "writes, moves the consumer group to the same position, and opens west. From then on producers write to "
+            "west, and a flow in the other direction copies to east, into the topics that are already there.",
         )
         east = self._spec.cluster("east")
         self._do(self._commit(east))
         self._stop_writers()
-        with self._view.waiting("changing sides") as say:
-            turned = turn(self._stage.daemon.rpc, FLOW, Verb.SWITCHOVER, say, self._check)
-        groups = f"{turned.groups_exact} of {turned.groups_exact + turned.groups_inexact} groups exact"
-        self._view.fact(f"done in {age(turned.seconds)}: {turned.lost} offsets lost, {groups}")
+        with self._view.waiting("switching") as say:
+            done = switch(self._stage.daemon.rpc, FLOW, Verb.SWITCHOVER, say, self._check)
+        groups = f"{done.groups_exact} of {done.groups_exact + done.groups_inexact} groups exact"
+        self._view.fact(f"done in {age(done.seconds)}: {done.lost} offsets lost, {groups}")
         self._write_on("west")
         self._stage.daemon.shown = BACK
         with self._view.waiting("copying to east") as say:
             self._let_run(_UNDER_LOAD_SECONDS)
             self._reach("west", "east", say, _RECOVER_SECONDS_MAX)
-        return turned
+        return done
 
-    def _turn_back(self) -> Turned:
+    def _switch_back(self) -> Switched:
         self._view.step(
             "Failback: east takes over again",
-            "The same in the other direction, by one command: east has caught up, so nothing has to be copied anew.",
+            "The same in the other direction, by one command: east has caught up, so nothing has to be copied again.",
         )
         self._stop_writers()
-        with self._view.waiting("changing sides") as say:
-            turned = turn(self._stage.daemon.rpc, FLOW, Verb.FAILBACK, say, self._check)
-        self._view.fact(f"done in {age(turned.seconds)}: {turned.lost} offsets lost")
+        with self._view.waiting("switching") as say:
+            done = switch(self._stage.daemon.rpc, FLOW, Verb.FAILBACK, say, self._check)
+        self._view.fact(f"done in {age(done.seconds)}: {done.lost} offsets lost")
         self._stage.daemon.shown = FLOW
         self._write_on("east")
         self._let_run(_UNDER_LOAD_SECONDS)
-        return turned
+        return done
 
     def _stop_writers(self) -> None:
         for writer in self._writers:
@@ -192,7 +192,7 @@ class Story:
         self._writers.clear()
 
     def _write_on(self, cluster: str) -> None:
-        """Let the producers go on, on one of the clusters."""
+        """Let the producers continue on one of the clusters."""
         for topic in TOPICS:
             written = sum(one.acknowledged for one in self._producers if one.topic == topic.name)
             producer = RecordProducer(self._spec.cluster(cluster), topic.name, compression=topic.compression)
@@ -204,9 +204,9 @@ class Story:
     def _kill_the_daemon(self) -> float:
         self._view.step(
             "kill -9 of the replicator",
-            "It gets no chance to save anything, while requests are on their way and records keep coming. A new one "
-            "reads on west how far the copy is. West's brokers refuse a batch that is there already, and one that "
-            "would leave a gap.",
+            "It gets no chance to save anything, while requests are in flight and records keep coming. A new one "
+            "reads from west how far the copy got. West's brokers refuse a batch that is already there, and one "
+            "that would leave a gap.",
         )
         with self._view.waiting("letting it run under load"):
             self._let_run(_UNDER_LOAD_SECONDS)
@@ -223,18 +223,18 @@ class Story:
     def _restart_a_broker(self) -> float:
         self._view.step(
             "West's broker is restarted",
-            "As in an upgrade. Connections break and answers are lost: whether the last batches were written is "
-            "unknown. The replicator waits until the broker is back, looks, and goes on from there.",
+            "As in an upgrade. Connections break and answers are lost, so nobody knows whether the last batches were "
+            "written. The replicator waits until the broker is back, looks, and goes on from there.",
         )
         west = self._stage.west
         with self._view.waiting("restarting the broker"):
             began = time.monotonic()
-            # By SIGTERM: a broker that is killed forgets a log start younger than a minute
-            # (log.flush.start.offset.checkpoint.interval.ms), and with it that of the seeded topic.
+            # By SIGTERM: a killed broker forgets a log start younger than a minute
+            # (log.flush.start.offset.checkpoint.interval.ms), and so that of the seeded topic.
             west.stop_broker(1)
             west.start_broker(1)
         served = time.monotonic()
-        self._view.fact(f"stopped, and back after {age(served - began)}")
+        self._view.fact(f"stopped and back in {age(served - began)}")
         with self._view.waiting("catching up") as say:
             self._reach_east(say, _RECOVER_SECONDS_MAX)
         took = time.monotonic() - served
@@ -244,17 +244,17 @@ class Story:
     def _compare(self) -> VerifyResult:
         self._view.step(
             "Is it all there, once, in order?",
-            "The producers stop. Then every record of both clusters is read with another Kafka client, and its "
-            "offset, time, key, value and headers are compared.",
+            "The producers stop. Then every record on both clusters is read with another Kafka client, and offset, "
+            "time, key, value and headers are compared.",
         )
         for writer in self._writers:
             writer.stop()
         with self._view.waiting("comparing") as say:
 
-            def tell(now: VerifyProgress) -> None:
+            def show(now: VerifyProgress) -> None:
                 say(f"{number(now.records)} records")
 
-            result = self._do(self._verify(tell))
+            result = self._do(self._verify(show))
         self._view.fact(f"{number(result.records)} records compared in {age(result.seconds)}")
         return result
 
@@ -275,7 +275,7 @@ class Story:
                     await admin.delete_records(self._made[topic.name], {0: topic.deleted})
 
     async def _commit(self, east: ClusterSpec) -> None:
-        """Let a consumer group have read half of what there is, and wait until it stands on west, too."""
+        """Commit for a consumer group as if it had read half of each partition."""
         async with _admin(east) as admin:
             ends = await admin.end_offsets(_partitions(), Isolation.READ_COMMITTED)
             commits = {where: Committed(end // 2) for where, end in ends.items()}
@@ -287,11 +287,11 @@ class Story:
             starts = await admin.start_offsets([TopicPartition(cut.name, 0)])
         return starts[TopicPartition(cut.name, 0)]
 
-    async def _verify(self, tell: Callable[[VerifyProgress], None]) -> VerifyResult:
+    async def _verify(self, progress: Callable[[VerifyProgress], None]) -> VerifyResult:
         flow = self._spec.flow(FLOW)
         options = VerifyOptions(flow.isolation, wait_seconds=_COMPARE_SECONDS_MAX)
         names = {topic.name: topic.name for topic in TOPICS}
-        return await verify(self._spec.cluster(flow.source), self._spec.cluster(flow.target), names, options, tell)
+        return await verify(self._spec.cluster(flow.source), self._spec.cluster(flow.target), names, options, progress)
 
     async def _ends(self, cluster: str) -> Ends:
         async with _admin(self._spec.cluster(cluster)) as admin:
@@ -303,7 +303,7 @@ class Story:
         self._reach("east", "west", say, seconds_max)
 
     def _reach(self, source: str, target: str, say: Say, seconds_max: float) -> None:
-        """Wait until one cluster holds everything that the other one holds now."""
+        """Wait until the target holds everything that the source holds now."""
         goal = self._do(self._ends(source))
         west = replace(self._spec.cluster(target), request_timeout_seconds=_ASK_SECONDS)
         admin = TopicAdmin(west)
@@ -312,7 +312,7 @@ class Story:
             nonlocal admin
             try:
                 ends = self._do(admin.end_offsets(_partitions(), Isolation.READ_UNCOMMITTED))
-            except KafkaError:  # a topic that is not made yet, a broker that is not back
+            except KafkaError:  # a topic is not created yet, or a broker is not back
                 self._do(admin.close())
                 admin = TopicAdmin(west)  # a fresh one does not pause before it connects again
                 return False
@@ -341,7 +341,7 @@ class Story:
             time.sleep(_POLL_SECONDS)
 
     def _check(self) -> None:
-        """Raise what makes waiting useless: the daemon ended, a partition stopped, a producer failed."""
+        """Raise if waiting is pointless: the daemon ended, a partition stopped, or a producer failed."""
         daemon = self._stage.daemon
         daemon.check()
         stopped = daemon.stopped_partitions()
@@ -357,7 +357,7 @@ def _partitions() -> list[TopicPartition]:
 
 @asynccontextmanager
 async def _admin(cluster: ClusterSpec) -> AsyncIterator[TopicAdmin]:
-    """Give an admin client for one block."""
+    """Provide an admin client for one block."""
     admin = TopicAdmin(cluster)
     try:
         yield admin

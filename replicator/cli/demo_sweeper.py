@@ -1,6 +1,6 @@
-"""A small process that removes the demo's directory when the demo itself no longer can (SIGKILL, a closed terminal).
+"""A small process that removes the demo's directory if the demo itself no longer can (SIGKILL, a closed terminal).
 
-Run as a plain file (``python -I -S demo_sweeper.py PARENT_PID DIRECTORY``), with the standard library only.
+It is run as a plain file (``python -I -S demo_sweeper.py PARENT_PID DIRECTORY``) with only the standard library.
 It ends when a byte arrives on standard input (the demo has cleaned up, or the directory is to be kept).
 """
 
@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 0.25
 
 
 def main(argv: list[str]) -> int:
-    """Wait for the parent's end, or for a word from it."""
+    """Wait until the parent ends or sends a byte."""
     parent, directory = int(argv[0]), argv[1]
     watched = os.pidfd_open(os.getppid())
     if os.getppid() != parent:
@@ -33,10 +33,10 @@ def main(argv: list[str]) -> int:
 
 
 def sweep(directory: str) -> int:
-    """Remove the directory; its brokers are ending at this moment and may still write."""
+    """Remove the directory; the brokers in it are just ending and may still write."""
     for _ in range(_ATTEMPTS):
         shutil.rmtree(directory, ignore_errors=True)
-        if not os.path.exists(directory):  # noqa: PTH110 - pathlib would take longer to import than this to run
+        if not os.path.exists(directory):  # noqa: PTH110 - importing pathlib would take longer than this runs
             return 0
         time.sleep(_PAUSE_SECONDS)
     return 1

@@ -1,4 +1,4 @@
-"""The demo's two changes of region: ordered as the command line does it, and followed to their end."""
+"""The demo's two switches: ordered as the command line orders them, and followed to their end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
-    """What became of a change of region: how long it took, offsets lost, and groups that stand exactly."""
+class Switched:
+    """Result of a switch: how long it took, offsets lost, and groups at exactly their position."""
 
     seconds: float
     lost: int
@@ -32,15 +32,15 @@ class Turned:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was lost, and every group stands exactly where it stood."""
+        """Whether nothing was lost and every group kept its exact position."""
         return not self.lost and not self.groups_inexact
 
 
-def turn(address: str, flow: str, verb: Verb, say: Say, check: Callable[[], None]) -> Turned:
-    """Order a switch of a flow whose producers are stopped, with its way back, and follow it to its end.
+def switch(address: str, flow: str, verb: Verb, say: Say, check: Callable[[], None]) -> Switched:
+    """Order a switch, with its way back, of a flow whose producers are stopped, and follow it to its end.
 
     Raises:
-        ReplicatorError: It was refused, undone, or is not done in time.
+        ReplicatorError: It was refused, undone, or not done in time.
     """
     from replicator.rpc.client import ControlClient  # grpc takes 100 ms
     from replicator.rpc.endpoint import Endpoint
@@ -56,13 +56,13 @@ def turn(address: str, flow: str, verb: Verb, say: Say, check: Callable[[], None
     lost, exact, inexact = done.known_loss, done.groups_exact, done.groups_inexact
     if lost is None or exact is None or inexact is None:
         raise ReplicatorError(
-            f"{verb} {done.id} does not tell what it cost", next_step=f"replicator switch status {flow}"
+            f"{verb} {done.id} does not say what it cost", next_step=f"replicator switch status {flow}"
         )
-    return Turned(time.monotonic() - began, lost, exact, inexact)
+    return Switched(time.monotonic() - began, lost, exact, inexact)
 
 
 def _begin(client: ControlClient, order: Order, deadline: float, check: Callable[[], None]) -> None:
-    """Order it as soon as the flow is up: the daemon may still be looking at its clusters."""
+    """Order it as soon as the flow is up: the daemon may still be examining its clusters."""
     while (problems := client.plan_switch(order).problems) and time.monotonic() < deadline:
         check()
         time.sleep(_POLL_SECONDS)
@@ -73,14 +73,14 @@ def _begin(client: ControlClient, order: Order, deadline: float, check: Callable
 
 def _follow(client: ControlClient, flow: str, switch_id: str, say: Say, deadline: float) -> SwitchStatus:
     while time.monotonic() < deadline:
-        switch = next((one for one in client.switches(flow) if one.id == switch_id), None)
-        if switch is not None and switch.finished:
-            if switch.outcome is not Outcome.DONE:
-                raise ReplicatorError(f"{switch.verb} of {flow} was undone", why=switch.stopped_by)
-            return switch
+        found = next((one for one in client.switches(flow) if one.id == switch_id), None)
+        if found is not None and found.finished:
+            if found.outcome is not Outcome.DONE:
+                raise ReplicatorError(f"{found.verb} of {flow} was undone", why=found.stopped_by)
+            return found
         ahead = (
-            next((step.step.replace("_", " ") for step in switch.steps if step.at_ms is None), "")
-            if switch is not None
+            next((step.step.replace("_", " ") for step in found.steps if step.at_ms is None), "")
+            if found is not None
             else ""
         )
         say(ahead)

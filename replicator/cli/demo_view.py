@@ -1,6 +1,6 @@
-"""How the demo talks: numbered steps in plain words, facts below them, a last screen.
+"""The demo's output: numbered steps in plain words, facts below them, a last screen.
 
-Colours and a moving line on a terminal; the same words as plain lines when piped.
+Colors and a spinner on a terminal; the same words as plain lines when piped.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _WIDTH_MAX = 80
 _INDENT = "     "
-_TELL_EVERY_SECONDS = 5.0
+_LINE_SECONDS = 5.0
 
 Say = Callable[[str], None]
-"""Replaces the text of a wait that goes on."""
+"""Replaces the text of a running wait."""
 
 
 class View:
@@ -35,12 +35,12 @@ class View:
         self._step = 0
 
     def opening(self, title: str, text: str) -> None:
-        """Print what this is all about."""
+        """Print what this is about."""
         self._print(title, "bold")
         self._paragraph(text, "")
 
     def step(self, title: str, text: str) -> None:
-        """Begin a step: what is done, and what it shows."""
+        """Begin a step: its title, and what it shows."""
         self._step += 1
         self._print("")
         self._print(f"[{self._step}/{self._steps}] {title}", "bold")
@@ -54,17 +54,17 @@ class View:
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[Say]:
-        """Show what is waited for while the block runs."""
+        """Show what we wait for while the block runs."""
         if self._console.is_terminal:
             with self._console.status(f"{text} ...", spinner="dots") as status:
                 yield lambda now: status.update(f"{text}: {now} ...")
             return
-        told = time.monotonic()
+        shown_at = time.monotonic()
 
         def say(now: str) -> None:
-            nonlocal told
-            if time.monotonic() - told >= _TELL_EVERY_SECONDS:
-                told = time.monotonic()
+            nonlocal shown_at
+            if time.monotonic() - shown_at >= _LINE_SECONDS:
+                shown_at = time.monotonic()
                 self._print(f"{_INDENT}  {text}: {now} ...")
 
         yield say
@@ -82,7 +82,7 @@ class View:
                 self._pair(" " * (width + 4), line, style)
 
     def plain(self, text: str = "") -> None:
-        """Print a line as it is, however long: a command to copy."""
+        """Print a line unwrapped, however long: a command to copy."""
         self._print(text)
 
     def _paragraph(self, text: str, indent: str, style: str = "") -> None:

@@ -17,14 +17,14 @@ from replicator.errors import UsageError
 if TYPE_CHECKING:
     from replicator.devkit.local import LocalCluster
 
-app = typer.Typer(help="Run local Kafka clusters to try things on.", no_args_is_help=True)
+app = typer.Typer(help="Local Kafka clusters to try things on.", no_args_is_help=True)
 
 _BASE_PORT = 19092
 _PORTS_APART = 10_000
 
 
 class Output(enum.StrEnum):
-    """How `dev status` shows what it found."""
+    """How `dev status` prints."""
 
     TABLE = "table"
     JSON = "json"
@@ -38,16 +38,18 @@ _Directory = Annotated[
 
 @app.command()
 def up(
-    clusters: Annotated[str, typer.Option(help="Names, separated by commas.")] = "east,west",
-    brokers: Annotated[int, typer.Option(min=1, max=9, help="Brokers of each cluster.")] = 1,
-    base_port: Annotated[int, typer.Option(help="First port; each next cluster is 10000 above.")] = _BASE_PORT,
+    clusters: Annotated[str, typer.Option(metavar="NAMES", help="Names, separated by commas.")] = "east,west",
+    brokers: Annotated[int, typer.Option(min=1, max=9, help="Brokers per cluster.")] = 1,
+    base_port: Annotated[int, typer.Option(help="First port; each further cluster starts 10000 higher.")] = _BASE_PORT,
     directory: _Directory = None,
     config: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A broker property; may be repeated.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A broker property; repeat for more.")
     ] = None,
-    kafka_version: Annotated[str | None, typer.Option(help="Kafka version.", show_default="the newest tested")] = None,
+    kafka_version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Kafka version.", show_default="the newest tested")
+    ] = None,
 ) -> None:
-    """Start local clusters, which then stay until `dev down`."""
+    """Start local clusters; they run until `dev down`."""
     from replicator.devkit import KAFKA_VERSION, is_fetched, local
 
     where = directory or local.default_directory()
@@ -63,20 +65,20 @@ def up(
     )
     with _termination_as_interrupt():
         if not is_fetched(version):
-            typer.echo(f"fetching the jars of Kafka {version}, once ...", err=True)
+            typer.echo(f"downloading Kafka {version}, once ...", err=True)
         running, already = local.up(where.absolute(), configs)
     status_word = "already_up" if already else "up"
     for cluster in running:
         typer.echo(f"{cluster.name}  {status_word}  {cluster.bootstrap}  (Kafka {cluster.kafka_version})")
-    typer.echo(f"next: replicator dev status{_option(directory)}, and to end them: dev down{_option(directory)}")
+    typer.echo(f"next: replicator dev status{_option(directory)}; to stop them: dev down{_option(directory)}")
 
 
 @app.command()
 def status(
     directory: _Directory = None,
-    output: Annotated[Output, typer.Option("-o", "--output", help="Format.")] = Output.TABLE,
+    output: Annotated[Output, typer.Option("-o", "--output", help="Output format.")] = Output.TABLE,
 ) -> None:
-    """Show the local clusters and whether their brokers serve."""
+    """Show the local clusters and whether their brokers are up."""
     from replicator.devkit import local
 
     found = [_snapshot(cluster) for cluster in local.load(directory or local.default_directory())]
@@ -96,7 +98,7 @@ def down(
     directory: _Directory = None,
     wipe: Annotated[bool, typer.Option("--wipe", help="Remove their data too.")] = False,
 ) -> None:
-    """End the local clusters."""
+    """Stop the local clusters."""
     from replicator.devkit import local
 
     ended = local.down((directory or local.default_directory()).absolute(), wipe=wipe)
@@ -133,7 +135,7 @@ def _snapshot(cluster: LocalCluster) -> dict[str, Any]:
 def _key_value(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
-        raise UsageError(f"--config {text} is not KEY=VALUE", next_step="for example --config log.retention.ms=60000")
+        raise UsageError(f"--config {text} is not KEY=VALUE", next_step="for example: --config log.retention.ms=60000")
     return key.strip(), value.strip()
 
 
@@ -143,7 +145,7 @@ def _option(directory: Path | None) -> str:
 
 @contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command the way Ctrl-C does: what was started ends first."""
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: what it started is stopped first."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt

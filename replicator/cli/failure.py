@@ -1,4 +1,4 @@
-"""What a person reads of an error that ended a command."""
+"""How an error that ends a command is printed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from replicator.errors import BugError, ConfigError, ReplicatorError
 from replicator.model.text import printable
 
 
-def tell(error: Exception) -> int:
-    """Write what ended a command, and the stack of what nobody expected, where it is caught; return the exit code."""
+def report(error: Exception) -> int:
+    """Print the error that ended a command, with the stack if it is a bug, and return the exit code.
+
+    To be called where the error is caught.
+    """
     known = error if isinstance(error, ReplicatorError) else BugError(f"unexpected {type(error).__name__}: {error}")
     sys.stderr.write(describe(known))
     if isinstance(known, BugError):
@@ -18,14 +21,14 @@ def tell(error: Exception) -> int:
 
 
 def describe(error: ReplicatorError) -> str:
-    """Return what, why and next of an error as lines; a configuration error with each of its problems."""
+    """Return an error's what, why and next as lines; a configuration error with each of its problems."""
     lines = [f"error: {error.what}"]
     if isinstance(error, ConfigError):
         lines += [f"  {problem}" for problem in error.problems]
     if error.why:
         lines.append(f"why: {error.why}")
     if isinstance(error, BugError):
-        lines.append("why: this is a bug in replicator, not a mistake of yours")
+        lines.append("why: this is a bug in replicator, not your mistake")
     if error.next_step:
         lines.append(f"next: {error.next_step}")
     elif isinstance(error, BugError):

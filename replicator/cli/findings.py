@@ -1,4 +1,4 @@
-"""How findings of a preflight or a rehearsal are printed, and what they mean for the exit code."""
+"""How the findings of a preflight or a rehearsal are printed, and what they mean for the exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def judge(report: Report) -> None:
     """Return if no check is red.
 
     Raises:
-        PreflightFailed: One is.
+        PreflightFailed: At least one is.
     """
     if report.passed:
         return
@@ -31,7 +31,7 @@ def judge(report: Report) -> None:
 
 
 def show(report: Report) -> None:
-    """Print every finding, section by section, and how many there are of each level."""
+    """Print every finding, section by section, and the count per level."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
@@ -57,7 +57,7 @@ def _print_check(console: Any, check: Check, width: int) -> None:
     console.print(Text.assemble(_INDENT, (label, style), "  ", lines[0]), soft_wrap=True)
     for line in lines[1:]:
         console.print(" " * len(start) + line, soft_wrap=True)
-    if check.fix:  # whole, so that a command can be copied
+    if check.fix:  # unwrapped, so that a command can be copied
         name = "hint" if check.level == "ok" else "fix"
         console.print(f"{' ' * len(start)}{name}: {printable(check.fix, lines=True)}", soft_wrap=True)
 

@@ -25,10 +25,10 @@ _WOULD = {Desired.PAUSED: "would_pause", Desired.ACTIVE: "would_resume"}
 
 FlowArgument = Annotated[str, typer.Argument(metavar="FLOW", help="Name of the flow.")]
 FlowFilter = Annotated[str | None, typer.Argument(metavar="FLOW", help="One flow only.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; recorded with the change.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Return once the flow has got there.")]
-TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="Longest wait.")]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded in the audit log.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the change has taken effect.")]
+TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="Longest --wait.")]
 
 
 @app.command("list")
@@ -67,7 +67,7 @@ def status_of_flows(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Show flows with their mirrors, and what has stopped and why."""
+    """Show flows with their mirrors; what has stopped, and why."""
 
     def view(status: DaemonStatus, streaming: bool) -> None:
         match form:
@@ -96,7 +96,7 @@ def pause(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Stop copying until it is resumed; it stays paused over restarts."""
+    """Stop copying until `flow resume`, also across restarts."""
     timeout_seconds = remote.duration(timeout, "--timeout") if wait else None
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         outcome = _change(client, flow, Desired.PAUSED, reason, dry_run, timeout_seconds)
@@ -117,7 +117,7 @@ def resume(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Copy again, from where the target's log ends."""
+    """Copy again, starting where the target's log ends."""
     timeout_seconds = remote.duration(timeout, "--timeout") if wait else None
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         outcome = _change(client, flow, Desired.ACTIVE, reason, dry_run, timeout_seconds)
@@ -132,9 +132,9 @@ def _change(
     dry_run: bool,
     timeout_seconds: float | None,
 ) -> str:
-    """Do it, wait if a time-out is given, and return the status word.
+    """Make the change, wait if a time-out is given, and return the status word.
 
-    The epoch goes along, so that the change is refused if the flow was switched between our look and our word.
+    The epoch is sent along, so that the change is refused if the flow was switched since we read its status.
     """
     if not dry_run:
         client.about_to_order()
@@ -154,13 +154,13 @@ def _wait(client: ControlClient, name: str, wanted: FlowState, timeout_seconds: 
         lambda: _only(client.status(name)).state,
         timeout_seconds,
         what=f"flow {name!r}",
-        why="the change is recorded and goes on",
+        why="the change is recorded and will take effect",
         next_step=f"replicator flow status {name} --watch",
     )
 
 
 def _only(status: DaemonStatus) -> FlowStatus:
-    # The daemon answers for one flow with exactly that one, or with an error.
+    # Asked for one flow, the daemon answers with exactly that flow or with an error.
     return status.flows[0]
 
 
@@ -203,7 +203,7 @@ def _status_text(status: DaemonStatus, *, wide: bool) -> None:
         output.line(views.flow_headline(flow))
         if flow.mirrors:
             output.table(views.MIRROR_COLUMNS, [views.mirror_row(mirror) for mirror in flow.mirrors], wide=wide)
-        for text in views.fault_lines(flow, views.troubles(flow)):
+        for text in views.fault_lines(flow, views.problems(flow)):
             output.line(text)
         for text in (*views.difference_lines(flow, flow.mirrors), *views.left_out_lines(flow, every=wide)):
             output.line(text)

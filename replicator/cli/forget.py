@@ -1,4 +1,4 @@
-"""`replicator mirror forget` and `replicator flow forget`: remove what is recorded of what is not copied any more."""
+"""`replicator mirror forget` and `replicator flow forget`: remove the records of what is no longer copied."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def mirror(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Remove the records of a mirror whose source is gone, or that the flow no longer selects.
+    """Remove the records of a mirror that is no longer copied.
 
-    The topic on the target stays as it is. Its offset map and its part in switches are forgotten.
+    Its source topic is gone, or the flow no longer selects it. The topic on the target stays as it is; its offset map
+    and its part in switches are forgotten.
     """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         _forget(client, flow, topic, reason=reason, dry_run=dry_run, yes=yes, form=form)
@@ -50,9 +51,9 @@ def flow(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Remove all records of a flow that was taken out of every flow file.
+    """Remove all records of a flow that no flow file has any more.
 
-    Its topics stay as they are. A flow of the same name starts afresh.
+    Its topics stay as they are. A new flow of that name starts from scratch.
     """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         _forget(client, name, None, reason=reason, dry_run=dry_run, yes=yes, form=form)
@@ -61,32 +62,32 @@ def flow(
 def _forget(
     client: ControlClient, flow: str, topic: str | None, *, reason: str, dry_run: bool, yes: bool, form: Format
 ) -> None:
-    told = client.forget(flow, topic, actor=remote.actor(), reason=reason, dry_run=True)
-    if not told.records or dry_run:
-        _show(flow, topic, told, form, "would_forget" if told.records else "already_forgotten")
+    plan = client.forget(flow, topic, actor=remote.actor(), reason=reason, dry_run=True)
+    if not plan.records or dry_run:
+        _show(flow, topic, plan, form, "would_forget" if plan.records else "already_forgotten")
         return
     if not yes:
-        _text(told, "would be removed")
+        _text(plan, "would be removed")
         remote.confirmed("Do it?", next_step="look at it with --dry-run, then repeat with --yes")
     done = client.forget(flow, topic, actor=remote.actor(), reason=reason, dry_run=False)
     _show(flow, topic, done, form, "forgotten" if done.records else "already_forgotten")
 
 
-def _show(flow: str, topic: str | None, told: Forgotten, form: Format, outcome: str) -> None:
+def _show(flow: str, topic: str | None, found: Forgotten, form: Format, outcome: str) -> None:
     match form:
         case Format.JSON | Format.YAML:
             document = {"schema_version": SCHEMA_VERSION, "flow": flow, "topic": topic, "status": outcome}
-            output.document(form, {**document, **asdict(told)})
+            output.document(form, {**document, **asdict(found)})
         case Format.NAME:
             output.line(f"{flow}/{topic}" if topic is not None else flow)
         case Format.TABLE | Format.WIDE:
-            if told.records:
-                _text(told, "removed" if outcome == "forgotten" else "would be removed")
-            beside = ", or never known: nothing is recorded of it" if outcome == "already_forgotten" else ""
-            output.line(f"{topic or flow}: {outcome.replace('_', ' ')}{beside}")
+            if found.records:
+                _text(found, "removed" if outcome == "forgotten" else "would be removed")
+            remark = ", or never known: there are no records of it" if outcome == "already_forgotten" else ""
+            output.line(f"{topic or flow}: {outcome.replace('_', ' ')}{remark}")
 
 
-def _text(told: Forgotten, done: str) -> None:
-    output.line(f"{done} from replicator.state, {told.records:,} records: {', '.join(told.removed)}")
-    for text in told.left_behind:
+def _text(found: Forgotten, done: str) -> None:
+    output.line(f"{done} from replicator.state, {found.records:,} records: {', '.join(found.removed)}")
+    for text in found.left_behind:
         output.line(f"  stays: {text}")

@@ -15,7 +15,7 @@ from replicator.model.groups import GroupPartition, GroupState, GroupStatus
 from replicator.model.status import SCHEMA_VERSION, DaemonStatus
 from replicator.model.text import command, printable
 
-app = typer.Typer(no_args_is_help=True, help="Consumer groups: how far they have followed to the target.")
+app = typer.Typer(no_args_is_help=True, help="Consumer groups: how far their commits have followed.")
 
 _GROUP_COLUMNS = (
     Column("GROUP", names=True, folds=True),
@@ -39,7 +39,7 @@ _PARTITION_COLUMNS = (
 )
 _NEXT = {
     GroupState.CHANGED_ON_TARGET: "to hand it back: kafka-consumer-groups.sh --delete --group {group} on the target",
-    GroupState.ACTIVE_ON_TARGET: "it follows again once its members on the target are gone and have committed nothing",
+    GroupState.ACTIVE_ON_TARGET: "it follows again once its members on the target leave without having committed",
     GroupState.NOT_TRANSLATED: "replicator offsets translate {flow} --group {group}",
 }
 
@@ -57,7 +57,10 @@ def list_groups(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """List the groups of a flow: what they would read again if the target took over now (REREAD), and why."""
+    """List the groups of a flow, and how far each has followed.
+
+    REREAD is how many records a group would read again if the target took over now.
+    """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
 
         def view(_: DaemonStatus, streaming: bool) -> None:
@@ -89,7 +92,10 @@ def describe(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Show one group with its partitions: where it stands on both sides, and why one is held back."""
+    """Show one group, partition by partition, on both sides.
+
+    Says why a partition is held back.
+    """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
 
         def view(_: DaemonStatus, streaming: bool) -> None:
@@ -108,7 +114,7 @@ def describe(
 
 def _applied(group: GroupStatus) -> str:
     age = group.checkpoint_age_seconds
-    return "nothing applied that is known" if age is None else f"applied as of {output.age(age)} ago"
+    return "nothing applied as far as known" if age is None else f"applied as of {output.age(age)} ago"
 
 
 def _group_row(group: GroupStatus) -> Sequence[str]:
@@ -149,16 +155,16 @@ def _describe_text(group: GroupStatus, *, wide: bool) -> None:
         f"{printable(group.group)}  {group.kind}  {group.state}",
         f"source {output.text(group.source_state)}",
         f"target {output.text(group.target_state)}",
-        f"would read again {output.number(group.reread_records)}",
+        f"would reread {output.number(group.reread_records)}",
         _applied(group),
     ]
     output.line("  ".join(parts))
     if group.partitions:
         output.table(_PARTITION_COLUMNS, [_partition_row(one) for one in group.partitions], wide=wide)
     if group.unmirrored:
-        output.line(f"{group.unmirrored} more commits are of topics that this flow does not mirror: left alone")
+        output.line(f"{group.unmirrored} more commits are for topics that this flow does not mirror: left alone")
     if group.detail is not None:
         output.line(f"  why:    {printable(group.detail)}")
-    told = _NEXT.get(group.state)
-    if told is not None:
-        output.line(f"  next:   {told.format(flow=group.flow, group=command(group.group))}")
+    next_step = _NEXT.get(group.state)
+    if next_step is not None:
+        output.line(f"  next:   {next_step.format(flow=group.flow, group=command(group.group))}")

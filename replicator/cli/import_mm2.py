@@ -1,4 +1,4 @@
-"""`replicator import mm2 FILE`: a properties file of MirrorMaker 2 as a flow file."""
+"""`replicator import mm2 FILE`: turns a MirrorMaker 2 properties file into a flow file."""
 
 from __future__ import annotations
 
@@ -23,25 +23,29 @@ _COLUMNS = (
     output.Column("HERE", folds=True),
 )
 
-app = typer.Typer(help="Flow files from other replicators' files.", no_args_is_help=True)
+app = typer.Typer(help="Import another replicator's configuration.", no_args_is_help=True)
 
 
 @app.callback()
 def _common() -> None:
-    """Flow files from other replicators' files."""
+    """Import another replicator's configuration."""
 
 
 @app.command("mm2")
 def mm2_command(
-    file: Annotated[Path, typer.Argument(help="Properties of connect-mirror-maker.sh.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Properties file of connect-mirror-maker.sh.", show_default=False),
+    ],
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write.", show_default="standard output")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file to write, if there is one.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a flow file that does what MirrorMaker 2 does; says what has no counterpart.
+    """Turn a MirrorMaker 2 properties file into a flow file.
 
-    The flow file never holds a secret. Exits with 78 and every mistake if FILE cannot be understood.
+    Reports what has no counterpart. The flow file never holds a secret. Exits with 78 and lists every mistake if FILE
+    cannot be understood.
     """
     from replicator.config.mm2 import convert  # pydantic, only when used
 
@@ -69,21 +73,21 @@ def _write(out: Path, text: str, *, force: bool) -> None:
             stream.write(text)
     except FileExistsError:
         raise UsageError(
-            f"{out} is there already", next_step="another name, or the same command with --force"
+            f"{out} already exists", next_step="choose another name, or repeat the command with --force"
         ) from None
     except OSError as error:
         raise UsageError(f"{out} cannot be written", why=error.strerror or str(error)) from None
 
 
 def _sum_up(imported: Imported, file: Path, out: Path | None) -> None:
-    """Tell on standard error what became of each line; standard output may be the flow file."""
+    """Report on standard error what became of each line; standard output may be the flow file."""
     output.table(_COLUMNS, [_cells(row) for row in imported.rows], to=sys.stderr)
     output.note("")
     counts = {row.fate: sum(one.fate is row.fate for one in imported.rows) for row in imported.rows}
     output.note(f"{file}: " + ", ".join(f"{count} {fate}" for fate, count in sorted(counts.items())))
     output.note(f"flows: {', '.join(imported.flows) or 'none; see the comments'}")
     if imported.variables:
-        output.note(f"set before: {', '.join(imported.variables)}")
+        output.note(f"set before you start it: {', '.join(imported.variables)}")
     output.note(f"next: replicator validate {out or 'FILE'} --connect")
 
 

@@ -46,13 +46,13 @@ def list_leases(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """List the leases that a coordinator has granted, and the daemons that are alive."""
+    """List the leases that a coordinator has granted."""
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         tables = client.leases()
     if flow is not None:
         tables = [table for table in tables if table.flow == flow]
         if not tables:
-            raise UsageError(f"nobody has asked for leases of a flow named {flow!r}", next_step="replicator lease list")
+            raise UsageError(f"no daemon has asked for leases of flow {flow!r}", next_step="replicator lease list")
     match form:
         case Format.JSON | Format.YAML:
             output.document(form, {"schema_version": SCHEMA_VERSION, "flows": [asdict(table) for table in tables]})

@@ -1,4 +1,4 @@
-"""The command `replicator`: puts the nouns together, and turns every error into text and an exit code."""
+"""The command `replicator`: combines the nouns, and turns every error into text and an exit code."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from replicator.cli import (
     validate,
     verify,
 )
-from replicator.cli.failure import tell
+from replicator.cli.failure import report
 from replicator.cli.remote import WATCH_DEFAULT
 from replicator.model.units import parse_duration
 
 INTERRUPTED = 130
 STDOUT = 1
 PIPE_CLOSED = 141
-"""What a shell reports of a program that SIGPIPE ended."""
+"""What a shell reports for a program that SIGPIPE ended."""
 
 app = typer.Typer(
     name="replicator",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # errors are told here, in one way
-    rich_markup_mode=None,  # plain help: 0.2 s and 14 MiB less than with rich (measured), and fit for pipes
+    pretty_exceptions_enable=False,  # errors are printed here, in one way
+    rich_markup_mode=None,  # plain help: 0.2 s and 14 MiB less than with rich (measured), and it works in pipes
     help="Exactly-once, offset-identical replication between Apache Kafka clusters.",
 )
 app.command("run")(run.command)
@@ -76,27 +76,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SystemExit as leaving:
-        if isinstance(leaving.__context__, BrokenPipeError):  # which typer turns into an exit with 1
+        if isinstance(leaving.__context__, BrokenPipeError):  # typer turns it into exit code 1
             _leave(PIPE_CLOSED)
         _leave(leaving.code)
     except Exception as error:  # noqa: BLE001  # the one place where the unexpected becomes an exit code
-        _leave(tell(error))
+        _leave(report(error))
     _leave(0)
 
 
 def _leave(code: str | int | None) -> NoReturn:
-    """End with a code; instead of 0 the one of SIGPIPE where nobody reads any more (`replicator ... | head -1`)."""
+    """Exit with a code; instead of 0 with that of SIGPIPE if the reader is gone (`replicator ... | head -1`)."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is left in the buffer must not be written at the interpreter's end, which would complain.
+        # Otherwise the interpreter would try to flush what is left in the buffer as it exits, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         code = code or PIPE_CLOSED
     sys.exit(code)
 
 
 def expand_watch(words: Sequence[str]) -> list[str]:
-    """Give a bare `-w` or `--watch` its default interval; typer has no options with an optional value."""
+    """Give a bare `-w` or `--watch` its default interval; typer does not support options with an optional value."""
     expanded: list[str] = []
     for at, word in enumerate(words):
         expanded.append(word)

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Mirrors: the topics of a flow.")
 _EVENTS_MAX = 50
 
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the source topic.")]
-EventsOption = Annotated[bool, typer.Option("--events", help=f"Also the last {_EVENTS_MAX} events.")]
+EventsOption = Annotated[bool, typer.Option("--events", help=f"Also show the last {_EVENTS_MAX} events.")]
 
 
 @app.command("list")
@@ -35,7 +35,7 @@ def list_mirrors(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """List the mirrors of all flows, or of one."""
+    """List the mirrors of all flows or of one."""
 
     def view(status: DaemonStatus, streaming: bool) -> None:
         found = [(one, mirror) for one in status.flows for mirror in one.mirrors]
@@ -67,7 +67,7 @@ def describe(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Show one mirror with its partitions, what has stopped and why, and on demand what happened."""
+    """Show one mirror with its partitions; what has stopped, and why."""
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
 
         def view(status: DaemonStatus, streaming: bool) -> None:
@@ -121,8 +121,8 @@ def _describe_text(flow: FlowStatus, mirror: MirrorStatus, happened: Sequence[Ev
     output.line(f"{mirror.topic} -> {mirror.target_topic}  {mirror.state}{reason}{eta}")
     columns, rows = views.partition_table(mirror.partitions)
     output.table(columns, rows, wide=wide)
-    told = [found for found in (*views.troubles(flow), *views.fills(flow)) if found[0] is mirror]
-    for text in views.fault_lines(flow, told, explained=happened is not None):
+    found = [one for one in (*views.problems(flow), *views.fills(flow)) if one[0] is mirror]
+    for text in views.fault_lines(flow, found, explained=happened is not None):
         output.line(text)
     for text in views.difference_lines(flow, (mirror,)):
         output.line(text)

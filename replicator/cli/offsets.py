@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
     from replicator.rpc.client import ControlClient
 
-app = typer.Typer(no_args_is_help=True, help="Offsets: where those of one side stand on the other.")
+app = typer.Typer(no_args_is_help=True, help="Offsets: translate them from one side to the other.")
 
 _PARTITION_MAX = (1 << 31) - 1
 _OFFSET_MAX = (1 << 63) - 1
@@ -36,26 +36,28 @@ _COLUMNS = (
 )
 
 TopicOption = Annotated[
-    str | None, typer.Option("--topic", help="Topic: its name on the source, with --reverse on the target.")
+    str | None,
+    typer.Option("--topic", metavar="TOPIC", help="The topic's name on the source; with --reverse on the target."),
 ]
 PartitionOption = Annotated[int | None, typer.Option("--partition", min=0, max=_PARTITION_MAX, help="Its partition.")]
-OffsetOption = Annotated[
-    int | None, typer.Option("--offset", min=0, max=_OFFSET_MAX, help="The next record to read there.")
-]
+OffsetOption = Annotated[int | None, typer.Option("--offset", min=0, max=_OFFSET_MAX, help="The next record to read.")]
 TimeOption = Annotated[
     str | None,
     typer.Option(
         "--time",
-        help="Instead of an offset: a point in time, as Unix time in ms or ISO 8601 with a zone. Finds where the "
-        "source's first record from then or later stands; without --partition, in every partition of the topic.",
+        metavar="TIME",
+        help="Instead of an offset: Unix time in ms, or ISO 8601 with a zone. Translates the offset of the source's "
+        "first record at or after that time; without --partition, in every partition of the topic.",
     ),
 ]
 GroupOption = Annotated[
     str | None,
-    typer.Option("--group", help="Instead of one offset: all that a consumer group committed of the flow's topics."),
+    typer.Option(
+        "--group", metavar="GROUP", help="Instead of one offset: all offsets the group committed in the flow's topics."
+    ),
 ]
 ReverseOption = Annotated[
-    bool, typer.Option("--reverse", help="From the target to the source: --topic and --group are the target's.")
+    bool, typer.Option("--reverse", help="From target to source: --topic and --group are the target's.")
 ]
 
 
@@ -75,15 +77,15 @@ def translate(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Tell where a reader of one side goes on, on the other: exactly, or not at all.
+    """Translate offsets from one side to the other, exactly.
 
-    An offset is the next record to read, as in a committed offset. States: exact; below_log_start (the other side
-    starts further on); not_yet_replicated; beyond_target_end; below_map; not_attached; faulted; source_unseen.
+    An offset is the next record to read, as in a committed offset. States: exact; below_log_start (the other side's log
+    starts later); not_yet_replicated; beyond_target_end; below_map; not_attached; faulted; source_unseen.
 
-    --time is answered from the source's own time index. A lookup by time on the target may find a marker, which
-    carries the time at which it was written.
+    --time uses the source's own time index. A lookup by time on the target could find a marker, whose time is the one
+    at which it was written.
 
-    Exits with 0 if every offset was translated, 1 if one was not (yet).
+    Exits with 0 if every offset was translated, with 1 if one was not, or not yet.
     """
     if form not in _FORMATS:
         raise UsageError(f"offsets translate has no output {form}", next_step="use -o table, wide, json or yaml")
@@ -118,13 +120,13 @@ def _moment(
         return None
     if topic is None or offset is not None or group is not None:
         raise UsageError(
-            "--time takes the place of --offset, for one topic", next_step="give --topic, and --partition for one"
+            "--time replaces --offset and needs one topic", next_step="give --topic, and --partition for only one"
         )
     if reverse:
         raise UsageError(
-            "--time asks the source, and --reverse the target",
-            why="the target's time index also holds markers, which carry the time at which they were written",
-            next_step="leave --reverse out, and give the topic's name on the source",
+            "--time cannot be combined with --reverse: it uses the source's time index",
+            why="the target's time index also covers markers, whose time is the one at which they were written",
+            next_step="omit --reverse, and give the topic's name on the source",
         )
     try:
         return TimeQuestion(topic, parse_time_ms(time), partition)
@@ -142,12 +144,10 @@ def _questions(topic: str | None, partition: int | None, offset: int | None, gro
     if group is not None:
         if group and topic is None and partition is None and offset is None:
             return []
-        raise UsageError(
-            "--group stands for all offsets of a group", next_step="leave --topic, --partition and --offset out"
-        )
+        raise UsageError("--group means all offsets of a group", next_step="omit --topic, --partition and --offset")
     if topic is None or partition is None or offset is None:
         raise UsageError(
-            "an offset is named by its topic, its partition and its number",
+            "an offset needs a topic, a partition and a number",
             next_step="give --topic, --partition and --offset, or --group",
         )
     return [OffsetQuestion(topic, partition, offset)]

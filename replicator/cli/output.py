@@ -1,4 +1,4 @@
-"""The one way commands print: tables, JSON, YAML, names; and numbers as people read them.
+"""The one way commands print: tables, JSON, YAML, names, and human-readable numbers.
 
 Data goes to standard output, everything else to standard error. rich, json and ruamel.yaml are imported where
 they are used, since most invocations need none or one of them.
@@ -37,15 +37,15 @@ class Format(enum.StrEnum):
     NAME = "name"
 
 
-FormatOption = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+FormatOption = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a table.
 
-    `rank` orders what a narrow terminal drops: the highest first, 0 never. A column that `folds` may break its
-    text over lines there. `wide` columns show with `-o wide` only. Long `names` are cut in their middle but there.
+    A narrow terminal drops columns by `rank`: the highest first, 0 never. A column that `folds` may wrap its text
+    there. `wide` columns show only with `-o wide`. Without it, long `names` are shortened in the middle.
     """
 
     title: str
@@ -59,10 +59,10 @@ class Column:
 def table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, wide: bool = False, to: TextIO | None = None
 ) -> None:
-    """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe; `to` is standard output.
+    """Print a table: fitted to a terminal, at its full width with `wide` or into a pipe; `to` defaults to stdout.
 
-    Without `wide` no name is longer than 64 characters: a topic's may have 249. What a cell holds stays in its cell:
-    line breaks and terminal sequences of names are shown as escapes.
+    Without `wide`, names are shortened to 64 characters: a topic's may have 249. The content of a cell stays in its
+    cell: line breaks and terminal sequences in names are printed as escapes.
     """
     from rich.table import Table  # 50 ms, only for tables
     from rich.text import Text
@@ -97,7 +97,7 @@ def table(
 
 
 def shortened(name: str) -> str:
-    """Return a name with its middle left out, if it is long: both its ends tell names apart."""
+    """Return a long name without its middle: either end may be what distinguishes two names."""
     if len(name) <= _NAME_MAX:
         return name
     tail = (_NAME_MAX - 1) // 2
@@ -105,7 +105,7 @@ def shortened(name: str) -> str:
 
 
 def line(text: str = "") -> None:
-    """Print one line of data, or several of ours; sequences that a terminal would act upon as escapes."""
+    """Print one line of data, or several of ours; terminal control sequences are printed as escapes."""
     sys.stdout.write(printable(text, lines=True) + "\n")
 
 
@@ -121,7 +121,7 @@ def names(of: Iterable[str]) -> None:
 
 
 def document(form: Format, value: dict[str, Any], *, stream: bool = False) -> None:
-    """Print a JSON or YAML document; as one of a stream it is a JSON line, or begins with `---`."""
+    """Print a JSON or YAML document; in a stream each is a JSON line, or begins with `---`."""
     import json
 
     text = json.dumps(value, indent=None if stream else 2)
@@ -132,16 +132,16 @@ def document(form: Format, value: dict[str, Any], *, stream: bool = False) -> No
 
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
-    writer.allow_unicode = False  # as JSON: what turns the direction of a line is printable for YAML
+    writer.allow_unicode = False  # as in JSON: YAML counts characters that reverse a line's direction as printable
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     if stream:
         line("---")
-    # Through JSON, so that both show the very same values (enums as their names).
+    # Through JSON, so that both show exactly the same values (enums as their names).
     writer.dump(json.loads(text), sys.stdout)
 
 
 def fresh_screen() -> None:
-    """Clear a terminal before the next picture of a watch; nothing elsewhere."""
+    """Clear the terminal before the next round of a watch; elsewhere do nothing."""
     console = _console(sys.stdout)
     if console.is_terminal:
         console.clear()
@@ -169,7 +169,7 @@ def _console(to: TextIO, width: int | None = None) -> Console:
 
 
 def _fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], shown: list[int], width: int) -> list[int]:
-    """Return the columns that remain once the least important are dropped for want of room."""
+    """Return the columns that remain after dropping the least important ones for lack of space."""
     widths = {at: max(len(columns[at].title), *(len(row[at]) for row in rows), 0) for at in shown}
     by_importance = sorted((at for at in shown if columns[at].rank), key=lambda at: -columns[at].rank)
     kept = list(shown)

@@ -1,4 +1,4 @@
-"""What all commands that talk to a daemon share: options, the connection, watching."""
+"""What every command that talks to a daemon shares: options, the connection, watching."""
 
 from __future__ import annotations
 
@@ -30,25 +30,29 @@ _POLL_SECONDS = 0.5
 
 AddressOption = Annotated[
     str,
-    typer.Option("--address", envvar="REPLICATOR_ADDRESS", metavar="HOST:PORT", help="Where a daemon answers."),
+    typer.Option("--address", envvar="REPLICATOR_ADDRESS", metavar="HOST:PORT", help="Address of a daemon."),
 ]
 CaOption = Annotated[
     Path | None,
-    typer.Option("--tls-ca", envvar="REPLICATOR_TLS_CA", help="Authority of the daemon's certificate."),
+    typer.Option("--tls-ca", envvar="REPLICATOR_TLS_CA", help="CA of the daemon's certificate."),
 ]
-CertOption = Annotated[Path | None, typer.Option("--tls-cert", envvar="REPLICATOR_TLS_CERT", help="Our certificate.")]
+CertOption = Annotated[
+    Path | None, typer.Option("--tls-cert", envvar="REPLICATOR_TLS_CERT", help="Client certificate.")
+]
 KeyOption = Annotated[
-    Path | None, typer.Option("--tls-key", envvar="REPLICATOR_TLS_KEY", help="Key of our certificate.")
+    Path | None, typer.Option("--tls-key", envvar="REPLICATOR_TLS_KEY", help="Key of the client certificate.")
 ]
 WatchOption = Annotated[
     str | None,
-    typer.Option("--watch", "-w", metavar="[INTERVAL]", help=f"Show again each interval ({WATCH_DEFAULT})."),
+    typer.Option(
+        "--watch", "-w", metavar="[INTERVAL]", help=f"Refresh every INTERVAL, {WATCH_DEFAULT} if none is given."
+    ),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 ADDRESS = format_address(RPC_ADDRESS)
 TOKEN_FILE = "REPLICATOR_TOKEN_FILE"  # noqa: S105 - where it is, not what it is
-"""Names the token that orders carry on this machine; by default the daemon says where it is."""
+"""Names the file with the token that orders carry on this machine; by default the daemon says where it is."""
 
 
 @contextlib.contextmanager
@@ -56,9 +60,9 @@ def connect(address: str, tls_ca: Path | None, tls_cert: Path | None, tls_key: P
     """Open a client for the block; nothing is sent until it is used.
 
     Raises:
-        UsageError: The address or a TLS file cannot be meant.
+        UsageError: The address is not one, or the TLS files do not go together.
     """
-    # Else gRPC's C core tells of failed handshakes on standard error, beside our own message.
+    # Otherwise gRPC's C core reports failed handshakes on standard error, next to our own message.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from replicator.rpc.client import ControlClient  # grpc takes 100 ms
     from replicator.rpc.endpoint import Endpoint
@@ -72,7 +76,7 @@ def connect(address: str, tls_ca: Path | None, tls_cert: Path | None, tls_key: P
 def show(
     client: ControlClient, flow: str | None, watch: str | None, view: Callable[[DaemonStatus, bool], None]
 ) -> None:
-    """Call `view` with one snapshot, or again and again; its second argument says which.
+    """Call `view` with one snapshot, or repeatedly if watching; its second argument says which.
 
     Raises:
         UsageError: The interval is not a duration.
@@ -89,10 +93,10 @@ def confirmed(question: str, *, next_step: str) -> None:
     """Return if the operator says yes.
 
     Raises:
-        PreflightFailed: There is nobody to ask, or the answer is no.
+        PreflightFailed: There is no terminal to ask on, or the answer is no.
     """
     if not sys.stdin.isatty():
-        raise PreflightFailed(f"nobody can be asked: {question}", next_step=next_step)
+        raise PreflightFailed(f"no terminal to ask on: {question}", next_step=next_step)
     if not typer.confirm(question):
         raise PreflightFailed("nothing was done")
 
@@ -100,18 +104,18 @@ def confirmed(question: str, *, next_step: str) -> None:
 def wait_until(
     wanted: StrEnum, look: Callable[[], StrEnum], timeout_seconds: float, *, what: str, why: str, next_step: str
 ) -> None:
-    """Return once `look` tells the wanted state.
+    """Return once `look` returns the wanted state.
 
     Args:
         wanted: The state.
-        look: Asks the daemon for the state as it is.
+        look: Asks the daemon for the current state.
         timeout_seconds: How long to wait.
-        what: Whose state it is, for the error.
-        why: What becomes of the change that was ordered.
-        next_step: The command to go on with.
+        what: Subject of the state, for the error.
+        why: What happens to the change that was ordered.
+        next_step: The command to continue with.
 
     Raises:
-        TimedOut: It was not within the time-out; the change itself stands.
+        TimedOut: The state was not reached in time; the change itself stands.
     """
     deadline = time.monotonic() + timeout_seconds
     while (state := look()) is not wanted:
@@ -137,7 +141,7 @@ def duration(text: str, option: str) -> float:
 
 
 def actor() -> str:
-    """Return who we are as far as this machine knows; with mutual TLS the daemon goes by the certificate."""
+    """Return who we are as far as this machine knows; with mutual TLS the daemon uses the certificate instead."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in many containers

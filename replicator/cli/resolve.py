@@ -1,4 +1,4 @@
-"""`replicator mirror resolve`: tells what a resolution does and costs, asks, and orders exactly that."""
+"""`replicator mirror resolve`: shows what a resolution does and costs, asks, and orders exactly that."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _COLUMNS = (
     Column("LOSS", folds=True),
 )
 
-HowOption = Annotated[How, typer.Option("--how", help="What to do about the fault; docs/RUNBOOK.md tells what helps.")]
+HowOption = Annotated[How, typer.Option("--how", help="What to do about the fault; see docs/RUNBOOK.md.")]
 PartitionOption = Annotated[
     list[int] | None,
-    typer.Option("--partition", "-p", help="Only this partition; repeat for more. Default: all that stand still."),
+    typer.Option("--partition", "-p", help="Only this partition; repeat for more. Default: all that have stopped."),
 ]
 TimeoutOption = Annotated[
     str,
-    typer.Option("--timeout", metavar="DURATION", help="Longest wait (--wait), for all topics of a pattern together."),
+    typer.Option("--timeout", metavar="DURATION", help="Longest --wait, for all topics of a pattern together."),
 ]
 _PATTERN = frozenset("*?[")
-"""None of these stands in the name of a topic."""
+"""None of these can occur in the name of a topic."""
 _REFUSALS_SHOWN_MAX = 5
 _POLL_SECONDS = 0.5
 
@@ -55,7 +55,7 @@ def resolve(
         str,
         typer.Argument(
             metavar="TOPIC",
-            help="Name of the source topic; a pattern ('*', 'eu.*') means all matching topics that stand still.",
+            help="Name of the source topic, or a pattern ('*', 'eu.*') for all matching topics that have stopped.",
         ),
     ],
     *,
@@ -72,9 +72,10 @@ def resolve(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Resolve the fault of a mirror: skip what is lost, copy it anew, or accept what is there.
+    """Resolve the fault that has stopped a mirror.
 
-    What it costs is told in offsets first. Nothing but what was told is done.
+    Skip what is lost, copy the topic again, or accept what is there. Shows the cost in offsets first, and then does
+    exactly what was shown.
     """
     timeout_seconds = remote.duration(timeout, "--timeout") if wait else None
     order = Order(topic, how, tuple(partition or ()), remote.actor(), reason)
@@ -86,18 +87,18 @@ def resolve(
             many.resolve(yes=yes, dry_run=dry_run)
             return
         find_mirror(now, topic)
-        told = client.resolve(flow, order, dry_run=True, expected_epoch=now.epoch)
-        if not told.reasons or dry_run:
-            _show(flow, topic, told, form, "already_resolved" if not told.reasons else "would_resolve")
+        plan = client.resolve(flow, order, dry_run=True, expected_epoch=now.epoch)
+        if not plan.reasons or dry_run:
+            _show(flow, topic, plan, form, "already_resolved" if not plan.reasons else "would_resolve")
             return
         asked = not yes
         if asked:
-            _confirm(flow, topic, told)
-        done = client.resolve(flow, replace(order, digest=told.digest), dry_run=False, expected_epoch=now.epoch)
+            _ask(flow, topic, {topic: plan})
+        done = client.resolve(flow, replace(order, digest=plan.digest), dry_run=False, expected_epoch=now.epoch)
         if timeout_seconds is not None:
             _wait(client, flow, [topic], timeout_seconds)
     outcome = "resolved" if done.reasons else "already_resolved"
-    if asked and form is Format.TABLE:  # all of it stands above the question
+    if asked and form is Format.TABLE:  # everything was shown above the question
         output.line(f"{topic}: {outcome.replace('_', ' ')}")
         return
     _show(flow, topic, done, form, outcome)
@@ -105,7 +106,7 @@ def resolve(
 
 @dataclass(slots=True)
 class _Many:
-    """The topics that a pattern means: each is told and ordered by itself, and one that is refused stops no other."""
+    """The topics that match a pattern: each is planned and ordered on its own; a refused one does not stop others."""
 
     client: ControlClient
     now: FlowStatus
@@ -115,25 +116,25 @@ class _Many:
     refused: dict[str, ReplicatorError] = field(default_factory=dict)
 
     def resolve(self, *, yes: bool, dry_run: bool) -> None:
-        """Tell what would be done of all of them, ask once, and order exactly that.
+        """Show what would be done to all of them, ask once, and order exactly that.
 
         Raises:
-            PreflightFailed: Nobody can be asked, the answer is no, or some of them are not resolved like this.
+            PreflightFailed: There is no terminal to ask on, the answer is no, or some cannot be resolved like this.
         """
-        flow, meant = self.now.flow, self.order.topic
-        still = [
+        flow, pattern = self.now.flow, self.order.topic
+        stopped = [
             mirror.topic
             for mirror in self.now.mirrors
-            if mirror.state is MirrorState.FAULTED and fnmatch.fnmatchcase(mirror.topic, meant)
+            if mirror.state is MirrorState.FAULTED and fnmatch.fnmatchcase(mirror.topic, pattern)
         ]
-        told = {topic: plan for topic in still if (plan := self._asked(topic, None)) is not None and plan.reasons}
-        if dry_run or not told:
-            self._show([(topic, plan, "would_resolve") for topic, plan in told.items()])
-            self._judge(len(still))
+        plans = {topic: plan for topic in stopped if (plan := self._send(topic, None)) is not None and plan.reasons}
+        if dry_run or not plans:
+            self._show([(topic, plan, "would_resolve") for topic, plan in plans.items()])
+            self._judge(len(stopped))
             return
         if not yes:
-            _ask(flow, f"{len(told)} topics", told)
-        done = [(topic, one) for topic, plan in told.items() if (one := self._asked(topic, plan.digest)) is not None]
+            _ask(flow, f"{len(plans)} topics", plans)
+        done = [(topic, one) for topic, plan in plans.items() if (one := self._send(topic, plan.digest)) is not None]
         self._show([(topic, one, "resolved" if one.reasons else "already_resolved") for topic, one in done])
         if self.timeout_seconds is not None:
             try:
@@ -142,7 +143,7 @@ class _Many:
                 for topic, error in self.refused.items():
                     output.note(f"{topic} was not resolved: {error}")
                 raise
-        self._judge(len(still))
+        self._judge(len(stopped))
 
     def _show(self, rows: Sequence[tuple[str, Resolution, str]]) -> None:
         flow = self.now.flow
@@ -153,8 +154,8 @@ class _Many:
         for topic, plan, outcome in rows:
             _show(flow, topic, plan, self.form, outcome)
 
-    def _asked(self, topic: str, digest: str | None) -> Resolution | None:
-        """Return what is done of one topic, or would be (without a digest); None where it is refused."""
+    def _send(self, topic: str, digest: str | None) -> Resolution | None:
+        """Return what is done to one topic, or would be done (without a digest); None if it is refused."""
         order = replace(self.order, topic=topic, digest=digest)
         try:
             return self.client.resolve(self.now.flow, order, dry_run=digest is None, expected_epoch=self.now.epoch)
@@ -166,7 +167,7 @@ class _Many:
 
     def _judge(self, count: int) -> None:
         if not count:
-            output.note(f"no topic of {self.now.flow} that matches {self.order.topic!r} stands still")
+            output.note(f"no topic of {self.now.flow} that matches {self.order.topic!r} has stopped")
         if self.refused:
             first = [f"{topic}: {error}" for topic, error in list(self.refused.items())[:_REFUSALS_SHOWN_MAX]]
             more = len(self.refused) - len(first)
@@ -177,23 +178,19 @@ class _Many:
             )
 
 
-def _confirm(flow: str, topic: str, told: Resolution) -> None:
-    _ask(flow, topic, {topic: told})
-
-
-def _ask(flow: str, what: str, told: Mapping[str, Resolution]) -> None:
+def _ask(flow: str, what: str, plans: Mapping[str, Resolution]) -> None:
     """Return if the operator agrees.
 
     Raises:
-        PreflightFailed: There is nobody to ask, or the answer is no.
+        PreflightFailed: There is no terminal to ask on, or the answer is no.
     """
     if not sys.stdin.isatty():
         raise PreflightFailed(
-            f"nobody can be asked whether {what} of {flow} may be resolved like this",
+            f"no terminal to ask on whether {what} of {flow} may be resolved like this",
             next_step="look at it with --dry-run, then repeat with --yes",
         )
-    for topic, plan in told.items():
-        if len(told) > 1:
+    for topic, plan in plans.items():
+        if len(plans) > 1:
             output.line(f"{topic}:")
         _text(plan)
     if not typer.confirm("Do it?"):
@@ -204,7 +201,7 @@ def _wait(client: ControlClient, flow: str, topics: Sequence[str], timeout_secon
     """Return once all of them are copied again.
 
     Raises:
-        TimedOut: Some are not within the time, which counts for all of them together.
+        TimedOut: Some are not within the time, which is for all of them together.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
@@ -219,7 +216,7 @@ def _wait(client: ControlClient, flow: str, topics: Sequence[str], timeout_secon
             )
             raise TimedOut(
                 f"{of_many}{first} is {state}, not yet {MirrorState.ACTIVE}, after {output.age(timeout_seconds)}",
-                why="the resolution is recorded and goes on",
+                why="the resolution is recorded and will go on",
                 next_step=f"replicator mirror describe {flow} {first} --events",
             )
         time.sleep(_POLL_SECONDS)

@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from replicator.cli.failure import tell
+from replicator.cli.failure import report
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from replicator.model.spec import Spec
 
-LogLevelOption = Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+LogLevelOption = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")]
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="The flow file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file.")],
     log_level: LogLevelOption = "INFO",
 ) -> None:
-    """Run the flows of a file until SIGTERM; SIGHUP reads the file again."""
-    # A reload that is asked for from here on waits until the daemon can do it; it would end this process.
+    """Run the flows of a file until SIGTERM.
+
+    SIGHUP reloads the file.
+    """
+    # From here on, a reload request waits until the daemon can handle it; otherwise SIGHUP would end this process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    # The daemon's packages are loaded here only: every other command starts without them.
+    # The daemon's packages are loaded only here: every other command starts without them.
     from replicator.daemon.daemon import Daemon
 
     spec = prepared(file, log_level)
@@ -37,10 +40,10 @@ def command(
 
 
 def run_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
-    """Run a daemon, then end this process with the code of its outcome, whatever its threads still wait for.
+    """Run a daemon, then exit with the code of its outcome, whatever its threads still wait for.
 
-    All that is to be kept was written and closed by then. What is left are threads that wait for brokers, some of them
-    for half a minute and longer: whoever sent SIGTERM would kill us before they are joined.
+    By then, everything worth keeping has been written and closed. The threads that are left wait for brokers, some of
+    them for half a minute or longer: whoever sent SIGTERM would kill us before they could be joined.
     """
     import asyncio
     import os
@@ -50,8 +53,8 @@ def run_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
         code = 0
         try:
             runner.run(work)
-        except Exception as error:  # noqa: BLE001 - told like any other, but without the wait
-            code = tell(error)
+        except Exception as error:  # noqa: BLE001 - reported like any other, but without the wait
+            code = report(error)
         except KeyboardInterrupt:
             code = 130
         sys.stdout.flush()
@@ -60,7 +63,7 @@ def run_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
 
 
 def prepared(file: Path, log_level: str) -> Spec:
-    """Set up logging and return what the file means.
+    """Set up logging and return the flow file, parsed and checked.
 
     Raises:
         UsageError: There is no such log level.

@@ -1,4 +1,4 @@
-"""`replicator switch`: how far a switch is, undo it, and what there was before."""
+"""`replicator switch`: progress of a switch, how to undo it, and its history."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from replicator.cli.output import Format
 from replicator.model.status import SCHEMA_VERSION
 from replicator.model.switch.status import SwitchStatus, to_json
 
-app = typer.Typer(no_args_is_help=True, help="Switches: flows that change, or changed, to their other region.")
+app = typer.Typer(no_args_is_help=True, help="Switches of a flow to its other side: status, history, abort.")
 
 TargetLostOption = Annotated[
     bool,
-    typer.Option("--target-lost", help="Behind the fence: the target has died, open the closed source again."),
+    typer.Option("--target-lost", help="Even after the fence: the target is lost, so reopen the closed source."),
 ]
 
 
@@ -30,7 +30,10 @@ def status(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Show the running switch of a flow, or the last one: steps, groups, cut and loss."""
+    """Show the running or last switch of a flow.
+
+    Its steps, consumer groups, cut and loss.
+    """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         switches = client.switches(flow)
     if form in {Format.JSON, Format.YAML}:
@@ -79,10 +82,13 @@ def abort(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Undo the running switch: before the fence the source opens again, and copying goes on."""
+    """Undo the running switch, up to its fence.
+
+    The source opens again, and copying goes on.
+    """
     if target_lost and not yes:
         remote.confirmed(
-            f"Open the source of {flow} again, and never open its target by this switch?", next_step="repeat with --yes"
+            f"Reopen the source of {flow}, and never open its target by this switch?", next_step="repeat with --yes"
         )
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         switch = client.abort_switch(flow, actor=remote.actor(), reason=reason, target_lost=target_lost)
@@ -90,7 +96,7 @@ def abort(
 
 
 def show(switch: SwitchStatus, form: Format) -> None:
-    """Show one switch in the wanted form."""
+    """Show one switch in the requested format."""
     if form in {Format.JSON, Format.YAML}:
         output.document(form, {"schema_version": SCHEMA_VERSION, "flow": switch.flow, "switch": to_json(switch)})
     elif form is Format.NAME:

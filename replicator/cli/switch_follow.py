@@ -1,4 +1,4 @@
-"""Follows a switch until it has ended: its steps, what it waits for, and whether the other side follows in the end."""
+"""Follows a switch to its end: its steps, what it waits for, and whether the other side follows at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How an order is given: what is asked, waited for and shown."""
+    """How an order is given: whether to ask and to wait, and how to print."""
 
     dry_run: bool
     yes: bool
@@ -36,7 +36,7 @@ class Manner:
 
 @dataclass(slots=True)
 class _Shown:
-    """What was shown of a switch so far."""
+    """How much of a switch was shown so far."""
 
     quiet: bool
     steps: int = 0
@@ -63,7 +63,7 @@ def follow(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
     shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
     deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
     while True:
-        switch = _now(client, switch)
+        switch = _reread(client, switch)
         shown.show(switch)
         if switch.finished or (switch.confirm and _waits_for_agreement(switch)):
             break
@@ -116,11 +116,11 @@ def _agree(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
 
 
 def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
-    """Follow the switchover of the reverse flow that a failback ordered, by its journal on the other cluster.
+    """Follow the switchover of the reverse flow that a failback ordered, from its journal on the other cluster.
 
     Raises:
         PreflightFailed: It was undone: the target is still the open side.
-        Conflict: A failover took over from it.
+        Conflict: A failover replaced it.
         TimedOut: It is not done, or the other side does not follow, within the time-out.
     """
     shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
@@ -128,7 +128,7 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> 
     while True:
         sides = _look(client, switch, deadline)
         if sides is None:
-            output.note(f"`replicator switch status {switch.reverse_flow}` shows how far its switchover has got")
+            output.note(f"`replicator switch status {switch.reverse_flow}` shows how far its switchover is")
             return
         back = _found(sides.reverse, back_id(switch.id))
         if back is not None:
@@ -156,11 +156,11 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> 
 
 
 def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
-    """Wait until one side is open and the other one follows it, and say so.
+    """Wait until one side is open and the other follows it, and say so.
 
     Raises:
-        Conflict: Another side is open than the switch has opened.
-        TimedOut: It does not follow within the time-out.
+        Conflict: The open side is not the one that the switch opened.
+        TimedOut: The other side does not follow within the time-out.
     """
     flow = client.status(switch.flow).flows[0]
     comes_back = switch.verb is Verb.FAILBACK and any(step.step == "switch_back" for step in switch.steps)
@@ -171,11 +171,11 @@ def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: M
     while True:
         sides = _look(client, switch, deadline)
         if sides is None:
-            return  # of an older version: it tells nothing of the other flow
+            return  # an older daemon: it reports nothing about the other flow
         if sides.open_side and sides.open_side != side:
             raise Conflict(
                 f"{switch.verb} {switch.id} is done, but {sides.open_side} is the open side, not {side}",
-                why="it has been switched again since",
+                why="the flow has been switched again since",
                 next_step=f"replicator switch history {switch.flow}",
             )
         if not sides.waits_for:
@@ -196,20 +196,20 @@ def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: M
         output.line(f"{sides.open_side} is open, and the other side follows: {states}")
 
 
-def _now(client: ControlClient, switch: SwitchStatus) -> SwitchStatus:
+def _reread(client: ControlClient, switch: SwitchStatus) -> SwitchStatus:
     """Return a switch as it is now.
 
     Raises:
-        Conflict: A failover took over from it: it is no more.
+        Conflict: A failover replaced it.
     """
     return _found(client.switches(switch.flow), switch.id) or switch
 
 
 def _found(switches: Iterable[SwitchStatus], switch_id: str) -> SwitchStatus | None:
-    """Return the switch with this id, None where there is none.
+    """Return the switch with this id, or None.
 
     Raises:
-        Conflict: A failover took over from it: it is no more.
+        Conflict: A failover replaced it.
     """
     for one in switches:
         if one.id == switch_id:
@@ -217,17 +217,17 @@ def _found(switches: Iterable[SwitchStatus], switch_id: str) -> SwitchStatus | N
         if one.replaces == switch_id:
             raise Conflict(
                 f"switchover {switch_id} of {one.flow!r} was replaced by {one.verb} {one.id}",
-                why=f"{one.actor or 'somebody'} ordered it{f': {one.reason}' if one.reason else ''}",
+                why=f"{one.actor or 'someone'} ordered it{f': {one.reason}' if one.reason else ''}",
                 next_step=f"replicator switch status {one.flow}",
             )
     return None
 
 
 def _look(client: ControlClient, switch: SwitchStatus, deadline: float) -> BothSides | None:
-    """Return how a switch left both sides; a cluster that does not answer for a moment is asked again.
+    """Return how a switch left both sides; a cluster that briefly does not answer is asked again.
 
     Raises:
-        KafkaError: It does not answer until the deadline, or refuses.
+        KafkaError: It does not answer before the deadline, or refuses.
     """
     while True:
         try:
@@ -238,9 +238,9 @@ def _look(client: ControlClient, switch: SwitchStatus, deadline: float) -> BothS
         time.sleep(_POLL_SECONDS)
 
 
-def turns_back(client: ControlClient, switch: SwitchStatus) -> bool:
+def is_switching_back(client: ControlClient, switch: SwitchStatus) -> bool:
     """Return whether the switchover that a failback ordered is under way."""
-    with contextlib.suppress(ReplicatorError):  # the other cluster cannot be asked now
+    with contextlib.suppress(ReplicatorError):  # the other cluster does not answer right now
         sides = client.both_sides(switch.flow, switch.id)
         ids = [one.id for one in sides.reverse if one.outcome is Outcome.RUNNING] if sides is not None else []
         return back_id(switch.id) in ids

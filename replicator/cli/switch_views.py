@@ -1,4 +1,4 @@
-"""How switches are shown: what one would do, how far it is, and what it cost."""
+"""How switches are printed: what one would do, how far it is, and what it cost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plan(order: Order, found: SwitchPlan) -> None:
     for number, step in enumerate(found.steps, 1):
         output.line(f"  {number:>2}. {step}")
         if number == found.undone_until and number < len(found.steps):
-            output.line("      -- up to here `replicator switch abort` undoes all of it --")
+            output.line("      -- up to here, `replicator switch abort` undoes all of it --")
     if found.topics and not order.topics:
         output.line(f"topics ({len(found.topics):,}): {_some(found.topics, _PLANNED_MAX)}")
     left_out(found.left_out)
@@ -55,7 +55,7 @@ def plan(order: Order, found: SwitchPlan) -> None:
 
 
 def left_out(topics: tuple[tuple[str, str], ...]) -> None:
-    """Show which mirrors of the flow a switch is not about."""
+    """Show which mirrors of the flow a switch leaves out."""
     for topic, why in topics[:_TOPICS_SHOWN_MAX]:
         output.line(f"left out: {topic} {why}")
     if len(topics) > _TOPICS_SHOWN_MAX:
@@ -68,21 +68,21 @@ def losses(found: SwitchPlan) -> None:
         return
     age = f", as seen {output.age(found.observed_age_seconds)} ago" if found.observed_age_seconds is not None else ""
     if found.observed_age_seconds is None and found.unseen:
-        output.line("loss if it were done now: not known")
+        output.line("loss if done now: not known")
     else:
         least = "at least " if found.unseen else ""
-        output.line(f"loss if it were done now: {least}{found.known_loss:,} offsets{age}")
+        output.line(f"loss if done now: {least}{found.known_loss:,} offsets{age}")
     for topic, partition, offsets in found.lossy[:_LOSSES_SHOWN_MAX]:
         output.line(f"  {topic}-{partition}: {offsets:,}")
     if len(found.lossy) > _LOSSES_SHOWN_MAX:
         output.line(f"  and {len(found.lossy) - _LOSSES_SHOWN_MAX} more partitions")
     if found.unseen:
-        output.line(f"of {found.unseen} partitions the source's end was never seen: what they lose is not known")
+        output.line(f"for {found.unseen} partitions the source's end was never seen: their loss is not known")
     for topic, partition, offsets in found.foreign[:_LOSSES_SHOWN_MAX]:
-        output.line(f"  {topic}-{partition}: somebody else wrote {offsets:,} offsets to the target: they stay there")
+        output.line(f"  {topic}-{partition}: someone else wrote {offsets:,} offsets to the target: they stay there")
     if len(found.foreign) > _LOSSES_SHOWN_MAX:
-        output.line(f"  and {len(found.foreign) - _LOSSES_SHOWN_MAX} more partitions that somebody else wrote to")
-    output.line("what the source took after it was seen last is lost too; when it returns, the tail tells exactly")
+        output.line(f"  and {len(found.foreign) - _LOSSES_SHOWN_MAX} more partitions that someone else wrote to")
+    output.line("also lost: what the source took after it was last seen; its tail shows the exact loss when it returns")
 
 
 def headline(switch: SwitchStatus) -> str:
@@ -104,7 +104,7 @@ def headline(switch: SwitchStatus) -> str:
 
 
 def _meant(flow: str, topics: tuple[str, ...]) -> str:
-    """Return a flow with the topics that are switched alone."""
+    """Return a flow, with its topics if only some are switched."""
     return f"{flow} (only {_some(topics, _TOPICS_SHOWN_MAX)})" if topics else flow
 
 
@@ -124,7 +124,7 @@ def status(switch: SwitchStatus, *, wide: bool) -> None:
     output.line(headline(switch))
     if switch.reason or switch.actor:
         reason = f": {printable(switch.reason)}" if switch.reason else ""
-        output.line(f"  ordered by {printable(switch.actor) or 'nobody known'}{reason}")
+        output.line(f"  ordered by {printable(switch.actor) or 'unknown'}{reason}")
     if switch.stopped_by:
         output.line(f"  {printable(switch.stopped_by)}")
     for step in switch.steps:
@@ -150,7 +150,7 @@ def status(switch: SwitchStatus, *, wide: bool) -> None:
 
 
 def outcome(switch: SwitchStatus) -> None:
-    """Show what a switch cost, and what it was not about."""
+    """Show what a switch cost, and what it left out."""
     left_out(switch.left_out)
     if switch.groups_exact or switch.groups_inexact:
         output.line(f"consumer groups: {switch.groups_exact or 0} exact, {switch.groups_inexact or 0} not")
@@ -166,29 +166,29 @@ def outcome(switch: SwitchStatus) -> None:
         output.line(f"cut: {partitions}, nothing is lost")
     else:
         age = switch.observed_age_seconds
-        seen = f", the source as seen {output.age(age)} before" if age is not None else ""
-        # A daemon of an older version does not send a loss of 0; then the cuts tell.
+        seen = f", with the source as seen {output.age(age)} before" if age is not None else ""
+        # An older daemon does not send a loss of 0; then the cuts have it.
         losses = [cut.loss for cut in switch.cuts if cut.loss is not None]
         known = sum(losses) if switch.known_loss is None and losses else switch.known_loss
-        lost = "how much is lost is not known"
+        lost = "loss not known"
         if known is not None:
             lost = f"{known:,} offsets are lost as far as is known{seen}"
         output.line(f"cut: {partitions}, {lost}")
         if switch.unknown_losses:
-            output.line(f"  of {switch.unknown_losses} partitions the source was never seen")
+            output.line(f"  for {switch.unknown_losses} partitions the source was never seen")
         tail = "not known until the source returns" if switch.known_tail is None else f"{switch.known_tail:,} offsets"
         output.line(f"tail of the old source (the exact loss): {tail}")
     if foreign:
-        output.line(f"somebody else wrote {sum(foreign):,} offsets to {len(foreign)} partitions before the fence")
+        output.line(f"someone else wrote {sum(foreign):,} offsets to {len(foreign)} partitions before the fence")
         lost = "what the source had at these offsets is not on the target"
-        output.line(f"  they stay: {lost if switch.verb is Verb.FAILOVER else 'they count as written behind it'}")
+        output.line(f"  they stay: {lost if switch.verb is Verb.FAILOVER else 'they count as written after it'}")
 
 
 def _restorations(switch: SwitchStatus) -> None:
     if not switch.restorations:
         output.line("no partition of the old source holds more than was copied")
         return
-    words = {"recreate": "deleted there, and mirrored anew", "append": "kept, and appended to (offsets are mapped)"}
+    words = {"recreate": "deleted there and mirrored again", "append": "kept and appended to (offsets are mapped)"}
     for one in switch.restorations:
         output.line(f"  {one.topic}: holds {one.tail:,} offsets that were never copied; {words.get(one.how, one.how)}")
     if switch.confirm:

@@ -1,4 +1,4 @@
-"""`replicator switchover`, `failover` and `failback`: tell what will be done, ask, order it, and show how it goes."""
+"""`replicator switchover`, `failover` and `failback`: show the plan, ask, order it, and follow it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicator.cli import findings, output, remote, switch_views
 from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption
 from replicator.cli.output import Format
 from replicator.cli.switch import show
-from replicator.cli.switch_follow import Manner, follow, follow_back, turns_back
+from replicator.cli.switch_follow import Manner, follow, follow_back, is_switching_back
 from replicator.errors import PreflightFailed, UsageError
 from replicator.model.report import to_json as report_to_json
 from replicator.model.status import SCHEMA_VERSION
@@ -24,34 +24,40 @@ if TYPE_CHECKING:
     from replicator.rpc.client import ControlClient
 
 TopicsOption = Annotated[
-    list[str] | None, typer.Option("--topics", help="Only this source topic; repeat for more. Default: the whole flow.")
+    list[str] | None,
+    typer.Option("--topics", metavar="TOPIC", help="Only this source topic; repeat for more. Default: the whole flow."),
 ]
 StoppedOption = Annotated[
     bool,
-    typer.Option("--producers-stopped", help="You state that nobody writes to the source: no rules close it."),
+    typer.Option("--producers-stopped", help="You assert that nobody writes to the source: it is not closed by ACLs."),
 ]
 ReverseOption = Annotated[
-    bool, typer.Option("--reverse", help="Afterwards the flow with `reverse_of` copies what is written to the target.")
+    bool, typer.Option("--reverse", help="Afterwards, start the flow with `reverse_of`, which copies back.")
 ]
 InexactOption = Annotated[
-    bool, typer.Option("--inexact-groups", help="Go on though a consumer group cannot be carried over exactly.")
+    bool, typer.Option("--inexact-groups", help="Go on even if a consumer group cannot keep its exact position.")
 ]
-WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or as soon as ordered.")]
+WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or once it is ordered.")]
 TimeoutOption = Annotated[
-    str, typer.Option("--timeout", metavar="DURATION", help="Longest way to the fence; then the source opens again.")
+    str,
+    typer.Option(
+        "--timeout", metavar="DURATION", help="Longest time up to the fence; after that the source opens again."
+    ),
 ]
+FailoverTimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="Longest --wait.")]
 RehearseOption = Annotated[
-    bool, typer.Option("--rehearse", help="Only look whether it could be done now, and what stands in the way.")
+    bool, typer.Option("--rehearse", help="Only check whether it could be done now, and what would prevent it.")
 ]
 ConfirmFlowOption = Annotated[
-    str | None, typer.Option("--confirm", metavar="FLOW", help="The flow's name once more, where nobody can be asked.")
+    str | None, typer.Option("--confirm", metavar="FLOW", help="The flow's name again, instead of a prompt.")
 ]
 AppendOption = Annotated[
-    bool, typer.Option("--append", help="Append to topics with a tail (mapped) rather than re-create them (identical).")
+    bool,
+    typer.Option("--append", help="Append to topics with a tail (mapped) instead of re-creating them (identical)."),
 ]
-StayOption = Annotated[bool, typer.Option("--stay", help="Mirror back, and leave the target the open side.")]
+StayOption = Annotated[bool, typer.Option("--stay", help="Mirror back, but leave the target open.")]
 AgreeOption = Annotated[
-    str | None, typer.Option("--confirm", metavar="DIGEST", help="Agree to what `switch status` shows.")
+    str | None, typer.Option("--confirm", metavar="DIGEST", help="Agree to what `replicator switch status` shows.")
 ]
 
 
@@ -73,9 +79,9 @@ def switchover(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Move a flow to its target, with nothing lost and nothing doubled; both sides are up.
+    """Move a flow to its target while both sides are up.
 
-    Until the fence `replicator switch abort` undoes all of it.
+    Nothing is lost, nothing is duplicated. Up to the fence, `replicator switch abort` undoes all of it.
     """
     manner = Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
     options = Options(
@@ -98,16 +104,17 @@ def failover(
     dry_run: DryRunOption = False,
     confirm: ConfirmFlowOption = None,
     wait: WaitOption = True,
-    timeout: TimeoutOption = "2m",
+    timeout: FailoverTimeoutOption = "2m",
     form: output.FormatOption = Format.TABLE,
     address: remote.AddressOption = remote.ADDRESS,
     tls_ca: remote.CaOption = None,
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Open the target of a flow whose source is lost; what was not copied is lost, and told first.
+    """Open the target of a flow whose source is lost.
 
-    With --rehearse nothing is changed; it exits with 3 if a finding is red.
+    What was not copied is lost; the loss is shown first. --rehearse changes nothing, and exits with 3 if a check
+    fails.
     """
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         if rehearse:
@@ -139,22 +146,22 @@ def failback(
     tls_cert: remote.CertOption = None,
     tls_key: remote.KeyOption = None,
 ) -> None:
-    """Bring a flow back to its source after a failover or switchover.
+    """Bring a flow back to its source after a switch.
 
-    What the old source holds beyond the cut is exported and shown; you agree before anything of it is replaced.
+    What the old source holds beyond the cut is exported and shown; nothing of it is replaced before you agree.
     """
     manner = Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         if confirm is not None and dry_run:
             raise UsageError(
-                "--confirm is the agreement itself: it cannot be tried out",
-                next_step=f"to see what is agreed to: replicator switch status {flow}",
+                "--confirm agrees for real: it cannot be combined with --dry-run",
+                next_step=f"to see what you agree to: replicator switch status {flow}",
             )
         if confirm is not None:
             if append or stay or inexact_groups or topics:
                 raise UsageError(
                     "--confirm agrees to what was ordered: it takes no --append, --stay, --inexact-groups or --topics",
-                    next_step=f"to see what is agreed to: replicator switch status {flow}; to order something else: "
+                    next_step=f"to see what you agree to: replicator switch status {flow}; to order something else: "
                     f"replicator switch abort {flow}, then replicator failback {flow} with what you want",
                 )
             running = client.confirm_switch(flow, confirm, actor=remote.actor())
@@ -187,7 +194,7 @@ def _order(verb: Verb, flow: str, topics: list[str] | None, options: Options, re
 
 def _rehearse(client: ControlClient, flow: str, form: Format) -> None:
     if form is Format.NAME:
-        raise UsageError("a rehearsal has no output name", next_step="use -o table, json or yaml")
+        raise UsageError("--rehearse does not support -o name", next_step="use -o table, json or yaml")
     report = client.rehearse(flow)
     if form in {Format.JSON, Format.YAML}:
         output.document(form, {"schema_version": SCHEMA_VERSION, **report_to_json(report)})
@@ -197,10 +204,10 @@ def _rehearse(client: ControlClient, flow: str, form: Format) -> None:
 
 
 def _carry_out(client: ControlClient, order: Order, manner: Manner) -> None:
-    """Tell what an order does, ask, give it, and follow it.
+    """Show what an order does, ask, give it, and follow it.
 
     Raises:
-        PreflightFailed: It is refused, or the operator does not want it.
+        PreflightFailed: It is refused, or the operator declines.
         TimedOut: It is not done within the time-out; it goes on.
     """
     client.about_to_order()
@@ -218,7 +225,7 @@ def _carry_out(client: ControlClient, order: Order, manner: Manner) -> None:
         raise PreflightFailed(
             f"{order.verb} of {order.flow!r} cannot begin",
             why="; ".join(plan.problems),
-            next_step="correct that, then repeat the command",
+            next_step="fix that, then repeat the command",
         )
     if manner.dry_run:
         return
@@ -240,26 +247,26 @@ def _ask(order: Order) -> None:
         return
     if not sys.stdin.isatty():
         raise PreflightFailed(
-            f"nobody can be asked whether {order.flow} may lose what was not copied",
+            f"no terminal to ask on whether {order.flow} may lose what was not copied",
             next_step=f"look at it with --dry-run, then repeat with --confirm {order.flow}",
         )
     if typer.prompt(f"Type the flow's name to fail over ({order.flow})") != order.flow:
-        raise PreflightFailed("that is not the flow's name: nothing was done")
+        raise PreflightFailed("not the flow's name: nothing was done")
 
 
 def _already(client: ControlClient, order: Order, plan: SwitchPlan, manner: Manner) -> None:
-    """Say that nothing is to be done; follow the switch if it is under way."""
+    """Say that there is nothing to do; follow the switch if it is under way."""
     switches = client.switches(order.flow)
     last = switches[-1] if switches else None
     waits = manner.wait and not manner.dry_run
     if last is not None and last.outcome is Outcome.RUNNING and waits:
         follow(client, last, manner)
         return
-    turning = last is not None and last.verb is Verb.FAILBACK and turns_back(client, last)
-    if last is not None and turning and waits:
+    switching_back = last is not None and last.verb is Verb.FAILBACK and is_switching_back(client, last)
+    if last is not None and switching_back and waits:
         follow_back(client, last, manner)
         return
-    under_way = last is not None and (last.outcome is Outcome.RUNNING or turning)
+    under_way = last is not None and (last.outcome is Outcome.RUNNING or switching_back)
     word = "already_under_way" if under_way else "already_done"
     match manner.form:
         case Format.JSON | Format.YAML:

@@ -1,4 +1,4 @@
-"""`replicator validate FILE`: is the file right, which rights does it need, and are the clusters as it says?"""
+"""`replicator validate FILE`: is the file right, which rights does it need, and do the clusters match it?"""
 
 from __future__ import annotations
 
@@ -35,26 +35,29 @@ class ValidateFormat(enum.StrEnum):
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="The flow file.", show_default=False)],
-    connect: Annotated[
-        bool, typer.Option("--connect", help="Look at the clusters too; changes nothing there.")
-    ] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file.", show_default=False)],
+    connect: Annotated[bool, typer.Option("--connect", help="Check the clusters too; changes nothing there.")] = False,
     acls: Annotated[
         bool | None,
-        typer.Option("--acls/--no-acls", help="Print the least rights as commands.", show_default="only offline"),
+        typer.Option(
+            "--acls/--no-acls",
+            help="Print commands that grant the rights it needs.",
+            show_default="only without --connect",
+        ),
     ] = None,
-    form: Annotated[ValidateFormat, typer.Option("--output", "-o", help="How to print.")] = ValidateFormat.TABLE,
+    form: Annotated[ValidateFormat, typer.Option("--output", "-o", help="Output format.")] = ValidateFormat.TABLE,
 ) -> None:
-    """Check a flow file; with --connect also the clusters, their topics and our rights.
+    """Check a flow file, and optionally the clusters.
 
-    Exits with 78 and all mistakes of the file, 3 if a check with --connect is red, else 0.
+    --connect checks the clusters, their topics and our rights. Exits with 78 and lists all mistakes of the file; with
+    3 if a check of --connect fails; else with 0.
     """
     from replicator.config.load import load  # pydantic and ruamel.yaml, only when used
 
     try:
         spec = load(file, os.environ)
     except ConfigError as error:
-        error.next_step = "correct the file, then the same command again"  # it would name this command
+        error.next_step = "fix the file, then repeat the command"  # it would name this very command
         raise
     wanted = not connect if acls is None else acls
     if form is ValidateFormat.JSON:
@@ -69,7 +72,7 @@ def command(
             findings.show(report)
         else:
             output.line(f"{file}: ok")
-            output.note("next: replicator validate --connect looks at the clusters too")
+            output.note("next: replicator validate --connect checks the clusters too")
     if report is not None:
         findings.judge(report)
 
@@ -90,7 +93,7 @@ def _print_summary(spec: Spec) -> None:
 
     for cluster in spec.clusters:
         user = f" as {cluster.security.username}" if cluster.security.username else ""
-        identity = f", must be {cluster.cluster_id}" if cluster.cluster_id else ""
+        identity = f", id must be {cluster.cluster_id}" if cluster.cluster_id else ""
         servers = format_bootstrap(cluster.bootstrap)
         output.line(f"cluster {cluster.alias}: {servers} ({cluster.security.protocol}{user}{identity})")
     for flow in spec.flows:
@@ -105,16 +108,16 @@ def _facts(spec: Spec, flow: FlowSpec) -> Iterable[tuple[str, str]]:
     yield "topics", _selection(flow.topics)
     renamed = flow.rename
     if renamed.prefix is not None:
-        yield "called on the target", f"{renamed.prefix}<name>"
+        yield "name on the target", f"{renamed.prefix}<name>"
     elif renamed.regex is not None:
-        yield "called on the target", f"{renamed.regex} becomes {renamed.to}"
+        yield "name on the target", f"{renamed.regex} becomes {renamed.to}"
     limits = flow.limits
-    rate = "any speed" if limits.bytes_per_second is None else f"{limits.bytes_per_second / 1e6:,.1f} MB/s"
+    rate = "no rate limit" if limits.bytes_per_second is None else f"{limits.bytes_per_second / 1e6:,.1f} MB/s"
     yield "limits", f"{limits.in_flight_bytes >> 20} MiB in flight, {rate}"
     offsets = Offsets.MAPPED if flow.both_ways else flow.offsets
     yield "starts at", f"{flow.start} (offsets: {offsets}, isolation: {flow.isolation})"
     if flow.both_ways:
-        yield "left out", f"what flows wrote to {flow.source}; both sides are open, and stay so"
+        yield "left out", f"what flows wrote to {flow.source}; both sides are open and stay open"
     site = spec.daemon.site
     if site is not None and site != flow.target:
         yield "run by", f"the daemon whose site is {flow.target}, not this one ({site})"
@@ -133,7 +136,7 @@ def _pattern(pattern: Pattern) -> str:
 
 
 def _rights(spec: Spec, flow: FlowSpec) -> Iterable[tuple[ClusterSpec, str, Sequence[Grant]]]:
-    """Yield cluster, its role in the flow and what is needed there."""
+    """Yield each cluster, its role in the flow, and the rights needed there."""
     from replicator.core.acl.rights import source_rights, target_rights
 
     yield spec.cluster(flow.source), "source", source_rights(flow)
@@ -145,7 +148,7 @@ def _print_rights(spec: Spec) -> None:
     from replicator.core.acl.rights import NOT_NEEDED, principal, wider_than_selection
 
     output.line()
-    output.line("least rights, as commands (only where the cluster has an authorizer; --no-acls leaves them out)")
+    output.line("commands that grant the rights it needs, if the cluster has an authorizer (--no-acls hides them)")
     for flow in spec.flows:
         for cluster, role, grants in _rights(spec, flow):
             who = principal(cluster.security)
@@ -157,7 +160,7 @@ def _print_rights(spec: Spec) -> None:
                 output.line(f"# {grant.why}")
                 output.line(acl_command(grant, cluster))
         if wider_than_selection(flow.topics):
-            output.line("# an ACL knows names and prefixes only: these reach further than the flow's selection")
+            output.line("# an ACL knows only names and prefixes: these cover more than the flow selects")
     output.line()
     for text in NOT_NEEDED:
         output.line(f"# {text}")

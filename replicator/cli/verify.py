@@ -1,10 +1,9 @@
-"""`replicator verify`: every record of a flow, source against target."""
+"""`replicator verify`: compares every record of a flow, source against target."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +15,9 @@ from replicator.errors import TimedOut, Undecided, Unequal, UsageError
 from replicator.model.spec import SideName
 
 if TYPE_CHECKING:
-    from replicator.engine.verify.pool import VerifyProgress
+    from replicator.engine.verify.pool import Progress
     from replicator.engine.verify.result import TopicVerdict, VerifyResult
     from replicator.model.spec import FlowSpec, Spec
-
-    Tell = Callable[[VerifyProgress], None]
 
 FORMATS = (output.Format.TABLE, output.Format.WIDE, output.Format.JSON, output.Format.YAML)
 
@@ -44,45 +41,54 @@ _DIFFERENCE_COLUMNS = (
 
 
 def command(
-    flow: Annotated[str, typer.Argument(help="Flow of the file.")],
-    config: Annotated[Path, typer.Option("--config", "-c", help="The flow file.")],
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Name of the flow.")],
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The flow file.")],
     *,
     topic: Annotated[
-        list[str] | None, typer.Option("--topic", help="Source topic; repeat for more. Default: all of the flow.")
+        list[str] | None,
+        typer.Option("--topic", metavar="TOPIC", help="Only this source topic; repeat for more. Default: all topics."),
     ] = None,
     form: output.FormatOption = output.Format.TABLE,
     wait: Annotated[
-        str, typer.Option("--wait", help="How long the target may take to reach the source's end as it is now.")
+        str,
+        typer.Option("--wait", metavar="DURATION", help="How long to wait for the target to reach the source's end."),
     ] = "30s",
     digest: Annotated[bool, typer.Option("--digest", help="Compare digests of ranges of offsets.")] = False,
     range_offsets: Annotated[
-        int | None, typer.Option("--range-offsets", min=1, help="Size of a range (100000), with --digest.")
+        int | None,
+        typer.Option("--range-offsets", min=1, help="With --digest: offsets per range. Default: 100000."),
     ] = None,
     side: Annotated[
         SideName | None,
-        typer.Option("--side", help="Read this side only and write its digests, with --digest and -o json."),
+        typer.Option("--side", help="With --digest and -o json: read only this side, and print its digests."),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option("--against", help="Read one side only and compare it with the other's digests in this file."),
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="With --digest: read only one side, and compare it with the other's digests in FILE.",
+        ),
     ] = None,
     continuous: Annotated[
-        bool, typer.Option("--continuous", help="Go on comparing what is new, until something differs.")
+        bool, typer.Option("--continuous", help="Keep comparing new records until something differs.")
     ] = False,
-    every: Annotated[str, typer.Option("--every", help="Time between two rounds, with --continuous.")] = "30s",
+    every: Annotated[
+        str, typer.Option("--every", metavar="DURATION", help="With --continuous: time between two rounds.")
+    ] = "30s",
 ) -> None:
-    """Compare both sides of a flow: offset, time, key, value and headers of every record.
+    """Compare every record of a flow on both sides.
 
-    Exits with 0 if all are equal, 1 with the first differences, 5 if what is there is equal and the target had
-    not reached the source's end in time.
+    Offset, time, key, value and headers are compared. Exits with 0 if all records are equal; with 1, and the first
+    differences, if not; with 5 if what is there is equal but the target did not reach the source's end in time.
 
-    With --digest whole ranges of offsets are compared by one digest each. `--side source -o json` on one site and
-    `--against FILE` on the other let nothing but digests cross the line between them.
+    --digest compares whole ranges of offsets, by one digest each. `--side source -o json` at one site and
+    `--against FILE` at the other send nothing but digests between them.
     """
     from replicator.config.load import load  # pydantic and ruamel.yaml, only when used
 
     if form not in FORMATS:
-        raise UsageError(f"verify has no output {form}", next_step="use -o table, wide, json or yaml")
+        raise UsageError(f"verify does not support -o {form}", next_step="use -o table, wide, json or yaml")
     _refuse_mixed(digest=digest, continuous=continuous, of_digest=(range_offsets, side, against))
     seconds = remote.duration(wait, "--wait")
     pause = remote.duration(every, "--every")
@@ -90,7 +96,7 @@ def command(
     asked = Asked(spec, _flow(spec, flow), tuple(topic or ()), form, seconds, wait)
     if asked.flow.both_ways and (digest or continuous):
         raise UsageError(
-            f"flow {flow} leaves records out (loop_guard: origin), and digests and --continuous compare all of them",
+            f"flow {flow} leaves records out (loop_guard: origin), but --digest and --continuous compare all of them",
             next_step="use `verify` without --digest and --continuous",
         )
     if digest:
@@ -109,9 +115,9 @@ def command(
 
 def _refuse_mixed(*, digest: bool, continuous: bool, of_digest: tuple[object, ...]) -> None:
     if digest and continuous:
-        raise UsageError("--digest and --continuous are two ways to verify", next_step="use one of them")
+        raise UsageError("--digest and --continuous cannot be combined", next_step="use one of them")
     if not digest and any(option is not None for option in of_digest):
-        raise UsageError("--range-offsets, --side and --against belong to --digest", next_step="add --digest")
+        raise UsageError("--range-offsets, --side and --against need --digest", next_step="add --digest")
 
 
 def _flow(spec: Spec, name: str) -> FlowSpec:
@@ -127,12 +133,12 @@ def _compare(asked: Asked) -> VerifyResult:
 
     options = VerifyOptions(isolation=asked.flow.isolation, wait_seconds=asked.wait_seconds)
 
-    async def compare(tell: Tell) -> VerifyResult:
+    async def compare(show: Progress) -> VerifyResult:
         topics = asked.chosen(await flow_topics(asked.source, asked.flow, asked.target))
-        return await verify(asked.source, asked.target, topics, options, progress=tell, load_views=asked.views)
+        return await verify(asked.source, asked.target, topics, options, progress=show, load_views=asked.views)
 
-    with progress() as tell:
-        return asyncio.run(compare(tell))
+    with progress() as show:
+        return asyncio.run(compare(show))
 
 
 def _print(result: VerifyResult, form: output.Format) -> None:
@@ -171,12 +177,12 @@ def _row(topic: TopicVerdict) -> tuple[str, ...]:
 
 
 def judge(result: VerifyResult, wait: str) -> None:
-    """Return if all is equal.
+    """Return if everything is equal.
 
     Raises:
         Unequal: Records differ, or a topic cannot be compared.
-        TimedOut: All that was compared is equal, and the target has not got everything yet.
-        Undecided: There are records, and none could be compared, or a batch cannot be read.
+        TimedOut: All that was compared is equal, but the target does not have everything yet.
+        Undecided: There are records but none could be compared, or a batch cannot be read.
     """
     if result.equal is False:
         bad = [topic for topic in result.topics if topic.equal is False]
@@ -186,14 +192,14 @@ def judge(result: VerifyResult, wait: str) -> None:
             f"{len(bad)} of {len(result.topics)} topics differ, {output.number(total)} records",
             why=bad[0].problem
             or (f"{bad[0].topic}-{first.partition}@{first.offset} {first.kind}: {first.detail}" if first else ""),
-            next_step=f"`replicator mirror describe FLOW {bad[0].topic} --events` tells the mirror's history; "
+            next_step=f"`replicator mirror describe FLOW {bad[0].topic} --events` shows the mirror's history; "
             "`mirror resolve` repairs it",
         )
     refuse_unread([(topic, part.partition, part.problem) for topic, part in result.unread])
     if result.behind:
         raise TimedOut(
             f"equal so far; after {wait} the target is still {output.number(result.behind)} offsets behind",
-            next_step="`replicator flow status` tells why; repeat with a longer --wait",
+            next_step="`replicator flow status` says why; repeat with a longer --wait",
         )
     if result.equal is None:
         raise Undecided(

@@ -1,10 +1,10 @@
-"""What every kind of `verify` shares: what is asked for, progress, and batches that cannot be read."""
+"""What every kind of `verify` shares: the request, progress, and batches that cannot be read."""
 
 from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,18 +15,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from replicator.engine.verify.compare import Views
-    from replicator.engine.verify.pool import VerifyProgress
+    from replicator.engine.verify.pool import Progress, VerifyProgress
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
-
-    Tell = Callable[[VerifyProgress], None]
 
 _LINE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What every kind of `verify` is asked for; `wait` is `wait_seconds` as it was written."""
+    """What every kind of `verify` is asked for; `wait` is `wait_seconds` as the user wrote it."""
 
     spec: Spec
     flow: FlowSpec
@@ -46,16 +44,16 @@ class Asked:
         return self.spec.cluster(self.flow.target)
 
     async def views(self) -> Views:
-        """Return where offsets stand on the target that are not the source's own."""
+        """Return the offset maps of partitions whose offsets on the target differ from the source's."""
         from replicator.engine.verify.maps import map_views  # the wire package
 
         return await map_views(self.flow, self.source, self.target)
 
     def chosen(self, found: Mapping[str, str]) -> dict[str, str]:
-        """Return the topics asked for, of those found on a cluster (source name -> target name).
+        """Return the requested topics among those found on a cluster (source name -> target name).
 
         Raises:
-            UsageError: One is not among them, or there is none at all.
+            UsageError: One is not among them, or none was found at all.
         """
         for name in self.topics:
             if name not in found:
@@ -69,7 +67,7 @@ class Asked:
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str) -> UsageError:
-    """Return the error for a name that is not known at some place, with those that are."""
+    """Return the error for an unknown name, with the known ones."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     some = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")  # noqa: PLR2004  # fits a line or two
@@ -77,43 +75,43 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str) -> UsageErro
     return UsageError(f"no {kind} {name} in {where}", next_step=step)
 
 
-def progress() -> AbstractContextManager[Tell]:
-    """Tell of progress on standard error for the block: a bar on a terminal, lines elsewhere."""
+def progress() -> AbstractContextManager[Progress]:
+    """Show progress on standard error for the block: a bar on a terminal, lines elsewhere."""
     return _bar() if sys.stderr.isatty() else _lines()
 
 
-def _lines() -> AbstractContextManager[Tell]:
-    """Tell of progress in lines on standard error, one in five seconds."""
+def _lines() -> AbstractContextManager[Progress]:
+    """Show progress as lines on standard error, one every five seconds."""
     from contextlib import nullcontext
 
-    told = 0.0
+    shown_seconds = 0.0
 
-    def tell(now: VerifyProgress) -> None:
-        nonlocal told
-        if now.seconds - told >= _LINE_SECONDS:
-            told = now.seconds
+    def show(now: VerifyProgress) -> None:
+        nonlocal shown_seconds
+        if now.seconds - shown_seconds >= _LINE_SECONDS:
+            shown_seconds = now.seconds
             output.note(_text(now))
 
-    return nullcontext(tell)
+    return nullcontext(show)
 
 
-def _bar() -> AbstractContextManager[Tell]:
-    """Tell of progress with a bar on standard error, gone at the end."""
+def _bar() -> AbstractContextManager[Progress]:
+    """Show progress as a bar on standard error, removed at the end."""
     from contextlib import contextmanager
 
+    from rich import progress as rich_progress
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
 
     @contextmanager
-    def shown() -> Iterator[Tell]:
-        columns = (BarColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    def shown() -> Iterator[Progress]:
+        columns = (rich_progress.BarColumn(), rich_progress.TextColumn("{task.description}"))
+        with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("asking both clusters", total=None)
 
-            def tell(now: VerifyProgress) -> None:
+            def show(now: VerifyProgress) -> None:
                 bar.update(task, total=now.offsets_total, completed=now.offsets_done, description=_text(now))
 
-            yield tell
+            yield show
 
     return shown()
 
@@ -128,20 +126,20 @@ def _text(now: VerifyProgress) -> str:
 
 
 def refuse_unread(unread: Sequence[tuple[str, int, str | None]], done: str = "compared") -> None:
-    """Return if no partition has a batch that cannot be read; of each its topic, its number, and why.
+    """Return if every batch of every partition could be read.
 
     Args:
-        unread: Those that have one.
-        done: What could not be done with them to their ends.
+        unread: Partitions with a batch that cannot be read: topic, number, and why.
+        done: What could not be completed for them.
 
     Raises:
-        Undecided: One has.
+        Undecided: There is such a partition.
     """
     if unread:
         topic, partition, problem = unread[0]
         raise Undecided(
-            f"{len(unread)} {'partition' if len(unread) == 1 else 'partitions'} cannot be {done} to the end",
+            f"{len(unread)} {'partition' if len(unread) == 1 else 'partitions'} cannot be fully {done}",
             why=f"{topic}-{partition}: {problem}",
             next_step=f"`kafka-console-consumer.sh --topic {topic} --partition {partition} --offset OFFSET "
-            "--bootstrap-server ADDRESS` shows what it holds, on each side",
+            "--bootstrap-server ADDRESS` shows its content, on each side",
         )

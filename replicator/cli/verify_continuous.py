@@ -1,4 +1,4 @@
-"""`replicator verify --continuous`: compares what is new, round after round, until something differs."""
+"""`replicator verify --continuous`: compares new records, round after round, until something differs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicator.errors import Unequal
 
 
 def run(asked: Asked, round_seconds: float) -> None:
-    """Print a line per round; JSON and YAML print a document with every partition. Ends on ctrl-C only, or by raising.
+    """Print a line per round; as JSON or YAML a document with every partition. Ends only on Ctrl-C, or by raising.
 
     Raises:
         Unequal: A record differs.
@@ -31,12 +31,12 @@ async def _follow(asked: Asked, round_seconds: float) -> None:
     follower = Follower(
         asked.source, asked.target, topics, asked.flow.isolation, round_seconds=round_seconds, load_views=asked.views
     )
-    told: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
     async with aclosing(follower.rounds()) as rounds:
         async for found in rounds:
-            if found.problems != told:
-                told = found.problems
-                for problem in told:
+            if found.problems != shown:
+                shown = found.problems
+                for problem in shown:
                     output.note(f"not compared: {problem}")
             _print(found, asked.form)
             _judge(found, asked)

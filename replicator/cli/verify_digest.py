@@ -1,4 +1,4 @@
-"""`replicator verify --digest`: ranges of offsets by their digests, on both sides or on one."""
+"""`replicator verify --digest`: compares ranges of offsets by their digests, reading both sides or one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _RANGE_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """The options of --digest: size of a range, the only side to read, the file with the other side's digests."""
+    """The options of --digest: offsets per range, the only side to read, the file with the other side's digests."""
 
     range_offsets: int | None
     side: SideName | None
@@ -67,10 +67,10 @@ def run(asked: Asked, digests: Digests) -> None:
     """Compare, or write the digests of one side.
 
     Raises:
-        UsageError: Options that do not fit each other or the file.
+        UsageError: Options do not fit each other or the file.
         Unequal: Ranges differ, or a topic cannot be compared.
-        TimedOut: All that was compared is equal, and the target has not got everything yet.
-        Undecided: Ranges of a compacted topic differ, and only one side can be read; or a batch cannot be read.
+        TimedOut: All that was compared is equal, but the target does not have everything yet.
+        Undecided: Ranges of a compacted topic differ and only one side can be read; or a batch cannot be read.
     """
     if digests.against is not None:
         _finish(asked, _with_file(asked, digests, digests.against))
@@ -88,32 +88,32 @@ def _options(asked: Asked, range_offsets: int | None) -> DigestOptions:
 
 
 def _both(asked: Asked, options: DigestOptions) -> DigestResult:
-    async def compare(tell: Progress) -> DigestResult:
+    async def compare(show: Progress) -> DigestResult:
         topics = asked.chosen(await flow_topics(asked.source, asked.flow, asked.target))
-        return await verify_digests(asked.source, asked.target, topics, options, tell, asked.views)
+        return await verify_digests(asked.source, asked.target, topics, options, show, asked.views)
 
-    with progress() as tell:
-        return asyncio.run(compare(tell))
+    with progress() as show:
+        return asyncio.run(compare(show))
 
 
 def _one_side(asked: Asked, side: SideName, digests: Digests) -> SideDigests:
     if asked.form not in {Format.JSON, Format.YAML}:
-        raise UsageError("--side writes digests, not a table", next_step="add -o json, or --against FILE")
+        raise UsageError("--side prints digests, not a table", next_step="add -o json, or --against FILE")
     flow, options = asked.flow, _options(asked, digests.range_offsets)
     cluster = asked.source if side is SideName.SOURCE else asked.target
 
-    async def digest(tell: Progress) -> SideDigests:
-        # Of the two clusters only this one is asked: the other one may be out of reach from here.
+    async def digest(show: Progress) -> SideDigests:
+        # Only this cluster is asked: the other one may be unreachable from here.
         if side is SideName.SOURCE:
             found = await flow_topics(cluster, flow)
         elif asked.topics and flow.rename.regex is not None:
             found = {name: target_name(flow.rename, name) for name in asked.topics}
         else:
             found = await topics_by_target(cluster, flow)
-        return await digest_one_side(flow, side, cluster, asked.chosen(found), options, tell)
+        return await digest_one_side(flow, side, cluster, asked.chosen(found), options, show)
 
-    with progress() as tell:
-        return asyncio.run(digest(tell))
+    with progress() as show:
+        return asyncio.run(digest(show))
 
 
 def _with_file(asked: Asked, digests: Digests, path: Path) -> DigestResult:
@@ -123,21 +123,21 @@ def _with_file(asked: Asked, digests: Digests, path: Path) -> DigestResult:
     if file.flow != flow.name:
         raise UsageError(f"--against: {path} holds digests of flow {file.flow}", next_step=f"name flow {file.flow}")
     if digests.side not in {None, fresh}:
-        raise UsageError(f"--against: {path} holds the {file.side} as well", next_step=f"use --side {fresh}, or none")
+        raise UsageError(f"--against: {path} holds the {file.side}, too", next_step=f"use --side {fresh}, or none")
     if digests.range_offsets not in {None, file.range_offsets}:
         raise UsageError(
-            f"--against: {path} is cut in ranges of {file.range_offsets} offsets", next_step="leave --range-offsets out"
+            f"--against: {path} has ranges of {file.range_offsets} offsets", next_step="omit --range-offsets"
         )
     if file.isolation is not flow.isolation:
         raise UsageError(
-            f"--against: {path} was read as {file.isolation}, flow {flow.name} copies {flow.isolation}",
+            f"--against: {path} was read as {file.isolation}, but flow {flow.name} copies {flow.isolation}",
             next_step="digest that side again",
         )
     chosen = asked.chosen({topic.topic: topic.target_topic for topic in file.topics})
     file = replace(file, topics=tuple(topic for topic in file.topics if topic.topic in chosen))
     cluster = asked.source if fresh is SideName.SOURCE else asked.target
-    with progress() as tell:
-        return asyncio.run(verify_against(flow, file, cluster, _options(asked, file.range_offsets), tell))
+    with progress() as show:
+        return asyncio.run(verify_against(flow, file, cluster, _options(asked, file.range_offsets), show))
 
 
 def _finish(asked: Asked, result: DigestResult) -> None:
@@ -208,9 +208,9 @@ def _judge(result: DigestResult, wait: str) -> None:
     refuse_unread([(topic, part.partition, part.problem) for topic, part in result.unread])
     if result.behind:
         raise TimedOut(
-            f"equal so far; after {wait} {output.number(result.behind)} offsets could not be compared:"
+            f"equal so far; after {wait}, {output.number(result.behind)} offsets could not be compared:"
             " the target was behind",
-            next_step="`replicator flow status` tells why; repeat with a longer --wait, or with newer digests",
+            next_step="`replicator flow status` says why; repeat with a longer --wait, or with newer digests",
         )
     if result.untold:
         raise Undecided(

@@ -1,4 +1,4 @@
-"""Status as tables: which columns there are, what stands in them, and what is said about a fault."""
+"""Status as tables: their columns, the cells, and the text about a fault."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MIRROR_COLUMNS = (
     Column("TOPIC", names=True, folds=True),
     Column("TARGET TOPIC", names=True, rank=4, folds=True),
     Column("STATE"),
-    Column("REASON", folds=True),  # beside the state and never dropped: ACTIVE alone does not say that it waits
+    Column("REASON", folds=True),  # next to the state and never dropped: ACTIVE alone does not say that it waits
     Column("PARTITIONS", right=True, rank=3),
     Column("LAG", right=True),
     Column("OFFSETS", rank=2),
@@ -59,7 +59,7 @@ VERIFY_COLUMNS = (
     Column("VERIFIED AGE", right=True, rank=1),
     Column("DIFFER", right=True),
 )
-"""Beside PARTITION_COLUMNS where a flow verifies continuously."""
+"""In addition to PARTITION_COLUMNS if a flow verifies continuously."""
 EVENT_COLUMNS = (
     Column("AT"),
     Column("PART", right=True),
@@ -75,28 +75,28 @@ _MEANING = {
     Reason.SOURCE_MISSING: "the source topic is gone",
     Reason.TARGET_MISSING: "the target topic is gone",
     Reason.TARGET_RECREATED: "the target topic was deleted and created again",
-    Reason.FOREIGN_WRITER: "somebody else wrote to the target topic",
+    Reason.FOREIGN_WRITER: "someone else wrote to the target topic",
     Reason.TARGET_TAKEN: "another topic is copied to the target topic, or it is itself copied to the source",
     Reason.OTHER_OWNER: "the target topic is the mirror of another flow",
     Reason.CONTENT_MISMATCH: "the last record on the target is not the source's record at that offset",
     Reason.RECORD_TOO_LARGE: "a batch is larger than the target allows",
-    Reason.BATCH_TOO_LARGE: "a batch is larger than is read at once, or takes more memory than may be used to open it",
+    Reason.BATCH_TOO_LARGE: "a batch is larger than one read, or takes more memory to open than is allowed",
     Reason.TOMBSTONES_MAY_BE_LOST: "the copy stood still for longer than the source keeps tombstones",
-    Reason.CORRUPT_BATCH: "a batch is damaged, or claims a place that it cannot have",
+    Reason.CORRUPT_BATCH: "a batch is damaged, or claims offsets that it cannot have",
     Reason.UNSUPPORTED_BATCH: "a run of offsets without a record is longer than fill_limit",
     Reason.PARTITION_COUNT: "source and target have different numbers of partitions",
     Reason.TARGET_REFUSED: "the target refuses writes",
-    Reason.LEFT_OUT: "patterns of the flow do not select it",
-    Reason.INTERNAL_ERROR: "a bug of this software: please report what the log says",
+    Reason.LEFT_OUT: "the flow's patterns do not select it",
+    Reason.INTERNAL_ERROR: "a bug in this software: please report what the log says",
     Reason.FENCED: "the target was promoted, or another writer took over",
-    Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted the copy goes on by itself",
-    Reason.STATE_LOST: "the topic on which the flow records what it does is gone from the target",
-    Reason.OPEN_TRANSACTION: "a transaction on the source has not ended; once it has the copy goes on by itself",
+    Reason.WAITING_FOR_ACCESS: "a right is missing; once it is granted, the copy goes on by itself",
+    Reason.STATE_LOST: "the topic in which the flow records what it does is gone from the target",
+    Reason.OPEN_TRANSACTION: "a transaction on the source is still open; once it ends, the copy goes on by itself",
     Reason.WAITING_FOR_LEASE: "no daemon works on its shard now",
-    Reason.FILLING: "the source holds no record at many offsets; they are filled before the copy goes on",
+    Reason.FILLING: "the source has no records at many offsets; they are filled before the copy goes on",
 }
-_WAITS_FOR_SOMEBODY = frozenset({Reason.WAITING_FOR_ACCESS, Reason.STATE_LOST, Reason.OPEN_TRANSACTION})
-"""Waits that somebody may have to end; their detail names the next step."""
+_WAITS_FOR_OPERATOR = frozenset({Reason.WAITING_FOR_ACCESS, Reason.STATE_LOST, Reason.OPEN_TRANSACTION})
+"""Waits that an operator may have to end; their detail names the next step."""
 _SHOULD_COPY = frozenset({FlowState.ACTIVE, FlowState.UNREACHABLE, FlowState.PAUSED})
 _LEFT_OUT_SHOWN = 5
 _FILLS = frozenset({Reason.FILLING})
@@ -106,7 +106,7 @@ def flow_row(flow: FlowStatus) -> Sequence[str]:
     """Return the cells of FLOW_COLUMNS."""
     active = sum(mirror.state is MirrorState.ACTIVE for mirror in flow.mirrors)
     here = not flow.remote
-    known = here and (flow.flow_uid is not None or bool(flow.mirrors))  # before it is up nobody knows its topics
+    known = here and (flow.flow_uid is not None or bool(flow.mirrors))  # its topics are not known before it is up
     totals = flow.totals
     return (
         flow.flow,
@@ -127,7 +127,7 @@ def flow_row(flow: FlowStatus) -> Sequence[str]:
 
 
 def flow_headline(flow: FlowStatus) -> str:
-    """Return one line about a flow. Of one that should copy, unknown figures are named, too: their lack is news."""
+    """Return one line about a flow. If it should copy, unknown figures are named, too: that they are is news."""
     name = f"{flow.flow}: {flow.source} -> {flow.target}"
     if flow.remote:
         return f"{name}  run by another daemon"
@@ -137,22 +137,24 @@ def flow_headline(flow: FlowStatus) -> str:
         (
             flow.source_seen_age_seconds,
             f"source seen {age(flow.source_seen_age_seconds)} ago",
-            "source not seen as a whole",
+            "source not yet seen in full",
         ),
     )
     wanted = flow.state in _SHOULD_COPY and bool(flow.mirrors)
-    told = [shown if value is not None else unknown for value, shown, unknown in figures if wanted or value is not None]
+    texts = [
+        known if value is not None else unknown for value, known, unknown in figures if wanted or value is not None
+    ]
     reason = [f"({flow.reason})"] if flow.reason is not None else []
     epoch = [f"epoch {flow.epoch}"] if flow.epoch is not None else []
-    return "  ".join([name, flow.state, *reason, *told, *epoch])
+    return "  ".join([name, flow.state, *reason, *texts, *epoch])
 
 
 def no_mirrors(status: DaemonStatus) -> str:
-    """Return why no mirror is listed: there is none, or nobody can tell."""
+    """Return why no mirror is listed: there is none, or it is not known."""
     unknown = [flow.flow for flow in status.flows if flow.flow_uid is None]
     if not unknown:
         return "there are no mirrors"
-    return f"which topics {', '.join(unknown)} mirrors is not known here; `replicator flow status` says why"
+    return f"the topics of {', '.join(unknown)} are not known here; `replicator flow status` says why"
 
 
 def mirror_row(mirror: MirrorStatus) -> Sequence[str]:
@@ -172,7 +174,7 @@ def mirror_row(mirror: MirrorStatus) -> Sequence[str]:
 
 
 def mirror_lag(mirror: MirrorStatus) -> int | None:
-    """Return the records behind over all partitions; unknown as soon as one is, since a part is not the sum."""
+    """Return the lag over all partitions; unknown as soon as one is, since a partial sum is not the sum."""
     return total_known([partition.lag_records for partition in mirror.partitions])
 
 
@@ -197,7 +199,7 @@ def partition_row(partition: PartitionStatus) -> Sequence[str]:
 
 
 def partition_table(partitions: Sequence[PartitionStatus]) -> tuple[Sequence[Column], Sequence[Sequence[str]]]:
-    """Return columns and rows about partitions; those of verification only where there is something to show."""
+    """Return columns and rows about partitions; verification columns only if there is something to show."""
     rows = [partition_row(one) for one in partitions]
     if all(one.verify_differences is None for one in partitions):
         return PARTITION_COLUMNS, rows
@@ -218,14 +220,14 @@ def difference_lines(flow: FlowStatus, mirrors: Iterable[MirrorStatus]) -> Itera
 
 
 def left_out_lines(flow: FlowStatus, *, every: bool) -> Iterator[str]:
-    """Yield the text about topics that a pattern of the flow would mean, and which are not copied."""
+    """Yield the text about topics that match a pattern of the flow and are not copied."""
     if flow.origins_unknown:
         yield f"unknown: {flow.origins_unknown}"
     if not flow.left_out_total:
         return
     shown = flow.left_out if every else flow.left_out[:_LEFT_OUT_SHOWN]
     topics = "1 topic" if flow.left_out_total == 1 else f"{number(flow.left_out_total)} topics"
-    yield f"left out: {topics} that a pattern in topics.include matches; to copy one, list it there by its full name"
+    yield f"left out: {topics} matched by a pattern in topics.include; to copy one, list its full name there"
     for one in shown:
         yield f"  {one.topic} {one.why}"
     more = flow.left_out_total - len(shown)
@@ -240,7 +242,7 @@ def event_row(event: Event) -> Sequence[str]:
 
 
 def faults(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
-    """Yield what has stopped: partitions, or a mirror as a whole where no partition says why."""
+    """Yield what has stopped: partitions, or a whole mirror if no partition says why."""
     for mirror in flow.mirrors:
         stopped = [one for one in mirror.partitions if one.state is MirrorState.FAULTED]
         if stopped:
@@ -250,9 +252,9 @@ def faults(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | N
 
 
 def waits(
-    flow: FlowStatus, reasons: Collection[Reason] = _WAITS_FOR_SOMEBODY
+    flow: FlowStatus, reasons: Collection[Reason] = _WAITS_FOR_OPERATOR
 ) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
-    """Yield what waits for somebody without having stopped: of partitions that say the same only the first."""
+    """Yield what waits without having stopped; of a mirror's partitions with the same detail only the first."""
     for mirror in flow.mirrors:
         said = set()
         for partition in mirror.partitions:
@@ -262,21 +264,21 @@ def waits(
                 yield mirror, partition
 
 
-def troubles(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
-    """Yield what an operator has to look at."""
+def problems(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
+    """Yield what needs an operator's attention."""
     yield from faults(flow)
     yield from waits(flow)
 
 
 def fills(flow: FlowStatus) -> Iterator[tuple[MirrorStatus, PartitionStatus | None]]:
-    """Yield what is busy filling many offsets: nothing to do about, but good to know how long it will take."""
+    """Yield what is busy filling many offsets: nothing to do about it, but good to know how long it will take."""
     yield from waits(flow, _FILLS)
 
 
 def fault_lines(
     flow: FlowStatus, found: Iterable[tuple[MirrorStatus, PartitionStatus | None]], *, explained: bool = False
 ) -> Iterator[str]:
-    """Yield the text about each fault or wait: where, the reason, its meaning and the detail.
+    """Yield the text about each fault or wait: where it is, the reason, its meaning and the detail.
 
     Unless `explained`, also the command that shows what led to it; the detail of a wait names its own next step.
     """
@@ -288,7 +290,7 @@ def fault_lines(
             yield f"  why:    {_MEANING[stopped.reason]}"
         if stopped.detail:
             yield f"  detail: {stopped.detail}"
-        if not explained and stopped.reason not in _WAITS_FOR_SOMEBODY | _FILLS:
+        if not explained and stopped.reason not in _WAITS_FOR_OPERATOR | _FILLS:
             yield f"  next:   replicator mirror describe {flow.flow} {mirror.topic} --events"
         ways = ALLOWED.get(stopped.reason, frozenset()) if stopped.reason is not None else frozenset()
         if stopped.state is MirrorState.FAULTED and ways:

@@ -1,8 +1,8 @@
-"""Whether a caller may: asked before anything is done or told.
+"""What a caller may do: checked before anything is done or answered.
 
-With mutual TLS the names in the certificate count, and the rules of the flow file decide; nobody may do what none of
-them allows. Plain text is served on loopback only: there everybody may look, and orders carry the token of the state
-directory. With TLS but no client authority nobody can be told from anybody else: reading is all there is.
+With mutual TLS the names in the certificate count, and the rules of the flow file decide; what no rule allows is
+refused. Plain text is served only on loopback: there everyone may read, and orders carry the token of the state
+directory. With TLS but no client CA callers cannot be told apart: they can only read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ORDERING = frozenset({AccessRole.OPERATE, AccessRole.FAILOVER})
 
 
 class Rank(enum.StrEnum):
-    """What callers may do, with any flow: those of one rank take no room of another's."""
+    """What callers may do, with any flow: callers of one rank take no room from another rank."""
 
     ORDERS = "those who give orders"
     DAEMONS = "daemons"
@@ -45,7 +45,7 @@ class Actor(NamedTuple):
 
     Attributes:
         name: The name in the certificate that gave the right, or what the caller calls itself.
-        known_by: `certificate`, `token` (of the state directory), or `caller`, where only its word says so.
+        known_by: `certificate`, `token` (of the state directory), or `caller` if there is only its own claim.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Actor(NamedTuple):
 
 
 class Access:
-    """What the callers of one daemon may do, whichever face they come to.
+    """What the callers of one daemon may do, whichever face they use.
 
     Attributes:
-        rules: Those of the flow file; replaced when it is read again.
+        rules: Those of the flow file; replaced when it is reloaded.
         refusals: What was refused.
-        token: What orders carry on plain-text loopback; None where none are taken.
+        token: What orders carry on plain-text loopback; None if no orders are taken.
 
     Args:
         rules: Those of the flow file.
@@ -82,7 +82,7 @@ class Access:
 
         Args:
             caller: Who calls.
-            flow: What it is about; None for all flows.
+            flow: The flow that the call is about; None for all flows.
             roles: Any of them is enough.
 
         Raises:
@@ -103,7 +103,7 @@ class Access:
         self.refusals.count(Why.ROLE)
         raise AccessDenied(
             f"{shown(names)} may not do this with {about}",
-            why=f"it takes the role {' or '.join(roles)}, and no rule gives it{_untyped(names)}",
+            why=f"this needs the role {' or '.join(roles)}, and no rule grants it{_untyped(names)}",
             next_step=f"add to daemon.access: {{identity: {_short(names[0])!r}, roles: [{roles[0]}]}},"
             " and reload (SIGHUP)",
         )
@@ -118,9 +118,9 @@ class Access:
         if not self.token.equals(caller.token):
             self.refusals.count(Why.TOKEN)
             raise AccessDenied(
-                "without TLS an order carries the token of the daemon's state directory",
-                why=self.token.trouble or "this call has none, or another one",
-                next_step=f"give it as the user who runs the daemon: the command line finds {self.token.path} then;"
+                "without TLS an order must carry the token of the daemon's state directory",
+                why=self.token.problem or "this call has none, or a wrong one",
+                next_step=f"run it as the user who runs the daemon: then the command line can read {self.token.path};"
                 " or set daemon.tls.ca_file and daemon.access",
             )
 
@@ -129,7 +129,7 @@ class Access:
             self.refusals.count(Why.CERTIFICATE)
             raise AccessDenied(
                 "the client certificate names nobody",
-                why="it has no alternative name and no common name, or none that is sound for its kind",
+                why="it has no alternative name and no common name, or none that is valid for its kind",
                 next_step="use one with a SAN",
             )
 
@@ -146,20 +146,20 @@ class Access:
         if known(self.rules, names) is None:
             self.refusals.count(Why.ROLE)
             raise AccessDenied(
-                f"{shown(names)} may not look at anything here",
+                f"{shown(names)} may not read anything here",
                 why=f"no rule is about it{_untyped(names)}",
                 next_step=f"add to daemon.access: {{identity: {_short(names[0])!r}, roles: [observe]}},"
                 " and reload (SIGHUP)",
             )
 
     def sees(self, caller: Caller) -> Callable[[str], bool]:
-        """Return what tells whether the caller may look at a flow; an empty name stands for what is about no flow."""
+        """Return a test whether the caller may read a flow, by name; an empty name means what is about no flow."""
         if caller.known_by is not KnownBy.CERTIFICATE:
             return lambda _: True
         return lambda flow: granting(self.rules, caller.names, AccessRole.OBSERVE, flow or None) is not None
 
     def visible(self, caller: Caller, status: DaemonStatus) -> DaemonStatus:
-        """Return a status with the flows that the caller may look at.
+        """Return a status with the flows that the caller may read.
 
         Raises:
             AccessDenied: No rule is about it.
@@ -170,7 +170,7 @@ class Access:
     def rank(self, caller: Caller) -> Rank:
         """Return what the caller may do, with any flow."""
         if caller.known_by is not KnownBy.CERTIFICATE:
-            # The token is that of daemons as well; without TLS they are as local as whoever orders.
+            # Daemons have the same token; without TLS they are as local as whoever gives orders.
             carried = self.token is not None and self.token.equals(caller.token)
             return Rank.ORDERS if carried and caller.known_by is KnownBy.TOKEN else Rank.OTHERS
         has = roles(self.rules, caller.names)
@@ -179,14 +179,14 @@ class Access:
         return Rank.DAEMONS if AccessRole.REPLICATE in has else Rank.OTHERS
 
     def party(self, caller: Caller) -> str:
-        """Return what calls of one party have in common: a name in its certificate, else its address."""
+        """Return what all calls of one party have in common: a name in its certificate, else its address."""
         if caller.known_by is KnownBy.CERTIFICATE and caller.names:
             return str(known(self.rules, caller.names) or caller.names[0])
         return caller.peer.rpartition(":")[0]
 
 
 def only(status: DaemonStatus, sees: Callable[[str], bool]) -> DaemonStatus:
-    """Return a status with some of its flows; what is said of the others is left out, too."""
+    """Return a status with some of its flows; text about the others is left out, too."""
     flows = tuple(flow for flow in status.flows if sees(flow.flow))
     if len(flows) == len(status.flows):
         return status
@@ -197,7 +197,7 @@ def only(status: DaemonStatus, sees: Callable[[str], bool]) -> DaemonStatus:
 
 
 def shown(names: Sequence[Identity]) -> str:
-    """Return some names for a text, cut where they are long: they are the caller's to choose."""
+    """Return some names for a text, shortened if long: the caller chooses them."""
     return ", ".join(_short(name) for name in names[:_NAMES_SHOWN_MAX])
 
 
@@ -207,6 +207,6 @@ def _short(name: Identity) -> str:
 
 
 def _untyped(names: Sequence[Identity]) -> str:
-    """Return a hint where a rule of an earlier version may have been about the caller."""
+    """Return a hint if a rule written for an earlier version may have meant the caller."""
     only_typed = {name.kind for name in names} <= {IdentityKind.URI, IdentityKind.COMMON_NAME}
     return " (a rule about a URI or a common name begins with uri: or cn:)" if only_typed else ""

@@ -27,7 +27,7 @@ class AuditPort(Protocol):
         ...
 
     def recent(self, wanted: Callable[[str], bool], limit: int) -> Sequence[AuditEntry]:
-        """Return at most `limit` entries about flows that are wanted, newest last; an empty name stands for none.
+        """Return at most `limit` entries about wanted flows, newest last; an empty name means an entry about no flow.
 
         Raises:
             StoreError: They cannot be read.
@@ -37,22 +37,22 @@ class AuditPort(Protocol):
 
 @dataclass(slots=True)
 class Change:
-    """A change that is being made; `after` is what is so once it was."""
+    """A change that is being made; `after` describes the result."""
 
     after: str
 
 
 @contextlib.asynccontextmanager
 async def audited(log: AuditPort, entry: AuditEntry) -> AsyncIterator[Change]:
-    """Write down that a change is about to be made, and what became of it.
+    """Record that a change is about to be made, and then its outcome.
 
     Args:
         log: The audit log.
-        entry: The change: who, what, why; `after` is what is wanted.
+        entry: The change: who, what, why; `after` is the wanted result.
 
     Raises:
-        StoreError: The intent cannot be written: nothing is done. Or the outcome cannot: it was done, and is told so.
-        ReplicatorError: What the block raised, whether or not it can be written down.
+        StoreError: The intent cannot be written: nothing is done. Or the outcome cannot: it was done, and says so.
+        ReplicatorError: What the block raised, whether or not it can be recorded.
     """
     call = await asyncio.to_thread(log.append, replace(entry, phase=Phase.INTENT))
     change = Change(entry.after)
@@ -64,25 +64,25 @@ async def audited(log: AuditPort, entry: AuditEntry) -> AsyncIterator[Change]:
         try:
             await asyncio.to_thread(log.append, replace(outcome, outcome="failed", after="", error=why))
         except StoreError as unwritten:
-            _log.error("the outcome of audit entry %d is not written down: %s", call, unwritten)
+            _log.error("the outcome of audit entry %d could not be written: %s", call, unwritten)
         raise
     try:
         await asyncio.to_thread(log.append, replace(outcome, outcome="ok", after=change.after))
     except StoreError as unwritten:
         raise StoreError(
-            f"{entry.method} of {entry.flow!r} was done; only its outcome could not be written to the audit log",
+            f"{entry.method} of {entry.flow!r} was done, but its outcome could not be written to the audit log",
             why=unwritten.why,
             next_step=unwritten.next_step,
         ) from unwritten
 
 
 async def refused(log: AuditPort, entry: AuditEntry, error: ReplicatorError, left_out: int) -> None:
-    """Write down that a change was not allowed, and how many like it were not told.
+    """Record that a change was not allowed, and how many similar refusals went unrecorded.
 
-    It is none the more allowed where that cannot be written.
+    The change stays refused even if that cannot be written.
     """
-    text = f"{error.what}; {left_out} more like it before were not written down" if left_out else error.what
+    text = f"{error.what}; {left_out} similar refusals before it were not recorded" if left_out else error.what
     try:
         await asyncio.to_thread(log.append, replace(entry, phase=Phase.REFUSED, after="", error=text))
     except StoreError as unwritten:
-        _log.warning("a refusal is not written down: %s", unwritten)
+        _log.warning("a refusal could not be written to the audit log: %s", unwritten)

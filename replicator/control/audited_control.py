@@ -1,8 +1,8 @@
-"""The orders that a daemon takes, whichever face they come to: one object below gRPC and HTTP.
+"""The orders that a daemon takes, whichever face they come through: one object below gRPC and HTTP.
 
-Each order goes the same way. Whether its caller may is asked first, of the flow that is changed; what is refused is
-written down. Then it waits for its turn with the thing that it changes, and is held against the facts its caller saw.
-What it is about to do stands in the audit log before it is done, and what became of it after.
+Each order takes the same path. First it is checked whether its caller may change that flow; a refusal is recorded.
+Then the order waits for its turn to change that thing, and is checked against the facts its caller saw. The audit log
+has its intent before it is carried out, and its outcome afterwards.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from replicator.model.text import said
 
 _REMEMBERED_REQUESTS_MAX = 1024
 _KEY_CHARS_MAX = 1200
-"""Of a record's key in hex, in the audit log; those of groups may be longer."""
+"""For a record's key in hex, in the audit log; those of groups may be longer."""
 
 
 class AuditedControl(Questions):
     """The orders of all faces of one daemon, and their questions.
 
-    A daemon has one of it: two would not wait for each other, nor know each other's answers.
+    A daemon has exactly one: two would not wait for each other, nor know each other's answers.
 
     Args:
         control: The daemon.
@@ -46,9 +46,9 @@ class AuditedControl(Questions):
 
     Every order may raise:
         AccessDenied: The caller cannot be identified, or may not do this.
-        UsageError: There is no such flow, or the order cannot be meant.
-        Conflict: Somebody else changes the same, or has changed it meanwhile.
-        StoreError: The audit log cannot be written: nothing is done. Or it was done, which is then said.
+        UsageError: There is no such flow, or the order makes no sense.
+        Conflict: Someone else is changing the same thing, or has changed it in the meantime.
+        StoreError: The audit log cannot be written: nothing is done. Or it was done, and the error says so.
         ReplicatorError: Whatever the daemon raised.
     """
 
@@ -60,7 +60,7 @@ class AuditedControl(Questions):
         """Pause or resume; return whether that changed anything. A repeated request id is answered from memory."""
         entry = _entry("SetDesired", request.flow, request.reason, after=request.desired.value)
         entry = await self._permitted(caller, entry)
-        # One change at a time: a repeat that overtakes its first answer must find that answer.
+        # One change at a time: a repeated request must find the answer of the first, even if it overtakes it.
         async with self._turn(caller, entry, "desired", request.flow):
             key = (request.request_id, request.flow, request.desired)
             if request.request_id and key in self._answered:
@@ -77,7 +77,7 @@ class AuditedControl(Questions):
             return changed
 
     async def resolve(self, caller: Caller, request: ResolveRequest, *, dry_run: bool) -> Resolution:
-        """Resolve a fault, or tell what that would do; what was resolved before is answered with nothing to do."""
+        """Resolve a fault, or report what that would do; for a resolved fault there is nothing to do."""
         entry = _entry("ResolveMirror", request.flow, request.reason, topic=request.topic)
         entry = await self._permitted(caller, entry)
         order = request.order(entry.actor)
@@ -92,7 +92,7 @@ class AuditedControl(Questions):
         return done
 
     async def forget(self, caller: Caller, flow: str, topic: str, *, reason: str, dry_run: bool) -> Forgotten:
-        """Remove the records of a mirror or (no topic) a flow; what was removed before is nothing to do."""
+        """Remove the records of a mirror or (no topic) a flow; if they are gone there is nothing to do."""
         entry = await self._permitted(caller, _entry("Forget", flow, reason, topic=topic))
 
         def may(name: str) -> None:
@@ -126,7 +126,7 @@ class AuditedControl(Questions):
         return done
 
     async def plan_switch(self, caller: Caller, request: SwitchRequest) -> SwitchPlan:
-        """Return what an order to switch would do; it takes the rights of the order."""
+        """Return what an order to switch would do; it needs the same rights as the order."""
         _, order = await self._switch_order(caller, request)
         await self._at_epoch(request.flow, request.expected_epoch)
         return await self._control.plan_switch(request.flow, order)
@@ -134,7 +134,7 @@ class AuditedControl(Questions):
     async def start_switch(self, caller: Caller, request: SwitchRequest) -> tuple[SwitchStatus | None, bool]:
         """Order a switch; return it, and whether it was under way or done. The same request id twice is one order."""
         entry, order = await self._switch_order(caller, request)
-        # By verb: a switchover that waits for a source which has just died must not hold up the failover.
+        # One turn per verb: a switchover that waits for a source that has just died must not hold up the failover.
         async with self._turn(caller, entry, "switch", request.flow, request.verb):
             before = (await self._at_epoch(request.flow, request.expected_epoch)).state
             async with audited(self._audit, replace(entry, before=before, after=order.verb)) as change:
@@ -143,17 +143,17 @@ class AuditedControl(Questions):
         return switch, already
 
     async def _switch_order(self, caller: Caller, request: SwitchRequest) -> tuple[AuditEntry, SwitchOrder]:
-        """Return the order and who gives it, if he may for each flow that it changes."""
+        """Return the order and who gives it, if they may change each flow that it affects."""
         entry = _entry("StartSwitch", request.flow, request.reason)
         entry = await self._permitted(caller, entry, request.role)
         order = request.order(entry.actor)
-        other = self._control.reverse_of(request.flow) if request.turns_both else ""
-        if other:  # it is changed as well: it begins to copy, or is switched over
+        other = self._control.reverse_of(request.flow) if request.changes_both else ""
+        if other:  # it changes, too: it begins to copy, or is switched over
             await self._permitted(caller, replace(entry, flow=other))
         return entry, order
 
     async def abort_switch(self, caller: Caller, flow: str, *, reason: str, target_lost: bool) -> SwitchStatus:
-        """Undo the running switch; with `target_lost` open its source again."""
+        """Undo the running switch; with `target_lost` reopen its source."""
         entry = _entry("AbortSwitch", flow, reason)
         entry = await self._permitted(caller, entry, AccessRole.FAILOVER if target_lost else AccessRole.OPERATE)
         async with self._turn(caller, entry, "switch", flow, entry.method):
@@ -176,17 +176,17 @@ class AuditedControl(Questions):
             return switch
 
     async def _permitted(self, caller: Caller, entry: AuditEntry, role: AccessRole = AccessRole.OPERATE) -> AuditEntry:
-        """Return the entry with who asks, if he may change the flow that it is about.
+        """Return the entry with its actor, if the actor may change the flow that it is about.
 
         Raises:
-            AccessDenied: The caller cannot be identified, or may not do this; that is written down, at most so often.
+            AccessDenied: The caller cannot be identified, or may not do this; recorded, at a limited rate.
         """
         entry = replace(entry, peer=caller.peer)
         try:
             actor = self._access.check(caller, entry.flow, role)
         except AccessDenied as error:
             party = self._access.party(caller)
-            left_out = self._access.refusals.told(party, entry.method)
+            left_out = self._access.refusals.report(party, entry.method)
             if left_out is not None:
                 await refused(self._audit, replace(entry, actor=party, actor_known_by=""), error, left_out)
             raise
@@ -196,23 +196,23 @@ class AuditedControl(Questions):
         return self._turns.of(*what, who=f"{entry.method} by {entry.actor}", seconds=caller.seconds_left())
 
     async def _mirror(self, request: ResolveRequest) -> str:
-        """Return the state of the mirror that is meant, in words."""
+        """Return the state of the requested mirror, in words."""
         flow = await self._at_epoch(request.flow, request.expected_epoch, request.flow_uid)
         mirror = find_mirror(flow, request.topic)
         return f"{mirror.state}{f' ({mirror.reason})' if mirror.reason else ''}"
 
     async def _at_epoch(self, name: str, expected: int | None, uid: str = "") -> FlowStatus:
-        """Return a flow, if it is at the epoch that its caller saw; None: at whichever it is.
+        """Return a flow, if it is at the epoch that the caller saw; None: at any epoch.
 
         Raises:
-            UsageError: There is none of that name.
-            Conflict: It is another one, or at another epoch.
+            UsageError: There is no flow of that name.
+            Conflict: It is a different flow, or at another epoch.
         """
         flow = find_flow(await self._control.snapshot(), name, uid)
         if expected is not None and expected != flow.epoch:
             raise Conflict(
                 f"flow {flow.flow!r} is at epoch {flow.epoch}, not {expected}",
-                why="someone changed who may write meanwhile",
+                why="who may write has changed in the meantime",
                 next_step=f"look at `replicator flow status {flow.flow}` and decide again",
             )
         return flow

@@ -1,4 +1,4 @@
-"""Who makes a call, as the face that took it can tell."""
+"""Who makes a call, as far as the face that took it knows."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from replicator.model.access_rules import Identity
 
 
 class KnownBy(enum.StrEnum):
-    """How a face tells its callers apart: a property of its listener, whatever a caller shows."""
+    """How a face identifies its callers: a property of its listener, whatever a caller presents."""
 
     CERTIFICATE = "certificate"
-    """Mutual TLS: each has shown one, and the names in it count."""
-    TOKEN = "token"  # noqa: S105 - a way, no secret
-    """Plain text on loopback: everybody may look, and orders carry the token of the state directory."""
+    """Mutual TLS: each caller has presented one, and the names in it count."""
+    TOKEN = "token"  # noqa: S105 - a way, not a secret
+    """Plain text on loopback: everyone may read, and orders carry the token of the state directory."""
     NOBODY = "nobody"
-    """Nobody can be told from anybody else: reading is all there is."""
+    """Callers cannot be told apart: they can only read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes one call. Made once by the face that took it; what he may do is decided elsewhere (`access.Access`).
+    """Who makes one call. Built once by the face that took it; `access.Access` decides what the caller may do.
 
     Attributes:
-        known_by: How that face tells its callers apart.
+        known_by: How that face identifies its callers.
         peer: The address that the call came from, with its port.
-        names: Those in the certificate that was shown; they count with `KnownBy.CERTIFICATE` alone.
-        token: What was shown as the token of the state directory; it counts with `KnownBy.TOKEN` alone.
-        claimed: Who the caller says to be; that gives no right, and no name where a certificate has one.
-        until_seconds: When it stops waiting for an answer, in monotonic time; None: it does not.
+        names: Those in the presented certificate; they count only with `KnownBy.CERTIFICATE`.
+        token: What was presented as the token of the state directory; it counts only with `KnownBy.TOKEN`.
+        claimed: Who the caller claims to be; this grants no right, and a name in a certificate takes precedence.
+        until_seconds: When it stops waiting for an answer, in monotonic time; None: never.
     """
 
     known_by: KnownBy
@@ -41,5 +41,5 @@ class Caller:
     until_seconds: float | None = None
 
     def seconds_left(self) -> float | None:
-        """Return how long it still waits for an answer, not below 0; None: as long as it takes."""
+        """Return how long it still waits for an answer, at least 0; None: as long as it takes."""
         return None if self.until_seconds is None else max(self.until_seconds - time.monotonic(), 0.0)

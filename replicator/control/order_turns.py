@@ -1,4 +1,4 @@
-"""Changes of one thing are made one after the other; those of different things do not wait for each other."""
+"""Changes to the same thing are made one at a time; changes to different things do not wait for each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHARE_OF_TIME = 0.5
 @dataclass(slots=True)
 class _Turn:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    meant: int = 0
+    users: int = 0
     who: str = ""
     since: float = 0.0
 
@@ -25,7 +25,7 @@ class _Turn:
 class OrderTurns:
     """Who may change what now.
 
-    Whoever has a turn never waits for another daemon, which may wait for us; and nobody waits for long: an order is
+    Whoever has a turn never waits for another daemon, which may be waiting for us; and nobody waits long: an order is
     refused while there is still time to say why.
     """
 
@@ -34,18 +34,18 @@ class OrderTurns:
 
     @contextlib.asynccontextmanager
     async def of(self, *what: Hashable, who: str, seconds: float | None) -> AsyncIterator[None]:
-        """Run the block alone, of those that change the same.
+        """Run the block while no other block changes the same thing.
 
         Args:
             what: What is changed.
-            who: Who wants that, for whoever has to wait.
+            who: Who changes it, for those who have to wait.
             seconds: How long the caller waits for an answer; None: as long as it takes.
 
         Raises:
-            Conflict: Somebody else still changes it.
+            Conflict: Someone else is still changing it.
         """
         turn = self._turns.setdefault(what, _Turn())
-        turn.meant += 1
+        turn.users += 1
         try:
             await self._taken(turn, _TURN_SECONDS_MAX if seconds is None else seconds * _SHARE_OF_TIME)
             try:
@@ -54,8 +54,8 @@ class OrderTurns:
             finally:
                 turn.lock.release()
         finally:
-            turn.meant -= 1
-            if not turn.meant:
+            turn.users -= 1
+            if not turn.users:
                 del self._turns[what]
 
     async def _taken(self, turn: _Turn, seconds: float) -> None:
@@ -65,7 +65,7 @@ class OrderTurns:
                 await turn.lock.acquire()
         except TimeoutError as error:
             raise Conflict(
-                "another order about the same is still being carried out",
-                why=f"that of {turn.who}, begun {time.monotonic() - turn.since:.0f} s ago",
+                "another order about the same thing is still being carried out",
+                why=f"{turn.who}, begun {time.monotonic() - turn.since:.0f} s ago",
                 next_step="repeat this one when that is done: replicator flow status",
             ) from error

@@ -1,4 +1,4 @@
-"""What the outside (gRPC, HTTP) may ask of a daemon, and the look-ups both sides share."""
+"""What the outside (gRPC, HTTP) may ask of a daemon, and the lookups that both sides share."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from replicator.model.translation import OffsetQuestion, TimeQuestion, Translati
 
 _UID_CHARS_MAX = 64
 QUESTIONS_MAX = 10_000
-"""About offsets, in one call."""
+"""Questions about offsets, in one call."""
 
 
 class ControlPort(Protocol):
-    """The daemon as its servers see it. All of it is called on the daemon's event loop."""
+    """The daemon as its servers see it. Every method is called on the daemon's event loop."""
 
     async def snapshot(self) -> DaemonStatus:
-        """Return what the daemon knows now; waits for nobody, but lets others run in large flows."""
+        """Return what the daemon knows now; never waits, but lets other tasks run if flows are large."""
         ...
 
     async def set_desired(self, flow: str, desired: Desired, *, actor: str, reason: str) -> bool:
@@ -39,27 +39,27 @@ class ControlPort(Protocol):
         ...
 
     async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
-        """Resolve the fault of a mirror of a flow; with `dry_run` only tell what that would do.
+        """Resolve the fault of a mirror of a flow; with `dry_run` only report what that would do.
 
         Raises:
-            HeldElsewhere: Another daemon copies what stands still, and is to be asked; never raised with `alone`.
+            HeldElsewhere: Another daemon copies what has stopped, and has to be asked; never raised with `alone`.
             ReplicatorError: It cannot be resolved like this, or the flow is not run here.
         """
         ...
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
-        """Return the same of all flows, or of one, with what other daemons tell of the partitions they copy.
+        """Return the status of all flows or of one, with what other daemons report of the partitions they copy.
 
-        One that does not answer within seconds is named in the flow's reason.
+        A daemon that does not answer within seconds is named in the flow's reason.
         """
         ...
 
     async def translate(
         self, flow: str, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool
     ) -> Sequence[Translation]:
-        """Return where source offsets stand on the target, or with `reverse` target offsets on the source.
+        """Translate source offsets to the target, or with `reverse` target offsets to the source.
 
-        One answer per question, in their order. Of partitions that other daemons copy these are asked, unless `alone`.
+        One answer per question, in order. Other daemons are asked about partitions that they copy, unless `alone`.
 
         Raises:
             UsageError: The flow has no such topic or partition, or is not run here.
@@ -68,7 +68,7 @@ class ControlPort(Protocol):
         ...
 
     async def translate_time(self, flow: str, question: TimeQuestion) -> Sequence[Translation]:
-        """Return where a moment of the source stands on the target, one answer for each partition that is asked about.
+        """Translate a point in time on the source to target offsets, one answer per requested partition.
 
         Raises:
             UsageError: The flow has no such topic or partition, or is not run here.
@@ -77,16 +77,16 @@ class ControlPort(Protocol):
         ...
 
     async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
-        """Do the same with all that a consumer group has committed there: on the source, or with `reverse` the target.
+        """Translate all that a consumer group has committed on the source, or with `reverse` on the target.
 
         Raises:
-            UsageError: The group has committed nothing of this flow's topics.
+            UsageError: The group has committed nothing in this flow's topics.
             ReplicatorError: The group cannot be read, or the flow is not up.
         """
         ...
 
     async def rehearse(self, flow: str) -> Report:
-        """Look whether a flow could be moved to its other side now; changes nothing.
+        """Check whether a flow could be switched now; changes nothing.
 
         Raises:
             ReplicatorError: The flow is not run here.
@@ -94,7 +94,7 @@ class ControlPort(Protocol):
         ...
 
     def reverse_of(self, flow: str) -> str:
-        """Return the flow that goes the other way, empty where there is none; never waits.
+        """Return the flow in the other direction, empty if there is none; never waits.
 
         Raises:
             UsageError: The flow is not run here.
@@ -102,20 +102,20 @@ class ControlPort(Protocol):
         ...
 
     async def forget(self, flow: str, topic: str | None, *, may: Callable[[str], None], dry_run: bool) -> Forgotten:
-        """Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs.
+        """Remove the records of a mirror that is no longer copied, or of a flow that nobody runs.
 
-        A flow may be named by its uid; `may` is then asked about its name, before anything is told or done.
+        A flow may be named by its uid; `may` is then asked about its name, before anything is revealed or done.
 
         Raises:
-            ReplicatorError: It is copied, it may be, or it is not ours; or a cluster cannot be asked.
+            ReplicatorError: It is copied, may be copied, or is not ours; or a cluster cannot be asked.
         """
         ...
 
     async def damaged(self, flow: str, *, may: Callable[[str | None], None]) -> Damage:
-        """Return what is recorded of a flow and cannot be read.
+        """Return the records of a flow that cannot be read.
 
-        A flow may be named by its uid; `may` is asked about its name, or about all flows (None) where its own record
-        does not tell that, before anything is told.
+        A flow may be named by its uid; before anything is revealed, `may` is asked about its name, or about all flows
+        (None) if its own record does not say the name.
 
         Raises:
             ReplicatorError: There is no such flow, or the clusters that may hold it cannot be asked.
@@ -123,12 +123,12 @@ class ControlPort(Protocol):
         ...
 
     async def clear_damaged(self, flow: str, order: Clearing, *, may: Callable[[str | None], None]) -> Damaged:
-        """Clear one such record if it is still the one that was shown; return what it was.
+        """Clear one such record, unless it has changed since it was shown; return what it was.
 
         Raises:
-            Conflict: It is another one by now.
-            PreflightFailed: It takes its key a second time.
-            ReplicatorError: It is another flow's, or cannot be cleared.
+            Conflict: It has changed.
+            PreflightFailed: Its key has to be given twice.
+            ReplicatorError: It belongs to another flow, or cannot be cleared.
         """
         ...
 
@@ -136,12 +136,12 @@ class ControlPort(Protocol):
         """Return what an order to switch a flow would do; nothing is changed.
 
         Raises:
-            ReplicatorError: It cannot be meant, or the flow is not run here.
+            ReplicatorError: It makes no sense, or the flow is not run here.
         """
         ...
 
     async def start_switch(self, flow: str, order: SwitchOrder) -> tuple[SwitchStatus | None, bool]:
-        """Order a switch; return it, and whether it was under way or done already.
+        """Order a switch; return it, and whether it was already under way or done.
 
         Raises:
             ReplicatorError: It cannot be begun, or the flow is not run here.
@@ -157,7 +157,7 @@ class ControlPort(Protocol):
         ...
 
     async def both_sides(self, flow: str, switch_id: str) -> BothSides:
-        """Return how a switch of a flow left both sides, and the switches of the flow that goes back.
+        """Return how a switch of a flow left both sides, and the switches of the reverse flow.
 
         Raises:
             UsageError: The flow has no such switch, or is not run here.
@@ -166,7 +166,7 @@ class ControlPort(Protocol):
         ...
 
     async def abort_switch(self, flow: str, why: str, *, target_lost: bool) -> SwitchStatus:
-        """Undo the running switch; with `target_lost` open its source again, which alone decides that.
+        """Undo the running switch; with `target_lost` reopen its source, which alone decides that.
 
         Raises:
             ReplicatorError: It cannot be undone, or the flow is not run here.
@@ -177,7 +177,7 @@ class ControlPort(Protocol):
         """Agree to what a failback does with topics that hold more than was copied.
 
         Raises:
-            ReplicatorError: Nothing waits for that, or the flow is not run here.
+            ReplicatorError: Nothing waits for a confirmation, or the flow is not run here.
         """
         ...
 
@@ -186,7 +186,7 @@ class ControlPort(Protocol):
 
         Raises:
             UsageError: The flow is not run here.
-            ReplicatorError: Which groups there are is unknown: it is not up, or they were not read yet.
+            ReplicatorError: The groups are not known: the flow is not up, or they were not read yet.
         """
         ...
 
@@ -200,21 +200,21 @@ def find_flow(status: DaemonStatus, name: str, uid: str = "") -> FlowStatus:
 
     Args:
         status: What the daemon runs.
-        name: Of the flow.
-        uid: Which flow of that name a daemon means that asks; empty: whichever is run here.
+        name: Name of the flow.
+        uid: Uid of the flow that the asking daemon means; empty: any flow of that name.
 
     Raises:
         UsageError: No such flow; the nearest name is offered.
-        Conflict: The flow of that name is another one.
+        Conflict: The flow of that name is a different one.
     """
     for flow in status.flows:
         if flow.flow == name:
             if uid and flow.flow_uid != uid:
                 raise Conflict(
-                    f"flow {name!r} of this daemon is not the one that is asked about",
+                    f"flow {name!r} of this daemon is not the one in the request",
                     why=f"its uid is {flow.flow_uid or 'not known yet'}, not {said(uid, _UID_CHARS_MAX)}: it has "
                     "another source or target",
-                    next_step="give daemons of different flows addresses of their own (daemon.rpc)",
+                    next_step="give daemons of different flows different addresses (daemon.rpc)",
                 )
             return flow
     raise UsageError(
@@ -228,14 +228,14 @@ def find_mirror(flow: FlowStatus, topic: str) -> MirrorStatus:
 
     Raises:
         UsageError: No such mirror; the nearest name is offered.
-        ReplicatorError: Which mirrors there are is unknown: the flow is not up, or another daemon runs it.
+        ReplicatorError: The mirrors are not known: the flow is not up, or another daemon runs it.
     """
     for mirror in flow.mirrors:
         if mirror.topic == topic:
             return mirror
     if flow.flow_uid is None:
         raise ReplicatorError(
-            f"which topics flow {flow.flow!r} mirrors is not known here",
+            f"the topics of flow {flow.flow!r} are not known here",
             why=flow.reason or "it is not up",
             next_step=f"replicator flow status {flow.flow}",
         )
@@ -256,13 +256,13 @@ def find_group(flow: str, groups: Sequence[GroupStatus], name: str) -> GroupStat
             return group
     raise UsageError(
         f"no group named {name!r} follows flow {flow!r}",
-        why="groups follow that are meant by the flow file and have committed offsets of its topics",
+        why="a group follows if the flow file selects it and it has committed offsets in the flow's topics",
         next_step=_suggestion(name, (group.group for group in groups), f"replicator group list {flow}"),
     )
 
 
 def _suggestion(name: str, known: Iterable[str], command: str) -> str:
-    # A mistake is rare and difflib is not needed otherwise: it stays out of the start-up time.
+    # Mistakes are rare and only they need difflib: it stays out of the start-up time.
     from difflib import get_close_matches  # noqa: PLC0415
 
     near = get_close_matches(name, list(known), n=1)

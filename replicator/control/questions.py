@@ -1,4 +1,4 @@
-"""What a daemon tells its callers: each question is asked for one caller, and answered with what he may see."""
+"""The questions that a daemon answers: each for one caller, with what that caller may see."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Questions:
         access: What callers may do.
 
     Every method may raise:
-        AccessDenied: The caller may not look at that.
-        UsageError: There is no such flow, or the question cannot be meant.
+        AccessDenied: The caller may not read that.
+        UsageError: There is no such flow, or the question makes no sense.
         ReplicatorError: Whatever the daemon raised.
     """
 
@@ -48,7 +48,7 @@ class Questions:
         self._turns = OrderTurns()
 
     async def status(self, caller: Caller, flow: str = "", uid: str = "") -> DaemonStatus:
-        """Return what the caller may see of one flow or all (empty), with what other daemons tell.
+        """Return what the caller may see of one flow or all (empty), with what other daemons report.
 
         Raises:
             Conflict: The flow of that name is not the one of that uid.
@@ -62,7 +62,7 @@ class Questions:
         return status
 
     async def own_status(self, caller: Caller, flow: str = "", uid: str = "") -> DaemonStatus:
-        """Return what this daemon alone knows of the same.
+        """Return the same, as far as this daemon alone knows it.
 
         Raises:
             Conflict: The flow of that name is not the one of that uid.
@@ -90,7 +90,7 @@ class Questions:
         return await asyncio.to_thread(self._audit.recent, lambda name: flow in {"", name} and sees(name), _some(limit))
 
     async def rehearse(self, caller: Caller, flow: str) -> Report:
-        """Return whether a flow could be moved to its other side now."""
+        """Return whether a flow could be switched now."""
         await self._flow(caller, flow)
         return await self._control.rehearse(flow)
 
@@ -110,16 +110,16 @@ class Questions:
         alone: bool = False,
         uid: str = "",
     ) -> Sequence[Translation]:
-        """Return an answer to each question in order, or to all that a group has committed.
+        """Return an answer to each question in order, or for all that a group has committed.
 
         Args:
             caller: Who asks.
             flow: The flow.
-            questions: 1 to 10,000; looked into only once the caller may ask, and there are not too many.
-            group: In place of questions.
+            questions: 1 to 10,000; not read before the caller is known to be allowed, and their number to be valid.
+            group: Instead of questions.
             reverse: Whether they are about the target.
-            alone: Whether other daemons are not asked about what they copy.
-            uid: Which flow of that name is meant; empty: whichever is run here.
+            alone: Whether other daemons are left out of it.
+            uid: Uid of the flow that is meant; empty: any flow of that name.
 
         Raises:
             Conflict: The flow of that name is not the one of that uid.
@@ -127,7 +127,7 @@ class Questions:
         await self._flow(caller, flow, uid)
         if bool(group) == bool(questions) or len(questions) > QUESTIONS_MAX:
             raise UsageError(
-                f"a call takes one group, or 1 to {QUESTIONS_MAX:,} questions",
+                f"a call takes either one group, or 1 to {QUESTIONS_MAX:,} questions",
                 why=f"it has {len(questions):,} questions" + (" and a group" if group else ""),
             )
         if group:
@@ -135,10 +135,10 @@ class Questions:
         return await self._control.translate(flow, list(questions), reverse=reverse, alone=alone)
 
     async def translate_time(self, caller: Caller, flow: str, question: TimeQuestion) -> Sequence[Translation]:
-        """Return an answer for each partition that is asked about."""
+        """Return an answer for each requested partition."""
         await self._flow(caller, flow)
         if not 0 <= question.time_ms <= TIME_MS_MAX:
-            raise UsageError(f"{question.time_ms} is not a time", why="it is counted in ms from 1970, up to year 9999")
+            raise UsageError(f"{question.time_ms} is not a time", why="times are in ms since 1970, up to year 9999")
         return await self._control.translate_time(flow, question)
 
     async def groups(self, caller: Caller, flow: str) -> tuple[Sequence[GroupStatus], str | None]:
@@ -155,7 +155,7 @@ class Questions:
         """Return the records of a flow that cannot be read; its topics are read for one caller at a time.
 
         Raises:
-            Conflict: Somebody else looks.
+            Conflict: Another caller's read is still running.
         """
         self._access.check_known(caller)
         async with self._turns.of("damaged", who="a look at what is damaged", seconds=caller.seconds_left()):
@@ -165,22 +165,22 @@ class Questions:
         """Return if the caller has a role for the flow of that name, or for all of them.
 
         Raises:
-            AccessDenied: It has not.
+            AccessDenied: The caller does not.
         """
         self._access.check(caller, flow, role)
 
     async def _flow(self, caller: Caller, name: str, uid: str = "") -> FlowStatus:
-        """Return a flow that the caller may look at; those that it may not are not even offered by name.
+        """Return a flow that the caller may read; others are not even suggested by name.
 
         Raises:
-            AccessDenied: It may not look at this one.
-            UsageError: There is none of that name.
-            Conflict: The flow of that name is another one.
+            AccessDenied: The caller may not read this one.
+            UsageError: There is no flow of that name.
+            Conflict: The flow of that name is a different one.
         """
         self._access.check(caller, name, AccessRole.OBSERVE)
         return find_flow(self._access.visible(caller, await self._control.snapshot()), name, uid)
 
 
 def _some(limit: int) -> int:
-    """Return how many entries are told: as many as were asked for, within bounds."""
+    """Return how many entries to return: as many as were requested, within bounds."""
     return min(max(limit, 0) or _ENTRIES_DEFAULT, _ENTRIES_MAX)

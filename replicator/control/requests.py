@@ -1,6 +1,6 @@
-"""What callers order, as they said it: nobody has judged it yet, whichever face took it.
+"""What callers order, unchecked, whichever face took it.
 
-Texts become orders behind the check whether the caller may (`order` of each): who may do nothing learns no more.
+Texts become orders (the method `order`) only after the caller's rights were checked: without rights one learns nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.model.text import said
 
 REVERSE_WANTED = "?"
-"""In `Options.reverse_flow`: stands for the flow that goes back, whose name only the daemon knows."""
+"""In `Options.reverse_flow`: placeholder for the reverse flow, whose name only the daemon knows."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _REASON_CHARS_MAX = 1000
-"""It stands in the journal of the switch, on both clusters."""
+"""It is kept in the journal of the switch, on both clusters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class DesiredRequest:
     """An order to pause or resume a flow.
 
     Attributes:
-        expected_epoch: It is refused when the flow is at another one by now; None: at whichever it is.
+        expected_epoch: The order is refused if the flow is at another epoch; None: at any epoch.
         request_id: A repeated one is answered as the first was, and does nothing; empty: never repeated.
     """
 
@@ -47,10 +47,10 @@ class ResolveRequest:
     Attributes:
         topic: Its source topic.
         how: One of `How`, as the caller wrote it.
-        partitions: Which ones are meant; empty: all that stand still.
+        partitions: The partitions; empty: all that have stopped.
         digest: Of the plan that was confirmed; None: whatever the facts are now.
-        expected_epoch: It is refused when the flow is at another one by now; None: at whichever it is.
-        flow_uid: Which flow of that name is meant; empty: whichever is run here.
+        expected_epoch: The order is refused if the flow is at another epoch; None: at any epoch.
+        flow_uid: Uid of the flow that is meant; empty: any flow of that name.
         alone: Whether only what this daemon itself copies is meant.
     """
 
@@ -68,12 +68,14 @@ class ResolveRequest:
         """Return what an operator wants.
 
         Raises:
-            UsageError: It is no way to resolve a fault.
+            UsageError: There is no such way to resolve a fault.
         """
         try:
             how = How(self.how)
         except ValueError:
-            raise UsageError(f"there is no way {self.how!r}", next_step=f"use one of {', '.join(How)}") from None
+            raise UsageError(
+                f"a fault cannot be resolved by {self.how!r}", next_step=f"use one of {', '.join(How)}"
+            ) from None
         return Order(self.topic, how, tuple(self.partitions), actor, self.reason, self.digest)
 
 
@@ -83,10 +85,10 @@ class SwitchRequest:
 
     Attributes:
         verb: One of `Verb`, as the caller wrote it.
-        id: Made by the caller: the same one again is the same order.
-        topics: Source topics of the mirrors that are meant; empty: the whole flow.
+        id: Chosen by the caller: the same id again is the same order.
+        topics: Source topics of the mirrors to switch; empty: the whole flow.
         options: What the caller chose.
-        expected_epoch: It is refused when the flow is at another one by now; None: at whichever it is.
+        expected_epoch: The order is refused if the flow is at another epoch; None: at any epoch.
     """
 
     flow: str
@@ -99,19 +101,19 @@ class SwitchRequest:
 
     @property
     def role(self) -> AccessRole:
-        """What it takes to give this order."""
+        """The role that this order needs."""
         return AccessRole.FAILOVER if self.verb == Verb.FAILOVER else AccessRole.OPERATE
 
     @property
-    def turns_both(self) -> bool:
-        """Whether it changes the reverse flow as well."""
+    def changes_both(self) -> bool:
+        """Whether it changes the reverse flow, too."""
         return bool(self.options.reverse_flow) or self.verb == Verb.FAILBACK
 
     def order(self, actor: str) -> SwitchOrder:
         """Return what an operator wants.
 
         Raises:
-            UsageError: It is no switch, or has no id that can be one.
+            UsageError: There is no such switch, or its id is not valid.
         """
         try:
             verb = Verb(self.verb)
@@ -120,7 +122,7 @@ class SwitchRequest:
         if not _ID.fullmatch(self.id):
             raise UsageError(
                 "a switch needs a request id: 1 to 64 letters, digits, '.', '_' or '-'",
-                why="it tells a repeated order from another one, and becomes the id of the switch",
+                why="it tells a repeated order from a new one, and becomes the id of the switch",
             )
         return SwitchOrder(
             self.id,

@@ -1,4 +1,4 @@
-"""The access service: tells callers how their orders are known."""
+"""The access service: reports how a daemon identifies the callers of orders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACCESS_SERVICE = "replicator.rpc.v1.Access"
 
 
 class AccessServicer(access_pb2_grpc.AccessServicer):
-    """The one method of the service; anybody may ask: a path is no secret, what the file holds is."""
+    """The one method of the service; anyone may ask: the path is not a secret, the content of the file is."""
 
     def __init__(self, access: Access, callers: Callers) -> None:
         self._access = access
@@ -32,7 +32,7 @@ class AccessServicer(access_pb2_grpc.AccessServicer):
         request: pb.DescribeAccessRequest,
         context: grpc.aio.ServicerContext[pb.DescribeAccessRequest, pb.DescribeAccessResponse],
     ) -> pb.DescribeAccessResponse:
-        """Tell how orders are known, and where the token is; one that was deleted meanwhile is written again."""
+        """Report how callers are identified, and where the token is; a deleted token is written again."""
         del request
         async with errors_cross(context):
             token = self._access.token
@@ -40,7 +40,7 @@ class AccessServicer(access_pb2_grpc.AccessServicer):
                 return pb.DescribeAccessResponse(known_by=self._callers.known_by)
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(asyncio.to_thread(_renew_if_gone, token))
-            await asyncio.shield(self._looking)  # of many who ask at once, one has the disk asked
+            await asyncio.shield(self._looking)  # many callers at once share one look at the disk
             return pb.DescribeAccessResponse(known_by=self._callers.known_by, token_file=str(token.path))
 
 

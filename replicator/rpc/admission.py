@@ -1,8 +1,8 @@
-"""Every call takes a place before it is answered (`rpc.shares`), and reflection a role.
+"""Every call takes a place before it is answered (`rpc.shares`); reflection also needs a role.
 
-gRPC's own limit counts all calls alike: 128 idle watches kept out a failover. So none is set, and the places are ours.
-Nothing of a request is read before its call has a place: 256 calls at once, of a megabyte each and by somebody without
-any right, took 900 MB.
+gRPC's own limit counts all calls alike: 128 idle watches kept out a failover. So it is not set, and we count places
+ourselves. A request is not read before its call has a place: 256 concurrent calls of a megabyte each, from someone
+without any rights, took 900 MB.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 _REFLECTION = "/grpc.reflection."
 _READ_SECONDS_MAX = 10.0
-"""For a request; a call that is sent by half keeps its place as long."""
+"""For a request; a half-sent call keeps its place that long."""
 
 
 class Admission(grpc.aio.ServerInterceptor):
-    """Puts itself before every method of a server.
+    """Wraps every method of a server.
 
     Args:
         access: What callers may do.
@@ -58,10 +58,10 @@ class Admission(grpc.aio.ServerInterceptor):
             return handler
         method = str(handler_call_details.method)
         into, out_of = handler.request_deserializer, handler.response_serializer
-        if handler.stream_stream is not None:  # reflection's, which reads its requests by itself
+        if handler.stream_stream is not None:  # reflection, which reads its requests itself
             answer = self._streamed(handler.stream_stream, method, _as_they_come)
             return grpc.stream_stream_rpc_method_handler(answer, into, out_of)
-        # As methods of many requests, which are read when they are asked for: once there is a place, and not before.
+        # As client-streaming methods, whose requests are read on demand: once there is a place, and not before.
         read = self._read if kind_of(method) is not None else _unread(into)
         into = reader(method, into)
         if handler.unary_unary is not None:
@@ -85,7 +85,7 @@ class Admission(grpc.aio.ServerInterceptor):
 
     def _streamed(self, inner: Any, method: str, read: _Read) -> Any:
         if not inspect.isasyncgenfunction(inner):
-            return self._once(inner, method, read)  # it writes by itself
+            return self._once(inner, method, read)  # it writes its answers itself
 
         async def answer(requests: Any, context: Context) -> AsyncIterator[Any]:
             try:
@@ -149,7 +149,7 @@ async def _as_they_come(requests: Any, _: Context) -> Any:
 
 
 def _unread(into: Callable[[bytes], Any] | None) -> _Read:
-    """Return what reads no request: a method that takes no place says the same to everybody, and looks at none."""
+    """Return a reader that reads no request: a method without a place answers everyone the same, and ignores it."""
 
     async def empty(_requests: Any, _context: Context) -> Any:
         return b"" if into is None else into(b"")
@@ -158,9 +158,9 @@ def _unread(into: Callable[[bytes], Any] | None) -> _Read:
 
 
 def _let_go(error: grpc.aio.AbortError) -> None:
-    """Have the error of a call that was refused hold nothing of it.
+    """Detach the error of a refused call from the call.
 
-    gRPC keeps the error in the state of the call, and the error keeps the frames it went through, which keep the call
-    and its request: a ring, which only the garbage collector takes apart, and that comes by too rarely.
+    gRPC keeps the error in the state of the call, and the error keeps the frames it passed through, which keep the call
+    and its request: a reference cycle that only the garbage collector breaks, and it runs too rarely.
     """
     error.__traceback__ = error.__context__ = None

@@ -23,7 +23,7 @@ class Callers:
     """The callers of one server.
 
     Attributes:
-        known_by: How it tells them apart.
+        known_by: How it identifies them.
     """
 
     def __init__(self, known_by: KnownBy) -> None:
@@ -34,7 +34,7 @@ class Callers:
 
         Args:
             context: The call.
-            claimed: Who the caller says to be.
+            claimed: Who the caller claims to be.
         """
         left_seconds: float | None = context.time_remaining()  # None without a deadline; its stubs do not say so
         return Caller(

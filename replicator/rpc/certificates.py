@@ -1,4 +1,4 @@
-"""Certificates of a gRPC server, read again when their files change."""
+"""Certificates of a gRPC server, reloaded when their files change."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _Fingerprint = tuple[tuple[int, int, int], ...]
 class CertificateSource:
     """Credentials that follow the files of a TlsSpec, so a rotated certificate needs no restart.
 
-    gRPC asks `fetch` at each new connection, from a thread of its own. A broken pair of files (half of a
-    rotation) keeps the last good one and is logged once.
+    gRPC calls `fetch` for each new connection, from a thread of its own. If the files do not match (half a rotation),
+    the last good pair stays in use and that is logged once.
     """
 
     def __init__(self, spec: TlsSpec) -> None:
@@ -42,7 +42,7 @@ class CertificateSource:
             raise ConfigError(
                 "the certificates of the rpc server cannot be used",
                 why=str(error),
-                next_step="correct daemon.tls in the flow file",
+                next_step="fix daemon.tls in the flow file",
             ) from error
         return grpc.dynamic_ssl_server_credentials(
             first,
@@ -51,18 +51,18 @@ class CertificateSource:
         )
 
     def fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the new certificates, or None to go on with those in use."""
+        """Return the new certificates, or None to keep those in use."""
         try:
             now = self._fingerprint()
             if now == self._seen:
                 return None
-            # Noted before the files are read: a change meanwhile is then seen as one more change.
+            # Recorded before the files are read: a change in the meantime then counts as another change.
             self._seen = now
             fresh = self._load()
         except (OSError, ssl.SSLError, ConfigError) as error:
-            _log.warning("new rpc certificates are not usable, the old ones stay in use: %s", error)
+            _log.warning("new rpc certificates cannot be used, the old ones stay in use: %s", error)
             return None
-        _log.info("rpc certificates were read again")
+        _log.info("rpc certificates were reloaded")
         return fresh
 
     def _files(self) -> tuple[Path, ...]:
@@ -90,5 +90,5 @@ class CertificateSource:
 
 
 def _no_password() -> bytes:
-    """Keep OpenSSL from asking for a pass phrase on the terminal: an encrypted key is an error here."""
+    """Keep OpenSSL from prompting for a pass phrase on the terminal: an encrypted key is an error here."""
     return b""

@@ -43,19 +43,19 @@ from replicator.rpc.v1 import access_pb2, access_pb2_grpc, control_pb2_grpc, lea
 from replicator.rpc.v1 import control_pb2 as pb
 
 _RESOLVE_SECONDS_MAX = 300.0
-"""Records are compared for `accept`, and set aside for `skip`: longer than a look at a daemon's memory."""
+"""`accept` compares records and `skip` sets them aside, which takes longer than a look into a daemon's memory."""
 _REHEARSE_SECONDS_MAX = 60.0
 _SWITCH_SECONDS_MAX = 60.0
 """A plan looks at both clusters, one of which may be gone."""
 _WAY_BACK_SECONDS_MAX = 90.0
 _FORGET_SECONDS_MAX = 180.0
-"""Daemons that may still be at work on a flow are watched for as long as their last sign of life may have an effect."""
+"""Daemons that may still work on a flow are watched for as long as their last sign of life may have an effect."""
 QUESTIONS_PER_CALL = 2000
-"""About offsets: with topic names of 249 characters this is half a request."""
+"""Questions about offsets: with topic names of 249 characters this is half a request."""
 
 
 class ControlClient:
-    """The control service as plain calls. Close it, or use it in a `with` block.
+    """The control service as plain method calls. Close it, or use it in a `with` block.
 
     Every call may raise:
         DaemonUnreachable: Nothing answers, or the TLS handshake failed.
@@ -124,8 +124,8 @@ class ControlClient:
     ) -> bool:
         """Pause or resume a flow; return whether that changed anything.
 
-        `expected_epoch` refuses the change if the flow is at another one by now. The same `request_id` twice
-        does nothing the second time; by default each call has its own.
+        The change is refused if the flow is no longer at `expected_epoch`. The same `request_id` does nothing the
+        second time; by default each call has its own.
         """
         request = pb.SetDesiredRequest(
             flow=flow,
@@ -143,9 +143,9 @@ class ControlClient:
             self._raise(error)
 
     def resolve(self, flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None) -> Resolution:
-        """Resolve the fault of a mirror, or only tell what that would do; no reasons: nothing stands still.
+        """Resolve the fault of a mirror, or only report what that would do; without reasons nothing has stopped.
 
-        Where another daemon copies what stands still, that one is asked, with the same files; never a third one.
+        If another daemon copies what has stopped, that daemon is asked, with the same TLS files; never a third one.
         """
         try:
             return self._resolve(flow, order, dry_run=dry_run, expected_epoch=expected_epoch, alone=False)
@@ -170,7 +170,7 @@ class ControlClient:
         return convert_orders.resolution_from_wire(answer)
 
     def forget(self, flow: str, topic: str | None, *, actor: str, reason: str, dry_run: bool) -> Forgotten:
-        """Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs."""
+        """Remove the records of a mirror that is no longer copied, or of a flow that nobody runs."""
         request = pb.ForgetRequest(flow=flow, topic=topic or "", actor=actor, reason=reason, dry_run=dry_run)
         try:
             return convert_orders.forgotten_from_wire(
@@ -188,7 +188,7 @@ class ControlClient:
         return convert_orders.damage_from_wire(answer)
 
     def clear_damaged(self, flow: str, order: Clearing, *, actor: str, reason: str) -> Damaged:
-        """Clear one of them, if it is still the one that was shown; return what it was."""
+        """Clear one of them, unless it has changed since it was shown; return what it was."""
         request = convert_orders.clearing_to_wire(flow, order, actor=actor, reason=reason)
         try:
             answer = self._stub.ClearDamaged(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order())
@@ -201,9 +201,9 @@ class ControlClient:
         return plan_from_wire(self._switch(switch_order_to_wire(order, dry_run=True)).plan)
 
     def start_switch(self, order: SwitchOrder, expected_epoch: int | None) -> tuple[SwitchStatus | None, bool]:
-        """Order a switch; return it, and whether it was under way or done already.
+        """Order a switch; return it, and whether it was already under way or done.
 
-        It is refused if the flow is at another epoch than the expected one by now.
+        It is refused if the flow is no longer at the expected epoch.
         """
         answer = self._switch(switch_order_to_wire(order, dry_run=False, expected_epoch=expected_epoch))
         return switch_from_wire(answer.switch) if answer.HasField("switch") else None, answer.already
@@ -225,7 +225,7 @@ class ControlClient:
         return tuple(switch_from_wire(one) for one in answer.switches)
 
     def both_sides(self, flow: str, switch_id: str) -> BothSides | None:
-        """Return how a switch left both sides, None where the daemon is too old to tell."""
+        """Return how a switch left both sides, or None if the daemon is too old to report it."""
         try:
             request = pb.GetSwitchRequest(flow=flow, sides_of=switch_id)
             answer = self._stub.GetSwitch(request, timeout=_SWITCH_SECONDS_MAX, metadata=self._metadata)
@@ -234,7 +234,7 @@ class ControlClient:
         return sides_from_wire(answer.sides) if answer.HasField("sides") else None
 
     def abort_switch(self, flow: str, *, actor: str, reason: str, target_lost: bool = False) -> SwitchStatus:
-        """Undo the running switch; with `target_lost` open its source again."""
+        """Undo the running switch; with `target_lost` reopen its source."""
         request = pb.AbortSwitchRequest(flow=flow, actor=actor, reason=reason, target_lost=target_lost)
         try:
             return switch_from_wire(
@@ -263,7 +263,7 @@ class ControlClient:
         return tuple(event_from_wire(event) for event in answer.events)
 
     def groups(self, flow: str) -> tuple[tuple[GroupStatus, ...], str | None]:
-        """Return how far the consumer groups of a flow have followed, without partitions; what holds all back."""
+        """Return how far the groups of a flow have followed, without partitions; and what holds all of them back."""
         try:
             answer = self._stub.ListGroups(
                 pb.ListGroupsRequest(flow=flow), timeout=self._endpoint.timeout_seconds, metadata=self._metadata
@@ -285,9 +285,9 @@ class ControlClient:
     def translate(
         self, flow: str, questions: Iterable[OffsetQuestion], *, reverse: bool = False
     ) -> tuple[Translation, ...]:
-        """Return where source offsets stand on the target, or with `reverse` target offsets on the source.
+        """Translate source offsets to the target, or with `reverse` target offsets to the source.
 
-        One answer per question, in their order; any number of them. With `reverse` the topics are the target's.
+        One answer per question, in order; any number of them. With `reverse` the topics are the target's.
         """
         found: list[Translation] = []
         left = iter(questions)
@@ -299,14 +299,14 @@ class ControlClient:
         return tuple(found)
 
     def translate_group(self, flow: str, group: str, *, reverse: bool = False) -> tuple[Translation, ...]:
-        """Return the same for all that a consumer group has committed of the flow's topics.
+        """Translate all offsets that a consumer group has committed in the flow's topics.
 
-        It is read on the source, or with `reverse` on the target.
+        They are read on the source, or with `reverse` on the target.
         """
         return self._translate(pb.TranslateOffsetsRequest(flow=flow, reverse=reverse, group=group))
 
     def translate_time(self, flow: str, question: TimeQuestion) -> tuple[Translation, ...]:
-        """Return where a moment of the source stands on the target, for each partition that is asked about."""
+        """Translate a point in time on the source to target offsets, one answer per requested partition."""
         request = pb.TranslateTimeRequest(
             flow=flow, topic=question.topic, time_ms=question.time_ms, partition=question.partition
         )
@@ -326,7 +326,7 @@ class ControlClient:
         return tuple(translation_from_wire(each) for each in answer.translations)
 
     def rehearse(self, flow: str) -> Report:
-        """Return whether a flow could be moved to its other side now, with all that was looked at."""
+        """Return whether a flow could be switched now, with everything that was checked."""
         try:
             answer = self._stub.Rehearse(
                 pb.RehearseRequest(flow=flow), timeout=_REHEARSE_SECONDS_MAX, metadata=self._metadata
@@ -355,7 +355,7 @@ class ControlClient:
         return [table_from_wire(table) for table in answer.tables]
 
     def about_to_order(self) -> None:
-        """Let the questions before an order carry what it carries: they take no places of those who only look.
+        """Let the questions before an order carry its token: they do not use the places of those who only read.
 
         Raises:
             AccessDenied: As for the order.
@@ -366,7 +366,7 @@ class ControlClient:
         """Return what orders carry.
 
         Raises:
-            AccessDenied: They carry a token, which cannot be used or is not given to what listens there.
+            AccessDenied: They need a token, which cannot be used or is not given to what listens there.
         """
         if self._metadata is None:
             self._metadata = self._found() if self._endpoint.asks_for_token() else NO_TOKEN
@@ -375,15 +375,15 @@ class ControlClient:
     def _found(self) -> Metadata:
         endpoint = self._endpoint
         if endpoint.token_file is not None:
-            return order_metadata(endpoint.token_file, endpoint.address, told=False)
+            return order_metadata(endpoint.token_file, endpoint.address, named_by_daemon=False)
         try:
-            told = self._access.Describe(access_pb2.DescribeAccessRequest(), timeout=endpoint.timeout_seconds)
+            answer = self._access.Describe(access_pb2.DescribeAccessRequest(), timeout=endpoint.timeout_seconds)
         except grpc.RpcError as error:
             failure = faults.meaning(cast("grpc.Call", error), endpoint.address, endpoint.timeout_seconds)
-            if isinstance(failure, NotAvailable):  # a daemon of an older version asks for none
+            if isinstance(failure, NotAvailable):  # an older daemon asks for none
                 return NO_TOKEN
             raise failure from error
-        return metadata_for(endpoint, told.known_by, told.token_file)
+        return metadata_for(endpoint, answer.known_by, answer.token_file)
 
     def _raise(self, error: grpc.RpcError) -> NoReturn:
         # Every error a stub raises is a call too; the types do not say so.

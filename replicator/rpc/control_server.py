@@ -1,4 +1,4 @@
-"""The control service over gRPC: messages become values, and answers messages; `control` decides and does the rest."""
+"""The control service over gRPC: translates messages to values and back; `control` decides and does the rest."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         request: pb.ResolveMirrorRequest,
         context: grpc.aio.ServicerContext[pb.ResolveMirrorRequest, pb.ResolveMirrorResponse],
     ) -> pb.ResolveMirrorResponse:
-        """Resolve a fault; one that was resolved before is answered with nothing to do."""
+        """Resolve a fault; if it is already resolved, the answer says that there is nothing to do."""
         async with errors_cross(context):
             wanted, caller = resolve_request_from_wire(request), self._callers.of(context, request.actor)
             return resolution_to_wire(await self._control.resolve(caller, wanted, dry_run=request.dry_run))
@@ -123,7 +123,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         request: pb.ForgetRequest,
         context: grpc.aio.ServicerContext[pb.ForgetRequest, pb.ForgetResponse],
     ) -> pb.ForgetResponse:
-        """Remove the records of a mirror or a flow; what was removed before is answered with nothing to do."""
+        """Remove the records of a mirror or a flow; if there are none left, the answer says so."""
         async with errors_cross(context):
             caller = self._callers.of(context, request.actor)
             done = await self._control.forget(
@@ -156,7 +156,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         request: pb.StartSwitchRequest,
         context: grpc.aio.ServicerContext[pb.StartSwitchRequest, pb.StartSwitchResponse],
     ) -> pb.StartSwitchResponse:
-        """Order a switch, or tell what it would do; the same request id twice is one order."""
+        """Order a switch, or report what it would do; the same request id twice is one order."""
         async with errors_cross(context):
             wanted, caller = switch_request_from_wire(request), self._callers.of(context, request.actor)
             if request.dry_run:
@@ -243,7 +243,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         request: pb.TranslateTimeRequest,
         context: grpc.aio.ServicerContext[pb.TranslateTimeRequest, pb.TranslateOffsetsResponse],
     ) -> pb.TranslateOffsetsResponse:
-        """Answer for each partition that is asked about."""
+        """Answer for each requested partition."""
         async with errors_cross(context):
             partition = request.partition if request.HasField("partition") else None
             question = TimeQuestion(request.topic, request.time_ms, partition)
@@ -273,7 +273,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
 
 
 class _Read(Sequence[_Value]):
-    """Values of a message that are made when they are looked at: nothing is, for a caller who may not ask."""
+    """Values of a message, built when they are read: for a caller who may not ask, none is."""
 
     def __init__(self, messages: Sequence[Any], value_of: Callable[[Any], _Value]) -> None:
         self._messages = messages
@@ -296,6 +296,6 @@ class _Read(Sequence[_Value]):
 
 def interval_of(wanted_seconds: float) -> float:
     """Return how long a watch rests between two answers."""
-    if math.isnan(wanted_seconds):  # neither above nor below any bound, and a timer that spoils the order of the others
+    if math.isnan(wanted_seconds):  # neither above nor below any bound; as a timer it breaks the order of the others
         return _WATCH_SECONDS_DEFAULT
     return min(max(wanted_seconds or _WATCH_SECONDS_DEFAULT, _WATCH_SECONDS_MIN), _WATCH_SECONDS_MAX)

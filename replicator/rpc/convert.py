@@ -66,7 +66,7 @@ def status_to_wire(status: DaemonStatus) -> pb.DaemonStatus:
 
 
 def status_from_wire(message: pb.DaemonStatus) -> DaemonStatus:
-    """Return the snapshot of a message; a state of a newer version is shown as that says it."""
+    """Return the snapshot of a message; a state of a newer version is shown as it was sent."""
     return read(DaemonStatus, message, flows=tuple(_flow_from_wire(flow) for flow in message.flows))
 
 
@@ -113,7 +113,7 @@ def group_to_wire(group: GroupStatus) -> pb.GroupStatus:
 
 
 def group_from_wire(message: pb.GroupStatus) -> GroupStatus:
-    """Return the group of a message; a state or kind of a newer version is shown as that says it."""
+    """Return the group of a message; a state or kind of a newer version is shown as it was sent."""
     return read(
         GroupStatus,
         message,
@@ -139,7 +139,7 @@ def desired_from_wire(number: pb.Desired) -> Desired:
     """
     desired = _DESIRED_FROM_WIRE.get(number)
     if desired is None:
-        raise NotAvailable(f"desired state {number} is not known to this daemon", next_step="upgrade the daemon")
+        raise NotAvailable(f"this daemon does not know desired state {number}", next_step="upgrade the daemon")
     return desired
 
 
@@ -147,7 +147,7 @@ def desired_request_from_wire(request: pb.SetDesiredRequest) -> DesiredRequest:
     """Return what an operator orders.
 
     Raises:
-        NotAvailable: This version does not know the state that is wanted.
+        NotAvailable: This version does not know the wanted state.
     """
     desired = desired_from_wire(request.desired)
     epoch = request.expected_epoch if request.HasField("expected_epoch") else None
@@ -216,7 +216,7 @@ def name_of(kind: type[_Name], text: str) -> _Name:
         return kind(text)
     except ValueError:
         raise NotAvailable(
-            f"the daemon speaks of {text!r}, which this command does not know",
+            f"the daemon sent {text!r}, which this command does not know",
             why="the daemon is newer than this command",
             next_step="use a `replicator` command at least as new as the daemon",
         ) from None
@@ -264,7 +264,7 @@ def report_from_wire(message: pb.RehearseResponse) -> Report:
 
 
 def caller_to_wire(caller: Caller) -> lease_pb2.LeaseRequest:
-    """Return the message of what a daemon says with a call about leases."""
+    """Return the message that a daemon sends with a call about leases."""
     return lease_pb2.LeaseRequest(**shallow(caller))
 
 
@@ -275,7 +275,7 @@ def caller_from_wire(message: lease_pb2.LeaseRequest) -> Caller:
         UsageError: It does not say who calls, or about which flow.
     """
     if not message.flow_uid or not message.instance:
-        raise UsageError("a call about leases names a flow and a daemon")
+        raise UsageError("a call about leases must name a flow and a daemon")
     return Caller(
         message.flow_uid,
         message.flow,

@@ -1,4 +1,4 @@
-"""Orders about mirrors and records, and what became of them: protobuf to model and back (see `convert`)."""
+"""Orders about mirrors and records, and their results: protobuf to model and back (see `convert`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicator.rpc.v1 import control_pb2 as pb
 def order_to_wire(
     flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None, alone: bool = False
 ) -> pb.ResolveMirrorRequest:
-    """Return the message of what an operator wants of a mirror."""
+    """Return the message of an order about a mirror."""
     return pb.ResolveMirrorRequest(
         flow=flow,
         topic=order.topic,
@@ -28,7 +28,7 @@ def order_to_wire(
 
 
 def resolve_request_from_wire(request: pb.ResolveMirrorRequest) -> ResolveRequest:
-    """Return what an operator orders, as he said it."""
+    """Return an operator's order, unchecked."""
     return ResolveRequest(
         request.flow,
         request.topic,
@@ -106,13 +106,13 @@ def damaged_from_wire(message: pb.DamagedRecord) -> Damaged:
 
 
 def damage_to_wire(damage: Damage) -> pb.DamagedResponse:
-    """Return the message of what cannot be read of a flow."""
+    """Return the message of a flow's records that cannot be read."""
     records = [damaged_to_wire(one) for one in damage.records]
     return pb.DamagedResponse(records=records, left_out=damage.left_out, unasked=damage.unasked)
 
 
 def damage_from_wire(message: pb.DamagedResponse) -> Damage:
-    """Return what cannot be read of a flow."""
+    """Return a flow's records that cannot be read."""
     return Damage(tuple(map(damaged_from_wire, message.records)), message.left_out, tuple(message.unasked))
 
 

@@ -31,7 +31,7 @@ def switch_order_to_wire(order: Order, *, dry_run: bool, expected_epoch: int | N
 
 
 def switch_request_from_wire(request: pb.StartSwitchRequest) -> SwitchRequest:
-    """Return what an operator orders, as he said it."""
+    """Return an operator's order, unchecked."""
     defaults = Options()
     options = Options(
         close=Close.STATED if request.producers_stopped else Close.LOCK,

@@ -1,4 +1,4 @@
-"""Errors of a call become its answer: in full where they are ours, without a trace where they are bugs."""
+"""Errors of a call become its answer: in full if they are ours, without a stack trace if they are bugs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def errors_cross(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIter
     except ReplicatorError as error:
         await _abort(context, error)
     except Exception:  # noqa: BLE001  # the one place where the unexpected becomes an answer
-        # What went wrong stays here: a traceback may show what a caller must not see.
+        # The details stay here: a traceback may show what the caller must not see.
         _log.exception("an rpc call failed unexpectedly")
         await _abort(
             context,
@@ -37,10 +37,10 @@ async def errors_cross(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIter
 
 @contextlib.asynccontextmanager
 async def _in_time(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-    """End the block a little before the caller stops waiting: he would be told only that nobody answered.
+    """End the block a little before the caller stops waiting, who would otherwise learn only that nobody answered.
 
     Raises:
-        TimedOut: The block was ended.
+        TimedOut: The block was cancelled.
     """
     remaining_seconds: float | None = context.time_remaining()  # None without a deadline; its stubs do not say so
     seconds = None if remaining_seconds is None else remaining_seconds * _SHARE_OF_TIME
@@ -52,8 +52,8 @@ async def _in_time(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
             raise
         raise TimedOut(
             f"the daemon has no answer after {seconds or 0.0:.0f} s",
-            why="most likely it waits for a cluster; whether an order took effect is not known, and the same order is "
-            "safe to repeat",
+            why="most likely it waits for a cluster; whether an order took effect is not known, but "
+            "repeating the same order is safe",
             next_step="see which cluster does not answer: replicator flow status",
         ) from error
 

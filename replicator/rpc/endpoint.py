@@ -17,7 +17,7 @@ _ANSWER_BYTES_MAX = 64 << 20
 
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX),
-    # A proxy of the environment is for the web; it would hide a daemon on this machine or in this network.
+    # A proxy set in the environment is for the web; it would hide a daemon on this machine or in this network.
     ("grpc.enable_http_proxy", 0),
 ]
 
@@ -31,11 +31,11 @@ class Endpoint:
 
     Attributes:
         address: `host:port`.
-        ca_file: Authority of the daemon's certificate.
+        ca_file: CA of the daemon's certificate.
         cert_file: Our certificate.
         key_file: Its key.
         timeout_seconds: How long most answers may take.
-        token_file: The token that orders carry on loopback; None: where the daemon says.
+        token_file: The token that orders carry on loopback; None: the file that the daemon names.
     """
 
     address: str
@@ -46,7 +46,7 @@ class Endpoint:
     token_file: Path | None = None
 
     def asks_for_token(self) -> bool:
-        """Return whether orders may need the token of a state directory: on this machine, without a certificate."""
+        """Return whether orders may need the state directory's token: on this machine, without a certificate."""
         try:
             host, _ = parse_address(self.address)
         except ValueError:
@@ -54,10 +54,10 @@ class Endpoint:
         return is_loopback(host) and self.cert_file is None
 
     def dialled(self) -> tuple[str, grpc.ChannelCredentials | None]:
-        """Return the address as gRPC wants it, and the credentials; None for plain text.
+        """Return the address in gRPC's form, and the credentials; None for plain text.
 
         Raises:
-            UsageError: The address or a TLS file cannot be meant.
+            UsageError: The address or a TLS file is not valid.
         """
         try:
             address = parse_address(self.address)
@@ -81,7 +81,7 @@ class Endpoint:
         """Return a connection for a command; nothing is sent before it is used.
 
         Raises:
-            UsageError: The address or a TLS file cannot be meant.
+            UsageError: The address or a TLS file is not valid.
         """
         target, credentials = self.dialled()
         if credentials is None:
@@ -92,10 +92,10 @@ class Endpoint:
         """Return a connection for asyncio; nothing is sent before it is used.
 
         Args:
-            apart: Not shared with any other channel: a connection takes a bounded number of calls at once.
+            apart: Share it with no other channel: a connection takes a bounded number of concurrent calls.
 
         Raises:
-            UsageError: The address or a TLS file cannot be meant.
+            UsageError: The address or a TLS file is not valid.
         """
         target, credentials = self.dialled()
         options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)] if apart else OPTIONS

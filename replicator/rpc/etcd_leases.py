@@ -1,7 +1,7 @@
-"""Leases in etcd: several coordinators share them, and any of them, or of etcd's members, may die.
+"""Leases in etcd: several coordinators share them, and any coordinator or etcd member may die.
 
-etcd's own revisions are the versions: `mod_revision` rises with each change of a key. Its leases are not used: who
-holds what, and for how long, is decided by `core.work.lease` from one value, whatever keeps it.
+etcd's own revisions are the versions: `mod_revision` rises with each change of a key. etcd's leases are not used: who
+holds what, and for how long, is decided by `core.work.lease` from one value, whichever store keeps it.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class EtcdLeases:
             await channel.close()
 
     async def _ask(self, method: str, request: Any, answer: type[A]) -> A:
-        """Ask one member after the other, each once; the outcome of a change that got no answer is unknown."""
+        """Ask the members in turn, each once; the outcome of a change that got no answer is unknown."""
         last: StoreError | None = None
         for turn in range(len(self._channels)):
             at = (self._first + turn) % len(self._channels)
@@ -130,7 +130,7 @@ class EtcdLeases:
 
     def _fault(self, error: grpc.aio.AioRpcError, at: int) -> StoreError:
         return StoreError(
-            f"etcd at {self._address(at)} does not do what was asked",
+            f"etcd at {self._address(at)} refused a request",
             why=f"{error.code().name}: {error.details()}",
             next_step="check coordinator.endpoints, and `etcdctl endpoint health`",
         )

@@ -1,4 +1,4 @@
-"""Errors of ours across the wire: the same class, the same three parts, the same exit code on the other side."""
+"""Our errors across the wire: the same class, the same three parts and the same exit code on the other side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEXT_BYTES_MAX = 1000
 _PROBLEM_BYTES_MAX = 700
 _PROBLEMS_MAX = 5
 _DETAILS_BYTES_MAX = 300
-"""Metadata is bounded to 8 KiB by default on both sides; three texts, five problems and the details stay below it."""
+"""Both sides limit metadata to 8 KiB by default; three texts, five problems and the details stay below that."""
 
 _STATUS: tuple[tuple[type[errors.ReplicatorError], grpc.StatusCode], ...] = (
     (errors.UsageError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -71,9 +71,9 @@ def to_wire(error: errors.ReplicatorError) -> bytes:
 
 
 def from_wire(data: bytes) -> errors.ReplicatorError:
-    """Return the error of a detail; one of a class unknown here becomes the nearest one by exit code.
+    """Return the error of a detail; an unknown class becomes the nearest one by exit code.
 
-    Whoever listens at a daemon's port sends what it likes: what is no detail is an error as well.
+    Whatever listens at a daemon's port may send anything: what is not a detail becomes an error, too.
     """
     try:
         detail = pb.ErrorDetail.FromString(data)
@@ -81,7 +81,7 @@ def from_wire(data: bytes) -> errors.ReplicatorError:
         return errors.ReplicatorError(
             "the call failed, for a reason that cannot be read",
             why=str(error),
-            next_step="look whether a replicator of this version listens at that address",
+            next_step="check that a replicator of this version listens at that address",
         )
     kind = _KINDS.get(detail.kind) or _BY_EXIT_CODE.get(detail.exit_code, errors.ReplicatorError)
     what = detail.what
@@ -92,7 +92,7 @@ def from_wire(data: bytes) -> errors.ReplicatorError:
         fields["address"] = detail.address
     if issubclass(kind, errors.KafkaError):
         fields["cluster"] = detail.cluster
-        if kind not in {errors.ConnectionFailed, errors.NotOurs}:  # always retryable, they do not ask
+        if kind not in {errors.ConnectionFailed, errors.NotOurs}:  # always retryable, no argument
             fields["retryable"] = detail.retryable
     if issubclass(kind, errors.BrokerRefused):
         fields |= {"code": detail.code, "api": detail.api}
@@ -100,12 +100,12 @@ def from_wire(data: bytes) -> errors.ReplicatorError:
 
 
 def details_of(error: errors.ReplicatorError) -> str:
-    """Return what callers other than ours are told of an error."""
+    """Return the text of an error for callers other than ours."""
     return _cut(error.what, _DETAILS_BYTES_MAX)
 
 
 def _cut(text: str, bytes_max: int = _TEXT_BYTES_MAX) -> str:
-    """Return a text that may quote a caller's words, of any length: nothing in it acts on a terminal."""
+    """Return a text, shortened and without terminal control sequences: it may quote a caller's words."""
     kept = printable(text[:bytes_max], lines=True).encode()
     if len(text) <= bytes_max and len(kept) <= bytes_max:
         return kept.decode()

@@ -1,7 +1,7 @@
-"""How a caller on the daemon's machine finds the token that orders carry, and to whom it is given.
+"""How a caller on the daemon's machine finds the token that orders carry, and who may receive it.
 
-Without TLS a caller does not know who listens. Another user of the machine may, while the daemon is down, and would
-learn the token: so it goes only to what the file's owner (or root) listens with.
+Without TLS a caller does not know who listens. While the daemon is down, another user of the machine may, and would
+learn the token: so it is sent only if the process that listens belongs to the file's owner or to root.
 """
 
 from __future__ import annotations
@@ -29,36 +29,38 @@ NO_TOKEN: Metadata = ()
 
 
 def metadata_for(endpoint: Endpoint, known_by: str, token_file: str) -> Metadata:
-    """Return what an order carries to a daemon that says how it knows orders.
+    """Return what an order to a daemon carries, given how the daemon identifies callers.
 
     Args:
         endpoint: The daemon.
         known_by: What it says: `token`, or anything else.
-        token_file: Where it says that the token is.
+        token_file: The token's file, as it says.
 
     Raises:
         AccessDenied: The token cannot be used, or is not given to whoever listens there.
     """
     if known_by != "token":
         return NO_TOKEN
-    return order_metadata(Path(token_file), endpoint.address, told=True)
+    return order_metadata(Path(token_file), endpoint.address, named_by_daemon=True)
 
 
-def order_metadata(path: Path, address: str, *, told: bool) -> Metadata:
+def order_metadata(path: Path, address: str, *, named_by_daemon: bool) -> Metadata:
     """Return what an order carries.
 
     Args:
         path: The token's file.
-        address: Of the daemon (`host:port`).
-        told: Whether whoever listens there told the path, rather than an operator.
+        address: The daemon's (`host:port`).
+        named_by_daemon: Whether the path comes from whatever listens there, and not from an operator.
 
     Raises:
-        AccessDenied: The file cannot be used, or it is not its owner who listens.
+        AccessDenied: The file cannot be used, or someone other than its owner listens.
     """
-    if told and path.name != FILE_NAME:
-        raise AccessDenied(f"what listens at {address} asks for {path}, which is no token", next_step="who is it?")
+    if named_by_daemon and path.name != FILE_NAME:
+        raise AccessDenied(
+            f"what listens at {address} asks for {path}, which is not a token", next_step="see who listens: ss -ltnp"
+        )
     token, owner = _read(path)
-    _check_listener(address, owner, told=told)
+    _check_listener(address, owner, named_by_daemon=named_by_daemon)
     return ((METADATA_KEY, token),)
 
 
@@ -75,15 +77,15 @@ def _read(path: Path) -> tuple[str, int]:
         raise AccessDenied(
             f"the token for orders, {path}, cannot be read",
             why=error.strerror or str(error),
-            next_step="give the command as the user who runs the daemon (sudo -u USER),"
-            " or let REPLICATOR_TOKEN_FILE name a copy",
+            next_step="run the command as the user who runs the daemon (sudo -u USER),"
+            " or set REPLICATOR_TOKEN_FILE to a copy",
         ) from error
     if status.st_uid not in {os.geteuid(), _ROOT} and os.geteuid() != _ROOT:
-        raise AccessDenied(f"the token {path} belongs to user id {status.st_uid}", next_step="see who made it")
+        raise AccessDenied(f"the token {path} belongs to user id {status.st_uid}", next_step="find out who made it")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or not FORM.fullmatch(text):
         raise AccessDenied(
             f"{path} holds no token, or others can read it",
-            next_step=f"{command('rm', str(path))}: the daemon makes a new one with the next order",
+            next_step=f"{command('rm', str(path))}: the daemon makes a new one at the next order",
         )
     return text[:-1].decode(), status.st_uid
 
@@ -94,10 +96,10 @@ class _Listener(NamedTuple):
     uid: int
 
 
-def _check_listener(address: str, owner: int, *, told: bool) -> None:
-    """Return if it is the token's owner who listens.
+def _check_listener(address: str, owner: int, *, named_by_daemon: bool) -> None:
+    """Return if the token's owner listens.
 
-    Behind a forwarded port nobody listens here; then an operator has to have named the file.
+    Behind a forwarded port nobody listens here; then an operator must have named the file.
     """
     host, port = parse_address(address)
     there = [one for one in _listeners() if one.port == port]
@@ -105,15 +107,15 @@ def _check_listener(address: str, owner: int, *, told: bool) -> None:
         wanted = ipaddress.ip_address(host)
         exact = [one for one in there if one.host == wanted]
         there = exact or [one for one in there if one.host.is_unspecified]
-    except ValueError:  # a name: whichever of its addresses is taken
+    except ValueError:  # a host name: any of its addresses
         there = [one for one in there if one.host.is_unspecified or one.host.is_loopback]
     foreign = {one.uid for one in there} - {owner, _ROOT}
-    if foreign or (told and not there):
-        who = f"user id {min(foreign)} listens there" if foreign else "nobody is seen to listen there"
+    if foreign or (named_by_daemon and not there):
+        who = f"user id {min(foreign)} listens there" if foreign else "no listener is visible there"
         raise AccessDenied(
             f"the token for orders is not given to what answers at {address}",
-            why=f"{who}, and the token belongs to user id {owner}",
-            next_step="see who listens: ss -ltnp; behind a forwarded port name the file in REPLICATOR_TOKEN_FILE",
+            why=f"{who}, but the token belongs to user id {owner}",
+            next_step="see who listens: ss -ltnp; behind a forwarded port, set REPLICATOR_TOKEN_FILE to the file",
         )
 
 
@@ -133,8 +135,8 @@ def _listeners() -> list[_Listener]:
 
 
 def _host(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return an address of the kernel's table: words of 32 bits, each in this machine's byte order."""
+    """Return an address from the kernel's table: words of 32 bits, each in this machine's byte order."""
     words = [int(text[at : at + _WORD_HEX], 16).to_bytes(4, "little") for at in range(0, len(text), _WORD_HEX)]
     host = ipaddress.ip_address(b"".join(words))
-    # gRPC listens for IPv4 with a socket for IPv6.
+    # gRPC listens for IPv4 on an IPv6 socket.
     return (isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped) or host

@@ -1,4 +1,4 @@
-"""A coordinator behind gRPC, as a daemon asks it: the first of several addresses that answers."""
+"""A daemon's client of a coordinator over gRPC: the first of several addresses that answers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _Call = Callable[["lease_pb2_grpc.LeaseAsyncStub", float, Metadata], Awaitable[_
 
 
 HOP = ("replicator-lease-hop", "1")
-"""Carried by what one daemon asks another: who only asks others does not ask on, or a ring would never end."""
+"""Marks a call from one daemon to another: one that only forwards does not forward it, or a ring would never end."""
 
 
 class RemoteLeases:
     """Several coordinators over one store; see `LeasePort` for the methods.
 
-    The one that answered last is asked first. One call takes no longer than the time-out of each address together.
+    The one that answered last is asked first. A call takes no longer than the time-outs of all addresses together.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
@@ -106,11 +106,11 @@ class RemoteLeases:
         raise DaemonUnreachable(
             f"no coordinator answers at {', '.join(endpoint.address for endpoint in self._endpoints)}",
             why=str(failures[-1].why or failures[-1]) if failures else "",
-            next_step="start one with `replicator coordinator FILE`, or correct coordinator.endpoints",
+            next_step="start one with `replicator coordinator FILE`, or fix coordinator.endpoints",
         )
 
     async def _asked_one(self, endpoint: Endpoint, call: _Call[_R], *, orders: bool) -> _R:
-        """Ask one coordinator; where it made a new token since (its state directory is new), once more with that."""
+        """Ask one coordinator; if it has a new token since (a new state directory), ask again with that."""
         carried = await self._order(endpoint) if orders else NO_TOKEN
         try:
             return await self._tried(endpoint, call, carried)
@@ -134,17 +134,18 @@ class RemoteLeases:
         if endpoint not in self._metadata:
             access = cast("access_pb2_grpc.AccessAsyncStub", access_pb2_grpc.AccessStub(self._channel(endpoint)))
             try:
-                told = await access.Describe(access_pb2.DescribeAccessRequest(), timeout=endpoint.timeout_seconds)
+                answer = await access.Describe(access_pb2.DescribeAccessRequest(), timeout=endpoint.timeout_seconds)
             except grpc.aio.AioRpcError as error:
                 failure = faults.meaning(error, endpoint.address, endpoint.timeout_seconds)
-                if isinstance(failure, NotAvailable):  # a coordinator of an older version asks for none
+                if isinstance(failure, NotAvailable):  # an older coordinator asks for none
                     return NO_TOKEN
                 raise failure from error
-            self._metadata[endpoint] = await asyncio.to_thread(metadata_for, endpoint, told.known_by, told.token_file)
+            found = await asyncio.to_thread(metadata_for, endpoint, answer.known_by, answer.token_file)
+            self._metadata[endpoint] = found
         return self._metadata[endpoint]
 
     def _channel(self, endpoint: Endpoint, *, watches: bool = False) -> grpc.aio.Channel:
-        """Return the connection for calls, or that for watches: those take a connection's calls for ever."""
+        """Return the connection for calls, or the one for watches, which occupy a connection's calls forever."""
         key = (endpoint, watches)
         if key not in self._channels:
             self._channels[key] = endpoint.channel(apart=watches)

@@ -1,4 +1,4 @@
-"""What daemons ask of a coordinator, whether it is in their own process or behind gRPC."""
+"""What daemons ask of a coordinator, in their own process or over gRPC."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class LeasePort(Protocol):
         StoreError: The coordinator's store cannot be used.
         DaemonUnreachable: No coordinator answers.
         TimedOut: The same.
-        Conflict: Others changed the leases again and again.
+        Conflict: Others kept changing the leases.
     """
 
     async def renew(self, caller: Caller) -> LeaseAnswer:
-        """Say that the caller is alive, and make it a member; grants nothing."""
+        """Report that the caller is alive, and make it a member; grants nothing."""
         ...
 
     async def acquire(self, caller: Caller) -> LeaseAnswer:
@@ -27,11 +27,11 @@ class LeasePort(Protocol):
         ...
 
     async def hand_off(self, caller: Caller) -> LeaseAnswer:
-        """Say that the caller is on its way out: others may take its leases over while it still works."""
+        """Announce that the caller is leaving: others may take over its leases while it still works."""
         ...
 
     async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
-        """Give back the leases in `caller.held`; with `leaves` the caller is no member any more."""
+        """Give back the leases in `caller.held`; with `leaves` the caller is no longer a member."""
         ...
 
     async def tables(self) -> Sequence[LeaseTable]:

@@ -45,16 +45,16 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         return caller
 
     def _check_hop(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Return if this call may be answered here, or asked on.
+        """Return if this call may be answered here or forwarded.
 
         Raises:
-            Busy: Another daemon asks one that only asks others, perhaps itself: the next address is tried.
+            Busy: Another daemon asks one that only forwards, perhaps to itself: the caller tries the next address.
         """
         if isinstance(self._leases, RemoteLeases) and HOP in tuple(map(tuple, context.invocation_metadata() or ())):
             raise Busy(
-                "this daemon is no coordinator: it asks others itself",
+                "this daemon is not a coordinator: it asks others itself",
                 why="its coordinator.endpoints names others, or its own address",
-                next_step="name one that runs without endpoints, or `replicator coordinator FILE`",
+                next_step="name a daemon that runs without endpoints, or a `replicator coordinator FILE`",
             )
 
     async def Renew(  # noqa: N802  # gRPC's name
@@ -105,7 +105,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
             for table in await self._leases.tables():
                 if sees(table.flow):
                     tables.append(table_to_wire(table))
-                    await asyncio.sleep(0)  # there may be many, each of hundreds of shards
+                    await asyncio.sleep(0)  # there may be many, each with hundreds of shards
             return pb.ListLeasesResponse(tables=tables)
 
     async def Watch(  # noqa: N802

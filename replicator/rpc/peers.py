@@ -1,4 +1,4 @@
-"""Other daemons of a flow, as a daemon asks them about the partitions they copy."""
+"""A daemon's client of the flow's other daemons: asks them about the partitions they copy."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _TRANSLATE_SECONDS = 20.0
 
 
 class Asked(NamedTuple):
-    """The flow that another daemon is asked about: it may run another one of the same name."""
+    """The flow to ask another daemon about; that daemon may run a different flow of the same name."""
 
     name: str
     uid: str
 
 
 class Peers:
-    """Connections to other daemons, opened when they are asked.
+    """Connections to other daemons, opened on demand.
 
     Args:
-        how: How they are trusted: the address is filled in.
+        how: How they are trusted; the address is filled in.
 
     Every call may raise:
         DaemonUnreachable: It does not answer.
@@ -53,21 +53,21 @@ class Peers:
         self._channels: OrderedDict[str, grpc.aio.Channel] = OrderedDict()
 
     async def status(self, address: str, flow: Asked) -> FlowStatus:
-        """Return what that daemon alone knows of a flow."""
+        """Return what that daemon alone knows about a flow."""
         try:
             request = pb.GetStatusRequest(flow=flow.name, alone=True, flow_uid=flow.uid)
             answer = await (await self._stub(address)).GetStatus(request, timeout=_STATUS_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise faults.meaning(error, address, _STATUS_SECONDS) from error
         found = status_from_wire(answer.status).flows[0]
-        if found.flow_uid != flow.uid:  # one of an older version does not look at the uid that is asked about
+        if found.flow_uid != flow.uid:  # an older daemon ignores the uid in the request
             raise Conflict(f"{address} runs another flow named {flow.name!r} (uid {found.flow_uid})")
         return found
 
     async def translate(
         self, address: str, flow: Asked, questions: Sequence[OffsetQuestion], *, reverse: bool
     ) -> Sequence[Translation]:
-        """Return what that daemon alone answers to questions about offsets, in their order."""
+        """Return that daemon's own answers to questions about offsets, in order."""
         request = pb.TranslateOffsetsRequest(
             flow=flow.name,
             reverse=reverse,
@@ -90,7 +90,7 @@ class Peers:
         if not address:
             raise UsageError(
                 "its address is not known",
-                why=f"its sign of life is not on {STATE_TOPIC} any more, or it is of an older version",
+                why=f"its sign of life is no longer on {STATE_TOPIC}, or it is an older version",
             )
         channel = self._channels.get(address)
         if channel is None:

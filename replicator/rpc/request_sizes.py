@@ -1,4 +1,4 @@
-"""How large a request may be, by its method: whoever may do nothing at all is read before that is known."""
+"""How large a request may be, by its method: requests are read before the caller's rights are known."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from replicator.errors import UsageError
 
 REQUEST_BYTES_MAX = 1 << 20
-"""Of any method; above it gRPC itself refuses."""
+"""For any method; above this, gRPC itself refuses."""
 SMALL_REQUEST_BYTES_MAX = 16 << 10
-"""Of methods that take a few names and a reason."""
+"""For methods that take a few names and a reason."""
 _LONG = frozenset(
     {
         "/replicator.rpc.v1.Control/DescribeGroup",  # a group's name has up to 32,767 bytes
@@ -33,9 +33,9 @@ Deserializer = Callable[[bytes], Any]
 
 @dataclass(frozen=True, slots=True)
 class NotRead:
-    """What stands in for a request that is refused, so that its caller is told why, in three parts.
+    """Takes the place of a refused request, so that the caller gets the reason in three parts.
 
-    An error would keep the frames that raise it, which keep the request: a ring.
+    An exception would keep the frames that raise it, which keep the request: a reference cycle.
     """
 
     what: str
@@ -43,19 +43,19 @@ class NotRead:
     next_step: str
 
     def error(self) -> UsageError:
-        """Return what the caller is told."""
+        """Return the error for the caller."""
         return UsageError(self.what, why=self.why, next_step=self.next_step)
 
 
 def bytes_max(method: str) -> int:
-    """Return how large a request of a method may be, by the method's full name (`/package.Service/Method`)."""
+    """Return the largest request of a method, given its full name (`/package.Service/Method`)."""
     return REQUEST_BYTES_MAX if method in _LONG else SMALL_REQUEST_BYTES_MAX
 
 
 def reader(method: str, deserializer: Deserializer | None) -> Deserializer:
-    """Return what reads the requests of a method: it returns a `NotRead` for one that is too large, or cannot be read.
+    """Return a reader for a method's requests; it returns a `NotRead` for one that is too large or cannot be read.
 
-    gRPC would take an error of its deserializer for one of the method, and write its stack to the log each time.
+    gRPC would take an error of its deserializer for one of the method, and log the stack each time.
     """
     limit = bytes_max(method)
 
@@ -63,7 +63,7 @@ def reader(method: str, deserializer: Deserializer | None) -> Deserializer:
         if len(raw) > limit:
             return NotRead(
                 f"a request of {len(raw):,} bytes is not read",
-                why=f"one of {method.rpartition('/')[2]} has at most {limit:,} bytes",
+                why=f"a request of {method.rpartition('/')[2]} has at most {limit:,} bytes",
                 next_step="give fewer or shorter names, or a shorter reason",
             )
         try:

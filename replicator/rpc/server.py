@@ -37,24 +37,24 @@ SERVICE = "replicator.rpc.v1.Control"
 
 _ANSWER_BYTES_MAX = 64 << 20
 _STREAMS_PER_CONNECTION_MAX = 256
-"""Half-sent calls count as well, and each takes some kilobytes."""
+"""Half-sent calls count, too, and each takes some kilobytes."""
 _AHEAD_BYTES_MAX = 64 << 10
 _HANDSHAKE_MS_MAX = 10_000
 _IDLE_CONNECTION_MS_MAX = 300_000
 CONNECTIONS_MAX = 256
-"""Each takes a descriptor, of which a process may have no more than 1,024. Those that have not shaken hands count."""
+"""Each takes one of the process's 1,024 file descriptors. Connections before their handshake count, too."""
 
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
     ("grpc.max_send_message_length", _ANSWER_BYTES_MAX),
     ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION_MAX),
-    # What is sent before it is read is bounded by this for each call; a probe would raise it to 16 MiB.
+    # Bounds what each call may send before it is read; a probe would raise it to 16 MiB.
     ("grpc.http2.lookahead_bytes", _AHEAD_BYTES_MAX),
     ("grpc.http2.bdp_probe", 0),
     ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS_MAX),
     ("grpc.max_connection_idle_ms", _IDLE_CONNECTION_MS_MAX),
     ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
-    # Two daemons on one port would otherwise share its connections without a word.
+    # Two daemons on one port would otherwise silently share its connections.
     ("grpc.so_reuseport", 0),
 ]
 
@@ -62,14 +62,14 @@ _OPTIONS: list[tuple[str, Any]] = [
 class RpcServer:
     """Control and lease services, health and reflection on one port.
 
-    Plain text is served on loopback only, and orders carry the token of `state_dir` there. With TLS and a client CA
-    every caller needs a certificate, and is the actor named in it: `rules` say who may do what, and nobody may anything
-    else. With TLS but no client CA callers from other machines can read only.
+    Plain text is served only on loopback, and orders carry the token of `state_dir` there. With TLS and a client CA
+    every caller needs a certificate, and is the actor named in it: `rules` say who may do what, and nothing else is
+    allowed. With TLS but no client CA, callers can only read.
     Changes are written to `audit`; without `control` and `audit` only leases are served.
 
     Attributes:
         access: What callers may do; what was refused.
-        control: The orders and questions of callers, for other faces too; None where only leases are served.
+        control: The orders and questions of callers, for other faces too; None if only leases are served.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class RpcServer:
         self._stopping = asyncio.Event()
 
     async def start(self) -> int:
-        """Start to listen; return the port, which the system chose if 0 was asked for.
+        """Start listening; return the port, which the system chose if 0 was requested.
 
         Raises:
             ConfigError: Plain text off loopback, or certificates that cannot be used.
-            ReplicatorError: The address cannot be listened on.
+            ReplicatorError: It cannot listen on the address.
         """
         server = grpc.aio.server(options=_OPTIONS, interceptors=[Admission(self.access, self._callers, Shares())])
         services = self._add_services(server)
@@ -147,7 +147,7 @@ class RpcServer:
             raise ConfigError(
                 f"rpc on {address} without TLS is refused",
                 why="anyone on the network could pause or fail over flows",
-                next_step="set daemon.tls, or let daemon.rpc listen on 127.0.0.1",
+                next_step="set daemon.tls, or make daemon.rpc listen on 127.0.0.1",
             )
         try:
             if self._tls is None:
@@ -156,6 +156,6 @@ class RpcServer:
         except RuntimeError as error:
             raise ReplicatorError(
                 f"cannot listen on {address} for rpc",
-                why="the address is in use, or not one of this machine",
+                why="the address is in use, or does not belong to this machine",
                 next_step="stop the other process, or change daemon.rpc",
             ) from error

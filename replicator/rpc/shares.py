@@ -1,7 +1,7 @@
 """How many calls a daemon answers at once: a share for each caller, and room that others cannot take.
 
-Each kind of call has its room, and in each kind those who may do more: whoever only looks, or may not even do that,
-takes no place of those who give orders, whatever he calls and under however many names.
+Each kind of call has its own room, and within each kind so has each rank of callers: callers who can only read, or not
+even that, take no place from those who give orders, whatever they call and under however many names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from replicator.errors import Busy
 
 
 class Kind(enum.Enum):
-    """Kinds of calls, each with its room: for all callers together, and for one of them."""
+    """Kinds of calls, each with its room: for all callers together, and for a single one."""
 
     ORDER = ("orders", 64, 16)
     LEASE = ("calls about leases", 1024, 512)
@@ -38,9 +38,9 @@ _CONTROL, _LEASE, _HEALTH = "/replicator.rpc.v1.Control/", "/replicator.rpc.v1.L
 
 
 def kind_of(method: str) -> Kind | None:
-    """Return what a call is, by its full name (`/package.Service/Method`); None for one that is over at once."""
+    """Return the kind of a method (`/package.Service/Method`); None for one that is answered immediately."""
     if method == _HOW_ORDERS_ARE_KNOWN:
-        return None  # asked before each order, by whom nobody can tell yet
+        return None  # called before each order, when the caller is not yet known
     name = method.rpartition("/")[2]
     if method.startswith(_CONTROL):
         return Kind.ORDER if name in _ORDERS else Kind.WATCH if name.startswith("Watch") else Kind.LOOK
@@ -62,17 +62,17 @@ class Shares:
         """Take a place; `leave` gives it back.
 
         Raises:
-            Busy: There is none for this caller now.
+            Busy: There is none for this caller right now.
         """
         if self._of_callers[kind, rank, caller] >= kind.caller_calls_max:
             raise Busy(
-                f"{kind.caller_calls_max} {kind.words} of {caller} are being answered already",
+                f"{kind.caller_calls_max} {kind.words} of {caller} are already being answered",
                 why="that is one caller's share",
                 next_step="end some of them, or repeat the call",
             )
         if self._calls[kind, rank] >= kind.calls_max:
             raise Busy(
-                f"{kind.calls_max} {kind.words} of {rank} are being answered already", next_step="repeat the call"
+                f"{kind.calls_max} {kind.words} of {rank} are already being answered", next_step="repeat the call"
             )
         self._calls[kind, rank] += 1
         self._of_callers[kind, rank, caller] += 1

@@ -15,7 +15,7 @@ from replicator.cli import demo_sweeper
 from replicator.cli.demo_records import TOPICS
 from replicator.cli.demo_result import Result
 from replicator.cli.demo_stage import Moment, flow_file, pace, workplace
-from replicator.cli.demo_switch import Turned
+from replicator.cli.demo_switch import Switched
 from replicator.cli.demo_view import View
 from replicator.config.load import load
 from replicator.core.verify.record_diff import Difference, Kind
@@ -61,7 +61,7 @@ def test_pace_is_what_happened_between_two_moments() -> None:
     assert pace(Moment(10.0, 5, 0, 1.0), Moment(12.0, 5, 0, 1.5)) is None
 
 
-SOUND = Turned(3.0, 0, 1, 0)
+SOUND = Switched(3.0, 0, 1, 0)
 
 
 def result(written: int = 30, **changes: object) -> Result:
@@ -82,7 +82,7 @@ def test_equal_is_said_only_if_everything_is() -> None:
         "1 records differ": result(differences=1, first=(found,)),
         "3 offsets did not arrive": result(behind=3),
         "not comparable": result(target_only=5),
-        "3 lost": result(to_west=Turned(3.0, 3, 1, 0)),
+        "3 lost": result(to_west=Switched(3.0, 3, 1, 0)),
         "21 records were to be compared, 20 were": result(written=31),
     }
     for words, one in bad.items():

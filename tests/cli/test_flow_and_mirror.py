@@ -31,7 +31,7 @@ audit-2026-0 FAULTED: overtaken_by_retention
 audit-2026-0 DIFFERENT: 3 records
   why:    source and target differ; the daemon's log names the first record
   next:   replicator verify east-to-west -c FILE --topic audit-2026
-left out: 3 topics that a pattern in topics.include matches; to copy one, list it there by its full name
+left out: 3 topics matched by a pattern in topics.include; to copy one, list its full name there
   heartbeats is named like an internal topic
   and 2 more (-o wide shows up to 100)
 
@@ -64,11 +64,11 @@ PART  STATE    REASON             SRC START    SRC END  TGT START    TGT END  LA
    1  PENDING  waiting_for_doubt          -          -          -          -    -  -          -      -
 """
 WAITING_80 = """\
-east-to-west: east -> west  ACTIVE  lag unknown  rpo unknown  source not seen as a whole
+east-to-west: east -> west  ACTIVE  lag unknown  rpo unknown  source not yet seen in full
 TOPIC      TARGET TOPIC  STATE   REASON              PARTITIONS  LAG  OFFSETS
 orders.eu  orders.eu     ACTIVE  waiting_for_access         2/2    -  -
 orders.eu-0 ACTIVE: waiting_for_access
-  why:    a right is missing; once it is granted the copy goes on by itself
+  why:    a right is missing; once it is granted, the copy goes on by itself
   detail: west does not allow Write on topic orders.eu; next: kafka-acls.sh ...
 """
 
@@ -132,13 +132,13 @@ def test_an_open_transaction_is_told_with_what_helps_and_a_fill_where_one_looks_
 
     status, described = run("flow", "status").out, run("mirror", "describe", "east-to-west", "orders.eu").out
 
-    assert "orders.eu-0 ACTIVE: open_transaction\n  why:    a transaction on the source has not ended;" in status
+    assert "orders.eu-0 ACTIVE: open_transaction\n  why:    a transaction on the source is still open;" in status
     assert "  detail: open; next: kafka-transactions.sh ...\n" in status
     assert "filling" not in status
     assert described.count("next:") == 1
     assert described.endswith(
         "orders.eu-1 ACTIVE: filling\n"
-        "  why:    the source holds no record at many offsets; they are filled before the copy goes on\n"
+        "  why:    the source has no records at many offsets; they are filled before the copy goes on\n"
         "  detail: filling 5,000 offsets without a record\n"
     )
 
@@ -300,11 +300,11 @@ def test_a_long_name_does_not_widen_a_table(
 def test_topics_of_a_flow_that_is_not_up_are_not_none(run: Run, daemon: FakeDaemon) -> None:
     """Nobody knows which there are: neither "there are none" nor "no such topic"."""
     daemon.status = replace(DAEMON, flows=(NORTH,))
-    told = "which topics north-to-west mirrors is not known here; `replicator flow status` says why\n"
+    told = "the topics of north-to-west are not known here; `replicator flow status` says why\n"
     assert run("mirror", "list").err == told
     described = run("mirror", "describe", "north-to-west", "orders")
     assert described.code != 0
-    assert "which topics flow 'north-to-west' mirrors is not known here" in described.err
+    assert "the topics of flow 'north-to-west' are not known here" in described.err
     assert "maintenance" in described.err
     daemon.status = replace(DAEMON, flows=(replace(NORTH, flow_uid="6f1c2a"),))
     assert run("mirror", "list").err == "there are no mirrors\n"

@@ -23,11 +23,11 @@ billing   not_translated  Stable     Empty           -  6.5s
 shipping  in_step         Stable     Empty          12  1.2s
 """
 DESCRIBE = """\
-billing  consumer  not_translated  source Stable  target Empty  would read again -  applied as of 6.5s ago
+billing  consumer  not_translated  source Stable  target Empty  would reread -  applied as of 6.5s ago
 TOPIC       TARGET TOPIC     PART  STATE              SOURCE     TARGET  REREAD  DETAIL
 orders.eu   orders.eu           0  in_step         1,204,000  1,204,003       0  -
 audit-2026  east.audit-2026     0  not_translated      1,000          -       -  not_yet_replicated: 500 records behind
-2 more commits are of topics that this flow does not mirror: left alone
+2 more commits are for topics that this flow does not mirror: left alone
   why:    not_yet_replicated: 500 records behind
   next:   replicator offsets translate east-to-west --group billing
 """

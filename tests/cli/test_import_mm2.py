@@ -36,7 +36,7 @@ LINE  MIRRORMAKER 2        BECAME     HERE
 
 mm2.properties: 1 built in, 1 by hand, 6 converted, 1 none, 1 overruled
 flows: A-to-B
-set before: A_PASSWORD
+set before you start it: A_PASSWORD
 next: replicator validate FILE --connect
 """
 
@@ -67,7 +67,9 @@ def test_to_a_file_that_is_only_replaced_by_force(run: Run, here: Path) -> None:
     (here / "flow.yaml").write_text("mine")
     result = run("import", "mm2", "mm2.properties", "-o", "flow.yaml")
     assert (result.code, result.out) == (2, "")
-    assert result.err == ("error: flow.yaml is there already\nnext: another name, or the same command with --force\n")
+    assert result.err == (
+        "error: flow.yaml already exists\nnext: choose another name, or repeat the command with --force\n"
+    )
     assert (here / "flow.yaml").read_text() == "mine"
     result = run("import", "mm2", "mm2.properties", "--output", "flow.yaml", "--force")
     assert (result.code, result.out) == (0, "")

@@ -61,7 +61,7 @@ def test_a_moment_of_the_source(run: Run, daemon: FakeDaemon, moment: str) -> No
     [
         (("--time", "1"), "give --topic"),
         (("--topic", "t", "--time", "1", "--offset", "1"), "give --topic"),
-        (("--topic", "t", "--time", "1", "--reverse"), "leave --reverse out"),
+        (("--topic", "t", "--time", "1", "--reverse"), "omit --reverse"),
         (("--topic", "t", "--time", "2026-09-21T14:13:20"), "has no zone"),
         (("--topic", "t", "--time", "yesterday"), "ISO 8601 with a zone"),
     ],
@@ -114,7 +114,7 @@ def test_json_says_the_same_as_yaml(run: Run, daemon: FakeDaemon) -> None:
     [
         ((), "give --topic, --partition and --offset, or --group"),
         (("--topic", "orders.eu"), "give --topic, --partition and --offset, or --group"),
-        (("--group", "billing", "--offset", "3"), "leave --topic, --partition and --offset out"),
+        (("--group", "billing", "--offset", "3"), "omit --topic, --partition and --offset"),
         ((*OF_ONE, "-o", "name"), "use -o table, wide, json or yaml"),
         (("--topic", "t", "--partition", "0", "--offset", "-1"), "--offset"),
         (("--topic", "t", "--partition", "0", "--offset", str(1 << 63)), "--offset"),

@@ -47,8 +47,8 @@ def test_a_right_file_is_summed_up(run: Run, file: Path) -> None:
     lines = result.out.splitlines()
     assert lines[2] == "flow e2w: east -> west"
     assert "  topics: orders.*, prefix billing-, but not *.tmp" in lines
-    assert "  called on the target: east.<name>" in lines
-    assert "  limits: 32 MiB in flight, any speed" in lines
+    assert "  name on the target: east.<name>" in lines
+    assert "  limits: 32 MiB in flight, no rate limit" in lines
     assert "must be 4L6g3nShT-eMCtK--X86sw" in lines[1]
     assert lines[-1].endswith("flow.yaml: ok")
     assert "kafka-acls" not in result.out
@@ -72,7 +72,7 @@ def test_rights_are_shown_unless_refused(run: Run, file: Path) -> None:
     ]
     assert all(words.count("User:repl") == 1 for words in commands[:3])
     out = run("validate", str(file)).out
-    assert "reach further than the flow's selection" in out
+    assert "cover more than the flow selects" in out
     lines = out.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.endswith("--operation ClusterAction --cluster"))
     assert lines[at - 1].startswith("# WriteTxnMarkers, only where the source holds transactions or compacted topics")

@@ -32,9 +32,9 @@ def problems(path: Path, environ: Mapping[str, str] | None = None) -> list[str]:
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("pipe", "cannot read pipe: is no regular file"),
-        ("p*pe", "cannot read pipe: is no regular file"),
-        ("/dev/zero", "cannot read /dev/zero: is no regular file"),
+        ("pipe", "cannot read pipe: is not a regular file"),
+        ("p*pe", "cannot read pipe: is not a regular file"),
+        ("/dev/zero", "cannot read /dev/zero: is not a regular file"),
         ("/dev/tty*", "cannot read /dev/tty"),
         ("directory", "cannot read directory: "),
         ("loop", "cannot read loop: Too many levels of symbolic links"),
@@ -59,7 +59,7 @@ def test_a_flow_file_that_is_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "flow.yaml")
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "flow.yaml", {})
-    assert caught.value.why == "is no regular file"
+    assert caught.value.why == "is not a regular file"
 
 
 def test_hostile_files_end_quickly(tmp_path: Path) -> None:

@@ -337,7 +337,7 @@ async def test_a_refused_login_is_tried_once_by_all_flows() -> None:
         failed = await asyncio.gather(*(cluster.open() for cluster in clusters), return_exceptions=True)
         assert {type(error) for error in failed} == {AuthenticationFailed}
         assert broker.asked[SASL_AUTHENTICATE] == 1
-        with pytest.raises(AuthenticationFailed, match="so that no account is locked"):
+        with pytest.raises(AuthenticationFailed, match="so that no account gets locked"):
             await clusters[0].open()
         assert broker.asked[SASL_AUTHENTICATE] == 1
         broker.login = good

@@ -81,5 +81,5 @@ def test_two_flows_that_feed_each_other_come_to_rest(east: Kafka, west: Kafka, t
         [str(REPLICATOR), "validate", "--connect", str(back.file)], capture_output=True, text=True, check=False
     )
     assert f"a.{topic_name}" in looked.stdout
-    assert "topics.include by its full name" in looked.stdout
+    assert "its full name in topics.include" in looked.stdout
     assert "left out: 2 topics" in back.cli("flow", "status").stdout

@@ -445,8 +445,8 @@ def test_a_topic_of_somebody_else_is_red_and_an_empty_one_is_not(
     write(allowed.west, full)
     code, checks, _ = validate(allowed.file("foreign", f'"{topic_name}.*"'))
     assert code == 3
-    assert f"{full} is on west already, holds records up to offset 10" in of(checks, "fail")
-    assert f"{empty} is there already, and empty" in of(checks, "ok")
+    assert f"{full} already exists on west, with records up to offset 10" in of(checks, "fail")
+    assert f"{empty} already exists and is empty" in of(checks, "ok")
 
 
 def test_every_shape_of_log_is_green_where_markers_may_be_written(

@@ -68,7 +68,7 @@ def test_it_says_why_and_until_when() -> None:
     logins.refused("a", REFUSED)
     with pytest.raises(AuthenticationFailed, match="cannot log in") as held:
         logins.check("a")
-    assert held.value.why.startswith("no; so that no account is locked, it is tried again at ")
+    assert held.value.why.startswith("no; so that no account gets locked, the next attempt is at ")
     assert "SIGHUP" in held.value.next_step
     assert not held.value.refused
     with pytest.raises(AuthenticationFailed):

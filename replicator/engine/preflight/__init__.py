@@ -1,5 +1,5 @@
-"""What can be known before anything is started or moved: read-only, bounded in time.
+"""Checks before anything is started or switched: read-only, bounded in time.
 
-Imports `topics`, `state` and `logs`. Begin with `check.py` (`validate --connect`); `rehearse.py` answers whether a flow
-could be moved now.
+Imports `topics`, `state` and `logs`. Start with `check.py` (`validate --connect`); `rehearse.py` answers whether a flow
+could be switched now.
 """

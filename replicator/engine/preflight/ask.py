@@ -1,4 +1,4 @@
-"""The questions a preflight asks a cluster beyond those of the data path. None of them changes anything."""
+"""What a preflight asks a cluster beyond what the data path asks. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _AT_ONCE_MAX = 8
 
 _SPOKEN = ((18, "4.1"), (17, "3.9"), (16, "3.7"), (15, "3.5"), (13, "3.1"), (12, "2.8"))
-"""Fetch version to the first Kafka version that had it."""
+"""Each Fetch version with the first Kafka version that had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Edges:
     """What the first and the last batch of a partition look like.
 
     Attributes:
-        transactional: One of them is a transaction marker, or belongs to a transaction.
+        transactional: One of them is a transaction marker or belongs to a transaction.
         stamped: The broker stamps the records (LogAppendTime).
     """
 
@@ -41,38 +41,38 @@ class Edges:
 
 
 def spoken_version(connection: Connection) -> str:
-    """Return the newest Kafka version whose protocol a broker speaks for sure."""
+    """Return the newest Kafka version whose protocol a broker certainly speaks."""
     offers = connection.versions.offers
     found = next((name for version, name in _SPOKEN if offers(FETCH, version)), "2.8")
     return "4.0" if found == "3.9" and not offers(FETCH, 3) else found
 
 
 def offers_producers(connection: Connection) -> bool:
-    """Return whether a broker tells which producers it remembers."""
+    """Return whether a broker reports which producers it remembers."""
     return connection.versions.offers(DESCRIBE_PRODUCERS, 0)
 
 
 async def group_operations(groups: Groups, names: Sequence[str]) -> dict[str, frozenset[Operation] | None]:
-    """Return what this user may do to consumer groups, as far as the cluster tells; they need not exist.
+    """Return what this user may do to consumer groups, as far as the cluster reports it; they need not exist.
 
     Raises:
         KafkaError: The cluster cannot be asked.
     """
-    told: dict[str, frozenset[Operation] | None] = {}
+    allowed: dict[str, frozenset[Operation] | None] = {}
     for name, bits in (await groups.operations(names)).items():
         if isinstance(bits, AuthorizationFailed):
-            told[name] = frozenset()
+            allowed[name] = frozenset()
         elif not isinstance(bits, KafkaError):
-            told[name] = operations_of(bits)
-    return told
+            allowed[name] = operations_of(bits)
+    return allowed
 
 
 async def edges(
     cluster: Cluster, starts: Mapping[TopicPartition, Found], ends: Mapping[TopicPartition, Found]
 ) -> dict[TopicPartition, Edges]:
-    """Read the first and the last batch of each partition that holds something; those that cannot be read are left out.
+    """Read the first and the last batch of each partition that is not empty; unreadable ones are left out.
 
-    One read each, of at most 1 MiB: the caller bounds how many partitions are asked for.
+    One read each, of at most 1 MiB: the caller bounds the number of partitions.
     """
     room = asyncio.Semaphore(_AT_ONCE_MAX)
 
@@ -88,9 +88,9 @@ async def edges(
 
 
 async def end_of_fillers(cluster: Cluster, where: TopicPartition, filler_id: int, start: int, end: int) -> int:
-    """Return the offset where the filler batches end that a log begins with; `start` where it begins with none.
+    """Return the offset where the filler batches at the front of a log end; `start` if there are none.
 
-    Fillers stand together at the front, so a few reads find their end.
+    Fillers are contiguous at the front, so a few reads find their end.
 
     Raises:
         ReplicatorError: The log cannot be read.

@@ -1,7 +1,7 @@
-"""Looks at the clusters of a flow file before anything is started: read-only, bounded in time.
+"""Checks the clusters of a flow file before anything is started: read-only, bounded in time.
 
-Facts are gathered here, what they mean is said by `preflight_judge`.
-A question that fails becomes a finding, and the others are asked all the same.
+The facts are gathered here; `judge` says what they mean.
+A question that fails becomes a finding, and the others are still asked.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SKEW_MS = 60_000
 
 
 async def preflight(spec: Spec) -> Report:
-    """Look at every cluster that a flow of the file uses, then at every flow. Raises nothing a cluster could cause."""
+    """Check every cluster that a flow of the file uses, then every flow. Raises nothing that a cluster could cause."""
     aliases = sorted({alias for flow in spec.flows for alias in (flow.source, flow.target)})
     sides = {alias: _side(spec.cluster(alias)) for alias in aliases}
     try:
@@ -105,7 +105,7 @@ async def _open(side: Side) -> None:
             fail(
                 "brokers",
                 f"the cluster names brokers that cannot be reached from here: {'; '.join(unreachable)}",
-                "open the way to every broker's advertised.listeners, not only to the bootstrap address",
+                "make every broker's advertised.listeners reachable, not only the bootstrap address",
             )
         )
     side.operations = (await side.admin.describe_cluster()).operations
@@ -146,7 +146,7 @@ async def _look_at(flow: Flow) -> None:
             fail(
                 "two clusters",
                 f"{source.spec.alias} and {target.spec.alias} are the same cluster ({source.cluster.cluster_id})",
-                "correct the bootstrap of one of them: this flow would feed itself",
+                "fix the bootstrap of one of them: this flow would feed itself",
             )
         )
         return
@@ -178,23 +178,23 @@ async def _state(flow: Flow) -> None:
 
 async def _rights(flow: Flow) -> None:
     source, target = flow.source, flow.target
-    told = await questions.topic_operations(source.cluster, flow.names)
-    flow.checks += judge_rights.source_rights(told, source.spec)
+    allowed = await questions.topic_operations(source.cluster, flow.names)
+    flow.checks += judge_rights.source_rights(allowed, source.spec)
     if flow.spec.both_ways:
-        told = await questions.topic_operations(source.cluster, [STATE_TOPIC])
-        flow.checks += judge_rights.origin_rights(told, source.spec)
+        allowed = await questions.topic_operations(source.cluster, [STATE_TOPIC])
+        flow.checks += judge_rights.origin_rights(allowed, source.spec)
     mirrors = [new for name in flow.names if (new := flow.target_name(name)) in target.cluster.topics]
-    told = await questions.topic_operations(target.cluster, mirrors)
-    flow.checks += judge_rights.mirror_rights(told, target.spec, both_ways=flow.spec.both_ways)
-    told = await questions.topic_operations(target.cluster, [STATE_TOPIC])
-    flow.checks += judge_rights.state_rights(told, target.spec)
+    allowed = await questions.topic_operations(target.cluster, mirrors)
+    flow.checks += judge_rights.mirror_rights(allowed, target.spec, both_ways=flow.spec.both_ways)
+    allowed = await questions.topic_operations(target.cluster, [STATE_TOPIC])
+    flow.checks += judge_rights.state_rights(allowed, target.spec)
     flow.checks += judge_rights.transactional_id(
         target.spec, allowed=await questions.may_use_transactional_id(target.cluster, "replicator.preflight")
     )
 
 
 async def _closing(flow: Flow) -> None:
-    """Say if a switchover could not close the source for want of a right of ours; what else it needs, it finds out."""
+    """Report if a switchover could not close the source because we lack a right; it checks its other needs itself."""
     source = flow.source
     if may_place_rules(source.operations) is not False:
         return
@@ -226,7 +226,7 @@ async def _groups(flow: Flow) -> None:
 
 
 async def _fills(flow: Flow) -> None:
-    """Find out in which way offsets without a record will be filled, where there are any."""
+    """Find out how offsets without a record will be filled, if there are any."""
     if flow.spec.offsets is Offsets.MAPPED or flow.spec.both_ways:
         flow.checks += judge.mapped(flow.to_fill, flow.compacted)
     elif flow.to_fill:
@@ -236,9 +236,9 @@ async def _fills(flow: Flow) -> None:
 
 async def _guard(flow: Flow) -> None:
     target = flow.target
-    lack = judge_rights.rights_of_cluster(target.operations, target.spec)
-    if lack:
-        flow.checks += lack
+    missing = judge_rights.rights_of_cluster(target.operations, target.spec)
+    if missing:
+        flow.checks += missing
         return
     flow.memory = producer_memory(await target.admin.each_broker_configs(SETTINGS))
     flow.checks.append(judge.guard(flow.memory, target.spec))
@@ -250,9 +250,9 @@ async def _guard(flow: Flow) -> None:
 
 
 async def _marker_shown(flow: Flow) -> tuple[Shown, bool]:
-    """Return whether the target tells of our data id, which wrote a marker to the state topic lately, and has that.
+    """Return whether the target shows our data id, and whether its log has the marker that id recently wrote.
 
-    Nothing is written.
+    The marker is on the state topic. Nothing is written.
     """
     if flow.record is None:
         return Shown.UNKNOWN, False
@@ -265,7 +265,7 @@ async def _marker_shown(flow: Flow) -> tuple[Shown, bool]:
 
 async def _old_backlog(flow: Flow) -> None:
     now_ms = time.time_ns() // 1_000_000
-    # Where a flow that stands by will go on is known at the switch only, and then little is left to copy.
+    # Where a standby flow will start copying is known only at the switch, and then little is left to copy.
     starts = {where: start for where, start in flow.starts.items() if where.topic not in flow.standing}
     positions = {where: max(start.offset, _copied(flow, where)) for where, start in starts.items()}
     cut_ms = now_ms - max(0, flow.memory.shortest_ms - judge.GUARD_MARGIN_MS)
@@ -279,7 +279,7 @@ async def _old_backlog(flow: Flow) -> None:
 
 
 def _copied(flow: Flow, where: TopicPartition) -> int:
-    """Return up to where this flow has copied a partition already."""
+    """Return the offset up to which this flow has already copied a partition."""
     if flow.mirror(where.topic) is None:
         return 0
     found = flow.target_ends.get(TopicPartition(flow.target_name(where.topic), where.partition))

@@ -1,4 +1,4 @@
-"""What a preflight has found out: of one cluster, and of one flow."""
+"""The facts that a preflight gathers: about one cluster, and about one flow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Side:
     operations: frozenset[str] | None = None
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self.cluster.close()
         await self.admin.close()
 
@@ -77,11 +77,11 @@ class Flow:
     standby: StandBy = field(default_factory=StandBy)
 
     def target_name(self, topic: str) -> str:
-        """Return how a topic is called on the target."""
+        """Return a topic's name on the target."""
         return selection.target_name(self.spec.rename, topic)
 
     def mirror(self, topic: str) -> pb.MirrorRecord | None:
-        """Return the record of a mirror of this flow; not that of another topic which is copied to the same name."""
+        """Return the record of this flow's mirror of a topic; not that of another topic copied to the same name."""
         found = state.get_mirror(self.records, self.record.uid, self.target_name(topic)) if self.record else None
         return found if found is not None and found.source_topic == topic else None
 
@@ -100,7 +100,7 @@ async def question(checks: list[Check], name: str, work: Awaitable[T]) -> T | No
         async with asyncio.timeout(_QUESTION_SECONDS_MAX):
             return await work
     except TimeoutError:
-        checks.append(fail(name, f"no answer within {_QUESTION_SECONDS_MAX:.0f} s", "look at the brokers' load"))
+        checks.append(fail(name, f"no answer within {_QUESTION_SECONDS_MAX:.0f} s", "check the brokers' load"))
     except ReplicatorError as error:
         checks.append(fail(name, str(error), error.next_step))
     return None

@@ -1,4 +1,4 @@
-"""What the facts of a preflight mean: pure, facts in, findings out."""
+"""What the facts of a preflight mean. Pure: facts in, findings out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from replicator.wire.rights_probe import Verdict
 EXPIRATION_MAX_MS = (1 << 31) - 1
 GUARD_MARGIN_MS = 3_600_000
 SLOW_FILLS_PER_SECOND = 30
-"""Empty transactions, one after the other, on three replicas (KAFKA_FACTS K8)."""
+"""Empty transactions, one at a time, on three replicas (KAFKA_FACTS K8)."""
 _SKEW_SECONDS = 60
 
 
@@ -31,11 +31,11 @@ _SKEW_SECONDS = 60
 
 
 def selected(names: Collection[str], partitions: int, records: int) -> Check:
-    """Say which topics a flow means now."""
+    """Report which topics a flow selects now."""
     if not names:
         return warn(
             "topics",
-            "the selection matches no topic of the source now",
+            "the selection currently matches no topic of the source",
             "check topics.include, and the DESCRIBE right on the topics; topics that appear later are copied from "
             "their first record",
         )
@@ -46,11 +46,11 @@ def selected(names: Collection[str], partitions: int, records: int) -> Check:
 
 
 def left_out(topics: Mapping[str, str], unknown: str | None) -> list[Check]:
-    """Say which topics a pattern matches that are not copied all the same.
+    """Report which topics match a pattern but are not copied.
 
     Args:
-        topics: Why each is left out, as what follows its name in a sentence.
-        unknown: Why it is not known which topics are copies, with what helps; None where it is.
+        topics: Why each is left out, as the text after its name in a sentence.
+        unknown: Why it is not known which topics are copies, with what helps; None if it is known.
     """
     by_reason: dict[str, list[str]] = {}
     for name, why in topics.items():
@@ -58,8 +58,8 @@ def left_out(topics: Mapping[str, str], unknown: str | None) -> list[Check]:
     checks = [
         warn(
             "left out",
-            f"{some(names)}: a pattern matches, and each of them {why}" if len(names) > 1 else f"{names[0]} {why}",
-            "list a topic in topics.include by its full name to copy it all the same, or add it to topics.exclude",
+            f"{some(names)}: a pattern matches, but each of them {why}" if len(names) > 1 else f"{names[0]} {why}",
+            "to copy a topic anyway, list its full name in topics.include; otherwise add it to topics.exclude",
         )
         for why, names in by_reason.items()
     ]
@@ -70,24 +70,24 @@ def left_out(topics: Mapping[str, str], unknown: str | None) -> list[Check]:
 
 
 def stamped(names: Collection[str]) -> list[Check]:
-    """Say what becomes of times that the source's brokers gave."""
+    """Report what happens to times that the source's brokers set."""
     if not names:
         return []
     return [
         ok(
             "times",
-            f"{some(names)}: stamped by the broker (message.timestamp.type=LogAppendTime); the times are kept; the "
-            "topic's own type stays CreateTime until promotion",
+            f"{some(names)}: stamped by the broker (message.timestamp.type=LogAppendTime); the times are kept; on the "
+            "target the topic stays CreateTime until promotion",
         )
     ]
 
 
 def fills(names: Collection[str], verdict: Verdict, cluster: ClusterSpec) -> list[Check]:
-    """Say how offsets without a record get their markers.
+    """Report how offsets without a record get their markers.
 
     Args:
         names: Topics with transactions, and compacted ones.
-        verdict: What the target says of WriteTxnMarkers.
+        verdict: What the target says about WriteTxnMarkers.
         cluster: The target.
     """
     if not names:
@@ -103,46 +103,46 @@ def fills(names: Collection[str], verdict: Verdict, cluster: ClusterSpec) -> lis
         return [
             warn("fills", f"{slowly}: {refusal}; {why}", acl_command(on_cluster(Operation.CLUSTER_ACTION), cluster))
         ]
-    unknown = f"by WriteTxnMarkers if {cluster.alias} allows it, which it does not tell; else {slowly}"
+    unknown = f"by WriteTxnMarkers if {cluster.alias} allows it, which it does not say; else {slowly}"
     return [warn("fills", f"{unknown}; {why}")]
 
 
 def mapped(names: Collection[str], compacted: Collection[str]) -> list[Check]:
-    """Say what mapped offsets mean for the topics of a flow.
+    """Report what mapped offsets mean for the topics of a flow.
 
     Args:
         names: Topics with transactions, and compacted ones.
-        compacted: Those of them that a cleaner works on.
+        compacted: The compacted ones among them.
     """
     refused = [
         fail(
             "offsets",
-            f"{some(compacted)}: compacted, and topics with mapped offsets must not be",
-            "copy them in a flow of their own, with offsets: auto",
+            f"{some(compacted)}: compacted, which topics with mapped offsets must not be",
+            "copy them in a separate flow, with offsets: auto",
         )
     ]
     left_out = sorted(set(names) - set(compacted))
-    told = [ok("offsets", f"mapped: what holds no record is left out; {some(left_out)}: transactions")]
-    return (refused if compacted else []) + (told if left_out else [])
+    fine = [ok("offsets", f"mapped: offsets without a record are left out; {some(left_out)}: transactions")]
+    return (refused if compacted else []) + (fine if left_out else [])
 
 
 def merged(names: Mapping[str, tuple[str, ...]]) -> list[Check]:
-    """Judge target topics that more than one topic of the source would be copied to."""
+    """Judge target topics that several source topics would be copied to."""
     return [
         fail(
             "mirrors",
             f"{', '.join(some_of)} are all renamed to {target_name}: two topics are never merged into one",
-            "rename them apart, or exclude all but one",
+            "give them different names, or exclude all but one",
         )
         for target_name, some_of in sorted(names.items())
     ]
 
 
 def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) -> list[Check]:
-    """Say that readers see the fillers of a seed again: a broker that is killed may forget a young log start.
+    """Report that readers see the fillers of a seed again: a killed broker may forget a recent log start.
 
     Args:
-        ends: Offset where the visible fillers of a partition end.
+        ends: By partition, the offset where its visible fillers end.
         cluster: The target.
     """
     if not ends:
@@ -154,17 +154,17 @@ def visible_fillers(ends: Mapping[TopicPartition, int], cluster: ClusterSpec) ->
         fail(
             "fillers",
             f"{some({str(where) for where in ends})}: readers on {cluster.alias} see empty filler records below the "
-            "first copied one (a broker that was killed within a minute of the seed has forgotten the log start)",
+            "first copied one (a broker killed within a minute of the seed has forgotten the log start)",
             f"kafka-delete-records.sh --bootstrap-server {servers} --offset-json-file <(echo '{document}')",
         )
     ]
 
 
 def collisions(wanted: Collection[str], there: Collection[str]) -> dict[str, str]:
-    """Return which topics could not be created beside which other one: they differ in `.` and `_` alone.
+    """Return which topics could not be created because of which other one: they differ only in `.` and `_`.
 
     Args:
-        wanted: Topics to be created; of two that collide the first in order of names can be.
+        wanted: Topics to create; of two that collide, the first by name can be created.
         there: Topics that the cluster has.
     """
     taken = {selection.metric_name(name): name for name in sorted(there, reverse=True)}
@@ -177,21 +177,21 @@ def collisions(wanted: Collection[str], there: Collection[str]) -> dict[str, str
 
 
 def colliding(names: Mapping[str, str], cluster: ClusterSpec) -> list[Check]:
-    """Say that brokers refuse topics beside others; see `collisions`."""
+    """Report that brokers refuse topics whose names collide; see `collisions`."""
     if not names:
         return []
-    shown = some([f"{name} (beside {other})" for name, other in names.items()])
+    shown = some([f"{name} (next to {other})" for name, other in names.items()])
     return [
         fail(
             "create",
             f"{cluster.alias} would refuse to create {shown}: names that differ only in '.' and '_' collide",
-            "give it another name there (topics.rename), or exclude it; nothing else is held up by it",
+            "give it another name there (topics.rename), or exclude it; it holds up nothing else",
         )
     ]
 
 
 def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec) -> list[Check]:
-    """Say what a dry run of creating topics brought."""
+    """Report the result of a dry run of creating topics."""
     checks = []
     by_reason: dict[tuple[int, str], list[str]] = {}
     denied = []
@@ -229,16 +229,16 @@ def creations(refusals: Mapping[str, Refusal], asked: int, cluster: ClusterSpec)
 
 
 def guard(memory: ProducerMemory, cluster: ClusterSpec) -> Check:
-    """Say in plain words what the target's memory of producers is good for: the shortest that a broker has."""
+    """Report in plain words what the target's memory of producers is good for: that of the broker with the shortest."""
     setting = memory.shortest_ms
     guarded = setting - GUARD_MARGIN_MS
-    unknown = "" if memory.is_told else " (not told by all brokers; this is Kafka's default, or less)"
+    unknown = "" if memory.is_told else " (not reported by all brokers; this is Kafka's default, or less)"
     text = f"{cluster.alias} remembers a producer for {span(setting)} of record time{unknown}"
     if guarded <= 0:
         return warn(
             "guard",
-            f"{text}: too short for its brokers to refuse doubles by themselves; every batch is copied by the "
-            "slower rule (one at a time for each partition), just as exact",
+            f"{text}: too short for its brokers to refuse duplicates by themselves; batches are copied one at a time "
+            "per partition, which is slower but just as exact",
             raise_expiration(cluster, EXPIRATION_DEFAULT_MS, memory),
         )
     if memory.differs:
@@ -249,14 +249,14 @@ def guard(memory: ProducerMemory, cluster: ClusterSpec) -> Check:
         )
     return ok(
         "guard",
-        f"{text}: records younger than {span(guarded)} are copied at full speed, its brokers refuse doubles and gaps",
+        f"{text}: records younger than {span(guarded)} are copied at full speed; brokers refuse duplicates and gaps",
     )
 
 
 def backlog(
     older: Mapping[TopicPartition, int], oldest_age_ms: int | None, memory: ProducerMemory, cluster: ClusterSpec
 ) -> Check | None:
-    """Say what it means that a part of the backlog is older than the guard.
+    """Report what it means that part of the backlog is older than the guard.
 
     Args:
         older: Offsets still to copy that are older than the guard, by partition.
@@ -271,15 +271,15 @@ def backlog(
     age = f", the oldest {span(oldest_age_ms)}" if oldest_age_ms is not None else ""
     text = (
         f"{total:,} offsets in {count(sum(map(bool, older.values())), 'partition')} are older than the guard{age}: "
-        "they are copied one batch at a time for each partition, which is slower, and just as exact"
+        "they are copied one batch at a time per partition, which is slower but just as exact"
     )
     if wanted <= memory.shortest_ms:
-        return warn("old backlog", f"{text}; {memory.setting} is as high as it goes already")
+        return warn("old backlog", f"{text}; {memory.setting} is already at its maximum")
     return warn("old backlog", text, raise_expiration(cluster, wanted, memory))
 
 
 def needed_expiration(oldest_age_ms: int | None) -> int:
-    """Return the setting that guards a record of that age, with a day to copy it in; never above the most."""
+    """Return the setting that guards a record of that age, with a day to copy it; at most Kafka's maximum."""
     if oldest_age_ms is None:
         return EXPIRATION_MAX_MS
     wanted = oldest_age_ms + GUARD_MARGIN_MS + DAY_MS
@@ -287,9 +287,9 @@ def needed_expiration(oldest_age_ms: int | None) -> int:
 
 
 def raise_expiration(cluster: ClusterSpec, milliseconds: int, memory: ProducerMemory) -> str:
-    """Return what sets the guard's time on every broker: a command, or where to write it before Kafka 3.4."""
+    """Return how to set the guard's time on every broker: a command, or the file to edit before Kafka 3.4."""
     if not memory.is_dynamic:
-        return f"{memory.setting}={milliseconds} in each broker's server.properties, which its next start reads"
+        return f"set {memory.setting}={milliseconds} in each broker's server.properties, then restart it"
     servers = format_bootstrap(cluster.bootstrap)
     return (
         f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type brokers --entity-default "
@@ -300,7 +300,7 @@ def raise_expiration(cluster: ClusterSpec, milliseconds: int, memory: ProducerMe
 def older_than_guard(
     positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, Found], cut: Mapping[TopicPartition, Found]
 ) -> dict[TopicPartition, int]:
-    """Return how many offsets of each partition lie before the first record that is guarded."""
+    """Return how many offsets of each partition are before the first guarded record."""
     older = {}
     for where, position in positions.items():
         if where not in cut or where not in ends:
@@ -311,44 +311,44 @@ def older_than_guard(
 
 
 def clocks(ahead: Mapping[TopicPartition, Found]) -> Check | None:
-    """Say that record times lie in the future: a clock is wrong, here or where they are written."""
+    """Report that record times are in the future: a clock is wrong, here or where they are written."""
     names = {str(where) for where, found in ahead.items() if found.offset >= 0}
     if not names:
         return None
     return warn(
         "clocks",
-        f"{some(names)}: records lie more than {_SKEW_SECONDS} s in the future of this machine's clock",
+        f"{some(names)}: times of records are more than {_SKEW_SECONDS} s ahead of this machine's clock",
         "compare the clocks (timedatectl) of this machine, the producers and the brokers",
     )
 
 
 def producers(cluster: ClusterSpec, shown: Shown, *, in_log: bool = False) -> Check:
-    """Say whether the brokers tell which producers they remember, one that wrote a marker among them.
+    """Report whether the brokers show which producers they remember, including one that wrote a marker.
 
     Args:
         cluster: The target.
         shown: Whether they do.
-        in_log: Whether a marker of ours was read from the state topic's log.
+        in_log: Whether one of our markers was read from the state topic's log.
     """
     if shown is Shown.NOT_OFFERED:
         return warn(
             "producers",
-            f"{cluster.alias} does not offer DescribeProducers: after a crash the copy goes by the log alone, and "
-            "cannot see writes that are still on their way",
+            f"{cluster.alias} does not offer DescribeProducers: after a crash the copy relies on the log alone, and "
+            "cannot see writes that are still in flight",
         )
     if shown is Shown.NO:
         return fail(
             "producers",
-            f"DescribeProducers of {cluster.alias} does not report a producer of ours that wrote a marker to "
-            f"{STATE_TOPIC}: a fence could not be seen, so this flow cannot be switched over",
-            "ask its operator for what Kafka's own brokers report",
+            f"DescribeProducers of {cluster.alias} does not report our producer, which wrote a marker to "
+            f"{STATE_TOPIC}: a fence could not be verified, so this flow cannot be switched over",
+            "ask its operator for brokers that report what Kafka's own do",
         )
     if shown is Shown.UNKNOWN:
         return warn(
             "producers",
-            f"unknown whether {cluster.alias} shows markers of ours (DescribeProducers, and in the log): no marker of "
-            f"the last hours stands on its {STATE_TOPIC}; proven at the first start, before a partition is filled",
-            "once the flow runs, `replicator failover FLOW --rehearse` proves it with one marker",
+            f"unknown whether {cluster.alias} shows our markers (DescribeProducers, and in the log): its {STATE_TOPIC} "
+            "has none of the last hours; checked at the first start, before a partition is filled",
+            "once the flow runs, `replicator failover FLOW --rehearse` checks it with one marker",
         )
-    where = "DescribeProducers, and in the log" if in_log else "DescribeProducers; its log holds none now"
+    where = "DescribeProducers, and in the log" if in_log else "DescribeProducers; its log currently has none"
     return ok("producers", f"{cluster.alias} shows our producer's marker on {STATE_TOPIC} ({where})")

@@ -1,4 +1,4 @@
-"""Judges rights: what is missing, with the command that gives it."""
+"""Judges rights: which are missing, with the command that grants them."""
 
 from __future__ import annotations
 
@@ -28,57 +28,57 @@ from replicator.model.report import Check, fail, ok
 from replicator.model.security import ClusterSpec
 
 
-def source_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
-    """Compare what the source lets us do to the selected topics with what is needed."""
-    return _rights(told, REQUIRED_ON_SOURCE_TOPIC, cluster, "selected topics")
+def source_rights(allowed: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Judge our rights on the selected topics of the source."""
+    return _rights(allowed, REQUIRED_ON_SOURCE_TOPIC, cluster, "selected topics")
 
 
 def mirror_rights(
-    told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec, *, both_ways: bool = False
+    allowed: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec, *, both_ways: bool = False
 ) -> list[Check]:
-    """Compare what the target lets us do to the mirrors that exist with what is needed."""
+    """Judge our rights on the existing mirrors on the target."""
     needed = REQUIRED_ON_SHARED if both_ways else REQUIRED_ON_MIRROR
-    return _rights(told, needed - {Operation.CREATE}, cluster, "mirrors")  # they exist
+    return _rights(allowed, needed - {Operation.CREATE}, cluster, "mirrors")  # they exist
 
 
-def origin_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
-    """Compare what the source lets us do to the state topic of flows that write there with what is needed."""
-    return _rights(told, REQUIRED_ON_ORIGINS, cluster, STATE_TOPIC)
+def origin_rights(allowed: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Judge our rights on the source's state topic, which names the flows that write there."""
+    return _rights(allowed, REQUIRED_ON_ORIGINS, cluster, STATE_TOPIC)
 
 
-def state_rights(told: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
-    """Compare what the target lets us do to our state topic with what is needed."""
-    return _rights(told, REQUIRED_ON_STATE - {Operation.CREATE}, cluster, STATE_TOPIC)
+def state_rights(allowed: Mapping[str, frozenset[Operation] | None], cluster: ClusterSpec) -> list[Check]:
+    """Judge our rights on our state topic on the target."""
+    return _rights(allowed, REQUIRED_ON_STATE - {Operation.CREATE}, cluster, STATE_TOPIC)
 
 
 def groups(
-    told: Mapping[str, frozenset[Operation] | None], needed: Iterable[Operation], cluster: ClusterSpec
+    allowed: Mapping[str, frozenset[Operation] | None], needed: Iterable[Operation], cluster: ClusterSpec
 ) -> list[Check]:
-    """Compare what a cluster lets us do to the groups that follow with what is needed."""
-    return _rights(told, needed, cluster, "groups that follow", on_group)
+    """Judge our rights on the groups that follow."""
+    return _rights(allowed, needed, cluster, "groups that follow", on_group)
 
 
 def following(names: Collection[str], cluster: ClusterSpec) -> Check:
-    """Say which consumer groups of the source follow."""
+    """Report which consumer groups of the source follow."""
     if not names:
-        text = f"{cluster.alias} shows no consumer group that follows now; those that appear later do"
+        text = f"{cluster.alias} currently shows no consumer group that follows; those that appear later will"
         return ok("groups", text)
     return ok("groups", f"{count(len(names), 'consumer group')} of {cluster.alias} to follow: {some(names)}")
 
 
 def _rights(
-    told: Mapping[str, frozenset[Operation] | None],
+    found: Mapping[str, frozenset[Operation] | None],
     needed: Iterable[Operation],
     cluster: ClusterSpec,
     what: str,
     on: Callable[..., Grant] = on_topic,
 ) -> list[Check]:
-    if not told:
+    if not found:
         return []
-    if all(allowed is None for allowed in told.values()):
-        return [ok("rights", f"{cluster.alias} does not tell what this user may do to the {what}")]
+    if all(allowed is None for allowed in found.values()):
+        return [ok("rights", f"{cluster.alias} does not say what this user may do to the {what}")]
     by_lack: dict[tuple[Operation, ...], list[str]] = {}
-    for name, allowed in told.items():
+    for name, allowed in found.items():
         by_lack.setdefault(lacking(needed, allowed), []).append(name)
     checks = [
         fail(
@@ -93,12 +93,12 @@ def _rights(
 
 
 def grant(cluster: ClusterSpec, topic: str, operations: tuple[Operation, ...]) -> str:
-    """Return the command that gives these rights on a topic."""
+    """Return the command that grants these rights on a topic."""
     return acl_command(on_topic(topic, *operations), cluster)
 
 
 def rights_of_cluster(operations: frozenset[str] | None, cluster: ClusterSpec) -> Sequence[Check]:
-    """Say whether the right on the cluster itself is there, where it tells."""
+    """Report if the right on the cluster itself is missing, provided the cluster says so."""
     if operations is None or operations & {"DESCRIBE_CONFIGS", "ALTER_CONFIGS", "ALL"}:
         return ()
     return (
@@ -111,7 +111,7 @@ def rights_of_cluster(operations: frozenset[str] | None, cluster: ClusterSpec) -
 
 
 def transactional_id(cluster: ClusterSpec, *, allowed: bool) -> Sequence[Check]:
-    """Say whether our transactional ids may at least be described."""
+    """Report if our transactional ids may not even be described."""
     if allowed:
         return ()
     names = Names(TRANSACTIONAL_PREFIX, prefixed=True)

@@ -1,4 +1,4 @@
-"""Looks at the topics of a flow, and at what would become of them on its target."""
+"""Checks the topics of a flow, and what would become of them on its target."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STATE_REPLICAS_MAX = 3
 
 
 async def topics(flow: Flow) -> None:
-    """Find the topics that a flow means, with what is set on them and where they begin and end."""
+    """Find the topics that a flow selects, with their settings, starts and ends."""
     source = flow.source
     await source.cluster.refresh(None)
     choice, unknown = await topics_of(flow.spec, source.cluster, flow.target.cluster.cluster_id)
@@ -54,7 +54,7 @@ async def topics(flow: Flow) -> None:
     flow.checks += judge.left_out(choice.left_out, unknown)
     without = [str(where) for where in parts if where not in flow.ends]
     if without:
-        flow.checks.append(warn("leaders", f"no leader now: {phrases.some(without)}", "bring the brokers back"))
+        flow.checks.append(warn("leaders", f"without a leader: {phrases.some(without)}", "bring the brokers back"))
     flow.configs = await source.admin.describe_configs(flow.names)
     effective = {name: config.effective for name, config in flow.configs.items()}
     compacted = [name for name, found in effective.items() if "compact" in _value(found.get("cleanup.policy"))]
@@ -77,7 +77,7 @@ def _partitions(cluster: Cluster, topics: list[str]) -> list[TopicPartition]:
 
 
 async def mirrors(flow: Flow) -> None:
-    """Look at what stands on the target, and at what would be created or changed there."""
+    """Check what is on the target, and what would be created or changed there."""
     target = flow.target
     there = {
         name: target.cluster.topics[new]
@@ -97,7 +97,7 @@ async def mirrors(flow: Flow) -> None:
     known = [name for name in known if name not in flow.standby.judged_there]
     flow.checks += judge.merged(merged_names({name: flow.target_name(name) for name in flow.names}))
     if known:
-        flow.checks.append(ok("mirrors", f"{phrases.count(len(known), 'topic')} copied by this flow already"))
+        flow.checks.append(ok("mirrors", f"{phrases.count(len(known), 'topic')} already copied by this flow"))
     if not flow.spec.both_ways:
         flow.owners = state.foreign_owners(flow.records, flow.record.uid if flow.record else "")
     for name, topic in there.items():
@@ -106,7 +106,7 @@ async def mirrors(flow: Flow) -> None:
         if plan.fault is None or name in flow.standby.judged_there:
             continue
         if name in flow.standing:
-            text = f"stands by; as it is now, it would stop as {plan.fault.reason} once it is copied again"
+            text = f"standby for now; as it is, it would stop as {plan.fault.reason} once it is copied again"
             flow.checks.append(warn("mirrors", plan.fault.text, text))
         else:
             flow.checks.append(fail("mirrors", plan.fault.text, f"would stop as {plan.fault.reason}"))
@@ -122,14 +122,14 @@ async def mirrors(flow: Flow) -> None:
             ok(
                 "mirrors",
                 f"{phrases.count(len(creations), 'topic')} to be created with {' or '.join(map(str, factors))} "
-                f"{'replica' if factors == [1] else 'replicas'} for each partition",
+                f"{'replica' if factors == [1] else 'replicas'} per partition",
             )
         )
     await _dry_run(flow, creations)
 
 
 async def fillers(flow: Flow) -> None:
-    """Look whether a mirror that was seeded shows its fillers to readers."""
+    """Check whether a seeded mirror shows its fillers to readers."""
     writer = state.get_writer(flow.records, flow.record.uid) if flow.record else None
     if writer is None:
         return
@@ -151,10 +151,10 @@ async def fillers(flow: Flow) -> None:
 
 
 async def _circles(flow: Flow, topics: list[Topic]) -> Mapping[bytes, bytes] | None:
-    """Find out which target topics are themselves copied to the source now.
+    """Find out which target topics are themselves currently copied to the source.
 
     Returns:
-        What is recorded on the source; None where that does not matter, or may not be read.
+        The records of the source's state topic; None if they do not matter or may not be read.
     """
     if flow.spec.both_ways or flow.copies_unknown:
         return None
@@ -164,8 +164,8 @@ async def _circles(flow: Flow, topics: list[Topic]) -> Mapping[bytes, bytes] | N
         records = await there.read()
         flow.circles = state.copied_from(records, flow.target.cluster.cluster_id or "", ids)
     except AuthorizationFailed as error:
-        # Also where none of them is there yet: one that somebody makes before the flow does would be taken unseen.
-        text = f"{error}: if from and to were swapped, an empty topic that is copied there would be taken for a new one"
+        # Also if none of them exists yet: one that someone creates before the flow does would be used unseen.
+        text = f"{error}: if from and to were swapped, an empty topic that is copied there would pass for a new one"
         flow.checks.append(warn("copies", text, error.next_step))
         return None
     except DamagedRecord as error:
@@ -174,14 +174,14 @@ async def _circles(flow: Flow, topics: list[Topic]) -> Mapping[bytes, bytes] | N
 
 
 def _losing(plan: TopicPlan, config: TopicConfig | None) -> list[str]:
-    """Return the settings that somebody gave a target topic and that the flow will change, from and to."""
+    """Return the settings that someone gave a target topic and the flow will change: old and new value."""
     own = dict(config.dynamic) if config is not None else {}
     wanted = {name: value for step in plan.steps if isinstance(step, SetConfigs) for name, value in step.values.items()}
     return [f"{name}: {own[name]} -> {value}" for name, value in sorted(wanted.items()) if name in own]
 
 
 def _foreign(flow: Flow, name: str, *, known: bool, losing: list[str]) -> list[Check]:
-    """Find out whether a target topic that exists belongs to somebody else."""
+    """Find out whether an existing target topic belongs to someone else."""
     new = flow.target_name(name)
     if new in flow.owners:
         source_id = flow.source.cluster.cluster_id or ""
@@ -193,7 +193,7 @@ def _foreign(flow: Flow, name: str, *, known: bool, losing: list[str]) -> list[C
 
 
 def _stranger(flow: Flow, name: str, losing: list[str]) -> Check:
-    """Say what a target topic is that no record of this flow, or of its counterpart, names."""
+    """Judge a target topic that no record of this flow or of its counterpart names."""
     new = flow.target_name(name)
     if new in flow.circles:
         copied = flow.circles[new]
@@ -201,21 +201,21 @@ def _stranger(flow: Flow, name: str, losing: list[str]) -> Check:
         return fail("mirrors", f"{circle_text(new, copied)}: it would stop as target_taken", step)
     end = max((found.offset for where, found in flow.target_ends.items() if where.topic == new), default=0)
     if end <= 0:
-        told = f"{new} is there already, and empty: it will be used"
+        text = f"{new} already exists and is empty: it will be used"
         keep = "keep one with topic_configs.exclude, or set it with topic_configs.override"
-        changed = f"{told}, with settings as on the source: {', '.join(losing)}"
-        return warn("mirrors", changed, keep) if losing else ok("mirrors", told)
+        changed = f"{text}, with settings as on the source: {', '.join(losing)}"
+        return warn("mirrors", changed, keep) if losing else ok("mirrors", text)
     if flow.spec.both_ways:
-        return ok("mirrors", f"{new} is there already, with records of others up to offset {end:,}: ours are added")
+        return ok("mirrors", f"{new} already exists, with others' records up to offset {end:,}: ours are added")
     if name in flow.standing:
         return strange(flow.standby, new, end, flow.spec)
-    text = f"{new} is on {flow.target.spec.alias} already, holds records up to offset {end:,} and is no mirror of this"
+    text = f"{new} already exists on {flow.target.spec.alias}, with records up to offset {end:,}, and is not a mirror"
     helps = "rename the mirrors (topics.rename), exclude the topic, or delete it on the target if it is not needed"
-    return fail("mirrors", f"{text} flow: it would stop as foreign_writer", helps)
+    return fail("mirrors", f"{text} of this flow: it would stop as foreign_writer", helps)
 
 
 async def _known_settings(flow: Flow, configs: Mapping[str, TopicConfig]) -> frozenset[str] | None:
-    """Return which settings topics may have on the target, which differs by version; None where no topic tells."""
+    """Return which settings topics may have on the target, which differs by version; None if no topic shows it."""
     topics = flow.target.cluster.topics
     if not configs and topics:
         with contextlib.suppress(AuthorizationFailed):
@@ -224,7 +224,7 @@ async def _known_settings(flow: Flow, configs: Mapping[str, TopicConfig]) -> fro
 
 
 def _plan(flow: Flow, name: str, target_configs: Mapping[str, TopicConfig], known: frozenset[str] | None) -> TopicPlan:
-    """Plan a topic exactly as topic sync will."""
+    """Plan a topic exactly as topic sync does."""
     here, there = flow.source.cluster.topics[name], flow.target.cluster.topics.get(flow.target_name(name))
     config = flow.configs.get(name)
     source = SourceTopic(

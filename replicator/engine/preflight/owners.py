@@ -1,4 +1,4 @@
-"""What a preflight says of flows that are on the target already: of the same name, and owners of its topics."""
+"""Findings about flows that the target already has: those of the same name, and owners of its topics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def known_flows(named: Sequence[pb.FlowRecord], source_id: str, target_id: str) -> list[Check]:
-    """Say which flows of this name the state topic knows, and from which sources.
+    """Report which flows of this name the state topic knows, and their sources.
 
     Args:
         named: All flows of the name.
-        source_id: Of the cluster that this flow copies from.
-        target_id: Of the cluster whose state topic it is.
+        source_id: Id of the cluster that this flow copies from.
+        target_id: Id of the cluster that has the state topic.
     """
     here = [one for one in named if one.target_cluster_id == target_id]
     mine = next((one for one in here if one.source_cluster_id == source_id), None)
@@ -32,7 +32,7 @@ def known_flows(named: Sequence[pb.FlowRecord], source_id: str, target_id: str) 
         checks.append(
             fail(
                 STATE_TOPIC,
-                f"it knows this flow for another target cluster ({copied[0].target_cluster_id})",
+                f"it has this flow with another target cluster ({copied[0].target_cluster_id})",
                 "a copied state topic cannot be used: delete it here, or give the flow another name",
             )
         )
@@ -43,8 +43,8 @@ def known_flows(named: Sequence[pb.FlowRecord], source_id: str, target_id: str) 
         warn(
             STATE_TOPIC,
             f"flow {one.name} from {one.source_alias} (cluster {one.source_cluster_id}) is there too (uid {one.uid}): "
-            f"another flow, as its source is not {source_id}",
-            "give one of them another name: nobody can tell them apart by it",
+            f"a different flow, since its source is not {source_id}",
+            "rename one of them: by name they cannot be told apart",
         )
         for one in others
     ]
@@ -52,14 +52,14 @@ def known_flows(named: Sequence[pb.FlowRecord], source_id: str, target_id: str) 
 
 
 def owned(owner: Owner, topic: str, flow: str, source: str, source_id: str) -> Check:
-    """Say whose mirror a target topic is, where it is another flow's.
+    """Report which other flow owns a target topic.
 
     Args:
         owner: That flow.
-        topic: On the target.
-        flow: Name of the flow that is judged.
-        source: Alias of the source of the flow that is judged.
-        source_id: Its cluster id.
+        topic: The topic on the target.
+        flow: Name of the flow being judged.
+        source: Alias of that flow's source.
+        source_id: The source's cluster id.
     """
     return fail(
         "mirrors",

@@ -1,4 +1,4 @@
-"""Words that all judgements share."""
+"""Phrases that all judgements share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAMES_MAX = 10
 
 
 def some(names: Collection[str], bound: int = NAMES_MAX) -> str:
-    """Return up to so many names, in order, and how many more there are."""
+    """Return up to `bound` names, sorted, and how many more there are."""
     first = sorted(names)[:bound]
     rest = len(names) - len(first)
     return ", ".join(first) + (f" and {rest} more" if rest else "")

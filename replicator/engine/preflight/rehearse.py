@@ -1,6 +1,6 @@
-"""Gathers what a move of a flow to its other side depends on, and changes nothing (`core.switch.readiness` judges).
+"""Gathers what a switch of a flow depends on, and changes nothing (`core.switch.readiness` judges).
 
-It opens connections of its own: what is open already proves nothing about a cluster that has just gone.
+It opens its own connections: existing ones prove nothing about a cluster that has just gone.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _REQUEST_SECONDS_MAX = 5.0
 _SIDE_SECONDS_MAX = 15.0
 _MIN_IN_SYNC = "min.insync.replicas"
 _TO_MIRROR = (Operation.WRITE, Operation.ALTER_CONFIGS)
-"""What a reverse flow needs on the topics that are its source now."""
+"""What a reverse flow needs on the topics of this flow's source."""
 
 
 @dataclass(slots=True)
 class _Side:
-    """One cluster: what it told."""
+    """What one cluster answered."""
 
     facts: SideFacts
     cluster: Cluster
@@ -65,17 +65,17 @@ async def rehearse(
     foreign: tuple[tuple[str, int, int], ...] | None = None,
     shown: Shown = Shown.UNKNOWN,
 ) -> Report:
-    """Look whether a flow could be moved now. Raises nothing a cluster could cause.
+    """Check whether a flow could be switched now. Raises nothing that a cluster could cause.
 
     Args:
         flow: The flow.
-        status: The whole of it.
+        status: Its whole status.
         source: How to reach the source.
         target: How to reach the target.
         groups: How far consumer groups have followed, and what holds all of them back.
-        ours: Rules on the target that are ours, or become ours once it is opened.
-        recorded_ids: Cluster ids of source and target as the flow's record has them.
-        foreign: Where somebody else wrote to the mirrors: source topic, partition, offsets; None where it is not known.
+        ours: Rules on the target that are ours, or become ours once it opens.
+        recorded_ids: Cluster ids of source and target, as in the flow's record.
+        foreign: Where someone else wrote to the mirrors: source topic, partition, offsets; None if not known.
         shown: Whether the target shows markers of the flow.
     """
     names = [mirror.topic for mirror in status.mirrors]
@@ -126,13 +126,13 @@ async def _fill_in(side: _Side, admin: TopicAdmin, names: list[str]) -> None:
     await cluster.open()
     connection = await cluster.any_connection()
     began = time.time_ns() // 1_000_000
-    told_ms = await controller_time_ms(connection)
+    controller_ms = await controller_time_ms(connection)
     middle_ms = (began + time.time_ns() // 1_000_000) / 2
     verdict = await may_write_markers(connection)
     side.facts = replace(
         side.facts,
         cluster_id=cluster.cluster_id,
-        clock_ahead_seconds=None if told_ms is None else (told_ms - middle_ms) / 1000,
+        clock_ahead_seconds=None if controller_ms is None else (controller_ms - middle_ms) / 1000,
         clock_offered=tells_time(connection),
         markers_allowed={Verdict.ALLOWED: True, Verdict.REFUSED: False, Verdict.NOT_OFFERED: False}.get(verdict),
     )
@@ -149,7 +149,7 @@ async def _parity(flow: FlowSpec, status: FlowStatus, there: _Side, here: _Side,
 
 
 async def _side_parity(side: _Side) -> SideParity:
-    """Return what applications have on one side, as far as it can be read."""
+    """Return the rights, users and quotas of applications on one side, as far as they can be read."""
     if side.facts.unreachable is not None:
         return SideParity(unread=f"{side.facts.alias} cannot be reached")
     spec = side.cluster.spec
@@ -202,9 +202,9 @@ def _number(config: TopicConfig | None) -> int | None:
 
 
 def _reverse(there: _Side, source: ClusterSpec) -> list[Check]:
-    """Say whether a reverse flow could write to what is the source now."""
+    """Report whether a reverse flow could write to the present source."""
     if there.facts.unreachable is not None:
-        return [warn("reverse", f"whether a reverse flow may write to {source.alias} could not be asked")]
+        return [warn("reverse", f"could not ask whether a reverse flow may write to {source.alias}")]
     lacks = {name: lacking(_TO_MIRROR, allowed) for name, allowed in there.operations.items()}
     names = sorted(name for name, lack in lacks.items() if lack)
     if names:
@@ -213,10 +213,10 @@ def _reverse(there: _Side, source: ClusterSpec) -> list[Check]:
             warn(
                 "reverse",
                 f"{source.alias} does not allow {wanted} on {names[0]}{' and others' if len(names) > 1 else ''}: "
-                "the way back would have to be made first",
+                "grant that before the way back is needed",
                 acl_command(on_topic(names[0], *lacks[names[0]]), source),
             )
         ]
     if there.facts.markers_allowed is False:
-        return [warn("reverse", f"{source.alias} takes no markers in bulk: the way back fills by transactions")]
+        return [warn("reverse", f"{source.alias} takes no bulk markers: the way back fills by transactions")]
     return [ok("reverse", f"{source.alias} allows what a reverse flow needs on these topics")]

@@ -45,7 +45,7 @@ class AccessServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Describe(self, request, context):
-        """Anybody may ask.
+        """Anyone may ask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -149,7 +149,7 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchStatus(self, request, context):
-        """A snapshot now and then, until the caller goes away.
+        """A snapshot per interval, until the caller goes away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,28 +170,28 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TranslateOffsets(self, request, context):
-        """Where offsets of one side stand on the other: of some partitions, or all that a consumer group has committed.
+        """Translates offsets from one side to the other: of some partitions, or all that a consumer group has committed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TranslateTime(self, request, context):
-        """Where a moment of the source stands on the target, from the source's own index of times.
+        """Translates a point in time on the source to target offsets, using the source's own time index.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveMirror(self, request, context):
-        """Resolve the fault of a mirror, or only tell what that would do.
+        """Resolve the fault of a mirror, or only report what that would do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rehearse(self, request, context):
-        """Look whether a flow could be moved to its other side now; changes nothing.
+        """Check whether a flow could be switched now; changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,8 +219,7 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Forget(self, request, context):
-        """Order a switchover, failover or failback; or only tell what it would do.
-        Remove what is recorded of a mirror that is not copied any more, or of a flow that nobody runs. Its topics stay.
+        """Remove the records of a mirror that is no longer copied, or of a flow that nobody runs. Its topics stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -234,14 +233,15 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClearDamaged(self, request, context):
-        """Clear one of them, if it is still the one that was shown.
+        """Clear one of them, unless it has changed since it was shown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartSwitch(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Order a switchover, failover or failback; or only report what it would do.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -254,7 +254,7 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AbortSwitch(self, request, context):
-        """Undo the running switch, or open its source again where its target is lost.
+        """Undo the running switch, or reopen its source if its target is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,7 +70,7 @@ class LeaseServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Renew(self, request, context):
-        """Say that the caller is alive, and make it a member; grants nothing.
+        """Report that the caller is alive, and make it a member; grants nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,7 +84,7 @@ class LeaseServicer:
         raise NotImplementedError('Method not implemented!')
 
     def HandOff(self, request, context):
-        """The caller is on its way out: others may take its leases over while it still works.
+        """Announce that the caller is leaving: others may take over its leases while it still works.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

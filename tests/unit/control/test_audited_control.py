@@ -99,7 +99,7 @@ async def test_who_may_do_nothing_learns_no_more(world: World) -> None:
     with pytest.raises(AccessDenied):
         await world.control.start_switch(shown(ANN), SwitchRequest("no-such-flow", "sideways", ""))
     world.may("email:ann@*", AccessRole.OPERATE)
-    with pytest.raises(UsageError, match="no way 'guess'"):
+    with pytest.raises(UsageError, match="resolved by 'guess'"):
         await world.control.resolve(shown(ANN), replace(SKIP, how="guess"), dry_run=False)
     with pytest.raises(UsageError, match="no switch 'sideways'"):
         await world.control.start_switch(shown(ANN), replace(SWITCHOVER, verb="sideways"))
@@ -168,7 +168,7 @@ async def test_a_late_order_is_refused_by_its_epoch(world: World, epoch: int) ->
     ):
         with pytest.raises(Conflict, match=f"epoch 7, not {epoch}"):
             await order
-    with pytest.raises(Conflict, match="not the one that is asked about"):
+    with pytest.raises(Conflict, match="not the one in the request"):
         await to.resolve(who, replace(SKIP, flow_uid="another"), dry_run=False)
     assert not world.changed
     assert not world.written()

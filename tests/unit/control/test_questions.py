@@ -86,7 +86,7 @@ async def test_who_has_no_role_takes_no_turn_of_those_who_have(world: World) -> 
     world.may("email:ann@*", AccessRole.OBSERVE)
     looks = asyncio.create_task(world.control.damaged(shown(ANN), FLOW))
     await began.wait()
-    with pytest.raises(AccessDenied, match="may not look at anything"):
+    with pytest.raises(AccessDenied, match="may not read anything"):
         await world.control.damaged(shown(D1, seconds=0.1), FLOW)
     with pytest.raises(Conflict, match="a look at what is damaged"):
         await world.control.damaged(shown(ANN, seconds=0.1), FLOW)

@@ -48,7 +48,7 @@ def test_a_selection_without_topics_is_yellow() -> None:
     [
         (Verdict.ALLOWED, Level.OK, "by WriteTxnMarkers, which west allows; a, b: ", ""),
         (Verdict.REFUSED, Level.WARN, "about 30 a second: west does not allow WriteTxnMarkers, the fast way", GRANT),
-        (Verdict.OTHER, Level.WARN, "by WriteTxnMarkers if west allows it, which it does not tell; else by empty", ""),
+        (Verdict.OTHER, Level.WARN, "by WriteTxnMarkers if west allows it, which it does not say; else by empty", ""),
         (Verdict.NOT_OFFERED, Level.WARN, "about 30 a second: west does not offer WriteTxnMarkers; a, b: ", ""),
     ],
 )
@@ -91,7 +91,7 @@ def test_rights_are_compared_where_the_cluster_tells() -> None:
     assert [check.level for check in judge_rights.mirror_rights({"a": all_of_them}, WEST)] == [Level.OK]
     lack = judge_rights.mirror_rights({"a": all_of_them, "b": all_of_them - {Operation.WRITE}}, WEST)
     assert [(check.level, check.text) for check in lack] == [(Level.FAIL, "west does not allow Write on b")]
-    assert "does not tell" in judge_rights.source_rights({"a": None}, WEST)[0].text
+    assert "does not say" in judge_rights.source_rights({"a": None}, WEST)[0].text
     assert judge_rights.state_rights({}, WEST) == []
     assert judge_rights.transactional_id(WEST, allowed=True) == ()
     assert "replicator." in judge_rights.transactional_id(WEST, allowed=False)[0].fix
@@ -108,7 +108,7 @@ def memory(*told_ms: int, setting: str = EXPIRATION) -> ProducerMemory:
 @pytest.mark.parametrize(
     ("told", "level", "word"),
     [
-        (memory(), Level.OK, "not told"),
+        (memory(), Level.OK, "not reported"),
         (memory(DAY), Level.OK, "23 h"),
         (memory(HOUR), Level.WARN, "too short"),
         (
@@ -143,7 +143,7 @@ def test_before_kafka_3_4_another_setting_counts_and_no_command_changes_it() -> 
     assert found is not None
     assert (
         found.fix
-        == f"transactional.id.expiration.ms={55 * HOUR} in each broker's server.properties, which its next start reads"
+        == f"set transactional.id.expiration.ms={55 * HOUR} in each broker's server.properties, then restart it"
     )
 
 
@@ -176,7 +176,7 @@ def test_whether_markers_are_shown_is_not_known_before_one_was_written() -> None
     unknown = judge.producers(WEST, Shown.UNKNOWN)
     assert unknown.level is Level.WARN
     assert "unknown whether" in unknown.text
-    assert "proven at the first start, before a partition is filled" in unknown.text
+    assert "checked at the first start, before a partition is filled" in unknown.text
     assert judge.producers(WEST, Shown.NO).level is Level.FAIL
 
 
@@ -219,7 +219,7 @@ def test_names_that_differ_in_a_dot_alone_collide() -> None:
     assert found == {"a_b": "a.b", "x_y": "x.y"}
     (check,) = judge.colliding(found, WEST)
     assert (check.level, check.name) == (Level.FAIL, "create")
-    assert "a_b (beside a.b), x_y (beside x.y)" in check.text
+    assert "a_b (next to a.b), x_y (next to x.y)" in check.text
     assert "topics.rename" in check.fix
     assert judge.colliding({}, WEST) == []
     (told,) = judge.creations({"a_b": Refusal(17, "Topic 'a_b' collides with existing topics: a.b")}, 1, WEST)

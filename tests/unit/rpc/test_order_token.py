@@ -104,7 +104,7 @@ async def test_the_command_line_of_the_same_user_just_works(
     other = daemon.state_dir / "other"
     other.mkdir()
     OrderToken(other)
-    with pytest.raises(AccessDenied, match="carries the token") as refused:
+    with pytest.raises(AccessDenied, match="carry the token") as refused:
         await call(replace(endpoint, token_file=other / FILE_NAME), pause)
     assert str(daemon.state_dir / FILE_NAME) in refused.value.next_step
 
@@ -169,7 +169,7 @@ def test_without_room_for_a_token_no_order_is_taken(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "write", full)
     token = OrderToken(tmp_path)
-    assert "No space left" in token.trouble
+    assert "No space left" in token.problem
     assert not token.equals("")
     assert not token.equals(b"")
 
@@ -186,19 +186,21 @@ def test_the_token_goes_to_its_owner_alone(tmp_path: Path, monkeypatch: pytest.M
     """While the daemon is down another user may listen at its port."""
     OrderToken(tmp_path)
     file, me = tmp_path / FILE_NAME, os.geteuid()
-    for told in (True, False):
+    for named in (True, False):
         for host in ("127.0.0.1", "0.0.0.0", "::"):  # noqa: S104 - not ours
             monkeypatch.setattr(find_token, "_listeners", listening(me + 4711, host))
             with pytest.raises(AccessDenied, match="is not given"):
-                order_metadata(file, "127.0.0.1:7443", told=told)
+                order_metadata(file, "127.0.0.1:7443", named_by_daemon=named)
         with pytest.raises(AccessDenied, match="is not given"):
-            order_metadata(file, "localhost:7443", told=told)
+            order_metadata(file, "localhost:7443", named_by_daemon=named)
         monkeypatch.setattr(find_token, "_listeners", listening(me))
-        assert order_metadata(file, "127.0.0.1:7443", told=told)
+        assert order_metadata(file, "127.0.0.1:7443", named_by_daemon=named)
     monkeypatch.setattr(find_token, "_listeners", list)
-    assert order_metadata(file, "127.0.0.1:7443", told=False), "behind a forwarded port, by an operator's word"
+    assert order_metadata(file, "127.0.0.1:7443", named_by_daemon=False), (
+        "behind a forwarded port, by an operator's word"
+    )
     with pytest.raises(AccessDenied, match="is not given"):
-        order_metadata(file, "127.0.0.1:7443", told=True)
+        order_metadata(file, "127.0.0.1:7443", named_by_daemon=True)
 
 
 def test_what_is_no_token_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,15 +209,15 @@ def test_what_is_no_token_is_not_sent(tmp_path: Path, monkeypatch: pytest.Monkey
     secret = tmp_path / "password"
     secret.write_text("0" * 64 + "\n")
     secret.chmod(0o600)
-    with pytest.raises(AccessDenied, match="which is no token"):
-        order_metadata(secret, "127.0.0.1:7443", told=True)
+    with pytest.raises(AccessDenied, match="which is not a token"):
+        order_metadata(secret, "127.0.0.1:7443", named_by_daemon=True)
     (tmp_path / FILE_NAME).symlink_to(secret)
     with pytest.raises(AccessDenied, match="cannot be read"):
-        order_metadata(tmp_path / FILE_NAME, "127.0.0.1:7443", told=True)
+        order_metadata(tmp_path / FILE_NAME, "127.0.0.1:7443", named_by_daemon=True)
     (tmp_path / FILE_NAME).unlink()
     with pytest.raises(AccessDenied, match="cannot be read"):
-        order_metadata(tmp_path / FILE_NAME, "127.0.0.1:7443", told=True)
+        order_metadata(tmp_path / FILE_NAME, "127.0.0.1:7443", named_by_daemon=True)
     OrderToken(tmp_path)
     (tmp_path / FILE_NAME).chmod(0o644)
     with pytest.raises(AccessDenied, match="others can read"):
-        order_metadata(tmp_path / FILE_NAME, "127.0.0.1:7443", told=True)
+        order_metadata(tmp_path / FILE_NAME, "127.0.0.1:7443", named_by_daemon=True)

@@ -96,7 +96,7 @@ async def test_a_daemon_answers_others_about_their_very_flow(address: str, daemo
             peers.status(address, other),
             peers.translate(address, other, questions, reverse=False),
         ):
-            with pytest.raises(Conflict, match="not the one that is asked about"):
+            with pytest.raises(Conflict, match="not the one in the request"):
                 await ask
         assert not daemon.questions
     finally:
