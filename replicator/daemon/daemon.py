@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import watched, within
 from replicator.config.load import load
-from replicator.daemon.control import DaemonControl
+from replicator.daemon.control_port import DaemonControl
 from replicator.daemon.coordination import open_coordination, own_endpoint
 from replicator.daemon.flows import Flows, Shared
 from replicator.daemon.instance import StateDirLock, new_instance, prepare_state_dir

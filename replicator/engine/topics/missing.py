@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import StateLog
     from replicator.engine.topics.chosen import Chosen
     from replicator.engine.topics.mirror import Mirror
-    from replicator.engine.topics.recording import MirrorRecords
+    from replicator.engine.topics.mirror_records import MirrorRecords
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
 

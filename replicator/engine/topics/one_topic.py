@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from replicator.engine.topics.chosen import Chosen
     from replicator.engine.topics.facts import Found, TopicFacts
     from replicator.engine.topics.mirror import Mirror
+    from replicator.engine.topics.mirror_records import MirrorRecords
     from replicator.engine.topics.proof import Proof
-    from replicator.engine.topics.recording import MirrorRecords
     from replicator.engine.topics.target import TargetTopics
     from replicator.model.states import Reason
     from replicator.wire.cluster import Cluster

@@ -20,10 +20,10 @@ from replicator.engine.state.source import SourceState
 from replicator.engine.topics.chosen import Chosen
 from replicator.engine.topics.facts import POLICY, TopicFacts
 from replicator.engine.topics.mirror import Mirror, fault_of
+from replicator.engine.topics.mirror_records import MirrorRecords
 from replicator.engine.topics.missing import MissingTopics
 from replicator.engine.topics.one_topic import TopicSteps
 from replicator.engine.topics.proof import TargetProof
-from replicator.engine.topics.recording import MirrorRecords
 from replicator.engine.topics.target import TargetTopics
 from replicator.engine.work.fence import role_text
 from replicator.errors import DamagedRecord
