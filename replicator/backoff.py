@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
+_RETRYING = Retrying()
+
 
 class Backoff:
     """The pauses between the tries of one thing that is tried until it succeeds.
@@ -14,25 +16,31 @@ class Backoff:
     Args:
         shortest_seconds: The least that any pause takes.
         longest_seconds: The most.
+        free_failures: After so many failures it is tried again at once.
     """
 
-    def __init__(self, shortest_seconds: float, longest_seconds: float) -> None:
+    def __init__(self, shortest_seconds: float, longest_seconds: float, *, free_failures: int = 0) -> None:
         self._wait = wait_random_exponential(
             multiplier=2 * shortest_seconds, max=longest_seconds, min=min(shortest_seconds, longest_seconds)
         )
-        self._tries = RetryCallState(Retrying(wait=self._wait), None, (), {})
+        self._free_failures = free_failures
+        self._failures = 0
 
     @property
     def failures(self) -> int:
         """How many pauses were asked for since the last success."""
-        return self._tries.attempt_number - 1
+        return self._failures
 
     def next_seconds(self) -> float:
         """Return how long to pause now that another try has failed."""
-        seconds = self._wait(self._tries)
-        self._tries.attempt_number += 1
-        return seconds
+        self._failures += 1
+        paid = self._failures - self._free_failures
+        if paid <= 0:
+            return 0.0
+        tries = RetryCallState(_RETRYING, None, (), {})
+        tries.attempt_number = paid
+        return self._wait(tries)
 
     def reset(self) -> None:
         """It succeeded: the next failure is the first one again."""
-        self._tries.attempt_number = 1
+        self._failures = 0
