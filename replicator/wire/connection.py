@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from kio.serial import entity_writer
@@ -130,17 +131,8 @@ class Connection:
             on_answer(None, self.closed.again())
             return
         if self._gate.is_shut and not urgent:
-            self._gate.hold(
-                lambda: self.send(
-                    api_key,
-                    version,
-                    body,
-                    body_bytes,
-                    on_answer,
-                    frame=frame,
-                    frame_bytes_max=frame_bytes_max,
-                )
-            )
+            again = partial(self.send, api_key, version, body, body_bytes, on_answer)
+            self._gate.hold(partial(again, frame=frame, frame_bytes_max=frame_bytes_max))
             return
         due = self._loop.time() + self.cluster.request_timeout_seconds
         bytes_max = limit_of(api_key).answer_bytes_max if frame_bytes_max is None else frame_bytes_max
