@@ -99,8 +99,11 @@ class Connection:
         self._gate.when_free(then)
 
     def when_closed(self, then: Callable[[], None]) -> None:
-        """Call `then` when the connection is closed."""
-        self._when_closed.append(then)
+        """Call `then` once the connection is closed; at once where it is."""
+        if self.closed is None:
+            self._when_closed.append(then)
+        else:
+            then()
 
     def send(
         self,
