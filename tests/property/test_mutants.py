@@ -54,7 +54,7 @@ _FOUND = {
     "walk counts what was given up": 182,
     "walk counts what lies before its beginning": 368,
     "walk begins one offset late": 1,
-    "walk begins within a gap that was given up": 364,
+    "walk begins within a gap that was given up": 427,
     "what was given up since the walk is no news": 77,
     "what was taken over compared": 1,
     "attach trusts log end and lastSequence apart": 122,

@@ -18,7 +18,8 @@ from replicator.core.copy.values import Phase
 from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.verify.pace import Pace
 from replicator.core.verify.track import VerifyTrack
-from replicator.engine.logs.partition_reader import OutOfRange, PartitionReader
+from replicator.engine.logs.answers import OutOfRange
+from replicator.engine.logs.partition_reader import PartitionReader
 from replicator.engine.verify.room import Borrowed
 from replicator.engine.verify.sides import TwoSides
 from replicator.engine.verify.slice import Bounds, compare_slice
