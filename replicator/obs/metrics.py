@@ -68,7 +68,7 @@ class Metric(enum.Enum):
         "event_loop_lag_seconds",
         "gauge",
         (),
-        "How late the daemon's event loop was at the worst within the last 15 to 30 s; above 1 the log tells by what.",
+        "How late the daemon's event loop was at the worst within the last 15 to 30 s; above 1 the log says why.",
     )
     EVENT_LOOP_TASKS = MetricSpec(
         "event_loop_tasks",
@@ -80,10 +80,10 @@ class Metric(enum.Enum):
         "unexpected_errors_total",
         "counter",
         ("flow",),
-        "Errors of this software, each in the log with its stack; those of no flow in particular under an empty name.",
+        "Errors of this software, each in the log with its stack; those that belong to no flow have an empty name.",
     )
     FLOW_RESTARTS = MetricSpec(
-        "flow_restarts_total", "counter", ("flow",), "Times a flow was begun again after it had ended by itself."
+        "flow_restarts_total", "counter", ("flow",), "Times a flow was restarted after it had ended by itself."
     )
     REFUSED_CALLS = MetricSpec(
         "refused_calls_total",
@@ -125,7 +125,7 @@ class Metric(enum.Enum):
         "open_transaction_seconds",
         "gauge",
         ("flow", "topic", "partition"),
-        "For how long an open transaction on the source has been seen to hold up what is behind it; absent otherwise.",
+        "For how long an open transaction on the source has held back the records after it; absent otherwise.",
     )
     VERIFIED_THROUGH = MetricSpec(
         "verified_through_offset",
@@ -143,7 +143,7 @@ class Metric(enum.Enum):
         "verify_differences_total",
         "counter",
         ("flow", "topic", "partition"),
-        "Records found to differ between source and target. Anything above 0 is worth a call.",
+        "Records found to differ between source and target. Anything above 0 needs attention.",
     )
     RPO_SECONDS = MetricSpec(
         "rpo_seconds",
@@ -158,7 +158,7 @@ class Metric(enum.Enum):
         "last_progress_timestamp_seconds",
         "gauge",
         ("flow",),
-        "Unix time of the last accepted append. Lag can be 0 while nothing moves; this tells.",
+        "Unix time of the last accepted append. Lag can be 0 while nothing moves; this shows it.",
     )
     LEASE_HELD = MetricSpec(
         "lease_held", "gauge", ("flow", "shard"), "1 while this daemon works on the shard, else 0; the sum should be 1."

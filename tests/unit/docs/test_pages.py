@@ -86,6 +86,15 @@ def test_the_map_of_rooms_is_that_of_the_tree() -> None:
     assert listed == (packages - {"core", "engine"}) | modules
 
 
+def test_every_file_that_the_design_names_is_in_the_tree() -> None:
+    """A file that moved is looked for where it was."""
+    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", (ROOT / "DESIGN.md").read_text())
+    files = {f"/{found.relative_to(ROOT)}" for found in (ROOT / "replicator").rglob("*.py")}
+    outside = {name for name in named if (ROOT / name).is_file()}
+    assert named
+    assert [name for name in named if name not in outside and not any(one.endswith(f"/{name}") for one in files)] == []
+
+
 def test_every_cited_fact_about_kafka_is_on_its_page() -> None:
     """Comments cite facts by number."""
     known = set(re.findall(r"^## (K\d+) ", (ROOT / "docs/KAFKA_FACTS.md").read_text(), re.MULTILINE))
