@@ -22,8 +22,9 @@ from replicator.engine.copy.live_maps import OffsetMaps
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
 from replicator.engine.copy.pump import Pump
-from replicator.engine.copy.reader import Asked, SourceReader
+from replicator.engine.copy.reader import SourceReader
 from replicator.engine.copy.recorded import Cleaning
+from replicator.engine.copy.taking import Asked
 from replicator.engine.state.log import Change, StateLog
 from replicator.model.batch import sequence_after
 from replicator.model.names import TopicPartition
@@ -629,7 +630,7 @@ _send = SourceReader._send
 
 def _takes_by_name(self: SourceReader, frame: Any, session: Any, asked_of: dict[TopicPartition, Asked]) -> Any:
     """Take an answer for whoever has the name by now."""
-    slots = self._slots
+    slots = self._plan.slots
     by_name = {where: asked._replace(slot=slots.get(where, asked.slot)) for where, asked in asked_of.items()}
     return _take(self, frame, session, by_name)
 

@@ -32,7 +32,8 @@ from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy import open_transactions
 from replicator.engine.copy.open_transactions import OpenTransactions
 from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.reader import Asked, SourceReader
+from replicator.engine.copy.reader import SourceReader
+from replicator.engine.copy.taking import Asked
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -280,6 +281,6 @@ def test_a_fetch_answer_tells_where_the_stable_offset_stands(
     pump = cast("Any", SimpleNamespace(committed_only=committed_only, now=lambda: 7.0))
     answer = Fetched(WHERE, 0, 9, 5, 0, None, None, 0, 0)
     asked = Asked(slot, slot.copy.episode, 0)
-    SourceReader(pump, pump, 1)._take_partition(asked, answer, cast("Any", None))
+    SourceReader(pump, pump, 1)._taking.take(asked, answer, cast("Any", None), 0.0, alone=False)
 
     assert (slot.seen.stable_offset, slot.seen.open_since, slot.lag.observed_end) == expected
