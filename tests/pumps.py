@@ -6,16 +6,17 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from replicator.engine.copy.context import CopyContext
 from replicator.engine.copy.pump import Pump
-
-_ORDERS = ("_own", "note_end", "note_starts", "level_ms", "track_of", "renew")
+from replicator.engine.copy.sightings import Sightings
 
 
 def pump_with(**members: object) -> Any:
     """Return what has these members, as a pump and as what its parts share; orders about what was seen are real."""
-    made = SimpleNamespace(**members)
+    made: Any = SimpleNamespace(**members)
     made.context = made.routes = made
     made.slots = made.partitions = members.get("slots", {})
-    for name in _ORDERS:
-        setattr(made, name, partial(getattr(Pump, name), made))
+    made.own = partial(CopyContext.own, made)
+    made.renew = partial(Pump.renew, made)
+    made.sightings = Sightings(made, made)
     return made

@@ -19,13 +19,13 @@ from replicator.core.copy.reading import Reading
 from replicator.core.copy.sending import Sending
 from replicator.core.copy.values import NEXT, Ending, Phase, TargetLimits
 from replicator.errors import BugError
+from replicator.model.states import Reason
 
 if TYPE_CHECKING:
     from replicator.core.copy.attach_facts import Resume
     from replicator.core.copy.track import Track
     from replicator.core.offsets.offset_map import Place
     from replicator.model.names import TopicPartition
-    from replicator.model.states import Reason
 
 
 class Lifecycle:
@@ -171,6 +171,25 @@ class Lifecycle:
         """Go over to mapped offsets at the next attach: those without a record cannot be filled."""
         self.wants_mapping = True
         return self.settle(why)
+
+    def refuse_fill(self, length: int) -> Ending | None:
+        """End at a run of offsets without a record that is too long to be filled."""
+        why = (
+            f"the source has no record at the next {length} offsets from {self.reading.next_offset} on, "
+            f"and fill_limit allows {self.limits.fill_length_max}"
+        )
+        if self.limits.may_be_mapped:
+            return self.leave_out(why)
+        return self.fault(Reason.UNSUPPORTED_BATCH, why)
+
+    def refuse_cleaned(self, length: int) -> Ending | None:
+        """Stop at offsets that a cleaner took, tombstones maybe among them."""
+        return self.fault(
+            Reason.TOMBSTONES_MAY_BE_LOST,
+            f"the source's cleaner took the {length} offsets from {self.reading.next_offset} on, and the copy was "
+            "level with the source longer ago than its delete.retention.ms: tombstones among them may never have been "
+            "copied",
+        )
 
     def attach_again(self) -> None:
         """Go back to ATTACHING (after settling, a pause, a seed or a resolution)."""

@@ -46,6 +46,15 @@ _ATTACHES_AGAIN = {
 }
 
 
+_STOPS = {
+    ProduceOutcome.FENCED: (Reason.FENCED, "{detail}"),
+    ProduceOutcome.TOO_LARGE: (Reason.RECORD_TOO_LARGE, "the batch at offset {offset} has {size} bytes: {detail}"),
+    ProduceOutcome.CORRUPT: (Reason.CORRUPT_BATCH, "the target finds the batch at {offset} damaged: {detail}"),
+    ProduceOutcome.REJECTED: (Reason.TARGET_REFUSED, "the target refuses offset {offset}: {detail}"),
+}
+"""Answers that stop a partition, and what is said then."""
+
+
 class PartitionCopy(Lifecycle):
     """The machine: what the source sent and what the target answered comes in."""
 
@@ -178,9 +187,9 @@ class PartitionCopy(Lifecycle):
         content, so the sequence alone cannot show that the new leader has another history.
         """
         if stop is Stop.TOO_LONG_FILL:
-            return self._refuse_fill(intake.refused)
+            return self.refuse_fill(intake.refused)
         if stop is Stop.TOMBSTONES:
-            return self._refuse_cleaned(intake.refused)
+            return self.refuse_cleaned(intake.refused)
         if stop in {Stop.DOUBT, Stop.BEYOND_END}:
             return self._end_in_doubt(intake.doubt)
         if stop in _ATTACHES_AGAIN:
@@ -198,23 +207,6 @@ class PartitionCopy(Lifecycle):
         detail = f"the source's answer at offset {offset} is not believed: {why}"
         self.reading.trust.doubt(offset, detail)
         return self.settle(detail)
-
-    def _refuse_fill(self, length: int) -> Ending | None:
-        why = (
-            f"the source has no record at the next {length} offsets from {self.reading.next_offset} on, "
-            f"and fill_limit allows {self.limits.fill_length_max}"
-        )
-        if self.limits.may_be_mapped:
-            return self.leave_out(why)
-        return self.fault(Reason.UNSUPPORTED_BATCH, why)
-
-    def _refuse_cleaned(self, length: int) -> Ending | None:
-        return self.fault(
-            Reason.TOMBSTONES_MAY_BE_LOST,
-            f"the source's cleaner took the {length} offsets from {self.reading.next_offset} on, and the copy was "
-            "level with the source longer ago than its delete.retention.ms: tombstones among them may never have been "
-            "copied",
-        )
 
     # -- offsets without a record ---------------------------------------------------------------------------------
 
@@ -247,7 +239,7 @@ class PartitionCopy(Lifecycle):
             return None
         hole = end - reading.next_offset
         if reading.next_offset < reading.missing.intact_below:
-            return self._refuse_cleaned(hole)
+            return self.refuse_cleaned(hole)
         if self._holes is Holes.HEAL and hole >= self.shift and reading.next_offset != reading.matched_offset:
             return self.settle("the source's log ends in a hole: surplus markers take its place")
         ending = self._pass_hole(end)
@@ -262,7 +254,7 @@ class PartitionCopy(Lifecycle):
         if self._holes is Holes.SKIP:
             self.skip(Skip(end, length))
         elif length > self.limits.fill_length_max:
-            return self._refuse_fill(length)
+            return self.refuse_fill(length)
         else:
             self.fill(Fill(first, length))
         self.reading.pass_to(end, self.shift)
@@ -393,20 +385,11 @@ class PartitionCopy(Lifecycle):
         return True
 
     def _not_accepted(self, batch: Batch, outcome: ProduceOutcome, detail: str) -> Ending | None:
-        if outcome is ProduceOutcome.FENCED:
-            return self.fault(Reason.FENCED, detail)
-        if outcome is ProduceOutcome.TOO_LARGE:
-            return self.fault(
-                Reason.RECORD_TOO_LARGE, f"the batch at offset {batch.base_offset} has {batch.size} bytes: {detail}"
-            )
-        if outcome is ProduceOutcome.CORRUPT:
-            return self.fault(
-                Reason.CORRUPT_BATCH, f"the target finds the batch at {batch.base_offset} damaged: {detail}"
-            )
+        if (stop := _STOPS.get(outcome)) is not None:
+            reason, text = stop
+            return self.fault(reason, text.format(offset=batch.base_offset, size=batch.size, detail=detail))
         if outcome is ProduceOutcome.OUT_OF_ORDER:
             self.refused_at = self.acked_offset
-        if outcome is ProduceOutcome.REJECTED:
-            return self.fault(Reason.TARGET_REFUSED, f"the target refuses offset {batch.base_offset}: {detail}")
         return self.settle(detail, doubtful=outcome in _DOUBTFUL)
 
     def lost(self, batch: Batch, episode: int, detail: str) -> Ending | None:

@@ -13,21 +13,16 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
 from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, Fault, Policy, Remap, Resume, SeedTo, Wait
-from replicator.core.copy.doubt import DOUBTS_MAX, Sound
+from replicator.core.copy.attach_facts import Decision, Policy, Resume, SeedTo, Wait
 from replicator.core.copy.values import Phase
-from replicator.engine.copy.displaced import what_displaced
+from replicator.engine.copy.closer_looks import CloserLooks
 from replicator.engine.copy.facts import Facts, read_facts
-from replicator.engine.copy.waiting import Waiting, look_at_waiting, waits_for
-from replicator.engine.logs.reading import look_again
+from replicator.engine.copy.waiting import Waiting, look_at_waiting
 from replicator.errors import (
-    AnswerTooLarge,
     BugError,
     ConnectionFailed,
-    CorruptRecords,
     ReplicatorError,
     StateLost,
-    TooLargeToOpen,
     WrongCluster,
 )
 from replicator.model.spec import Offsets
@@ -37,7 +32,6 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.core.offsets.offset_map import Place
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.ports import AttachSupervisor
@@ -53,9 +47,6 @@ _PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
 _TICK_SECONDS = 1.0
 _PROVEN_SECONDS = 3600.0
-_LOOKS_AT_ONCE = 4
-"""Partitions of one cluster in which a place is looked at closely at a time: each look may read many megabytes."""
-_ANOTHER_REPLICA = "let another replica of it lead if this one's disk is bad"
 
 log = get_logger(__name__)
 
@@ -75,8 +66,7 @@ class AttachLoop:
         self._supervisor = supervisor
         self._apart: set[Slot] = set()
         self._wake = asyncio.Event()
-        self._room_on_source = asyncio.Semaphore(_LOOKS_AT_ONCE)
-        self._room_on_target = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._looks = CloserLooks(context, supervisor, self.schedule)
 
     def add(self, slot: Slot) -> None:
         """This partition is not copied now."""
@@ -190,11 +180,11 @@ class AttachLoop:
             slot.copy.attach_again()
         if slot.copy.reading.trust.doubted is not None:
             slot.attach.is_under_way = True
-            self._supervisor.start(self._look_at_doubted(slot, slot.copy.reading.trust.doubted.offset), slot)
+            self._supervisor.start(self._looks.at_doubted(slot, slot.copy.reading.trust.doubted.offset), slot)
             return None
         if slot.copy.displaced is not None:
             slot.attach.is_under_way = True
-            self._supervisor.start(self._look_at_displaced(slot, slot.copy.displaced), slot)
+            self._supervisor.start(self._looks.at_displaced(slot, slot.copy.displaced), slot)
             return None
         there, here = self._context.leaders_of(slot)
         if there is None or here is None:
@@ -267,38 +257,9 @@ class AttachLoop:
                 self._spawn(half)
             return
         for slot in group:
-            self._met(slot, error)
+            self._looks.met(slot, error)
         self._supervisor.leaders_stale()
         self._supervisor.topics_stale()
-
-    def _met(self, slot: Slot, error: Exception, about: str = "") -> None:
-        """Take an error of one partition that is being attached: what cannot heal by itself stops it, by name.
-
-        Damage is believed once `DOUBTS_MAX` looks in a row have met it.
-
-        Args:
-            slot: The partition.
-            error: What was met.
-            about: What was looked at, where that is not clear from the error.
-        """
-        text = f"{about}{error.with_next_step() if isinstance(error, ReplicatorError) else error}"
-        if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
-            self._supervisor.stop_over_bug(slot, error)
-        elif slot.copy.phase is not Phase.ATTACHING:
-            return  # it was paused meanwhile
-        elif isinstance(error, TooLargeToOpen):
-            slot.refused.too_large = None  # to leave it out would not help: it is needed to find the place
-            self._supervisor.ended(slot, slot.copy.fault(Reason.BATCH_TOO_LARGE, text))
-        elif isinstance(error, CorruptRecords | AnswerTooLarge) and slot.attach.damaged + 1 >= DOUBTS_MAX:
-            slot.attach.damaged = 0
-            slot.copy.reading.trust.doubted = None
-            reason = Reason.CORRUPT_BATCH if isinstance(error, CorruptRecords) else Reason.BATCH_TOO_LARGE
-            self._supervisor.ended(slot, slot.copy.fault(reason, text))
-        else:
-            # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
-            slot.attach.damaged = slot.attach.damaged + 1 if isinstance(error, CorruptRecords | AnswerTooLarge) else 0
-            slot.copy.wait(waits_for(error), text)
-            self.schedule(slot)
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
         slot.attach.damaged = 0
@@ -334,76 +295,7 @@ class AttachLoop:
             self._supervisor.seed(slot, decision.offset)
         else:
             slot.attach.is_under_way = True
-            self._supervisor.start(self._with_latest_map(slot, decision), slot)
-
-    async def _with_latest_map(self, slot: Slot, decision: Fault | Remap) -> None:
-        """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
-        copy = slot.copy
-        try:
-            changed = await self._context.maps.refresh_from_end(slot)
-            if not changed and copy.phase is Phase.ATTACHING:
-                if isinstance(decision, Fault):
-                    copy.displaced = None
-                    if copy.track is not None:
-                        copy.track.forget_walk()
-                    self._supervisor.ended(slot, slot.copy.fault(decision.reason, decision.detail))
-                    return
-                await self._context.maps.remap(slot, decision)
-                changed = True
-            if changed:
-                copy.displaced = None  # only now: nothing else tells of it, should the state topic be out of reach
-        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
-            if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
-                self._supervisor.stop_over_bug(slot, error)
-                return
-            log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
-            copy.say(waits_for(error), f"the state topic cannot be used: {error.with_next_step()}")
-        finally:
-            slot.attach.is_under_way = False
-        self.schedule(slot)
-
-    async def _look_at_doubted(self, slot: Slot, offset: int) -> None:
-        """Have another look at what an answer of the source claimed, before anything else is read of its log."""
-        copy, trust = slot.copy, slot.copy.reading.trust
-        try:
-            async with self._room_on_source:
-                verdict = await look_again(
-                    self._context.source, slot.source, offset, trust.looks, slot.recorded.epochs_unproven
-                )
-        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
-            slot.attach.is_under_way = False
-            self._met(slot, error, about=f"{trust.detail}; it cannot be looked at: ")
-            self._supervisor.leaders_stale(target=False)
-            self._supervisor.topics_stale()
-            return
-        slot.attach.is_under_way, slot.attach.damaged = False, 0
-        if isinstance(verdict, Sound) and verdict.begins_below:
-            log.info("the source cuts batches anew", partition=str(slot.source), offset=offset)
-        elif isinstance(verdict, Sound):
-            log.warning("an answer of the source was spoiled", partition=str(slot.source), why=trust.detail)
-        # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
-        fault = trust.looked(verdict)
-        if fault is not None and copy.phase is Phase.ATTACHING:
-            self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}"))
-            return
-        self.schedule(slot)
-
-    async def _look_at_displaced(self, slot: Slot, place: Place) -> None:
-        """Find out what stands before a batch that landed further on than it had to."""
-        try:
-            async with self._room_on_target:
-                decision = await what_displaced(self._context.target, self._context.writers.flow, slot, place)
-        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
-            slot.attach.is_under_way = False
-            self._met(slot, error)
-            self._supervisor.leaders_stale(source=False)
-            return
-        if decision is not None:
-            await self._with_latest_map(slot, decision)
-            return
-        slot.copy.displaced = None
-        slot.attach.is_under_way = False
-        self.schedule(slot)
+            self._supervisor.start(self._looks.record(slot, decision), slot)
 
     def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
         copy = slot.copy

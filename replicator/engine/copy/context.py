@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,3 +68,21 @@ class CopyContext:
     def leaders_of(self, slot: PartitionView) -> tuple[Leader | None, Leader | None]:
         """Return who leads a partition on the source and on the target, as known."""
         return self.source.cluster.leader(slot.source), self.target.cluster.leader(slot.target)
+
+    def own(self, view: PartitionView) -> Slot | None:
+        """Return the partition that a view is of; None where it is gone, or was made again, since."""
+        slot = self.slots.get(view.source)
+        return slot if slot is view else None
+
+    def source_topics(self) -> set[str]:
+        """Return the topics that are read."""
+        return {slot.source.topic for slot in self.slots.values()}
+
+    def target_topics(self) -> set[str]:
+        """Return the topics that are written to."""
+        return {slot.target.topic for slot in self.slots.values()}
+
+
+def wall_ms() -> int:
+    """Return the wall clock (Unix, ms)."""
+    return time.time_ns() // 1_000_000

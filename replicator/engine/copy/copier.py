@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping
 
     from replicator.core.copy.values import TargetLimits
-    from replicator.core.verify.track import VerifyTrack
     from replicator.engine.copy.context import CopyContext
+    from replicator.engine.copy.overview import Overview
     from replicator.engine.copy.recorded import Cleaning, Recorded
+    from replicator.engine.copy.sightings import Sightings
     from replicator.engine.copy.view import PartitionView
     from replicator.engine.logs.side import Side
     from replicator.engine.work.shards import Shard, Shards
@@ -45,6 +46,14 @@ class Copier(Protocol):
     @property
     def partitions(self) -> Mapping[TopicPartition, PartitionView]:
         """The partitions, by source name."""
+
+    @property
+    def sightings(self) -> Sightings:
+        """Takes what was seen elsewhere."""
+
+    @property
+    def overview(self) -> Overview:
+        """All partitions at a glance."""
 
     # -- orders: partitions -----------------------------------------------------------------------------------------
 
@@ -88,23 +97,6 @@ class Copier(Protocol):
     async def persist_maps(self, shards: Collection[Shard]) -> None:
         """Write what is known of offsets that are not the source's own; raises what the state topic raises."""
 
-    # -- orders: what was seen elsewhere ----------------------------------------------------------------------------
-
-    def take_silence(self, view: PartitionView) -> None:
-        """Note up to when the source surely ended where it was last told to end, as its leader said nothing since."""
-
-    def note_end(self, view: PartitionView, end: int, at: float) -> None:
-        """Note where the source ended at monotonic time `at`."""
-
-    def note_starts(self, view: PartitionView, source: int | None = None, target: int | None = None) -> None:
-        """Note where logs begin; None leaves what is known."""
-
-    def level_ms(self, view: PartitionView) -> int:
-        """Return when the target last held all that the source was seen to hold (Unix, ms), 0 for never."""
-
-    def track_of(self, view: PartitionView) -> VerifyTrack:
-        """Return how far a partition's copy was verified; from now on somebody looks."""
-
     # -- the whole ----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -121,18 +113,3 @@ class Copier(Protocol):
 
     def leaders_stale(self, *, source: bool = True, target: bool = True) -> None:
         """The leaders of a side may have moved."""
-
-    def all_copying(self) -> bool:
-        """Return whether no partition is being attached, waits or stands still."""
-
-    def lag_records(self) -> int:
-        """Return how many records the partitions that are copied are behind, all together."""
-
-    def present_trouble(self) -> dict[str, str]:
-        """Return problems by place, without those of brokers which nothing is asked of any more."""
-
-    def leaderless(self) -> tuple[list[TopicPartition], list[TopicPartition]]:
-        """Return the partitions that nobody leads, on the source and on the target."""
-
-    def nodes_in_use(self) -> tuple[set[int], set[int]]:
-        """Return the brokers that lead the flow's partitions, on the source and on the target."""

@@ -6,14 +6,15 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.copy.attach_facts import Entry, Mapping, SourceLog, Standing, Tail, TargetLog, Writer
+from replicator.core.copy.attach_facts import Mapping, SourceLog, Standing, TargetLog, Writer
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.copy.displaced import standing_of
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
+from replicator.engine.copy.target_facts import own_tail, target_logs
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
-from replicator.engine.logs.opening import Unopened, content_at, last_offset, spans_in
-from replicator.engine.logs.reading import batches_between, last_data
+from replicator.engine.logs.opening import Unopened, content_at, spans_in
+from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, Walked, walk
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 
 _log = get_logger(__name__)
-
-_COMMIT_LOOKS, _COMMIT_PAUSE_SECONDS = 10, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,42 +90,74 @@ async def read_facts(
         target.cluster.connection(leaders[1].node, Purpose.CONTROL),
     )
     starts = await offsets_of(there, [slot.source for slot in slots], control.EARLIEST)
-    logs = await _target_logs(target, here, writer, slots)
+    logs = await target_logs(target, here, writer, slots)
     ends = await _source_ends(there, slots)
     empty = [slot.source for slot, (_, high_watermark, _) in ends.items() if 0 < starts[slot.source] >= high_watermark]
     own_ends = await own_ends_of(source, there, empty)
+    sides = _Sides(source, there, target, here)
     facts: dict[Slot, Facts] = {}
     for slot, log in logs.items():
         stable, high_watermark, epoch_end = ends[slot]
         bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
-        walked = await _walk(source, there, target, here, slot, log, bounds, committed=committed)
-        if target.chooser is not None:
-            with target_read(target, slot.target):
-                tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
-            log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
-        mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
-        standing, compacted = Standing.AS_RECORDED, slot.recorded.cleaning.possible
-        if view.content is None and (view.cleaned or compacted):
-            there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=compacted)
-            here_now = _target_log(target, here, slot, log.start, log.end)
-            standing = await standing_of(there_now, here_now, slot, log.tail, mapping)
-        facts[slot] = Facts(
+        facts[slot] = await _facts_of(
+            sides,
+            writer,
+            slot,
             log,
-            SourceLog(
-                bounds.start,
-                bounds.end,
-                high_watermark,
-                view.content,
-                epoch_end,
-                view.epoch,
-                view.unfilled,
-                compacted=compacted or view.cleaned,
-                log_end=own_ends.get(slot.source),
-                standing=standing,
-            ),
-            mapping,
+            bounds,
+            epoch_end=epoch_end,
+            own_end=own_ends.get(slot.source),
+            committed=committed,
         )
     return facts
+
+
+class _Sides(NamedTuple):
+    """Both sides, each with the connection to the leader."""
+
+    source: Side
+    there: Connection
+    target: Side
+    here: Connection
+
+
+async def _facts_of(
+    sides: _Sides,
+    writer: Writer,
+    slot: Slot,
+    log: TargetLog,
+    bounds: _Bounds,
+    *,
+    epoch_end: int | None,
+    own_end: int | None,
+    committed: bool,
+) -> Facts:
+    """Return the facts of one partition, whose bounds were read."""
+    source, there, target, here = sides
+    walked = await _walk(source, there, target, here, slot, log, bounds, committed=committed)
+    if target.chooser is not None:
+        with target_read(target, slot.target):
+            tail = await own_tail(target, here, slot, log, writer, walked.last_target)
+        log = replace(log, tail=tail)
+    mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
+    standing, compacted = Standing.AS_RECORDED, slot.recorded.cleaning.possible
+    if view.content is None and (view.cleaned or compacted):
+        there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=compacted)
+        here_now = _target_log(target, here, slot, log.start, log.end)
+        standing = await standing_of(there_now, here_now, slot, log.tail, mapping)
+    seen = SourceLog(
+        bounds.start,
+        bounds.end,
+        bounds.high_watermark,
+        view.content,
+        epoch_end,
+        view.epoch,
+        view.unfilled,
+        compacted=compacted or view.cleaned,
+        log_end=own_end,
+        standing=standing,
+    )
+    return Facts(log, seen, mapping)
 
 
 async def _mapping_and_view(
@@ -187,138 +218,6 @@ def _source_log(
 
 def _target_log(side: Side, connection: Connection, slot: Slot, start: int, end: int) -> Log:
     return Log(side, connection, slot.target, start, end, committed=False)
-
-
-# -- the target ---------------------------------------------------------------------------------------------------
-
-
-async def _target_logs(
-    side: Side, connection: Connection, writer: Writer, slots: Sequence[Slot]
-) -> dict[Slot, TargetLog]:
-    wanted = [slot.target for slot in slots]
-    starts = await offsets_of(connection, wanted, control.EARLIEST)
-    ends = await offsets_of(connection, wanted, control.LATEST)
-    producers = await control.describe_producers(connection, wanted)
-    # After the producers: an end that is still the one clients see shows that nothing was appended in between.
-    log_ends = await own_ends_of(side, connection, wanted)
-    others_write = side.chooser is not None
-    if others_write:
-        ends = await _ends_beyond(connection, wanted, log_ends)
-        log_ends = {where: max(end, ends[where]) for where, end in log_ends.items()}
-    logs: dict[Slot, TargetLog] = {}
-    for slot in slots:
-        where = slot.target
-        start, end = starts[where], ends[where]
-        entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
-        untold = producers is None or _is_untold(slot, entry)
-        looked_for = end > start and not others_write
-        with target_read(side, where):
-            tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
-        entry = None if untold else entry
-        logs[slot] = TargetLog(start, end, entry, tail, entry_known=not untold, log_end=log_ends.get(where))
-    return logs
-
-
-def _is_untold(slot: Slot, entry: Entry | None) -> bool:
-    """Return whether the leader remembers a sequence of ours that it does not tell.
-
-    A broker takes any sequence of a producer that it knows nothing of. One that says so, and refuses the sequence that
-    followed from it, knows more; then the tail's header has to serve, as where DescribeProducers is not offered.
-    """
-    if entry is not None and entry.last_sequence >= 0:
-        return False
-    if slot.copy.refused_at == slot.copy.acked_offset:
-        # One refusal tells once: it may have been another daemon's batch that a new leader lost. If what the log tells
-        # is refused as well, what the leader tells is believed again.
-        slot.copy.refused_at = -1
-        slot.attach.untold = not slot.attach.untold
-        if slot.attach.untold:
-            _log.warning(
-                "the target refuses a sequence but reports none (DescribeProducers): its log is relied on instead",
-                partition=str(slot.target),
-                offset=slot.copy.acked_offset,
-            )
-    return slot.attach.untold
-
-
-async def _ends_beyond(
-    connection: Connection, wanted: Sequence[TopicPartition], log_ends: dict[TopicPartition, int]
-) -> dict[TopicPartition, int]:
-    """Return the ends of logs that others write to, once what stood in them is committed; or as far as it is.
-
-    Such a leader's own end is ahead of the one that clients see for as long as anybody writes. What of ours may be
-    among that was there when the leader was asked.
-    """
-    for _ in range(_COMMIT_LOOKS):
-        ends = await offsets_of(connection, wanted, control.LATEST)
-        if all(end >= log_ends.get(where, end) for where, end in ends.items()):
-            break
-        await asyncio.sleep(_COMMIT_PAUSE_SECONDS)
-    return ends
-
-
-def _our_entry(
-    connection: Connection,
-    answer: tuple[int, tuple[control.ProducerEntry, ...]],
-    where: TopicPartition,
-    writer: Writer,
-) -> Entry | None:
-    code, entries = answer
-    if code:
-        raise refused(connection.cluster, "DescribeProducers", code, where.topic)
-    for entry in entries:
-        # A fence is a marker: without a sequence, and what follows under its epoch begins at 0 (ProducerAppendInfo).
-        if entry.producer_id == writer.producer_id:
-            return Entry(entry.producer_epoch, entry.last_sequence, entry.last_timestamp)
-    return None
-
-
-async def _tail(side: Side, connection: Connection, slot: Slot, start: int, end: int, producer_id: int) -> Tail | None:
-    """Return the last data batch below `end`, whatever markers stand behind it.
-
-    Compaction leaves an empty batch where it keeps a producer's last sequence: that sequence is taken from it.
-    """
-    found = await last_data(side, connection, slot.target, start, end, compacted=slot.recorded.cleaning.possible)
-    if found is None:
-        return None
-    header = found.header
-    last = await last_offset(found.frame, header)
-    kept = [each.last_sequence for each in found.empty if each.producer_id == producer_id]
-    return Tail(
-        last,
-        header.producer_id,
-        header.producer_epoch,
-        kept[-1] if kept else header.last_sequence,
-        header.max_timestamp,
-        await content_at(found.frame, header, last),
-    )
-
-
-async def _own_tail(
-    side: Side, connection: Connection, slot: Slot, log: TargetLog, writer: Writer, last_walked: int
-) -> Tail | None:
-    """Return our last batch of a log that others write to as well: what a walk saw last, or where the map ends.
-
-    A batch of somebody else that stands there shows that the log lost ours: then that one is returned.
-    """
-    track = slot.copy.track
-    if track is None:
-        return await _tail(side, connection, slot, log.start, log.end, writer.producer_id)
-    recorded = track.offsets.last_run_end.target - 1 if len(track.offsets) else -1
-    last = recorded if last_walked < 0 else last_walked
-    if last < log.start:
-        return None
-    async for frame, header, _ in batches_between(side, connection, slot.target, last, last + 1, committed=False):
-        if header.is_control or not header.base_offset <= last < header.next_offset:
-            continue
-        content = await content_at(frame, header, last)
-        return Tail(
-            last, header.producer_id, header.producer_epoch, header.last_sequence, header.max_timestamp, content
-        )
-    return None
-
-
-# -- the source ---------------------------------------------------------------------------------------------------
 
 
 async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Slot, tuple[int, int, int | None]]:

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
     from replicator.core.copy.answers import ProduceOutcome
     from replicator.core.copy.attach_facts import Resume
-    from replicator.core.copy.values import Ending
+    from replicator.core.copy.values import Ending, Phase
     from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.view import PartitionView
     from replicator.model.states import Reason
 
 
@@ -87,3 +88,22 @@ class ReadSupervisor(Supervisor, Protocol):
 
     def answered_empty(self, slot: Slot) -> None:
         """An answer held nothing of a partition that should have more."""
+
+
+class Watcher(Protocol):
+    """Who is told what happens to partitions (the flow runner)."""
+
+    def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
+        """A partition changed its phase."""
+
+    def activated(self, slot: PartitionView) -> None:
+        """A partition is copied for the first time."""
+
+    def intact_below(self, slot: PartitionView, source_end: int) -> int:
+        """Below which source offset may nothing have been cleaned away, as tombstones might be lost; 0 for none."""
+
+    async def seeding(self, slot: PartitionView, offset: int) -> None:
+        """A partition is going to be seeded: record it before the first filler."""
+
+    def topics_stale(self) -> None:
+        """A topic seems to be gone or another one: look at once."""

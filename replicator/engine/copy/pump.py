@@ -7,24 +7,25 @@ and one attach loop. Everything runs on one event loop, so no state here is ever
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume, Writers
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Ending, Phase, TargetLimits
-from replicator.core.verify.track import VerifyTrack
 from replicator.engine.copy.attacher import AttachLoop
-from replicator.engine.copy.context import CopyContext
+from replicator.engine.copy.context import CopyContext, wall_ms
 from replicator.engine.copy.end_looks import EndLooks
 from replicator.engine.copy.frame_line import FrameLine
+from replicator.engine.copy.overview import Overview
 from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.partition_tasks import PartitionTasks
 from replicator.engine.copy.problems import Problems
 from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.seeder import Seeder
+from replicator.engine.copy.sightings import Sightings
 from replicator.engine.logs.leaders import LeaderWatch
 from replicator.engine.logs.opening import Opener
 from replicator.engine.logs.side import Side
@@ -34,9 +35,10 @@ from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 
     from replicator.engine.copy.live_maps import OffsetMaps
+    from replicator.engine.copy.ports import Watcher
     from replicator.engine.copy.recorded import Cleaning
     from replicator.engine.copy.view import PartitionView
     from replicator.engine.state.ownership.origins import Origins
@@ -45,29 +47,6 @@ if TYPE_CHECKING:
     from replicator.model.spec import FlowSpec
 
 log = get_logger(__name__)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class Watcher(Protocol):
-    """Who is told what happens to partitions (the flow runner)."""
-
-    def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
-        """A partition changed its phase."""
-
-    def activated(self, slot: PartitionView) -> None:
-        """A partition is copied for the first time."""
-
-    def intact_below(self, slot: PartitionView, source_end: int) -> int:
-        """Below which source offset may nothing have been cleaned away, as tombstones might be lost; 0 for none."""
-
-    async def seeding(self, slot: PartitionView, offset: int) -> None:
-        """A partition is going to be seeded: record it before the first filler."""
-
-    def topics_stale(self) -> None:
-        """A topic seems to be gone or another one: look at once."""
 
 
 class Pump:
@@ -90,6 +69,8 @@ class Pump:
         shards: As given.
         end_looks: Looks where the source's logs may end in holes.
         routes: Which reader and writer each partition goes through.
+        sightings: Takes what was seen elsewhere.
+        overview: All partitions at a glance.
     """
 
     def __init__(
@@ -104,7 +85,7 @@ class Pump:
         watcher: Watcher,
         maps: OffsetMaps,
         origins: Origins | None = None,
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         line = FrameLine(flow.limits.in_flight_bytes)
         self.context = CopyContext(
@@ -127,10 +108,12 @@ class Pump:
         self._watcher = watcher
         self._attach_loop = AttachLoop(self.context, self)
         self.end_looks = EndLooks(self.context, self)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = PartitionTasks(self.context, self.stop_over_bug)
         self._seeder = Seeder(self.context, self)
-        self._source_leaders = LeaderWatch(source.cluster, self._source_topics, self._leaders_changed)
-        self._target_leaders = LeaderWatch(target.cluster, self._target_topics, self._leaders_changed)
+        self.sightings = Sightings(self.context, self.routes)
+        self.overview = Overview(self.context, self.routes, self._attach_loop)
+        self._source_leaders = LeaderWatch(source.cluster, self.context.source_topics, self._leaders_changed)
+        self._target_leaders = LeaderWatch(target.cluster, self.context.target_topics, self._leaders_changed)
 
     @property
     def slots(self) -> dict[TopicPartition, Slot]:
@@ -153,11 +136,6 @@ class Pump:
         return self.context.target
 
     # -- partitions ---------------------------------------------------------------------------------------------
-
-    def _own(self, view: PartitionView) -> Slot | None:
-        """Return the partition that a view is of; None where it is gone, or was made again, since."""
-        slot = self.slots.get(view.source)
-        return slot if slot is view else None
 
     def add(
         self,
@@ -182,12 +160,12 @@ class Pump:
 
     def renew(self, view: PartitionView, limits: TargetLimits, cleaning: Cleaning) -> None:
         """Take what both topics' settings say by now."""
-        if (slot := self._own(view)) is not None:
+        if (slot := self.context.own(view)) is not None:
             slot.copy.sending.limits, slot.recorded.cleaning = limits, cleaning
 
     def remove(self, view: PartitionView) -> None:
         """End with a partition for good."""
-        slot = self._own(view)
+        slot = self.context.own(view)
         if slot is None:
             return
         self._leave(slot, slot.copy.pause())
@@ -198,7 +176,7 @@ class Pump:
 
     def pause(self, view: PartitionView, text: str = "paused") -> None:
         """Stop a partition by wish; `text` says whose."""
-        slot = self._own(view)
+        slot = self.context.own(view)
         if slot is None:
             return
         slot.attach.begins_again = False
@@ -209,7 +187,7 @@ class Pump:
 
     def resume(self, view: PartitionView) -> None:
         """Let a paused or faulted partition begin again, once no answer of before is outstanding."""
-        slot = self._own(view)
+        slot = self.context.own(view)
         if slot is not None and slot.copy.phase in {Phase.PAUSED, Phase.FAULTED}:
             slot.attach.begins_again = True
             slot.attach.attempts = 0
@@ -218,48 +196,8 @@ class Pump:
 
     def fault(self, view: PartitionView, reason: Reason, detail: str) -> None:
         """Stop a partition with a named reason."""
-        if (slot := self._own(view)) is not None:
+        if (slot := self.context.own(view)) is not None:
             self.ended(slot, slot.copy.fault(reason, detail))
-
-    def take_silence(self, view: PartitionView) -> None:
-        """Note up to when the source surely ended where it was last told to end, as its leader said nothing since."""
-        if (slot := self._own(view)) is not None:
-            self.routes.take_silence(slot)
-
-    def note_end(self, view: PartitionView, end: int, at: float) -> None:
-        """Note where the source ended at monotonic time `at`."""
-        if (slot := self._own(view)) is not None:
-            slot.lag.reach(slot.copy.acked_offset)
-            slot.lag.observe(end, at)
-
-    def note_starts(self, view: PartitionView, source: int | None = None, target: int | None = None) -> None:
-        """Note where logs begin; None leaves what is known."""
-        if (slot := self._own(view)) is None:
-            return
-        if source is not None:
-            slot.seen.source_start = source
-        if target is not None:
-            slot.seen.target_start = target
-
-    def level_ms(self, view: PartitionView) -> int:
-        """Return when the target last held all that the source was seen to hold (Unix, ms), 0 for never."""
-        slot = self._own(view)
-        if slot is None:
-            return 0
-        slot.lag.reach(slot.copy.acked_offset)
-        if slot.lag.caught_up_at is not None:
-            age_ms = int((self.context.now() - slot.lag.caught_up_at) * 1000)
-            slot.recorded.was_level_at(self.context.now_ms() - age_ms)
-        return slot.recorded.level_ms
-
-    def track_of(self, view: PartitionView) -> VerifyTrack:
-        """Return how far a partition's copy was verified; from now on somebody looks."""
-        slot = self._own(view)
-        if slot is None:
-            return VerifyTrack(view.source.partition)
-        if slot.verified is None:
-            slot.verified = VerifyTrack(slot.source.partition)
-        return slot.verified
 
     async def persist_maps(self, shards: Collection[Shard]) -> None:
         """Write what is known of offsets that are not the source's own; raises what the state topic raises."""
@@ -374,12 +312,6 @@ class Pump:
 
     # -- leaders --------------------------------------------------------------------------------------------------
 
-    def _source_topics(self) -> set[str]:
-        return {slot.source.topic for slot in self.slots.values()}
-
-    def _target_topics(self) -> set[str]:
-        return {slot.target.topic for slot in self.slots.values()}
-
     def _leaders_changed(self) -> None:
         for slot, side in self.routes.led_elsewhere():
             self.settle(slot, f"the {side}'s leader moved")
@@ -399,8 +331,7 @@ class Pump:
         self.context.problems.muted = self._attach_loop.draining = True
         for producer in self.context.producers.values():
             producer.guard.close()
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.close()
         self._source_leaders.close()
         self._target_leaders.close()
         self.routes.close()
@@ -418,21 +349,7 @@ class Pump:
 
     def start(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
         """Run a coroutine beside the loop; an unexpected error stops the partitions that it works for, by name."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._task_done(done, slots))
-        return task
-
-    def _task_done(self, task: asyncio.Task[None], slots: Sequence[Slot]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            return
-        if not isinstance(error, Exception) or not slots:
-            raise error  # to the loop's exception handler: it belongs to the flow
-        for slot in slots:
-            if self.slots.get(slot.source) is slot:
-                self.stop_over_bug(slot, error)
+        return self._tasks.start(work, slots)
 
     # -- what the attach loop decides -------------------------------------------------------------------------------
 
@@ -479,32 +396,3 @@ class Pump:
             slot.copy.attach_again()
             slot.attach.due = 0.0
         self._attach_loop.wake()
-
-    def all_copying(self) -> bool:
-        """Return whether no partition is being attached, waits or stands still."""
-        return self._attach_loop.is_empty()
-
-    def lag_records(self) -> int:
-        """Return how many records the partitions that are copied are behind, all together."""
-        return sum(
-            max(0, slot.lag.observed_end - slot.copy.acked_offset)
-            for slot in self.slots.values()
-            if slot.lag.observed_end is not None and slot.copy.is_copying()
-        )
-
-    def present_trouble(self) -> dict[str, str]:
-        """Return problems by place, without those of brokers which nothing is asked of any more."""
-        return self.context.problems.present(*self._nodes(self._attach_loop.waiting.asked))
-
-    def leaderless(self) -> tuple[list[TopicPartition], list[TopicPartition]]:
-        """Return the partitions that nobody leads, on the source and on the target, of what the flow copies."""
-        # Those that are copied had a leader a moment ago; once theirs is gone they are copied no more.
-        return self._attach_loop.waiting.leaderless
-
-    def nodes_in_use(self) -> tuple[set[int], set[int]]:
-        """Return the brokers that lead the flow's partitions, on the source and on the target, as far as is known."""
-        return self._nodes(self._attach_loop.waiting.leaders)
-
-    def _nodes(self, apart: tuple[set[int], set[int]]) -> tuple[set[int], set[int]]:
-        there, here = self.routes.nodes()
-        return there | apart[0], here | apart[1]

@@ -199,9 +199,10 @@ class Chores:
         while True:
             await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
             pump = parts.pump
-            moved, lag = pump.context.books.totals.records + pump.context.books.totals.filled, pump.lag_records()
+            totals, lag = pump.context.books.totals, pump.overview.lag_records()
+            moved = totals.records + totals.filled
             partitions: list[PartitionStatus] = []
-            if lag or progress.is_stopped or not pump.all_copying():
+            if lag or progress.is_stopped or not pump.overview.all_copying():
                 # Not while all is well: the whole status of a thousand idle partitions is most of what they cost.
                 mirrors = (await self._status()).mirrors
                 partitions = [

@@ -144,12 +144,13 @@ class FlowRunner:
         kept = TopicPartition(STATE_TOPIC, 0)
 
         def in_use() -> Collection[int]:
-            nodes = self._standing.parts.pump.nodes_in_use()[side] if self._standing.parts is not None else set()
+            parts = self._standing.parts
+            nodes = parts.pump.overview.nodes_in_use()[side] if parts is not None else set()
             keeper = cluster.leader(kept) if cluster is self._inputs.target else None
             return nodes | {keeper.node} if keeper is not None else nodes
 
         def leaderless() -> Collection[TopicPartition]:
-            parts = self._standing.parts.pump.leaderless()[side] if self._standing.parts is not None else []
+            parts = self._standing.parts.pump.overview.leaderless()[side] if self._standing.parts is not None else []
             return [*parts, kept] if cluster is self._inputs.target and cluster.away(kept) is not None else parts
 
         def lost() -> None:

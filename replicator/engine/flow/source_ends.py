@@ -69,7 +69,7 @@ class SourceEnds:
             if slot.shard not in shards or pump.partitions.get(slot.source) is not slot:
                 continue
             now, now_ms = pump.context.now(), pump.context.now_ms()
-            pump.take_silence(slot)
+            pump.sightings.take_silence(slot)
             end, at = slot.lag.observed_end, slot.lag.observed_at
             if end is None or at is None:
                 continue
@@ -77,7 +77,7 @@ class SourceEnds:
                 topic=slot.source.topic,
                 partition=slot.source.partition,
                 end=end,
-                caught_up_ms=pump.level_ms(slot),
+                caught_up_ms=pump.sightings.level_ms(slot),
                 observed_ms=now_ms - int((now - at) * 1000),
                 copied=place.source if (place := copied_place(slot)) is not None else None,
                 copied_target=place.target if place is not None else None,
@@ -102,6 +102,6 @@ def intact_below(slot: PartitionView, mirror: Mirror, source_end: int, pump: Cop
     """
     if not slot.recorded.cleaning.certain or mirror.delete_retention_ms is None:
         return 0
-    level_ms = max(pump.level_ms(slot), mirror.tombstones_ok_ms.get(slot.source.partition, 0))
+    level_ms = max(pump.sightings.level_ms(slot), mirror.tombstones_ok_ms.get(slot.source.partition, 0))
     kept_ms = max(mirror.delete_retention_ms, _FORGIVEN_MS)
     return source_end if level_ms and pump.context.now_ms() - level_ms > kept_ms else 0

@@ -70,7 +70,7 @@ async def flow_status(
     slots: dict[str, list[PartitionView]] = {}
     if pump is not None:
         for slot in list(pump.partitions.values()):
-            pump.take_silence(slot)
+            pump.sightings.take_silence(slot)
             slots.setdefault(slot.source.topic, []).append(slot)
             await turns.give()
     pictures = tuple(

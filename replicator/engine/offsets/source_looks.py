@@ -58,14 +58,14 @@ class SourceLooks:
         )
         for slot in slots:
             if slot.source in told:
-                pump.note_end(slot, told[slot.source], asked_at)
+                pump.sightings.note_end(slot, told[slot.source], asked_at)
         if unseen:
             where, why = next(iter(unseen.items()))
             log.debug("ends not looked at", partitions=len(unseen), first=str(where), why=why)
 
     def _is_due(self, slot: PartitionView, now: float) -> bool:
         pump = self._pump
-        pump.take_silence(slot)
+        pump.sightings.take_silence(slot)
         at = slot.lag.observed_at
         if at is not None and now - at < _LOOKED_SECONDS:
             return False

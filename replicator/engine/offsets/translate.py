@@ -245,7 +245,7 @@ async def _look_at_starts(pump: Copier, slots: Iterable[PartitionView], *, sourc
     wanted = {slot.source if source else slot.target: slot for slot in slots}
     starts, unseen = await starts_of(pump.source if source else pump.target, wanted, timeout_seconds=_START_SECONDS)
     for where, start in starts.items():
-        pump.note_starts(wanted[where], *((start, None) if source else (None, start)))
+        pump.sightings.note_starts(wanted[where], *((start, None) if source else (None, start)))
     return {wanted[where]: _unseen(wanted[where], why, source=source) for where, why in unseen.items()}
 
 

@@ -266,7 +266,7 @@ class ContinuousVerify:
             copy = slot.copy
             if copy.episode == 0 or copy.phase not in _STANDS:
                 continue
-            track = self._pump.track_of(slot)
+            track = self._pump.sightings.track_of(slot)
             end = copy.acked_offset
             view = _view(slot)
             floor = max(slot.recorded.seeded_to, view.floor)

@@ -40,6 +40,11 @@ def refusal(code: int) -> BrokerRefused:
     return BrokerRefused("the broker refuses", cluster="east", code=code, api="Fetch")
 
 
+def _module_of(name: str) -> str:
+    """Return where a function that reads a log is looked up."""
+    return f"replicator.engine.copy.{'attacher' if name == 'read_facts' else 'closer_looks'}.{name}"
+
+
 class World:
     """The real loop over partitions, one of which has a record of its map that nothing can be made of."""
 
@@ -133,9 +138,9 @@ async def test_a_pause_while_a_displaced_batch_is_looked_at(monkeypatch: pytest.
         slot.copy.pause()
         raise ConnectionFailed("the target is out of reach", cluster="west")
 
-    monkeypatch.setattr("replicator.engine.copy.attacher.what_displaced", what_displaced)
+    monkeypatch.setattr("replicator.engine.copy.closer_looks.what_displaced", what_displaced)
     slot.attach.is_under_way = True
-    await world.loop._look_at_displaced(slot, Place(5, 6))
+    await world.loop._looks.at_displaced(slot, Place(5, 6))
     assert not slot.attach.is_under_way
     assert slot.copy.phase is Phase.PAUSED
 
@@ -149,12 +154,12 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
     async def stumbles(*_: object) -> None:
         raise KeyError("orders")
 
-    monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", stumbles)
+    monkeypatch.setattr(_module_of(name), stumbles)
     slot.attach.is_under_way = True
     if name == "look_again":
-        await world.loop._look_at_doubted(slot, 5)
+        await world.loop._looks.at_doubted(slot, 5)
     else:
-        await world.loop._look_at_displaced(slot, Place(5, 6))
+        await world.loop._looks.at_displaced(slot, Place(5, 6))
     assert (slot.attach.is_under_way, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
 
 
@@ -192,13 +197,13 @@ async def test_what_cannot_heal_by_itself_is_no_wait(
     async def looks() -> None:
         slot.attach.is_under_way = True
         if name == "look_again":
-            await world.loop._look_at_doubted(slot, 5)
+            await world.loop._looks.at_doubted(slot, 5)
         elif name == "what_displaced":
-            await world.loop._look_at_displaced(slot, Place(5, 6))
+            await world.loop._looks.at_displaced(slot, Place(5, 6))
         else:
             await world.loop._attach([slot])
 
-    monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", stumbles)
+    monkeypatch.setattr(_module_of(name), stumbles)
     for _ in range(DOUBTS_MAX):
         assert slot.copy.phase is Phase.ATTACHING, "an answer may have been spoiled on its way"
         await looks()
@@ -217,12 +222,12 @@ async def test_a_batch_that_cannot_be_opened_is_told_at_once(name: str, monkeypa
     async def stumbles(*_: object, **__: object) -> None:
         raise TooLargeToOpen("the batch at offset 5 takes more than 10 bytes of memory once it is opened", offset=5)
 
-    monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", stumbles)
+    monkeypatch.setattr(_module_of(name), stumbles)
     slot.attach.is_under_way = True
     if name == "look_again":
-        await world.loop._look_at_doubted(slot, 5)
+        await world.loop._looks.at_doubted(slot, 5)
     elif name == "what_displaced":
-        await world.loop._look_at_displaced(slot, Place(5, 6))
+        await world.loop._looks.at_displaced(slot, Place(5, 6))
     else:
         await world.loop._attach([slot])
     assert (slot.attach.is_under_way, slot.copy.phase, slot.copy.reason) == (
@@ -242,7 +247,7 @@ async def test_a_mistake_of_ours_in_recording_a_difference_stops_its_partition()
 
     world.pump.maps.refresh_from_end = stumbles
     slot.attach.is_under_way = True
-    await world.loop._with_latest_map(slot, Fault(Reason.CONTENT_MISMATCH, "other records"))
+    await world.loop._looks.record(slot, Fault(Reason.CONTENT_MISMATCH, "other records"))
 
     assert (slot.attach.is_under_way, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
 
@@ -264,7 +269,7 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
         looking.discard(slot)
         looked += 1
 
-    monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", look)
+    monkeypatch.setattr(_module_of(name), look)
     for slot in slots:
         if name == "look_again":
             slot.copy.reading.trust.doubted = Doubt(5, "a batch claims too much", 1)

@@ -138,7 +138,7 @@ async def test_a_paused_partition_is_not_seeded_and_a_resumed_one_by_one_task(wo
     world.pump.pause(slot)
     world.claims = [True, True]
     world.answers.set()
-    await world.until(lambda: not world.pump._tasks)
+    await world.until(lambda: not world.pump._tasks._tasks)
     assert [slot.copy.phase] == [Phase.PAUSED]
     assert len(world.asked) <= 1
 

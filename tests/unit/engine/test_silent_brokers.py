@@ -99,13 +99,13 @@ async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     side = int(request.param)
 
     def in_use() -> Collection[int]:
-        return bench.pump.nodes_in_use()[side]
+        return bench.pump.overview.nodes_in_use()[side]
 
     def lost() -> None:
         bench.pump.leaders_stale(source=not side, target=bool(side))
 
     def leaderless() -> Collection[TopicPartition]:
-        return bench.pump.leaderless()[side]
+        return bench.pump.overview.leaderless()[side]
 
     cluster = (bench.pump.source, bench.pump.target)[side].cluster
     watch = asyncio.create_task(ClusterWatch("f", cluster, in_use, lost, leaderless).run())
@@ -159,7 +159,7 @@ async def test_a_broker_that_its_cluster_drops_is_not_forgotten(world: World) ->
     assert 2 not in world.cluster.brokers
     assert world.brokers() == {1: True, 2: False}
     assert world.partition(TWO).reason is Reason.WAITING_FOR_LEADER
-    await world.until(lambda: world.bench.pump.leaderless()[world.side] == [TWO])
+    await world.until(lambda: world.bench.pump.overview.leaderless()[world.side] == [TWO])
     await world.until(lambda: world.brokers() == {1: True, 2: False})
     trouble = world.shown().clusters[0].trouble or ""
     assert "broker 2 does not answer, last heard " in trouble
@@ -183,7 +183,7 @@ async def test_a_question_that_met_the_frozen_broker_is_put_to_another_one(world
     frozen.away.add(2)
     world.bench.pump.leaders_stale()
     async with asyncio.timeout(10):
-        await world.until(lambda: world.bench.pump.leaderless()[world.side] == [TWO])
+        await world.until(lambda: world.bench.pump.overview.leaderless()[world.side] == [TWO])
 
 
 async def test_trouble_of_a_broker_does_not_outlive_a_fence(world: World) -> None:
@@ -191,6 +191,6 @@ async def test_trouble_of_a_broker_does_not_outlive_a_fence(world: World) -> Non
     pump = world.bench.pump
     alias = world.cluster.spec.alias
     pump.context.problems.by_place |= {f"{alias} broker 1": "does not answer", f"{alias} broker 2": "does not answer"}
-    await world.until(lambda: len(pump.present_trouble()) == 2)
+    await world.until(lambda: len(pump.overview.present_trouble()) == 2)
     pump.fault(pump.slots[ONE], Reason.FENCED, "a switch is under way")
-    await world.until(lambda: pump.present_trouble() == {f"{alias} broker 2": "does not answer"})
+    await world.until(lambda: pump.overview.present_trouble() == {f"{alias} broker 2": "does not answer"})

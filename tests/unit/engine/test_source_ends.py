@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.recorded import Cleaning
+from replicator.engine.copy.sightings import Sightings
 from replicator.engine.flow.source_ends import intact_below
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
@@ -34,8 +33,8 @@ def slot(level_ms: int, *, compacted: bool = True) -> Slot:
 def below_which(made: Slot, mirror: Mirror) -> int:
     """Ask about a partition whose source ends at 77 now."""
     context = SimpleNamespace(now=lambda: 0.0, now_ms=lambda: NOW_MS)
-    pump: Any = SimpleNamespace(context=context, _own=lambda view: view)
-    pump.level_ms = partial(Pump.level_ms, pump)
+    context.own = lambda view: view
+    pump: Any = SimpleNamespace(context=context, sightings=Sightings(cast("Any", context), cast("Any", None)))
     return intact_below(made, mirror, 77, pump)
 
 

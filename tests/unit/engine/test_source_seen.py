@@ -11,11 +11,13 @@ from kio.schema.errors import ErrorCode
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
+from replicator.engine.copy.context import CopyContext
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reader import SourceReader
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
+from replicator.engine.copy.sightings import Sightings
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
 from replicator.engine.switch.places import Observed
@@ -65,8 +67,8 @@ class World:
         self.pump.take_silence = lambda slot: Routes.take_silence(cast("Any", self.pump), slot)
         self.pump.context = self.pump.routes = self.pump
         self.pump.partitions = self.pump.slots
-        self.pump._own = partial(Pump._own, cast("Any", self.pump))
-        self.pump.level_ms = partial(Pump.level_ms, cast("Any", self.pump))
+        self.pump.own = partial(CopyContext.own, cast("Any", self.pump))
+        self.pump.sightings = Sightings(cast("Any", self.pump), cast("Any", self.pump))
         self.reader = SourceReader(cast("Any", self.pump), cast("Any", self.pump), 1)
         self.reader._link = cast("Any", SimpleNamespace(get=lambda: self, works=nothing))
         self.versions = SimpleNamespace(fetch=VERSION)

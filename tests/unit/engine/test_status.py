@@ -60,7 +60,7 @@ def pump_of(*slots: Slot, source: Cluster | None = None, target: Cluster | None 
     }
     made = SimpleNamespace(
         partitions={one.source: one for one in slots},
-        take_silence=lambda _: None,
+        sightings=SimpleNamespace(take_silence=lambda _: None),
         context=SimpleNamespace(
             writers=SimpleNamespace(flow=SimpleNamespace(producer_epoch=1)),
             books=Books(),

@@ -1,0 +1,159 @@
+"""Reads what the target's log and its leader tell of partitions: ends, the last record, what it remembers of us."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.attach_facts import Entry, Tail, TargetLog, Writer
+from replicator.engine.logs.bounds import offsets_of, own_ends_of
+from replicator.engine.logs.damage import target_read
+from replicator.engine.logs.opening import content_at, last_offset
+from replicator.engine.logs.reading import batches_between, last_data
+from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.side import Side
+from replicator.obs.logs import get_logger
+from replicator.wire import control
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from replicator.engine.copy.partition import Slot
+    from replicator.model.names import TopicPartition
+    from replicator.wire.connection import Connection
+
+
+_log = get_logger(__name__)
+
+_COMMIT_LOOKS, _COMMIT_PAUSE_SECONDS = 10, 0.05
+
+
+async def target_logs(
+    side: Side, connection: Connection, writer: Writer, slots: Sequence[Slot]
+) -> dict[Slot, TargetLog]:
+    """Read what one leader tells of the logs it leads.
+
+    Raises:
+        KafkaError: It refuses or cannot be reached; the caller tries again later.
+    """
+    wanted = [slot.target for slot in slots]
+    starts = await offsets_of(connection, wanted, control.EARLIEST)
+    ends = await offsets_of(connection, wanted, control.LATEST)
+    producers = await control.describe_producers(connection, wanted)
+    # After the producers: an end that is still the one clients see shows that nothing was appended in between.
+    log_ends = await own_ends_of(side, connection, wanted)
+    others_write = side.chooser is not None
+    if others_write:
+        ends = await _ends_beyond(connection, wanted, log_ends)
+        log_ends = {where: max(end, ends[where]) for where, end in log_ends.items()}
+    logs: dict[Slot, TargetLog] = {}
+    for slot in slots:
+        where = slot.target
+        start, end = starts[where], ends[where]
+        entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
+        untold = producers is None or is_untold(slot, entry)
+        looked_for = end > start and not others_write
+        with target_read(side, where):
+            tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
+        entry = None if untold else entry
+        logs[slot] = TargetLog(start, end, entry, tail, entry_known=not untold, log_end=log_ends.get(where))
+    return logs
+
+
+def is_untold(slot: Slot, entry: Entry | None) -> bool:
+    """Return whether the leader remembers a sequence of ours that it does not tell.
+
+    A broker takes any sequence of a producer that it knows nothing of. One that says so, and refuses the sequence that
+    followed from it, knows more; then the tail's header has to serve, as where DescribeProducers is not offered.
+    """
+    if entry is not None and entry.last_sequence >= 0:
+        return False
+    if slot.copy.refused_at == slot.copy.acked_offset:
+        # One refusal tells once: it may have been another daemon's batch that a new leader lost. If what the log tells
+        # is refused as well, what the leader tells is believed again.
+        slot.copy.refused_at = -1
+        slot.attach.untold = not slot.attach.untold
+        if slot.attach.untold:
+            _log.warning(
+                "the target refuses a sequence but reports none (DescribeProducers): its log is relied on instead",
+                partition=str(slot.target),
+                offset=slot.copy.acked_offset,
+            )
+    return slot.attach.untold
+
+
+async def _ends_beyond(
+    connection: Connection, wanted: Sequence[TopicPartition], log_ends: dict[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """Return the ends of logs that others write to, once what stood in them is committed; or as far as it is.
+
+    Such a leader's own end is ahead of the one that clients see for as long as anybody writes. What of ours may be
+    among that was there when the leader was asked.
+    """
+    for _ in range(_COMMIT_LOOKS):
+        ends = await offsets_of(connection, wanted, control.LATEST)
+        if all(end >= log_ends.get(where, end) for where, end in ends.items()):
+            break
+        await asyncio.sleep(_COMMIT_PAUSE_SECONDS)
+    return ends
+
+
+def _our_entry(
+    connection: Connection,
+    answer: tuple[int, tuple[control.ProducerEntry, ...]],
+    where: TopicPartition,
+    writer: Writer,
+) -> Entry | None:
+    code, entries = answer
+    if code:
+        raise refused(connection.cluster, "DescribeProducers", code, where.topic)
+    for entry in entries:
+        # A fence is a marker: without a sequence, and what follows under its epoch begins at 0 (ProducerAppendInfo).
+        if entry.producer_id == writer.producer_id:
+            return Entry(entry.producer_epoch, entry.last_sequence, entry.last_timestamp)
+    return None
+
+
+async def _tail(side: Side, connection: Connection, slot: Slot, start: int, end: int, producer_id: int) -> Tail | None:
+    """Return the last data batch below `end`, whatever markers stand behind it.
+
+    Compaction leaves an empty batch where it keeps a producer's last sequence: that sequence is taken from it.
+    """
+    found = await last_data(side, connection, slot.target, start, end, compacted=slot.recorded.cleaning.possible)
+    if found is None:
+        return None
+    header = found.header
+    last = await last_offset(found.frame, header)
+    kept = [each.last_sequence for each in found.empty if each.producer_id == producer_id]
+    return Tail(
+        last,
+        header.producer_id,
+        header.producer_epoch,
+        kept[-1] if kept else header.last_sequence,
+        header.max_timestamp,
+        await content_at(found.frame, header, last),
+    )
+
+
+async def own_tail(
+    side: Side, connection: Connection, slot: Slot, log: TargetLog, writer: Writer, last_walked: int
+) -> Tail | None:
+    """Return our last batch of a log that others write to as well: what a walk saw last, or where the map ends.
+
+    A batch of somebody else that stands there shows that the log lost ours: then that one is returned.
+    """
+    track = slot.copy.track
+    if track is None:
+        return await _tail(side, connection, slot, log.start, log.end, writer.producer_id)
+    recorded = track.offsets.last_run_end.target - 1 if len(track.offsets) else -1
+    last = recorded if last_walked < 0 else last_walked
+    if last < log.start:
+        return None
+    async for frame, header, _ in batches_between(side, connection, slot.target, last, last + 1, committed=False):
+        if header.is_control or not header.base_offset <= last < header.next_offset:
+            continue
+        content = await content_at(frame, header, last)
+        return Tail(
+            last, header.producer_id, header.producer_epoch, header.last_sequence, header.max_timestamp, content
+        )
+    return None
