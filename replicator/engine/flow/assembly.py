@@ -39,7 +39,7 @@ from replicator.model.lease import Caller
 from replicator.model.names import fill_route_transactional_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from replicator.engine.copy.copier import Copier
     from replicator.engine.flow.inputs import FlowInputs
@@ -91,6 +91,7 @@ def assemble(
     watcher: Watcher,
     drain: Callable[[Shard], Awaitable[bool]],
     on_change: Callable[[], None],
+    during: Callable[[Shard], Iterable[Callable[[], Awaitable[None]]]],
 ) -> Parts:
     """Return the parts of a flow, at rest.
 
@@ -101,6 +102,7 @@ def assemble(
         watcher: Who is told what happens to partitions.
         drain: See `Shards`.
         on_change: Called when a shard began or stopped.
+        during: See `Shards`.
     """
     flow, uid = inputs.flow, identity.uid
     now = asyncio.get_running_loop().time
@@ -114,7 +116,7 @@ def assemble(
     producers = dict(
         _shard(inputs, identity, state_log, number, presence, timing, on_known) for number in range(flow.shards)
     )
-    shards = _shards(inputs, uid, state_log, presence, list(producers), drain, on_change)
+    shards = _shards(inputs, uid, state_log, presence, list(producers), drain, on_change, during)
     there = SourceState(inputs.source)
     pump = _pump(inputs, identity, state_log, shards, producers, watcher, Origins(there) if flow.both_ways else None)
     source_ends = SourceEnds(uid, state_log)
@@ -166,6 +168,7 @@ def _shards(
     each: list[Shard],
     drain: Callable[[Shard], Awaitable[bool]],
     on_change: Callable[[], None],
+    during: Callable[[Shard], Iterable[Callable[[], Awaitable[None]]]],
 ) -> Shards:
     shards = Shards(
         inputs.flow.name,
@@ -176,6 +179,7 @@ def _shards(
         catch_up=state_log.read_to_end,
         drain=drain,
         on_change=on_change,
+        during=during,
     )
 
     def on_record(key: bytes) -> None:

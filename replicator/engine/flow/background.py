@@ -84,11 +84,13 @@ class Chores:
             self._watch_log_starts,
             self._watch_target_ends,
             self._watch_open_transactions,
-            self._keep_data_id,
-            self._sync_acls,
             self._tell_progress,
         ):
             group.create_task(lasting(chore))
+
+    def of(self, shard: Shard) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """Return what one daemon of the flow does, while it works on a shard: of the first one, what is done once."""
+        return (self._keep_data_id, self._sync_acls) if shard.number == 0 else ()
 
     async def _record(self) -> None:
         """Write newly active partitions and leader epochs, many at a time."""
@@ -165,23 +167,23 @@ class Chores:
             await parts.looks.open_transactions.look()
 
     async def _keep_data_id(self) -> None:
-        """Use the data id once a day; whoever works on the first shard does."""
+        """Use the data id once a day."""
         parts = self._parts
         while True:
             await asyncio.sleep(_DATA_ID_EVERY_SECONDS)
             try:
-                if parts.shards.shards[0].works and self._copies():
+                if self._copies():
                     now_ms = time.time_ns() // 1_000_000
                     await keep_data_id_alive(self._target, parts.state_log, parts.identity.uid, now_ms)
             except ReplicatorError as error:
                 log.warning("the data id could not be used", flow=self._flow.name, why=str(error), next=error.next_step)
 
     async def _sync_acls(self) -> None:
-        """Bring rules of the target in step while it is the passive side; whoever works on the first shard does."""
+        """Bring rules of the target in step while it is the passive side."""
         parts = self._parts
         while parts.acls.wanted:
             await asyncio.sleep(_ACLS_EVERY_SECONDS if self._acls_in_step else _ACLS_FIRST_SECONDS)
-            if not parts.shards.shards[0].works or not parts.sync.mirrors or not self._copies():
+            if not parts.sync.mirrors or not self._copies():
                 continue
             try:
                 await parts.acls.round()

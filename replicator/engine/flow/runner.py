@@ -239,7 +239,15 @@ class FlowRunner:
         )
         silence = silence_seconds(inputs.coordinator, inputs.target.spec)
         await agree_on_shards(self.flow, identity.uid, inputs.target, state_log, silence, self._tell_waiting)
-        parts = assemble(inputs, identity, state_log, self._watcher, self._drain_shard, self._shards_changed)
+        parts = assemble(
+            inputs,
+            identity,
+            state_log,
+            self._watcher,
+            self._drain_shard,
+            self._shards_changed,
+            lambda shard: self._up_chores().of(shard),
+        )
         self._chores = Chores(
             self.flow,
             inputs.me.instance,

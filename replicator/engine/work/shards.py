@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from replicator.core.work.shard_work import Move, View, next_move
 from replicator.core.work.shards import shard_of
 from replicator.engine.work.claim import ClaimKeeper
+from replicator.engine.work.scope import WorkScope
 from replicator.errors import ReplicatorError
 from replicator.model.status import ShardStatus
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from replicator.engine.work.leases import LeaseKeeper
     from replicator.engine.work.presence import Presence
@@ -48,6 +49,7 @@ class Shard:
         trouble: Why it could not be worked at the last look; None for nothing.
         moving: Held while the work on it begins or stops. Each has its own: one whose target has frozen must not keep
             the others from being drained.
+        scope: What runs while the shard is worked.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Shard:
     waits_for: str | None = None
     trouble: str | None = None
     moving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    scope: WorkScope = field(default_factory=WorkScope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class Shards:
         catch_up: Reads the state topic to its end.
         drain: Ends the work on a shard's partitions; returns whether nothing is outstanding.
         on_change: Called when a shard began or stopped.
+        during: Returns what has to run while this daemon works on a shard.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Shards:
         catch_up: Callable[[], Awaitable[None]],
         drain: Callable[[Shard], Awaitable[bool]],
         on_change: Callable[[], None],
+        during: Callable[[Shard], Iterable[Callable[[], Awaitable[None]]]] = lambda _: (),
     ) -> None:
         self.shards = shards
         self._flow = flow
@@ -109,6 +114,7 @@ class Shards:
         self._catch_up = catch_up
         self._drain = drain
         self._on_change = on_change
+        self._during = during
         self._kicked = asyncio.Event()
         self._stopped = asyncio.Event()
         self._leases: LeaseKeeper | None = None
@@ -193,13 +199,17 @@ class Shards:
     async def run(self, leases: LeaseKeeper) -> None:
         """Begin and stop shards as leases and signs say, until cancelled."""
         self._leases = leases
-        while True:
-            self._kicked.clear()
-            await self.look(leases)
-            waiting = any(shard.waits_for for shard in self.shards)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FREED_TICK_SECONDS if waiting else _TICK_SECONDS):
-                    await self._kicked.wait()
+        try:
+            while True:
+                self._kicked.clear()
+                await self.look(leases)
+                waiting = any(shard.waits_for for shard in self.shards)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_FREED_TICK_SECONDS if waiting else _TICK_SECONDS):
+                        await self._kicked.wait()
+        finally:
+            for shard in self.shards:
+                shard.scope.cancel()
 
     async def look(self, leases: LeaseKeeper) -> None:
         """Do what is due about each shard."""
@@ -278,6 +288,7 @@ class Shards:
                 raise
             shard.claim.want(epoch)
             shard.works = True
+            shard.scope.open(self._during(shard))
         log.info("shard is ours", flow=self._flow, shard=shard.number, epoch=epoch)
         self._on_change()
 
@@ -292,6 +303,7 @@ class Shards:
                 return True
             shard.stopping = True
             try:
+                await shard.scope.close()
                 drained = await self._drain(shard)
                 shard.works = False
                 try:
