@@ -225,10 +225,18 @@ class ClaimKeeper:
             log.info("claim taken", shard=self._shard, number=taken, effective_in_seconds=round(effective - began, 1))
 
     async def _renew(self) -> None:
+        """Give a sign of life, which is no compare-and-set: whoever takes the claim after it must have seen it.
+
+        Where it may have come too late for that, or what was written the last time was not read back yet, another claim
+        may stand before it.
+        """
         began = self._now()
+        is_behind = self._seen is None or self._seen.renewal < self._renewal
         self._renewal += 1
         record = pb.RenewalRecord(number=self._held, renewal=self._renewal)
         await self._log.append([state.put(state.renewal_key(self._uid, self._shard), record)])
+        if is_behind or self._now() >= self._valid_until:
+            await self._log.read_to_end()
         if self._held:
             self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
 
