@@ -1,1 +1,1 @@
-"""How a flow changes hands: the machine, its steps and results, orders and plans. Begin with `machine.py`."""
+"""How a flow changes hands: the machine, its steps and results, orders and plans. Start with `machine.py`."""
