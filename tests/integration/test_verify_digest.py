@@ -211,7 +211,7 @@ def test_a_compacted_topic_against_a_file(both: Pair, command: Command) -> None:
     code, found = command.against(command.one_side("source"))
     assert (code, found["equal"]) == (5, None)
     code, out, err = command("--against", str(command.directory / "source.json"))
-    assert (code, "cannot be told for a compacted topic" in out, "cleaner" in err) == (5, True, True)
+    assert (code, "undecided: the topic is compacted" in out, "cleaner" in err) == (5, True, True)
 
 
 def test_command_usage(both: Pair, command: Command) -> None:

@@ -1,1 +1,1 @@
-"""Who may do what: on Kafka's authorizers, and in the daemon itself. Begin with `rights.py` and `access.py`."""
+"""Who may do what: on Kafka's authorizers, and in the daemon itself. Start with `rights.py` and `access.py`."""

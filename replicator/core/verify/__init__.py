@@ -1,1 +1,1 @@
-"""Comparing records and digests, and how far a comparison came. Begin with `record_diff.py`."""
+"""Comparing records and digests, and how far a comparison got. Start with `record_diff.py`."""

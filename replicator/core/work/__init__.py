@@ -1,1 +1,1 @@
-"""Who works on what: leases, claims, shards. Begin with `lease.py`."""
+"""Who works on what: leases, claims, shards. Start with `lease.py`."""
