@@ -1,1 +1,1 @@
-"""Logs and metrics: how a running daemon is seen."""
+"""Logs, metrics and the audit log of a running daemon."""

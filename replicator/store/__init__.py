@@ -1,1 +1,1 @@
-"""What one daemon keeps on its own disk. A cache: losing it changes no result."""
+"""What one daemon keeps on its own disk: a cache, whose loss changes no result."""

@@ -1,1 +1,1 @@
-"""HTTP: health, metrics and status for machines; later the console."""
+"""HTTP: health, metrics and status for machines."""

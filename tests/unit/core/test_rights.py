@@ -223,7 +223,7 @@ def test_where_no_group_follows_an_operator_may_still_ask_about_one() -> None:
 
     assert [(grant.names, grant.operations) for grant in (*there, *here)] == [(EVERY, (Operation.DESCRIBE,))] * 2
     assert there[0].why.startswith("`offsets translate --group` only; may be left out")
-    assert here[0].why.startswith("offsets translate --group --reverse only; may be left out")
+    assert here[0].why.startswith("`offsets translate --group --reverse` only; may be left out")
     assert not any("Describe" in text for text in NOT_NEEDED)
 
 
