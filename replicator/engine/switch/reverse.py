@@ -188,7 +188,7 @@ class Reverse:
                     {cut.partition: Place(cut.target, cut.source) for cut in some},
                     {cut.partition: self._known(mirror, own[cut.topic, cut.partition]) for cut in some},
                     mapped=any(cut.mapped for cut in some),
-                    anew=name in doomed,
+                    recreate=name in doomed,
                 )
             )
         return found

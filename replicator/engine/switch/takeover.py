@@ -40,7 +40,7 @@ class Takeover:
         places: Per partition, the same moment in both logs: nothing was written to this topic after it.
         known: Per partition, the offset map below its place, as far as known.
         mapped: Whether offsets differ from there on, and those without a record are left out.
-        anew: Whether to delete the topic, if it still has that id, and mirror it from the beginning.
+        recreate: Whether to delete the topic, if it still has that id, and mirror it from the beginning.
     """
 
     source_topic: str
@@ -50,7 +50,7 @@ class Takeover:
     places: Mapping[int, Place]
     known: Mapping[int, OffsetMap] = field(default_factory=dict)
     mapped: bool = False
-    anew: bool = False
+    recreate: bool = False
 
 
 async def take_over(
@@ -154,7 +154,7 @@ def _record(
     record.source_topic, record.target_topic = topic.source_topic, topic.target_topic
     record.resolutions.append(resolution)
     record.generation += 1
-    if topic.anew:
+    if topic.recreate:
         state.begin_anew(record, topic.target_topic_id)
         record.mode = "identical"
         return record
